@@ -1,0 +1,92 @@
+/** From a command line and an environment to a {@link Config}; and back to the words that explain it. */
+import { parseArgs } from "@std/cli/parse-args";
+import type { Option } from "./declare.ts";
+import { type Config, flagOf, options, variableOf } from "./options.ts";
+
+/** What is wrong with the configuration, in one line for the user. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** What the command line asks for. */
+export type Command = { run: Config } | { help: true } | { version: true };
+
+const all = Object.entries(options) as [string, Option<string | number>][];
+
+/** The configuration when nothing is said about it. */
+export function defaults(): Config {
+  return Object.fromEntries(all.map(([name, option]) => [name, option.default])) as Config;
+}
+
+/**
+ * Reads the server's arguments, `[HOST] [PORT] [options]`. Flags beat positional arguments, these beat the
+ * environment, and that beats the defaults. Throws a {@link ConfigError}.
+ */
+export function parseCommand(args: readonly string[], env: Record<string, string | undefined>): Command {
+  const flags = parseArgs(args, {
+    string: [...all.map(([name]) => flagOf(name)), "_"],
+    boolean: ["help", "version"],
+    alias: { h: "help" },
+    unknown(arg, key) {
+      if (key !== undefined) throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help lists them`);
+    },
+  });
+  if (flags.help) return { help: true };
+  if (flags.version) return { version: true };
+
+  const values: Record<string, string | number> = { ...defaults() };
+  const set = (name: string, said: unknown, where: string) => {
+    const option = options[name as keyof typeof options] as Option<string | number>;
+    try {
+      values[name] = option.parse(String(said));
+    } catch (error) {
+      throw new ConfigError(`${where} ${(error as Error).message}, not "${said}"`, { cause: error });
+    }
+  };
+  for (const [name] of all) {
+    const said = env[variableOf(name)];
+    if (said !== undefined) set(name, said, variableOf(name));
+  }
+  const places = flags._.map(String);
+  if (places.length > 2) {
+    throw new ConfigError(`too many arguments: ${places.join(" ")}; usage: main.ts [HOST] [PORT]`);
+  }
+  const port = places.pop();
+  if (port !== undefined) set("port", port, "the port");
+  if (places[0] !== undefined) set("host", places[0], "the host");
+  for (const [name] of all) {
+    const said = flags[flagOf(name)];
+    if (said !== undefined) set(name, said, `--${flagOf(name)}`);
+  }
+  return { run: values as Config };
+}
+
+/** The text of `--help`. */
+export function help(): string {
+  const rows = all.map(([name, option]) => ({
+    flag: `--${flagOf(name)} ${option.placeholder}`,
+    words: `${option.description} (default ${option.format(option.default)})`,
+  }));
+  const width = Math.max(...rows.map(({ flag }) => flag.length));
+  return [
+    "usage: main.ts [HOST] [PORT] [options]",
+    "",
+    "Starts a chat server. Each option can also be set in the environment: --login-within as CHAT_LOGIN_WITHIN.",
+    "",
+    ...rows.map(({ flag, words }) => `  ${flag.padEnd(width)}  ${words}`),
+    `  ${"--help, -h".padEnd(width)}  prints this`,
+    `  ${"--version".padEnd(width)}  prints the version`,
+    "",
+  ].join("\n");
+}
+
+/** The options as a Markdown table, for the README. */
+export function optionsTable(): string {
+  const rows = all.map(([name, option]) =>
+    `| \`--${flagOf(name)} ${option.placeholder.replaceAll("|", "\\|")}\` | \`${variableOf(name)}\` | ` +
+    `\`${option.format(option.default)}\` | ${option.description} |`
+  );
+  return ["| option | environment | default | what it is |", "| --- | --- | --- | --- |", ...rows, ""].join(
+    "\n",
+  );
+}

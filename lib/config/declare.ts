@@ -1,0 +1,85 @@
+/** The kinds of configuration values: how each is written, checked and described. */
+
+/** One configurable thing. `parse` throws an Error that says what the value must be. */
+export interface Option<T> {
+  readonly default: T;
+  /** What it is, why its default is what it is. */
+  readonly description: string;
+  /** What stands for the value in a usage line, such as `FILE`. */
+  readonly placeholder: string;
+  parse(text: string): T;
+  /** The value as one would write it. */
+  format(value: T): string;
+}
+
+/** Any text that is not empty. */
+export function text(value: string, placeholder: string, description: string): Option<string> {
+  return {
+    default: value,
+    description,
+    placeholder,
+    parse: (text) => text === "" ? refuse("must not be empty") : text,
+    format: String,
+  };
+}
+
+/** One of a few words. */
+export function choice<T extends string>(value: T, choices: readonly T[], description: string): Option<T> {
+  return {
+    default: value,
+    description,
+    placeholder: choices.join("|"),
+    parse: (text) =>
+      choices.find((choice) => choice === text) ?? refuse(`must be one of ${choices.join(", ")}`),
+    format: String,
+  };
+}
+
+/** A whole number from `min` to `max`, both included. */
+export function integer(
+  value: number,
+  min: number,
+  max: number,
+  unit: string,
+  description: string,
+): Option<number> {
+  return {
+    default: value,
+    description,
+    placeholder: unit.toUpperCase(),
+    parse(text) {
+      const number = /^\d+$/.test(text) ? Number(text) : NaN;
+      return number >= min && number <= max ? number : refuse(`must be a whole number from ${min} to ${max}`);
+    },
+    format: String,
+  };
+}
+
+const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const LONGEST = 365 * 86_400_000; // ms; no timer or expiry here has a use for more than a year
+
+/** A time, in milliseconds; written with its unit (`500ms`, `30s`, `5m`, `2h`, `30d`) or in plain seconds. */
+export function duration(value: number, min: number, description: string): Option<number> {
+  const format = (ms: number) => {
+    if (ms === 0) return "0";
+    const [unit, size] = Object.entries(UNITS).findLast(([, size]) => ms % size === 0)!;
+    return `${ms / size}${unit}`;
+  };
+  return {
+    default: value,
+    description,
+    placeholder: "TIME",
+    parse(text) {
+      const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
+      const ms = match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "s"]!) : NaN;
+      return ms >= min && ms <= LONGEST ? ms : refuse(
+        `must be a time such as 500ms, 30s, 5m, 2h or 30d, from ${format(min)} to ${format(LONGEST)}`,
+      );
+    },
+    format,
+  };
+}
+
+function refuse(why: string): never {
+  throw new Error(why);
+}

@@ -1,0 +1,114 @@
+/**
+ * The server's whole configuration, declared once: from here come the flags (`--login-within`), the environment
+ * variables (`CHAT_LOGIN_WITHIN`), the checks, `--help` and the README's table. Every default has its reason.
+ */
+import { type Level, LEVELS } from "../log.ts";
+import { MAX_CLIENT_FRAME } from "../wire/protocol.ts";
+import { choice, duration, integer, type Option, text } from "./declare.ts";
+
+/** Every option, by the name it has in the code. */
+export const options = {
+  host: text("0.0.0.0", "ADDRESS", "address to listen on; the default is every IPv4 address of the machine"),
+  port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
+  db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there"),
+
+  maxConnections: integer(
+    16_000,
+    1,
+    1_000_000,
+    "count",
+    "open connections; more are closed at once. The default leaves room in a limit of 20,000 open files",
+  ),
+  maxFrame: integer(
+    MAX_CLIENT_FRAME,
+    1_024,
+    524_288,
+    "bytes",
+    "largest message taken from a client; at most half of what the server may send, so that each fits in an answer",
+  ),
+  maxPending: integer(
+    128,
+    1,
+    10_000,
+    "count",
+    "requests of one connection under way; beyond it the server stops reading from that connection",
+  ),
+  outboxBytes: integer(
+    65_536,
+    4_096,
+    16_777_216,
+    "bytes",
+    "bytes waiting for one connection to read; beyond it nothing is pushed to it until it has caught up",
+  ),
+  loginWithin: duration(30_000, 100, "a connection that has not logged in by then is closed"),
+  pingAfter: duration(60_000, 100, "a peer that has been silent for this long is sent a PING"),
+  pongWithin: duration(20_000, 100, "a peer that then stays silent for this long is closed"),
+  drainWithin: duration(10_000, 0, "on SIGTERM or SIGINT, what is under way is waited for at most this long"),
+
+  scryptLn: integer(
+    15,
+    1,
+    20,
+    "exponent",
+    "password hashing: log2 of scrypt's cost N; 15 with r=8 and p=3 is OWASP's advice that fits in 32 MiB",
+  ),
+  scryptR: integer(8, 1, 32, "count", "password hashing: scrypt's block size r"),
+  scryptP: integer(3, 1, 16, "count", "password hashing: scrypt's parallelization p"),
+  hashQueue: integer(
+    1_000,
+    1,
+    100_000,
+    "count",
+    "passwords waiting to be hashed; beyond it logins are told to come again later",
+  ),
+  tokenTtl: duration(
+    30 * 86_400_000,
+    1_000,
+    "a session's token expires after this long without a login by it",
+  ),
+
+  maxFriends: integer(
+    1_000,
+    1,
+    1_000,
+    "count",
+    "friends on one user's list; what fits into one answer is the bound",
+  ),
+  maxGroups: integer(500, 1, 500, "count", "groups of one user; what fits into one answer is the bound"),
+  maxMembers: integer(10_000, 1, 1_000_000, "count", "members of one group"),
+
+  classicBytes: integer(
+    1_023,
+    0,
+    1_048_576,
+    "bytes",
+    "largest message sent to a classic client, its NUL included; those clients read into 1,024 bytes. 0: no limit",
+  ),
+  classicGap: duration(
+    10,
+    0,
+    "least time between two writes to a classic client, which takes one read for one message. 0: none",
+  ),
+
+  logLevel: choice<Level>("info", LEVELS, "least important events that are logged"),
+  logFormat: choice<"auto" | "text" | "json">(
+    "auto",
+    ["auto", "text", "json"],
+    "how: auto is text on a terminal and JSON otherwise",
+  ),
+} as const satisfies Record<string, Option<string> | Option<number>>;
+
+type Options = typeof options;
+
+/** The configuration's values; times are in milliseconds. */
+export type Config = { readonly [Name in keyof Options]: Options[Name] extends Option<infer T> ? T : never };
+
+/** The flag of an option, without its dashes: `loginWithin` is `login-within`. */
+export function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** The environment variable of an option: `loginWithin` is `CHAT_LOGIN_WITHIN`. */
+export function variableOf(name: string): string {
+  return `CHAT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
+}

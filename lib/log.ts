@@ -1,0 +1,83 @@
+/** The log: one line per event, on standard error. Nothing here ever sees a password, a token or a message's text. */
+
+/** How much an event matters, the least first. */
+export const LEVELS = ["debug", "info", "warn", "error"] as const;
+/** One of {@link LEVELS}. */
+export type Level = typeof LEVELS[number];
+/** What is said of an event. An Error is told with its causes. */
+export type Fields = Record<string, string | number | boolean | undefined | Error>;
+
+/** Writes events of a level or above. */
+export class Log {
+  readonly #least: number;
+  readonly #json: boolean;
+  readonly #write: (line: string) => void;
+
+  /** `write` is given whole lines, each with its line feed. */
+  constructor(level: Level, format: "text" | "json", write: (line: string) => void = toStandardError) {
+    this.#least = LEVELS.indexOf(level);
+    this.#json = format === "json";
+    this.#write = write;
+  }
+
+  debug(event: string, fields?: Fields): void {
+    this.#log("debug", event, fields);
+  }
+
+  info(event: string, fields?: Fields): void {
+    this.#log("info", event, fields);
+  }
+
+  warn(event: string, fields?: Fields): void {
+    this.#log("warn", event, fields);
+  }
+
+  error(event: string, fields?: Fields): void {
+    this.#log("error", event, fields);
+  }
+
+  #log(level: Level, event: string, fields: Fields = {}): void {
+    if (LEVELS.indexOf(level) < this.#least) return;
+    const time = new Date().toISOString();
+    const told = Object.entries(fields).map(([name, value]) =>
+      [name, value instanceof Error ? describe(value) : value] as const
+    );
+    if (this.#json) {
+      this.#write(JSON.stringify({ time, level, event, ...Object.fromEntries(told) }) + "\n");
+    } else {
+      const words = told.filter(([, value]) => value !== undefined).map(([name, value]) =>
+        ` ${name}=${quote(value)}`
+      );
+      this.#write(`${time.slice(11, 19)} ${level.padEnd(5)} ${event}${words.join("")}\n`);
+    }
+  }
+}
+
+/** An error's message with those of its causes. */
+export function describe(error: unknown): string {
+  const parts: string[] = [];
+  for (
+    let at: unknown = error;
+    at !== undefined && at !== null;
+    at = at instanceof Error ? at.cause : undefined
+  ) {
+    parts.push(at instanceof Error ? at.message : String(at));
+  }
+  return parts.join(": ");
+}
+
+function quote(value: string | number | boolean | undefined): string {
+  const text = String(value);
+  return /^[\w.:/@-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+const encoder = new TextEncoder();
+
+function toStandardError(line: string): void {
+  const bytes = encoder.encode(line);
+  try {
+    for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
+  } catch {
+    // Nobody reads the log any more (a closed pipe): that must not stop the server.
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
+ * pure: bytes in, bodies or errors out, no clock and no socket.
+ */
+import type { Errno } from "./protocol.ts";
+
+/** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
+export class WireError extends Error {
+  override readonly name = "WireError";
+
+  constructor(
+    /** The protocol's number for it. */
+    readonly errno: Errno,
+    message: string,
+    /** What is known of the request, to address the answer. */
+    readonly about: { readonly msgid?: number; readonly rid?: number | string; readonly fatal?: boolean } =
+      {},
+  ) {
+    super(message);
+  }
+
+  /** Whether the place where the next message begins is lost, so that the connection must end. */
+  get fatal(): boolean {
+    return this.about.fatal ?? false;
+  }
+}
+
+/**
+ * Takes the bytes of a connection in any pieces and gives out whole bodies. Use: `push` one chunk, then call
+ * `next` until it answers undefined, and only then `push` again.
+ */
+export interface Decoder {
+  /** Hands over bytes. They must stay as they are until `next` has answered undefined. */
+  push(chunk: Uint8Array): void;
+  /**
+   * The next body; it is valid until the next call. Or what is wrong with the next bytes: after an error that
+   * is fatal nothing more comes. Or undefined when more bytes are needed. It never throws.
+   */
+  next(): Uint8Array | WireError | undefined;
+  /** Bytes held in memory for a body that has not come whole; never more than twice the maximum of a frame. */
+  readonly held: number;
+}
+
+/** Bytes kept from one chunk to the next: a buffer that doubles as bytes come, so that a length alone costs none. */
+export class Carry {
+  static readonly #FIRST_SIZE = 256; // bytes; most messages fit
+  static readonly #KEEP_SIZE = 4_096; // bytes; a larger buffer is given back when it has been emptied
+  #bytes = new Uint8Array(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  get capacity(): number {
+    return this.#bytes.length;
+  }
+
+  append(bytes: Uint8Array): void {
+    const needed = this.#length + bytes.length;
+    if (needed > this.#bytes.length) {
+      let size = this.#bytes.length || Carry.#FIRST_SIZE;
+      while (size < needed) size *= 2;
+      const grown = new Uint8Array(size);
+      grown.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = grown;
+    }
+    this.#bytes.set(bytes, this.#length);
+    this.#length = needed;
+  }
+
+  view(from = 0): Uint8Array {
+    return this.#bytes.subarray(from, this.#length);
+  }
+
+  clear(): void {
+    this.#length = 0;
+    if (this.#bytes.length > Carry.#KEEP_SIZE) this.#bytes = new Uint8Array(0);
+  }
+}

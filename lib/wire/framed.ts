@@ -1,0 +1,99 @@
+/** The framed dialect: a 4-byte unsigned big-endian length N, then N bytes of UTF-8 holding one JSON object. */
+import { Carry, type Decoder, WireError } from "./decoder.ts";
+import { Errno } from "./protocol.ts";
+
+const HEADER = 4; // bytes of the length in front of each body
+const encoder = new TextEncoder();
+const NOTHING = new Uint8Array(0);
+
+/** A JSON text as a frame. */
+export function encodeFrame(json: string): Uint8Array {
+  // A UTF-16 code unit takes at most 3 bytes of UTF-8, so this is always room enough.
+  const room = json.length < 1_024 ? scratch : new Uint8Array(HEADER + json.length * 3);
+  const { written } = encoder.encodeInto(json, room.subarray(HEADER));
+  const frame = room.slice(0, HEADER + written);
+  frame[0] = written >>> 24;
+  frame[1] = written >>> 16;
+  frame[2] = written >>> 8;
+  frame[3] = written;
+  return frame;
+}
+const scratch = new Uint8Array(HEADER + 1_024 * 3); // for short texts: copying out beats over-allocating
+
+/** Cuts the bytes of a framed connection into bodies of at most `maxBody` bytes. */
+export class FramedDecoder implements Decoder {
+  readonly #maxBody: number;
+  readonly #carry = new Carry();
+  #chunk: Uint8Array = NOTHING;
+  #at = 0;
+  #givenOut = false; // the carry's body was handed out and can be cleared at the next call
+  #dead = false;
+
+  constructor(maxBody: number) {
+    this.#maxBody = maxBody;
+  }
+
+  get held(): number {
+    return this.#carry.capacity;
+  }
+
+  push(chunk: Uint8Array): void {
+    this.#chunk = chunk;
+    this.#at = 0;
+  }
+
+  next(): Uint8Array | WireError | undefined {
+    if (this.#dead) return undefined;
+    if (this.#givenOut) {
+      this.#carry.clear();
+      this.#givenOut = false;
+    }
+    return this.#carry.length === 0 ? this.#fromChunk() : this.#throughCarry();
+  }
+
+  /** The usual case: the frame lies whole in the chunk, and nothing is copied. */
+  #fromChunk(): Uint8Array | WireError | undefined {
+    const left = this.#chunk.length - this.#at;
+    if (left >= HEADER) {
+      const size = lengthAt(this.#chunk, this.#at);
+      if (size > this.#maxBody) return this.#tooLarge(size);
+      if (left >= HEADER + size) {
+        const start = this.#at + HEADER;
+        this.#at = start + size;
+        return this.#chunk.subarray(start, this.#at);
+      }
+    }
+    if (left > 0) this.#take(left);
+    return undefined;
+  }
+
+  /** A frame that began in an earlier chunk: its bytes are gathered. */
+  #throughCarry(): Uint8Array | WireError | undefined {
+    if (this.#carry.length < HEADER) this.#take(HEADER - this.#carry.length);
+    if (this.#carry.length < HEADER) return undefined;
+    const size = lengthAt(this.#carry.view(), 0);
+    if (size > this.#maxBody) return this.#tooLarge(size);
+    this.#take(HEADER + size - this.#carry.length);
+    if (this.#carry.length < HEADER + size) return undefined;
+    this.#givenOut = true;
+    return this.#carry.view(HEADER);
+  }
+
+  #take(wanted: number): void {
+    const end = Math.min(this.#at + wanted, this.#chunk.length);
+    this.#carry.append(this.#chunk.subarray(this.#at, end));
+    this.#at = end;
+  }
+
+  #tooLarge(size: number): WireError {
+    this.#dead = true;
+    this.#chunk = NOTHING;
+    this.#carry.clear();
+    const words = `the frame's length is ${size} bytes, over the maximum of ${this.#maxBody}`;
+    return new WireError(Errno.TOO_LARGE, words, { fatal: true });
+  }
+}
+
+function lengthAt(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
