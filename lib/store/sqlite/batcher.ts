@@ -1,0 +1,122 @@
+/**
+ * Group commit: while the thread that holds the database is busy with one batch of calls, the next one gathers.
+ * So the cost of a commit is shared by all that came in the meantime, and nothing waits for a timer.
+ */
+import { type StoreLimits, StoreUnavailable } from "../store.ts";
+import type { Answer, Arguments, Call, ChangeName, ReadName, Request, Result } from "./calls.ts";
+
+/** Changes in one batch: enough to make a commit's cost per change vanish, while a batch takes tens of milliseconds. */
+const CHANGES_PER_BATCH = 4_096;
+
+/** Reads in one batch: fewer, since one can bring a page of many messages, and all answers are in memory at once. */
+const READS_PER_BATCH = 256;
+
+/** Calls that may wait before further ones are turned away: what a slow disk works off within seconds. */
+const MAX_WAITING = 100_000;
+
+interface Waiting<C> {
+  readonly call: C;
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Puts calls together into batches for a worker that answers each {@link Request} with one {@link Answer}. */
+export class Batcher {
+  /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. */
+  readonly failed: Promise<Error>;
+
+  readonly #worker: Worker;
+  readonly #changes: Waiting<Call<ChangeName>>[] = [];
+  readonly #reads: Waiting<Call<ReadName>>[] = [];
+  #running: Promise<void> | undefined;
+  #answered: PromiseWithResolvers<Answer> | undefined; // of the request under way
+  #closed: StoreUnavailable | undefined; // why no more calls are taken
+  #dead: Error | undefined; // what the worker died of
+
+  constructor(worker: Worker) {
+    this.#worker = worker;
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    this.failed = promise;
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered?.resolve(data);
+    worker.onerror = (event) => {
+      event.preventDefault(); // else it would end this thread too
+      const error = new Error(`the database's thread died: ${event.message}`);
+      this.#dead = error;
+      this.#closed = unavailable(error);
+      this.#answered?.reject(error);
+      resolve(error);
+    };
+  }
+
+  /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
+  async open(file: string, limits: StoreLimits): Promise<void> {
+    const { failures } = await this.#ask({ kind: "open", file, limits });
+    if (failures.size > 0) throw failures.get(0);
+  }
+
+  /** Calls a method that changes something: it is fulfilled when that is committed. */
+  change<N extends ChangeName>(name: N, ...args: Arguments<N>): Promise<Result<N>> {
+    return this.#enqueue(this.#changes, [name, ...args] as unknown as Call<ChangeName>);
+  }
+
+  /** Calls a method that only looks: it sees at least what was committed before. */
+  read<N extends ReadName>(name: N, ...args: Arguments<N>): Promise<Result<N>> {
+    return this.#enqueue(this.#reads, [name, ...args] as unknown as Call<ReadName>);
+  }
+
+  /** Takes no more calls, waits for those there are, and closes the database. */
+  async close(): Promise<void> {
+    this.#closed ??= new StoreUnavailable("the database is closed");
+    await this.#running;
+    await this.#ask({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
+  }
+
+  #enqueue<C, R>(queue: Waiting<C>[], call: C): Promise<R> {
+    if (this.#closed) return Promise.reject(this.#closed);
+    if (queue.length >= MAX_WAITING) {
+      return Promise.reject(new StoreUnavailable(`${MAX_WAITING} calls are waiting for the database`));
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<R>();
+    queue.push({ call, resolve: resolve as (result: unknown) => void, reject });
+    this.#running ??= this.#run();
+    return promise;
+  }
+
+  async #run(): Promise<void> {
+    await undefined; // so that all calls of one turn go together
+    while (this.#changes.length > 0 || this.#reads.length > 0) {
+      const changes = this.#changes.splice(0, CHANGES_PER_BATCH);
+      const reads = this.#reads.splice(0, READS_PER_BATCH);
+      const calls = [...changes, ...reads];
+      try {
+        const answer = await this.#ask({
+          kind: "batch",
+          changes: changes.map(({ call }) => call),
+          reads: reads.map(({ call }) => call),
+        });
+        settle(calls, answer);
+      } catch (error) {
+        for (const { reject } of calls) reject(unavailable(error));
+      }
+    }
+    this.#running = undefined;
+  }
+
+  #ask(request: Request): Promise<Answer> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    this.#answered = Promise.withResolvers();
+    this.#worker.postMessage(request);
+    return this.#answered.promise;
+  }
+}
+
+function settle(calls: readonly Waiting<unknown>[], { results, failures }: Answer): void {
+  for (const [i, { resolve, reject }] of calls.entries()) {
+    if (failures.has(i)) reject(unavailable(failures.get(i)));
+    else resolve(results[i]);
+  }
+}
+
+function unavailable(cause: unknown): StoreUnavailable {
+  return new StoreUnavailable(`the database gave up: ${(cause as Error).message}`, { cause });
+}

@@ -1,0 +1,57 @@
+/** What the two threads of the embedded store say to each other. */
+import type { Store, StoreLimits } from "../store.ts";
+
+/** The store's methods that change something: they run in a batch's transaction. */
+export type ChangeName =
+  | "createUser"
+  | "setPassword"
+  | "saveSession"
+  | "deleteSession"
+  | "setState"
+  | "addFriend"
+  | "createGroup"
+  | "joinGroup"
+  | "append"
+  | "delivered";
+
+/** The store's methods that only look: they run after it. */
+export type ReadName =
+  | "findUser"
+  | "findSession"
+  | "watchers"
+  | "contacts"
+  | "members"
+  | "unread"
+  | "read"
+  | "history";
+
+/** A method's arguments. */
+export type Arguments<N extends ChangeName | ReadName> = Parameters<Store[N]>;
+
+/** What a method's promise is fulfilled with. */
+export type Result<N extends ChangeName | ReadName> = Awaited<ReturnType<Store[N]>>;
+
+/** The store's methods as they are on the thread that holds the database: without promises. */
+export type Direct<N extends ChangeName | ReadName> = {
+  [K in N]: (...args: Arguments<K>) => Result<K>;
+};
+
+/** One call of a method: an array, since arrays are the cheapest thing to copy between threads. */
+export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
+
+/** To the thread that holds the database. Each is answered with one {@link Answer}, in order. */
+export type Request =
+  | { readonly kind: "open"; readonly file: string; readonly limits: StoreLimits }
+  | {
+    readonly kind: "batch";
+    readonly changes: readonly Call<ChangeName>[];
+    readonly reads: readonly Call<ReadName>[];
+  }
+  | { readonly kind: "close" };
+
+/** What became of a request's calls: of the changes first, then of the reads. To open and to close are one call. */
+export interface Answer {
+  readonly results: readonly unknown[];
+  /** What the calls threw that have no result, by their place among the results. */
+  readonly failures: ReadonlyMap<number, unknown>;
+}

@@ -1,0 +1,100 @@
+/** Carries out batches of calls on the thread that holds the database: many changes, one commit. */
+import type { DatabaseSync } from "node:sqlite";
+import type { StoreLimits } from "../store.ts";
+import type { Answer, Call, ChangeName, Direct, ReadName } from "./calls.ts";
+import { Changes } from "./changes.ts";
+import { Reads } from "./reads.ts";
+
+/** Runs batches on a database that it alone uses. */
+export class Executor {
+  readonly #db: DatabaseSync;
+  readonly #changes: Changes;
+  readonly #reads: Reads;
+  readonly #sql: ReturnType<typeof prepare>;
+
+  constructor(db: DatabaseSync, limits: StoreLimits) {
+    this.#db = db;
+    this.#changes = new Changes(db, limits);
+    this.#reads = new Reads(db);
+    this.#sql = prepare(db);
+  }
+
+  /** Commits the changes as one transaction, and then does the reads. What fails is in the answer; it never throws. */
+  run(changes: readonly Call<ChangeName>[], reads: readonly Call<ReadName>[]): Answer {
+    const failures = new Map<number, unknown>();
+    const results = changes.length > 0 ? this.#commit(changes, failures) : [];
+    for (const call of reads) {
+      let result: unknown;
+      try {
+        result = invoke(this.#reads, call);
+      } catch (error) {
+        failures.set(results.length, error);
+      }
+      results.push(result);
+    }
+    return { results, failures };
+  }
+
+  #commit(calls: readonly Call<ChangeName>[], failures: Map<number, unknown>): unknown[] {
+    try {
+      return this.#transaction(() => calls.map((call) => invoke(this.#changes, call)));
+    } catch {
+      // Once more, more slowly: if one call is to blame, it fails alone.
+    }
+    try {
+      return this.#transaction(() =>
+        calls.map((call, i) => this.#alone(call, (error) => failures.set(i, error)))
+      );
+    } catch (error) {
+      for (const i of calls.keys()) failures.set(i, error);
+      return calls.map(() => undefined);
+    }
+  }
+
+  #transaction<T>(work: () => T): T {
+    this.#sql.begin.run();
+    try {
+      const result = work();
+      this.#changes.finish();
+      this.#sql.commit.run();
+      return result;
+    } catch (error) {
+      this.#changes.forget();
+      if (this.#db.isTransaction) this.#sql.rollback.run();
+      throw error;
+    }
+  }
+
+  /** One call inside a transaction. If it throws, it leaves nothing behind, unless the transaction is lost. */
+  #alone(call: Call<ChangeName>, failed: (error: unknown) => void): unknown {
+    this.#sql.save.run();
+    let result: unknown;
+    try {
+      result = invoke(this.#changes, call);
+      this.#changes.finish();
+    } catch (error) {
+      if (!this.#db.isTransaction) throw error;
+      this.#changes.forget();
+      this.#sql.undo.run();
+      failed(error);
+    }
+    this.#sql.release.run();
+    return result;
+  }
+}
+
+function prepare(db: DatabaseSync) {
+  return {
+    begin: db.prepare("BEGIN IMMEDIATE"),
+    commit: db.prepare("COMMIT"),
+    rollback: db.prepare("ROLLBACK"),
+    save: db.prepare("SAVEPOINT one"),
+    undo: db.prepare("ROLLBACK TO one"),
+    release: db.prepare("RELEASE one"),
+  };
+}
+
+function invoke<N extends ChangeName | ReadName>(target: Direct<N>, [name, ...args]: Call<N>): unknown {
+  // A call's name and arguments belong together by its type, which is lost where they are taken apart.
+  return (target[name] as (...args: unknown[]) => unknown).apply(target, args);
+}

@@ -1,0 +1,191 @@
+/**
+ * The port to durable storage. The message log behind it is the only truth there is; every implementation
+ * passes the one suite in tests/store_contract.ts.
+ */
+
+/**
+ * One of a user's conversations, named as that user sees it: a positive number is the other user's id, a
+ * negative one is minus a group's id.
+ */
+export type Peer = number;
+
+/** A message that is to be stored. */
+export interface NewMessage {
+  readonly sender: number;
+  readonly peer: Peer;
+  /** The sender's own id for it. The same (sender, cid) again is the same message (invariant I5). */
+  readonly cid: string;
+  readonly body: string;
+  /** Milliseconds since 1970, UTC. */
+  readonly time: number;
+}
+
+/** A message as the log has it. */
+export interface StoredMessage {
+  /** 1, 2, 3, … in its conversation, with no gap (invariant I2). */
+  readonly seq: number;
+  readonly sender: number;
+  readonly senderName: string;
+  readonly cid: string;
+  readonly body: string;
+  readonly time: number;
+}
+
+/** What became of a {@link NewMessage}: the first one's seq and time, if it is a repeat. */
+export interface Appended {
+  readonly seq: number;
+  readonly time: number;
+  readonly repeated: boolean;
+}
+
+/** Why the store won't do a thing that was asked for properly. */
+export interface Refused {
+  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full";
+}
+
+/** A user's account. */
+export interface Account {
+  readonly id: number;
+  readonly name: string;
+  /** The password's hash, in PHC string form. */
+  readonly password: string;
+}
+
+/** A session that outlives its connections. Each account has at most one; a new one replaces it. */
+export interface SavedSession {
+  readonly user: number;
+  readonly name: string;
+  /** SHA-256 of the token's secret. */
+  readonly tokenHash: Uint8Array;
+  /** Milliseconds since 1970, UTC. */
+  readonly expires: number;
+}
+
+/** A group's member. */
+export interface Member {
+  readonly id: number;
+  readonly name: string;
+  readonly role: "creator" | "normal";
+}
+
+/** A group that a user is a member of. */
+export interface Group {
+  readonly id: number;
+  readonly name: string;
+  readonly description: string;
+  /** How many members it has. */
+  readonly members: number;
+  /** The first of them: the creator, then the others by id. */
+  readonly users: readonly Member[];
+}
+
+/** Whom a user has as friends, and which groups the user is in: both by id. */
+export interface Contacts {
+  readonly friends: readonly { readonly id: number; readonly name: string }[];
+  readonly groups: readonly Group[];
+}
+
+/** A conversation with messages after the user's cursor. */
+export interface Unread {
+  readonly peer: Peer;
+  /** Up to here the user has said DELIVERED. */
+  readonly cursor: number;
+  /** The conversation's last seq. */
+  readonly last: number;
+  /** The time of the first message after the cursor. */
+  readonly since: number;
+}
+
+/** A piece of a conversation in seq order. */
+export interface Page {
+  /** The seq after which the page begins. */
+  readonly after: number;
+  readonly messages: readonly StoredMessage[];
+  /** Whether the conversation went no further when it was read. */
+  readonly end: boolean;
+}
+
+/** How far a user has a conversation. */
+export interface Delivered {
+  readonly user: number;
+  readonly peer: Peer;
+  readonly seq: number;
+}
+
+/** Storage can't be reached, or gave up: nothing of what was asked has been accepted as far as is known. */
+export class StoreUnavailable extends Error {
+  override readonly name = "StoreUnavailable";
+}
+
+/** How much of a thing there may be; see the configuration for the values and their reasons. */
+export interface StoreLimits {
+  readonly friendsPerUser: number;
+  readonly groupsPerUser: number;
+  readonly membersPerGroup: number;
+}
+
+/**
+ * Durable storage. Every method rejects with {@link StoreUnavailable} when storage can't be reached. Calls are
+ * carried out in the order they are made as far as they change the same thing; a promise that is fulfilled for
+ * a change means that it is committed with full durability (invariant I1).
+ */
+export interface Store {
+  /** Makes an account. `taken`: the name is in use (names are compared exactly, as code points). */
+  createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused>;
+  findUser(by: { id: number } | { name: string }): Promise<Account | undefined>;
+  setPassword(user: number, passwordHash: string): Promise<void>;
+
+  /** Saves the account's session in place of any earlier one. */
+  saveSession(user: number, tokenHash: Uint8Array, expires: number): Promise<void>;
+  findSession(user: number): Promise<SavedSession | undefined>;
+  deleteSession(user: number): Promise<void>;
+
+  /** Writes `User.state`, which operators read; nothing in the server depends on it. */
+  setState(user: number, state: "online" | "offline"): Promise<void>;
+
+  /** Puts `friend` on the user's list; again is no error. `not_found`: no such user; `full`: the list is. */
+  addFriend(user: number, friend: number): Promise<{ name: string } | Refused>;
+  /** Who has the user as a friend: ids above `after` in order, at most `limit`. */
+  watchers(user: number, after: number, limit: number): Promise<readonly number[]>;
+  contacts(user: number, usersPerGroup: number): Promise<Contacts>;
+
+  /** Makes a group with its creator as the first member. `taken`: the name; `full`: the creator's groups. */
+  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused>;
+  /**
+   * Makes the user a normal member who has missed nothing so far; again is no error. `not_found`: no such
+   * group; `full`: the group, or the user's list of groups.
+   */
+  joinGroup(user: number, group: number): Promise<{ name: string } | Refused>;
+  /** Members by id above `after`, at most `limit`. `not_found`: no such group; `forbidden`: `user` isn't in it. */
+  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused>;
+
+  /**
+   * Stores a message and gives it the conversation's next seq. `not_found`: no such user or group;
+   * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation.
+   */
+  append(message: NewMessage): Promise<Appended | Refused>;
+  /** Moves a cursor forward: never back, and never past the conversation's last seq. Unknown ones are ignored. */
+  delivered(upTo: readonly Delivered[]): Promise<void>;
+  /** Conversations with messages after the user's cursor, the longest waiting first, at most `limit`. */
+  unread(user: number, limit: number): Promise<readonly Unread[]>;
+  /**
+   * Messages after `after`, or after the user's cursor where `after` is undefined: at most `limit`, and no
+   * more once they have `maxBytes` of body between them (but at least one). The user's own are among them.
+   * A conversation that isn't there is one without messages.
+   */
+  read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page>;
+  /**
+   * The messages just before seq `before` (the latest where undefined), oldest first, bounded as in `read`.
+   * `not_found`: no such user or group; `forbidden`: the user isn't in the group.
+   */
+  history(
+    user: number,
+    peer: Peer,
+    before: number | undefined,
+    limit: number,
+    maxBytes: number,
+  ): Promise<readonly StoredMessage[] | Refused>;
+
+  /** Waits for what is under way, then lets go of everything. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,97 @@
+-- The schema of the embedded database (SQLite). The server makes it by itself in an empty file; this text is
+-- for those who want to know what is in there. Looking is safe at any time, also while the server runs:
+--
+--   sqlite3 chat.db 'SELECT name, state FROM User'
+--
+-- Every time is in milliseconds since 1970, UTC.
+
+CREATE TABLE User (
+  id       INTEGER PRIMARY KEY AUTOINCREMENT,
+  name     TEXT NOT NULL UNIQUE,
+  password TEXT NOT NULL, -- a hash in PHC string form, never the password
+  state    TEXT NOT NULL DEFAULT 'offline' CHECK (state IN ('online', 'offline'))
+);
+
+-- One direction per row: friendid stands on userid's list.
+CREATE TABLE Friend (
+  userid   INTEGER NOT NULL,
+  friendid INTEGER NOT NULL,
+  PRIMARY KEY (userid, friendid)
+) WITHOUT ROWID;
+
+-- Who has this user as a friend: those who are told when the user comes and goes.
+CREATE INDEX FriendOf ON Friend (friendid, userid);
+
+CREATE TABLE AllGroup (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  groupname TEXT NOT NULL UNIQUE,
+  groupdesc TEXT NOT NULL
+);
+
+CREATE TABLE GroupUser (
+  groupid   INTEGER NOT NULL,
+  userid    INTEGER NOT NULL,
+  grouprole TEXT NOT NULL CHECK (grouprole IN ('creator', 'normal')),
+  PRIMARY KEY (groupid, userid)
+) WITHOUT ROWID;
+
+CREATE INDEX GroupsOfUser ON GroupUser (userid, groupid);
+
+-- A group's first members, the creator before the others, without sorting all of them.
+CREATE INDEX MembersByRole ON GroupUser (groupid, grouprole, userid);
+
+-- A conversation is named by two numbers: two users' ids, the lower one first, or 0 and a group's id.
+CREATE TABLE Conversation (
+  low      INTEGER NOT NULL,
+  high     INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL, -- of its newest message; 0 while it has none
+  PRIMARY KEY (low, high)
+) WITHOUT ROWID;
+
+-- The message log: the one truth. seq is 1, 2, 3, … in each conversation, with no gap.
+CREATE TABLE Message (
+  low    INTEGER NOT NULL,
+  high   INTEGER NOT NULL,
+  seq    INTEGER NOT NULL,
+  sender INTEGER NOT NULL,
+  cid    TEXT NOT NULL, -- the sender's own id for it: the same one again is the same message
+  time   INTEGER NOT NULL,
+  body   TEXT NOT NULL,
+  PRIMARY KEY (low, high, seq),
+  UNIQUE (sender, cid)
+) WITHOUT ROWID;
+
+-- How far each member of a conversation has said to have it.
+CREATE TABLE Cursor (
+  userid INTEGER NOT NULL,
+  low    INTEGER NOT NULL,
+  high   INTEGER NOT NULL,
+  seq    INTEGER NOT NULL,
+  PRIMARY KEY (userid, low, high)
+) WITHOUT ROWID;
+
+-- The one session of each account that outlives its connections.
+CREATE TABLE Session (
+  userid     INTEGER PRIMARY KEY,
+  token_hash BLOB NOT NULL,
+  expires    INTEGER NOT NULL
+);
+
+-- What each user has not received yet, as the JSON texts that C++ servers of this family kept in a table.
+CREATE VIEW OfflineMessage (userid, message) AS
+SELECT
+  Cursor.userid,
+  CASE Cursor.low
+    WHEN 0 THEN json_object(
+      'msgid', 10, 'id', sender, 'name', User.name, 'groupid', Cursor.high, 'msg', body,
+      'time', datetime(time / 1000, 'unixepoch')
+    )
+    ELSE json_object(
+      'msgid', 6, 'id', sender, 'name', User.name, 'toid', Cursor.userid, 'msg', body,
+      'time', datetime(time / 1000, 'unixepoch')
+    )
+  END
+FROM Cursor
+JOIN Message ON Message.low = Cursor.low AND Message.high = Cursor.high AND Message.seq > Cursor.seq
+JOIN User ON User.id = Message.sender
+WHERE Message.sender <> Cursor.userid;
