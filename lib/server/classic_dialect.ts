@@ -1,0 +1,98 @@
+/** The classic dialect on its way out: what C++ clients can read without aborting. */
+import { MAX_SERVER_FRAME, Msg } from "../wire/protocol.ts";
+import {
+  type ChatMessage,
+  type Dialect,
+  fitRoster,
+  jsonBytes,
+  type ListedGroup,
+  type Roster,
+  type ServerMessage,
+} from "./dialect.ts";
+import { GatheringOutbox, PacedOutbox } from "./outbox.ts";
+
+const encoder = new TextEncoder();
+
+/**
+ * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's bound; `gap` ms lie between two
+ * writes of one message each, 0 lets them run together.
+ */
+export function classicDialect(maxBytes: number, gap: number): Dialect {
+  const room = (maxBytes || MAX_SERVER_FRAME) - 1; // for the JSON; the NUL takes a byte
+  return {
+    name: "classic",
+    encode(message) {
+      switch (message.msgid) {
+        case Msg.ONE_CHAT:
+        case Msg.GROUP_CHAT:
+          return terminated(cut(message as ChatMessage, room));
+        case Msg.LOGIN_ACK:
+        case Msg.REGISTER_ACK: {
+          const { rid: _, ...rest } = message; // these clients send none
+          return terminated(rest);
+        }
+        default:
+          return undefined;
+      }
+    },
+    withRoster(message, roster) {
+      const { token: _, ...rest } = message; // no use to them, and every byte counts
+      const whole = (fitted: Roster) => ({ ...rest, ...inStrings(fitted) });
+      return whole(fitRoster(roster, (fitted) => jsonBytes(whole(fitted)) <= room));
+    },
+    withMissed(message, missed) {
+      const offlinemsg = [
+        ...(message.offlinemsg as string[] | undefined ?? []),
+        JSON.stringify(plain(missed)),
+      ];
+      const longer = { ...message, offlinemsg };
+      return jsonBytes(longer) <= room ? longer : undefined;
+    },
+    deliversByWriting: true,
+    outbox: (sink) => gap > 0 ? new PacedOutbox(sink, gap) : new GatheringOutbox(sink),
+  };
+}
+
+function terminated(message: ServerMessage): Uint8Array {
+  return encoder.encode(JSON.stringify(message) + "\0");
+}
+
+/** Arrays of objects become arrays of strings, each an object as JSON; what is empty is left out. */
+function inStrings(roster: Roster): Record<string, unknown> {
+  return { ...listed("friends", roster.friends), ...listed("groups", roster.groups.map(groupInStrings)) };
+}
+
+function groupInStrings({ members: _, users, ...group }: ListedGroup): Record<string, unknown> {
+  return { ...group, ...listed("users", users) };
+}
+
+function listed(name: string, items: readonly unknown[]): Record<string, string[]> {
+  return items.length === 0 ? {} : { [name]: items.map((item) => JSON.stringify(item)) };
+}
+
+/** What these clients know of a message, with the time in words. */
+function plain({ seq: _, cid: __, ...message }: ChatMessage): ServerMessage & { msg: string } {
+  return { ...message, time: wallClock(message.time) };
+}
+
+/** `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the C++ servers wrote it. */
+export function wallClock(time: number): string {
+  const date = new Date(time);
+  const two = (number: number) => String(number).padStart(2, "0");
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** A message of at most `room` bytes: a longer `msg` is cut between two characters and ends in `…`. */
+function cut(message: ChatMessage, room: number): ServerMessage {
+  const whole = plain(message);
+  if (jsonBytes(whole) <= room) return whole;
+  let left = room - jsonBytes({ ...whole, msg: "…" });
+  let kept = "";
+  for (const character of whole.msg) {
+    left -= jsonBytes(character) - 2; // without its quotes
+    if (left < 0) break;
+    kept += character;
+  }
+  return { ...whole, msg: kept + "…" };
+}

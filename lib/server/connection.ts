@@ -1,0 +1,217 @@
+/**
+ * One client's socket: bytes in, requests to whoever handles them, replies and pushes out, within limits. Knows
+ * framing and order; knows nothing of what the messages mean.
+ */
+import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../wire/classic.ts";
+import { type Decoder, WireError } from "../wire/decoder.ts";
+import { FramedDecoder } from "../wire/framed.ts";
+import type { Dialect, ServerMessage } from "./dialect.ts";
+import type { Outbox, Sink } from "./outbox.ts";
+import { Replies } from "./replies.ts";
+
+/** A request that was read and is ready to be carried out. */
+export interface Request {
+  /** It waits for all requests before it, and those after it wait for it. */
+  readonly exclusive: boolean;
+  /** Carries it out. A promise must not be rejected; undefined is no reply. */
+  answer(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
+}
+
+/** What a connection hands its requests to. */
+export interface Handler {
+  /** Reads one body; it is valid only during the call. What is wrong with it becomes a request to answer so. */
+  read(body: Uint8Array | WireError): Request;
+  /** Called when bytes wait for room no longer. */
+  room(): void;
+  /** Called once, when nothing more will come from the client. */
+  ended(): void;
+}
+
+/** What a connection is given of the server around it. */
+export interface Surroundings {
+  /** The dialects, by the connection's first byte. */
+  dialect(classic: boolean): Dialect;
+  /** Bytes of the largest body taken. */
+  readonly maxFrame: number;
+  /** Requests under way; beyond it nothing is read. */
+  readonly maxPending: number;
+  /** Bytes waiting to be written; beyond it nothing is read. */
+  readonly outboxBytes: number;
+}
+
+const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
+const READ_LARGE = 65_536; // bytes: many frames per read when much comes
+const LINGER = 1_000; // ms for the peer to read the last words before its socket is closed
+
+/** A client's connection, from its acceptance to its end. */
+export class Connection {
+  readonly #socket: Deno.Conn;
+  readonly #around: Surroundings;
+  readonly #handler: Handler;
+  readonly #replies = new Replies<ServerMessage>((reply) => this.send(reply));
+  #dialect: Dialect | undefined; // known from the first byte on
+  #outbox: Outbox | undefined;
+  #state: "open" | "ending" | "closed" = "open";
+  #closing: Promise<void> | undefined;
+  #lingering: ReturnType<typeof setTimeout> | undefined;
+  /** Whether requests wait to be taken until earlier ones are done or the client has read more. */
+  stalled = false;
+  /** When bytes last came, by `performance.now`. */
+  lastHeard: number;
+
+  constructor(socket: Deno.Conn, around: Surroundings, handler: (connection: Connection) => Handler) {
+    this.#socket = socket;
+    this.#around = around;
+    this.lastHeard = performance.now();
+    this.#handler = handler(this);
+  }
+
+  /** The dialect it speaks; undefined before its first byte. */
+  get dialect(): Dialect | undefined {
+    return this.#dialect;
+  }
+
+  /** Whether requests are still taken from it. */
+  get open(): boolean {
+    return this.#state === "open";
+  }
+
+  /** Requests that have no reply yet. */
+  get pending(): number {
+    return this.#replies.pending;
+  }
+
+  /** Bytes that wait for the client to read. */
+  get waiting(): number {
+    return this.#outbox?.bytes ?? 0;
+  }
+
+  /** When the socket last took bytes that waited, by `performance.now`. */
+  get lastTaken(): number {
+    return this.#outbox?.lastTaken ?? 0;
+  }
+
+  /** Whether what isn't a reply may be sent now, or should wait until the client has read more. */
+  get hasRoom(): boolean {
+    return this.waiting < this.#around.outboxBytes;
+  }
+
+  /** Sends a message, if the client's dialect has such a one. */
+  send(message: ServerMessage, taken?: () => void): void {
+    const bytes = this.#dialect?.encode(message);
+    if (bytes) this.sendBytes(bytes, taken);
+  }
+
+  /** Sends a message that is encoded already; `taken` is called when the socket has it whole. */
+  sendBytes(bytes: Uint8Array, taken?: () => void): void {
+    this.#outbox?.push(bytes, taken);
+  }
+
+  /** Reads and answers until the connection has ended. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      let buffer = new Uint8Array(READ_SMALL);
+      let decoder: Decoder | undefined;
+      for (;;) {
+        const read = await this.#socket.read(buffer);
+        if (read === null) break;
+        this.lastHeard = performance.now();
+        if (!this.open) continue;
+        decoder ??= this.#begin(buffer[0]!);
+        decoder.push(buffer.subarray(0, read));
+        for (let body; this.open && (body = decoder.next()) !== undefined;) {
+          const wait = this.#take(this.#handler.read(body));
+          if (wait) await wait;
+          if (body instanceof WireError && body.fatal) this.end();
+        }
+        if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
+        else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
+          buffer = new Uint8Array(buffer.length / 4);
+        }
+      }
+    } catch {
+      this.abort(); // the connection was lost, or closed by us while it read
+    }
+    this.#handler.ended();
+    await this.end(); // a client that only shut down its sending still gets its replies
+    this.abort();
+  }
+
+  /**
+   * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and closes.
+   * What isn't done or read after `within` ms is given up.
+   */
+  end(last?: ServerMessage, within = LINGER): Promise<void> {
+    if (this.open) {
+      this.#state = "ending";
+      this.#closing = this.#end(last, within);
+    }
+    return this.#closing ?? Promise.resolve();
+  }
+
+  /** Closes at once, whatever waits. */
+  abort(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    clearTimeout(this.#lingering);
+    this.#outbox?.close();
+    try {
+      this.#socket.close();
+    } catch {
+      // the runtime had closed it
+    }
+  }
+
+  async #end(last: ServerMessage | undefined, within: number): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const timeout = new Promise<void>((resolve) => timer = setTimeout(resolve, within));
+    const flushed = this.#replies.whenAtMost(0).then(() => {
+      if (last) this.send(last);
+      return this.#outbox?.whenAtMost(0);
+    });
+    await Promise.race([flushed, timeout]);
+    clearTimeout(timer);
+    if (this.#state === "closed") return;
+    try {
+      await this.#socket.closeWrite();
+      // Closing with bytes unread would reset the connection and take our last words with it: `run` reads on.
+      this.#lingering = setTimeout(() => this.abort(), LINGER);
+    } catch {
+      this.abort();
+    }
+  }
+
+  #begin(firstByte: number): Decoder {
+    const classic = firstByte === CLASSIC_FIRST_BYTE;
+    this.#dialect = this.#around.dialect(classic);
+    const sink: Sink = {
+      write: (bytes) => this.#socket.write(bytes),
+      room: () => this.#handler.room(),
+      failed: () => this.abort(),
+      limit: this.#around.outboxBytes,
+    };
+    this.#outbox = this.#dialect.outbox(sink);
+    return new (classic ? ClassicDecoder : FramedDecoder)(this.#around.maxFrame);
+  }
+
+  /** Carries out a request; a promise when the next one must wait. */
+  #take(request: Request): Promise<void> | undefined {
+    const { maxPending, outboxBytes } = this.#around;
+    if (request.exclusive || this.pending >= maxPending || this.waiting > outboxBytes) {
+      return this.#takeLater(request);
+    }
+    this.#replies.add(request.answer());
+    return undefined;
+  }
+
+  async #takeLater(request: Request): Promise<void> {
+    this.stalled = true;
+    await this.#outbox?.whenAtMost(this.#around.outboxBytes);
+    await this.#replies.whenAtMost(request.exclusive ? 0 : this.#around.maxPending - 1);
+    if (this.open) {
+      this.#replies.add(request.answer());
+      if (request.exclusive) await this.#replies.whenAtMost(0);
+    }
+    this.stalled = false;
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * Pushes a session its messages: at once while the session has all that came before, else from the store until it
+ * has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in the log.
+ */
+import { describe, type Log } from "../log.ts";
+import type { Peer, Store, StoredMessage } from "../store/store.ts";
+import { Backlog, type Missed, type Talk } from "./backlog.ts";
+import type { Connection } from "./connection.ts";
+import type { Cursors } from "./cursors.ts";
+import { chatMessage, type ServerMessage } from "./dialect.ts";
+
+/** A message that was just committed, with its bytes for all who get it in the same dialect. */
+export class Fresh {
+  readonly message: StoredMessage;
+  readonly #to: number;
+  #framed: Uint8Array | undefined;
+
+  /** `to` is the recipient of a pair's message, or minus the group. */
+  constructor(message: StoredMessage, to: number) {
+    this.message = message;
+    this.#to = to;
+  }
+
+  /** Pushes it; framed bytes are made once, however many get them. */
+  pushTo(connection: Connection, taken?: () => void): void {
+    if (connection.dialect?.name === "framed") {
+      this.#framed ??= connection.dialect.encode(chatMessage(this.message, this.#to))!;
+      connection.sendBytes(this.#framed, taken);
+    } else connection.send(chatMessage(this.message, this.#to), taken);
+  }
+}
+
+/** What a delivery needs of the node around it. */
+export interface DeliveryPorts {
+  readonly store: Store;
+  readonly cursors: Cursors;
+  readonly log: Log;
+}
+
+/** Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED. */
+const UNREAD = 1_000;
+/** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
+const REMEMBERED = 4_096;
+/** ms after which a read that the store refused is tried again. */
+const RETRY = 1_000;
+
+/** The pushing to one session. */
+export class Delivery {
+  readonly #user: number;
+  readonly #connection: Connection;
+  readonly #ports: DeliveryPorts;
+  readonly #talks = new Map<Peer, Talk>();
+  readonly #backlog: Backlog;
+  #started = false;
+  #stopped = false;
+  #pumping = false;
+  #more = false; // more conversations were unread than were asked for
+  #retry: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(user: number, connection: Connection, ports: DeliveryPorts) {
+    this.#user = user;
+    this.#connection = connection;
+    this.#ports = ports;
+    this.#backlog = new Backlog((peer, after, limit, bytes) =>
+      ports.store.read(user, peer, after, limit, bytes)
+    );
+  }
+
+  /** Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3). */
+  async look(): Promise<void> {
+    await this.#ports.cursors.settled(this.#user);
+    const unread = await this.#ports.store.unread(this.#user, UNREAD);
+    this.#more = unread.length === UNREAD;
+    for (const { peer, cursor, last } of unread) {
+      const talk = this.#talks.get(peer) ?? this.#remember({ peer, pushed: cursor, known: last, cursor });
+      if (talk.pushed !== undefined && talk.pushed >= last) continue;
+      talk.known = Math.max(talk.known, last);
+      this.#backlog.add(talk);
+    }
+  }
+
+  /** Puts into a login's answer what of the missed messages fits there, the oldest first. */
+  async fillAnswer(answer: ServerMessage): Promise<{ answer: ServerMessage; taken: () => void }> {
+    const included: Missed[] = [];
+    for (let missed; (missed = await this.#peek()) !== undefined;) {
+      const longer = this.#connection.dialect?.withMissed(
+        answer,
+        chatMessage(missed.message, this.#to(missed)),
+      );
+      if (!longer) break;
+      answer = longer;
+      included.push(missed);
+      this.#backlog.shift(missed);
+    }
+    const taken = () => included.forEach(({ talk, message }) => this.delivered(talk.peer, message.seq));
+    return { answer, taken };
+  }
+
+  /** From now on messages are pushed. */
+  start(): void {
+    this.#started = true;
+    this.#pump();
+  }
+
+  /** No more is pushed. */
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+  }
+
+  /** There is room on the connection again. */
+  resume(): void {
+    if (!this.#backlog.empty) this.#pump();
+  }
+
+  /** A message was committed in one of the user's conversations; it may be the user's own. */
+  offer(peer: Peer, fresh: Fresh): void {
+    const { seq, sender } = fresh.message;
+    const own = sender === this.#user;
+    let talk = this.#talks.get(peer);
+    if (!talk) {
+      if (own) return; // whatever comes next will be looked up
+      talk = this.#remember({ peer, pushed: undefined, known: seq, cursor: undefined });
+      this.#backlog.add(talk);
+    }
+    if (seq > talk.known) talk.known = seq;
+    if (this.#backlog.has(talk)) {
+      this.#pump();
+      return;
+    }
+    if (talk.pushed !== undefined && seq <= talk.pushed) return;
+    if (seq - 1 === talk.pushed && this.#started && (own || this.#connection.hasRoom)) {
+      talk.pushed = seq;
+      if (!own) fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
+      return;
+    }
+    this.#backlog.add(talk);
+    this.#pump();
+  }
+
+  /** The client says that it has a conversation up to `seq`. */
+  delivered(peer: Peer, seq: number): void {
+    const talk = this.#talks.get(peer);
+    if (talk && talk.cursor !== undefined && talk.cursor < seq) talk.cursor = seq;
+    this.#ports.cursors.move(this.#user, peer, seq);
+    if (this.#more && this.#backlog.empty) this.#pump();
+  }
+
+  async #pump(): Promise<void> {
+    if (this.#pumping || !this.#started || this.#stopped) return;
+    this.#pumping = true;
+    clearTimeout(this.#retry);
+    this.#retry = undefined;
+    try {
+      while (!this.#stopped && this.#connection.hasRoom) {
+        const missed = await this.#peek();
+        if (this.#stopped) break;
+        if (!missed) {
+          if (!this.#more) break;
+          await this.look();
+          if (this.#backlog.empty) break;
+          continue;
+        }
+        this.#backlog.shift(missed);
+        const { peer } = missed.talk;
+        const { seq } = missed.message;
+        const taken = this.#takenAs(peer, seq);
+        this.#connection.send(chatMessage(missed.message, this.#to(missed)), taken);
+      }
+      if (!this.#connection.hasRoom) this.#backlog.rest();
+    } catch (error) {
+      this.#ports.log.warn("backlog not read", { user: this.#user, why: describe(error) });
+      if (!this.#stopped) this.#retry = setTimeout(() => this.#pump(), RETRY);
+    } finally {
+      this.#pumping = false;
+    }
+    // What was offered while the last look came back empty-handed.
+    if (!this.#backlog.empty && this.#connection.hasRoom && this.#retry === undefined) this.#pump();
+  }
+
+  /** The next missed message that isn't the user's own. Own ones right after the cursor move it: nobody waits for them. */
+  async #peek(): Promise<Missed | undefined> {
+    let own: Talk | undefined;
+    for (;;) {
+      const missed = await this.#backlog.peek();
+      if (own && missed?.talk !== own) {
+        this.#ports.cursors.move(this.#user, own.peer, own.cursor!);
+        own = undefined;
+      }
+      if (missed?.message.sender !== this.#user) return missed;
+      this.#backlog.shift(missed);
+      if (missed.talk.cursor === missed.message.seq - 1) {
+        missed.talk.cursor = missed.message.seq;
+        own = missed.talk;
+      }
+    }
+  }
+
+  #takenAs(peer: Peer, seq: number): (() => void) | undefined {
+    return this.#connection.dialect?.deliversByWriting ? () => this.delivered(peer, seq) : undefined;
+  }
+
+  #to({ talk }: Missed): number {
+    return talk.peer > 0 ? this.#user : talk.peer;
+  }
+
+  #remember(talk: Talk): Talk {
+    if (this.#talks.size >= REMEMBERED) {
+      for (const old of this.#talks.values()) {
+        if (this.#backlog.has(old)) continue;
+        this.#talks.delete(old.peer);
+        break;
+      }
+    }
+    this.#talks.set(talk.peer, talk);
+    return talk;
+  }
+}

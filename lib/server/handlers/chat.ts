@@ -1,0 +1,43 @@
+/** ONE_CHAT_MSG and GROUP_CHAT_MSG: committed first, then answered and delivered (invariants I1 and I3). */
+import type { Peer } from "../../store/store.ts";
+import { Errno } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
+import type { Caller } from "../caller.ts";
+import type { Node } from "../node.ts";
+import type { Session } from "../session.ts";
+import { granted } from "./refusal.ts";
+
+export function oneChat(
+  { node }: Caller,
+  session: Session,
+  { toid, msg, cid }: { toid: number; msg: string; cid: string | undefined },
+): Promise<Answer> {
+  if (toid === session.user) throw new RequestError(Errno.BAD_REQUEST, "toid is your own id");
+  return chat(node, session, toid, msg, cid);
+}
+
+export function groupChat(
+  { node }: Caller,
+  session: Session,
+  { groupid, msg, cid }: { groupid: number; msg: string; cid: string | undefined },
+): Promise<Answer> {
+  return chat(node, session, -groupid, msg, cid);
+}
+
+async function chat(
+  node: Node,
+  session: Session,
+  peer: Peer,
+  body: string,
+  cid: string = crypto.randomUUID(), // without the sender's own, a retry can't be told from a new message
+): Promise<Answer> {
+  const sender = session.user;
+  const result = await node.store.append({ sender, peer, cid, body, time: node.now() });
+  const { seq, time, repeated } = granted(result, {
+    not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
+    forbidden: `you are not a member of group ${-peer}`,
+    cid_reused: "cid is the one of your message in another conversation",
+  });
+  if (!repeated) node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
+  return { seq, time };
+}

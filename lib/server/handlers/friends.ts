@@ -1,0 +1,20 @@
+/** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: nobody has to agree. */
+import { Errno } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
+import type { Caller } from "../caller.ts";
+import { type Session, stateOf } from "../session.ts";
+import { granted } from "./refusal.ts";
+
+export async function addFriend(
+  { node }: Caller,
+  session: Session,
+  { friendid }: { friendid: number },
+): Promise<Answer> {
+  if (friendid === session.user) throw new RequestError(Errno.BAD_REQUEST, "friendid is your own id");
+  const { name } = granted(await node.store.addFriend(session.user, friendid), {
+    not_found: `there is no user ${friendid}`,
+    full: `you have ${node.config.maxFriends} friends, which is the most there can be`,
+  });
+  const online = await node.bus.online([friendid]);
+  return { friendid, name, state: stateOf(online.has(friendid)) };
+}

@@ -1,0 +1,58 @@
+/** CREATE_GROUP_MSG, ADD_GROUP_MSG and MEMBERS. */
+import type { Answer } from "../answer.ts";
+import type { Caller } from "../caller.ts";
+import { type Session, stateOf } from "../session.ts";
+import { granted } from "./refusal.ts";
+
+/** Members in one answer: at up to 270 bytes each they stay far below the largest frame. */
+export const MEMBERS_AT_ONCE = 500;
+/** Members in one answer when the request doesn't say. */
+const MEMBERS_USUALLY = 100;
+
+export async function createGroup(
+  { node }: Caller,
+  session: Session,
+  { groupname, groupdesc }: { groupname: string; groupdesc: string | undefined },
+): Promise<Answer> {
+  const { id } = granted(await node.store.createGroup(session.user, groupname, groupdesc ?? ""), {
+    taken: `the name ${JSON.stringify(groupname)} is taken`,
+    full: `you are in ${node.config.maxGroups} groups, which is the most there can be`,
+  });
+  await node.sessions.join(session, id);
+  return { groupid: id };
+}
+
+export async function joinGroup(
+  { node }: Caller,
+  session: Session,
+  { groupid }: { groupid: number },
+): Promise<Answer> {
+  const { name } = granted(await node.store.joinGroup(session.user, groupid), {
+    not_found: `there is no group ${groupid}`,
+    full: "the group has as many members as there can be, or you are in as many groups",
+  });
+  await node.sessions.join(session, groupid);
+  // What was said between the joining and the subscribing has passed us by: look once more (invariant I3).
+  await session.delivery.look();
+  session.delivery.resume();
+  return { groupid, groupname: name };
+}
+
+export async function members(
+  { node }: Caller,
+  session: Session,
+  { groupid, after, limit }: { groupid: number; after: number | undefined; limit: number | undefined },
+): Promise<Answer> {
+  const list = granted(
+    await node.store.members(session.user, groupid, after ?? 0, limit ?? MEMBERS_USUALLY),
+    {
+      not_found: `there is no group ${groupid}`,
+      forbidden: `you are not a member of group ${groupid}`,
+    },
+  );
+  const online = await node.bus.online(list.map(({ id }) => id));
+  return {
+    groupid,
+    users: list.map(({ id, name, role }) => ({ id, name, state: stateOf(online.has(id)), role })),
+  };
+}

@@ -1,0 +1,64 @@
+/** HISTORY: what was said in a conversation, page by page into the past. */
+import { Errno, MAX_SERVER_FRAME } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
+import type { Caller } from "../caller.ts";
+import { type ChatMessage, chatMessage, jsonBytes } from "../dialect.ts";
+import type { Session } from "../session.ts";
+import { granted } from "./refusal.ts";
+
+/** Messages in one answer, at the most. */
+export const HISTORY_AT_ONCE = 200;
+/** Messages in one answer when the request doesn't say. */
+const HISTORY_USUALLY = 50;
+/** Bytes of message text read for one answer. As JSON they may be more, so what is sent is measured again. */
+const HISTORY_BYTES = 262_144;
+/** Bytes of an answer that are not messages: far more than its other fields take. */
+const HISTORY_FRAME = 1_024;
+
+/** The fields of a HISTORY. */
+export interface HistoryFields {
+  readonly id: number | undefined;
+  readonly groupid: number | undefined;
+  readonly before: number | undefined;
+  readonly limit: number | undefined;
+}
+
+export async function history({ node }: Caller, session: Session, fields: HistoryFields): Promise<Answer> {
+  const { before, limit } = fields;
+  const peer = peerOf(fields);
+  if (peer === session.user) throw new RequestError(Errno.BAD_REQUEST, "id is your own");
+  const page = granted(
+    await node.store.history(session.user, peer, before, limit ?? HISTORY_USUALLY, HISTORY_BYTES),
+    {
+      not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
+      forbidden: `you are not a member of group ${-peer}`,
+    },
+  );
+  return {
+    ...(peer > 0 ? { id: peer } : { groupid: -peer }),
+    messages: latest(page.map((message) => chatMessage(message, toOf(message.sender, peer, session.user)))),
+  };
+}
+
+/** The last of the messages: as many as one frame holds. */
+function latest(messages: readonly ChatMessage[]): readonly ChatMessage[] {
+  let room = MAX_SERVER_FRAME - HISTORY_FRAME;
+  const fitting = messages.findLastIndex((message) => (room -= jsonBytes(message) + 1) < 0);
+  return messages.slice(fitting + 1);
+}
+
+/** The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of them. */
+export function peerOf({ id, groupid }: { id: number | undefined; groupid: number | undefined }): number {
+  if ((id === undefined) === (groupid === undefined)) {
+    throw new RequestError(
+      Errno.BAD_REQUEST,
+      "name one conversation: either id is missing or groupid is too many",
+    );
+  }
+  return id ?? -groupid!;
+}
+
+function toOf(sender: number, peer: number, user: number): number {
+  if (peer < 0) return peer;
+  return sender === user ? peer : user;
+}

@@ -1,0 +1,137 @@
+/** LOGIN_MSG: by password, or by the token of an earlier login. */
+import { Errno, Msg } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
+import type { Caller } from "../caller.ts";
+import type { ServerMessage } from "../dialect.ts";
+import { enter, leave } from "../entrance.ts";
+import type { Node } from "../node.ts";
+import { announce } from "../presence.ts";
+import type { Session } from "../session.ts";
+import { makeToken, readToken, sameHash } from "../tokens.ts";
+import { rosterOf } from "./contacts.ts";
+
+/** The fields of a login; which of them must be there together is checked here. */
+export interface LoginFields {
+  readonly id: number | undefined;
+  readonly name: string | undefined;
+  readonly password: string | undefined;
+  readonly token: string | undefined;
+  readonly force: boolean | undefined;
+}
+
+interface Proven {
+  readonly id: number;
+  readonly name: string;
+  /** The token it was proven by, and when it expires. */
+  readonly token?: { readonly text: string; readonly hash: Uint8Array; readonly expires: number };
+}
+
+/** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
+const RENEW_AFTER = 1 / 8;
+
+export async function login(
+  caller: Caller,
+  fields: LoginFields,
+  rid: number | string | undefined,
+): Promise<Answer | undefined> {
+  const { node, connection } = caller;
+  if (caller.session) {
+    throw new RequestError(
+      Errno.BAD_REQUEST,
+      `this connection is logged in as ${caller.session.user}; log out first`,
+    );
+  }
+  const proven = await prove(node, fields);
+  // A token is its session's own: who shows it is that session's client, come back.
+  const session = await enter(node, connection, proven, fields.force === true || proven.token !== undefined);
+  try {
+    await settleIn(caller, session, proven, rid);
+  } catch (error) {
+    leave(node, session);
+    throw error;
+  }
+  return undefined; // the answer is sent already, in front of what was missed
+}
+
+/** Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same work. */
+async function prove(node: Node, { id, name, password, token }: LoginFields): Promise<Proven> {
+  if (token !== undefined) return proveByToken(node, token);
+  if (password === undefined) {
+    throw new RequestError(Errno.BAD_REQUEST, "password is missing, and so is token");
+  }
+  if (id === undefined && name === undefined) {
+    throw new RequestError(Errno.BAD_REQUEST, "id is missing, and so is name");
+  }
+  const account = await node.store.findUser(id !== undefined ? { id } : { name: name! });
+  const { right, stale } = await node.passwords.verify(password, account?.password);
+  if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
+  if (stale) await rehash(node, account.id, password);
+  return account;
+}
+
+/** The password again, hashed at today's cost; it can wait for the next login if it must. */
+async function rehash(node: Node, user: number, password: string): Promise<void> {
+  try {
+    await node.store.setPassword(user, await node.passwords.hash(password));
+  } catch (error) {
+    node.log.warn("password not hashed anew", { user, why: error as Error });
+  }
+}
+
+async function proveByToken(node: Node, text: string): Promise<Proven> {
+  const claimed = readToken(text);
+  const saved = claimed && await node.store.findSession(claimed.user);
+  if (!saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires <= node.now()) {
+    throw new RequestError(Errno.FAILED, "the token is not, or no longer, valid: log in with the password");
+  }
+  return { id: saved.user, name: saved.name, token: { text, hash: saved.tokenHash, expires: saved.expires } };
+}
+
+/** With the session subscribed: looks at what there is, answers, and starts the pushing (invariant I3). */
+async function settleIn(
+  caller: Caller,
+  session: Session,
+  proven: Proven,
+  rid: number | string | undefined,
+): Promise<void> {
+  const { node, connection } = caller;
+  const [token, contacts] = await Promise.all([
+    keepToken(node, proven),
+    rosterOf(node, session.user),
+    session.delivery.look(),
+  ]);
+  await Promise.all(contacts.groups.map((group) => node.sessions.join(session, group.id)));
+  const dialect = connection.dialect!;
+  const { user: id, name } = session;
+  const base: ServerMessage = {
+    msgid: Msg.LOGIN_ACK,
+    errno: Errno.OK,
+    id,
+    name,
+    token,
+    ...(rid === undefined ? {} : { rid }),
+  };
+  const { answer, taken } = await session.delivery.fillAnswer(dialect.withRoster(base, contacts));
+  // Another login may have taken the account over, or the client may have gone, while we looked.
+  if (node.sessions.of(id) !== session || !connection.open) return leave(node, session);
+  caller.session = session;
+  connection.send(answer, taken);
+  session.start();
+  node.log.debug("entered", { user: id, from: caller.from });
+  void node.store.setState(id, "online").catch(() => {}); // for operators' eyes only
+  void announce(node, id);
+}
+
+/** The token that the client is to come back with: its own, or a new one in place of the account's last. */
+async function keepToken(node: Node, { id, token }: Proven): Promise<string> {
+  const expires = node.now() + node.config.tokenTtl;
+  if (!token) {
+    const made = makeToken(id);
+    await node.store.saveSession(id, made.hash, expires);
+    return made.token;
+  }
+  if (expires - token.expires > node.config.tokenTtl * RENEW_AFTER) {
+    await node.store.saveSession(id, token.hash, expires);
+  }
+  return token.text;
+}

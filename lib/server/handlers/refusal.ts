@@ -1,0 +1,22 @@
+/** Turns what the store refuses into what the client is told. */
+import type { Refused } from "../../store/store.ts";
+import { Errno } from "../../wire/protocol.ts";
+import { RequestError } from "../answer.ts";
+
+const ERRNO: Record<Refused["refused"], Errno> = {
+  taken: Errno.FAILED,
+  full: Errno.FAILED,
+  not_found: Errno.NOT_FOUND,
+  forbidden: Errno.FORBIDDEN,
+  cid_reused: Errno.BAD_REQUEST,
+};
+
+/** Gives the result back, or throws a {@link RequestError} with the words for the refusal. */
+export function granted<T extends object>(
+  result: T | Refused,
+  words: Partial<Record<Refused["refused"], string>>,
+): Exclude<T, Refused> {
+  if (!("refused" in result)) return result as Exclude<T, Refused>;
+  const { refused } = result as Refused;
+  throw new RequestError(ERRNO[refused], words[refused] ?? refused);
+}

@@ -1,0 +1,100 @@
+/**
+ * Password hashes: scrypt, in PHC string form with its parameters inside, so that they can be raised and old hashes
+ * still be checked. Hashing runs off the event loop, at most as many at once as there are cores; the rest queue up.
+ */
+import { Buffer } from "node:buffer";
+import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+
+/** scrypt's cost: N is 2 to the power of `ln`. Memory is 128 · N · r bytes. */
+export interface Cost {
+  readonly ln: number;
+  readonly r: number;
+  readonly p: number;
+}
+
+/** Too many passwords wait to be hashed. */
+export class TooBusy extends Error {
+  override readonly name = "TooBusy";
+
+  constructor(
+    /** When it may be better, in milliseconds from now. */
+    readonly retryAfter: number,
+  ) {
+    super("too many logins at once");
+  }
+}
+
+const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
+const HASH = 32; // bytes
+const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
+
+/** Hashes and checks passwords, a bounded number at a time. */
+export class Passwords {
+  readonly #cost: Cost;
+  readonly #atOnce: number;
+  readonly #queueLimit: number;
+  readonly #queue: (() => void)[] = [];
+  #running = 0;
+  #lastTook = 100; // ms that one hash took
+
+  constructor(cost: Cost, atOnce: number, queueLimit: number) {
+    this.#cost = cost;
+    this.#atOnce = atOnce;
+    this.#queueLimit = queueLimit;
+  }
+
+  /** The hash of a new password. Throws {@link TooBusy}. */
+  async hash(password: string): Promise<string> {
+    const salt = randomBytes(SALT);
+    const { ln, r, p } = this.#cost;
+    const hash = await this.#derive(password, salt, HASH, this.#cost);
+    return `$scrypt$ln=${ln},r=${r},p=${p}$${base64(salt)}$${base64(hash)}`;
+  }
+
+  /**
+   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than today's.
+   * Without a hash (there is no such user) the answer is no, and takes as long. Throws {@link TooBusy}.
+   */
+  async verify(password: string, phc: string | undefined): Promise<{ right: boolean; stale: boolean }> {
+    const match = phc === undefined ? null : PHC.exec(phc);
+    if (!match) {
+      await this.#derive(password, randomBytes(SALT), HASH, this.#cost);
+      return { right: false, stale: false };
+    }
+    const [ln, r, p] = match.slice(1, 4).map(Number) as [number, number, number];
+    const [salt, hash] = match.slice(4, 6).map((text) => Buffer.from(text, "base64")) as [Buffer, Buffer];
+    const derived = await this.#derive(password, salt, hash.length, { ln, r, p });
+    const stale = ln !== this.#cost.ln || r !== this.#cost.r || p !== this.#cost.p;
+    return { right: timingSafeEqual(derived, hash), stale };
+  }
+
+  async #derive(password: string, salt: Uint8Array, length: number, { ln, r, p }: Cost): Promise<Uint8Array> {
+    if (this.#running < this.#atOnce) this.#running++;
+    else if (this.#queue.length < this.#queueLimit) {
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
+    } else throw new TooBusy(Math.ceil(this.#queue.length * this.#lastTook / this.#atOnce));
+    const began = performance.now();
+    try {
+      const N = 2 ** ln;
+      const maxmem = 2 * 128 * N * r + 128 * r * p; // bytes; twice what it needs, as the limit is counted roughly
+      return await new Promise((resolve, reject) =>
+        scrypt(
+          password,
+          salt,
+          length,
+          { N, r, p, maxmem },
+          (error, key) => error ? reject(error) : resolve(key),
+        )
+      );
+    } finally {
+      this.#lastTook = performance.now() - began;
+      const next = this.#queue.shift(); // it takes over our place
+      if (next) next();
+      else this.#running--;
+    }
+  }
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64").replace(/=+$/, "");
+}
