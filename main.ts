@@ -54,7 +54,7 @@ async function run(config: Config): Promise<number> {
 }
 
 try {
-  const command = parseCommand(Deno.args, Deno.env.toObject());
+  const command = parseCommand(Deno.args, (name) => Deno.env.get(name));
   if ("help" in command) print(help());
   else if ("version" in command) print(`${VERSION}\n`);
   else Deno.exit(await run(command.run));

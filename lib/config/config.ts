@@ -20,9 +20,9 @@ export function defaults(): Config {
 
 /**
  * Reads the server's arguments, `[HOST] [PORT] [options]`. Flags beat positional arguments, these beat the
- * environment, and that beats the defaults. Throws a {@link ConfigError}.
+ * environment (`env` answers with a variable's value), and that beats the defaults. Throws a {@link ConfigError}.
  */
-export function parseCommand(args: readonly string[], env: Record<string, string | undefined>): Command {
+export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
   const flags = parseArgs(args, {
     string: [...all.map(([name]) => flagOf(name)), "_"],
     boolean: ["help", "version"],
@@ -44,7 +44,7 @@ export function parseCommand(args: readonly string[], env: Record<string, string
     }
   };
   for (const [name] of all) {
-    const said = env[variableOf(name)];
+    const said = env(variableOf(name));
     if (said !== undefined) set(name, said, variableOf(name));
   }
   const places = flags._.map(String);

@@ -1,0 +1,133 @@
+import { assert, assertEquals } from "@std/assert";
+import { GatheringOutbox, PacedOutbox, type Sink } from "../lib/server/outbox.ts";
+import { Replies } from "../lib/server/replies.ts";
+
+/** A socket that takes at most `most` bytes at a time, each time only when it is let. */
+class SlowSocket implements Sink {
+  readonly writes: Uint8Array[] = [];
+  readonly limit = 100;
+  rooms = 0;
+  failure: unknown;
+  #let: (() => void)[] = [];
+
+  constructor(readonly most = Infinity) {}
+
+  async write(bytes: Uint8Array): Promise<number> {
+    await new Promise<void>((resolve) => this.#let.push(resolve));
+    const taken = bytes.slice(0, Math.min(this.most, bytes.length));
+    this.writes.push(taken);
+    return taken.length;
+  }
+
+  room(): void {
+    this.rooms++;
+  }
+
+  failed(error: unknown): void {
+    this.failure = error;
+  }
+
+  /** Lets writes through until none comes any more. */
+  async letAll(): Promise<void> {
+    while (this.#let.length > 0) {
+      this.#let.shift()!();
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+  }
+}
+
+const frame = (size: number, fill = size) => new Uint8Array(size).fill(fill);
+
+Deno.test("outbox: a lone frame is written at once, what gathers meanwhile in one write", async () => {
+  const socket = new SlowSocket();
+  const outbox = new GatheringOutbox(socket);
+  const taken: number[] = [];
+  for (const size of [1, 2, 3]) outbox.push(frame(size), () => taken.push(size));
+  assertEquals(outbox.bytes, 6);
+  await socket.letAll();
+  assertEquals(socket.writes, [frame(1), new Uint8Array([2, 2, 3, 3, 3])]);
+  assertEquals(taken, [1, 2, 3]);
+  assertEquals(outbox.bytes, 0);
+});
+
+Deno.test("outbox: a socket that takes a little at a time gets everything in order", async () => {
+  const socket = new SlowSocket(7);
+  const outbox = new GatheringOutbox(socket);
+  const sent: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    outbox.push(frame(i + 1, i));
+    sent.push(...frame(i + 1, i));
+  }
+  await socket.letAll();
+  assertEquals(socket.writes.flatMap((bytes) => [...bytes]), sent);
+});
+
+Deno.test("outbox: what is larger than a gathering goes alone", async () => {
+  const socket = new SlowSocket();
+  const outbox = new GatheringOutbox(socket);
+  for (const size of [1, 70_000, 2, 65_536, 3]) outbox.push(frame(size, 1));
+  await socket.letAll();
+  assertEquals(socket.writes.map((bytes) => bytes.length), [1, 70_000, 2, 65_536, 3]);
+});
+
+Deno.test("outbox: room is told below half of the limit, and those who wait are told in time", async () => {
+  const socket = new SlowSocket(25);
+  const outbox = new GatheringOutbox(socket);
+  outbox.push(frame(60));
+  outbox.push(frame(60));
+  let emptied = false;
+  const empty = outbox.whenAtMost(0).then(() => emptied = true);
+  await outbox.whenAtMost(120);
+  assertEquals([emptied, socket.rooms], [false, 0]);
+  await socket.letAll();
+  await empty;
+  assert(socket.rooms > 0);
+});
+
+Deno.test("outbox: closing drops what waits and lets nobody wait for ever", async () => {
+  const socket = new SlowSocket();
+  const outbox = new GatheringOutbox(socket);
+  outbox.push(frame(5));
+  outbox.push(frame(5), () => assert(false, "was never written"));
+  const empty = outbox.whenAtMost(0);
+  outbox.close();
+  await empty;
+  outbox.push(frame(5));
+  await socket.letAll();
+  assertEquals(outbox.bytes, 0);
+  assertEquals(socket.writes.length, 1); // the one that was under way
+});
+
+Deno.test("outbox: paced, every frame is a write of its own, with the gap between", async () => {
+  const at: number[] = [];
+  const socket = Object.assign(new SlowSocket(), {
+    write: (bytes: Uint8Array) => {
+      at.push(performance.now());
+      return Promise.resolve(bytes.length);
+    },
+  });
+  const outbox = new PacedOutbox(socket, 20);
+  for (let i = 0; i < 4; i++) outbox.push(frame(10));
+  await outbox.whenAtMost(0);
+  assertEquals(at.length, 4);
+  for (const [i, time] of at.entries()) {
+    if (i > 0) assert(time - at[i - 1]! >= 18, `only ${time - at[i - 1]!} ms between writes`); // timers round
+  }
+});
+
+Deno.test("replies: come in the order of the requests, whatever is ready first", async () => {
+  const sent: string[] = [];
+  const replies = new Replies<string>((reply) => sent.push(reply));
+  const [first, second] = [Promise.withResolvers<string>(), Promise.withResolvers<string | undefined>()];
+  replies.add("at once");
+  replies.add(first.promise);
+  replies.add(second.promise);
+  replies.add("after both");
+  assertEquals([sent, replies.pending], [["at once"], 3]);
+  second.resolve(undefined); // no reply, which is none in its place
+  await replies.whenAtMost(3);
+  assertEquals(sent, ["at once"]);
+  first.resolve("first");
+  await replies.whenAtMost(0);
+  assertEquals(sent, ["at once", "first", "after both"]);
+});
