@@ -170,8 +170,8 @@ export interface Store {
   unread(user: number, limit: number): Promise<readonly Unread[]>;
   /**
    * Messages after `after`, or after the user's cursor where `after` is undefined: at most `limit`, and no
-   * more once they have `maxBytes` of body between them (but at least one). The user's own are among them.
-   * A conversation that isn't there is one without messages.
+   * more than have `maxBytes` of UTF-8 in their bodies together, but at least one. The user's own are among
+   * them. A conversation that isn't there, or that the user isn't in, is one without messages.
    */
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page>;
   /**

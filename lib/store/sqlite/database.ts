@@ -8,8 +8,8 @@ export const APPLICATION_ID = 0x43686174;
 /** The version of the schema, kept as SQLite's `user_version`. */
 export const SCHEMA_VERSION = 1;
 
-/** Milliseconds to wait for an operator's tool that is writing; the network goes on meanwhile. */
-const BUSY_TIMEOUT = 5_000;
+/** Milliseconds to wait for an operator's tool that is writing. A batch is tried twice before it is given up. */
+const BUSY_TIMEOUT = 1_000;
 
 /** KiB of pages kept in memory. Each append touches a page of the log and one of its index, far apart. */
 const CACHE_SIZE = 32 * 1_024;

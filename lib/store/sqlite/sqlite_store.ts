@@ -20,6 +20,9 @@ import { Batcher } from "./batcher.ts";
 /** A database that is gone when it is closed, in place of a file. */
 export const IN_MEMORY = ":memory:";
 
+/** Only the server's own account reads what people wrote. SQLite gives its other files the same permissions. */
+const PRIVATE = 0o600;
+
 /** A {@link Store} in a file that one server process at a time uses. */
 export class SqliteStore implements Store {
   /** Fulfilled, with the reason, if the store can't go on; all calls are rejected from then on. */
@@ -164,9 +167,6 @@ async function takeFile(file: string): Promise<Deno.FsFile> {
     throw new Error(`cannot open the database ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
-
-/** Only the server's own account reads what people wrote. SQLite gives its other files the same permissions. */
-const PRIVATE = 0o600;
 
 async function createFile(file: string): Promise<void> {
   try {

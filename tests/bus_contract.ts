@@ -1,0 +1,244 @@
+/** What every implementation of the bus must do: each runs this suite, with two nodes for each test. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Bus, Channel, Hint } from "../lib/bus/bus.ts";
+
+/** Two nodes' connections to one bus that nobody else is on. */
+export interface TwoNodes {
+  readonly a: Bus;
+  readonly b: Bus;
+  /** Closes what the test has not, and removes what the bus needed. */
+  close(): Promise<void>;
+}
+
+/** Milliseconds that a condition may take to come true: far more than any should, on a busy machine. */
+const PATIENCE = 20_000;
+
+const message = (seq: number): Hint => ({
+  kind: "message",
+  message: {
+    seq,
+    sender: 7,
+    senderName: "ann",
+    cid: `c\u0000${seq}`,
+    body: "hi\u0000 😀",
+    time: 1_700_000_000_000,
+  },
+});
+const hints: readonly Hint[] = [
+  message(1),
+  { kind: "presence", user: 7, online: true },
+  { kind: "presence", user: 7, online: false },
+  { kind: "takeover" },
+];
+
+/** A node's hints, as they come. */
+class Received {
+  readonly hints: [Channel, Hint][] = [];
+  #changed = Promise.withResolvers<void>();
+
+  readonly take = (channel: Channel, hint: Hint): void => {
+    this.hints.push([channel, hint]);
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  };
+
+  /** Waits for as many hints, and gives all there are. */
+  async atLeast(count: number): Promise<[Channel, Hint][]> {
+    const deadline = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => deadline.reject(new Error(`only ${this.hints.length} of ${count}`)),
+      PATIENCE,
+    );
+    try {
+      while (this.hints.length < count) await Promise.race([this.#changed.promise, deadline.promise]);
+      return this.hints;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Registers the whole suite as tests whose names begin with `name`. */
+export function busContract(name: string, openTwo: () => Promise<TwoNodes>): void {
+  const test = (what: string, body: (a: Bus, b: Bus, atA: Received, atB: Received) => Promise<void>) => {
+    Deno.test(`${name}: ${what}`, async () => {
+      const { a, b, close } = await openTwo();
+      try {
+        const [atA, atB] = [new Received(), new Received()];
+        await Promise.all([a.open(atA.take), b.open(atB.take)]);
+        await body(a, b, atA, atB);
+      } finally {
+        await close();
+      }
+    });
+  };
+  hintContract(test);
+  presenceContract(test);
+  lockContract(test);
+}
+
+type BusTest = (
+  what: string,
+  body: (a: Bus, b: Bus, atA: Received, atB: Received) => Promise<void>,
+) => void;
+
+function hintContract(test: BusTest): void {
+  test("hints of every kind arrive whole, on users' and groups' channels", async (a, b, _, atB) => {
+    await b.subscribe(5);
+    await b.subscribe(-5);
+    for (const hint of hints) {
+      a.publish(5, hint);
+      a.publish(-5, hint);
+    }
+    const expected = hints.flatMap((hint) => [[5, hint], [-5, hint]]);
+    assertEquals(await atB.atLeast(expected.length), expected);
+  });
+
+  test("one node's hints stay in order, over all channels", async (a, b, _, atB) => {
+    await b.subscribe(1);
+    await b.subscribe(-2);
+    for (let seq = 1; seq <= 1_000; seq++) a.publish(seq % 3 === 0 ? -2 : 1, message(seq));
+    const came = (await atB.atLeast(1_000)).map(([, hint]) => hint.kind === "message" ? hint.message.seq : 0);
+    assertEquals(came, Array.from({ length: 1_000 }, (_, i) => i + 1));
+  });
+
+  test("a hint goes to other nodes only, and not while it is being published", async (a, b, atA, atB) => {
+    await Promise.all([a.subscribe(1), b.subscribe(1)]);
+    a.publish(1, message(1));
+    assertEquals([atA.hints, atB.hints], [[], []]);
+    await atB.atLeast(1);
+    b.publish(1, message(2));
+    assertEquals(await atA.atLeast(1), [[1, message(2)]]);
+    assertEquals(atB.hints, [[1, message(1)]]);
+  });
+
+  test("only subscribed channels are heard, until they are given up", async (a, b, _, atB) => {
+    await b.subscribe(1);
+    await b.subscribe(2);
+    a.publish(3, message(3));
+    a.publish(-1, message(4));
+    a.publish(1, message(1));
+    await atB.atLeast(1);
+    await b.unsubscribe(1);
+    await b.unsubscribe(99);
+    a.publish(1, message(5));
+    a.publish(2, message(2));
+    assertEquals(await atB.atLeast(2), [[1, message(1)], [2, message(2)]]);
+  });
+
+  test(
+    "a channel subscribed twice is one subscription, and can be subscribed again",
+    async (a, b, _, atB) => {
+      await b.subscribe(1);
+      await b.subscribe(1);
+      a.publish(1, message(1));
+      await atB.atLeast(1);
+      await b.unsubscribe(1);
+      assertEquals(await a.online([1]), new Set());
+      await b.subscribe(1);
+      a.publish(1, message(2));
+      assertEquals(await atB.atLeast(2), [[1, message(1)], [1, message(2)]]);
+    },
+  );
+}
+
+function presenceContract(test: BusTest): void {
+  test("a user is online while any node is subscribed, the asking one included", async (a, b) => {
+    await Promise.all([a.subscribe(1), b.subscribe(2), a.subscribe(3), b.subscribe(3), b.subscribe(-4)]);
+    for (const node of [a, b]) assertEquals(await node.online([1, 2, 3, 4, 5]), new Set([1, 2, 3]));
+    assertEquals(await a.online([5, 2]), new Set([2]));
+    assertEquals(await a.online([]), new Set());
+    await Promise.all([a.unsubscribe(3), a.unsubscribe(1)]);
+    assertEquals(await a.online([1, 2, 3]), new Set([2, 3]));
+    await b.unsubscribe(3);
+    assertEquals(await a.online([1, 2, 3]), new Set([2]));
+  });
+
+  test("a node that closes takes its users offline and hears no more", async (a, b, _, atB) => {
+    await Promise.all([a.subscribe(1), b.subscribe(1), b.subscribe(2)]);
+    await b.close();
+    const users = await until(() => a.online([1, 2]), (online) => online.size === 1);
+    assertEquals(users, new Set([1]));
+    a.publish(2, message(1));
+    await a.online([2]);
+    assertEquals(atB.hints, []);
+  });
+}
+
+function lockContract(test: BusTest): void {
+  test("a lock has one holder at a time, within a node and between nodes", async (a, b) => {
+    let holders = 0;
+    let most = 0;
+    await Promise.all(Array.from({ length: 20 }, async (_, i) => {
+      const release = await (i % 2 === 0 ? a : b).lock(1);
+      most = Math.max(most, ++holders);
+      await a.online([1]); // some time passes
+      holders--;
+      await release();
+    }));
+    assertEquals(most, 1);
+  });
+
+  test("locks of different users don't wait for each other", async (a, b) => {
+    const releases = await Promise.all([a.lock(1), b.lock(2), a.lock(3)]);
+    await Promise.all(releases.map((release) => release()));
+  });
+
+  test("who waits for a lock gets it when it is given back, once", async (a, b) => {
+    const release = await a.lock(1);
+    let taken = false;
+    const second = b.lock(1).then((release) => {
+      taken = true;
+      return release;
+    });
+    await a.online([1]);
+    assert(!taken);
+    await release();
+    const releaseSecond = await second;
+    await release(); // a second time: it must not give away what is another's now
+    let third = false;
+    const last = a.lock(1).then((release) => {
+      third = true;
+      return release;
+    });
+    await a.online([1]);
+    assert(!third);
+    await releaseSecond();
+    await (await last)();
+  });
+
+  test("a node that closes lets go of its locks, and gets none that it waited for", async (a, b) => {
+    const release = await a.lock(1);
+    const other = await b.lock(2);
+    const waiting = [a.lock(2), a.lock(1)]; // behind the other node, and behind itself
+    const [results] = await Promise.all([Promise.allSettled(waiting), a.close()]);
+    assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
+    await (await b.lock(1))();
+    await release(); // too late, and harmless
+    await other();
+    await (await b.lock(2))();
+  });
+
+  test("a bus that was closed takes no more calls, and publishes nothing", async (a, b, atA, atB) => {
+    await b.subscribe(1);
+    await a.close();
+    await a.close();
+    await assertRejects(() => a.subscribe(1), Error);
+    await assertRejects(() => a.lock(1), Error);
+    await assertRejects(() => a.online([1]), Error);
+    a.publish(1, message(1));
+    await a.unsubscribe(1);
+    await b.online([1]);
+    assertEquals([atA.hints, atB.hints], [[], []]);
+  });
+}
+
+/** Asks until the answer is as wanted, or time is up; gives the last answer. */
+async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
+  const deadline = Date.now() + PATIENCE;
+  while (true) {
+    const answer = await ask();
+    if (wanted(answer) || Date.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

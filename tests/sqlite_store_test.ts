@@ -1,0 +1,275 @@
+/** The embedded store: the contract, and what is particular to a file. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { Batcher } from "../lib/store/sqlite/batcher.ts";
+import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
+import { StoreUnavailable } from "../lib/store/store.ts";
+import { storeContract } from "./store_contract.ts";
+import { granted, makeGroup, makeUsers, NOBODY, NOON, PLENTY, ROOMY, send, seqs } from "./store_fixture.ts";
+
+storeContract("sqlite", async (limits) => {
+  const directory = await Deno.makeTempDir();
+  let store = await SqliteStore.open(`${directory}/chat.db`, limits);
+  return {
+    store,
+    reopen: async () => {
+      await store.close();
+      return store = await SqliteStore.open(`${directory}/chat.db`, limits);
+    },
+    discard: async () => {
+      await store.close();
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+});
+
+/** Registers a test that gets the name of a file in a directory of its own. */
+function fileTest(what: string, body: (file: string) => Promise<void>): void {
+  Deno.test(`sqlite: ${what}`, async () => {
+    const directory = await Deno.makeTempDir();
+    try {
+      await body(`${directory}/chat.db`);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  });
+}
+
+/** Runs SQL as an operator's tool would, and gives the last statement's rows. */
+function sql(file: string, ...statements: string[]): Record<string, unknown>[] {
+  const db = new DatabaseSync(file);
+  try {
+    const last = statements.pop()!;
+    for (const statement of statements) db.exec(statement);
+    return db.prepare(last).all().map((row) => ({ ...row }));
+  } finally {
+    db.close();
+  }
+}
+
+async function refusal(file: string): Promise<string> {
+  const { message } = await assertRejects(() => SqliteStore.open(file, ROOMY), Error, file);
+  assert(!message.includes("\n"), `one line: ${message}`);
+  return message;
+}
+
+fileTest("a file in use by another server is refused, and free again after close", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  assertStringIncludes(await refusal(file), "another server is using it");
+  await makeUsers(store, 1); // and the first one goes on
+  await store.close();
+  const again = await SqliteStore.open(file, ROOMY);
+  assertEquals((await again.findUser({ name: "u1" }))?.name, "u1");
+  await again.close();
+});
+
+fileTest("another program's database is refused and left as it was", async (file) => {
+  sql(file, "CREATE TABLE Theirs (x)", "PRAGMA user_version");
+  const before = await Deno.readFile(file);
+  assertStringIncludes(await refusal(file), "another program's database");
+  assertEquals(await Deno.readFile(file), before);
+  await Deno.remove(file);
+  sql(file, "PRAGMA application_id = 77", "PRAGMA user_version");
+  assertStringIncludes(await refusal(file), "another program's database");
+});
+
+fileTest("a newer version's database is refused and left as it was", async (file) => {
+  await (await SqliteStore.open(file, ROOMY)).close();
+  sql(file, "PRAGMA user_version = 2", "SELECT 1");
+  assertStringIncludes(await refusal(file), "version 2");
+  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 2 }]);
+});
+
+fileTest("what is no database, or can't be a file, is refused", async (file) => {
+  await Deno.writeTextFile(file, "Dear diary, this is text and not a database. ".repeat(100));
+  assertStringIncludes(await refusal(file), "not a database");
+  await refusal(`${file}/below`);
+  await refusal(`${file}-nowhere/chat.db`);
+  await Deno.mkdir(`${file}-directory`);
+  await refusal(`${file}-directory`);
+});
+
+fileTest("an empty file becomes a database", async (file) => {
+  await Deno.writeTextFile(file, "");
+  const store = await SqliteStore.open(file, ROOMY);
+  await makeUsers(store, 1);
+  await store.close();
+  assertEquals(sql(file, "SELECT name FROM User"), [{ name: "u1" }]);
+});
+
+Deno.test("sqlite: a database in memory needs no file and no lock", async () => {
+  const [one, two] = await Promise.all([1, 2].map(() => SqliteStore.open(":memory:", ROOMY)));
+  await makeUsers(one!, 1);
+  assertEquals(await two!.findUser({ name: "u1" }), undefined);
+  await one!.close();
+  await two!.close();
+});
+
+fileTest("only its owner may read the files of a database", async (file) => {
+  if (Deno.build.os === "windows") return;
+  const store = await SqliteStore.open(file, ROOMY);
+  await makeUsers(store, 1);
+  for (const suffix of ["", "-wal", "-shm", ".lock"]) {
+    assertEquals((await Deno.stat(file + suffix)).mode! & 0o777, 0o600, suffix);
+  }
+  await store.close();
+});
+
+fileTest(
+  "operators can look while the server runs, and states of a crash are gone at the next start",
+  async (file) => {
+    const store = await SqliteStore.open(file, ROOMY);
+    const [a] = await makeUsers(store, 2) as [number];
+    await store.setState(a, "online");
+    const states = "SELECT name, state FROM User ORDER BY id";
+    assertEquals(sql(file, states), [{ name: "u1", state: "online" }, { name: "u2", state: "offline" }]);
+    await store.close(); // which leaves states as they are, as a crash does
+    await (await SqliteStore.open(file, ROOMY)).close();
+    assertEquals(sql(file, states), [{ name: "u1", state: "offline" }, { name: "u2", state: "offline" }]);
+  },
+);
+
+fileTest("OfflineMessage has a row for each message that a user has not received", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a, b] = await makeUsers(store, 2) as [number, number];
+  const group = await makeGroup(store, "g", [a, b]);
+  const say = { time: NOON + 5_678, body: 'a "quoted"\u0000 😀' };
+  await send(store, a, b, "1", say);
+  await send(store, a, b, "2", say);
+  await send(store, b, a, "1", say);
+  await send(store, a, -group, "3", say);
+  await store.delivered([{ user: b, peer: a, seq: 1 }]);
+  const rows = sql(file, "SELECT userid, message FROM OfflineMessage ORDER BY userid, message");
+  const message = { id: a, name: "u1", msg: say.body, time: "2024-02-29 12:00:05" };
+  assertEquals(rows.map(({ userid, message }) => [userid, JSON.parse(message as string)]), [
+    [a, { ...message, msgid: 6, id: b, name: "u2", toid: a }],
+    [b, { ...message, msgid: 10, groupid: group }],
+    [b, { ...message, msgid: 6, toid: b }],
+  ]);
+  await store.close();
+});
+
+fileTest("a call that can't be done fails alone, and its batch is committed", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+  const results = await Promise.allSettled([
+    send(store, a, b, "1"),
+    send(store, a, c, "2", { time: NaN }), // which the schema refuses, after the conversation was made for it
+    send(store, a, c, "3"),
+    send(store, a, b, "4", { time: NaN }),
+    send(store, b, a, "5"),
+    store.findUser({ id: c }),
+  ]);
+  assertEquals(results.map(({ status }) => status), [
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+    "rejected",
+    "fulfilled",
+    "fulfilled",
+  ]);
+  const { reason } = results[1] as PromiseRejectedResult;
+  assert(reason instanceof StoreUnavailable && reason.cause instanceof Error);
+  assertEquals(seqs(await store.read(a, b, 0, 10, PLENTY)), [1, 2]);
+  assertEquals(seqs(await store.read(a, c, 0, 10, PLENTY)), [1]);
+  assertEquals(granted(await send(store, c, a, "6")).seq, 2);
+  await store.close();
+});
+
+fileTest("a call that fails half-way leaves nothing behind", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a] = await makeUsers(store, 1) as [number];
+  sql(
+    file,
+    `CREATE TRIGGER Half BEFORE INSERT ON GroupUser BEGIN SELECT RAISE(ABORT, 'not now'); END`,
+    "SELECT 1",
+  );
+  await assertRejects(() => store.createGroup(a, "team", ""), StoreUnavailable, "not now");
+  assertEquals(sql(file, "DROP TRIGGER Half", "SELECT * FROM AllGroup"), []);
+  granted(await store.createGroup(a, "team", ""));
+  await store.close();
+});
+
+fileTest(
+  "a batch whose transaction is lost is rejected whole, and the store goes on afterwards",
+  async (file) => {
+    const store = await SqliteStore.open(file, ROOMY);
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    await send(store, a, b, "1");
+    // When the disk is full, SQLite undoes the transaction like this, all of it at once.
+    sql(
+      file,
+      `CREATE TRIGGER Full BEFORE INSERT ON Message WHEN NEW.cid = 'bad'
+     BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END`,
+      "SELECT 1",
+    );
+    const results = await Promise.allSettled([
+      send(store, a, b, "2"),
+      store.setPassword(a, "lost"),
+      send(store, a, b, "bad"),
+      send(store, a, b, "3"),
+      store.findUser({ id: a }),
+    ]);
+    for (const result of results.slice(0, 4)) {
+      assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
+      assertStringIncludes(result.reason.message, "the disk is full");
+    }
+    const expected = { id: a, name: "u1", password: "hash 1" };
+    assertEquals(results[4], { status: "fulfilled", value: expected });
+    sql(file, "DROP TRIGGER Full", "SELECT 1");
+    assertEquals(await send(store, a, b, "3"), { seq: 2, time: NOON, repeated: false });
+    assertEquals(seqs(await store.read(b, a, 0, 10, PLENTY)), [1, 2]);
+    await store.close();
+  },
+);
+
+fileTest("while another program writes for too long, changes are rejected and reads go on", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a, b] = await makeUsers(store, 2) as [number, number];
+  const writer = new DatabaseSync(file);
+  writer.exec("BEGIN IMMEDIATE");
+  const [sent, found] = await Promise.allSettled([send(store, a, b, "1"), store.findUser({ id: b })]);
+  assert(sent.status === "rejected" && sent.reason instanceof StoreUnavailable);
+  assertEquals(found.status, "fulfilled");
+  writer.close();
+  assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, repeated: false });
+  await store.close();
+});
+
+fileTest("more calls than a batch holds are all carried out, in order", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a, b] = await makeUsers(store, 2) as [number, number];
+  const sent = Array.from({ length: 10_000 }, (_, i) => send(store, a, b, `${i}`));
+  const found = Array.from({ length: 1_000 }, () => store.findUser({ id: b }));
+  assertEquals((await Promise.all(sent)).map((result) => granted(result).seq), sent.map((_, i) => i + 1));
+  assert((await Promise.all(found)).every((user) => user?.name === "u2"));
+  await store.close();
+});
+
+fileTest(
+  "when too many calls wait already, further ones are turned away and the others carried out",
+  async (file) => {
+    const store = await SqliteStore.open(file, ROOMY);
+    const calls = Array.from({ length: 100_001 }, () => store.setState(NOBODY, "online"));
+    const last = calls.pop()!;
+    await assertRejects(() => last, StoreUnavailable, "waiting");
+    await Promise.all(calls);
+    await store.setState(NOBODY, "offline");
+    await store.close();
+  },
+);
+
+Deno.test("sqlite: when the database's thread dies, all calls are rejected and the store says so", async () => {
+  const dies = `data:text/javascript,onmessage = () => { throw new Error("out of luck"); };`;
+  const worker = new Worker(dies, { type: "module" });
+  const batcher = new Batcher(worker);
+  const calls = [batcher.change("setState", 1, "online"), batcher.read("findUser", { id: 1 })];
+  for (const result of await Promise.allSettled(calls)) {
+    assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
+    assertStringIncludes(result.reason.message, "out of luck");
+  }
+  assertStringIncludes((await batcher.failed).message, "out of luck");
+  await assertRejects(() => batcher.read("findUser", { id: 1 }), StoreUnavailable, "out of luck");
+  await batcher.close();
+  worker.terminate();
+});
