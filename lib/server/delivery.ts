@@ -138,11 +138,16 @@ export class Delivery {
     this.#pump();
   }
 
-  /** The client says that it has a conversation up to `seq`. */
+  /**
+   * The client says that it has a conversation up to `seq`. It counts as far as there are messages now, as the cursor
+   * is only written later; and in conversations with none for this session there is nothing to say.
+   */
   delivered(peer: Peer, seq: number): void {
     const talk = this.#talks.get(peer);
-    if (talk && talk.cursor !== undefined && talk.cursor < seq) talk.cursor = seq;
-    this.#ports.cursors.move(this.#user, peer, seq);
+    if (!talk) return;
+    const upTo = Math.min(seq, talk.known);
+    if (talk.cursor !== undefined && talk.cursor < upTo) talk.cursor = upTo;
+    this.#ports.cursors.move(this.#user, peer, upTo);
     if (this.#more && this.#backlog.empty) this.#pump();
   }
 

@@ -1,0 +1,64 @@
+/** What the client's program does from its command line on. */
+import { styleFor } from "./format.ts";
+import { type Options, parseOptions, UsageError } from "./options.ts";
+import { Screen } from "./screen.ts";
+import { runScript } from "./script.ts";
+import { Servers } from "./servers.ts";
+import { runTerminal } from "./terminal.ts";
+
+/** Exit code for a command line that makes no sense, as is the custom. */
+const BAD_USAGE = 2;
+
+/** Runs the client; resolves to its exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  try {
+    const options = parseOptions(args);
+    if (typeof options === "string") {
+      Deno.stdout.writeSync(encoder.encode(options));
+      return 0;
+    }
+    const password = readPassword(options);
+    const terminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && !options.json;
+    return terminal ? await onTerminal(options, password) : await fromPipe(options, password);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    Deno.stderr.writeSync(encoder.encode(`${error.message} (--help shows the usage)\n`));
+    return BAD_USAGE;
+  }
+}
+
+async function onTerminal(options: Options, password: string | undefined): Promise<number> {
+  if (options.register) throw new UsageError("--register is for scripts; on a terminal the menu registers");
+  const servers = new Servers(options.servers);
+  const first = { who: options.who, password, force: options.force };
+  return await runTerminal(servers, first, new Screen(), styleFor(Deno.stdout));
+}
+
+async function fromPipe(options: Options, password: string | undefined): Promise<number> {
+  const { who } = options;
+  if (!who) throw new UsageError("without a terminal, --user NAME or --id N must say who logs in");
+  if (password === undefined) {
+    throw new UsageError("without a terminal, CHAT_PASSWORD or --password-file must hold the password");
+  }
+  const interrupt = new AbortController();
+  const stop = () => interrupt.abort();
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, stop);
+  return await runScript({ ...options, who, password }, {
+    input: Deno.stdin.readable,
+    output: Deno.stdout,
+    errors: Deno.stderr,
+    interrupted: interrupt.signal,
+  });
+}
+
+function readPassword({ passwordFile }: Options): string | undefined {
+  if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD");
+  try {
+    return Deno.readTextFileSync(passwordFile).split(/\r?\n/, 1)[0];
+  } catch (error) {
+    throw new UsageError(`--password-file: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+const encoder = new TextEncoder();

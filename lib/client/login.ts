@@ -1,0 +1,111 @@
+/** What is said to a server before a session: who the user is. */
+import type { Message } from "../wire/message.ts";
+import { Errno, Msg } from "../wire/protocol.ts";
+import { errnoOf, isForLater, isReply, number, refusal, retryAfter, string, wordsOf } from "./incoming.ts";
+import { type Servers, sleep } from "./servers.ts";
+import { type Connection, ConnectionLost, type Request } from "./transport.ts";
+
+/** Who logs in. */
+export type Who = { readonly id: number } | { readonly name: string };
+
+/** What a login may have to ask its user. */
+export interface Questions {
+  /** The password again, because the server no longer takes the session's token. Undefined is giving up. */
+  password(): Promise<string | undefined>;
+  /** Whether to take the account over from another connection that uses it. */
+  takeOver(): Promise<boolean>;
+}
+
+/** What proves who the user is. It changes as the session goes on: see {@link logIn}. */
+export interface Credentials {
+  readonly who: Who;
+  password: string | undefined;
+  token: string | undefined;
+  /** The user has said to take the account over. */
+  force: boolean;
+}
+
+/** What the caller is told of each message that comes. */
+export type Witness = (message: Message) => void | Promise<void>;
+
+/** Sends a request on a connection that nobody else reads, and resolves to its reply. */
+export type Exchange = (connection: Connection, request: Request) => Promise<Message>;
+
+const PATIENCE_WHEN_BUSY = 30_000; // milliseconds for a server that says "later", before the user is told so
+
+/**
+ * Logs in with the token, or the password where there is none, and asks the user what has to be asked. What
+ * holds for the next time is kept in the credentials: the token, and not the password. Rejects with
+ * {@link Refused} or {@link ConnectionLost}.
+ */
+export async function logIn(
+  connection: Connection,
+  credentials: Credentials,
+  questions: Questions,
+  exchange: Exchange,
+): Promise<Message> {
+  for (;;) {
+    const { who, token, password, force } = credentials;
+    const proof = token === undefined ? { ...who, password: password ?? "" } : { token };
+    const reply = await exchange(connection, { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) });
+    const errno = errnoOf(reply);
+    if (errno === Errno.OK) {
+      credentials.token = string(reply.token) || undefined;
+      credentials.password = undefined;
+      credentials.force = false;
+      return reply;
+    }
+    if (errno === Errno.ALREADY_ONLINE && !force && await questions.takeOver()) {
+      credentials.force = true;
+    } else if (errno === Errno.FAILED && token !== undefined) {
+      credentials.token = undefined;
+      credentials.password = await questions.password();
+      if (credentials.password === undefined) throw refusal(reply);
+    } else {
+      throw refusal(reply);
+    }
+  }
+}
+
+/** Makes an account and resolves to its id; rejects with {@link Refused} or {@link ConnectionLost}. */
+export function register(
+  servers: Servers,
+  name: string,
+  password: string,
+  signal: AbortSignal,
+  witness: Witness,
+): Promise<number> {
+  const exchange = exchanger(servers, signal, witness);
+  return servers.first(async (connection) => {
+    const reply = await exchange(connection, { msgid: Msg.REGISTER, name, password });
+    connection.abort("done");
+    if (errnoOf(reply) !== Errno.OK) throw refusal(reply);
+    return number(reply.id);
+  }, signal);
+}
+
+/** Makes an {@link Exchange} that does come later, for a while, when the server asks for it. */
+export function exchanger(servers: Servers, signal: AbortSignal, witness: Witness): Exchange {
+  return async (connection, request) => {
+    for (const end = performance.now() + PATIENCE_WHEN_BUSY;;) {
+      const reply = await once(connection, request, servers.patience.reply, witness);
+      if (!isForLater(reply) || performance.now() + retryAfter(reply) > end) return reply;
+      await sleep(retryAfter(reply), signal);
+    }
+  };
+}
+
+async function once(connection: Connection, request: Request, patience: number, witness: Witness) {
+  const timer = setTimeout(() => connection.abort(`no answer within ${patience / 1_000} s`), patience);
+  try {
+    void connection.send(request);
+    for (let message; (message = await connection.next());) {
+      await witness(message);
+      if (isReply(message)) return message;
+      if (message.msgid === Msg.NOTICE) connection.abort(wordsOf(message) || string(message.kind));
+    }
+    throw new ConnectionLost(connection.why);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,115 @@
+/** The client's command line. */
+import { parseArgs } from "@std/cli/parse-args";
+import { VERSION } from "../version.ts";
+import type { Who } from "./login.ts";
+import type { Address } from "./transport.ts";
+
+/** What the user wants, from the command line. */
+export interface Options {
+  readonly servers: readonly Address[];
+  readonly who: Who | undefined;
+  readonly passwordFile: string | undefined;
+  readonly register: boolean;
+  readonly force: boolean;
+  readonly json: boolean;
+  readonly follow: boolean;
+  /** Milliseconds for the last answers to come. */
+  readonly wait: number;
+}
+
+/** The command line makes no sense; the message says which part of it. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+const WAIT = 10; // seconds: enough for a server to restart and for the client to find it again
+const WAIT_MOST = 86_400; // seconds: a day; longer than that is a slip
+const PORT_MOST = 65_535;
+
+/** What `--help` prints. */
+export const HELP = `A client for the chat server.
+
+  client.ts [options] HOST PORT
+  client.ts [options] HOST:PORT [HOST:PORT ...]    tries the next one when one fails
+
+On a terminal it shows a menu, and after the login the command "help" tells the others. Otherwise
+it reads commands from its input, one a line, for example: chat:2:hello
+
+  --user NAME            log in as this user
+  --id N                 log in as the user with this id
+  --password-file FILE   read the password from the file's first line;
+                         otherwise it is in the environment variable CHAT_PASSWORD
+  --register             with --user: register the name first if it is free
+  --force                take the account over if it is in use on another connection
+  --json                 print every message of the server as one line of JSON, the answer to
+                         the login with the session's token included
+  --follow               go on receiving after the end of the input, until interrupted
+  --wait SECONDS         after the end of the input, give up when no answer has come for so long
+                         (default ${WAIT})
+  --help, --version
+
+Exit code: 0 all went well; 1 something failed: the login, a command, or an answer did not come;
+2 the command line is wrong.
+`;
+
+const STRINGS = ["user", "id", "password-file", "wait"];
+const FLAGS = ["register", "force", "json", "follow", "help", "version"];
+
+/** Reads the command line; a string is what to print instead of running. Throws {@link UsageError}. */
+export function parseOptions(args: readonly string[]): Options | string {
+  const parsed = parseArgs([...args], {
+    string: STRINGS,
+    boolean: FLAGS,
+    unknown: (arg, key) => {
+      if (key !== undefined) throw new UsageError(`unknown option ${arg}`);
+    },
+  });
+  if (parsed.help) return HELP;
+  if (parsed.version) return `${VERSION}\n`;
+  const value = (name: string): string | undefined => {
+    const given = parsed[name];
+    if (given === "") throw new UsageError(`--${name} needs a value`);
+    return typeof given === "string" ? given : undefined;
+  };
+  const [user, id] = [value("user"), value("id")];
+  if (user !== undefined && id !== undefined) throw new UsageError("--user and --id exclude each other");
+  if (parsed.register && user === undefined) throw new UsageError("--register needs --user NAME");
+  return {
+    servers: parseServers(parsed._.map(String)),
+    who: user !== undefined
+      ? { name: user }
+      : id !== undefined
+      ? { id: integer("--id", id, 1, 2 ** 31 - 1) }
+      : undefined,
+    passwordFile: value("password-file"),
+    register: parsed.register === true,
+    force: parsed.force === true,
+    json: parsed.json === true,
+    follow: parsed.follow === true,
+    wait: integer("--wait", value("wait") ?? `${WAIT}`, 0, WAIT_MOST) * 1_000,
+  };
+}
+
+function parseServers(words: readonly string[]): Address[] {
+  const [first, second] = words;
+  if (first === undefined) throw new UsageError("no server is named: HOST PORT, or HOST:PORT");
+  if (words.length === 2 && second !== undefined && /^\d+$/.test(second)) {
+    return [{ hostname: first, port: port(second) }];
+  }
+  return words.map((word) => {
+    const match = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(word);
+    const hostname = match?.[1] ?? match?.[2];
+    if (!match || hostname === undefined) throw new UsageError(`${word}: not a server's HOST:PORT`);
+    return { hostname, port: port(match[3]!) };
+  });
+}
+
+function port(word: string): number {
+  return integer("a port", word, 1, PORT_MOST);
+}
+
+function integer(what: string, word: string, least: number, most: number): number {
+  const value = /^\d+$/.test(word) ? Number(word) : NaN;
+  if (value >= least && value <= most) return value;
+  throw new UsageError(`${what} must be a whole number from ${least} to ${most}, not ${word}`);
+}

@@ -1,0 +1,209 @@
+/** The client without a terminal: commands from standard input, what comes on standard output. */
+import type { Message } from "../wire/message.ts";
+import { Errno } from "../wire/protocol.ts";
+import { type Context, run } from "./commands.ts";
+import type { Contacts } from "./contacts.ts";
+import { asJson, describe, harmless, PLAIN } from "./format.ts";
+import { Refused } from "./incoming.ts";
+import { register, type Who } from "./login.ts";
+import { OUTBOX_LIMIT } from "./outbox.ts";
+import { Running, within } from "./running.ts";
+import { Servers, sleep } from "./servers.ts";
+import { type Ending, type Listener, Session } from "./session.ts";
+import type { Address } from "./transport.ts";
+
+/** What a script wants; see the command line's options of the same names. */
+export interface ScriptOptions {
+  readonly servers: readonly Address[];
+  readonly who: Who;
+  readonly password: string;
+  readonly register: boolean;
+  readonly force: boolean;
+  readonly json: boolean;
+  readonly follow: boolean;
+  /** Milliseconds. */
+  readonly wait: number;
+}
+
+/** What a script reads from, writes to and is ended by. */
+export interface Surroundings {
+  readonly input: ReadableStream<Uint8Array>;
+  readonly output: { write(bytes: Uint8Array): Promise<number> };
+  readonly errors: { writeSync(bytes: Uint8Array): number };
+  /** Aborts when the user has had enough. */
+  readonly interrupted: AbortSignal;
+}
+
+// Milliseconds without anything new before a script whose work is done takes it that all messages that were
+// missed have come: the server sends them right after the login.
+const SETTLE = 300;
+const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output nobody may be reading
+
+/** Runs a script to its end; resolves to the exit code. */
+export async function runScript(options: ScriptOptions, surroundings: Surroundings): Promise<number> {
+  return await new Script(options, surroundings).run();
+}
+
+class Script implements Listener {
+  readonly #options: ScriptOptions;
+  readonly #around: Surroundings;
+  readonly #running = new Running();
+  readonly #over = new AbortController(); // of the work: from here on, all that is left is to close
+  #written: Promise<void> = Promise.resolve();
+  #contacts: Contacts | undefined;
+  #heard = 0; // performance.now() of the last message
+  #lost = 0; // commands that the session's end left without an answer
+  #failed = false;
+
+  constructor(options: ScriptOptions, surroundings: Surroundings) {
+    this.#options = options;
+    this.#around = surroundings;
+  }
+
+  async run(): Promise<number> {
+    const { interrupted } = this.#around;
+    interrupted.addEventListener("abort", () => this.#over.abort(), { once: true });
+    try {
+      const session = await this.#open();
+      await this.#use(session);
+    } catch (error) {
+      if (!interrupted.aborted) this.#complain(`can't log in: ${words(error)}`);
+    }
+    await within(this.#written, CLOSE_PATIENCE).catch((error) => {
+      if (!this.#failed) this.#complain(`can't write: ${words(error)}`);
+    });
+    return this.#failed ? 1 : 0;
+  }
+
+  received(message: Message): Promise<void> {
+    this.#heard = performance.now();
+    if (this.#options.json) return this.#write(asJson(message));
+    const text = this.#contacts && describe(message, this.#contacts, PLAIN);
+    return text === undefined ? this.#written : this.#write(text);
+  }
+
+  online(contacts: Contacts, again: boolean): void {
+    this.#contacts = contacts;
+    if (again) this.#note("connected again");
+  }
+
+  offline(why: string): void {
+    this.#note(`connection lost: ${why}; trying again`);
+  }
+
+  putOff(why: string): void {
+    this.#note(`the server puts a request off: ${why}; trying again`);
+  }
+
+  password(): Promise<string> {
+    return Promise.resolve(this.#options.password);
+  }
+
+  takeOver(): Promise<boolean> {
+    return Promise.resolve(this.#options.force);
+  }
+
+  async #open(): Promise<Session> {
+    const { who, password, servers } = this.#options;
+    const { signal } = this.#over;
+    const known = new Servers(servers);
+    if (this.#options.register && "name" in who) {
+      try {
+        await register(known, who.name, password, signal, (message) => this.received(message));
+      } catch (error) {
+        if (!(error instanceof Refused && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
+      }
+    }
+    return await Session.open(known, who, password, this, signal);
+  }
+
+  async #use(session: Session): Promise<void> {
+    const { signal } = this.#over;
+    let ending: Ending | undefined;
+    const ended = session.ended.then((how) => {
+      ending = how;
+      this.#over.abort();
+    });
+    const over = new Promise<void>((resolve) =>
+      signal.addEventListener("abort", () => resolve(), { once: true })
+    );
+    await Promise.race([this.#work(session), ended, over]);
+    this.#over.abort();
+    await within(session.close(), CLOSE_PATIENCE);
+    const unanswered = this.#lost + this.#running.size;
+    if (ending?.kind === "kicked") this.#complain(`the server ended the session: ${ending.why}`);
+    if (ending?.kind === "failed") this.#complain(`the session ended: ${ending.why}`);
+    if (unanswered > 0) this.#complain(`commands that the server has not answered: ${unanswered}`);
+  }
+
+  async #work(session: Session): Promise<void> {
+    let leave: "program" | "session" | undefined;
+    const context: Context = {
+      session,
+      style: PLAIN,
+      print: (text) => void (this.#options.json || this.#write(text).catch(() => {})),
+      leave: (what) => void (leave = what),
+    };
+    let number = 0;
+    for await (const line of lines(this.#around.input)) {
+      number++;
+      if (line.trim() !== "") this.#start(number, line, context);
+      if (leave) break;
+      while (this.#running.size >= OUTBOX_LIMIT) await this.#running.one();
+    }
+    if (this.#options.follow && !leave) await session.ended;
+    else if (await this.#running.all(this.#options.wait)) await this.#settle();
+    if (leave === "session") await session.logOut();
+  }
+
+  #start(number: number, line: string, context: Context): void {
+    this.#running.add(run(line, context), (error) => {
+      // What the end of the session does to all that is left is said once, for all of it.
+      if (this.#over.signal.aborted) this.#lost++;
+      else this.#complain(`line ${number}, ${line}: ${words(error)}`);
+    });
+  }
+
+  /** Waits until nothing more comes. */
+  async #settle(): Promise<void> {
+    const end = performance.now() + this.#options.wait;
+    for (let left; (left = Math.min(this.#heard + SETTLE, end) - performance.now()) > 0;) {
+      await sleep(left, this.#over.signal);
+    }
+  }
+
+  #write(text: string): Promise<void> {
+    const bytes = encoder.encode(`${text}\n`);
+    this.#written = this.#written.then(async () => {
+      for (let at = 0; at < bytes.length;) at += await this.#around.output.write(bytes.subarray(at));
+    });
+    return this.#written;
+  }
+
+  #complain(text: string): void {
+    this.#failed = true;
+    this.#note(text);
+  }
+
+  #note(text: string): void {
+    this.#around.errors.writeSync(encoder.encode(`${harmless(text)}\n`));
+  }
+}
+
+const encoder = new TextEncoder();
+
+/** The lines of a text; the last one needs no end. */
+async function* lines(input: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of input) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n/);
+    rest = parts.pop()!;
+    yield* parts;
+  }
+  if (rest !== "") yield rest;
+}
+
+function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

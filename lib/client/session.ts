@@ -1,0 +1,234 @@
+/**
+ * A user's session with the servers, over as many connections as it takes: what the user says is kept until the
+ * server has it, and what the server says is confirmed once the user has it. It knows nothing of a screen.
+ */
+import type { Message } from "../wire/message.ts";
+import { Errno, MAX_CLIENT_FRAME, Msg } from "../wire/protocol.ts";
+import { Contacts } from "./contacts.ts";
+import { Inbox } from "./inbox.ts";
+import { number, type Peer, readChat, Refused, retryAfter, string, wordsOf } from "./incoming.ts";
+import { type Credentials, exchanger, logIn, type Questions, type Who } from "./login.ts";
+import { Outbox } from "./outbox.ts";
+import { backoff, type Servers, sleep } from "./servers.ts";
+import { type Connection, ConnectionLost, type Request } from "./transport.ts";
+
+/** What a session tells whoever shows it to the user. */
+export interface Listener extends Questions {
+  /**
+   * Something came; of chat messages, only what wasn't shown before. A chat message counts as delivered when
+   * this resolves, and nothing more is taken from the server until then. If it rejects, the session ends.
+   */
+  received(message: Message): void | Promise<void>;
+  /** The session is logged in; `again`, after the connection was lost. */
+  online(contacts: Contacts, again: boolean): void;
+  /** The connection was lost, for the reason `why`; the session goes on to look for another one by itself. */
+  offline(why: string): void;
+  /** The server can't take a request now, for the reason `why`; the session sends it again by itself. */
+  putOff(why: string): void;
+}
+
+/** Why a session is over. `left` and `closed` are the user's own doing; for the others `why` has the words. */
+export interface Ending {
+  readonly kind: "closed" | "left" | "kicked" | "failed";
+  readonly why: string;
+}
+
+const LOGOUT_PATIENCE = 3_000; // milliseconds: no reason to keep a user who leaves waiting for a lost server
+
+/** One login of one user; see {@link Session.open}. */
+export class Session {
+  /** Who the user is and knows. */
+  readonly contacts = new Contacts();
+  readonly #servers: Servers;
+  readonly #credentials: Credentials;
+  readonly #listener: Listener;
+  readonly #interrupt = new AbortController();
+  readonly #outbox = new Outbox((reply) => this.#listener.putOff(wordsOf(reply)));
+  readonly #inbox = new Inbox(async (request) => await this.#connection?.send(request));
+  readonly #newCid = cids();
+  readonly #ended = Promise.withResolvers<Ending>();
+  #connection: Connection | undefined; // logged in
+  #ending: Ending | undefined;
+  #noSooner = 0; // performance.now() before which a draining server wants no one back
+
+  private constructor(servers: Servers, credentials: Credentials, listener: Listener) {
+    this.#servers = servers;
+    this.#credentials = credentials;
+    this.#listener = listener;
+  }
+
+  /**
+   * Logs in on the first server that can be reached. Rejects with {@link Refused} when that says no, with
+   * {@link ConnectionLost} when there is none, and with the signal's reason when it aborts before.
+   */
+  static async open(
+    servers: Servers,
+    who: Who,
+    password: string,
+    listener: Listener,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const credentials = { who, password, token: undefined, force: false };
+    const session = new Session(servers, credentials, listener);
+    const connection = await session.#connect(signal);
+    session.#start(connection, false);
+    void session.#run(connection);
+    return session;
+  }
+
+  /** Resolves when the session is over. */
+  get ended(): Promise<Ending> {
+    return this.#ended.promise;
+  }
+
+  /** Whether there is a connection now. */
+  get online(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** Sends a message to a user or a group. Resolves, to the server's ack, once it is committed; see `ask`. */
+  say(peer: Peer, msg: string): Promise<Message> {
+    const cid = this.#newCid();
+    if (peer > 0) return this.ask({ msgid: Msg.ONE_CHAT, toid: peer, msg, cid });
+    return this.ask({ msgid: Msg.GROUP_CHAT, groupid: -peer, msg, cid });
+  }
+
+  /**
+   * Sends a request after those made before, on the next connection if need be, and resolves to its reply.
+   * Rejects with {@link Refused} when the server says no, and as {@link Outbox.add} says.
+   */
+  ask(request: Request, repeatable = true): Promise<Message> {
+    if (this.#ending) return Promise.reject(new ConnectionLost(SESSION_OVER));
+    const size = encoder.encode(JSON.stringify(request)).length + RID_ROOM;
+    if (size > MAX_CLIENT_FRAME) {
+      const words = `it makes ${size} bytes; a server takes at most ${MAX_CLIENT_FRAME}`;
+      return Promise.reject(new Refused(Errno.TOO_LARGE, words));
+    }
+    return this.#outbox.add(request, repeatable);
+  }
+
+  /** Ends the session and its token on the server, after what was asked for before, and closes. */
+  async logOut(): Promise<void> {
+    const timer = setTimeout(() => this.#end({ kind: "left", why: "" }), LOGOUT_PATIENCE);
+    try {
+      await this.#inbox.flush();
+      await this.ask({ msgid: Msg.LOGOUT });
+    } catch {
+      // There is no server to hear it, or the session is over: either way it ends here.
+    }
+    clearTimeout(timer);
+    this.#end({ kind: "left", why: "" });
+    await this.ended;
+  }
+
+  /** Confirms what was shown and closes; requests without an answer are given up. The token stays good. */
+  async close(): Promise<void> {
+    await this.#inbox.flush();
+    this.#end({ kind: "closed", why: "" });
+    await this.ended;
+  }
+
+  #end(ending: Ending): void {
+    if (this.#ending) return;
+    this.#ending = ending;
+    this.#interrupt.abort();
+    if (ending.kind === "closed") void this.#connection?.close();
+    else this.#connection?.abort(ending.kind);
+  }
+
+  async #connect(signal: AbortSignal): Promise<Connection> {
+    const witness = (message: Message) => this.#listener.received(message);
+    const exchange = exchanger(this.#servers, signal, witness);
+    return await this.#servers.first(async (connection) => {
+      this.contacts.update(await logIn(connection, this.#credentials, this.#listener, exchange));
+      return connection;
+    }, signal);
+  }
+
+  #start(connection: Connection, again: boolean): void {
+    this.#connection = connection;
+    this.#listener.online(this.contacts, again);
+    this.#outbox.attach((request) => void connection.send(request));
+  }
+
+  async #run(connection: Connection): Promise<void> {
+    try {
+      for (;;) {
+        await this.#read(connection);
+        this.#connection = undefined;
+        this.#outbox.detach();
+        if (this.#ending) break;
+        this.#listener.offline(connection.why ?? "");
+        connection = await this.#reconnect();
+        this.#start(connection, true);
+      }
+    } catch (error) {
+      connection.abort("failed");
+      this.#ending ??= { kind: "failed", why: error instanceof Error ? error.message : String(error) };
+    }
+    this.#connection = undefined;
+    this.#inbox.stop();
+    this.#outbox.fail(new ConnectionLost(SESSION_OVER));
+    this.#ended.resolve(this.#ending ?? { kind: "closed", why: "" });
+  }
+
+  async #read(connection: Connection): Promise<void> {
+    for (let message; (message = await connection.next());) {
+      if (this.#ending) continue; // what comes now isn't shown, nor confirmed: it will come again
+      await this.#handle(message, connection);
+    }
+  }
+
+  async #handle(message: Message, connection: Connection): Promise<void> {
+    const chat = readChat(message, this.contacts.id);
+    if (chat && this.#inbox.isRepeat(chat)) return;
+    this.contacts.update(message);
+    await this.#listener.received(message);
+    if (chat) this.#inbox.shown(chat);
+    else if (message.msgid === Msg.NOTICE) this.#notice(message, connection);
+    else this.#outbox.take(message);
+  }
+
+  #notice(message: Message, connection: Connection): void {
+    const [kind, why] = [string(message.kind), wordsOf(message)];
+    if (kind === "kicked") this.#end({ kind, why });
+    else if (kind === "closing") connection.abort(why || kind);
+    else if (kind === "draining" && number(message.retry_after) > 0) {
+      this.#noSooner = performance.now() + retryAfter(message);
+    }
+  }
+
+  /** Tries until a server takes the session back. Rejects when one refuses to, or the session ends before. */
+  async #reconnect(): Promise<Connection> {
+    this.#servers.advance();
+    for (let round = 1;; round++) {
+      await sleep(Math.max(backoff(round), this.#noSooner - performance.now()), this.#interrupt.signal);
+      try {
+        return await this.#connect(this.#interrupt.signal);
+      } catch (error) {
+        if (!isPassing(error)) throw error;
+      }
+    }
+  }
+}
+
+const SESSION_OVER = "the session ended before the server answered";
+const RID_ROOM = 32; // bytes that the outbox adds to a request: `,"rid":` and a number
+const encoder = new TextEncoder();
+
+function isPassing(error: unknown): boolean {
+  if (error instanceof ConnectionLost) return true;
+  return error instanceof Refused &&
+    (error.errno === Errno.RATE_LIMITED || error.errno === Errno.UNAVAILABLE);
+}
+
+/**
+ * Makes the ids of a session's messages: a random beginning, and a count in an order that text keeps, so that
+ * the server's index of them is written to in one place.
+ */
+function cids(): () => string {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  const prefix = high!.toString(36).padStart(7, "0") + low!.toString(36).padStart(7, "0");
+  let count = 0;
+  return () => `${prefix}-${(++count).toString(36).padStart(6, "0")}`;
+}

@@ -1,0 +1,185 @@
+/** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
+import { assertEquals, assertMatch } from "@std/assert";
+import { ClientProcess } from "./harness/client_process.ts";
+import { runClient } from "./harness/program.ts";
+import { type Server, serverTest } from "./harness/server.ts";
+import { pause } from "./harness/wait.ts";
+
+const PASSWORD = "open-sesame";
+
+/** What a terminal shows after these bytes: as much of one as readline makes use of, and no wrapping. */
+function screenAfter(output: string): string[] {
+  const rows: string[][] = [[]];
+  let [row, column] = [0, 0];
+  // deno-lint-ignore no-control-regex -- that is what is looked for
+  for (const [part, count, command] of output.matchAll(/\x1b\[([\d;?]*)([A-Za-z])|\r|\n|[^]/gu)) {
+    const n = Math.max(1, Number(count || 1));
+    if (command === "A") row = Math.max(0, row - n);
+    else if (command === "B") row += n;
+    else if (command === "C") column += n;
+    else if (command === "D") column = Math.max(0, column - n);
+    else if (command === "G") column = n - 1;
+    else if (command === "K") rows[row]!.length = count === "2" ? 0 : column;
+    else if (command === "J") {
+      rows.length = row + 1;
+      rows[row]!.length = Math.min(rows[row]!.length, column);
+    } else if (part === "\r") column = 0;
+    else if (part === "\n") row++;
+    else if (command === undefined) rows[row]![column++] = part;
+    while (rows.length <= row) rows.push([]);
+  }
+  return rows.map((cells) => Array.from(cells, (cell) => cell ?? " ").join("").trimEnd());
+}
+
+/** A client on a terminal, and the screen that a person sees. */
+class Person implements AsyncDisposable {
+  readonly client: ClientProcess;
+
+  constructor({ host, port }: Server, ...args: string[]) {
+    this.client = new ClientProcess([host, `${port}`, ...args], { terminal: true });
+  }
+
+  get screen(): string[] {
+    return screenAfter(this.client.stdout);
+  }
+
+  /** Waits until the last line, where one types, is this. */
+  async atPrompt(line: string): Promise<void> {
+    await this.client.until(() => this.screen.at(-1) === line.trimEnd(), `a screen that ends in "${line}"`);
+  }
+
+  /** Waits until a line of the screen matches. */
+  async sees(line: RegExp): Promise<void> {
+    await this.client.until(() => this.screen.some((shown) => line.test(shown)), `a line like ${line}`);
+  }
+
+  async types(text: string): Promise<void> {
+    await this.client.write(text);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client[Symbol.asyncDispose]();
+  }
+}
+
+async function logIn(person: Person, name: string): Promise<void> {
+  await person.atPrompt("choice: ");
+  await person.types("1\r");
+  await person.atPrompt("user id or name: ");
+  await person.types(`${name}\r`);
+  await person.atPrompt("password: ");
+  await person.types(`${PASSWORD}\r`);
+}
+
+async function register(person: Person, name: string): Promise<void> {
+  await person.atPrompt("choice: ");
+  await person.types("2\r");
+  await person.atPrompt("name: ");
+  await person.types(`${name}\r`);
+  await person.atPrompt("password: ");
+  await person.types(`${PASSWORD}\r`);
+  await person.sees(new RegExp(`^Registered ${name} \\(\\d+\\)`));
+}
+
+serverTest("the menu registers and logs in, and no password is shown", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.sees(/^Logged in as alice \(1\)/);
+  await alice.sees(/^Friends: none yet$/);
+  await alice.types("\x1b[A"); // the arrow key up: no name or password comes back
+  await alice.types("creategroup:club:all: welcome\r");
+  await alice.sees(/^created the group club \(1\)$/);
+  await alice.types("loginout\r");
+  await alice.atPrompt("choice: ");
+  await alice.types("\x1b[A"); // nor does a command, for whoever logs in next
+  await logIn(alice, "1");
+  await alice.sees(/^ {4}alice \(1\) online creator$/);
+  await alice.types("quit\r");
+  assertEquals(await alice.client.end(), 0);
+  assertEquals(alice.client.stdout.includes(PASSWORD), false);
+});
+
+serverTest("a message that comes in leaves the line that is being typed whole", {}, async (server) => {
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`];
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("chat:2:half a though");
+  await alice.types("\x1b[D\x1b[D\x1b[D"); // the arrow key left: the cursor is inside the word
+  await alice.atPrompt("alice> chat:2:half a though");
+  const sent = await runClient([...to, "--user", "bob", "--register"], { env, stdin: "chat:1:\x1b[2Jboo\n" });
+  assertEquals(sent.code, 0, sent.stderr);
+  await alice.sees(/^\[\d\d:\d\d\] bob \(2\): ␛\[2Jboo$/);
+  await alice.atPrompt("alice> chat:2:half a though");
+  await alice.types("!\x05t\r"); // at the cursor; then at the end
+  await alice.sees(/^sent to 2 as #2$/);
+  assertMatch(alice.screen.join("\n"), /^alice> chat:2:half a tho!ught$/m);
+  await alice.types("\x03"); // Ctrl-C
+  assertEquals(await alice.client.end(), 0);
+  const read = await runClient([...to, "--user", "bob"], { env, stdin: "history:1\n" });
+  assertMatch(read.stdout, /half a tho!ught$/m);
+});
+
+serverTest("what is typed while the server is away is sent when it is back", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "bob");
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.sees(/^\* connection lost: /);
+  await alice.types("chat:1:are you there?\r");
+  await alice.sees(/^\* not connected: /);
+  await server.restart();
+  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^sent to 1 as #1$/);
+  await alice.atPrompt("alice> ");
+});
+
+serverTest("the password is asked for again when the token has expired, and the typed line stays", {
+  args: ["--token-ttl", "1s"],
+}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("chat:1:unfin");
+  await alice.atPrompt("alice> chat:1:unfin");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.sees(/^\* connection lost: /);
+  await pause(1_100); // longer than the token's life
+  await server.restart();
+  await alice.atPrompt("password: ");
+  await alice.types(`${PASSWORD}\r`);
+  await alice.sees(/^\* connected again$/);
+  await alice.atPrompt("alice> chat:1:unfin");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  assertEquals(alice.client.stdout.includes(PASSWORD), false);
+});
+
+serverTest("an account in use is taken over when the person says so", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await using second = new Person(server);
+  await logIn(second, "alice");
+  await second.atPrompt("This account is in use elsewhere. Take it over? (y/n) ");
+  await second.types("n\r");
+  await second.sees(/^login failed: the account is in use on another connection$/);
+  await logIn(second, "alice");
+  await second.atPrompt("This account is in use elsewhere. Take it over? (y/n) ");
+  await second.types("y\r");
+  await second.atPrompt("alice> ");
+  await alice.sees(/^the server ended the session: /);
+  await alice.atPrompt("choice: ");
+  await alice.types("3\r");
+  assertEquals(await alice.client.end(), 0);
+});

@@ -1,0 +1,37 @@
+/** `deno task compile`: the images hold everything that the programs load. */
+import { assert, assertEquals } from "@std/assert";
+
+const tasks = JSON.parse(await Deno.readTextFile("deno.json")).tasks as Record<string, string>;
+
+/** Builds an image as the task does, into a temporary folder, and gives back what the compiler says is in it. */
+async function compile(task: string): Promise<string> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const [deno, ...args] = tasks[task]!.split(" ").map((arg) =>
+      arg.startsWith("bin/") ? `${folder}/image` : arg
+    );
+    assertEquals(deno, "deno");
+    // The base binary is usually fetched. The image is the same with any other in its place, except that it won't run.
+    const env = { DENORT_BIN: await Deno.realPath(Deno.execPath()), NO_COLOR: "1" };
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, env }).output();
+    const said = new TextDecoder().decode(stderr);
+    assertEquals(code, 0, said);
+    assert((await Deno.stat(`${folder}/image`)).size > 0);
+    return said;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("compile: the server's image has the database's thread and the schema in it", async () => {
+  const said = await compile("compile:server");
+  for (const file of ["main.ts", "worker.ts", "schema.sql"]) {
+    assert(said.includes(file), `${file} in:\n${said}`);
+  }
+});
+
+Deno.test("compile: the client's image has nothing of the server but the wire code", async () => {
+  const said = await compile("compile:client");
+  for (const part of ["client.ts", "wire"]) assert(said.includes(part), `${part} in:\n${said}`);
+  for (const part of ["main.ts", "server", "sqlite"]) assert(!said.includes(part), `${part} in:\n${said}`);
+});

@@ -1,0 +1,149 @@
+/**
+ * A client of the classic dialect. Like the C++ clients it reads up to 1,024 bytes at a time; a strict one also
+ * takes what one read gave for exactly one message, as they do.
+ */
+import { Connection } from "./connection.ts";
+import { type ClassicReceived, Errno, Msg, type Sent } from "./contract.ts";
+import { joined } from "./frames.ts";
+import { PASSWORD } from "./framed_client.ts";
+import { Inbox } from "./inbox.ts";
+import type { Address } from "./server.ts";
+import { PATIENCE, until } from "./wait.ts";
+
+const READ_SIZE = 1_024; // bytes: the buffer of the C++ clients
+const encoder = new TextEncoder();
+
+/** One message as it came. */
+export interface Arrival {
+  readonly message: ClassicReceived;
+  /** Its bytes, the NUL among them. */
+  readonly bytes: number;
+}
+
+/** An object as the C++ clients send it: its JSON and a NUL. */
+export function classicBytes(message: Sent, end = "\0"): Uint8Array {
+  return encoder.encode(JSON.stringify(message) + end);
+}
+
+/** One connection. Dispose of it when done. */
+export class ClassicClient implements AsyncDisposable {
+  /** Who is logged in; 0 before the first login. */
+  id = 0;
+  readonly #inbox = new Inbox<Arrival>();
+  readonly #decoder = new TextDecoder("utf-8", { fatal: true });
+  readonly #strict: boolean;
+  #connection!: Connection;
+  #left: Uint8Array = new Uint8Array(0);
+  #fault: string | undefined;
+
+  private constructor(strict: boolean) {
+    this.#strict = strict;
+  }
+
+  /**
+   * Connects. `strict`: one read must give one message. That holds only while this process is never kept from
+   * reading for as long as the server's gap between writes, so such a test needs a long gap.
+   */
+  static async connect(at: Address, options: { readonly strict?: boolean } = {}): Promise<ClassicClient> {
+    const client = new ClassicClient(options.strict ?? false);
+    client.#connection = await Connection.open(at, {
+      bytes: (chunk) => client.#take(chunk),
+      end: (why) => client.#inbox.end(client.#fault ?? why),
+    }, { size: READ_SIZE });
+    return client;
+  }
+
+  /** What came and was not asked for, oldest first. */
+  get waiting(): readonly Arrival[] {
+    return this.#inbox.waiting;
+  }
+
+  /** Takes all that has come. */
+  drain(): Arrival[] {
+    return this.#inbox.drain();
+  }
+
+  /** Sends an object and a NUL. */
+  send(message: Sent): Promise<void> {
+    return this.#connection.write(classicBytes(message));
+  }
+
+  /** Sends bytes as they are. */
+  sendBytes(bytes: Uint8Array): Promise<void> {
+    return this.#connection.write(bytes);
+  }
+
+  /** Takes the first message that came, or comes within `ms` milliseconds, with this msgid or as `match` wants it. */
+  async next(
+    match: number | ((message: ClassicReceived) => boolean),
+    ms = PATIENCE,
+  ): Promise<ClassicReceived> {
+    const test = typeof match === "number" ? (m: ClassicReceived) => m.msgid === match : match;
+    return (await this.#inbox.next((a) => test(a.message), `a classic message: ${match}`, ms)).message;
+  }
+
+  /** Takes the next arrivals, whatever they are. */
+  async arrivals(count: number): Promise<Arrival[]> {
+    const taken: Arrival[] = [];
+    while (taken.length < count) taken.push(await this.#inbox.next(() => true, "any classic message"));
+    return taken;
+  }
+
+  /** Logs in as the C++ clients do and takes the answer, whatever it is. */
+  async login(id: number, password = PASSWORD): Promise<ClassicReceived> {
+    await this.send({ msgid: Msg.LOGIN, id, password });
+    const reply = await this.next(Msg.LOGIN_ACK);
+    if (reply.errno === 0) this.id = id;
+    return reply;
+  }
+
+  /**
+   * Logs in, and again while the account's last connection, which may just have been closed, is still in use.
+   * Rejects unless that succeeds.
+   */
+  enter(id: number): Promise<ClassicReceived> {
+    return until(async () => {
+      const reply = await this.login(id);
+      if (reply.errno === Errno.OK) return reply;
+      if (reply.errno === Errno.ALREADY_ONLINE) return undefined;
+      throw new Error(`the login was answered with ${JSON.stringify(reply)}`);
+    }, `the account ${id} to be free`);
+  }
+
+  /** Sends a chat message as the C++ clients do. */
+  chat(toid: number, msg: string, name = "whoever"): Promise<void> {
+    return this.send({ msgid: Msg.ONE_CHAT, id: this.id, name, toid, msg, time: "2020-01-01 00:00:00" });
+  }
+
+  /** Sends a message to a group as the C++ clients do. */
+  groupChat(groupid: number, msg: string, name = "whoever"): Promise<void> {
+    return this.send({ msgid: Msg.GROUP_CHAT, id: this.id, name, groupid, msg, time: "2020-01-01 00:00:00" });
+  }
+
+  /** Resolves when the server has closed the connection. */
+  serverCloses(ms?: number): Promise<void> {
+    return this.#connection.serverCloses(ms);
+  }
+
+  /** Closes the connection and resolves when nothing of it is left. */
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #take(chunk: Uint8Array): void {
+    if (this.#strict && chunk.indexOf(0) !== chunk.length - 1) {
+      this.#fault = `one read gave ${chunk.length} bytes that are not one message with its NUL`;
+      throw new Error(this.#fault);
+    }
+    let bytes = joined(this.#left, chunk);
+    for (let end; (end = bytes.indexOf(0)) >= 0; bytes = bytes.subarray(end + 1)) {
+      const message = JSON.parse(this.#decoder.decode(bytes.subarray(0, end))) as ClassicReceived;
+      this.#inbox.put({ message, bytes: end + 1 });
+    }
+    this.#left = bytes;
+  }
+}

@@ -1,0 +1,69 @@
+/** What has come and has not been asked for yet. */
+import { PATIENCE } from "./wait.ts";
+
+interface Waiter<T> {
+  readonly match: (item: T) => boolean;
+  readonly resolve: (item: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const SHOWN = 5; // items of the queue that an error shows: enough to see what came in place of what was awaited
+const SHOWN_LENGTH = 300; // characters of each
+
+/** A queue from which items are taken by what they are, in the order they came. */
+export class Inbox<T> {
+  #items: T[] = [];
+  #waiters: Waiter<T>[] = [];
+  #ended: string | undefined;
+
+  /** Those that have come and were not taken, oldest first. */
+  get waiting(): readonly T[] {
+    return this.#items;
+  }
+
+  /** Takes all that has come. */
+  drain(): T[] {
+    return this.#items.splice(0);
+  }
+
+  /** Puts one in: to whoever waits for it, else into the queue. */
+  put(item: T): void {
+    const at = this.#waiters.findIndex((waiter) => waiter.match(item));
+    if (at < 0) this.#items.push(item);
+    else this.#waiters.splice(at, 1)[0]!.resolve(item);
+  }
+
+  /** Nothing more will come: whoever waits gets an error with `why`. */
+  end(why: string): void {
+    this.#ended ??= why;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(new Error(this.#ended));
+  }
+
+  /**
+   * Takes the first item that matches, waiting for it for at most `ms` milliseconds. Rejects, naming `what` and
+   * showing what came instead, when none comes.
+   */
+  async next(match: (item: T) => boolean, what: string, ms = PATIENCE): Promise<T> {
+    const at = this.#items.findIndex(match);
+    if (at >= 0) return this.#items.splice(at, 1)[0]!;
+    if (this.#ended !== undefined) throw this.#inVain(what, this.#ended);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        const waiter = { match, resolve, reject: (e: Error) => reject(this.#inVain(what, e.message)) };
+        this.#waiters.push(waiter);
+        timer = setTimeout(() => {
+          this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+          reject(this.#inVain(what, `${ms} ms passed`));
+        }, ms);
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #inVain(what: string, why: string): Error {
+    const last = this.#items.slice(-SHOWN).map((item) => JSON.stringify(item).slice(0, SHOWN_LENGTH));
+    return new Error(`waited in vain for ${what}: ${why}; not asked for were ${this.#items.length}: ${last}`);
+  }
+}

@@ -1,0 +1,70 @@
+/** Runs the project's programs as the processes that users run. */
+import { within } from "./wait.ts";
+
+/** The folder with main.ts and client.ts. */
+export const ROOT: URL = new URL("../../", import.meta.url);
+
+/** What a program left behind when it ended. */
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a program is given besides its arguments. */
+export interface RunOptions {
+  /** All of its standard input; empty if it isn't given. */
+  readonly stdin?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** This process's environment without settings of the server or the client, which would change what is tested. */
+export function cleanEnv(env: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const kept = Object.entries(Deno.env.toObject()).filter(([name]) => !name.startsWith("CHAT_"));
+  return { ...Object.fromEntries(kept), ...env };
+}
+
+/** Runs one of the programs to its end. It is killed, and the promise rejected, if that doesn't come. */
+export async function runProgram(
+  file: "main.ts" | "client.ts",
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<Outcome> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", file, ...args],
+    cwd: ROOT,
+    clearEnv: true,
+    env: cleanEnv(options.env),
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const fed = feed(child.stdin, options.stdin ?? "");
+  const output = child.output();
+  try {
+    const { code, stdout, stderr } = await within(output, `the end of ${file} ${args.join(" ")}`);
+    const decoder = new TextDecoder();
+    return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+  } catch (error) {
+    child.kill("SIGKILL");
+    await output;
+    throw error;
+  } finally {
+    await fed;
+  }
+}
+
+/** Runs the client to its end; see {@link runProgram}. */
+export function runClient(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  return runProgram("client.ts", args, options);
+}
+
+async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<void> {
+  const writer = stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(text));
+    await writer.close();
+  } catch {
+    // It ended without reading its input, which is for its caller to judge by what it left behind.
+  }
+}
