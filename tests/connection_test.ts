@@ -1,0 +1,188 @@
+/** Connections over real sockets, with requests whose answers the test holds in its hand. */
+import { assert, assertEquals } from "@std/assert";
+import { classicDialect } from "../lib/server/classic_dialect.ts";
+import { Connection, type Handler, type Request } from "../lib/server/connection.ts";
+import { framed, type ServerMessage } from "../lib/server/dialect.ts";
+import { WireError } from "../lib/wire/decoder.ts";
+import { frame, FrameReader, joined } from "./harness/frames.ts";
+import { until, within } from "./harness/wait.ts";
+
+const MAX_PENDING = 3;
+const OUTBOX = 4_096;
+
+/** Keeps requests until it is told to answer them. A body `x` asks for an exclusive one. */
+class Held implements Handler {
+  readonly bodies: string[] = []; // bodies that were read
+  readonly begun: string[] = [];
+  readonly #answers: ((reply: ServerMessage) => void)[] = [];
+  endings = 0;
+
+  read(body: Uint8Array | WireError): Request {
+    const text = body instanceof WireError ? body.message : new TextDecoder().decode(body);
+    this.bodies.push(text);
+    return {
+      exclusive: text === "x",
+      answer: () => {
+        this.begun.push(text);
+        return new Promise((resolve) => this.#answers.push(resolve));
+      },
+    };
+  }
+
+  /** Answers the oldest request that was begun and has no answer. */
+  answer(msgid = 1): void {
+    this.#answers.shift()!({ msgid });
+  }
+
+  room(): void {}
+
+  ended(): void {
+    this.endings++;
+  }
+}
+
+interface Line {
+  readonly server: Connection;
+  readonly handler: Held;
+  readonly client: Deno.TcpConn;
+  readonly ran: Promise<void>;
+}
+
+async function withConnection(work: (line: Line) => Promise<void>): Promise<void> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [socket, client] = await Promise.all([
+    listener.accept(),
+    Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
+  ]);
+  const handler = new Held();
+  const around = {
+    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
+    maxFrame: 1_024,
+    maxPending: MAX_PENDING,
+    outboxBytes: OUTBOX,
+  };
+  const server = new Connection(socket, around, () => handler);
+  const ran = server.run();
+  try {
+    await work({ server, handler, client, ran });
+  } finally {
+    server.abort();
+    try {
+      client.close();
+    } catch {
+      // the test had closed it
+    }
+    await ran;
+  }
+}
+
+/** Reads the msgids that come, until the end or `count` of them. */
+async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
+  const [reader, buffer, got] = [new FrameReader(), new Uint8Array(65_536), [] as number[]];
+  while (got.length < count) {
+    const read = await within(client.read(buffer), "bytes");
+    if (read === null) break;
+    got.push(...reader.push(buffer.slice(0, read)).map((body) => JSON.parse(body).msgid as number));
+  }
+  return got;
+}
+
+Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(joined(...["1", "2", "3", "4", "5"].map((body) => frame(body))));
+    await until(() => server.stalled, "the connection to stall");
+    assertEquals(handler.begun, ["1", "2", "3"]);
+    handler.answer();
+    await until(() => handler.begun.length === 4, "the fourth to begin");
+    assertEquals(server.pending, MAX_PENDING);
+    for (let i = 0; i < 3; i++) handler.answer();
+    await until(() => handler.begun.length === 5, "the fifth to begin");
+    handler.answer();
+    assertEquals((await msgids(client, 5)).length, 5);
+  }));
+
+Deno.test("connection: an exclusive request waits for those before it, and those after it wait", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(joined(...["1", "x", "2"].map((body) => frame(body))));
+    await until(() => server.stalled, "the connection to stall");
+    assertEquals(handler.begun, ["1"]);
+    handler.answer(11);
+    await until(() => handler.begun.length === 2, "the exclusive one to begin");
+    assertEquals(handler.bodies, ["1", "x"]);
+    handler.answer(12);
+    await until(() => handler.begun.length === 3, "the last one to begin");
+    handler.answer(13);
+    assertEquals(await msgids(client, 3), [11, 12, 13]);
+  }));
+
+Deno.test("connection: nothing more is read from a client that doesn't read (I7)", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "the first request");
+    const big = new Uint8Array(8_388_608); // more than the kernel's buffers take
+    server.sendBytes(frame(big));
+    handler.answer();
+    await client.write(frame("2"));
+    await until(() => server.stalled, "the connection to stall");
+    assertEquals([handler.begun, server.hasRoom], [["1"], false]);
+    for (let left = big.length + 4; left > 0;) {
+      left -= (await client.read(new Uint8Array(Math.min(left, 65_536))))!;
+    }
+    await until(() => handler.begun.length === 2, "the second request");
+    assert(server.hasRoom);
+    handler.answer();
+  }));
+
+Deno.test("connection: a client that only shuts down its sending still gets its replies", () =>
+  withConnection(async ({ handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("2")));
+    await client.closeWrite();
+    await until(() => handler.endings === 1, "the end to be seen");
+    handler.answer(7);
+    handler.answer(8);
+    assertEquals(await msgids(client), [7, 8]);
+    await within(ran, "the connection to end");
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: too large a frame is told behind the replies before it, and then the end", () =>
+  withConnection(async ({ handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("", 1_025), new Uint8Array(100_000)));
+    await until(() => handler.bodies.length === 2, "both to be read");
+    handler.answer(7);
+    handler.answer(8);
+    assertEquals(await msgids(client), [7, 8]); // no reset, though the client's bytes were never read
+    client.close();
+    await within(ran, "the connection to end");
+  }));
+
+Deno.test("connection: last words go out behind all replies, and a client that doesn't close is closed", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(joined(frame("1")));
+    await until(() => handler.begun.length === 1, "the request");
+    const ended = server.end({ msgid: 27 });
+    await client.write(joined(frame("2"))); // comes too late
+    handler.answer(7);
+    await ended;
+    assertEquals(await msgids(client), [7, 27]);
+    await within(ran, "the connection to be closed");
+    assertEquals(handler.bodies, ["1"]);
+  }));
+
+Deno.test("connection: what is never answered or read is given up in time", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "the request");
+    const ended = server.end(undefined, 50);
+    await within(ended, "the end to give up");
+    await within(ran, "the connection to be closed");
+    handler.answer();
+  }));
+
+Deno.test("connection: the first byte tells the dialect, however little comes at a time", () =>
+  withConnection(async ({ server, handler, client }) => {
+    for (const byte of new TextEncoder().encode('{"a":1}')) await client.write(new Uint8Array([byte]));
+    await until(() => handler.begun.length === 1, "the request");
+    assertEquals([server.dialect?.name, handler.begun], ["classic", ['{"a":1}']]);
+    handler.answer();
+  }));
