@@ -166,6 +166,11 @@ export class FramedClient implements AsyncDisposable {
     this.#connection.resume();
   }
 
+  /** Says that nothing more will be sent; what the server still sends can be read. */
+  endWriting(): Promise<void> {
+    return this.#connection.endWriting();
+  }
+
   /** Resolves when the server has closed the connection. */
   serverCloses(ms?: number): Promise<void> {
     return this.#connection.serverCloses(ms);

@@ -12,12 +12,16 @@ export interface ServerOptions {
   readonly db?: string;
   /** The port; any free one if it isn't given. */
   readonly port?: number;
+  /** KiB that each of its files may grow to, as if the disk were full then; no bound if it isn't given. */
+  readonly diskKib?: number;
 }
 
 /** A cost that makes hashing a password take well under a millisecond: tests register by the hundred. */
 const CHEAP_HASH = "4";
 
 const SHOWN_LOG = 16_384; // bytes of the log's end that are shown when a test fails
+
+const BLOCKS_PER_KIB = 2; // POSIX: `ulimit -f` counts blocks of 512 bytes
 
 /** Where a server listens. */
 export interface Address {
@@ -82,7 +86,10 @@ export class Server implements Address, AsyncDisposable {
     const before = this.logSize;
     // The log goes to a file and not through a pipe: reading a pipe would be an operation under way in every
     // test that shares the server, and nobody might be there to read. `exec` keeps the process id.
-    const script = 'log="$1"; shift; exec "$@" >>"$log" 2>&1';
+    const { diskKib } = this.#options;
+    // Without the trap the system would end a process whose file has grown too far, and not just refuse to write.
+    const limit = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
+    const script = `${limit}log="$1"; shift; exec "$@" >>"$log" 2>&1`;
     this.#exit = undefined;
     this.#child = new Deno.Command("sh", {
       args: ["-c", script, "sh", this.#logFile, ...command],

@@ -1,0 +1,45 @@
+/** What a connection costs that is logged in and says nothing. */
+import { residentBytes } from "../harness/process.ts";
+import type { Address } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+import { inParallel, Peer } from "./peer.ts";
+
+/** What came of it: bytes of the server's memory. */
+export interface IdleResult {
+  readonly connections: number;
+  readonly before: number;
+  readonly after: number;
+  readonly perConnection: number;
+}
+
+const WIDTH = 50; // users that are registered or logged in at the same time
+const SETTLE = 3_000; // milliseconds for the server to collect its garbage, as far as it does when idle
+
+/** Registers `count` users, measures, logs all of them in, and measures again. `pid` is the server's. */
+export async function idle(server: Address, count: number, pid: number): Promise<IdleResult> {
+  const run = crypto.randomUUID().slice(0, 8);
+  const registrars = await inParallel(WIDTH, WIDTH, () => Peer.connect(server));
+  const ids = (await inParallel(WIDTH, WIDTH, async (lane) => {
+    const own: number[] = [];
+    for (let at = lane; at < count; at += WIDTH) {
+      own.push(await registrars[lane]!.register(`${run} idle ${at}`));
+    }
+    return own;
+  })).flat();
+  for (const peer of registrars) await peer.close();
+  await pause(SETTLE);
+  const before = residentBytes(pid);
+
+  let failure: string | undefined;
+  const peers = await inParallel(count, WIDTH, async (at) => {
+    const peer = await Peer.connect(server);
+    peer.onEnd = (why) => failure ??= why;
+    await peer.login(ids[at]!);
+    return peer;
+  });
+  await pause(SETTLE);
+  const after = residentBytes(pid);
+  for (const peer of peers) await peer.close();
+  if (failure !== undefined) throw new Error(failure);
+  return { connections: count, before, after, perConnection: (after - before) / count };
+}

@@ -1,0 +1,118 @@
+/**
+ * Puts a load on a running server and prints what came of it. It must be a process of its own, so that what it
+ * costs is not the server's; `--help` says how.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { chat, type ChatResult, type Latency } from "./chat.ts";
+import { idle, type IdleResult } from "./idle.ts";
+
+const HELP = `deno task load HOST:PORT [options]
+
+Users chat in pairs, each sender with a window of messages under way:
+  --pairs N     senders, each with a recipient (default 50)
+  --window N    messages that a sender has under way at once (default 1)
+  --seconds N   length of the measured part (default 10)
+  --size N      characters of a message (default 100)
+  --pid PID     the server's process: its processor time is measured too
+Or they are only there:
+  --idle N      logged-in connections that say nothing; needs --pid, prints the server's memory
+
+  --json        one JSON object in place of the table
+
+Passwords are hashed: start the server with --scrypt-ln 1. The exit code is 1 when a message was lost, doubled
+or out of order.
+`;
+
+/** What is wrong with the command line. */
+class UsageError extends Error {}
+
+function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
+}
+
+function milliseconds({ p50, p95, p99, max }: Latency): string {
+  return [p50, p95, p99, max].map((value) => value.toFixed(1)).join(" / ");
+}
+
+function chatTable(result: ChatResult): readonly (readonly [string, string])[] {
+  const seconds = (value: number) => value.toFixed(1);
+  return [
+    ["sent", `${result.sent}`],
+    ["acknowledged", `${result.acked}`],
+    ["refused", `${result.refused}`],
+    ["delivered", `${result.delivered}`],
+    ["lost", `${result.lost}`],
+    ["doubled", `${result.doubled}`],
+    ["out of order", `${result.outOfOrder}`],
+    ["messages/s", result.messagesPerSecond.toFixed(0)],
+    ["ack ms, p50 / p95 / p99 / max", milliseconds(result.ackLatency)],
+    ["delivery ms, p50 / p95 / p99 / max", milliseconds(result.deliveryLatency)],
+    ...(result.serverCpu === undefined
+      ? []
+      : [["server's CPU s per million", seconds(result.serverCpu)] as const]),
+    ["own CPU s per million", seconds(result.ownCpu)],
+  ];
+}
+
+function idleTable(result: IdleResult): readonly (readonly [string, string])[] {
+  const mebibytes = (bytes: number) => (bytes / 1_048_576).toFixed(1);
+  return [
+    ["connections", `${result.connections}`],
+    ["server's memory before, MiB", mebibytes(result.before)],
+    ["server's memory after, MiB", mebibytes(result.after)],
+    ["per connection, KiB", (result.perConnection / 1_024).toFixed(2)],
+  ];
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const parsed = parseArgs(args, {
+    string: ["pairs", "window", "seconds", "size", "pid", "idle"],
+    boolean: ["json", "help"],
+    unknown: (arg, key) => {
+      if (key !== undefined) throw new UsageError(`unknown option: ${arg}`);
+      return true;
+    },
+  });
+  if (parsed.help) {
+    write(Deno.stdout, HELP);
+    return 0;
+  }
+  const number = (name: string, fallback?: number): number => {
+    const given = parsed[name];
+    const value = given === undefined ? fallback : Number(given);
+    if (value === undefined || !Number.isInteger(value) || value < 1) {
+      throw new UsageError(`--${name} must be a positive whole number`);
+    }
+    return value;
+  };
+  const target = /^(?<host>[^:]+):(?<port>\d+)$/.exec(`${parsed._[0] ?? ""}`)?.groups;
+  if (!target || parsed._.length > 1) throw new UsageError("one HOST:PORT is needed; see --help");
+  const server = { host: target.host!, port: Number(target.port) };
+  const print = (result: object, rows: readonly (readonly [string, string])[]) => {
+    const table = () => rows.map(([name, value]) => `${name.padEnd(36)}${value.padStart(28)}\n`).join("");
+    write(Deno.stdout, parsed.json ? `${JSON.stringify(result)}\n` : table());
+  };
+
+  if (parsed.idle !== undefined) {
+    const result = await idle(server, number("idle"), number("pid"));
+    print(result, idleTable(result));
+    return 0;
+  }
+  const result = await chat(server, {
+    pairs: number("pairs", 50),
+    window: number("window", 1),
+    seconds: number("seconds", 10),
+    size: number("size", 100),
+    ...(parsed.pid === undefined ? {} : { pid: number("pid") }),
+  });
+  print(result, chatTable(result));
+  return result.lost + result.doubled + result.outOfOrder > 0 ? 1 : 0;
+}
+
+try {
+  Deno.exit(await main(Deno.args));
+} catch (error) {
+  write(Deno.stderr, `load: ${(error as Error).message}\n`);
+  Deno.exit(error instanceof UsageError ? 2 : 1);
+}

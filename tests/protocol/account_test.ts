@@ -1,0 +1,237 @@
+/** Registration, login with password and token, logout. */
+import {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { Errno, MAX_INTEGER, Msg, type Sent } from "../harness/contract.ts";
+import { FramedClient, freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { serverTest, sharedServer } from "../harness/server.ts";
+
+const test = sharedServer();
+
+test("a new account gets an id, and logs in with it or with its name", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const reply = await client.request({ msgid: Msg.REGISTER, name: "zhang san 张三", password: "pass" });
+  assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.OK]);
+  const id = reply.id!;
+  assert(Number.isInteger(id) && id > 0 && id <= MAX_INTEGER);
+  for (const who of [{ id }, { name: "zhang san 张三" }]) {
+    const ack = await client.request({ msgid: Msg.LOGIN, ...who, password: "pass" });
+    assertEquals([ack.msgid, ack.errno, ack.id, ack.name], [Msg.LOGIN_ACK, Errno.OK, id, "zhang san 张三"]);
+    assert(typeof ack.token === "string" && ack.token.length > 0);
+    assertEquals([ack.friends, ack.groups], [[], []]);
+    await client.succeed({ msgid: Msg.LOGOUT });
+  }
+});
+
+test("ids are different", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const ids = await Promise.all(Array.from({ length: 20 }, () => client.register(freshName())));
+  assertEquals(new Set(ids).size, 20);
+});
+
+test("a name that is taken is refused, also when two ask at once", async (server) => {
+  await register(server, "taken");
+  await using one = await FramedClient.connect(server);
+  await using two = await FramedClient.connect(server);
+  const ask = (client: FramedClient, name: string) =>
+    client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+  const reply = await ask(one, "taken");
+  assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.FAILED]);
+  assert(reply.errmsg);
+  for (let round = 0; round < 10; round++) {
+    const replies = await Promise.all([ask(one, `race ${round}`), ask(two, `race ${round}`)]);
+    assertEquals(replies.map((r) => r.errno).sort(), [Errno.OK, Errno.FAILED]);
+  }
+});
+
+const goodNames = [
+  "a",
+  "x".repeat(50),
+  "😀".repeat(50),
+  "中".repeat(50),
+  "a b",
+  "e\u0301",
+  "O'Neill; DROP TABLE User;--",
+];
+const badNames = [
+  "",
+  " ",
+  "\t",
+  "  \u3000",
+  "x".repeat(51),
+  "😀".repeat(51),
+  "a\0b",
+  "a\nb",
+  "\u001b[2J",
+  "a\u007f",
+  "\u0085",
+];
+const notText = [undefined, null, 1, true, [], {}, ["a"]];
+
+test("a user's name: 1 to 50 characters, not blank, no control characters", async (server) => {
+  await using client = await FramedClient.connect(server);
+  for (const name of goodNames) {
+    const id = await client.register(name);
+    const ack = await client.login({ id });
+    assertEquals(ack.name, name);
+    await client.succeed({ msgid: Msg.LOGOUT });
+    assertEquals((await client.login({ name })).id, id);
+    await client.succeed({ msgid: Msg.LOGOUT });
+  }
+  for (const name of [...badNames, ...notText]) {
+    const reply = await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+    assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], JSON.stringify(name));
+    assertStringIncludes(reply.errmsg!, "name");
+  }
+});
+
+test("a password: 1 to 128 characters, and every one of them counts", async (server) => {
+  await using client = await FramedClient.connect(server);
+  for (const password of ["x", "x".repeat(128), "😀".repeat(128), "a\0b", " "]) {
+    const id = await client.register(freshName(), password);
+    const wrong = await client.request({
+      msgid: Msg.LOGIN,
+      id,
+      password: [...password].with(-1, "?").join(""),
+    });
+    assertEquals(wrong.errno, Errno.FAILED);
+    assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.OK);
+    await client.succeed({ msgid: Msg.LOGOUT });
+  }
+  const nul = await client.register(freshName(), "a\0b");
+  assertEquals((await client.request({ msgid: Msg.LOGIN, id: nul, password: "a\0c" })).errno, Errno.FAILED);
+  for (const password of ["", "x".repeat(129), "😀".repeat(129), ...notText]) {
+    const reply = await client.request({ msgid: Msg.REGISTER, name: freshName(), password });
+    assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], JSON.stringify(password));
+    assertStringIncludes(reply.errmsg!, "password");
+  }
+});
+
+test("a login's fields are checked", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const bad: Sent[] = [
+    {},
+    { id: 1 },
+    { name: "a" },
+    { password: PASSWORD },
+    ...["1", 0, -1, 1.5, 2 ** 31, null, true, []].map((id) => ({ id, password: PASSWORD })),
+    ...[1, "", "x".repeat(51), null, []].map((name) => ({ name, password: PASSWORD })),
+    ...[1, null, [], {}].map((password) => ({ id: 1, password })),
+    ...[1, null, [], {}].map((token) => ({ token })),
+    ...[1, "yes", null].map((force) => ({ id: 1, password: PASSWORD, force })),
+  ];
+  for (const fields of bad) {
+    const reply = await client.request({ msgid: Msg.LOGIN, ...fields });
+    assertEquals([reply.msgid, reply.errno], [Msg.LOGIN_ACK, Errno.BAD_REQUEST], JSON.stringify(fields));
+    assert(reply.errmsg);
+  }
+});
+
+test("a wrong password and an unknown user get the same answer, and can try again", async (server) => {
+  const id = await register(server, "somebody");
+  await using client = await FramedClient.connect(server);
+  const attempts = [
+    { id, password: "wrong" },
+    { name: "somebody", password: "wrong" },
+    { id: MAX_INTEGER, password: PASSWORD },
+    { name: "nobody", password: PASSWORD },
+  ];
+  const [first, ...others] = await Promise.all(
+    attempts.map((fields) => client.request({ msgid: Msg.LOGIN, ...fields })),
+  );
+  assertEquals([first!.msgid, first!.errno], [Msg.LOGIN_ACK, Errno.FAILED]);
+  for (const other of others) assertEquals({ ...other, rid: 0 }, { ...first, rid: 0 });
+  assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
+});
+
+// Dear enough for the hash to outweigh everything else, cheap enough for ten of them.
+serverTest(
+  "an unknown user takes as long as a wrong password",
+  { args: ["--scrypt-ln", "13"] },
+  async (server) => {
+    const id = await register(server);
+    await using client = await FramedClient.connect(server);
+    const quickest = async (fields: Sent) => {
+      let best = Infinity;
+      for (let round = 0; round < 5; round++) {
+        const start = performance.now();
+        const reply = await client.request({ msgid: Msg.LOGIN, ...fields });
+        best = Math.min(best, performance.now() - start);
+        assertEquals(reply.errno, Errno.FAILED);
+      }
+      return best;
+    };
+    const wrong = await quickest({ id, password: "wrong" });
+    for (const unknown of [{ id: MAX_INTEGER }, { name: "nobody" }]) {
+      const time = await quickest({ ...unknown, password: "wrong" });
+      assertGreaterOrEqual(time, wrong / 2, `unknown ${time} ms, wrong password ${wrong} ms`);
+      assertGreaterOrEqual(wrong, time / 2, `unknown ${time} ms, wrong password ${wrong} ms`);
+    }
+  },
+);
+
+test("a token logs in without a password, on another connection", async (server) => {
+  const first = await newUser(server);
+  const { id, name, token } = first;
+  await first.close();
+  await using second = await login(server, { token });
+  assertEquals([second.id, second.name], [id, name]);
+  assert(second.token);
+  await second.close();
+  await using third = await login(server, { token: second.token });
+  assertEquals(third.id, id);
+});
+
+test("a token that isn't one is refused", async (server) => {
+  await using user = await newUser(server);
+  const { token } = user;
+  await user.close();
+  await using client = await FramedClient.connect(server);
+  const last = token.at(-1) === "A" ? "B" : "A";
+  const flipped = token.slice(0, token.length >> 1) + last + token.slice((token.length >> 1) + 1);
+  for (
+    const wrong of [
+      `${token}A`,
+      token.slice(0, -1),
+      "x",
+      " ",
+      token.toUpperCase() + "é",
+      "1.",
+      flipped,
+      "9".repeat(500),
+    ]
+  ) {
+    if (wrong === token) continue;
+    const reply = await client.request({ msgid: Msg.LOGIN, token: wrong });
+    assertEquals(reply.msgid, Msg.LOGIN_ACK);
+    assert(reply.errno === Errno.FAILED || reply.errno === Errno.BAD_REQUEST, `${wrong}: ${reply.errno}`);
+  }
+});
+
+test("logout ends the session and its token, and the connection may log in again", async (server) => {
+  await using friend = await newUser(server);
+  await using client = await newUser(server);
+  const { id, token } = client;
+  const reply = await client.request({ msgid: Msg.LOGOUT });
+  assertEquals([reply.msgid, reply.of, reply.errno], [Msg.ACK, Msg.LOGOUT, Errno.OK]);
+  assertEquals((await client.chat(friend.id, "hi")).errno, Errno.NOT_LOGGED_IN);
+  assertEquals((await client.request({ msgid: Msg.LOGOUT })).errno, Errno.NOT_LOGGED_IN);
+  assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
+  // Once the session has ended nothing stands in another connection's way.
+  await using other = await FramedClient.connect(server);
+  assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
+  await other.succeed({ msgid: Msg.LOGOUT });
+  assertEquals((await client.login({ id })).id, id);
+  assertNotEquals(client.token, token);
+  assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
+  // And as somebody else: whatever it sends now is of that one.
+  await client.succeed({ msgid: Msg.LOGOUT });
+  const another = await register(server, "another");
+  await client.login({ id: another });
+  await client.chat(friend.id, "me");
+  assertEquals((await friend.next((m) => m.msg === "me")).id, another);
+});

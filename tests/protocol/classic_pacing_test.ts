@@ -1,0 +1,217 @@
+/**
+ * The classic dialect's writes: clients that take whatever one read of up to 1,024 bytes gives for exactly one
+ * message must get just that.
+ */
+import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { type Arrival, ClassicClient } from "../harness/classic_client.ts";
+import { type ClassicReceived, Errno, Msg } from "../harness/contract.ts";
+import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
+import { serverTest, sharedServer } from "../harness/server.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const test = sharedServer();
+
+const MOST = 1_023; // bytes of one message, its NUL included
+
+function assertSmall(arrivals: readonly Arrival[]): void {
+  for (const { bytes } of arrivals) assertLessOrEqual(bytes, MOST);
+}
+
+/** The login's answer and what follows it, until `count` messages have come in all. */
+async function missed(client: ClassicClient, id: number, count: number): Promise<ClassicReceived[]> {
+  const ack = await client.enter(id);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  const first = (ack.offlinemsg ?? []).map((text) => JSON.parse(text) as ClassicReceived);
+  const rest = await client.arrivals(count - first.length);
+  assertSmall(rest);
+  return [...first, ...rest.map((arrival) => arrival.message)];
+}
+
+test("missed messages that don't fit in the login's answer follow, the oldest first", async (server) => {
+  await using alice = await newUser(server);
+  const id = await register(server);
+  const texts = Array.from({ length: 60 }, (_, at) => `${at} ${"é".repeat(at * 3)}`);
+  for (const text of texts) await alice.chat(id, text);
+  await using client = await ClassicClient.connect(server);
+  const all = await missed(client, id, texts.length);
+  assertEquals(all.map((m) => [m.msgid, m.id, m.msg]), texts.map((text) => [Msg.ONE_CHAT, alice.id, text]));
+  await alice.chat(id, "and then");
+  assertEquals((await client.next(() => true)).msg, "and then");
+});
+
+test("missed messages that don't fit in at all follow one by one", async (server) => {
+  await using alice = await newUser(server);
+  const id = await register(server);
+  for (let at = 0; at < 5; at++) await alice.chat(id, `${at} ${"x".repeat(700)}`);
+  await using client = await ClassicClient.connect(server);
+  const all = await missed(client, id, 5);
+  assertEquals(all.map((m) => m.msg![0]), ["0", "1", "2", "3", "4"]);
+  assert(all.every((m) => m.msg!.length === 702));
+});
+
+test("missed messages of several conversations come the oldest first", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const id = await register(server);
+  const member = await login(server, { id });
+  const groupid = await newGroup(alice, [bob, member]);
+  await member.close();
+  for (let at = 0; at < 30; at++) {
+    const text = `${at} ${"x".repeat(60)}`;
+    if (at % 3 === 0) await alice.chat(id, text);
+    else if (at % 3 === 1) await bob.chat(id, text);
+    else await (at % 2 ? alice : bob).groupChat(groupid, text);
+    await pause(3); // times are of milliseconds: what has the same one is of the same age
+  }
+  await using client = await ClassicClient.connect(server);
+  const all = await missed(client, id, 30);
+  assertEquals(all.map((m) => Number.parseInt(m.msg!)), Array.from({ length: 30 }, (_, at) => at));
+});
+
+test("a message that comes while missed ones are still on their way keeps its place", async (server) => {
+  await using alice = await newUser(server);
+  const id = await register(server);
+  const text = (at: number) => `${at} ${"x".repeat(500)}`;
+  for (let at = 0; at < 20; at++) await alice.chat(id, text(at));
+  await using client = await ClassicClient.connect(server);
+  await client.login(id);
+  for (let at = 20; at < 30; at++) await alice.chat(id, text(at));
+  // The login's answer may hold the first; the others come each by itself.
+  await until(() => client.waiting.at(-1)?.message.msg === text(29), "the last message");
+  const arrivals = client.drain();
+  assertSmall(arrivals);
+  const numbers = arrivals.map((arrival) => Number.parseInt(arrival.message.msg!));
+  assertEquals(numbers, Array.from({ length: numbers.length }, (_, at) => 30 - numbers.length + at));
+  assertGreaterOrEqual(numbers.length, 28);
+});
+
+test("a longer text is cut at a character and ends in …; others have it whole", async (server) => {
+  await using alice = await newUser(server);
+  await using client = await ClassicClient.connect(server);
+  const id = await register(server);
+  await client.login(id);
+  const texts = ["x", "é", "中", "😀", '"', "\\", "\n", "\0", "e\u0301"].map((piece) => piece.repeat(3_000));
+  for (const text of texts) {
+    assertEquals((await alice.chat(id, text)).errno, Errno.OK);
+    const [{ message, bytes }] = await client.arrivals(1) as [Arrival];
+    assertLessOrEqual(bytes, MOST);
+    assertGreaterOrEqual(bytes, MOST - 20, "cut no more than needed");
+    const msg = message.msg!;
+    assert(msg.endsWith("…"), msg.slice(-10));
+    assert(text.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "what is left is as it was");
+    assertEquals([message.id, message.name], [alice.id, alice.name]);
+    assert(message.time);
+  }
+  const { messages } = await alice.succeed({ msgid: Msg.HISTORY, id, limit: 1 });
+  assert(messages![0]!.msg === texts.at(-1), "it is stored whole");
+});
+
+test("a text that just fits is not cut", async (server) => {
+  await using alice = await newUser(server);
+  await using client = await ClassicClient.connect(server);
+  const id = await register(server);
+  await client.login(id);
+  await alice.chat(id, "x");
+  const [{ bytes }] = await client.arrivals(1) as [Arrival];
+  const fits = "x".repeat(1 + MOST - bytes);
+  await alice.chat(id, fits);
+  await alice.chat(id, `${fits}x`);
+  const [whole, cut] = await client.arrivals(2) as [Arrival, Arrival];
+  // A seq of two digits, where it is sent at all, would make a byte's difference: these have one.
+  assertEquals([whole.bytes, whole.message.msg], [MOST, fits]);
+  assert(cut.message.msg!.endsWith("…"));
+  assertLessOrEqual(cut.bytes, MOST);
+});
+
+test("a login's answer with too many friends and groups leaves out those at the end", async (server) => {
+  await using alice = await newUser(server, `${"n".repeat(40)} alice`);
+  const friends: number[] = [];
+  for (let at = 0; at < 40; at++) {
+    friends.push(await register(server, `${"f".repeat(40)} ${at}`));
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friends[at] });
+  }
+  for (let at = 0; at < 10; at++) {
+    const groupname = freshName(`${"g".repeat(30)} ${at}`);
+    await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname, groupdesc: "d".repeat(200) });
+  }
+  const { id, name } = alice;
+  await alice.close();
+  await using client = await ClassicClient.connect(server);
+  const ack = await client.enter(id);
+  assertEquals([ack.id, ack.name], [id, name]);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  const listed = (ack.friends ?? []).map((text) => (JSON.parse(text) as { id: number }).id);
+  assert(listed.length > 0, "friends are left out last");
+  assertEquals(listed, friends.slice(0, listed.length));
+});
+
+test("at least 10 ms between two writes", async (server) => {
+  const count = 50;
+  await using alice = await newUser(server);
+  await using client = await ClassicClient.connect(server);
+  await client.login(await register(server));
+  const start = performance.now();
+  await Promise.all(Array.from({ length: count }, (_, at) => alice.chat(client.id, `${at}`)));
+  const arrivals = await client.arrivals(count);
+  const took = performance.now() - start;
+  assertEquals(
+    arrivals.map((arrival) => arrival.message.msg),
+    Array.from({ length: count }, (_, at) => `${at}`),
+  );
+  // Reading late makes it longer, never shorter; timers may be a little early.
+  assertGreaterOrEqual(took, (count - 1) * 10 * 0.95);
+});
+
+// So long a gap that this process has always read one message before the next is written.
+serverTest(
+  "one read, one message: login, missed messages, chat",
+  { args: ["--classic-gap", "150ms"] },
+  async (server) => {
+    await using alice = await newUser(server);
+    const id = await register(server);
+    for (let at = 0; at < 12; at++) await alice.chat(id, `${at} ${"x".repeat(at * 150)}`);
+    await using client = await ClassicClient.connect(server, { strict: true });
+    const all = await missed(client, id, 12);
+    assertEquals(all.map((m) => Number.parseInt(m.msg!)), Array.from({ length: 12 }, (_, at) => at));
+    await Promise.all(Array.from({ length: 10 }, (_, at) => alice.chat(id, `more ${at}`)));
+    const more = await client.arrivals(10);
+    assertEquals(
+      more.map((arrival) => arrival.message.msg),
+      Array.from({ length: 10 }, (_, at) => `more ${at}`),
+    );
+  },
+);
+
+serverTest(
+  "0 turns both limits off",
+  { args: ["--classic-gap", "0ms", "--classic-bytes", "0"] },
+  async (server) => {
+    await using alice = await newUser(server);
+    const id = await register(server);
+    const long = "é".repeat(20_000);
+    await alice.chat(id, long);
+    await using client = await ClassicClient.connect(server);
+    const reply = await client.login(id);
+    assert((JSON.parse(reply.offlinemsg![0]!) as ClassicReceived).msg === long);
+    await alice.chat(id, long);
+    assert((await client.next(Msg.ONE_CHAT)).msg === long);
+  },
+);
+
+test("what a classic client wasn't sent before it went is still there for the next login", async (server) => {
+  await using alice = await newUser(server);
+  const id = await register(server);
+  const count = 100;
+  const client = await ClassicClient.connect(server);
+  await client.login(id);
+  await Promise.all(Array.from({ length: count }, (_, at) => alice.chat(id, `${at + 1}`)));
+  // At 10 ms each most of them can't have been written yet.
+  await client.close();
+  const seen = client.drain().map((arrival) => Number(arrival.message.msg));
+  await using framed: FramedClient = await login(server, { id });
+  await until(() => framed.waiting.at(-1)?.seq === count, "the last message");
+  const rest = framed.drain().map((m) => m.seq!);
+  assertEquals(rest, Array.from({ length: rest.length }, (_, at) => count - rest.length + 1 + at), "no gap");
+  // What the socket took, but this side had not read when it closed, may be gone; a few at the most.
+  assertLessOrEqual(count - rest.length - seen.length, 5);
+});

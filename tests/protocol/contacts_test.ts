@@ -1,0 +1,107 @@
+/** Friends and whether they are there. */
+import { assert, assertEquals } from "@std/assert";
+import { Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
+import { sharedServer } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
+
+const test = sharedServer();
+
+test("a friend is added, and listed at login and by CONTACTS", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const absent = await register(server, "absent friend");
+  for (const friendid of [bob.id, absent]) {
+    const ack = await alice.request({ msgid: Msg.ADD_FRIEND, friendid });
+    assertEquals([ack.msgid, ack.of, ack.errno], [Msg.ACK, Msg.ADD_FRIEND, Errno.OK]);
+  }
+  const expected = [
+    { id: bob.id, name: bob.name, state: "online" },
+    { id: absent, name: "absent friend", state: "offline" },
+  ];
+  const contacts = await alice.request({ msgid: Msg.CONTACTS });
+  assertEquals([contacts.msgid, contacts.errno], [Msg.CONTACTS_ACK, Errno.OK]);
+  const byId = (a: { id: number }, b: { id: number }) => a.id - b.id;
+  assertEquals([...contacts.friends!].sort(byId), expected.sort(byId));
+  assertEquals(contacts.groups, []);
+  await alice.close();
+  await using again = await login(server, { id: alice.id });
+  assertEquals([...again.welcome!.friends!].sort(byId), expected);
+});
+
+test("somebody who isn't there can't be a friend; the same one again is listed once", async (server) => {
+  await using alice = await newUser(server);
+  const bob = await register(server);
+  const reply = await alice.request({ msgid: Msg.ADD_FRIEND, friendid: MAX_INTEGER });
+  assertEquals([reply.of, reply.errno], [Msg.ADD_FRIEND, Errno.NOT_FOUND]);
+  await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob });
+  await alice.request({ msgid: Msg.ADD_FRIEND, friendid: bob });
+  const { friends } = await alice.succeed({ msgid: Msg.CONTACTS });
+  assertEquals(friends!.map((friend) => friend.id), [bob]);
+});
+
+test("presence goes to those who have the user as a friend, and to nobody else", async (server) => {
+  await using alice = await newUser(server);
+  await using stranger = await newUser(server);
+  const id = await register(server);
+  await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+  for (let round = 0; round < 3; round++) {
+    const bob = await login(server, { id });
+    const online = await alice.next(Msg.PRESENCE);
+    assertEquals([online.id, online.state], [id, "online"]);
+    assertEquals((await alice.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state, "online");
+    // Bob's own list is another matter: he doesn't have alice as a friend.
+    assertEquals(bob.welcome!.friends, []);
+    if (round % 2) await bob.succeed({ msgid: Msg.LOGOUT });
+    else await bob.close();
+    const offline = await alice.next(Msg.PRESENCE);
+    assertEquals([offline.id, offline.state], [id, "offline"]);
+    assertEquals((await alice.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state, "offline");
+    await bob.settle().catch(() => {});
+    assertEquals(bob.drain(), []);
+    await bob.close();
+  }
+  await stranger.settle();
+  assertEquals(stranger.drain(), []);
+});
+
+test("presence of a friend who was added while online, from then on", async (server) => {
+  await using alice = await newUser(server);
+  const bob = await newUser(server);
+  await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
+  await bob.close();
+  const offline = await alice.next((m) => m.msgid === Msg.PRESENCE && m.state === "offline");
+  assertEquals(offline.id, bob.id);
+});
+
+test("who is taken over is never offline for long, and online in the end", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
+  await using second = await FramedClient.connect(server);
+  await second.login({ id: bob.id }, { force: true });
+  const state = async () => (await alice.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state;
+  await until(async () => await state() === "online", "the friend to be online");
+  const states = alice.drain().filter((m) => m.msgid === Msg.PRESENCE).map((m) => m.state);
+  assert(states.length === 0 || states.at(-1) === "online", `presence after a takeover: ${states}`);
+});
+
+test("a group's members' states are current", async (server) => {
+  await using alice = await newUser(server);
+  const bob = await newUser(server);
+  const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "states", groupdesc: "" });
+  await bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
+  const state = async () => {
+    const { groups } = await alice.succeed({ msgid: Msg.CONTACTS });
+    return groups![0]!.users.find((user) => user.id === bob.id)!.state;
+  };
+  assertEquals(await state(), "online");
+  await bob.close();
+  await until(async () => await state() === "offline", "the member to be offline");
+});
+
+test("CONTACTS of one who has nothing", async (server) => {
+  await using alice = await newUser(server);
+  const { friends, groups } = await alice.succeed({ msgid: Msg.CONTACTS });
+  assertEquals([friends, groups], [[], []]);
+});

@@ -1,0 +1,280 @@
+/** The framed dialect's bytes: frames however they are cut, and what is not a message at all. */
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { Errno, MAX_FRAME, Msg, type Received } from "../harness/contract.ts";
+import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { frame, joined, objectFrame } from "../harness/frames.ts";
+import { serverTest, sharedServer } from "../harness/server.ts";
+
+const test = sharedServer();
+
+/** A text of exactly `bytes` bytes that is a PING. */
+function pingOf(bytes: number, rid: number): string {
+  const empty = JSON.stringify({ msgid: Msg.PING, rid, pad: "" });
+  return JSON.stringify({ msgid: Msg.PING, rid, pad: "x".repeat(bytes - empty.length) });
+}
+
+/** Asserts that this is the one answer to something that isn't a message, and that the connection goes on. */
+async function assertBadRequest(client: FramedClient): Promise<Received> {
+  const reply = await client.next((m) => m.errno !== undefined);
+  assertEquals([reply.msgid, reply.errno], [Msg.ACK, Errno.BAD_REQUEST], JSON.stringify(reply));
+  assert(reply.errmsg, "says what is wrong");
+  await client.settle();
+  assertEquals(client.drain(), [], "one answer and no more");
+  return reply;
+}
+
+test("a request fed a byte at a time", async (server) => {
+  const name = "byte by byte é😀";
+  await register(server, name);
+  await using client = await FramedClient.connect(server);
+  for (const byte of objectFrame({ msgid: Msg.LOGIN, name, password: PASSWORD, rid: "é" })) {
+    await client.sendBytes(Uint8Array.of(byte));
+  }
+  const reply = await client.next(Msg.LOGIN_ACK);
+  assertEquals([reply.errno, reply.name, reply.rid], [Errno.OK, name, "é"]);
+});
+
+test("two requests cut at every position", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const bytes = joined(
+    objectFrame({ msgid: Msg.PING, rid: "é😀" }),
+    objectFrame({ msgid: Msg.PING, rid: 2 }),
+  );
+  for (let at = 0; at <= bytes.length; at++) {
+    await client.sendBytes(bytes.subarray(0, at));
+    await client.sendBytes(bytes.subarray(at));
+    const replies = await client.take(2, Msg.PONG);
+    assertEquals(replies.map((reply) => reply.rid), ["é😀", 2], `cut at ${at}`);
+  }
+});
+
+test("many requests in one segment are answered once each and in order", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const rids = Array.from({ length: 300 }, (_, at) => at);
+  await client.sendBytes(joined(...rids.map((rid) => objectFrame({ msgid: Msg.PING, rid }))));
+  assertEquals((await client.take(rids.length, Msg.PONG)).map((reply) => reply.rid), rids);
+  await client.settle();
+  assertEquals(client.drain(), []);
+});
+
+test("a frame of exactly the maximum is taken", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody(pingOf(MAX_FRAME, 1));
+  assertEquals((await client.next(Msg.PONG)).rid, 1);
+});
+
+test("a frame of one byte more is answered and the connection closed", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody(pingOf(MAX_FRAME + 1, 1));
+  const reply = await client.next((m) => m.errno !== undefined);
+  assertEquals([reply.msgid, reply.errno], [Msg.ACK, Errno.TOO_LARGE]);
+  await client.serverCloses();
+});
+
+test("a length over the maximum is answered before its bytes come, and what was asked before it too", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const ping = objectFrame({ msgid: Msg.PING, rid: 1 });
+  await client.sendBytes(joined(ping, frame("", 0x70_00_00_00), ping));
+  assertEquals((await client.next(() => true)).msgid, Msg.PONG);
+  assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
+  await client.serverCloses();
+  assertEquals(client.drain(), [], "what comes behind it is not looked at");
+});
+
+test("lengths over the maximum up to the largest there is", async (server) => {
+  for (const length of [MAX_FRAME + 1, 0x7a_ff_ff_ff, 0x7c_00_00_00, 0x80_00_00_00, 0xff_ff_ff_ff]) {
+    await using client = await FramedClient.connect(server);
+    await client.sendBytes(frame("", length));
+    assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE, `length ${length}`);
+    await client.serverCloses();
+  }
+});
+
+serverTest("the maximum is configurable", { args: ["--max-frame", "2000"] }, async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody(pingOf(2_000, 1));
+  assertEquals((await client.next(Msg.PONG)).rid, 1);
+  await client.sendBody(pingOf(2_001, 2));
+  assertEquals((await client.next((m) => m.errno !== undefined)).errno, Errno.TOO_LARGE);
+  await client.serverCloses();
+});
+
+const notMessages: Readonly<Record<string, string | Uint8Array>> = {
+  "no bytes": "",
+  "one byte": "{",
+  "no JSON": "hello, is anybody there?",
+  "half an object": '{"msgid":24',
+  "two objects": '{"msgid":24}{"msgid":24}',
+  "something behind it": '{"msgid":24} x',
+  "an array": '[{"msgid":24}]',
+  "a number": "24",
+  "a string": '"24"',
+  "null": "null",
+  "an empty object": "{}",
+  "a byte that is not UTF-8": Uint8Array.from([
+    ...new TextEncoder().encode('{"msgid":24,"x":"'),
+    0xff,
+    0x22,
+    0x7d,
+  ]),
+  "a surrogate as UTF-8": Uint8Array.of(0xed, 0xa0, 0x80),
+  "an overlong NUL": Uint8Array.of(0xc0, 0x80),
+  "NUL bytes": new Uint8Array(100),
+  "very deep JSON": "[".repeat(MAX_FRAME),
+  "a msgid that is a string": '{"msgid":"24"}',
+  "a msgid that is no integer": '{"msgid":24.5}',
+  "a msgid that is null": '{"msgid":null}',
+  "a msgid that is an array": '{"msgid":[24]}',
+  "a msgid that is an object": '{"msgid":{}}',
+  "a msgid that is huge": '{"msgid":1e300}',
+  "a msgid in __proto__ only": '{"__proto__":{"msgid":24}}',
+};
+
+for (const [what, body] of Object.entries(notMessages)) {
+  test(`a frame with ${what} is refused, and the connection goes on`, async (server) => {
+    await using client = await FramedClient.connect(server);
+    await client.sendBody(body);
+    await assertBadRequest(client);
+  });
+}
+
+test("a msgid that is not a client's to send is refused with what it was", async (server) => {
+  await using client = await newUser(server);
+  const unknown = [0, -1, 11, 12, 19, 32, 99, 2 ** 31, -(2 ** 31), 1_000_000];
+  const serversOwn = [Msg.LOGIN_ACK, Msg.REGISTER_ACK, Msg.ACK, Msg.HISTORY_ACK, Msg.PRESENCE, Msg.NOTICE];
+  for (const msgid of [...unknown, ...serversOwn, Msg.CONTACTS_ACK, Msg.MEMBERS_ACK]) {
+    const reply = await client.request({ msgid });
+    assertEquals([reply.msgid, reply.of, reply.errno], [Msg.ACK, msgid, Errno.BAD_REQUEST], `msgid ${msgid}`);
+    assert(reply.errmsg);
+  }
+});
+
+test("an error for a whole message carries its rid", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody('{"rid":"mine"}');
+  assertEquals((await assertBadRequest(client)).rid, "mine");
+});
+
+test("a rid comes back as it was: numbers, strings, again and again", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const rids = [0, 1, 1, -1, 1.5, 2 ** 53, "", "a", "a", "1", "é😀", "\0\u001b", "__proto__", "x".repeat(64)];
+  for (const rid of rids) {
+    await client.send({ msgid: Msg.PING, rid });
+    await client.send({ msgid: 99, rid });
+    assertEquals((await client.next(Msg.PONG)).rid, rid);
+    assertEquals((await client.next(Msg.ACK)).rid, rid);
+  }
+});
+
+test("no rid, none in the reply", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.send({ msgid: Msg.PING });
+  assert(!("rid" in await client.next(Msg.PONG)));
+});
+
+test("a rid that is neither number nor string is refused", async (server) => {
+  await using client = await FramedClient.connect(server);
+  for (const rid of [null, true, [], {}]) {
+    await client.send({ msgid: Msg.PING, rid });
+    const reply = await client.next((m) => m.errno === Errno.BAD_REQUEST);
+    assert(!("rid" in reply));
+    assertStringIncludes(reply.errmsg!, "rid");
+  }
+});
+
+test("of a repeated key one counts, and there is one reply", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody('{"msgid":99,"rid":1,"msgid":24,"rid":2}');
+  const reply = await client.next(() => true);
+  assertEquals([reply.msgid, reply.rid], [Msg.PONG, 2], "the last, as JSON parsers have it");
+  await client.settle();
+  assertEquals(client.drain(), []);
+});
+
+test("deep JSON in a field nobody asked for does no harm", async (server) => {
+  await using client = await FramedClient.connect(server);
+  for (const depth of [1_000, 10_000, 30_000]) {
+    await client.sendBody(`{"msgid":24,"rid":1,"x":${"[".repeat(depth)}${"]".repeat(depth)}}`);
+    const reply = await client.next(() => true);
+    assert(reply.msgid === Msg.PONG || reply.errno === Errno.BAD_REQUEST);
+    await client.settle();
+    assertEquals(client.drain(), []);
+  }
+});
+
+test("deep JSON where a value is wanted is refused", async (server) => {
+  await using client = await newUser(server);
+  const deep = `${"[".repeat(10_000)}${"]".repeat(10_000)}`;
+  await client.sendBody(`{"msgid":6,"rid":"deep","toid":${deep},"msg":${deep},"cid":${deep}}`);
+  const reply = await client.next((m) => m.rid === "deep");
+  assertEquals([reply.msgid, reply.of, reply.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.BAD_REQUEST]);
+});
+
+test("fields of __proto__ and constructor count for nothing", async (server) => {
+  const name = "has a prototype";
+  await register(server, name);
+  await using client = await FramedClient.connect(server);
+  const proto = JSON.stringify({ name, password: PASSWORD });
+  await client.sendBody(`{"msgid":1,"rid":"p","__proto__":${proto},"constructor":{"prototype":${proto}}}`);
+  const reply = await client.next((m) => m.rid === "p");
+  assertEquals([reply.msgid, reply.errno], [Msg.LOGIN_ACK, Errno.BAD_REQUEST]);
+  assertEquals((await client.request({ msgid: Msg.CONTACTS })).errno, Errno.NOT_LOGGED_IN);
+});
+
+test("names of an object's built-in properties are names like any other", async (server) => {
+  const ids = new Set<number>();
+  for (const name of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
+    await using user = await newUser(server, name);
+    await using other = await newUser(server);
+    const ack = await other.chat(user.id, name, name);
+    assertEquals([ack.errno, ack.seq], [Errno.OK, 1]);
+    const chat = await user.next(Msg.ONE_CHAT);
+    assertEquals([chat.msg, chat.cid, user.name], [name, name, name]);
+    ids.add(user.id);
+  }
+  assertEquals(ids.size, 4);
+});
+
+test("white space around an object and unknown fields are let through", async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.sendBody(' \t\r\n{ "msgid" : 24 , "rid" : 1 , "what" : { "is" : [ "this" ] } } \n');
+  assertEquals((await client.next(Msg.PONG)).rid, 1);
+});
+
+test("requests with the end of the stream behind them are still answered", async (server) => {
+  const [id, toid] = [await register(server), await register(server)];
+  await using client = await FramedClient.connect(server);
+  const chats = Array.from({ length: 100 }, (_, at) => (
+    objectFrame({ msgid: Msg.ONE_CHAT, toid, msg: "hi", cid: `${at}` })
+  ));
+  await client.sendBytes(joined(objectFrame({ msgid: Msg.LOGIN, id, password: PASSWORD }), ...chats));
+  await client.endWriting();
+  assertEquals((await client.next(Msg.LOGIN_ACK)).errno, Errno.OK);
+  const acks = await client.take(chats.length, Msg.ACK);
+  assertEquals(acks.map((ack) => ack.seq), chats.map((_, at) => at + 1));
+  await client.serverCloses();
+});
+
+test("what a client can't say before it has logged in", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const requests = [
+    [{ msgid: Msg.LOGOUT }, Msg.ACK],
+    [{ msgid: Msg.ONE_CHAT, toid: 1, msg: "hi", cid: "1" }, Msg.ACK],
+    [{ msgid: Msg.ADD_FRIEND, friendid: 1 }, Msg.ACK],
+    [{ msgid: Msg.CREATE_GROUP, groupname: "not yet", groupdesc: "" }, Msg.ACK],
+    [{ msgid: Msg.ADD_GROUP, groupid: 1 }, Msg.ACK],
+    [{ msgid: Msg.GROUP_CHAT, groupid: 1, msg: "hi", cid: "2" }, Msg.ACK],
+    [{ msgid: Msg.HISTORY, id: 1, limit: 1 }, Msg.HISTORY_ACK],
+    [{ msgid: Msg.CONTACTS }, Msg.CONTACTS_ACK],
+    [{ msgid: Msg.MEMBERS, groupid: 1, limit: 1 }, Msg.MEMBERS_ACK],
+  ] as const;
+  for (const [request, answer] of requests) {
+    const reply = await client.request(request);
+    assertEquals([reply.msgid, reply.errno], [answer, Errno.NOT_LOGGED_IN], JSON.stringify(request));
+    assertNotEquals(reply.errmsg ?? "", "");
+    if (answer === Msg.ACK) assertEquals(reply.of, request.msgid);
+  }
+  await client.send({ msgid: Msg.DELIVERED, id: 1, seq: 1 });
+  await client.settle();
+  assertEquals(client.drain(), [], "DELIVERED has no reply");
+});

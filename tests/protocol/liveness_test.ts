@@ -1,0 +1,102 @@
+/** PING and PONG, and peers that keep silent. */
+import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { Errno, Msg } from "../harness/contract.ts";
+import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
+import { frame } from "../harness/frames.ts";
+import { serverTest, sharedServer } from "../harness/server.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const test = sharedServer({ args: ["--ping-after", "300ms", "--pong-within", "300ms"] });
+
+test("PING is answered, before a login and after it", async (server) => {
+  await using client = await FramedClient.connect(server);
+  assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
+  const id = await client.register("pings");
+  await client.login({ id });
+  assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
+});
+
+test("a PONG that nobody asked for gets no answer", async (server) => {
+  await using client = await newUser(server);
+  await client.send({ msgid: Msg.PONG });
+  await client.settle();
+  assertEquals(client.drain().filter((m) => m.errno !== Errno.BAD_REQUEST), []);
+});
+
+test("a silent peer is asked, and closed when it doesn't answer", async (server) => {
+  const id = await register(server);
+  await using watcher = await newUser(server);
+  await watcher.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+  await using client = await login(server, { id }, { silent: true });
+  await client.next(Msg.PING);
+  await client.serverCloses();
+  assertEquals((await watcher.next((m) => m.state === "offline")).id, id);
+});
+
+test("a silent peer that answers stays", async (server) => {
+  await using friend = await newUser(server);
+  await using client = await newUser(server);
+  await until(() => client.pings >= 4, "four rounds of PING");
+  await friend.chat(client.id, "still there?");
+  assertEquals((await client.next(Msg.ONE_CHAT)).msg, "still there?");
+});
+
+test("anything that a peer says counts for an answer", async (server) => {
+  const id = await register(server);
+  await using client = await login(server, { id }, { silent: true });
+  for (let round = 0; round < 4; round++) {
+    await client.next(Msg.PING);
+    await client.succeed({ msgid: Msg.CONTACTS });
+  }
+});
+
+const LOGIN_WITHIN = 1_000; // milliseconds: longer than a busy machine takes for a login
+
+serverTest(
+  "a connection that hasn't logged in by then is closed, whatever it says meanwhile; one that has stays",
+  { args: ["--login-within", `${LOGIN_WITHIN}ms`] },
+  async (server) => {
+    await using member = await newUser(server);
+    const start = performance.now();
+    await using silent = await FramedClient.connect(server);
+    await using half = await FramedClient.connect(server);
+    await using talker = await FramedClient.connect(server);
+    await half.sendBytes(frame("{", 1_000));
+    let open = true;
+    const talk = async () => {
+      while (open) {
+        await talker.request({ msgid: Msg.PING });
+        await pause(20);
+      }
+    };
+    const talking = talk().catch(() => {}); // its end is what is awaited
+    await silent.serverCloses();
+    assertGreaterOrEqual(performance.now() - start, LOGIN_WITHIN * 0.9);
+    await half.serverCloses();
+    await talker.serverCloses();
+    open = false;
+    await talking;
+    assertEquals((await member.request({ msgid: Msg.CONTACTS })).errno, Errno.OK);
+  },
+);
+
+serverTest("connections over the most are closed, and there is room again later", {
+  args: ["--max-connections", "5"],
+}, async (server) => {
+  const clients = [];
+  for (let at = 0; at < 5; at++) {
+    const client = await FramedClient.connect(server);
+    await client.settle();
+    clients.push(client);
+  }
+  await using sixth = await FramedClient.connect(server);
+  await sixth.serverCloses();
+  for (const client of clients) await client.settle();
+  await clients[0]!.close();
+  await until(async () => {
+    await using client = await FramedClient.connect(server);
+    return await client.settle().then(() => true, () => false);
+  }, "room for a connection");
+  for (const client of clients) await client.close();
+  assert(server.running);
+});

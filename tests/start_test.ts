@@ -1,0 +1,77 @@
+/** A server that can't start says why in one line and ends. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type Outcome, runProgram } from "./harness/program.ts";
+import { withServer } from "./harness/server.ts";
+
+/** In a folder of the test's own, which goes with it. */
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Asserts the exit code and that one line, no more, says what is wrong; returns that line. */
+function assertOneLine(outcome: Outcome, code: number): string {
+  const line = outcome.stderr.trim();
+  assertEquals([outcome.code, line.split("\n").length], [code, 1], `${outcome.stderr}${outcome.stdout}`);
+  assert(line.length > 0);
+  return line;
+}
+
+Deno.test("a port that is in use: exit code 1", () =>
+  inFolder((folder) =>
+    withServer({}, async (server) => {
+      const outcome = await runProgram("main.ts", [
+        server.host,
+        `${server.port}`,
+        "--db",
+        `${folder}/other.db`,
+      ]);
+      assertStringIncludes(assertOneLine(outcome, 1), `${server.port}`);
+    })
+  ));
+
+Deno.test("options that aren't right: exit code 2, and the line names it", () =>
+  inFolder(async (folder) => {
+    const db = ["--db", `${folder}/chat.db`];
+    const wrong: readonly (readonly [string, readonly string[]])[] = [
+      ["no-such-option", ["127.0.0.1", "0", "--no-such-option"]],
+      ["scrypt-ln", ["127.0.0.1", "0", "--scrypt-ln", "0"]],
+      ["scrypt-ln", ["127.0.0.1", "0", "--scrypt-ln", "many"]],
+      ["ping-after", ["127.0.0.1", "0", "--ping-after", "5 parsecs"]],
+      ["max-frame", ["127.0.0.1", "0", "--max-frame", "-1"]],
+      ["log-level", ["127.0.0.1", "0", "--log-level", "shout"]],
+      ["65536", ["127.0.0.1", "65536"]],
+      ["port", ["127.0.0.1", "port"]],
+      ["three", ["127.0.0.1", "0", "three"]],
+    ];
+    for (const [named, args] of wrong) {
+      const line = assertOneLine(await runProgram("main.ts", [...args, ...db]), 2);
+      assertStringIncludes(line, named);
+    }
+  }));
+
+Deno.test("an environment variable that isn't right: exit code 2, and the line names it", () =>
+  inFolder(async (folder) => {
+    const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
+    const outcome = await runProgram("main.ts", args, { env: { CHAT_SCRYPT_LN: "many" } });
+    assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
+  }));
+
+Deno.test("a database that can't be opened: exit code 1, and the line names it", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/text.db`, "This is not a database but a text. ".repeat(1_000));
+    await Deno.mkdir(`${folder}/folder.db`);
+    for (const db of [`${folder}/folder.db`, `${folder}/no/such/folder/chat.db`, `${folder}/text.db`]) {
+      const outcome = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
+      assertStringIncludes(assertOneLine(outcome, 1), db);
+    }
+    assertStringIncludes(
+      await Deno.readTextFile(`${folder}/text.db`),
+      "not a database",
+      "it is left as it was",
+    );
+  }));
