@@ -27,7 +27,7 @@ async function run(config: Config): Promise<number> {
       membersPerGroup: config.maxMembers,
     });
   } catch (error) {
-    log.error("can't open the database", { why: describe(error) });
+    log.error((error as Error).message);
     return EXIT_FAILED;
   }
   const bus = new LocalHub().attach();

@@ -84,11 +84,11 @@ SELECT
   CASE Cursor.low
     WHEN 0 THEN json_object(
       'msgid', 10, 'id', sender, 'name', User.name, 'groupid', Cursor.high, 'msg', body,
-      'time', datetime(time / 1000, 'unixepoch')
+      'time', datetime(time / 1000, 'unixepoch', 'localtime')
     )
     ELSE json_object(
       'msgid', 6, 'id', sender, 'name', User.name, 'toid', Cursor.userid, 'msg', body,
-      'time', datetime(time / 1000, 'unixepoch')
+      'time', datetime(time / 1000, 'unixepoch', 'localtime')
     )
   END
 FROM Cursor

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { Backlog, type Talk } from "../lib/server/backlog.ts";
+import { Backlog } from "../lib/server/backlog.ts";
+import { type Talk, Talks } from "../lib/server/talks.ts";
 import type { Page, StoredMessage } from "../lib/store/store.ts";
 
 /** Conversations by peer: the time of each message, in seq order. */
@@ -91,4 +92,15 @@ Deno.test("backlog: a message that comes while the last page is read is not left
   });
   backlog.add(behind);
   assertEquals((await drain(backlog)).map(([, seq]) => seq), [1, 2]);
+});
+
+Deno.test("talks: as many are remembered as may be; the oldest goes that nobody needs (I7)", () => {
+  const talks = new Talks(3);
+  const kept = () => [1, 2, 3, 4, 5].filter((peer) => talks.get(peer));
+  for (const peer of [1, 2, 3]) talks.add(talk(peer, 0, 0), () => false);
+  assertEquals(kept(), [1, 2, 3]);
+  talks.add(talk(4, 0, 0), ({ peer }) => peer === 1);
+  assertEquals(kept(), [1, 3, 4]);
+  talks.add(talk(5, 0, 0), () => true); // what is needed is not forgotten, even so
+  assertEquals(kept(), [1, 3, 4, 5]);
 });

@@ -3,17 +3,7 @@
  * conversation in seq order, and between conversations the oldest message first.
  */
 import type { Page, Peer, StoredMessage } from "../store/store.ts";
-
-/** How far a session is in one conversation. */
-export interface Talk {
-  readonly peer: Peer;
-  /** Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells. */
-  pushed: number | undefined;
-  /** The highest seq that is known to exist. */
-  known: number;
-  /** The cursor, as far as this session knows it; undefined before it does. */
-  cursor: number | undefined;
-}
+import type { Talk } from "./talks.ts";
 
 /** Reads a page; the store's `read` for one user. */
 export type ReadPage = (

@@ -29,6 +29,7 @@ export class Caller implements Handler {
   /** When it was last sent a PING, by the same clock. */
   pingedAt = -Infinity;
   readonly #requests: ReadonlyMap<number, RequestSpec>;
+  #hasRegistered = false;
 
   constructor(node: Node, connection: Connection, from: string, requests: ReadonlyMap<number, RequestSpec>) {
     this.node = node;
@@ -37,8 +38,15 @@ export class Caller implements Handler {
     this.#requests = requests;
   }
 
-  /** Gives it the whole time to log in once more: it has registered, or logged out. */
-  restartLoginTime(): void {
+  /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */
+  registered(): void {
+    if (!this.#hasRegistered) this.anonymousSince = performance.now();
+    this.#hasRegistered = true;
+  }
+
+  /** It has logged out, and may log in again. */
+  loggedOut(): void {
+    this.session = undefined;
     this.anonymousSince = performance.now();
   }
 
@@ -66,12 +74,11 @@ export class Caller implements Handler {
 
   #refusal(error: WireError): Request {
     const { msgid, rid } = error.about;
-    const reply = msgid === undefined ? undefined : this.#requests.get(msgid)?.reply;
+    const spec = msgid === undefined ? undefined : this.#requests.get(msgid);
     this.node.log.debug("refused", { from: this.from, errno: error.errno, why: error.message });
-    return {
-      exclusive: false,
-      answer: () => compose(reply ?? Msg.ACK, msgid ?? 0, rid, { errno: error.errno, errmsg: error.message }),
-    };
+    const answer = { errno: error.errno, errmsg: error.message };
+    const refusal = spec ? reply(spec, rid, answer) : compose(Msg.ACK, msgid ?? 0, rid, answer);
+    return { exclusive: false, answer: () => refusal };
   }
 
   #answer(
@@ -84,9 +91,9 @@ export class Caller implements Handler {
       const wrong = problem(spec.fields, message);
       if (wrong !== undefined) throw new RequestError(Errno.BAD_REQUEST, wrong);
       const result = spec.handle(this, session!, message as never, message.rid);
-      if (!(result instanceof Promise)) return reply(spec, message, result);
+      if (!(result instanceof Promise)) return reply(spec, message.rid, result);
       return result.then(
-        (answer) => reply(spec, message, answer),
+        (answer) => reply(spec, message.rid, answer),
         (error) => this.#failed(spec, message, error),
       );
     } catch (error) {
@@ -105,7 +112,7 @@ export class Caller implements Handler {
   #failed(spec: RequestSpec, message: Message, error: unknown): ServerMessage | undefined {
     const { errno, message: errmsg, retryAfter } = this.#explain(spec, error);
     this.node.log.debug("refused", { from: this.from, request: spec.name, errno, why: errmsg });
-    return reply(spec, message, {
+    return reply(spec, message.rid, {
       errno,
       errmsg,
       ...(retryAfter === undefined ? {} : { retry_after: retryAfter }),
@@ -123,9 +130,13 @@ export class Caller implements Handler {
   }
 }
 
-function reply(spec: RequestSpec, message: Message, answer: Answer | undefined): ServerMessage | undefined {
+function reply(
+  spec: RequestSpec,
+  rid: number | string | undefined,
+  answer: Answer | undefined,
+): ServerMessage | undefined {
   if (answer === undefined || spec.reply === undefined) return undefined;
-  return compose(spec.reply, spec.msgid, message.rid, answer);
+  return compose(spec.reply, spec.msgid, rid, answer);
 }
 
 function compose(msgid: number, of: number, rid: number | string | undefined, answer: Answer): ServerMessage {

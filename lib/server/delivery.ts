@@ -4,10 +4,11 @@
  */
 import { describe, type Log } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
-import { Backlog, type Missed, type Talk } from "./backlog.ts";
+import { Backlog, type Missed } from "./backlog.ts";
 import type { Connection } from "./connection.ts";
 import type { Cursors } from "./cursors.ts";
 import { chatMessage, type ServerMessage } from "./dialect.ts";
+import { type Talk, Talks } from "./talks.ts";
 
 /** A message that was just committed, with its bytes for all who get it in the same dialect. */
 export class Fresh {
@@ -49,7 +50,7 @@ export class Delivery {
   readonly #user: number;
   readonly #connection: Connection;
   readonly #ports: DeliveryPorts;
-  readonly #talks = new Map<Peer, Talk>();
+  readonly #talks = new Talks(REMEMBERED);
   readonly #backlog: Backlog;
   #started = false;
   #stopped = false;
@@ -210,14 +211,6 @@ export class Delivery {
   }
 
   #remember(talk: Talk): Talk {
-    if (this.#talks.size >= REMEMBERED) {
-      for (const old of this.#talks.values()) {
-        if (this.#backlog.has(old)) continue;
-        this.#talks.delete(old.peer);
-        break;
-      }
-    }
-    this.#talks.set(talk.peer, talk);
-    return talk;
+    return this.#talks.add(talk, (old) => this.#backlog.has(old));
   }
 }

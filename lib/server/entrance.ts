@@ -11,22 +11,24 @@ const TAKEOVER_POLL = 20; // ms between two looks
 
 /**
  * Makes a session for an account whose owner has proved to be it. `force` takes it over from another connection;
- * without it, one that is alive keeps it. Throws a {@link RequestError}.
+ * without it, one that is alive keeps it. Throws a {@link RequestError}. `wasOnline` says whether friends know already.
  */
 export async function enter(
   node: Node,
   connection: Connection,
   account: { readonly id: number; readonly name: string },
   force: boolean,
-): Promise<Session> {
+): Promise<{ session: Session; wasOnline: boolean }> {
   const session = new Session(account, connection, node);
+  let wasOnline = false;
   const unlock = await node.bus.lock(account.id);
   try {
     const here = node.sessions.of(account.id);
+    wasOnline = here !== undefined || (await node.bus.online([account.id])).has(account.id);
     if (here) {
       if (!force && !abandoned(node, here)) throw alreadyOnline();
       takenOver(node, here);
-    } else if ((await node.bus.online([account.id])).has(account.id)) {
+    } else if (wasOnline) {
       if (!force) throw alreadyOnline();
       await askToLetGo(node, account.id);
     }
@@ -34,7 +36,7 @@ export async function enter(
   } finally {
     await unlock();
   }
-  return session;
+  return { session, wasOnline };
 }
 
 /** Ends a session: its user is offline from now on, unless it had been taken over already. */

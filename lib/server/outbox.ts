@@ -89,15 +89,16 @@ export abstract class QueueOutbox implements Outbox {
     return entry;
   }
 
-  /** Writes all of the bytes, however little the socket takes at a time. */
-  protected async writeAll(bytes: Uint8Array): Promise<void> {
+  /** Writes all of the bytes, however little the socket takes at a time. False if it was closed before the end. */
+  protected async writeAll(bytes: Uint8Array): Promise<boolean> {
     for (let at = 0; at < bytes.length && !this.#closed;) {
       const written = await this.sink.write(at === 0 ? bytes : bytes.subarray(at));
       at += written;
-      if (this.#closed) return;
+      if (this.#closed) break;
       this.#bytes -= written;
       this.lastTaken = performance.now();
     }
+    return !this.#closed;
   }
 
   async #write(): Promise<void> {
@@ -136,8 +137,7 @@ export class GatheringOutbox extends QueueOutbox {
     const first = this.take();
     const second = this.peek();
     if (!second || first.frame.length + second.length > GATHER) {
-      await this.writeAll(first.frame);
-      first.taken?.();
+      if (await this.writeAll(first.frame)) first.taken?.();
       return;
     }
     const buffer = buffers.pop() ?? new Uint8Array(GATHER);
@@ -150,9 +150,9 @@ export class GatheringOutbox extends QueueOutbox {
       const next = this.peek();
       if (!next || size + next.length > GATHER) break;
     }
-    await this.writeAll(buffer.subarray(0, size));
+    const whole = await this.writeAll(buffer.subarray(0, size));
     if (buffers.length < KEPT) buffers.push(buffer);
-    for (const call of taken) call();
+    if (whole) { for (const call of taken) call(); }
   }
 }
 
@@ -174,8 +174,8 @@ export class PacedOutbox extends QueueOutbox {
     if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
     const entry = this.peek() && this.take(); // closed meanwhile: nothing is left
     if (!entry) return;
-    await this.writeAll(entry.frame);
+    const whole = await this.writeAll(entry.frame);
     this.#last = performance.now();
-    entry.taken?.();
+    if (whole) entry.taken?.();
   }
 }

@@ -57,7 +57,9 @@ function open<F extends Fields>(
 
 /** A request of somebody who is logged in. */
 function member<F extends Fields>(
-  row: Row<F> & { handle(caller: Caller, session: Session, fields: Values<F>): Result },
+  row: Row<F> & {
+    handle(caller: Caller, session: Session, fields: Values<F>, rid: number | string | undefined): Result;
+  },
 ): RequestSpec {
   return { classic: false, pipelined: false, ...row, needsLogin: true };
 }

@@ -1,4 +1,5 @@
 /** CONTACTS: whom the user knows. Also what a login's answer tells. */
+import { Errno, Msg } from "../../wire/protocol.ts";
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import type { Roster } from "../dialect.ts";
@@ -7,10 +8,15 @@ import { type Session, stateOf } from "../session.ts";
 
 const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS pages through all
 
-export async function contacts(caller: Caller, session: Session): Promise<Answer> {
-  const roster = await rosterOf(caller.node, session.user);
-  const { msgid: _, ...fields } = caller.connection.dialect!.withRoster({ msgid: 0 }, roster);
-  return fields;
+export async function contacts(
+  { node, connection }: Caller,
+  session: Session,
+  _fields: unknown,
+  rid: number | string | undefined,
+): Promise<Answer> {
+  const bare = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
+  const { msgid: _, ...answer } = connection.dialect!.withRoster(bare, await rosterOf(node, session.user));
+  return answer;
 }
 
 /** The user's friends and groups, each user with the state of this moment. */

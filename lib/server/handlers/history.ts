@@ -52,7 +52,7 @@ export function peerOf({ id, groupid }: { id: number | undefined; groupid: numbe
   if ((id === undefined) === (groupid === undefined)) {
     throw new RequestError(
       Errno.BAD_REQUEST,
-      "name one conversation: either id is missing or groupid is too many",
+      "name one conversation, by id or by groupid",
     );
   }
   return id ?? -groupid!;

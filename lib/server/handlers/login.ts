@@ -43,9 +43,15 @@ export async function login(
   }
   const proven = await prove(node, fields);
   // A token is its session's own: who shows it is that session's client, come back.
-  const session = await enter(node, connection, proven, fields.force === true || proven.token !== undefined);
+  const { session, wasOnline } = await enter(
+    node,
+    connection,
+    proven,
+    fields.force === true || proven.token !== undefined,
+  );
   try {
     await settleIn(caller, session, proven, rid);
+    if (!wasOnline) void announce(node, session.user);
   } catch (error) {
     leave(node, session);
     throw error;
@@ -119,7 +125,6 @@ async function settleIn(
   session.start();
   node.log.debug("entered", { user: id, from: caller.from });
   void node.store.setState(id, "online").catch(() => {}); // for operators' eyes only
-  void announce(node, id);
 }
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */

@@ -7,7 +7,6 @@ import type { Session } from "../session.ts";
 export async function logout(caller: Caller, session: Session): Promise<Answer> {
   await caller.node.store.deleteSession(session.user);
   leave(caller.node, session);
-  caller.session = undefined;
-  caller.restartLoginTime();
+  caller.loggedOut();
   return {};
 }

@@ -12,6 +12,6 @@ export async function register(
   const { id } = granted(await store.createUser(name, hash), {
     taken: `the name ${JSON.stringify(name)} is taken`,
   });
-  caller.restartLoginTime();
+  caller.registered();
   return { id };
 }

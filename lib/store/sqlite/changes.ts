@@ -26,8 +26,8 @@ export class Changes implements Direct<ChangeName> {
   }
 
   createUser(name: string, passwordHash: string): { id: number } | Refused {
-    const { changes, lastInsertRowid } = this.#sql.createUser.run(name, passwordHash);
-    return changes === 0 ? { refused: "taken" } : { id: Number(lastInsertRowid) };
+    if (this.#sql.userNamed.get(name)) return { refused: "taken" }; // looked up, as a failed INSERT uses up an id
+    return { id: Number(this.#sql.createUser.run(name, passwordHash).lastInsertRowid) };
   }
 
   setPassword(user: number, passwordHash: string): void {
@@ -169,7 +169,8 @@ function countOf(row: Record<string, unknown> | undefined): number {
 
 function prepare(db: DatabaseSync) {
   return {
-    createUser: db.prepare("INSERT INTO User (name, password) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"),
+    userNamed: db.prepare("SELECT 1 FROM User WHERE name = ?"),
+    createUser: db.prepare("INSERT INTO User (name, password) VALUES (?, ?)"),
     setPassword: db.prepare("UPDATE User SET password = ? WHERE id = ?"),
     setState: db.prepare("UPDATE User SET state = ? WHERE id = ?"),
     userName: db.prepare("SELECT name FROM User WHERE id = ?"),

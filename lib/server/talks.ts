@@ -1,0 +1,41 @@
+/** What a session remembers of its conversations, within a bound. */
+import type { Peer } from "../store/store.ts";
+
+/** How far a session is in one conversation. */
+export interface Talk {
+  readonly peer: Peer;
+  /** Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells. */
+  pushed: number | undefined;
+  /** The highest seq that is known to exist. */
+  known: number;
+  /** The cursor, as far as this session knows it; undefined before it does. */
+  cursor: number | undefined;
+}
+
+/** The conversations of one session. */
+export class Talks {
+  readonly #limit: number;
+  readonly #talks = new Map<Peer, Talk>();
+
+  /** `limit` is how many are remembered. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get(peer: Peer): Talk | undefined {
+    return this.#talks.get(peer);
+  }
+
+  /** Adds one. In its place the oldest is forgotten that isn't `needed`, if there are as many as may be. */
+  add(talk: Talk, needed: (talk: Talk) => boolean): Talk {
+    if (this.#talks.size >= this.#limit) {
+      for (const old of this.#talks.values()) {
+        if (needed(old)) continue;
+        this.#talks.delete(old.peer);
+        break;
+      }
+    }
+    this.#talks.set(talk.peer, talk);
+    return talk;
+  }
+}

@@ -1,0 +1,25 @@
+/** Programs that tests need besides Deno: installed where that can be done, named where it can't. */
+
+/** Makes sure that a program can be run. Rejects with the command that would install it, if this may not. */
+export async function needTool(program: string, debianPackage: string): Promise<void> {
+  if (await runs(program, "--version")) return;
+  const install = ["install", "--yes", "--no-install-recommends", debianPackage];
+  if (Deno.uid() === 0 && await runs("apt-get", "update") && await runs("apt-get", ...install)) return;
+  throw new Error(`${program} is missing; install it with: sudo apt-get ${install.join(" ")}`);
+}
+
+async function runs(program: string, ...args: readonly string[]): Promise<boolean> {
+  const env = { DEBIAN_FRONTEND: "noninteractive" };
+  try {
+    const { success } = await new Deno.Command(program, {
+      args: [...args],
+      env,
+      stdout: "null",
+      stderr: "null",
+    }).output();
+    return success;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
