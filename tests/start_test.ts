@@ -1,6 +1,8 @@
-/** A server that can't start says why in one line and ends. */
+/** How a server starts; one that can't says why in one line and ends. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Outcome, runProgram } from "./harness/program.ts";
+import { Msg } from "./harness/contract.ts";
+import { FramedClient } from "./harness/framed_client.ts";
+import { type Outcome, ROOT, runProgram } from "./harness/program.ts";
 import { withServer } from "./harness/server.ts";
 
 /** In a folder of the test's own, which goes with it. */
@@ -75,3 +77,20 @@ Deno.test("a database that can't be opened: exit code 1, and the line names it",
       "it is left as it was",
     );
   }));
+
+Deno.test("the permissions that deno.json names for the server are enough for it", async () => {
+  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" }); // all it may write to
+  try {
+    const permissions = ["--no-prompt", "-P=server"];
+    await withServer({ permissions, db: `${folder}/chat.db` }, async (server) => {
+      await using alice = await FramedClient.connect(server);
+      await alice.login({ id: await alice.register("alice") });
+      await using bob = await FramedClient.connect(server);
+      await bob.login({ id: await bob.register("bob") });
+      await alice.chat(bob.id, "hello");
+      assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "hello");
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

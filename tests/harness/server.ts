@@ -8,6 +8,8 @@ export interface ServerOptions {
   /** Options of the command line, besides where it listens and the database. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
   /** The database's file; one in the server's own folder if it isn't given. */
   readonly db?: string;
   /** The port; any free one if it isn't given. */
@@ -79,7 +81,14 @@ export class Server implements Address, AsyncDisposable {
     const given = this.#options.args ?? [];
     const hash = given.includes("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
     const command = [
-      ...[Deno.execPath(), "run", "-A", "main.ts", this.host, `${this.#port}`],
+      ...[
+        Deno.execPath(),
+        "run",
+        ...this.#options.permissions ?? ["-A"],
+        "main.ts",
+        this.host,
+        `${this.#port}`,
+      ],
       ...["--db", this.db, ...hash, ...given],
     ];
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
