@@ -5,9 +5,9 @@ import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
 import { Connection, type Surroundings } from "./connection.ts";
 import { framed } from "./dialect.ts";
+import { Dispatcher } from "./dispatcher.ts";
 import { takenOver } from "./entrance.ts";
 import { Node, type NodeParts } from "./node.ts";
-import { requests } from "./requests.ts";
 import { watch } from "./watch.ts";
 
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
@@ -107,11 +107,10 @@ export class Server {
       socket.setNoDelay(true); // messages are small and each is waited for
       socket.setKeepAlive(true); // finds classic peers that are gone: they can't be sent a PING
       const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
-      const connection = new Connection(
-        socket,
-        this.#around,
-        (connection) => caller = new Caller(this.#node, connection, `${hostname}:${port}`, requests),
-      );
+      const connection = new Connection(socket, this.#around, (connection) => {
+        caller = new Caller(this.#node, connection, `${hostname}:${port}`);
+        return new Dispatcher(caller);
+      });
       this.#callers.set(caller!, connection.run().finally(() => this.#callers.delete(caller!)));
     } catch (error) {
       this.#node.log.debug("connection lost", { why: describe(error) });

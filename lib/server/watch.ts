@@ -35,6 +35,6 @@ function watchSilence(caller: Caller, now: number, { pingAfter, pongWithin }: Co
 
 function close(caller: Caller, why: string): void {
   caller.node.log.debug(`closed: ${why}`, { from: caller.from });
-  caller.ended(); // the account is free from now on, not only when the peer has gone
+  caller.hangUp(); // the account is free from now on, not only when the peer has gone
   void caller.connection.end({ msgid: Msg.NOTICE, kind: "closing", errmsg: why });
 }

@@ -2,7 +2,7 @@
  * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
  * pure: bytes in, bodies or errors out, no clock and no socket.
  */
-import type { Errno } from "./protocol.ts";
+import { Errno } from "./protocol.ts";
 
 /** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
 export class WireError extends Error {
@@ -76,5 +76,45 @@ export class Carry {
   clear(): void {
     this.#length = 0;
     if (this.#bytes.length > Carry.#KEEP_SIZE) this.#bytes = new Uint8Array(0);
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** What decoders share: the chunk they are in, and the carry for what it doesn't hold whole. */
+export abstract class CarryingDecoder implements Decoder {
+  protected readonly maxBody: number;
+  protected readonly carry = new Carry();
+  protected chunk: Uint8Array = NOTHING;
+  protected at = 0; // in the chunk
+  #dead = false;
+
+  /** `maxBody` is the most bytes that a body may have. */
+  constructor(maxBody: number) {
+    this.maxBody = maxBody;
+  }
+
+  get held(): number {
+    return this.carry.capacity;
+  }
+
+  push(chunk: Uint8Array): void {
+    this.chunk = chunk;
+    this.at = 0;
+  }
+
+  next(): Uint8Array | WireError | undefined {
+    return this.#dead ? undefined : this.cut();
+  }
+
+  /** As {@link Decoder.next}, while no error was fatal. */
+  protected abstract cut(): Uint8Array | WireError | undefined;
+
+  /** Gives up: where the next body would begin can't be told. */
+  protected tooLarge(words: string): WireError {
+    this.#dead = true;
+    this.chunk = NOTHING;
+    this.carry.clear();
+    return new WireError(Errno.TOO_LARGE, words, { fatal: true });
   }
 }

@@ -1,10 +1,8 @@
 /** The framed dialect: a 4-byte unsigned big-endian length N, then N bytes of UTF-8 holding one JSON object. */
-import { Carry, type Decoder, WireError } from "./decoder.ts";
-import { Errno } from "./protocol.ts";
+import { CarryingDecoder, type WireError } from "./decoder.ts";
 
 const HEADER = 4; // bytes of the length in front of each body
 const encoder = new TextEncoder();
-const NOTHING = new Uint8Array(0);
 
 /** A JSON text as a frame. */
 export function encodeFrame(json: string): Uint8Array {
@@ -21,46 +19,27 @@ export function encodeFrame(json: string): Uint8Array {
 const scratch = new Uint8Array(HEADER + 1_024 * 3); // for short texts: copying out beats over-allocating
 
 /** Cuts the bytes of a framed connection into bodies of at most `maxBody` bytes. */
-export class FramedDecoder implements Decoder {
-  readonly #maxBody: number;
-  readonly #carry = new Carry();
-  #chunk: Uint8Array = NOTHING;
-  #at = 0;
+export class FramedDecoder extends CarryingDecoder {
   #givenOut = false; // the carry's body was handed out and can be cleared at the next call
-  #dead = false;
 
-  constructor(maxBody: number) {
-    this.#maxBody = maxBody;
-  }
-
-  get held(): number {
-    return this.#carry.capacity;
-  }
-
-  push(chunk: Uint8Array): void {
-    this.#chunk = chunk;
-    this.#at = 0;
-  }
-
-  next(): Uint8Array | WireError | undefined {
-    if (this.#dead) return undefined;
+  protected override cut(): Uint8Array | WireError | undefined {
     if (this.#givenOut) {
-      this.#carry.clear();
+      this.carry.clear();
       this.#givenOut = false;
     }
-    return this.#carry.length === 0 ? this.#fromChunk() : this.#throughCarry();
+    return this.carry.length === 0 ? this.#fromChunk() : this.#throughCarry();
   }
 
   /** The usual case: the frame lies whole in the chunk, and nothing is copied. */
   #fromChunk(): Uint8Array | WireError | undefined {
-    const left = this.#chunk.length - this.#at;
+    const left = this.chunk.length - this.at;
     if (left >= HEADER) {
-      const size = lengthAt(this.#chunk, this.#at);
-      if (size > this.#maxBody) return this.#tooLarge(size);
+      const size = lengthAt(this.chunk, this.at);
+      if (size > this.maxBody) return this.#overMaximum(size);
       if (left >= HEADER + size) {
-        const start = this.#at + HEADER;
-        this.#at = start + size;
-        return this.#chunk.subarray(start, this.#at);
+        const start = this.at + HEADER;
+        this.at = start + size;
+        return this.chunk.subarray(start, this.at);
       }
     }
     if (left > 0) this.#take(left);
@@ -69,28 +48,24 @@ export class FramedDecoder implements Decoder {
 
   /** A frame that began in an earlier chunk: its bytes are gathered. */
   #throughCarry(): Uint8Array | WireError | undefined {
-    if (this.#carry.length < HEADER) this.#take(HEADER - this.#carry.length);
-    if (this.#carry.length < HEADER) return undefined;
-    const size = lengthAt(this.#carry.view(), 0);
-    if (size > this.#maxBody) return this.#tooLarge(size);
-    this.#take(HEADER + size - this.#carry.length);
-    if (this.#carry.length < HEADER + size) return undefined;
+    if (this.carry.length < HEADER) this.#take(HEADER - this.carry.length);
+    if (this.carry.length < HEADER) return undefined;
+    const size = lengthAt(this.carry.view(), 0);
+    if (size > this.maxBody) return this.#overMaximum(size);
+    this.#take(HEADER + size - this.carry.length);
+    if (this.carry.length < HEADER + size) return undefined;
     this.#givenOut = true;
-    return this.#carry.view(HEADER);
+    return this.carry.view(HEADER);
   }
 
   #take(wanted: number): void {
-    const end = Math.min(this.#at + wanted, this.#chunk.length);
-    this.#carry.append(this.#chunk.subarray(this.#at, end));
-    this.#at = end;
+    const end = Math.min(this.at + wanted, this.chunk.length);
+    this.carry.append(this.chunk.subarray(this.at, end));
+    this.at = end;
   }
 
-  #tooLarge(size: number): WireError {
-    this.#dead = true;
-    this.#chunk = NOTHING;
-    this.#carry.clear();
-    const words = `the frame's length is ${size} bytes, over the maximum of ${this.#maxBody}`;
-    return new WireError(Errno.TOO_LARGE, words, { fatal: true });
+  #overMaximum(size: number): WireError {
+    return this.tooLarge(`the frame's length is ${size} bytes, over the maximum of ${this.maxBody}`);
   }
 }
 

@@ -3,7 +3,6 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/contract.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { serverTest, startServer } from "../harness/server.ts";
-import { until } from "../harness/wait.ts";
 
 const LOGINS = 20;
 
@@ -63,22 +62,4 @@ serverTest("a full disk: nothing is accepted that isn't stored, and what was ack
   await using recipient = await login(roomy, { id: bob.id });
   const again = (await recipient.take(stored + 1, Msg.ONE_CHAT)).map((chat) => chat.seq);
   assertEquals(again, Array.from({ length: stored + 1 }, (_, at) => at + 1));
-});
-
-const MOST = 3;
-
-serverTest("as many connections as may be: the next one is closed, and there is room again when one goes", {
-  args: ["--max-connections", `${MOST}`],
-}, async (server) => {
-  const clients = await Promise.all(Array.from({ length: MOST }, () => FramedClient.connect(server)));
-  for (const client of clients) await client.settle();
-  await using tooMany = await FramedClient.connect(server);
-  await tooMany.closed;
-  for (const client of clients) await client.settle();
-  await clients.pop()!.close();
-  await until(async () => {
-    await using next = await FramedClient.connect(server);
-    return await Promise.race([next.settle().then(() => true, () => false), next.closed.then(() => false)]);
-  }, "room for another connection");
-  for (const client of clients) await client.close();
 });

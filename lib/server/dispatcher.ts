@@ -1,0 +1,131 @@
+/** Reads a caller's requests, looks them up in the table, and makes replies of what comes of them. */
+import { describe } from "../log.ts";
+import { StoreUnavailable } from "../store/store.ts";
+import { WireError } from "../wire/decoder.ts";
+import { type Message, parseMessage } from "../wire/message.ts";
+import { Errno, Msg } from "../wire/protocol.ts";
+import { type Answer, RequestError } from "./answer.ts";
+import type { Caller } from "./caller.ts";
+import type { Handler, Request } from "./connection.ts";
+import type { ServerMessage } from "./dialect.ts";
+import { problem } from "./fields.ts";
+import { TooBusy } from "./passwords.ts";
+import { requests, type RequestSpec } from "./requests.ts";
+import type { Session } from "./session.ts";
+
+const RETRY_AFTER = 1_000; // ms; storage that can't be reached is rarely back sooner
+
+/** Carries out one caller's requests. */
+export class Dispatcher implements Handler {
+  readonly #caller: Caller;
+
+  constructor(caller: Caller) {
+    this.#caller = caller;
+  }
+
+  read(body: Uint8Array | WireError): Request {
+    const message = body instanceof WireError ? body : parseMessage(body);
+    if (message instanceof WireError) return this.#refusal(message);
+    const spec = requests.get(message.msgid);
+    if (!spec || (this.#classic && !spec.classic)) {
+      return this.#refusal(new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message));
+    }
+    return { exclusive: !spec.pipelined, answer: () => this.#answer(spec, message) };
+  }
+
+  room(): void {
+    this.#caller.session?.room();
+  }
+
+  ended(): void {
+    this.#caller.hangUp();
+  }
+
+  get #classic(): boolean {
+    return this.#caller.connection.dialect?.name === "classic";
+  }
+
+  #refusal(error: WireError): Request {
+    const { msgid, rid } = error.about;
+    const spec = msgid === undefined ? undefined : requests.get(msgid);
+    this.#caller.node.log.debug("refused", {
+      from: this.#caller.from,
+      errno: error.errno,
+      why: error.message,
+    });
+    const answer = { errno: error.errno, errmsg: error.message };
+    const refusal = spec ? reply(spec, rid, answer) : compose(Msg.ACK, msgid ?? 0, rid, answer);
+    return { exclusive: false, answer: () => refusal };
+  }
+
+  #answer(
+    spec: RequestSpec,
+    message: Message,
+  ): ServerMessage | undefined | Promise<ServerMessage | undefined> {
+    try {
+      const { session } = this.#caller;
+      if (spec.needsLogin) this.#mayAsk(session, message);
+      const wrong = problem(spec.fields, message);
+      if (wrong !== undefined) throw new RequestError(Errno.BAD_REQUEST, wrong);
+      const result = spec.handle(this.#caller, session!, message as never, message.rid);
+      if (!(result instanceof Promise)) return reply(spec, message.rid, result);
+      return result.then(
+        (answer) => reply(spec, message.rid, answer),
+        (error) => this.#failed(spec, message, error),
+      );
+    } catch (error) {
+      return this.#failed(spec, message, error);
+    }
+  }
+
+  /** Identity is the login's (invariant I6); a classic client says its own id along, and it must be that one. */
+  #mayAsk(session: Session | undefined, message: Message): void {
+    if (!session) throw new RequestError(Errno.NOT_LOGGED_IN, "log in first");
+    if (this.#classic && message.id !== undefined && message.id !== session.user) {
+      throw new RequestError(Errno.FORBIDDEN, `id is not ${session.user}, who is logged in here`);
+    }
+  }
+
+  #failed(spec: RequestSpec, message: Message, error: unknown): ServerMessage | undefined {
+    const { errno, message: errmsg, retryAfter } = this.#explain(spec, error);
+    this.#caller.node.log.debug("refused", {
+      from: this.#caller.from,
+      request: spec.name,
+      errno,
+      why: errmsg,
+    });
+    return reply(spec, message.rid, {
+      errno,
+      errmsg,
+      ...(retryAfter === undefined ? {} : { retry_after: retryAfter }),
+    });
+  }
+
+  #explain(spec: RequestSpec, error: unknown): RequestError {
+    if (error instanceof RequestError) return error;
+    if (error instanceof TooBusy) {
+      return new RequestError(Errno.RATE_LIMITED, error.message, error.retryAfter);
+    }
+    const words = error instanceof StoreUnavailable ? "storage can't be reached" : "the server failed";
+    this.#caller.node.log.error(words, {
+      request: spec.name,
+      why: describe(error),
+      stack: (error as Error).stack,
+    });
+    return new RequestError(Errno.UNAVAILABLE, `${words}; nothing was accepted`, RETRY_AFTER);
+  }
+}
+
+function reply(
+  spec: RequestSpec,
+  rid: number | string | undefined,
+  answer: Answer | undefined,
+): ServerMessage | undefined {
+  if (answer === undefined || spec.reply === undefined) return undefined;
+  return compose(spec.reply, spec.msgid, rid, answer);
+}
+
+function compose(msgid: number, of: number, rid: number | string | undefined, answer: Answer): ServerMessage {
+  const head = msgid === Msg.ACK ? { msgid, of, errno: Errno.OK } : { msgid, errno: Errno.OK };
+  return rid === undefined ? { ...head, ...answer } : { ...head, ...answer, rid };
+}
