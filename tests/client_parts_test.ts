@@ -5,9 +5,11 @@ import { Contacts } from "../lib/client/contacts.ts";
 import { asJson, clock, describe, harmless, PLAIN } from "../lib/client/format.ts";
 import { Inbox } from "../lib/client/inbox.ts";
 import { type Chat, readChat, retryAfter } from "../lib/client/incoming.ts";
+import { LINE_LIMIT, lines } from "../lib/client/lines.ts";
 import { parseOptions, UsageError } from "../lib/client/options.ts";
 import { backoff } from "../lib/client/servers.ts";
 import type { Request } from "../lib/client/transport.ts";
+import { Random } from "./harness/random.ts";
 import { until } from "./harness/wait.ts";
 
 Deno.test("harmless: nothing that commands a terminal is left", () => {
@@ -117,6 +119,41 @@ Deno.test("commands: help is made of all of them, and none is run on a line that
     const error = await run(line, {} as Parameters<typeof run>[1]).then(() => undefined, (error) => error);
     assertEquals(error?.name, "CommandError", line);
   }
+});
+
+async function linesOf(chunks: readonly Uint8Array[]): Promise<(string | undefined)[]> {
+  return await Array.fromAsync(lines(ReadableStream.from(chunks)));
+}
+
+Deno.test("lines: the same wherever the text is cut into pieces", async () => {
+  const bytes = new TextEncoder().encode("a: é 中 😀\r\n\n\rb\r\r\nlast\r");
+  const random = new Random(1);
+  for (let round = 0; round < 100; round++) {
+    const chunks = random.chunks(bytes, 1 + round % 8);
+    assertEquals(await linesOf(chunks), ["a: é 中 😀", "", "\rb\r", "last\r"]);
+  }
+  assertEquals(await linesOf([]), []);
+});
+
+Deno.test("lines: one that is too long is told once, at its place", async () => {
+  const most = "x".repeat(LINE_LIMIT);
+  const bytes = new TextEncoder().encode(`${most}\na\n${most}x\nb\n${most}${most}\n\n${most}x`);
+  for (const longest of [1_000, 65_536, bytes.length]) {
+    const chunks = new Random(2).chunks(bytes, longest);
+    assertEquals(await linesOf(chunks), [most, "a", undefined, "b", undefined, "", undefined]);
+  }
+});
+
+Deno.test("lines: one that is too long is told before its end", async () => {
+  let given = 0;
+  async function* endless() {
+    for (const chunk = new Uint8Array(1_000).fill(0x78);; given += chunk.length) {
+      await Promise.resolve();
+      assert(given < 2 * LINE_LIMIT, "it was read on");
+      yield chunk;
+    }
+  }
+  assertEquals(await lines(endless()).next(), { done: false, value: undefined });
 });
 
 Deno.test("options: the ways to name servers", () => {

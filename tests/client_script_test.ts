@@ -96,6 +96,18 @@ test("a command that is refused, or makes no sense, is told and makes the exit c
   assertEquals(stdout, "Friends: none yet\n");
 });
 
+test("a line longer than a message can be is told once, and those after it are carried out", async (server) => {
+  await newUser(server, "verbose");
+  const stdin = `friends\n${"x".repeat(8 * 1_048_576)}\ndance\nfriends\n`;
+  const { stdout, stderr, code } = await client(server, "--user verbose", stdin);
+  assertEquals([code, stdout], [1, "Friends: none yet\n".repeat(2)]);
+  assertEquals(stderr.split("\n"), [
+    "line 2: longer than 65536 bytes; it was left out",
+    `line 3, dance: no such command: "dance"; "help" shows all`,
+    "",
+  ]);
+});
+
 test("groups: created, joined, talked in, and their history", async (server) => {
   await newUser(server, "member");
   const made = await client(server, "--user creator --register", "creategroup:club:all: welcome\n");

@@ -176,6 +176,26 @@ serverTest(
   },
 );
 
+serverTest("a person may take longer to answer than the server waits for a login", {
+  args: ["--login-within", "2s"],
+}, async (server) => {
+  const servers = serversAt(server);
+  const id = await newUser(servers, "wanted");
+  const first = await open(servers, { id }, new Recorder());
+  const slow = new Recorder();
+  slow.takeOver = async () => {
+    await pause(3_000); // longer than that
+    return true;
+  };
+  const second = await open(servers, { id }, slow);
+  try {
+    assertEquals((await first.ended).kind, "kicked");
+    assertEquals([second.online, slow.events], [true, ["online"]]);
+  } finally {
+    await Promise.all([first.close(), second.close()]);
+  }
+});
+
 serverTest("a server that leaves is left, and not before it wants anybody back", {}, async (server) => {
   const servers = serversAt(server);
   const id = await newUser(servers, "moved");

@@ -164,6 +164,20 @@ serverTest("the password is asked for again when the token has expired, and the 
   assertEquals(alice.client.stdout.includes(PASSWORD), false);
 });
 
+serverTest("Ctrl-D and Ctrl-C end the program in any session, not only in the first", {}, async (server) => {
+  for (const [name, key] of [["alice", "\x04"], ["bob", "\x03"]] as const) {
+    await using person = new Person(server);
+    await register(person, name);
+    await logIn(person, name);
+    await person.atPrompt(`${name}> `);
+    await person.types("loginout\r");
+    await logIn(person, name);
+    await person.atPrompt(`${name}> `);
+    await person.types(key);
+    assertEquals(await person.client.end(), 0);
+  }
+});
+
 serverTest("an account in use is taken over when the person says so", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");

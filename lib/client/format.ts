@@ -18,7 +18,7 @@ export interface Style {
 export const PLAIN: Style = { dim: (text) => text, strong: (text) => text, alarm: (text) => text };
 
 /** Text with a terminal's colours. */
-export const COLOUR: Style = {
+const COLOUR: Style = {
   dim: (text) => `\x1b[2m${text}\x1b[22m`,
   strong: (text) => `\x1b[1;36m${text}\x1b[22;39m`,
   alarm: (text) => `\x1b[31m${text}\x1b[39m`,
@@ -80,7 +80,7 @@ export function describe(message: Message, contacts: Contacts, style: Style): st
 }
 
 /** A chat message: when, who, where if it is in a group, and what. */
-export function chatLine(chat: Chat, contacts: Contacts, style: Style): string {
+function chatLine(chat: Chat, contacts: Contacts, style: Style): string {
   const group = contacts.groups.find(({ id }) => id === -chat.peer);
   const place = chat.peer < 0 ? ` in ${person(-chat.peer, group?.name ?? "group", style)}` : "";
   const who = person(chat.id, chat.name, style);

@@ -29,32 +29,45 @@ export interface Credentials {
 export type Witness = (message: Message) => void | Promise<void>;
 
 /** Sends a request on a connection that nobody else reads, and resolves to its reply. */
-export type Exchange = (connection: Connection, request: Request) => Promise<Message>;
+type Exchange = (connection: Connection, request: Request) => Promise<Message>;
 
 const PATIENCE_WHEN_BUSY = 30_000; // milliseconds for a server that says "later", before the user is told so
+
+/** A connection that is logged in, and the server's answer to the login. */
+export interface Login {
+  readonly connection: Connection;
+  readonly reply: Message;
+}
 
 /**
  * Logs in with the token, or the password where there is none, and asks the user what has to be asked. What
  * holds for the next time is kept in the credentials: the token, and not the password. Rejects with
- * {@link Refused} or {@link ConnectionLost}.
+ * {@link Refused} or {@link ConnectionLost}, and with the signal's reason when that aborts.
  */
 export async function logIn(
-  connection: Connection,
+  servers: Servers,
   credentials: Credentials,
   questions: Questions,
-  exchange: Exchange,
-): Promise<Message> {
+  signal: AbortSignal,
+  witness: Witness,
+): Promise<Login> {
+  const exchange = exchanger(servers, signal, witness);
   for (;;) {
     const { who, token, password, force } = credentials;
     const proof = token === undefined ? { ...who, password: password ?? "" } : { token };
-    const reply = await exchange(connection, { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) });
+    const request = { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) };
+    const { connection, reply } = await servers.first(async (connection) => {
+      return { connection, reply: await exchange(connection, request) };
+    }, signal);
     const errno = errnoOf(reply);
     if (errno === Errno.OK) {
       credentials.token = string(reply.token) || undefined;
       credentials.password = undefined;
       credentials.force = false;
-      return reply;
+      return { connection, reply };
     }
+    // A person may take longer to answer than the server keeps a connection without a login: a new one is made.
+    connection.abort("refused");
     if (errno === Errno.ALREADY_ONLINE && !force && await questions.takeOver()) {
       credentials.force = true;
     } else if (errno === Errno.FAILED && token !== undefined) {
@@ -85,7 +98,7 @@ export function register(
 }
 
 /** Makes an {@link Exchange} that does come later, for a while, when the server asks for it. */
-export function exchanger(servers: Servers, signal: AbortSignal, witness: Witness): Exchange {
+function exchanger(servers: Servers, signal: AbortSignal, witness: Witness): Exchange {
   return async (connection, request) => {
     for (const end = performance.now() + PATIENCE_WHEN_BUSY;;) {
       const reply = await once(connection, request, servers.patience.reply, witness);

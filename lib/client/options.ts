@@ -27,7 +27,7 @@ const WAIT_MOST = 86_400; // seconds: a day; longer than that is a slip
 const PORT_MOST = 65_535;
 
 /** What `--help` prints. */
-export const HELP = `A client for the chat server.
+const HELP = `A client for the chat server.
 
   client.ts [options] HOST PORT
   client.ts [options] HOST:PORT [HOST:PORT ...]    tries the next one when one fails

@@ -5,6 +5,7 @@ import { type Context, run } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
 import { asJson, describe, harmless, PLAIN } from "./format.ts";
 import { Refused } from "./incoming.ts";
+import { LINE_LIMIT, lines } from "./lines.ts";
 import { register, type Who } from "./login.ts";
 import { OUTBOX_LIMIT } from "./outbox.ts";
 import { Running, within } from "./running.ts";
@@ -147,7 +148,9 @@ class Script implements Listener {
     let number = 0;
     for await (const line of lines(this.#around.input)) {
       number++;
-      if (line.trim() !== "") this.#start(number, line, context);
+      if (line === undefined) {
+        this.#complain(`line ${number}: longer than ${LINE_LIMIT} bytes; it was left out`);
+      } else if (line.trim() !== "") this.#start(number, line, context);
       if (leave) break;
       while (this.#running.size >= OUTBOX_LIMIT) await this.#running.one();
     }
@@ -191,18 +194,6 @@ class Script implements Listener {
 }
 
 const encoder = new TextEncoder();
-
-/** The lines of a text; the last one needs no end. */
-async function* lines(input: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of input) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n/);
-    rest = parts.pop()!;
-    yield* parts;
-  }
-  if (rest !== "") yield rest;
-}
 
 function words(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -7,7 +7,7 @@ import { Errno, MAX_CLIENT_FRAME, Msg } from "../wire/protocol.ts";
 import { Contacts } from "./contacts.ts";
 import { Inbox } from "./inbox.ts";
 import { number, type Peer, readChat, Refused, retryAfter, string, wordsOf } from "./incoming.ts";
-import { type Credentials, exchanger, logIn, type Questions, type Who } from "./login.ts";
+import { type Credentials, logIn, type Questions, type Who } from "./login.ts";
 import { Outbox } from "./outbox.ts";
 import { backoff, type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
@@ -138,11 +138,9 @@ export class Session {
 
   async #connect(signal: AbortSignal): Promise<Connection> {
     const witness = (message: Message) => this.#listener.received(message);
-    const exchange = exchanger(this.#servers, signal, witness);
-    return await this.#servers.first(async (connection) => {
-      this.contacts.update(await logIn(connection, this.#credentials, this.#listener, exchange));
-      return connection;
-    }, signal);
+    const login = await logIn(this.#servers, this.#credentials, this.#listener, signal, witness);
+    this.contacts.update(login.reply);
+    return login.connection;
   }
 
   #start(connection: Connection, again: boolean): void {

@@ -131,6 +131,8 @@ class Terminal implements Listener {
 
   /** Carries out commands until the session is over. */
   async #use(session: Session): Promise<void> {
+    const { signal } = this.#interrupt;
+    if (signal.aborted) return await session.close();
     const [screen, running] = [this.#screen, new Running()];
     const context = {
       session,
@@ -138,7 +140,8 @@ class Terminal implements Listener {
       print: (text: string) => screen.print(text),
       leave: (what: "program" | "session") => void this.#leave(what, session, running),
     };
-    void screen.closed.then(() => context.leave("program"));
+    const quit = () => context.leave("program");
+    signal.addEventListener("abort", quit, { once: true });
     screen.takeCommands(`${harmless(session.contacts.name)}> `, (line) => {
       if (line.trim() === "") return;
       if (!session.online) {
@@ -147,6 +150,7 @@ class Terminal implements Listener {
       running.add(run(line, context), (error) => this.#say(line, error));
     });
     const { kind, why } = await session.ended;
+    signal.removeEventListener("abort", quit); // the next session is not this one's to leave
     screen.endCommands();
     if (kind === "left") screen.print("logged out");
     if (kind === "kicked") this.#say("the server ended the session", why);

@@ -160,7 +160,7 @@ export class Connection {
 }
 
 /** An address as users write it. */
-export function nameOf({ hostname, port }: Address): string {
+function nameOf({ hostname, port }: Address): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 

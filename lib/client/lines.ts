@@ -1,0 +1,33 @@
+/** A script's input, a line at a time. */
+import { MAX_CLIENT_FRAME } from "../wire/protocol.ts";
+
+/** Bytes of a line at most: a longer one says more than fits in the frame that would have to carry it. */
+export const LINE_LIMIT = MAX_CLIENT_FRAME;
+
+const LINE_FEED = 0x0a;
+
+/**
+ * The lines of a text in UTF-8, without their ends (LF or CRLF); the last one needs none. In place of a line of
+ * more than {@link LINE_LIMIT} bytes comes undefined, as soon as it is known to be one, and its rest is skipped.
+ * Each byte is looked at a fixed number of times, and no more than one line is kept.
+ */
+export async function* lines(input: AsyncIterable<Uint8Array>): AsyncGenerator<string | undefined> {
+  const decoder = new TextDecoder();
+  const line = new Uint8Array(LINE_LIMIT);
+  let length = 0; // of the line so far, with what was skipped
+  const text = () => decoder.decode(line.subarray(0, length));
+  for await (const chunk of input) {
+    for (let at = 0, end; at < chunk.length; at = end + 1) {
+      const feed = chunk.indexOf(LINE_FEED, at);
+      end = feed < 0 ? chunk.length : feed;
+      const before = length;
+      length += end - at;
+      if (length <= LINE_LIMIT) line.set(chunk.subarray(at, end), before);
+      else if (before <= LINE_LIMIT) yield undefined;
+      if (feed < 0) continue;
+      if (length <= LINE_LIMIT) yield text().replace(/\r$/, "");
+      length = 0;
+    }
+  }
+  if (length > 0 && length <= LINE_LIMIT) yield text();
+}
