@@ -53,6 +53,24 @@ export class Log {
   }
 }
 
+const SELDOM = 1_000; // ms
+
+/** Says the same thing at most once a second: strangers can make it happen as often as they like. */
+export class Seldom {
+  #next = 0;
+  #times = 0;
+
+  /** Calls `log` with how many times there was something to say since the last time, or waits for the next one. */
+  say(log: (times: number) => void): void {
+    this.#times++;
+    const now = performance.now();
+    if (now < this.#next) return;
+    this.#next = now + SELDOM;
+    log(this.#times);
+    this.#times = 0;
+  }
+}
+
 /** An error's message with those of its causes. */
 export function describe(error: unknown): string {
   const parts: string[] = [];

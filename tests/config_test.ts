@@ -59,7 +59,12 @@ Deno.test("config: times have units, plain numbers are seconds, and bounds hold"
     assertEquals(configured(["--ping-after", text]).pingAfter, ms);
   }
   assertEquals(configured(["--ping-after", "100ms"]).pingAfter, 100);
-  for (const text of ["99ms", "366d", "5 s", "s", "-1s", "1y"]) refused([`--ping-after=${text}`]);
+  assertEquals(configured(["--ping-after", "1d"]).pingAfter, 86_400_000);
+  assertEquals(configured(["--token-ttl", "365d"]).tokenTtl, 365 * 86_400_000);
+  refused(["--token-ttl", "366d"]);
+  assertEquals(["0", "512"].map((bytes) => configured(["--classic-bytes", bytes]).classicBytes), [0, 512]);
+  refused(["--classic-bytes", "511"]);
+  for (const text of ["99ms", "25h", "5 s", "s", "-1s", "1y"]) refused([`--ping-after=${text}`]);
 });
 
 Deno.test("config: what is unknown, too much or empty is one clear line", () => {

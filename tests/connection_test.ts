@@ -5,9 +5,10 @@ import { Connection, type Handler, type Request } from "../lib/server/connection
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { WireError } from "../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "./harness/frames.ts";
-import { until, within } from "./harness/wait.ts";
+import { pause, until, within } from "./harness/wait.ts";
 
 const MAX_PENDING = 3;
+const MAX_FRAME = 524_288;
 const OUTBOX = 4_096;
 
 /** Keeps requests until it is told to answer them. A body `x` asks for an exclusive one. */
@@ -57,9 +58,10 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
   const handler = new Held();
   const around = {
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
-    maxFrame: 1_024,
+    maxFrame: MAX_FRAME,
     maxPending: MAX_PENDING,
     outboxBytes: OUTBOX,
+    patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);
   const ran = server.run();
@@ -115,6 +117,38 @@ Deno.test("connection: an exclusive request waits for those before it, and those
     assertEquals(await msgids(client, 3), [11, 12, 13]);
   }));
 
+Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
+  withConnection(async ({ server, handler, client }) => {
+    const large = frame("x".repeat(262_145)); // one byte more than may be under way when the next one comes
+    await client.write(joined(large, frame("2")));
+    await until(() => server.stalled, "the connection to stall");
+    assertEquals(handler.begun.length, 1);
+    handler.answer();
+    await until(() => handler.begun.length === 2, "the second to begin");
+    handler.answer();
+    const fitting = frame("x".repeat(262_144));
+    await client.write(joined(fitting, frame("4")));
+    await until(() => handler.begun.length === 4, "both to begin");
+    handler.answer();
+    handler.answer();
+  }));
+
+Deno.test("connection: one that floods gives way to others", () =>
+  withConnection(async ({ handler, client }) => {
+    const flood = joined(...Array.from({ length: 10_000 }, () => frame("!")));
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    const read = handler.read.bind(handler);
+    handler.read = (body) => {
+      for (const end = performance.now() + 0.02; performance.now() < end;); // as if it were some work
+      return { ...read(body), answer: () => undefined };
+    };
+    await client.write(flood);
+    await until(() => handler.bodies.length === 10_000, "all to be read");
+    clearInterval(timer);
+    assert(turns > 20, `${turns} turns for others during 200 ms of work`);
+  }));
+
 Deno.test("connection: nothing more is read from a client that doesn't read (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(frame("1"));
@@ -138,6 +172,7 @@ Deno.test("connection: a client that only shuts down its sending still gets its 
     await client.write(joined(frame("1"), frame("2")));
     await client.closeWrite();
     await until(() => handler.endings === 1, "the end to be seen");
+    await pause(1_500); // longer than a second, which is all that last words get
     handler.answer(7);
     handler.answer(8);
     assertEquals(await msgids(client), [7, 8]);
@@ -147,7 +182,7 @@ Deno.test("connection: a client that only shuts down its sending still gets its 
 
 Deno.test("connection: too large a frame is told behind the replies before it, and then the end", () =>
   withConnection(async ({ handler, client, ran }) => {
-    await client.write(joined(frame("1"), frame("", 1_025), new Uint8Array(100_000)));
+    await client.write(joined(frame("1"), frame("", MAX_FRAME + 1), new Uint8Array(100_000)));
     await until(() => handler.bodies.length === 2, "both to be read");
     handler.answer(7);
     handler.answer(8);
@@ -176,6 +211,15 @@ Deno.test("connection: what is never answered or read is given up in time", () =
     const ended = server.end(undefined, 50);
     await within(ended, "the end to give up");
     await within(ran, "the connection to be closed");
+    handler.answer();
+  }));
+
+Deno.test("connection: an abort waits for no answer", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("x")));
+    await until(() => server.stalled, "the connection to stall");
+    server.abort();
+    await within(ran, "the connection to end");
     handler.answer();
   }));
 

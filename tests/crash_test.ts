@@ -219,3 +219,17 @@ serverTest("an idle server that is stopped lets nobody wait", {}, async (server)
   await client.serverCloses();
   assertEquals(await server.wait(), 0);
 });
+
+serverTest("SIGTERM: what takes too long is not waited for", {
+  args: ["--drain-within", "500ms", "--scrypt-ln", "17"],
+}, async (server) => {
+  const waiting = 40; // passwords to be hashed: many seconds of work
+  const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
+  for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: "x" });
+  await clients[0]!.next(Msg.REGISTER_ACK); // they are under way
+  const began = performance.now();
+  server.kill("SIGTERM");
+  assertEquals(await server.wait(), 0);
+  assertLess(performance.now() - began, 6_000); // twice what it may take
+  for (const client of clients) await client.close();
+});

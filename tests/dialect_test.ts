@@ -108,18 +108,29 @@ Deno.test("classic: every message is at most so many bytes, to the byte", () => 
   assertEquals("groups" in big, false);
 });
 
-Deno.test("classic: missed messages join the login's answer while they fit", () => {
-  const classic = classicDialect(300, 10);
-  let answer: ReturnType<typeof classic.withMissed> = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "a" };
-  let count = 0;
-  for (let next; answer && (next = classic.withMissed(answer, missed(count))); answer = next) count++;
-  assert(count > 0 && classic.encode(answer!)!.length <= 300);
+Deno.test("classic: missed messages join the login's answer while they fit, to the byte", () => {
+  const missed = (n: number) =>
+    chatMessage({ seq: n + 1, sender: 2, senderName: "bob", cid: "c", body: `m"${n}é`, time: 0 }, 1);
+  const base = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "a" };
+  const filled = (bytes: number) => {
+    const gathering = classicDialect(bytes, 10).gatherMissed(base)!;
+    let count = 0;
+    while (count < 5 && gathering.add(missed(count))) count++;
+    const answer = gathering.answer();
+    assertEquals((answer.offlinemsg as string[] | undefined ?? []).length, count);
+    return { count, size: classicDialect(bytes, 10).encode(answer)!.length, answer };
+  };
+  const whole = filled(5_000);
+  assertEquals(whole.count, 5);
   assertEquals(
-    (answer!.offlinemsg as string[]).map((text) => JSON.parse(text).msg),
-    ["m0", "m1"].slice(0, count),
+    (whole.answer.offlinemsg as string[]).map((text) => JSON.parse(text).msg),
+    [0, 1, 2, 3, 4].map((n) => `m"${n}é`),
   );
-  function missed(n: number) {
-    return chatMessage({ seq: n + 1, sender: 2, senderName: "bob", cid: "c", body: `m${n}`, time: 0 }, 1);
+  assertEquals(filled(whole.size).count, 5);
+  assertEquals(filled(whole.size - 1).count, 4);
+  for (let bytes = 60; bytes < whole.size; bytes++) {
+    const { count, size } = filled(bytes);
+    assert(size <= bytes, `${size} bytes of ${bytes} with ${count}`);
   }
 });
 

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { describe, type Level, Log } from "../lib/log.ts";
+import { assert, assertEquals } from "@std/assert";
+import { describe, type Level, Log, Seldom } from "../lib/log.ts";
 
 function lines(level: Level, format: "text" | "json", write: (log: Log) => void): string[] {
   const written: string[] = [];
@@ -39,4 +39,15 @@ Deno.test("log: an error is told with its causes", () => {
     describe(new Error("outer", { cause: new Error("inner", { cause: "root" }) })),
     "outer: inner: root",
   );
+});
+
+Deno.test("log: what happens again and again is said once a second, with how often", () => {
+  const seldom = new Seldom();
+  const said: number[] = [];
+  const began = performance.now();
+  let times = 0;
+  for (; performance.now() - began < 1_100; times++) seldom.say((count) => said.push(count));
+  assertEquals(said[0], 1);
+  assertEquals(said.length, 2);
+  assert(said[1]! > 1 && said[1]! < times);
 });

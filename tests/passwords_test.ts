@@ -59,10 +59,10 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
 });
 
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
-  const { token, hash } = makeToken(7);
+  const { text: token, hash } = makeToken(7);
   assertEquals(readToken(token)!.user, 7);
   assert(sameHash(readToken(token)!.hash, hash));
-  assert(!sameHash(readToken(makeToken(7).token)!.hash, hash));
+  assert(!sameHash(readToken(makeToken(7).text)!.hash, hash));
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
     assertEquals(readToken(bad), undefined, bad);
   }

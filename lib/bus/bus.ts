@@ -25,6 +25,7 @@ export interface Bus {
    * makes that user online.
    */
   subscribe(channel: Channel): Promise<void>;
+  /** Never rejects, and stays in order with what {@link Bus.subscribe} is asked for the same channel. */
   unsubscribe(channel: Channel): Promise<void>;
   /** Sends a hint to the other nodes that are subscribed, never to this one. Those of one node stay in order. */
   publish(channel: Channel, hint: Hint): void;
@@ -32,7 +33,7 @@ export interface Bus {
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
    * Takes the lock on an account's login, so that one node at a time looks and subscribes. The holder calls
-   * what it resolves to, to give it back.
+   * what it resolves to, to give it back; that never rejects.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /** Lets go of all subscriptions and locks. */

@@ -35,6 +35,11 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
   };
 }
 
+/** An option that may also be 0, for none. */
+export function orNone(option: Option<number>): Option<number> {
+  return { ...option, parse: (text) => text === "0" ? 0 : option.parse(text) };
+}
+
 /** A whole number from `min` to `max`, both included. */
 export function integer(
   value: number,
@@ -56,10 +61,10 @@ export function integer(
 }
 
 const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const LONGEST = 365 * 86_400_000; // ms; no timer or expiry here has a use for more than a year
+const LONGEST = 86_400_000; // ms: a day is long for a connection, and timers can't count more than 24 of them
 
-/** A time, in milliseconds; written with its unit (`500ms`, `30s`, `5m`, `2h`, `30d`) or in plain seconds. */
-export function duration(value: number, min: number, description: string): Option<number> {
+/** A time from `min` to `max`, in milliseconds; written with its unit (`500ms`, `30s`, `5m`, `2h`, `30d`) or in plain seconds. */
+export function duration(value: number, min: number, description: string, max = LONGEST): Option<number> {
   const format = (ms: number) => {
     if (ms === 0) return "0";
     const [unit, size] = Object.entries(UNITS).findLast(([, size]) => ms % size === 0)!;
@@ -72,8 +77,8 @@ export function duration(value: number, min: number, description: string): Optio
     parse(text) {
       const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
       const ms = match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "s"]!) : NaN;
-      return ms >= min && ms <= LONGEST ? ms : refuse(
-        `must be a time such as 500ms, 30s, 5m, 2h or 30d, from ${format(min)} to ${format(LONGEST)}`,
+      return ms >= min && ms <= max ? ms : refuse(
+        `must be a time such as 500ms, 30s, 5m, 2h or 30d, from ${format(min)} to ${format(max)}`,
       );
     },
     format,

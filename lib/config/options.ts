@@ -4,7 +4,7 @@
  */
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME } from "../wire/protocol.ts";
-import { choice, duration, integer, type Option, text } from "./declare.ts";
+import { choice, duration, integer, type Option, orNone, text } from "./declare.ts";
 
 /** Every option, by the name it has in the code. */
 export const options = {
@@ -65,6 +65,7 @@ export const options = {
     30 * 86_400_000,
     1_000,
     "a session's token expires after this long without a login by it",
+    365 * 86_400_000,
   ),
 
   maxFriends: integer(
@@ -77,13 +78,13 @@ export const options = {
   maxGroups: integer(500, 1, 500, "count", "groups of one user; what fits into one answer is the bound"),
   maxMembers: integer(10_000, 1, 1_000_000, "count", "members of one group"),
 
-  classicBytes: integer(
+  classicBytes: orNone(integer(
     1_023,
-    0,
+    512,
     1_048_576,
     "bytes",
     "largest message sent to a classic client, its NUL included; those clients read into 1,024 bytes. 0: no limit",
-  ),
+  )),
   classicGap: duration(
     10,
     0,

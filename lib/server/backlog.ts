@@ -51,6 +51,12 @@ export class Backlog {
     this.#talks.add(talk);
   }
 
+  /** Takes a conversation out. */
+  drop(talk: Talk): void {
+    this.#talks.delete(talk);
+    this.#streams = this.#streams.filter((stream) => stream.talk !== talk);
+  }
+
   /** Forgets pages that were read ahead; they are read again when they are wanted. */
   rest(): void {
     this.#streams = [];

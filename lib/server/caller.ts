@@ -16,6 +16,8 @@ export class Caller {
   anonymousSince = performance.now();
   /** When it was last sent a PING, by the same clock. */
   pingedAt = -Infinity;
+  /** The requests it had begun when its time to log in was over: no more are waited for. */
+  lastChance: number | undefined;
   #hasRegistered = false;
 
   constructor(node: Node, connection: Connection, from: string) {
@@ -34,6 +36,7 @@ export class Caller {
   loggedOut(): void {
     this.hangUp();
     this.session = undefined;
+    this.lastChance = undefined;
     this.anonymousSince = performance.now();
   }
 

@@ -40,13 +40,19 @@ export function classicDialect(maxBytes: number, gap: number): Dialect {
       const whole = (fitted: Roster) => ({ ...rest, ...inStrings(fitted) });
       return whole(fitRoster(roster, (fitted) => jsonBytes(whole(fitted)) <= room));
     },
-    withMissed(message, missed) {
-      const offlinemsg = [
-        ...(message.offlinemsg as string[] | undefined ?? []),
-        JSON.stringify(plain(missed)),
-      ];
-      const longer = { ...message, offlinemsg };
-      return jsonBytes(longer) <= room ? longer : undefined;
+    gatherMissed(answer) {
+      const offlinemsg: string[] = [];
+      let left = room - jsonBytes({ ...answer, offlinemsg });
+      return {
+        add(missed) {
+          const text = JSON.stringify(plain(missed));
+          left -= jsonBytes(text) + (offlinemsg.length > 0 ? 1 : 0); // a comma between two
+          if (left < 0) return false;
+          offlinemsg.push(text);
+          return true;
+        },
+        answer: () => offlinemsg.length > 0 ? { ...answer, offlinemsg } : answer,
+      };
     },
     deliversByWriting: true,
     outbox: (sink) => gap > 0 ? new PacedOutbox(sink, gap) : new GatheringOutbox(sink),

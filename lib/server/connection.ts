@@ -37,11 +37,16 @@ export interface Surroundings {
   readonly maxPending: number;
   /** Bytes waiting to be written; beyond it nothing is read. */
   readonly outboxBytes: number;
+  /** Milliseconds that a client gets to read its last replies. */
+  readonly patience: number;
 }
 
 const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
 const READ_LARGE = 65_536; // bytes: many frames per read when much comes
-const LINGER = 1_000; // ms for the peer to read the last words before its socket is closed
+const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
+const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
+const LOOKS = 16; // requests between two looks at the clock
+const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
 /** A client's connection, from its acceptance to its end. */
 export class Connection {
@@ -54,8 +59,8 @@ export class Connection {
   #state: "open" | "ending" | "closed" = "open";
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
-  /** Whether requests wait to be taken until earlier ones are done or the client has read more. */
-  stalled = false;
+  #stalled = false;
+  #taken = 0;
   /** When bytes last came, by `performance.now`. */
   lastHeard: number;
 
@@ -74,6 +79,16 @@ export class Connection {
   /** Whether requests are still taken from it. */
   get open(): boolean {
     return this.#state === "open";
+  }
+
+  /** Whether requests wait to be taken until earlier ones are done or the client has read more. */
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  /** How many requests have been begun. */
+  get taken(): number {
+    return this.#taken;
   }
 
   /** Requests that have no reply yet. */
@@ -112,22 +127,34 @@ export class Connection {
     try {
       let buffer = new Uint8Array(READ_SMALL);
       let decoder: Decoder | undefined;
-      for (;;) {
+      let worked = 0; // ms since others had a turn
+      for (let before = performance.now();;) {
         const read = await this.#socket.read(buffer);
         if (read === null) break;
         this.lastHeard = performance.now();
+        if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
+        before = this.lastHeard;
         if (!this.open) continue;
         decoder ??= this.#begin(buffer[0]!);
         decoder.push(buffer.subarray(0, read));
-        for (let body; this.open && (body = decoder.next()) !== undefined;) {
-          const wait = this.#take(this.#handler.read(body));
+        for (let count = 1, body; this.open && (body = decoder.next()) !== undefined; count++) {
+          const size = body instanceof WireError ? 0 : body.length;
+          const wait = this.#take(this.#handler.read(body), size);
           if (wait) await wait;
-          if (body instanceof WireError && body.fatal) this.end();
+          if (body instanceof WireError && body.fatal) void this.end();
+          if (count % LOOKS === 0 && worked + performance.now() - before > SLICE) {
+            await giveWay();
+            worked = 0;
+            before = performance.now();
+          }
         }
         if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
         else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
           buffer = new Uint8Array(buffer.length / 4);
         }
+        const now = performance.now();
+        worked += now - before;
+        before = now;
       }
     } catch {
       this.abort(); // the connection was lost, or closed by us while it read
@@ -141,7 +168,7 @@ export class Connection {
    * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and closes.
    * What isn't done or read after `within` ms is given up.
    */
-  end(last?: ServerMessage, within = LINGER): Promise<void> {
+  end(last?: ServerMessage, within = this.#around.patience): Promise<void> {
     if (this.open) {
       this.#state = "ending";
       this.#closing = this.#end(last, within);
@@ -154,6 +181,7 @@ export class Connection {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#lingering);
+    this.#replies.close();
     this.#outbox?.close();
     try {
       this.#socket.close();
@@ -194,24 +222,32 @@ export class Connection {
     return new (classic ? ClassicDecoder : FramedDecoder)(this.#around.maxFrame);
   }
 
-  /** Carries out a request; a promise when the next one must wait. */
-  #take(request: Request): Promise<void> | undefined {
+  /** Carries out a request of `size` bytes; a promise when the next one must wait. */
+  #take(request: Request, size: number): Promise<void> | undefined {
     const { maxPending, outboxBytes } = this.#around;
-    if (request.exclusive || this.pending >= maxPending || this.waiting > outboxBytes) {
-      return this.#takeLater(request);
-    }
-    this.#replies.add(request.answer());
+    const full = this.pending >= maxPending || this.#replies.bytes > PENDING_BYTES ||
+      this.waiting > outboxBytes;
+    if (request.exclusive || full) return this.#takeLater(request, size);
+    this.#taken++;
+    this.#replies.add(request.answer(), size);
     return undefined;
   }
 
-  async #takeLater(request: Request): Promise<void> {
-    this.stalled = true;
-    await this.#outbox?.whenAtMost(this.#around.outboxBytes);
-    await this.#replies.whenAtMost(request.exclusive ? 0 : this.#around.maxPending - 1);
+  async #takeLater(request: Request, size: number): Promise<void> {
+    const { maxPending, outboxBytes } = this.#around;
+    this.#stalled = true;
+    await this.#outbox?.whenAtMost(outboxBytes);
+    await this.#replies.whenAtMost(request.exclusive ? 0 : maxPending - 1, PENDING_BYTES);
     if (this.open) {
-      this.#replies.add(request.answer());
+      this.#taken++;
+      this.#replies.add(request.answer(), size);
       if (request.exclusive) await this.#replies.whenAtMost(0);
     }
-    this.stalled = false;
+    this.#stalled = false;
   }
+}
+
+/** Lets everything else that is ready have its turn. */
+function giveWay(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -35,10 +35,12 @@ export class Cursors {
     else this.#timer ??= setTimeout(() => this.#start(), DELAY);
   }
 
-  /** Resolves when all that is known of the user's cursors has been written, or could not be. */
+  /** Resolves when all that is known of the user's cursors has been written, or could not be: after two writes at most. */
   async settled(user: number): Promise<void> {
-    if (this.#moved.has(user)) await this.flush();
-    else if (this.#written.has(user)) await this.#writing;
+    if (this.#written.has(user)) await this.#writing;
+    if (!this.#moved.has(user)) return;
+    await this.#writing;
+    if (this.#moved.has(user)) await this.#start();
   }
 
   /** Writes what waits. Never rejects. */
@@ -52,7 +54,8 @@ export class Cursors {
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
       this.#written = new Map();
-      if (this.#count > 0) this.#timer ??= setTimeout(() => this.#start(), DELAY);
+      if (this.#count >= MOST) void this.#start();
+      else if (this.#count > 0) this.#timer ??= setTimeout(() => this.#start(), DELAY);
     });
     return this.#writing;
   }

@@ -55,7 +55,8 @@ export class Delivery {
   #started = false;
   #stopped = false;
   #pumping = false;
-  #more = false; // more conversations were unread than were asked for
+  #more = false; // more conversations were unread than were asked for: a look is due when some are DELIVERED
+  #again = false; // a look is due now
   #retry: ReturnType<typeof setTimeout> | undefined;
 
   constructor(user: number, connection: Connection, ports: DeliveryPorts) {
@@ -80,21 +81,18 @@ export class Delivery {
     }
   }
 
-  /** Puts into a login's answer what of the missed messages fits there, the oldest first. */
-  async fillAnswer(answer: ServerMessage): Promise<{ answer: ServerMessage; taken: () => void }> {
+  /** Puts into a login's answer what of the missed messages belongs and fits there, the oldest first. */
+  async fillAnswer(answer: ServerMessage): Promise<{ answer: ServerMessage; taken?: () => void }> {
+    const gathering = this.#connection.dialect?.gatherMissed(answer);
+    if (!gathering) return { answer };
     const included: Missed[] = [];
     for (let missed; (missed = await this.#peek()) !== undefined;) {
-      const longer = this.#connection.dialect?.withMissed(
-        answer,
-        chatMessage(missed.message, this.#to(missed)),
-      );
-      if (!longer) break;
-      answer = longer;
+      if (!gathering.add(chatMessage(missed.message, this.#to(missed)))) break;
       included.push(missed);
       this.#backlog.shift(missed);
     }
-    const taken = () => included.forEach(({ talk, message }) => this.delivered(talk.peer, message.seq));
-    return { answer, taken };
+    const taken = () => included.forEach(({ talk, message }) => this.#written(talk.peer, message.seq));
+    return { answer: gathering.answer(), taken };
   }
 
   /** From now on messages are pushed. */
@@ -109,9 +107,15 @@ export class Delivery {
     clearTimeout(this.#retry);
   }
 
+  /** Looks once more at what was missed, now or as soon as the store lets it. */
+  lookAgain(): void {
+    this.#again = true;
+    this.#pump();
+  }
+
   /** There is room on the connection again. */
   resume(): void {
-    if (!this.#backlog.empty) this.#pump();
+    if (!this.#backlog.empty || this.#again) this.#pump();
   }
 
   /** A message was committed in one of the user's conversations; it may be the user's own. */
@@ -120,9 +124,14 @@ export class Delivery {
     const own = sender === this.#user;
     let talk = this.#talks.get(peer);
     if (!talk) {
-      if (own) return; // whatever comes next will be looked up
-      talk = this.#remember({ peer, pushed: undefined, known: seq, cursor: undefined });
-      this.#backlog.add(talk);
+      const isFirst = own && seq === 1; // nothing was before it
+      talk = this.#remember({
+        peer,
+        pushed: isFirst ? 0 : undefined,
+        known: seq,
+        cursor: isFirst ? 0 : undefined,
+      });
+      if (!isFirst) this.#backlog.add(talk);
     }
     if (seq > talk.known) talk.known = seq;
     if (this.#backlog.has(talk)) {
@@ -132,7 +141,8 @@ export class Delivery {
     if (talk.pushed !== undefined && seq <= talk.pushed) return;
     if (seq - 1 === talk.pushed && this.#started && (own || this.#connection.hasRoom)) {
       talk.pushed = seq;
-      if (!own) fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
+      if (own) this.#passOwn(talk, seq);
+      else fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
       return;
     }
     this.#backlog.add(talk);
@@ -162,7 +172,8 @@ export class Delivery {
         const missed = await this.#peek();
         if (this.#stopped) break;
         if (!missed) {
-          if (!this.#more) break;
+          if (!this.#more && !this.#again) break;
+          this.#again = false;
           await this.look();
           if (this.#backlog.empty) break;
           continue;
@@ -175,35 +186,44 @@ export class Delivery {
       }
       if (!this.#connection.hasRoom) this.#backlog.rest();
     } catch (error) {
+      this.#again = true; // if it was a look that failed
       this.#ports.log.warn("backlog not read", { user: this.#user, why: describe(error) });
       if (!this.#stopped) this.#retry = setTimeout(() => this.#pump(), RETRY);
     } finally {
       this.#pumping = false;
     }
     // What was offered while the last look came back empty-handed.
-    if (!this.#backlog.empty && this.#connection.hasRoom && this.#retry === undefined) this.#pump();
-  }
-
-  /** The next missed message that isn't the user's own. Own ones right after the cursor move it: nobody waits for them. */
-  async #peek(): Promise<Missed | undefined> {
-    let own: Talk | undefined;
-    for (;;) {
-      const missed = await this.#backlog.peek();
-      if (own && missed?.talk !== own) {
-        this.#ports.cursors.move(this.#user, own.peer, own.cursor!);
-        own = undefined;
-      }
-      if (missed?.message.sender !== this.#user) return missed;
-      this.#backlog.shift(missed);
-      if (missed.talk.cursor === missed.message.seq - 1) {
-        missed.talk.cursor = missed.message.seq;
-        own = missed.talk;
-      }
+    if ((!this.#backlog.empty || this.#again) && this.#connection.hasRoom && this.#retry === undefined) {
+      this.#pump();
     }
   }
 
+  /** The next missed message that isn't the user's own. */
+  async #peek(): Promise<Missed | undefined> {
+    for (;;) {
+      const missed = await this.#backlog.peek();
+      if (missed?.message.sender !== this.#user) return missed;
+      this.#backlog.shift(missed);
+      this.#passOwn(missed.talk, missed.message.seq);
+    }
+  }
+
+  /** Nobody has to say DELIVERED of the user's own message: right after the cursor, it moves it. */
+  #passOwn(talk: Talk, seq: number): void {
+    if (talk.cursor !== seq - 1) return;
+    talk.cursor = seq;
+    this.#ports.cursors.move(this.#user, talk.peer, seq);
+  }
+
   #takenAs(peer: Peer, seq: number): (() => void) | undefined {
-    return this.#connection.dialect?.deliversByWriting ? () => this.delivered(peer, seq) : undefined;
+    return this.#connection.dialect?.deliversByWriting ? () => this.#written(peer, seq) : undefined;
+  }
+
+  /** A message was written to a client that says no DELIVERED. */
+  #written(peer: Peer, seq: number): void {
+    const talk = this.#talks.get(peer);
+    if (talk) this.delivered(peer, seq);
+    else this.#ports.cursors.move(this.#user, peer, seq); // forgotten meanwhile; the seq is true all the same
   }
 
   #to({ talk }: Missed): number {
@@ -211,6 +231,11 @@ export class Delivery {
   }
 
   #remember(talk: Talk): Talk {
-    return this.#talks.add(talk, (old) => this.#backlog.has(old));
+    const forgotten = this.#talks.add(talk);
+    if (forgotten && this.#backlog.has(forgotten)) {
+      this.#backlog.drop(forgotten);
+      this.#more = true; // it will be found again
+    }
+    return talk;
   }
 }

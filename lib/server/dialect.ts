@@ -30,6 +30,11 @@ export interface ListedUser {
   readonly role?: "creator" | "normal";
 }
 
+/** `online` or `offline`, as the protocol says it. */
+export function stateOf(online: boolean): ListedUser["state"] {
+  return online ? "online" : "offline";
+}
+
 /** A group in a list. */
 export interface ListedGroup {
   readonly id: number;
@@ -45,6 +50,14 @@ export interface Roster {
   readonly groups: readonly ListedGroup[];
 }
 
+/** A login's answer that missed messages are put into. */
+export interface Gathering {
+  /** Adds one, if it fits. */
+  add(missed: ChatMessage): boolean;
+  /** The answer with all that were added. */
+  answer(): ServerMessage;
+}
+
 /** The words and the ways of one dialect. */
 export interface Dialect {
   readonly name: "framed" | "classic";
@@ -52,8 +65,8 @@ export interface Dialect {
   encode(message: ServerMessage): Uint8Array | undefined;
   /** `message` with as much of the roster as one message can hold. */
   withRoster(message: ServerMessage, roster: Roster): ServerMessage;
-  /** `message` with one more missed message in it; undefined where that doesn't fit or isn't done. */
-  withMissed(message: ServerMessage, missed: ChatMessage): ServerMessage | undefined;
+  /** Begins to put missed messages into a login's answer; undefined where that isn't done. */
+  gatherMissed(answer: ServerMessage): Gathering | undefined;
   /** Whether a message counts as delivered when the socket has taken it, as there is no DELIVERED. */
   readonly deliversByWriting: boolean;
   /** Makes what cuts this dialect's frames into writes. */
@@ -68,7 +81,7 @@ export const framed: Dialect = {
     ...message,
     ...fitRoster(roster, (fitted) => jsonBytes({ ...message, ...fitted }) <= MAX_SERVER_FRAME),
   }),
-  withMissed: () => undefined,
+  gatherMissed: () => undefined,
   deliversByWriting: false,
   outbox: (sink) => new GatheringOutbox(sink),
 };

@@ -106,12 +106,11 @@ export class Dispatcher implements Handler {
     if (error instanceof TooBusy) {
       return new RequestError(Errno.RATE_LIMITED, error.message, error.retryAfter);
     }
-    const words = error instanceof StoreUnavailable ? "storage can't be reached" : "the server failed";
-    this.#caller.node.log.error(words, {
-      request: spec.name,
-      why: describe(error),
-      stack: (error as Error).stack,
-    });
+    const isAway = error instanceof StoreUnavailable;
+    const words = isAway ? "storage can't be reached" : "the server failed";
+    const stack = isAway ? undefined : (error as Error).stack;
+    const { log, failures } = this.#caller.node;
+    failures.say((times) => log.error(words, { request: spec.name, why: describe(error), stack, times }));
     return new RequestError(Errno.UNAVAILABLE, `${words}; nothing was accepted`, RETRY_AFTER);
   }
 }

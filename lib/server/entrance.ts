@@ -26,13 +26,16 @@ export async function enter(
     const here = node.sessions.of(account.id);
     wasOnline = here !== undefined || (await node.bus.online([account.id])).has(account.id);
     if (here) {
-      if (!force && !abandoned(node, here)) throw alreadyOnline();
+      if (!force && here.connection.open && !abandoned(node, here)) throw alreadyOnline();
       takenOver(node, here);
     } else if (wasOnline) {
       if (!force) throw alreadyOnline();
       await askToLetGo(node, account.id);
     }
     await node.sessions.add(session);
+  } catch (error) {
+    remove(node, session); // or nobody could come in any more
+    throw error;
   } finally {
     await unlock();
   }

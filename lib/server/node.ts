@@ -1,7 +1,7 @@
 /** One node: what all its connections share. */
 import type { Bus, Channel, Hint } from "../bus/bus.ts";
 import type { Config } from "../config/options.ts";
-import type { Log } from "../log.ts";
+import { type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
@@ -29,6 +29,8 @@ export class Node implements NodeParts {
   readonly sessions: Sessions;
   readonly cursors: Cursors;
   readonly passwords: Passwords;
+  /** For what goes wrong with every request while it goes wrong. */
+  readonly failures = new Seldom();
   readonly #takenOver: (session: Session) => void;
 
   /** `takenOver` is called for a session whose user has logged in on another node instead. */

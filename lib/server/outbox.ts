@@ -170,8 +170,9 @@ export class PacedOutbox extends QueueOutbox {
   }
 
   protected override async flush(): Promise<void> {
-    const early = this.#last + this.#gap - performance.now();
-    if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+    for (let early; (early = this.#last + this.#gap - performance.now()) > 0;) { // timers may come early
+      await new Promise((resolve) => setTimeout(resolve, Math.ceil(early)));
+    }
     const entry = this.peek() && this.take(); // closed meanwhile: nothing is left
     if (!entry) return;
     const whole = await this.writeAll(entry.frame);

@@ -1,5 +1,5 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
-import { describe } from "../log.ts";
+import { describe, Seldom } from "../log.ts";
 import { Msg } from "../wire/protocol.ts";
 import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
@@ -13,6 +13,7 @@ import { watch } from "./watch.ts";
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
 const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so that it is kept fairly exactly
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
+const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
 const MOVE_SPREAD = 0.5; // ms per connection over which clients are asked to spread their return
 const MOVE_LEAST = 500; // ms; the base of that
 
@@ -24,6 +25,7 @@ export class Server {
   readonly #around: Surroundings;
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
+  readonly #refusals = new Seldom();
   #draining = false;
 
   private constructor(node: Node, listener: Deno.Listener) {
@@ -36,6 +38,7 @@ export class Server {
       maxFrame: config.maxFrame,
       maxPending: config.maxPending,
       outboxBytes: config.outboxBytes,
+      patience: config.pingAfter + config.pongWithin, // as long as for one that takes nothing
     };
     const shortest = Math.min(config.loginWithin, config.pingAfter, config.pongWithin);
     this.#watching = setInterval(() => this.#watch(), Math.min(WATCH_EVERY, shortest / WATCHES_PER_TIME));
@@ -70,7 +73,7 @@ export class Server {
     const { log, config, cursors } = this.#node;
     log.info("draining", { connections: this.#callers.size });
     const spread = MOVE_LEAST + MOVE_SPREAD * this.#callers.size;
-    await Promise.all([...this.#callers].map(([{ connection }, ended]) => {
+    const ends = [...this.#callers].map(([{ connection }, ended]) => {
       connection.send({
         msgid: Msg.NOTICE,
         kind: "draining",
@@ -79,8 +82,15 @@ export class Server {
       });
       void connection.end(undefined, config.drainWithin);
       return ended;
-    }));
+    });
+    const late = setTimeout(() => this.#abortAll(), config.drainWithin + LAST_WORDS);
+    await Promise.all(ends);
+    clearTimeout(late);
     await cursors.flush();
+  }
+
+  #abortAll(): void {
+    for (const { connection } of this.#callers.keys()) connection.abort();
   }
 
   async #accept(): Promise<void> {
@@ -90,8 +100,10 @@ export class Server {
         const socket = await this.#listener.accept() as Deno.TcpConn;
         if (this.#callers.size < config.maxConnections) this.#serve(socket);
         else {
-          log.warn("connection refused: there are as many as there may be", { most: config.maxConnections });
           socket.close();
+          this.#refusals.say((times) =>
+            log.warn("too many connections", { most: config.maxConnections, times })
+          );
         }
       } catch (error) {
         if (this.#draining) return;

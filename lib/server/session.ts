@@ -2,12 +2,7 @@
 import { Msg } from "../wire/protocol.ts";
 import type { Connection } from "./connection.ts";
 import { Delivery, type DeliveryPorts } from "./delivery.ts";
-import type { ListedUser } from "./dialect.ts";
-
-/** `online` or `offline`, as the protocol says it. */
-export function stateOf(online: boolean): ListedUser["state"] {
-  return online ? "online" : "offline";
-}
+import { stateOf } from "./dialect.ts";
 
 /** One login, from its acceptance until its connection ends, it logs out, or another takes over. */
 export class Session {

@@ -5,21 +5,23 @@
 import type { Bus } from "../bus/bus.ts";
 import type { Session } from "./session.ts";
 
+/** The members of a group who are logged in here. */
+interface GroupHere {
+  readonly sessions: Set<Session>;
+  /** Fulfilled when the group's hints are received; all who join wait for it, not only the first. */
+  readonly subscribed: Promise<void>;
+}
+
 const NOBODY: ReadonlySet<Session> = new Set();
 
 /** Who is logged in here. */
 export class Sessions {
   readonly #bus: Bus;
   readonly #users = new Map<number, Session>();
-  readonly #groups = new Map<number, Set<Session>>();
+  readonly #groups = new Map<number, GroupHere>();
 
   constructor(bus: Bus) {
     this.#bus = bus;
-  }
-
-  /** How many there are. */
-  get size(): number {
-    return this.#users.size;
   }
 
   of(user: number): Session | undefined {
@@ -27,7 +29,7 @@ export class Sessions {
   }
 
   inGroup(group: number): ReadonlySet<Session> {
-    return this.#groups.get(group) ?? NOBODY;
+    return this.#groups.get(group)?.sessions ?? NOBODY;
   }
 
   /** Adds the only session of its user. When it resolves, hints for the user are received. */
@@ -40,12 +42,12 @@ export class Sessions {
   async join(session: Session, group: number): Promise<void> {
     if (session.groups.has(group) || this.of(session.user) !== session) return;
     session.groups.add(group);
-    const here = this.#groups.get(group);
-    if (here) here.add(session);
-    else {
-      this.#groups.set(group, new Set([session]));
-      await this.#bus.subscribe(-group);
+    let here = this.#groups.get(group);
+    if (!here) {
+      this.#groups.set(group, here = { sessions: new Set(), subscribed: this.#bus.subscribe(-group) });
     }
+    here.sessions.add(session);
+    await here.subscribed;
   }
 
   /** Takes it out of everything; false if it was out already. */
@@ -54,9 +56,9 @@ export class Sessions {
     this.#users.delete(session.user);
     void this.#bus.unsubscribe(session.user);
     for (const group of session.groups) {
-      const here = this.#groups.get(group)!;
-      here.delete(session);
-      if (here.size > 0) continue;
+      const { sessions } = this.#groups.get(group)!;
+      sessions.delete(session);
+      if (sessions.size > 0) continue;
       this.#groups.delete(group);
       void this.#bus.unsubscribe(-group);
     }

@@ -26,16 +26,14 @@ export class Talks {
     return this.#talks.get(peer);
   }
 
-  /** Adds one. In its place the oldest is forgotten that isn't `needed`, if there are as many as may be. */
-  add(talk: Talk, needed: (talk: Talk) => boolean): Talk {
+  /** Adds one. If there are as many as may be, the oldest is forgotten in its place, and given back. */
+  add(talk: Talk): Talk | undefined {
+    let oldest: Talk | undefined;
     if (this.#talks.size >= this.#limit) {
-      for (const old of this.#talks.values()) {
-        if (needed(old)) continue;
-        this.#talks.delete(old.peer);
-        break;
-      }
+      [oldest] = this.#talks.values();
+      this.#talks.delete(oldest!.peer);
     }
     this.#talks.set(talk.peer, talk);
-    return talk;
+    return oldest;
   }
 }

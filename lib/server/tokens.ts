@@ -6,9 +6,9 @@ const SECRET = 32; // bytes, so 256 random bits: no hash that is slow on purpose
 const TOKEN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
 
 /** A new token, and the hash to keep of it. */
-export function makeToken(user: number): { token: string; hash: Uint8Array } {
+export function makeToken(user: number): { text: string; hash: Uint8Array } {
   const secret = randomBytes(SECRET).toString("base64url");
-  return { token: `${user}.${secret}`, hash: hashOf(secret) };
+  return { text: `${user}.${secret}`, hash: hashOf(secret) };
 }
 
 /** Whose token it says it is, and the hash to compare with the one kept; undefined if it isn't a token at all. */

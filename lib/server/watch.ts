@@ -3,6 +3,8 @@ import type { Config } from "../config/options.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Caller } from "./caller.ts";
 
+const LAST_WORDS = 1_000; // ms to take the NOTICE: whoever is closed for silence hardly reads it
+
 /** Looks at one connection, at `now` by `performance.now`; called again and again. */
 export function watch(caller: Caller, now: number, config: Config): void {
   const { connection } = caller;
@@ -12,11 +14,20 @@ export function watch(caller: Caller, now: number, config: Config): void {
     // Nothing can be said to it: what was said before is not read either.
     caller.node.log.debug("closed: it reads nothing", { from: caller.from, waiting: connection.waiting });
     connection.abort();
-  } else if (connection.stalled || connection.pending > 0) {
-    return; // it waits for us, not we for it
-  } else if (!caller.session) {
-    if (now - caller.anonymousSince >= config.loginWithin) close(caller, "no login in time");
-  } else if (connection.dialect?.name === "framed") watchSilence(caller, now, config);
+  } else if (!caller.session) watchLogin(caller, now, config);
+  else if (!connection.stalled && connection.pending === 0 && connection.dialect?.name === "framed") {
+    watchSilence(caller, now, config);
+  }
+}
+
+/** Whoever doesn't log in goes; but a login that was begun in time, and waits for its turn, may end. */
+function watchLogin(caller: Caller, now: number, { loginWithin }: Config): void {
+  const { connection } = caller;
+  if (now - caller.anonymousSince < loginWithin) return;
+  const isFirstLook = caller.lastChance === undefined;
+  caller.lastChance ??= connection.taken;
+  if (connection.pending > 0 && (isFirstLook || connection.taken === caller.lastChance)) return;
+  close(caller, "no login in time");
 }
 
 /** A framed peer must answer a PING. A classic one can't be asked: see `abandoned` in entrance.ts. */
@@ -36,5 +47,5 @@ function watchSilence(caller: Caller, now: number, { pingAfter, pongWithin }: Co
 function close(caller: Caller, why: string): void {
   caller.node.log.debug(`closed: ${why}`, { from: caller.from });
   caller.hangUp(); // the account is free from now on, not only when the peer has gone
-  void caller.connection.end({ msgid: Msg.NOTICE, kind: "closing", errmsg: why });
+  void caller.connection.end({ msgid: Msg.NOTICE, kind: "closing", errmsg: why }, LAST_WORDS);
 }

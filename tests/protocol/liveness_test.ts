@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Errno, Msg } from "../harness/contract.ts";
 import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
-import { frame } from "../harness/frames.ts";
+import { frame, joined, objectFrame } from "../harness/frames.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
@@ -79,6 +79,28 @@ serverTest(
     assertEquals((await member.request({ msgid: Msg.CONTACTS })).errno, Errno.OK);
   },
 );
+
+serverTest("the time to log in is over for one that goes on guessing, or doesn't read, too", {
+  args: ["--login-within", "1s", "--scrypt-ln", "13", "--outbox-bytes", "4096"],
+}, async (server) => {
+  const id = await register(server);
+  const [guesses, asked] = [2_000, 100_000];
+  await using guesser = await FramedClient.connect(server);
+  const guess = objectFrame({ msgid: Msg.LOGIN, id, password: "a guess" });
+  const sending = guesser.sendBytes(joined(...Array.from({ length: guesses }, () => guess))).catch(() => {});
+  await using deaf = await FramedClient.connect(server, { paused: true });
+  const ping = objectFrame({ msgid: Msg.PING, rid: "x".repeat(100) });
+  const asking = deaf.sendBytes(joined(...Array.from({ length: asked }, () => ping))).catch(() => {});
+  await guesser.serverCloses();
+  const replies = guesser.drain();
+  assertEquals(replies.pop()?.kind, "closing");
+  assert(replies.length < guesses / 2, `${replies.length} guesses were answered`);
+  deaf.resume();
+  await deaf.serverCloses();
+  assert(deaf.drain().length < asked);
+  await sending;
+  await asking;
+});
 
 serverTest("connections over the most are closed, and there is room again later", {
   args: ["--max-connections", "5"],

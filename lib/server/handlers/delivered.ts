@@ -1,12 +1,12 @@
 /** DELIVERED: the client has a conversation up to a seq. It is the only thing that moves a cursor (invariant I4). */
 import type { Caller } from "../caller.ts";
 import type { Session } from "../session.ts";
-import { peerOf } from "./history.ts";
+import { namedPeer } from "./peer.ts";
 
 export function delivered(
   _caller: Caller,
   session: Session,
   { seq, ...names }: { id: number | undefined; groupid: number | undefined; seq: number },
 ): undefined {
-  session.delivery.delivered(peerOf(names), seq);
+  session.delivery.delivered(namedPeer(names), seq);
 }

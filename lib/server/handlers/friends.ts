@@ -2,7 +2,8 @@
 import { Errno } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import { type Session, stateOf } from "../session.ts";
+import { stateOf } from "../dialect.ts";
+import type { Session } from "../session.ts";
 import { granted } from "./refusal.ts";
 
 export async function addFriend(

@@ -1,7 +1,8 @@
 /** CREATE_GROUP_MSG, ADD_GROUP_MSG and MEMBERS. */
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import { type Session, stateOf } from "../session.ts";
+import { stateOf } from "../dialect.ts";
+import type { Session } from "../session.ts";
 import { granted } from "./refusal.ts";
 
 /** Members in one answer: at up to 270 bytes each they stay far below the largest frame. */
@@ -32,9 +33,8 @@ export async function joinGroup(
     full: "the group has as many members as there can be, or you are in as many groups",
   });
   await node.sessions.join(session, groupid);
-  // What was said between the joining and the subscribing has passed us by: look once more (invariant I3).
-  await session.delivery.look();
-  session.delivery.resume();
+  // What was said between the joining and the subscribing has passed us by (invariant I3).
+  session.delivery.lookAgain();
   return { groupid, groupname: name };
 }
 

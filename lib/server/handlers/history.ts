@@ -4,6 +4,7 @@ import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { type ChatMessage, chatMessage, jsonBytes } from "../dialect.ts";
 import type { Session } from "../session.ts";
+import { namedPeer } from "./peer.ts";
 import { granted } from "./refusal.ts";
 
 /** Messages in one answer, at the most. */
@@ -25,7 +26,7 @@ export interface HistoryFields {
 
 export async function history({ node }: Caller, session: Session, fields: HistoryFields): Promise<Answer> {
   const { before, limit } = fields;
-  const peer = peerOf(fields);
+  const peer = namedPeer(fields);
   if (peer === session.user) throw new RequestError(Errno.BAD_REQUEST, "id is your own");
   const page = granted(
     await node.store.history(session.user, peer, before, limit ?? HISTORY_USUALLY, HISTORY_BYTES),
@@ -45,17 +46,6 @@ function latest(messages: readonly ChatMessage[]): readonly ChatMessage[] {
   let room = MAX_SERVER_FRAME - HISTORY_FRAME;
   const fitting = messages.findLastIndex((message) => (room -= jsonBytes(message) + 1) < 0);
   return messages.slice(fitting + 1);
-}
-
-/** The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of them. */
-export function peerOf({ id, groupid }: { id: number | undefined; groupid: number | undefined }): number {
-  if ((id === undefined) === (groupid === undefined)) {
-    throw new RequestError(
-      Errno.BAD_REQUEST,
-      "name one conversation, by id or by groupid",
-    );
-  }
-  return id ?? -groupid!;
 }
 
 function toOf(sender: number, peer: number, user: number): number {

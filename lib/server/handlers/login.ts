@@ -2,13 +2,12 @@
 import { Errno, Msg } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import type { ServerMessage } from "../dialect.ts";
 import { enter, leave } from "../entrance.ts";
 import type { Node } from "../node.ts";
 import { announce } from "../presence.ts";
+import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
 import { makeToken, readToken, sameHash } from "../tokens.ts";
-import { rosterOf } from "./contacts.ts";
 
 /** The fields of a login; which of them must be there together is checked here. */
 export interface LoginFields {
@@ -19,11 +18,17 @@ export interface LoginFields {
   readonly force: boolean | undefined;
 }
 
+interface Token {
+  readonly text: string;
+  readonly hash: Uint8Array;
+  readonly expires: number; // milliseconds since 1970, UTC
+}
+
 interface Proven {
   readonly id: number;
   readonly name: string;
-  /** The token it was proven by, and when it expires. */
-  readonly token?: { readonly text: string; readonly hash: Uint8Array; readonly expires: number };
+  /** What it was proven by, if not by a password. */
+  readonly token?: Token;
 }
 
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
@@ -93,7 +98,10 @@ async function proveByToken(node: Node, text: string): Promise<Proven> {
   return { id: saved.user, name: saved.name, token: { text, hash: saved.tokenHash, expires: saved.expires } };
 }
 
-/** With the session subscribed: looks at what there is, answers, and starts the pushing (invariant I3). */
+/**
+ * With the user's channel subscribed: subscribes the groups' too, and only then looks at what was missed (invariant
+ * I3); answers, and starts the pushing. The token is changed last, when nothing else can fail.
+ */
 async function settleIn(
   caller: Caller,
   session: Session,
@@ -101,25 +109,21 @@ async function settleIn(
   rid: number | string | undefined,
 ): Promise<void> {
   const { node, connection } = caller;
-  const [token, contacts] = await Promise.all([
-    keepToken(node, proven),
-    rosterOf(node, session.user),
-    session.delivery.look(),
-  ]);
-  await Promise.all(contacts.groups.map((group) => node.sessions.join(session, group.id)));
-  const dialect = connection.dialect!;
   const { user: id, name } = session;
-  const base: ServerMessage = {
-    msgid: Msg.LOGIN_ACK,
-    errno: Errno.OK,
-    id,
-    name,
-    token,
-    ...(rid === undefined ? {} : { rid }),
-  };
-  const { answer, taken } = await session.delivery.fillAnswer(dialect.withRoster(base, contacts));
-  // Another login may have taken the account over, or the client may have gone, while we looked.
-  if (node.sessions.of(id) !== session || !connection.open) return leave(node, session);
+  // Another login may take the account over, or the client go, while we wait.
+  const isOver = () => node.sessions.of(id) !== session || !connection.open;
+
+  const roster = await rosterOf(node, id);
+  await Promise.all(roster.groups.map((group) => node.sessions.join(session, group.id)));
+  await session.delivery.look();
+  const token = tokenFor(node, proven);
+  const head = { msgid: Msg.LOGIN_ACK, errno: Errno.OK, id, name, token: token.text };
+  const full = connection.dialect!.withRoster(rid === undefined ? head : { ...head, rid }, roster);
+  const { answer, taken } = await session.delivery.fillAnswer(full);
+  if (isOver()) return leave(node, session);
+  if (token.isNews) await node.store.saveSession(id, token.hash, token.expires);
+  if (isOver()) return leave(node, session);
+
   caller.session = session;
   connection.send(answer, taken);
   session.start();
@@ -128,15 +132,9 @@ async function settleIn(
 }
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */
-async function keepToken(node: Node, { id, token }: Proven): Promise<string> {
-  const expires = node.now() + node.config.tokenTtl;
-  if (!token) {
-    const made = makeToken(id);
-    await node.store.saveSession(id, made.hash, expires);
-    return made.token;
-  }
-  if (expires - token.expires > node.config.tokenTtl * RENEW_AFTER) {
-    await node.store.saveSession(id, token.hash, expires);
-  }
-  return token.text;
+function tokenFor(node: Node, { id, token }: Proven): Token & { isNews: boolean } {
+  const { tokenTtl } = node.config;
+  const expires = node.now() + tokenTtl;
+  if (!token) return { ...makeToken(id), expires, isNews: true };
+  return { ...token, expires, isNews: expires - token.expires > tokenTtl * RENEW_AFTER };
 }

@@ -1,0 +1,103 @@
+/** Storage or the bus failing at every step of a login, and under the pushing: what is left must be whole. */
+import { assert, assertEquals } from "@std/assert";
+import { Log } from "../lib/log.ts";
+import { Cursors } from "../lib/server/cursors.ts";
+import { type Store, StoreUnavailable } from "../lib/store/store.ts";
+import { Errno, Msg } from "./harness/contract.ts";
+import { FramedClient, login, PASSWORD, register } from "./harness/framed_client.ts";
+import { type Between, withNodes, wrapped } from "./harness/nodes.ts";
+import { pause, within } from "./harness/wait.ts";
+
+const SPARED = new Set(["unsubscribe", "publish", "open", "close", "setState", "watchers"]); // these can't, or may, fail
+
+/** Lets the n-th call to the store or the bus fail, counted from when it is armed. */
+class Fault {
+  #left = 0;
+  happened = false;
+  only: string | undefined;
+
+  arm(n: number, only?: string): void {
+    this.#left = n;
+    this.only = only;
+    this.happened = false;
+  }
+
+  get between(): Between {
+    const call = (name: string, go: () => unknown) => {
+      const counts = !SPARED.has(name) && (this.only === undefined || this.only === name);
+      if (!counts || this.#left === 0 || --this.#left > 0) return go();
+      this.happened = true;
+      return Promise.reject(new StoreUnavailable(`${name} fails on purpose`));
+    };
+    return { bus: (bus) => wrapped(bus, call), store: (store) => wrapped(store, call) };
+  }
+}
+
+Deno.test("faults: a login that fails at any step leaves the account free, and its token good", async () => {
+  const fault = new Fault();
+  await withNodes(1, async (node) => {
+    const id = await register(node!, "alice");
+    let steps = 0;
+    for (let n = 1;; n++) {
+      const before = await login(node!, { id });
+      const { token } = before;
+      await before.close();
+      await using client = await FramedClient.connect(node!);
+      fault.arm(n);
+      const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true });
+      const { happened } = fault;
+      fault.arm(0);
+      await client.close();
+      if (!happened) {
+        assertEquals(reply.errno, Errno.OK);
+        break;
+      }
+      steps++;
+      assertEquals([reply.msgid, reply.errno], [Msg.LOGIN_ACK, Errno.UNAVAILABLE], `step ${n}`);
+      await using resumed = await login(node!, { token });
+      assertEquals(resumed.id, id);
+    }
+    assert(steps >= 6, `${steps} steps were tried`); // find, lock, look who is there, subscribe, contacts, unread, save
+  }, fault.between);
+});
+
+Deno.test("faults: a page that can't be read is read later, and a DELIVERED that can't be stored means a repeat", async () => {
+  const fault = new Fault();
+  await withNodes(1, async (node) => {
+    await using alice = await FramedClient.connect(node!);
+    await alice.login({ id: await alice.register("alice") });
+    const id = await register(node!, "bob");
+    for (let i = 1; i <= 3; i++) await alice.chat(id, `${i}`);
+    fault.arm(1, "read");
+    const bob = await login(node!, { id });
+    assertEquals((await bob.take(3, Msg.ONE_CHAT)).map(({ seq }) => seq), [1, 2, 3]);
+    assert(fault.happened);
+    fault.arm(1, "delivered");
+    await bob.delivered({ id: alice.id }, 3);
+    await bob.close();
+    await using again = await login(node!, { id });
+    assertEquals((await again.take(3, Msg.ONE_CHAT)).map(({ seq }) => seq), [1, 2, 3]);
+    assert(fault.happened);
+  }, fault.between);
+});
+
+Deno.test("faults: an account's cursors are settled soon, however many others move theirs", async () => {
+  let writes = 0;
+  const store = { delivered: () => pause(2).then(() => void writes++) } as Pick<Store, "delivered"> as Store;
+  const cursors = new Cursors(store, new Log("error", "text"));
+  let moving = true;
+  const others = (async () => {
+    for (let user = 2; moving; user++) {
+      cursors.move(user, 1, 1);
+      await pause(0);
+    }
+  })();
+  await pause(20);
+  cursors.move(1, 2, 1);
+  const before = writes;
+  await within(cursors.settled(1), "the cursors to be settled");
+  assert(writes - before <= 2, `${writes - before} writes`);
+  moving = false;
+  await others;
+  await cursors.flush();
+});
