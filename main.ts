@@ -40,7 +40,10 @@ async function run(config: Config): Promise<number> {
     return EXIT_FAILED;
   }
   const stop = Promise.withResolvers<number>();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stop.resolve(0));
+  let asked = 0;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => ++asked === 1 ? stop.resolve(0) : Deno.exit(EXIT_FAILED)); // twice: at once
+  }
   void store.failed.then((error) => {
     log.error("the database failed", { why: describe(error) });
     stop.resolve(EXIT_FAILED);

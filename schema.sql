@@ -25,7 +25,8 @@ CREATE INDEX FriendOf ON Friend (friendid, userid);
 CREATE TABLE AllGroup (
   id        INTEGER PRIMARY KEY AUTOINCREMENT,
   groupname TEXT NOT NULL UNIQUE,
-  groupdesc TEXT NOT NULL
+  groupdesc TEXT NOT NULL,
+  members   INTEGER NOT NULL DEFAULT 0 -- how many it has in GroupUser, where triggers keep count
 );
 
 CREATE TABLE GroupUser (
@@ -39,6 +40,15 @@ CREATE INDEX GroupsOfUser ON GroupUser (userid, groupid);
 
 -- A group's first members, the creator before the others, without sorting all of them.
 CREATE INDEX MembersByRole ON GroupUser (groupid, grouprole, userid);
+
+-- The number of members is kept, as it is asked for far more often than it changes.
+CREATE TRIGGER MemberCame AFTER INSERT ON GroupUser BEGIN
+  UPDATE AllGroup SET members = members + 1 WHERE id = NEW.groupid;
+END;
+
+CREATE TRIGGER MemberLeft AFTER DELETE ON GroupUser BEGIN
+  UPDATE AllGroup SET members = members - 1 WHERE id = OLD.groupid;
+END;
 
 -- A conversation is named by two numbers: two users' ids, the lower one first, or 0 and a group's id.
 CREATE TABLE Conversation (

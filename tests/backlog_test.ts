@@ -15,7 +15,7 @@ function reader(log: Log, stats = { reads: 0, most: 0 }) {
       { seq: after + i + 1, sender: 9, senderName: "n", cid: "c", body: "b", time }
     ));
     stats.most = Math.max(stats.most, messages.length);
-    return Promise.resolve({ after, messages, end: after + room >= times.length });
+    return Promise.resolve({ after, messages });
   };
 }
 
@@ -71,6 +71,24 @@ Deno.test("backlog: hundreds of conversations with hundreds of messages come who
   assert(stats.most <= 65_536 / 100, `${stats.most} messages in a page`);
 });
 
+Deno.test("backlog: between any number of conversations the oldest message comes first", async () => {
+  const log: Log = new Map();
+  for (let peer = 1; peer <= 200; peer++) {
+    log.set(
+      peer,
+      Array.from({ length: 15 }, (_, round) => round * 200 + peer),
+    );
+  }
+  for (const knowsWhen of [true, false]) {
+    const backlog = new Backlog(reader(log));
+    for (const [peer, times] of log) {
+      backlog.add(talk(peer, 0, times.length), knowsWhen ? times[0] : undefined);
+    }
+    const times = (await drain(backlog)).map(([, , time]) => time);
+    assertEquals(times, Array.from({ length: 200 * 15 }, (_, i) => i + 1));
+  }
+});
+
 Deno.test("backlog: what is said to be there but isn't holds nothing up", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2]]])));
   backlog.add(talk(1, 0, 99));
@@ -94,13 +112,11 @@ Deno.test("backlog: a message that comes while the last page is read is not left
   assertEquals((await drain(backlog)).map(([, seq]) => seq), [1, 2]);
 });
 
-Deno.test("talks: as many are remembered as may be; the oldest goes that nobody needs (I7)", () => {
+Deno.test("talks: as many are remembered as may be, and the oldest goes for a new one (I7)", () => {
   const talks = new Talks(3);
-  const kept = () => [1, 2, 3, 4, 5].filter((peer) => talks.get(peer));
-  for (const peer of [1, 2, 3]) talks.add(talk(peer, 0, 0), () => false);
+  const kept = () => [1, 2, 3, 4].filter((peer) => talks.get(peer));
+  for (const peer of [1, 2, 3]) assertEquals(talks.add(talk(peer, 0, 0)), undefined);
   assertEquals(kept(), [1, 2, 3]);
-  talks.add(talk(4, 0, 0), ({ peer }) => peer === 1);
-  assertEquals(kept(), [1, 3, 4]);
-  talks.add(talk(5, 0, 0), () => true); // what is needed is not forgotten, even so
-  assertEquals(kept(), [1, 3, 4, 5]);
+  assertEquals(talks.add(talk(4, 0, 0))?.peer, 1);
+  assertEquals(kept(), [2, 3, 4]);
 });

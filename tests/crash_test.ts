@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser } from "./harness/framed_client.ts";
+import { objectFrame } from "./harness/frames.ts";
 import { type Server, serverTest } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
@@ -226,6 +227,10 @@ serverTest("SIGTERM: what takes too long is not waited for", {
   const waiting = 40; // passwords to be hashed: many seconds of work
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
   for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: "x" });
+  // One that has shut down its sending is owed its reply for longer than there is time.
+  using half = await Deno.connect({ hostname: server.host, port: server.port });
+  await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: "y" }));
+  await half.closeWrite();
   await clients[0]!.next(Msg.REGISTER_ACK); // they are under way
   const began = performance.now();
   server.kill("SIGTERM");

@@ -1,11 +1,21 @@
 /** The embedded store: the contract, and what is particular to a file. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { Batcher } from "../lib/store/sqlite/batcher.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
 import { storeContract } from "./store_contract.ts";
-import { granted, makeGroup, makeUsers, NOBODY, NOON, PLENTY, ROOMY, send, seqs } from "./store_fixture.ts";
+import {
+  granted,
+  idOf,
+  makeGroup,
+  makeUsers,
+  NOBODY,
+  NOON,
+  PLENTY,
+  ROOMY,
+  send,
+  seqs,
+} from "./store_fixture.ts";
 
 storeContract("sqlite", async (limits) => {
   const directory = await Deno.makeTempDir();
@@ -259,17 +269,41 @@ fileTest(
   },
 );
 
-Deno.test("sqlite: when the database's thread dies, all calls are rejected and the store says so", async () => {
-  const dies = `data:text/javascript,onmessage = () => { throw new Error("out of luck"); };`;
-  const worker = new Worker(dies, { type: "module" });
-  const batcher = new Batcher(worker);
-  const calls = [batcher.change("setState", 1, "online"), batcher.read("findUser", { id: 1 })];
-  for (const result of await Promise.allSettled(calls)) {
-    assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
-    assertStringIncludes(result.reason.message, "out of luck");
-  }
-  assertStringIncludes((await batcher.failed).message, "out of luck");
-  await assertRejects(() => batcher.read("findUser", { id: 1 }), StoreUnavailable, "out of luck");
-  await batcher.close();
-  worker.terminate();
+fileTest("a group's number of members is right also after an operator's changes by hand", async (file) => {
+  const store = await SqliteStore.open(file, { ...ROOMY, membersPerGroup: 3 });
+  const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
+  const group = await makeGroup(store, "g", [a, b]);
+  const other = await makeGroup(store, "h", [a]);
+  const counts = async () => (await store.contacts(a, 50)).groups.map(({ members }) => members);
+  assertEquals(await counts(), [2, 1]);
+  sql(
+    file,
+    `INSERT INTO GroupUser VALUES (${group}, ${c}, 'normal')`,
+    `INSERT OR IGNORE INTO GroupUser VALUES (${group}, ${c}, 'normal'), (${other}, ${c}, 'normal')`,
+    "SELECT 1",
+  );
+  assertEquals(await counts(), [3, 2]);
+  assertEquals(await store.joinGroup(d, group), { refused: "full" });
+  sql(file, `DELETE FROM GroupUser WHERE userid IN (${b}, ${c})`, "SELECT 1");
+  assertEquals(await counts(), [1, 1]);
+  assertEquals(await store.joinGroup(d, group), { name: "g" });
+  assertEquals(await counts(), [2, 1]);
+  await store.close();
+});
+
+fileTest("a commit doesn't wait for all reads that were there before it", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a, ...others] = await Promise.all(
+    Array.from({ length: 2_001 }, async (_, i) => idOf(await store.createUser(`u${i}`, "hash"))),
+  ) as [number, ...number[]];
+  await Promise.all(others.map((other) => send(store, other, a, "1")));
+  // Each looks at thousands of rows, so that all of them take many times as long as a batch may.
+  const settled: number[] = [];
+  const reads = Array.from({ length: 250 }, (_, i) => store.unread(a, 1).then(() => settled.push(i)));
+  await reads[0];
+  await store.setState(a, "online");
+  assert(settled.length < reads.length, "a commit waited for all reads");
+  await Promise.all(reads);
+  assertEquals(settled, reads.map((_, i) => i));
+  await store.close();
 });

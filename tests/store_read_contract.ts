@@ -107,27 +107,27 @@ export function cursorContract(test: ContractTest): void {
 
 /** Registers the tests. */
 export function pageContract(test: ContractTest): void {
-  test("read goes on after what was said, or after the cursor, and says where the end is", async (store) => {
+  test("read goes on after what was said, or after the cursor, and says after which seq", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (let i = 1; i <= 5; i++) await send(store, a, b, `${i}`);
     await store.delivered([{ user: b, peer: a, seq: 2 }]);
     const read = async (after: number | undefined, limit: number) =>
       outline(await store.read(b, a, after, limit, PLENTY));
-    assertEquals(await read(undefined, 10), { after: 2, seqs: [3, 4, 5], end: true });
-    assertEquals(await read(undefined, 3), { after: 2, seqs: [3, 4, 5], end: true });
-    assertEquals(await read(undefined, 2), { after: 2, seqs: [3, 4], end: false });
-    assertEquals(await read(0, 10), { after: 0, seqs: [1, 2, 3, 4, 5], end: true });
-    assertEquals(await read(4, 1), { after: 4, seqs: [5], end: true });
-    assertEquals(await read(5, 10), { after: 5, seqs: [], end: true });
-    assertEquals(await read(9, 10), { after: 9, seqs: [], end: true });
+    assertEquals(await read(undefined, 10), { after: 2, seqs: [3, 4, 5] });
+    assertEquals(await read(undefined, 3), { after: 2, seqs: [3, 4, 5] });
+    assertEquals(await read(undefined, 2), { after: 2, seqs: [3, 4] });
+    assertEquals(await read(0, 10), { after: 0, seqs: [1, 2, 3, 4, 5] });
+    assertEquals(await read(4, 1), { after: 4, seqs: [5] });
+    assertEquals(await read(5, 10), { after: 5, seqs: [] });
+    assertEquals(await read(9, 10), { after: 9, seqs: [] });
   });
 
   test("a conversation that isn't there reads as one without messages", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     for (const peer of [b, NOBODY, -NOBODY, 0, -group]) {
-      assertEquals(await store.read(a, peer, undefined, 10, PLENTY), { after: 0, messages: [], end: true });
-      assertEquals(await store.read(a, peer, 7, 10, PLENTY), { after: 7, messages: [], end: true });
+      assertEquals(await store.read(a, peer, undefined, 10, PLENTY), { after: 0, messages: [] });
+      assertEquals(await store.read(a, peer, 7, 10, PLENTY), { after: 7, messages: [] });
     }
   });
 
@@ -146,12 +146,12 @@ export function pageContract(test: ContractTest): void {
       await send(store, a, b, `${i}`, { body }); // 6, 6, 1, 2 and 12 bytes of UTF-8
     }
     const read = async (after: number, bytes: number) => outline(await store.read(b, a, after, 10, bytes));
-    assertEquals(await read(0, 11), { after: 0, seqs: [1], end: false });
-    assertEquals(await read(0, 12), { after: 0, seqs: [1, 2], end: false });
-    assertEquals(await read(0, 1), { after: 0, seqs: [1], end: false });
-    assertEquals(await read(2, 14), { after: 2, seqs: [3, 4], end: false });
-    assertEquals(await read(2, 15), { after: 2, seqs: [3, 4, 5], end: true });
-    assertEquals(await read(4, 11), { after: 4, seqs: [5], end: true });
+    assertEquals(await read(0, 11), { after: 0, seqs: [1] });
+    assertEquals(await read(0, 12), { after: 0, seqs: [1, 2] });
+    assertEquals(await read(0, 1), { after: 0, seqs: [1] });
+    assertEquals(await read(2, 14), { after: 2, seqs: [3, 4] });
+    assertEquals(await read(2, 15), { after: 2, seqs: [3, 4, 5] });
+    assertEquals(await read(4, 11), { after: 4, seqs: [5] });
     const history = async (bytes: number) => seqs(await store.history(b, a, undefined, 10, bytes));
     assertEquals(await history(1), [5]);
     assertEquals(await history(13), [5]);
@@ -197,6 +197,6 @@ export function pageContract(test: ContractTest): void {
   });
 }
 
-function outline(page: Page): { after: number; seqs: number[]; end: boolean } {
-  return { after: page.after, seqs: seqs(page), end: page.end };
+function outline(page: Page): { after: number; seqs: number[] } {
+  return { after: page.after, seqs: seqs(page) };
 }

@@ -85,10 +85,13 @@ Deno.test("two nodes: I2 hints that are lost leave no gap", () =>
     assertEquals(got.map(({ seq, msg }) => [seq, msg]), got.map((_, i) => [i + 1, `${i + 1}`]));
   }, { bus: losing }));
 
+const SLOW = 300; // ms until a group's hints are received
+const TALK = 100; // ms of talk, all of it before that
+
 /** A bus on which it takes a while until a group's hints are received. */
 function slow(bus: Bus): Bus {
   return wrapped(bus, async (name, go, args) => {
-    if (name === "subscribe" && (args[0] as number) < 0) await pause(50);
+    if (name === "subscribe" && (args[0] as number) < 0) await pause(SLOW);
     return await go();
   });
 }
@@ -98,6 +101,13 @@ Deno.test("two nodes: I3 what is said while members log in and join reaches them
     await using alice = await FramedClient.connect(a!);
     await alice.login({ id: await alice.register("alice") });
     const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g", groupdesc: "" });
+    let said = 0;
+    const talk = async () => {
+      for (const end = performance.now() + TALK; performance.now() < end;) {
+        await alice.groupChat(groupid!, `${++said}`);
+      }
+    };
+    const last = (one: FramedClient) => one.next((m) => m.msgid === Msg.GROUP_CHAT && m.seq === said);
     const id = await register(b!, "bob");
     await using bob = await login(b!, { id });
     await using carol = await FramedClient.connect(b!);
@@ -105,12 +115,8 @@ Deno.test("two nodes: I3 what is said while members log in and join reaches them
 
     // Both join over the same node, and don't know of each other.
     const joined = Promise.all([bob, carol].map((one) => one.succeed({ msgid: Msg.ADD_GROUP, groupid })));
-    let said = 0;
-    for (const end = performance.now() + 120; performance.now() < end;) {
-      await alice.groupChat(groupid!, `${++said}`);
-    }
+    await talk();
     await joined;
-    const last = (one: FramedClient) => one.next((m) => m.msgid === Msg.GROUP_CHAT && m.seq === said);
     await Promise.all([last(bob), last(carol)]);
 
     // Back again: the login has to subscribe first.
@@ -119,9 +125,7 @@ Deno.test("two nodes: I3 what is said while members log in and join reaches them
     await carol.close();
     await using again = await FramedClient.connect(b!);
     const entering = again.login({ id });
-    for (const end = performance.now() + 120; performance.now() < end;) {
-      await alice.groupChat(groupid!, `${++said}`);
-    }
+    await talk();
     await entering;
     await last(again);
   }, { bus: slow }));

@@ -78,7 +78,9 @@ export function duration(value: number, min: number, description: string, max = 
       const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
       const ms = match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "s"]!) : NaN;
       return ms >= min && ms <= max ? ms : refuse(
-        `must be a time such as 500ms, 30s, 5m, 2h or 30d, from ${format(min)} to ${format(max)}`,
+        `must be a time such as 500ms, 30s, 5m, 2h or 30d, or plain seconds, from ${format(min)} to ${
+          format(max)
+        }`,
       );
     },
     format,

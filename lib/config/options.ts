@@ -43,6 +43,12 @@ export const options = {
   loginWithin: duration(30_000, 100, "a connection that has not logged in by then is closed"),
   pingAfter: duration(60_000, 100, "a peer that has been silent for this long is sent a PING"),
   pongWithin: duration(20_000, 100, "a peer that then stays silent for this long is closed"),
+  readWithin: duration(
+    15 * 60_000,
+    100,
+    "a client that takes none of the bytes that wait for it for this long is closed. The kernel takes megabytes ahead " +
+      "and says so in large steps, so that less would hit slow readers; it is about when TCP gives a dead peer up",
+  ),
   drainWithin: duration(10_000, 0, "on SIGTERM or SIGINT, what is under way is waited for at most this long"),
 
   scryptLn: integer(

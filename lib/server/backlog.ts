@@ -19,47 +19,53 @@ export interface Missed {
   readonly message: StoredMessage;
 }
 
+/** A conversation that is behind. */
 interface Stream {
   readonly talk: Talk;
+  /** The time of its next message; before all others where that isn't known, so that it is looked at first. */
+  head: number;
   page: readonly StoredMessage[];
   at: number; // in page
 }
 
-const WIDTH = 32; // conversations merged at once; those that wait longest come first, more would only cost memory
+const UNKNOWN = -Infinity;
+const WIDTH = 32; // conversations with a page in memory; of others only the time of their next message is known
 const PAGE_MESSAGES = 256; // messages read at once from one conversation
-const PAGES_BYTES = 65_536; // bytes of bodies held at once, shared by the streams (each has one message at least)
+const PAGES_BYTES = 65_536; // bytes of bodies held at once, shared by the pages (each has one message at least)
 
 /** The conversations in which a session is behind the log. */
 export class Backlog {
   readonly #read: ReadPage;
-  readonly #talks = new Set<Talk>();
-  #streams: Stream[] = [];
+  readonly #streams = new Map<Talk, Stream>();
+  #pages = 0; // how many streams have one
 
   constructor(read: ReadPage) {
     this.#read = read;
   }
 
   get empty(): boolean {
-    return this.#talks.size === 0;
+    return this.#streams.size === 0;
   }
 
   has(talk: Talk): boolean {
-    return this.#talks.has(talk);
+    return this.#streams.has(talk);
   }
 
-  add(talk: Talk): void {
-    this.#talks.add(talk);
+  /** Adds a conversation. `since` is the time of the first message to push, where it is known. */
+  add(talk: Talk, since: number = UNKNOWN): void {
+    if (!this.has(talk)) this.#streams.set(talk, { talk, head: since, page: [], at: 0 });
   }
 
   /** Takes a conversation out. */
   drop(talk: Talk): void {
-    this.#talks.delete(talk);
-    this.#streams = this.#streams.filter((stream) => stream.talk !== talk);
+    const stream = this.#streams.get(talk);
+    if (stream) this.#forget(stream);
+    this.#streams.delete(talk);
   }
 
   /** Forgets pages that were read ahead; they are read again when they are wanted. */
   rest(): void {
-    this.#streams = [];
+    for (const stream of this.#streams.values()) this.#forget(stream);
   }
 
   /**
@@ -67,61 +73,62 @@ export class Backlog {
    * behind any more. Rejects as the store does, and may then be called again.
    */
   async peek(): Promise<Missed | undefined> {
-    if (!this.#ready()) await this.#fill();
-    let first: Stream | undefined;
-    for (const stream of this.#streams) {
-      if (!first || head(stream).time < head(first).time) first = stream;
+    for (;;) {
+      let first: Stream | undefined;
+      for (const stream of this.#streams.values()) {
+        if (!first || stream.head < first.head) first = stream;
+      }
+      if (!first) return undefined;
+      const message = first.page[first.at];
+      if (message) return { talk: first.talk, message };
+      await this.#fill(first);
     }
-    return first && { talk: first.talk, message: head(first) };
   }
 
   /** Goes past the message that {@link Backlog.peek} gave. */
   shift({ talk, message }: Missed): void {
-    const stream = this.#streams.find((stream) => stream.talk === talk)!;
-    stream.at++;
     talk.pushed = message.seq;
-    this.#settle(stream);
-  }
-
-  /** Whether the oldest message can be told: every stream has one at hand, and there are as many as can be. */
-  #ready(): boolean {
-    return this.#streams.length === Math.min(WIDTH, this.#talks.size) &&
-      this.#streams.every((stream) => stream.at < stream.page.length);
-  }
-
-  async #fill(): Promise<void> {
-    while (!this.#ready()) {
-      for (const talk of this.#talks) {
-        if (this.#streams.length >= WIDTH) break;
-        if (!this.#streams.some((stream) => stream.talk === talk)) {
-          this.#streams.push({ talk, page: [], at: 0 });
-        }
-      }
-      const bytes = Math.floor(PAGES_BYTES / this.#streams.length);
-      await Promise.all(
-        this.#streams.filter((stream) => stream.at >= stream.page.length).map(async (stream) => {
-          const { talk } = stream;
-          const known = talk.known;
-          const page = await this.#read(talk.peer, talk.pushed, PAGE_MESSAGES, bytes);
-          if (talk.pushed === undefined) talk.cursor = talk.pushed = page.after;
-          stream.page = page.messages;
-          stream.at = 0;
-          // What the store doesn't have isn't there, unless we were told of it only after we had asked.
-          if (page.messages.length === 0 && talk.known === known) talk.known = talk.pushed;
-          this.#settle(stream);
-        }),
-      );
+    const stream = this.#streams.get(talk)!;
+    const next = stream.page[++stream.at];
+    if (next) stream.head = next.time;
+    else if (talk.pushed >= talk.known) this.drop(talk);
+    else {
+      this.#forget(stream);
+      stream.head = UNKNOWN;
     }
   }
 
-  /** Lets go of a stream whose conversation is not behind any more. */
-  #settle(stream: Stream): void {
-    if (stream.at < stream.page.length || stream.talk.pushed! < stream.talk.known) return;
-    this.#talks.delete(stream.talk);
-    this.#streams = this.#streams.filter((other) => other !== stream);
+  async #fill(stream: Stream): Promise<void> {
+    const { talk } = stream;
+    const { known } = talk;
+    const bytes = Math.floor(PAGES_BYTES / Math.min(WIDTH, this.#streams.size));
+    const page = await this.#read(talk.peer, talk.pushed, PAGE_MESSAGES, bytes);
+    if (talk.pushed === undefined) talk.cursor = talk.pushed = page.after;
+    if (!this.has(talk)) return;
+    const [first] = page.messages;
+    if (first) {
+      stream.page = page.messages;
+      stream.head = first.time;
+      if (++this.#pages > WIDTH) this.#forgetLast();
+    } else if (talk.known === known) {
+      // What the store doesn't have isn't there, unless we were told of it only after we had asked.
+      talk.known = talk.pushed;
+      this.drop(talk);
+    }
   }
-}
 
-function head(stream: Stream): StoredMessage {
-  return stream.page[stream.at]!;
+  /** Lets go of the page that will be wanted last. */
+  #forgetLast(): void {
+    let last: Stream | undefined;
+    for (const stream of this.#streams.values()) {
+      if (stream.page.length > 0 && (!last || stream.head > last.head)) last = stream;
+    }
+    this.#forget(last!);
+  }
+
+  #forget(stream: Stream): void {
+    if (stream.page.length > 0) this.#pages--;
+    stream.page = [];
+    stream.at = 0;
+  }
 }

@@ -59,6 +59,7 @@ export class Connection {
   #state: "open" | "ending" | "closed" = "open";
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
+  #takenWhenHeard = 0; // bytes
   #stalled = false;
   #taken = 0;
   /** When bytes last came, by `performance.now`. */
@@ -106,6 +107,11 @@ export class Connection {
     return this.#outbox?.lastTaken ?? 0;
   }
 
+  /** Bytes that the socket took after the client was last heard: it may not have read as far. */
+  get unheard(): number {
+    return (this.#outbox?.taken ?? 0) - this.#takenWhenHeard;
+  }
+
   /** Whether what isn't a reply may be sent now, or should wait until the client has read more. */
   get hasRoom(): boolean {
     return this.waiting < this.#around.outboxBytes;
@@ -132,6 +138,7 @@ export class Connection {
         const read = await this.#socket.read(buffer);
         if (read === null) break;
         this.lastHeard = performance.now();
+        this.#takenWhenHeard = this.#outbox?.taken ?? 0;
         if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
         before = this.lastHeard;
         if (!this.open) continue;

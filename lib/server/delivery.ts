@@ -73,11 +73,11 @@ export class Delivery {
     await this.#ports.cursors.settled(this.#user);
     const unread = await this.#ports.store.unread(this.#user, UNREAD);
     this.#more = unread.length === UNREAD;
-    for (const { peer, cursor, last } of unread) {
+    for (const { peer, cursor, last, since } of unread) {
       const talk = this.#talks.get(peer) ?? this.#remember({ peer, pushed: cursor, known: last, cursor });
       if (talk.pushed !== undefined && talk.pushed >= last) continue;
       talk.known = Math.max(talk.known, last);
-      this.#backlog.add(talk);
+      this.#backlog.add(talk, talk.pushed === cursor ? since : undefined);
     }
   }
 

@@ -3,7 +3,7 @@ import { describe } from "../log.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { WireError } from "../wire/decoder.ts";
 import { type Message, parseMessage } from "../wire/message.ts";
-import { Errno, Msg } from "../wire/protocol.ts";
+import { Errno, Msg, type Rid } from "../wire/protocol.ts";
 import { type Answer, RequestError } from "./answer.ts";
 import type { Caller } from "./caller.ts";
 import type { Handler, Request } from "./connection.ts";
@@ -117,14 +117,14 @@ export class Dispatcher implements Handler {
 
 function reply(
   spec: RequestSpec,
-  rid: number | string | undefined,
+  rid: Rid | undefined,
   answer: Answer | undefined,
 ): ServerMessage | undefined {
   if (answer === undefined || spec.reply === undefined) return undefined;
   return compose(spec.reply, spec.msgid, rid, answer);
 }
 
-function compose(msgid: number, of: number, rid: number | string | undefined, answer: Answer): ServerMessage {
+function compose(msgid: number, of: number, rid: Rid | undefined, answer: Answer): ServerMessage {
   const head = msgid === Msg.ACK ? { msgid, of, errno: Errno.OK } : { msgid, errno: Errno.OK };
   return rid === undefined ? { ...head, ...answer } : { ...head, ...answer, rid };
 }

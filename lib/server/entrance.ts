@@ -84,6 +84,7 @@ async function askToLetGo(node: Node, user: number): Promise<void> {
   }
 }
 
-function alreadyOnline(): RequestError {
+/** What a login is told that doesn't get the account, or loses it to another before it is through. */
+export function alreadyOnline(): RequestError {
   return new RequestError(Errno.ALREADY_ONLINE, "the account is in use on another connection");
 }

@@ -4,6 +4,8 @@
 export interface Outbox {
   /** Bytes that the socket has not taken yet. */
   readonly bytes: number;
+  /** Bytes that the socket has taken. */
+  readonly taken: number;
   /** When the socket last took some, by `performance.now`. */
   readonly lastTaken: number;
   /** Queues a frame; `taken` is called when the socket has it whole. After {@link Outbox.close} it does nothing. */
@@ -32,7 +34,7 @@ interface Entry {
 }
 
 /** The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write loop. */
-export abstract class QueueOutbox implements Outbox {
+abstract class QueueOutbox implements Outbox {
   protected readonly sink: Sink;
   #queue: Entry[] = [];
   #head = 0; // of #queue: shifting a long array would cost its length each time
@@ -40,6 +42,7 @@ export abstract class QueueOutbox implements Outbox {
   #writing = false;
   #closed = false;
   #waiting: { readonly bytes: number; readonly resolve: () => void }[] = [];
+  taken = 0;
   lastTaken: number;
 
   constructor(sink: Sink) {
@@ -96,6 +99,7 @@ export abstract class QueueOutbox implements Outbox {
       at += written;
       if (this.#closed) break;
       this.#bytes -= written;
+      this.taken += written;
       this.lastTaken = performance.now();
     }
     return !this.#closed;

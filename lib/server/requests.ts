@@ -2,7 +2,7 @@
  * Everything a client can ask, in one table: each message's id, name and fields with their checks, what answers it,
  * whether it needs a login, and its handler. Validation, dispatch and the reference in docs/PROTOCOL.md are made of it.
  */
-import { Limit, Msg } from "../wire/protocol.ts";
+import { Limit, Msg, type Rid } from "../wire/protocol.ts";
 import type { Answer } from "./answer.ts";
 import type { Caller } from "./caller.ts";
 import { type Fields, flag, id, integer, name, optional, text, type Values } from "./fields.ts";
@@ -36,7 +36,7 @@ export interface RequestSpec {
   readonly pipelined: boolean;
   readonly fields: Fields;
   /** Carries it out; the fields have been checked. `session` is there if `needsLogin`. */
-  handle(caller: Caller, session: Session, fields: never, rid: number | string | undefined): Result;
+  handle(caller: Caller, session: Session, fields: never, rid: Rid | undefined): Result;
 }
 
 type Row<F extends Fields> =
@@ -49,7 +49,7 @@ type Row<F extends Fields> =
 
 /** A request of anybody who is connected. */
 function open<F extends Fields>(
-  row: Row<F> & { handle(caller: Caller, fields: Values<F>, rid: number | string | undefined): Result },
+  row: Row<F> & { handle(caller: Caller, fields: Values<F>, rid: Rid | undefined): Result },
 ): RequestSpec {
   const handle: RequestSpec["handle"] = (caller, _session, fields, rid) => row.handle(caller, fields, rid);
   return { classic: false, pipelined: false, ...row, needsLogin: false, handle };
@@ -58,7 +58,7 @@ function open<F extends Fields>(
 /** A request of somebody who is logged in. */
 function member<F extends Fields>(
   row: Row<F> & {
-    handle(caller: Caller, session: Session, fields: Values<F>, rid: number | string | undefined): Result;
+    handle(caller: Caller, session: Session, fields: Values<F>, rid: Rid | undefined): Result;
   },
 ): RequestSpec {
   return { classic: false, pipelined: false, ...row, needsLogin: true };

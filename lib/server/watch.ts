@@ -3,19 +3,19 @@ import type { Config } from "../config/options.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Caller } from "./caller.ts";
 
+const SLOWEST = 4; // bytes per ms: who reads more slowly than a 1990s modem is taken for dead
 const LAST_WORDS = 1_000; // ms to take the NOTICE: whoever is closed for silence hardly reads it
 
 /** Looks at one connection, at `now` by `performance.now`; called again and again. */
 export function watch(caller: Caller, now: number, config: Config): void {
   const { connection } = caller;
   if (!connection.open) return;
-  const patience = config.pingAfter + config.pongWithin;
-  if (connection.waiting > 0 && now - connection.lastTaken > patience) {
+  if (connection.waiting > 0 && now - connection.lastTaken > config.readWithin) {
     // Nothing can be said to it: what was said before is not read either.
     caller.node.log.debug("closed: it reads nothing", { from: caller.from, waiting: connection.waiting });
     connection.abort();
   } else if (!caller.session) watchLogin(caller, now, config);
-  else if (!connection.stalled && connection.pending === 0 && connection.dialect?.name === "framed") {
+  else if (connection.waiting === 0 && connection.pending === 0 && connection.dialect?.name === "framed") {
     watchSilence(caller, now, config);
   }
 }
@@ -39,9 +39,8 @@ function watchSilence(caller: Caller, now: number, { pingAfter, pongWithin }: Co
     connection.send({ msgid: Msg.PING });
     return;
   }
-  // A slow reader gets to the PING only after what waits in front of it, and reading shows that it lives.
-  const since = connection.waiting > 0 ? connection.lastTaken : caller.pingedAt;
-  if (now - since >= pongWithin) close(caller, "no answer to PING");
+  // A slow reader gets to the PING only after the megabytes that the kernel holds in front of it.
+  if (now - caller.pingedAt >= pongWithin + connection.unheard / SLOWEST) close(caller, "no answer to PING");
 }
 
 function close(caller: Caller, why: string): void {

@@ -101,8 +101,6 @@ export interface Page {
   /** The seq after which the page begins. */
   readonly after: number;
   readonly messages: readonly StoredMessage[];
-  /** Whether the conversation went no further when it was read. */
-  readonly end: boolean;
 }
 
 /** How far a user has a conversation. */
@@ -166,7 +164,10 @@ export interface Store {
   append(message: NewMessage): Promise<Appended | Refused>;
   /** Moves a cursor forward: never back, and never past the conversation's last seq. Unknown ones are ignored. */
   delivered(upTo: readonly Delivered[]): Promise<void>;
-  /** Conversations with messages after the user's cursor, the longest waiting first, at most `limit`. */
+  /**
+   * Conversations with messages after the user's cursor, at most `limit`. The longest waiting comes first, by the
+   * time of the first of these messages.
+   */
   unread(user: number, limit: number): Promise<readonly Unread[]>;
   /**
    * Messages after `after`, or after the user's cursor where `after` is undefined: at most `limit`, and no

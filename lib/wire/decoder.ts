@@ -2,7 +2,7 @@
  * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
  * pure: bytes in, bodies or errors out, no clock and no socket.
  */
-import { Errno } from "./protocol.ts";
+import { Errno, type Rid } from "./protocol.ts";
 
 /** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
 export class WireError extends Error {
@@ -13,8 +13,7 @@ export class WireError extends Error {
     readonly errno: Errno,
     message: string,
     /** What is known of the request, to address the answer. */
-    readonly about: { readonly msgid?: number; readonly rid?: number | string; readonly fatal?: boolean } =
-      {},
+    readonly about: { readonly msgid?: number; readonly rid?: Rid; readonly fatal?: boolean } = {},
   ) {
     super(message);
   }

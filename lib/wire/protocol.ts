@@ -46,6 +46,9 @@ export const Errno = {
 /** One of the error numbers. */
 export type Errno = typeof Errno[keyof typeof Errno];
 
+/** A request's id, of the client's making. A number that a double can't hold is kept as it was written. */
+export type Rid = number | string | { readonly rawJSON: string };
+
 /** Limits on fields, in characters (Unicode code points) unless another unit is said. */
 export const Limit = {
   /** A user's or a group's name. */
@@ -54,8 +57,6 @@ export const Limit = {
   GROUP_DESCRIPTION: 200,
   /** A message's id of its sender's making. */
   CID: 64,
-  /** A request's id, where it is a string. Generous: the usual ones are a UUID at the longest. */
-  RID: 128,
   /** User and group ids, and seqs: positive 32-bit integers. */
   INTEGER: 2 ** 31 - 1,
 } as const;

@@ -1,8 +1,7 @@
 /**
  * Stands in for JSR's @std/cli/parse-args where JSR can't be reached: the same signature for what this project
- * uses of it (string and boolean options, aliases, repeatable options, a callback for the unknown), thin over
- * the runtime's `node:util`. Take the `links` entry out of deno.json and JSR's own package serves in its
- * place, unchanged.
+ * uses of it (string and boolean options, aliases, a callback for the unknown), thin over the runtime's
+ * `node:util`. Take the `links` entry out of deno.json and JSR's own package serves in its place, unchanged.
  */
 import { parseArgs as parse } from "node:util";
 
@@ -12,8 +11,6 @@ export interface ParseOptions {
   string?: readonly string[];
   /** Options that take none. */
   boolean?: readonly string[];
-  /** Options that may be given more than once; they come as an array, empty when not given. */
-  collect?: readonly string[];
   /** One-letter names. */
   alias?: Record<string, string>;
   /** Called for each argument that is none of these; false leaves it out of the result. */
@@ -23,16 +20,15 @@ export interface ParseOptions {
 /** The options by name, and under `_` what was not an option. */
 export type Args = { _: (string | number)[]; [name: string]: unknown };
 
-/** Reads a command line. A value follows its option after a space or `=`; `--` ends the options. */
+/**
+ * Reads a command line. A value follows its option after a space or `=`, and of several the last one counts; `--`
+ * ends the options.
+ */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
-  const { string = [], boolean = [], collect = [], alias = {}, unknown } = options;
+  const { string = [], boolean = [], alias = {}, unknown } = options;
   const short = Object.fromEntries(Object.entries(alias).map(([letter, name]) => [name, letter]));
   const declare = (type: "string" | "boolean") => (name: string) =>
-    [name, {
-      type,
-      multiple: collect.includes(name),
-      ...(short[name] ? { short: short[name] } : {}),
-    }] as const;
+    [name, { type, ...(short[name] ? { short: short[name] } : {}) }] as const;
   const { tokens } = parse({
     args: [...args],
     options: Object.fromEntries([...string.map(declare("string")), ...boolean.map(declare("boolean"))]),
@@ -40,19 +36,17 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
     allowPositionals: true,
     tokens: true,
   });
-  const result: Args = { _: [] };
+  const result: Record<string, unknown> = {};
+  const rest: string[] = [];
   for (const name of boolean) result[name] = false;
-  for (const name of collect) result[name] = [];
   for (const token of tokens) {
     if (token.kind === "positional") {
-      if (!unknown || unknown(token.value) !== false) result._.push(token.value);
+      if (!unknown || unknown(token.value) !== false) rest.push(token.value);
     } else if (token.kind === "option") {
       const known = string.includes(token.name) || boolean.includes(token.name);
       if (!known && unknown && unknown(token.rawName, token.name, token.value) === false) continue;
-      const value = boolean.includes(token.name) ? token.value !== "false" : token.value ?? "";
-      const before = result[token.name];
-      result[token.name] = Array.isArray(before) ? [...before, value] : value;
+      result[token.name] = boolean.includes(token.name) ? token.value !== "false" : token.value ?? "";
     }
   }
-  return result;
+  return { ...result, _: rest };
 }

@@ -155,9 +155,34 @@ test("an error for a whole message carries its rid", async (server) => {
   assertEquals((await assertBadRequest(client)).rid, "mine");
 });
 
+test("a rid's number comes back digit by digit", async (server) => {
+  await using raw = await Deno.connect({ hostname: server.host, port: server.port });
+  for (const rid of ["9223372036854775807", "-1152921504606846977", "0.1000000000000000055", "1e21"]) {
+    await raw.write(frame(`{"rid":"twice","nested":{"rid":5},"msgid":24,"rid":${rid}}`));
+    const reply = new Uint8Array(1_024);
+    const body = new TextDecoder().decode(reply.subarray(4, (await raw.read(reply))!));
+    assertEquals(body, `{"msgid":25,"errno":0,"rid":${rid}}`);
+  }
+});
+
 test("a rid comes back as it was: numbers, strings, again and again", async (server) => {
   await using client = await FramedClient.connect(server);
-  const rids = [0, 1, 1, -1, 1.5, 2 ** 53, "", "a", "a", "1", "é😀", "\0\u001b", "__proto__", "x".repeat(64)];
+  const rids = [
+    0,
+    1,
+    1,
+    -1,
+    1.5,
+    2 ** 53,
+    "",
+    "a",
+    "a",
+    "1",
+    "é😀",
+    "\0\u001b",
+    "__proto__",
+    "x".repeat(10_000),
+  ];
   for (const rid of rids) {
     await client.send({ msgid: Msg.PING, rid });
     await client.send({ msgid: 99, rid });

@@ -1,9 +1,9 @@
 /** PING and PONG, and peers that keep silent. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Errno, Msg } from "../harness/contract.ts";
-import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
+import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { frame, joined, objectFrame } from "../harness/frames.ts";
-import { serverTest, sharedServer } from "../harness/server.ts";
+import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
 const test = sharedServer({ args: ["--ping-after", "300ms", "--pong-within", "300ms"] });
@@ -79,6 +79,41 @@ serverTest(
     assertEquals((await member.request({ msgid: Msg.CONTACTS })).errno, Errno.OK);
   },
 );
+
+/** Has a user, who doesn't read yet, sent more than the system takes ahead for it; returns how many messages. */
+async function backlogOf(server: Server, id: number): Promise<number> {
+  await using sender = await newUser(server);
+  const [count, text] = [400, "x".repeat(50_000)];
+  await Promise.all(Array.from({ length: count }, () => sender.chat(id, text)));
+  return count;
+}
+
+serverTest("a reader that is slow is not taken for a silent peer, and gets everything", {
+  args: ["--ping-after", "300ms", "--pong-within", "300ms"],
+}, async (server) => {
+  const id = await register(server);
+  await using slow = await FramedClient.connect(server, { paused: true });
+  await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+  const count = await backlogOf(server, id);
+  await pause(2_000); // far more than both times
+  slow.resume();
+  assertEquals(
+    (await slow.take(count, Msg.ONE_CHAT)).map(({ seq }) => seq),
+    Array.from({ length: count }, (_, i) => i + 1),
+  );
+  await slow.settle();
+});
+
+serverTest("one that takes nothing at all of what waits for it is closed in the end", {
+  args: ["--read-within", "500ms"],
+}, async (server) => {
+  const id = await register(server);
+  await using deaf = await FramedClient.connect(server, { paused: true });
+  await deaf.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+  await backlogOf(server, id);
+  await using again = await login(server, { id }); // which waits until the account is free
+  assertEquals(again.id, id);
+});
 
 serverTest("the time to log in is over for one that goes on guessing, or doesn't read, too", {
   args: ["--login-within", "1s", "--scrypt-ln", "13", "--outbox-bytes", "4096"],

@@ -32,6 +32,31 @@ test("of many logins at once one succeeds", async (server) => {
   for (const client of clients) await client.close();
 });
 
+test("of many logins at once that may take over, one has the account in the end, and each has its answer", async (server) => {
+  const id = await register(server);
+  const first = await login(server, { id });
+  const { token } = first;
+  for (const who of [{ token }, { id, password: PASSWORD, force: true }]) {
+    const clients = await Promise.all(Array.from({ length: 10 }, () => FramedClient.connect(server)));
+    const replies = await Promise.all(clients.map((client) => client.request({ msgid: Msg.LOGIN, ...who })));
+    const errnos = replies.map(({ errno }) => errno);
+    assert(errnos.includes(Errno.OK), `${errnos}`);
+    assert(errnos.every((errno) => errno === Errno.OK || errno === Errno.ALREADY_ONLINE), `${errnos}`);
+    await using friend = await newUser(server);
+    await friend.chat(id, "who is it?");
+    const heard = await Promise.all(clients.map(async (client) => {
+      const open = await Promise.race([
+        client.settle().then(() => true, () => false),
+        client.closed.then(() => false),
+      ]);
+      return open && client.waiting.some((m) => m.msgid === Msg.ONE_CHAT && m.id === friend.id);
+    }));
+    assertEquals(heard.filter(Boolean).length, 1);
+    for (const client of clients) await client.close();
+  }
+  await first.close();
+});
+
 test("force takes the session over, and the other is told", async (server) => {
   await using friend = await newUser(server);
   await using first = await newUser(server);

@@ -1,5 +1,5 @@
 /** CONTACTS: whom the user knows. */
-import { Errno, Msg } from "../../wire/protocol.ts";
+import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { rosterOf } from "../roster.ts";
@@ -9,7 +9,7 @@ export async function contacts(
   { node, connection }: Caller,
   session: Session,
   _fields: unknown,
-  rid: number | string | undefined,
+  rid: Rid | undefined,
 ): Promise<Answer> {
   const bare = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
   const { msgid: _, ...answer } = connection.dialect!.withRoster(bare, await rosterOf(node, session.user));

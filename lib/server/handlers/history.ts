@@ -1,5 +1,5 @@
 /** HISTORY: what was said in a conversation, page by page into the past. */
-import { Errno, MAX_SERVER_FRAME } from "../../wire/protocol.ts";
+import { Errno, MAX_SERVER_FRAME, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { type ChatMessage, chatMessage, jsonBytes } from "../dialect.ts";
@@ -13,7 +13,7 @@ export const HISTORY_AT_ONCE = 200;
 const HISTORY_USUALLY = 50;
 /** Bytes of message text read for one answer. As JSON they may be more, so what is sent is measured again. */
 const HISTORY_BYTES = 262_144;
-/** Bytes of an answer that are not messages: far more than its other fields take. */
+/** Bytes of an answer that are neither messages nor rid: far more than its other fields take. */
 const HISTORY_FRAME = 1_024;
 
 /** The fields of a HISTORY. */
@@ -24,7 +24,12 @@ export interface HistoryFields {
   readonly limit: number | undefined;
 }
 
-export async function history({ node }: Caller, session: Session, fields: HistoryFields): Promise<Answer> {
+export async function history(
+  { node }: Caller,
+  session: Session,
+  fields: HistoryFields,
+  rid: Rid | undefined,
+): Promise<Answer> {
   const { before, limit } = fields;
   const peer = namedPeer(fields);
   if (peer === session.user) throw new RequestError(Errno.BAD_REQUEST, "id is your own");
@@ -37,13 +42,15 @@ export async function history({ node }: Caller, session: Session, fields: Histor
   );
   return {
     ...(peer > 0 ? { id: peer } : { groupid: -peer }),
-    messages: latest(page.map((message) => chatMessage(message, toOf(message.sender, peer, session.user)))),
+    messages: latest(
+      page.map((message) => chatMessage(message, toOf(message.sender, peer, session.user))),
+      MAX_SERVER_FRAME - HISTORY_FRAME - jsonBytes(rid ?? ""),
+    ),
   };
 }
 
-/** The last of the messages: as many as one frame holds. */
-function latest(messages: readonly ChatMessage[]): readonly ChatMessage[] {
-  let room = MAX_SERVER_FRAME - HISTORY_FRAME;
+/** The last of the messages: as many as there is room for, in bytes. */
+function latest(messages: readonly ChatMessage[], room: number): readonly ChatMessage[] {
   const fitting = messages.findLastIndex((message) => (room -= jsonBytes(message) + 1) < 0);
   return messages.slice(fitting + 1);
 }

@@ -1,8 +1,8 @@
 /** LOGIN_MSG: by password, or by the token of an earlier login. */
-import { Errno, Msg } from "../../wire/protocol.ts";
+import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import { enter, leave } from "../entrance.ts";
+import { alreadyOnline, enter, leave } from "../entrance.ts";
 import type { Node } from "../node.ts";
 import { announce } from "../presence.ts";
 import { rosterOf } from "../roster.ts";
@@ -31,13 +31,15 @@ interface Proven {
   readonly token?: Token;
 }
 
+const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
+
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
 const RENEW_AFTER = 1 / 8;
 
 export async function login(
   caller: Caller,
   fields: LoginFields,
-  rid: number | string | undefined,
+  rid: Rid | undefined,
 ): Promise<Answer | undefined> {
   const { node, connection } = caller;
   if (caller.session) {
@@ -106,12 +108,17 @@ async function settleIn(
   caller: Caller,
   session: Session,
   proven: Proven,
-  rid: number | string | undefined,
+  rid: Rid | undefined,
 ): Promise<void> {
   const { node, connection } = caller;
   const { user: id, name } = session;
-  // Another login may take the account over, or the client go, while we wait.
-  const isOver = () => node.sessions.of(id) !== session || !connection.open;
+  // Another login may take the account over, or the connection end, while we wait.
+  const goOn = () => {
+    if (node.sessions.of(id) !== session) throw alreadyOnline();
+    if (!connection.open) {
+      throw new RequestError(Errno.UNAVAILABLE, "the connection is being closed", COME_BACK);
+    }
+  };
 
   const roster = await rosterOf(node, id);
   await Promise.all(roster.groups.map((group) => node.sessions.join(session, group.id)));
@@ -120,9 +127,9 @@ async function settleIn(
   const head = { msgid: Msg.LOGIN_ACK, errno: Errno.OK, id, name, token: token.text };
   const full = connection.dialect!.withRoster(rid === undefined ? head : { ...head, rid }, roster);
   const { answer, taken } = await session.delivery.fillAnswer(full);
-  if (isOver()) return leave(node, session);
+  goOn();
   if (token.isNews) await node.store.saveSession(id, token.hash, token.expires);
-  if (isOver()) return leave(node, session);
+  goOn();
 
   caller.session = session;
   connection.send(answer, taken);

@@ -3,7 +3,8 @@
  * So the cost of a commit is shared by all that came in the meantime, and nothing waits for a timer.
  */
 import { type StoreLimits, StoreUnavailable } from "../store.ts";
-import type { Answer, Arguments, Call, ChangeName, ReadName, Request, Result } from "./calls.ts";
+import type { Answer, Arguments, Call, ChangeName, Failure, ReadName, Request, Result } from "./calls.ts";
+import { Queue, type Waiting } from "./queue.ts";
 
 /** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
 const CHANGES_PER_BATCH = 4_096;
@@ -11,23 +12,14 @@ const CHANGES_PER_BATCH = 4_096;
 /** Reads in one batch: fewer, since one can bring a page of many messages, and all answers are in memory at once. */
 const READS_PER_BATCH = 256;
 
-/** Calls that may wait before further ones are turned away: what a slow disk works off within seconds. */
-const MAX_WAITING = 100_000;
-
-interface Waiting<C> {
-  readonly call: C;
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** Puts calls together into batches for a worker that answers each {@link Request} with one {@link Answer}. */
+/** Puts calls together into batches for a worker that answers each {@link Request}, in order. */
 export class Batcher {
   /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. */
   readonly failed: Promise<Error>;
 
   readonly #worker: Worker;
-  readonly #changes: Waiting<Call<ChangeName>>[] = [];
-  readonly #reads: Waiting<Call<ReadName>>[] = [];
+  readonly #changes = new Queue<Call<ChangeName>>(CHANGES_PER_BATCH);
+  readonly #reads = new Queue<Call<ReadName>>(READS_PER_BATCH);
   #running: Promise<void> | undefined;
   #answered: PromiseWithResolvers<Answer> | undefined; // of the request under way
   #closed: StoreUnavailable | undefined; // why no more calls are taken
@@ -37,7 +29,10 @@ export class Batcher {
     this.#worker = worker;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
-    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered?.resolve(data);
+    worker.onmessage = ({ data }: MessageEvent<Answer | Failure>) => {
+      if ("error" in data) this.#answered?.reject(data.error);
+      else this.#answered?.resolve(data);
+    };
     worker.onerror = (event) => {
       event.preventDefault(); // else it would end this thread too
       const error = new Error(`the database's thread died: ${event.message}`);
@@ -50,8 +45,7 @@ export class Batcher {
 
   /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
   async open(file: string, limits: StoreLimits): Promise<void> {
-    const { failures } = await this.#ask({ kind: "open", file, limits });
-    if (failures.size > 0) throw failures.get(0);
+    await this.#ask({ kind: "open", file, limits });
   }
 
   /** Calls a method that changes something: it is fulfilled when that is committed. */
@@ -71,32 +65,29 @@ export class Batcher {
     await this.#ask({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
   }
 
-  #enqueue<C, R>(queue: Waiting<C>[], call: C): Promise<R> {
+  #enqueue<C extends Call<ChangeName | ReadName>, R>(queue: Queue<C>, call: C): Promise<R> {
     if (this.#closed) return Promise.reject(this.#closed);
-    if (queue.length >= MAX_WAITING) {
-      return Promise.reject(new StoreUnavailable(`${MAX_WAITING} calls are waiting for the database`));
-    }
-    const { promise, resolve, reject } = Promise.withResolvers<R>();
-    queue.push({ call, resolve: resolve as (result: unknown) => void, reject });
-    this.#running ??= this.#run();
-    return promise;
+    return new Promise<R>((resolve, reject) => {
+      queue.add({ call, resolve: resolve as (result: unknown) => void, reject });
+      this.#running ??= this.#run();
+    });
   }
 
   async #run(): Promise<void> {
     await undefined; // so that all calls of one turn go together
-    while (this.#changes.length > 0 || this.#reads.length > 0) {
-      const changes = this.#changes.splice(0, CHANGES_PER_BATCH);
-      const reads = this.#reads.splice(0, READS_PER_BATCH);
-      const calls = [...changes, ...reads];
+    while (!this.#changes.empty || !this.#reads.empty) {
+      const changes = this.#changes.take();
+      const reads = this.#reads.take();
       try {
         const answer = await this.#ask({
           kind: "batch",
           changes: changes.map(({ call }) => call),
           reads: reads.map(({ call }) => call),
         });
-        settle(calls, answer);
+        this.#reads.putBack(reads.splice(answer.results.length - changes.length)); // those there was no time for
+        settle([...changes, ...reads], answer);
       } catch (error) {
-        for (const { reject } of calls) reject(unavailable(error));
+        for (const { reject } of [...changes, ...reads]) reject(unavailable(error));
       }
     }
     this.#running = undefined;

@@ -39,7 +39,7 @@ export type Direct<N extends ChangeName | ReadName> = {
 /** One call of a method: an array, since arrays are the cheapest thing to copy between threads. */
 export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
 
-/** To the thread that holds the database. Each is answered with one {@link Answer}, in order. */
+/** To the thread that holds the database. Each is answered with one {@link Answer} or {@link Failure}, in order. */
 export type Request =
   | { readonly kind: "open"; readonly file: string; readonly limits: StoreLimits }
   | {
@@ -49,9 +49,15 @@ export type Request =
   }
   | { readonly kind: "close" };
 
-/** What became of a request's calls: of the changes first, then of the reads. To open and to close are one call. */
+/** What became of a batch's calls; of none, if it was another request. */
 export interface Answer {
+  /** Of all the changes first, then of the reads: of one at least, and as many as there was time for. */
   readonly results: readonly unknown[];
   /** What the calls threw that have no result, by their place among the results. */
   readonly failures: ReadonlyMap<number, unknown>;
+}
+
+/** A request that could not be carried out, or not be answered, as a whole: no call of it may count as done. */
+export interface Failure {
+  readonly error: unknown;
 }

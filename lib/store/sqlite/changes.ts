@@ -66,14 +66,11 @@ export class Changes implements Direct<ChangeName> {
   }
 
   joinGroup(user: number, group: number): { name: string } | Refused {
-    const name = this.#sql.groupName.get(group)?.name as string | undefined;
-    if (name === undefined) return { refused: "not_found" };
+    const row = this.#sql.group.get(group) as { name: string; members: number } | undefined;
+    if (!row) return { refused: "not_found" };
+    const { name, members } = row;
     if (this.#sql.isMember.get(group, user)) return { name };
-    if (
-      countOf(this.#sql.countMembers.get(group)) >= this.#limits.membersPerGroup || this.#hasAllGroups(user)
-    ) {
-      return { refused: "full" };
-    }
+    if (members >= this.#limits.membersPerGroup || this.#hasAllGroups(user)) return { refused: "full" };
     this.#sql.addMember.run(group, user, "normal");
     this.#sql.setCursor.run(user, 0, group, this.#conversation([0, group])?.last ?? 0);
     return { name };
@@ -122,7 +119,7 @@ export class Changes implements Direct<ChangeName> {
       const wanted = sender === peer ? 1 : 2;
       if (countOf(this.#sql.countUsers.get(sender, peer)) < wanted) return { refused: "not_found" };
     } else if (!this.#sql.isMember.get(-peer, sender)) {
-      return { refused: this.#sql.groupName.get(-peer) ? "forbidden" : "not_found" };
+      return { refused: this.#sql.group.get(-peer) ? "forbidden" : "not_found" };
     }
     const key = keyOf(sender, peer);
     let conversation = this.#conversation(key);
@@ -187,10 +184,9 @@ function prepare(db: DatabaseSync) {
     addFriend: db.prepare("INSERT INTO Friend (userid, friendid) VALUES (?, ?)"),
 
     groupNamed: db.prepare("SELECT 1 FROM AllGroup WHERE groupname = ?"),
-    groupName: db.prepare("SELECT groupname AS name FROM AllGroup WHERE id = ?"),
+    group: db.prepare("SELECT groupname AS name, members FROM AllGroup WHERE id = ?"),
     createGroup: db.prepare("INSERT INTO AllGroup (groupname, groupdesc) VALUES (?, ?)"),
     isMember: db.prepare("SELECT 1 FROM GroupUser WHERE groupid = ? AND userid = ?"),
-    countMembers: db.prepare("SELECT count(*) AS count FROM GroupUser WHERE groupid = ?"),
     countGroups: db.prepare("SELECT count(*) AS count FROM GroupUser WHERE userid = ?"),
     addMember: db.prepare("INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (?, ?, ?)"),
 

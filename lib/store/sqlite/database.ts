@@ -3,10 +3,10 @@ import { DatabaseSync } from "node:sqlite";
 import schema from "../../../schema.sql" with { type: "text" };
 
 /** Marks a database file as this program's; "Chat" in ASCII. */
-export const APPLICATION_ID = 0x43686174;
+const APPLICATION_ID = 0x43686174;
 
 /** The version of the schema, kept as SQLite's `user_version`. */
-export const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 1;
 
 /** Milliseconds to wait for an operator's tool that is writing. A batch is tried twice before it is given up. */
 const BUSY_TIMEOUT = 1_000;

@@ -63,11 +63,10 @@ export class Reads implements Direct<ReadName> {
 
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Page {
     const key = keyOf(user, peer);
-    const at = this.#sql.position.get(user, ...key) as { cursor: number; last: number } | undefined;
-    if (!at) return { after: after ?? 0, messages: [], end: true };
-    const start = after ?? at.cursor;
-    const messages = page(this.#sql.messagesAfter.iterate(...key, start, limit), maxBytes);
-    return { after: start, messages, end: (messages.at(-1)?.seq ?? start) >= at.last };
+    const cursor = this.#sql.cursor.get(user, ...key)?.seq as number | undefined;
+    if (cursor === undefined) return { after: after ?? 0, messages: [] };
+    const start = after ?? cursor;
+    return { after: start, messages: page(this.#sql.messagesAfter.iterate(...key, start, limit), maxBytes) };
   }
 
   history(
@@ -145,8 +144,7 @@ function prepare(db: DatabaseSync) {
     ),
 
     groups: db.prepare(
-      `SELECT id, groupname AS name, CAST(groupdesc AS BLOB) AS description,
-         (SELECT count(*) FROM GroupUser AS every WHERE every.groupid = id) AS members
+      `SELECT id, groupname AS name, CAST(groupdesc AS BLOB) AS description, members
        FROM GroupUser JOIN AllGroup ON id = groupid WHERE userid = ? ORDER BY groupid`,
     ),
     groupExists: db.prepare("SELECT 1 FROM AllGroup WHERE id = ?"),
@@ -169,10 +167,7 @@ function prepare(db: DatabaseSync) {
        WHERE userid = ? AND last_seq > Cursor.seq AND Message.seq = Cursor.seq + 1
        ORDER BY since, low, high LIMIT ?`,
     ),
-    position: db.prepare(
-      `SELECT seq AS cursor, last_seq AS last
-       FROM Cursor JOIN Conversation USING (low, high) WHERE userid = ? AND low = ? AND high = ?`,
-    ),
+    cursor: db.prepare("SELECT seq FROM Cursor WHERE userid = ? AND low = ? AND high = ?"),
     messagesAfter: db.prepare(`${MESSAGES} AND seq > ? ORDER BY seq LIMIT ?`),
     messagesBefore: db.prepare(`${MESSAGES} AND seq < ? ORDER BY seq DESC LIMIT ?`),
   };

@@ -3,18 +3,18 @@
  * request after the other.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { Answer, Request } from "./calls.ts";
+import type { Answer, Failure, Request } from "./calls.ts";
 import { openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
 
 /** The part of a worker's global scope that is used here. */
 interface Scope {
   onmessage: ((event: MessageEvent<Request>) => void) | null;
-  postMessage(answer: Answer): void;
+  postMessage(answer: Answer | Failure): void;
 }
 
 const scope = globalThis as unknown as Scope;
-const DONE: Answer = { results: [undefined], failures: new Map() };
+const DONE: Answer = { results: [], failures: new Map() };
 
 let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
@@ -23,7 +23,7 @@ scope.onmessage = ({ data }) => {
   try {
     scope.postMessage(carryOut(data));
   } catch (error) {
-    scope.postMessage({ ...DONE, failures: new Map([[0, error]]) });
+    scope.postMessage({ error });
   }
 };
 
