@@ -224,7 +224,7 @@ serverTest("an idle server that is stopped lets nobody wait", {}, async (server)
 serverTest("SIGTERM: what takes too long is not waited for", {
   args: ["--drain-within", "500ms", "--scrypt-ln", "17"],
 }, async (server) => {
-  const waiting = 40; // passwords to be hashed: many seconds of work
+  const waiting = 80; // passwords to be hashed: half a minute of work
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
   for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: "x" });
   // One that has shut down its sending is owed its reply for longer than there is time.
@@ -235,6 +235,6 @@ serverTest("SIGTERM: what takes too long is not waited for", {
   const began = performance.now();
   server.kill("SIGTERM");
   assertEquals(await server.wait(), 0);
-  assertLess(performance.now() - began, 6_000); // twice what it may take
+  assertLess(performance.now() - began, 10_000); // far more than it may take, far less than the work
   for (const client of clients) await client.close();
 });
