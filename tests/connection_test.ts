@@ -92,7 +92,7 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
 Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(joined(...["1", "2", "3", "4", "5"].map((body) => frame(body))));
-    await until(() => server.stalled, "the connection to stall");
+    await until(() => handler.bodies.length === 4, "the one that has to wait to be read");
     assertEquals(handler.begun, ["1", "2", "3"]);
     handler.answer();
     await until(() => handler.begun.length === 4, "the fourth to begin");
@@ -104,9 +104,9 @@ Deno.test("connection: as many requests as may be are under way, and the next on
   }));
 
 Deno.test("connection: an exclusive request waits for those before it, and those after it wait", () =>
-  withConnection(async ({ server, handler, client }) => {
+  withConnection(async ({ handler, client }) => {
     await client.write(joined(...["1", "x", "2"].map((body) => frame(body))));
-    await until(() => server.stalled, "the connection to stall");
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
     assertEquals(handler.begun, ["1"]);
     handler.answer(11);
     await until(() => handler.begun.length === 2, "the exclusive one to begin");
@@ -118,10 +118,10 @@ Deno.test("connection: an exclusive request waits for those before it, and those
   }));
 
 Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
-  withConnection(async ({ server, handler, client }) => {
+  withConnection(async ({ handler, client }) => {
     const large = frame("x".repeat(262_145)); // one byte more than may be under way when the next one comes
     await client.write(joined(large, frame("2")));
-    await until(() => server.stalled, "the connection to stall");
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
     assertEquals(handler.begun.length, 1);
     handler.answer();
     await until(() => handler.begun.length === 2, "the second to begin");
@@ -157,7 +157,7 @@ Deno.test("connection: nothing more is read from a client that doesn't read (I7)
     server.sendBytes(frame(big));
     handler.answer();
     await client.write(frame("2"));
-    await until(() => server.stalled, "the connection to stall");
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
     assertEquals([handler.begun, server.hasRoom], [["1"], false]);
     for (let left = big.length + 4; left > 0;) {
       left -= (await client.read(new Uint8Array(Math.min(left, 65_536))))!;
@@ -217,7 +217,7 @@ Deno.test("connection: what is never answered or read is given up in time", () =
 Deno.test("connection: an abort waits for no answer", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(joined(frame("1"), frame("x")));
-    await until(() => server.stalled, "the connection to stall");
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
     server.abort();
     await within(ran, "the connection to end");
     handler.answer();

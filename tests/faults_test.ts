@@ -1,5 +1,6 @@
 /** Storage or the bus failing at every step of a login, and under the pushing: what is left must be whole. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+import type { Bus } from "../lib/bus/bus.ts";
 import { Log } from "../lib/log.ts";
 import { Cursors } from "../lib/server/cursors.ts";
 import { type Store, StoreUnavailable } from "../lib/store/store.ts";
@@ -7,7 +8,7 @@ import { Errno, Msg } from "./harness/contract.ts";
 import { FramedClient, login, PASSWORD, register } from "./harness/framed_client.ts";
 import { type Between, withNodes, wrapped } from "./harness/nodes.ts";
 import type { Address } from "./harness/server.ts";
-import { pause, within } from "./harness/wait.ts";
+import { pause, until, within } from "./harness/wait.ts";
 
 const SPARED = new Set(["unsubscribe", "publish", "open", "close", "setState", "watchers"]); // these can't, or may, fail
 
@@ -99,6 +100,33 @@ Deno.test("faults: a page that can't be read is read later, and a DELIVERED that
     assertEquals((await again.take(3, Msg.ONE_CHAT)).map(({ seq }) => seq), [1, 2, 3]);
     assert(fault.happened);
   }, fault.between);
+});
+
+Deno.test("faults: I3 a look after joining a group that fails is made again", async () => {
+  const fault = new Fault();
+  const { bus, store } = fault.between;
+  const slow = (one: Bus) =>
+    wrapped(one, async (name, go, args) => {
+      if (name === "subscribe" && (args[0] as number) < 0) await pause(200);
+      return await go();
+    });
+  await withNodes(2, async (a, b) => {
+    await using alice = await FramedClient.connect(a!);
+    await alice.login({ id: await alice.register("alice") });
+    const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g", groupdesc: "" });
+    await using bob = await FramedClient.connect(b!);
+    await bob.login({ id: await bob.register("bob") });
+    fault.arm(1, "unread");
+    const joined = bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
+    await until(
+      async () => (await alice.succeed({ msgid: Msg.MEMBERS, groupid })).users!.length === 2,
+      "bob's joining",
+    );
+    await alice.groupChat(groupid!, "before bob's node is subscribed");
+    await joined;
+    assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 1);
+    assert(fault.happened);
+  }, { bus: (one) => slow(bus!(one)), store: store! });
 });
 
 Deno.test("faults: an account's cursors are settled soon, however many others move theirs", async () => {

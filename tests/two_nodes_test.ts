@@ -36,13 +36,17 @@ Deno.test("two nodes: one account has one session, wherever it is", () =>
     await second.login({ id }, { force: true });
     assertEquals((await first.next(Msg.NOTICE)).kind, "kicked");
     await first.serverCloses();
+    await using friend = await FramedClient.connect(b!);
+    await friend.login({ id: await friend.register("bob") });
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
     await using third = await FramedClient.connect(a!);
     await third.login({ token: second.token });
     assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
-    await using friend = await FramedClient.connect(b!);
-    await friend.login({ id: await friend.register("bob") });
     await friend.chat(id, "where are you?");
     assertEquals((await third.next(Msg.ONE_CHAT)).msg, "where are you?");
+    await third.close();
+    // All this time the account was in use: the first that its friends hear is that it no longer is.
+    assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
   }));
 
 Deno.test("two nodes: of two logins in the same instant one gets the account", () =>

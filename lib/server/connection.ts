@@ -60,7 +60,6 @@ export class Connection {
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
   #takenWhenHeard = 0; // bytes
-  #stalled = false;
   #taken = 0;
   /** When bytes last came, by `performance.now`. */
   lastHeard: number;
@@ -80,11 +79,6 @@ export class Connection {
   /** Whether requests are still taken from it. */
   get open(): boolean {
     return this.#state === "open";
-  }
-
-  /** Whether requests wait to be taken until earlier ones are done or the client has read more. */
-  get stalled(): boolean {
-    return this.#stalled;
   }
 
   /** How many requests have been begun. */
@@ -242,7 +236,6 @@ export class Connection {
 
   async #takeLater(request: Request, size: number): Promise<void> {
     const { maxPending, outboxBytes } = this.#around;
-    this.#stalled = true;
     await this.#outbox?.whenAtMost(outboxBytes);
     await this.#replies.whenAtMost(request.exclusive ? 0 : maxPending - 1, PENDING_BYTES);
     if (this.open) {
@@ -250,7 +243,6 @@ export class Connection {
       this.#replies.add(request.answer(), size);
       if (request.exclusive) await this.#replies.whenAtMost(0);
     }
-    this.#stalled = false;
   }
 }
 
