@@ -1,107 +1,112 @@
--- The schema of the embedded database (SQLite). The server makes it by itself in an empty file; this text is
--- for those who want to know what is in there. Looking is safe at any time, also while the server runs:
+-- The schema on MySQL 8 and MariaDB 10.11. The server makes it by itself in the database that --mysql names, and
+-- brings one of an earlier version, or of a C++ server, up to it. By hand, for an empty server:
 --
---   sqlite3 chat.db 'SELECT name, state FROM User'
+--   mysql < schema.sql
 --
--- Every time is in milliseconds since 1970, UTC.
+-- Every time is in milliseconds since 1970, UTC. Names are compared as code points. Nothing refers to another table
+-- by a foreign key: users and groups are never deleted, and a check for each message's row would cost more than it
+-- could find.
+
+CREATE DATABASE IF NOT EXISTS chat CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+USE chat;
 
 CREATE TABLE User (
-  id       INTEGER PRIMARY KEY AUTOINCREMENT,
-  name     TEXT NOT NULL UNIQUE,
-  password TEXT NOT NULL, -- a hash in PHC string form, never the password
-  state    TEXT NOT NULL DEFAULT 'offline' CHECK (state IN ('online', 'offline'))
-);
+  id       INT NOT NULL AUTO_INCREMENT,
+  name     VARCHAR(50) NOT NULL,
+  password VARCHAR(255) NOT NULL, -- a hash in PHC string form; '$plain$' and the password until it has been hashed
+  state    ENUM('online', 'offline') NOT NULL DEFAULT 'offline',
+  logins   INT UNSIGNED NOT NULL DEFAULT 0, -- how many there were: the last one's number, and its session is the one that counts
+  PRIMARY KEY (id),
+  UNIQUE KEY name (name)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- One direction per row: friendid stands on userid's list.
 CREATE TABLE Friend (
-  userid   INTEGER NOT NULL,
-  friendid INTEGER NOT NULL,
-  PRIMARY KEY (userid, friendid)
-) WITHOUT ROWID;
-
--- Who has this user as a friend: those who are told when the user comes and goes.
-CREATE INDEX FriendOf ON Friend (friendid, userid);
+  userid   INT NOT NULL,
+  friendid INT NOT NULL,
+  PRIMARY KEY (userid, friendid),
+  KEY FriendOf (friendid, userid) -- those who are told when a user comes and goes
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE AllGroup (
-  id        INTEGER PRIMARY KEY AUTOINCREMENT,
-  groupname TEXT NOT NULL UNIQUE,
-  groupdesc TEXT NOT NULL,
-  members   INTEGER NOT NULL DEFAULT 0 -- how many it has in GroupUser, where triggers keep count
-);
+  id        INT NOT NULL AUTO_INCREMENT,
+  groupname VARCHAR(50) NOT NULL,
+  groupdesc VARCHAR(200) NOT NULL DEFAULT '',
+  members   INT UNSIGNED NOT NULL DEFAULT 0, -- how many it has in GroupUser, so that nobody has to count them
+  PRIMARY KEY (id),
+  UNIQUE KEY groupname (groupname)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE GroupUser (
-  groupid   INTEGER NOT NULL,
-  userid    INTEGER NOT NULL,
-  grouprole TEXT NOT NULL CHECK (grouprole IN ('creator', 'normal')),
-  PRIMARY KEY (groupid, userid)
-) WITHOUT ROWID;
-
-CREATE INDEX GroupsOfUser ON GroupUser (userid, groupid);
-
--- A group's first members, the creator before the others, without sorting all of them.
-CREATE INDEX MembersByRole ON GroupUser (groupid, grouprole, userid);
-
--- The number of members is kept, as it is asked for far more often than it changes.
-CREATE TRIGGER MemberCame AFTER INSERT ON GroupUser BEGIN
-  UPDATE AllGroup SET members = members + 1 WHERE id = NEW.groupid;
-END;
-
-CREATE TRIGGER MemberLeft AFTER DELETE ON GroupUser BEGIN
-  UPDATE AllGroup SET members = members - 1 WHERE id = OLD.groupid;
-END;
+  groupid   INT NOT NULL,
+  userid    INT NOT NULL,
+  grouprole ENUM('creator', 'normal') NOT NULL DEFAULT 'normal',
+  PRIMARY KEY (groupid, userid),
+  KEY GroupsOfUser (userid, groupid),
+  KEY MembersByRole (groupid, grouprole, userid) -- a group's first members, the creator before the others
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- A conversation is named by two numbers: two users' ids, the lower one first, or 0 and a group's id.
 CREATE TABLE Conversation (
-  low      INTEGER NOT NULL,
-  high     INTEGER NOT NULL,
-  last_seq INTEGER NOT NULL, -- of its newest message; 0 while it has none
+  low      INT NOT NULL,
+  high     INT NOT NULL,
+  last_seq INT NOT NULL, -- of its newest message; 0 while it has none
   PRIMARY KEY (low, high)
-) WITHOUT ROWID;
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The message log: the one truth. seq is 1, 2, 3, … in each conversation, with no gap.
 CREATE TABLE Message (
-  low    INTEGER NOT NULL,
-  high   INTEGER NOT NULL,
-  seq    INTEGER NOT NULL,
-  sender INTEGER NOT NULL,
-  cid    TEXT NOT NULL, -- the sender's own id for it: the same one again is the same message
-  time   INTEGER NOT NULL,
-  body   TEXT NOT NULL,
+  low    INT NOT NULL,
+  high   INT NOT NULL,
+  seq    INT NOT NULL,
+  sender INT NOT NULL,
+  cid    VARBINARY(256) NOT NULL, -- the sender's own id for it, in UTF-8: the same one again is the same message
+  time   BIGINT NOT NULL,
+  body   MEDIUMTEXT NOT NULL,
   PRIMARY KEY (low, high, seq),
-  UNIQUE (sender, cid)
-) WITHOUT ROWID;
+  UNIQUE KEY cid (sender, cid)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- How far each member of a conversation has said to have it.
-CREATE TABLE Cursor (
-  userid INTEGER NOT NULL,
-  low    INTEGER NOT NULL,
-  high   INTEGER NOT NULL,
-  seq    INTEGER NOT NULL,
+CREATE TABLE MemberCursor (
+  userid INT NOT NULL,
+  low    INT NOT NULL,
+  high   INT NOT NULL,
+  seq    INT NOT NULL,
   PRIMARY KEY (userid, low, high)
-) WITHOUT ROWID;
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The one session of each account that outlives its connections.
 CREATE TABLE Session (
-  userid     INTEGER PRIMARY KEY,
-  token_hash BLOB NOT NULL,
-  expires    INTEGER NOT NULL
-);
+  userid     INT NOT NULL,
+  token_hash BINARY(32) NOT NULL, -- SHA-256 of the token's secret
+  expires    BIGINT NOT NULL,
+  PRIMARY KEY (userid)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- What each user has not received yet, as the JSON texts that C++ servers of this family kept in a table.
-CREATE VIEW OfflineMessage (userid, message) AS
+CREATE SQL SECURITY INVOKER VIEW OfflineMessage (userid, message) AS
 SELECT
-  Cursor.userid,
-  CASE Cursor.low
-    WHEN 0 THEN json_object(
-      'msgid', 10, 'id', sender, 'name', User.name, 'groupid', Cursor.high, 'msg', body,
-      'time', datetime(time / 1000, 'unixepoch', 'localtime')
+  c.userid,
+  CASE c.low
+    WHEN 0 THEN JSON_OBJECT(
+      'msgid', 10, 'id', m.sender, 'name', u.name, 'groupid', c.high, 'msg', m.body,
+      'time', DATE_FORMAT(FROM_UNIXTIME(m.time DIV 1000), '%Y-%m-%d %H:%i:%s')
     )
-    ELSE json_object(
-      'msgid', 6, 'id', sender, 'name', User.name, 'toid', Cursor.userid, 'msg', body,
-      'time', datetime(time / 1000, 'unixepoch', 'localtime')
+    ELSE JSON_OBJECT(
+      'msgid', 6, 'id', m.sender, 'name', u.name, 'toid', c.userid, 'msg', m.body,
+      'time', DATE_FORMAT(FROM_UNIXTIME(m.time DIV 1000), '%Y-%m-%d %H:%i:%s')
     )
   END
-FROM Cursor
-JOIN Message ON Message.low = Cursor.low AND Message.high = Cursor.high AND Message.seq > Cursor.seq
-JOIN User ON User.id = Message.sender
-WHERE Message.sender <> Cursor.userid;
+FROM MemberCursor c
+JOIN Message m ON m.low = c.low AND m.high = c.high AND m.seq > c.seq
+JOIN User u ON u.id = m.sender
+WHERE m.sender <> c.userid;
+
+-- What the server goes by. Other versions have other numbers; the server brings them up to its own.
+CREATE TABLE SchemaVersion (
+  version INT NOT NULL,
+  PRIMARY KEY (version)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+INSERT INTO SchemaVersion (version) VALUES (1);

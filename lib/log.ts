@@ -12,12 +12,22 @@ export class Log {
   readonly #least: number;
   readonly #json: boolean;
   readonly #write: (line: string) => void;
+  readonly #always: Fields;
 
-  /** `write` is given whole lines, each with its line feed. */
-  constructor(level: Level, format: "text" | "json", write: (line: string) => void = toStandardError) {
+  /**
+   * `auto` is text where standard error is a terminal, and JSON otherwise. `write` is given whole lines, each with its
+   * line feed. `always` is said of every event.
+   */
+  constructor(
+    level: Level,
+    format: "auto" | "text" | "json",
+    write: (line: string) => void = toStandardError,
+    always: Fields = {},
+  ) {
     this.#least = LEVELS.indexOf(level);
-    this.#json = format === "json";
+    this.#json = format === "auto" ? !Deno.stderr.isTerminal() : format === "json";
     this.#write = write;
+    this.#always = always;
   }
 
   debug(event: string, fields?: Fields): void {
@@ -39,7 +49,7 @@ export class Log {
   #log(level: Level, event: string, fields: Fields = {}): void {
     if (LEVELS.indexOf(level) < this.#least) return;
     const time = new Date().toISOString();
-    const told = Object.entries(fields).map(([name, value]) =>
+    const told = Object.entries({ ...this.#always, ...fields }).map(([name, value]) =>
       [name, value instanceof Error ? describe(value) : value] as const
     );
     if (this.#json) {

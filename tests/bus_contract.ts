@@ -1,6 +1,6 @@
 /** What every implementation of the bus must do: each runs this suite, with two nodes for each test. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Bus, Channel, Hint } from "../lib/bus/bus.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../lib/bus/bus.ts";
 
 /** Two nodes' connections to one bus that nobody else is on. */
 export interface TwoNodes {
@@ -13,7 +13,8 @@ export interface TwoNodes {
 /** Milliseconds that a condition may take to come true: far more than any should, on a busy machine. */
 const PATIENCE = 20_000;
 
-const message = (seq: number): Hint => ({
+/** A hint of a message that tests a bus's encoding. */
+export const message = (seq: number): Hint => ({
   kind: "message",
   message: {
     seq,
@@ -26,47 +27,76 @@ const message = (seq: number): Hint => ({
 });
 const hints: readonly Hint[] = [
   message(1),
-  { kind: "presence", user: 7, online: true },
-  { kind: "presence", user: 7, online: false },
-  { kind: "takeover" },
+  { kind: "look" },
+  { kind: "presence", user: 7 },
+  { kind: "takeover", login: 2 ** 53 - 1 },
 ];
 
-/** A node's hints, as they come. */
-class Received {
+/** What a node is told, as it comes. */
+export class Heard implements Listener {
   readonly hints: [Channel, Hint][] = [];
+  /** The reasons of the outages. */
+  readonly downs: Error[] = [];
+  ups = 0;
+  /** How often a node was said to have left. */
+  left = 0;
   #changed = Promise.withResolvers<void>();
 
-  readonly take = (channel: Channel, hint: Hint): void => {
+  receive(channel: Channel, hint: Hint): void {
     this.hints.push([channel, hint]);
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
-  };
+    this.#tell();
+  }
+
+  down(why: Error): void {
+    this.downs.push(why);
+    this.#tell();
+  }
+
+  up(): void {
+    this.ups++;
+    this.#tell();
+  }
+
+  gone(): void {
+    this.left++;
+    this.#tell();
+  }
 
   /** Waits for as many hints, and gives all there are. */
   async atLeast(count: number): Promise<[Channel, Hint][]> {
+    await this.until(() => this.hints.length >= count, () => `only ${this.hints.length} hints of ${count}`);
+    return this.hints;
+  }
+
+  /** Waits until something it was told has made `condition` true. `otherwise` says what is the case instead. */
+  async until(condition: () => boolean, otherwise: () => string): Promise<void> {
     const deadline = Promise.withResolvers<never>();
-    const timer = setTimeout(
-      () => deadline.reject(new Error(`only ${this.hints.length} of ${count}`)),
-      PATIENCE,
-    );
+    const timer = setTimeout(() => deadline.reject(new Error(otherwise())), PATIENCE);
     try {
-      while (this.hints.length < count) await Promise.race([this.#changed.promise, deadline.promise]);
-      return this.hints;
+      while (!condition()) await Promise.race([this.#changed.promise, deadline.promise]);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #tell(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 }
 
 /** Registers the whole suite as tests whose names begin with `name`. */
 export function busContract(name: string, openTwo: () => Promise<TwoNodes>): void {
-  const test = (what: string, body: (a: Bus, b: Bus, atA: Received, atB: Received) => Promise<void>) => {
+  const test = (what: string, body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>) => {
     Deno.test(`${name}: ${what}`, async () => {
       const { a, b, close } = await openTwo();
       try {
-        const [atA, atB] = [new Received(), new Received()];
-        await Promise.all([a.open(atA.take), b.open(atB.take)]);
+        const [atA, atB] = [new Heard(), new Heard()];
+        await Promise.all([a.open(atA), b.open(atB)]);
         await body(a, b, atA, atB);
+        for (const { downs, ups } of [atA, atB]) {
+          assertEquals([downs, ups], [[], 0], "the bus was there all along");
+        }
       } finally {
         await close();
       }
@@ -79,7 +109,7 @@ export function busContract(name: string, openTwo: () => Promise<TwoNodes>): voi
 
 type BusTest = (
   what: string,
-  body: (a: Bus, b: Bus, atA: Received, atB: Received) => Promise<void>,
+  body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>,
 ) => void;
 
 function hintContract(test: BusTest): void {
@@ -94,12 +124,17 @@ function hintContract(test: BusTest): void {
     assertEquals(await atB.atLeast(expected.length), expected);
   });
 
-  test("one node's hints stay in order, over all channels", async (a, b, _, atB) => {
-    await b.subscribe(1);
-    await b.subscribe(-2);
-    for (let seq = 1; seq <= 1_000; seq++) a.publish(seq % 3 === 0 ? -2 : 1, message(seq));
-    const came = (await atB.atLeast(1_000)).map(([, hint]) => hint.kind === "message" ? hint.message.seq : 0);
-    assertEquals(came, Array.from({ length: 1_000 }, (_, i) => i + 1));
+  test("one node's hints on a channel stay in order", async (a, b, _, atB) => {
+    const channels = [1, -2, 3];
+    await Promise.all(channels.map((channel) => b.subscribe(channel)));
+    for (let seq = 1; seq <= 1_000; seq++) for (const channel of channels) a.publish(channel, message(seq));
+    const came = await atB.atLeast(3_000);
+    for (const channel of channels) {
+      assertEquals(
+        came.filter(([on]) => on === channel),
+        Array.from({ length: 1_000 }, (_, i) => [channel, message(i + 1)]),
+      );
+    }
   });
 
   test("a hint goes to other nodes only, and not while it is being published", async (a, b, atA, atB) => {
@@ -152,6 +187,12 @@ function presenceContract(test: BusTest): void {
     assertEquals(await a.online([1, 2, 3]), new Set([2, 3]));
     await b.unsubscribe(3);
     assertEquals(await a.online([1, 2, 3]), new Set([2]));
+  });
+
+  test("a node that closes is gone for the others, and not for itself", async (_, b, atA, atB) => {
+    await b.close();
+    await atA.until(() => atA.left > 0, () => "nobody was told to have left");
+    assertEquals(atB.left, 0);
   });
 
   test("a node that closes takes its users offline and hears no more", async (a, b, _, atB) => {
@@ -223,9 +264,9 @@ function lockContract(test: BusTest): void {
     await b.subscribe(1);
     await a.close();
     await a.close();
-    await assertRejects(() => a.subscribe(1), Error);
-    await assertRejects(() => a.lock(1), Error);
-    await assertRejects(() => a.online([1]), Error);
+    await assertRejects(() => a.subscribe(1), BusUnavailable);
+    await assertRejects(() => a.lock(1), BusUnavailable);
+    await assertRejects(() => a.online([1]), BusUnavailable);
     a.publish(1, message(1));
     await a.unsubscribe(1);
     await b.online([1]);

@@ -85,9 +85,9 @@ fileTest("another program's database is refused and left as it was", async (file
 
 fileTest("a newer version's database is refused and left as it was", async (file) => {
   await (await SqliteStore.open(file, ROOMY)).close();
-  sql(file, "PRAGMA user_version = 2", "SELECT 1");
-  assertStringIncludes(await refusal(file), "version 2");
-  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 2 }]);
+  sql(file, "PRAGMA user_version = 3", "SELECT 1");
+  assertStringIncludes(await refusal(file), "version 3");
+  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 3 }]);
 });
 
 fileTest("what is no database, or can't be a file, is refused", async (file) => {
@@ -125,19 +125,19 @@ fileTest("only its owner may read the files of a database", async (file) => {
   await store.close();
 });
 
-fileTest(
-  "operators can look while the server runs, and states of a crash are gone at the next start",
-  async (file) => {
-    const store = await SqliteStore.open(file, ROOMY);
-    const [a] = await makeUsers(store, 2) as [number];
-    await store.setState(a, "online");
-    const states = "SELECT name, state FROM User ORDER BY id";
-    assertEquals(sql(file, states), [{ name: "u1", state: "online" }, { name: "u2", state: "offline" }]);
-    await store.close(); // which leaves states as they are, as a crash does
-    await (await SqliteStore.open(file, ROOMY)).close();
-    assertEquals(sql(file, states), [{ name: "u1", state: "offline" }, { name: "u2", state: "offline" }]);
-  },
-);
+fileTest("operators can look while the server runs, also at states that a crash has left", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const [a] = await makeUsers(store, 2) as [number];
+  const login = await store.beginLogin(a);
+  const states = "SELECT name, state FROM User ORDER BY id";
+  const expected = [{ name: "u1", state: "online" }, { name: "u2", state: "offline" }];
+  assertEquals(sql(file, states), expected);
+  await store.close();
+  const again = await SqliteStore.open(file, ROOMY);
+  assertEquals(sql(file, states), expected);
+  assertEquals(await again.loggedIn(0, 10), [{ user: a, login }]);
+  await again.close();
+});
 
 fileTest("OfflineMessage has a row for each message that a user has not received", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
@@ -215,7 +215,7 @@ fileTest(
     );
     const results = await Promise.allSettled([
       send(store, a, b, "2"),
-      store.setPassword(a, "lost"),
+      store.setPassword(a, "lost", "hash 1"),
       send(store, a, b, "bad"),
       send(store, a, b, "3"),
       store.findUser({ id: a }),
@@ -224,7 +224,7 @@ fileTest(
       assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
       assertStringIncludes(result.reason.message, "the disk is full");
     }
-    const expected = { id: a, name: "u1", password: "hash 1" };
+    const expected = { id: a, name: "u1", password: "hash 1", online: false };
     assertEquals(results[4], { status: "fulfilled", value: expected });
     sql(file, "DROP TRIGGER Full", "SELECT 1");
     assertEquals(await send(store, a, b, "3"), { seq: 2, time: NOON, repeated: false });
@@ -260,11 +260,11 @@ fileTest(
   "when too many calls wait already, further ones are turned away and the others carried out",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
-    const calls = Array.from({ length: 100_001 }, () => store.setState(NOBODY, "online"));
+    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(NOBODY));
     const last = calls.pop()!;
     await assertRejects(() => last, StoreUnavailable, "waiting");
     await Promise.all(calls);
-    await store.setState(NOBODY, "offline");
+    await store.beginLogin(NOBODY);
     await store.close();
   },
 );
@@ -301,7 +301,7 @@ fileTest("a commit doesn't wait for all reads that were there before it", async 
   const settled: number[] = [];
   const reads = Array.from({ length: 250 }, (_, i) => store.unread(a, 1).then(() => settled.push(i)));
   await reads[0];
-  await store.setState(a, "online");
+  await store.beginLogin(a);
   assert(settled.length < reads.length, "a commit waited for all reads");
   await Promise.all(reads);
   assertEquals(settled, reads.map((_, i) => i));

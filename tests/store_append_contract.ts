@@ -134,13 +134,26 @@ export function appendContract(test: ContractTest): void {
     assertEquals(await store.unread(b, 10), [{ peer: a, cursor: 0, last: 1, since: NOON }]);
   });
 
-  test("I5 cids are compared as code points", async (store) => {
+  test("I5 cids are compared byte by byte: blanks and U+0000 at the end count, and nothing is folded", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const cids = [
       "x",
       "X",
       "x ",
+      "x  ",
+      "x\t",
       "x\u0000",
+      "x\u0000\u0000",
+      "x \u0000",
+      "\u0000",
+      " ",
+      "'",
+      "\\",
+      "\\'",
+      "%",
+      "1",
+      "01",
+      "1.0",
       "x\u0000y",
       "é",
       "e\u0301",
@@ -149,11 +162,15 @@ export function appendContract(test: ContractTest): void {
       "😀",
       "😃",
       "c".repeat(64),
+      "😀".repeat(64),
     ];
+    const sendAll = () => Promise.all(cids.map((cid) => send(store, a, b, cid)));
+    const expected = cids.map((_, i) => ({ seq: i + 1, time: NOON, repeated: false }));
+    assertEquals(await sendAll(), expected, "in one turn");
+    assertEquals(await sendAll(), expected.map((appended) => ({ ...appended, repeated: true })));
     for (const [i, cid] of cids.entries()) {
-      assertEquals(await send(store, a, b, cid), { seq: i + 1, time: NOON, repeated: false });
+      assertEquals(granted(await send(store, a, b, cid)).seq, i + 1, cid);
     }
-    for (const [i, cid] of cids.entries()) assertEquals(granted(await send(store, a, b, cid)).seq, i + 1);
     assertEquals((await whole(store, a, b)).map(({ cid }) => cid), cids);
   });
 
@@ -188,9 +205,21 @@ export function appendContract(test: ContractTest): void {
       "\ufeffat the front",
       "日本語 😀👨‍👩‍👧 \u202e\u{10ffff}",
       "'; DROP TABLE User; -- \\ % _ \" ` ?",
+      "';",
+      "\\",
+      "\\\\'",
+      "\\' OR 1=1 -- ",
+      "\\0 \\u0000 \\x00 \\Z \u001a",
+      "%s %d %' ${body} :sender ?? ???? @@version /*!50000 SELECT 1 */ #",
+      "\ufffd\ufffe\uffff\u{1ffff} \u0085\u2028\u007f",
       " \t\r\n ",
+      "ends with blanks  ",
       "1e3",
+      "NULL",
+      "0x41",
+      "null",
       "x".repeat(65_536),
+      "'\\\"%\u0000😀 ".repeat(52_429).slice(0, 512 * 1_024), // to be escaped, nearly all of it
     ];
     await Promise.all(bodies.map((body, i) => send(store, a, b, `${i}`, { body })));
     assertEquals((await whole(store, b, a)).map(({ body }) => body), bodies);

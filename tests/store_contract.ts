@@ -1,17 +1,18 @@
 /** What every implementation of the store must do: each runs this suite, on a fresh store for each test. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { StoreUnavailable } from "../lib/store/store.ts";
+import { assertEquals } from "@std/assert";
 import {
   type ContractTest,
   idOf,
   makeGroup,
   makeUsers,
   NOBODY,
-  NOON,
   type OpenStore,
   ROOMY,
 } from "./store_fixture.ts";
+import { accountContract } from "./store_account_contract.ts";
 import { appendContract } from "./store_append_contract.ts";
+import { concurrencyContract } from "./store_concurrency_contract.ts";
+import { loginContract } from "./store_login_contract.ts";
 import { cursorContract, pageContract } from "./store_read_contract.ts";
 
 /** Registers the whole suite as tests whose names begin with `name`. */
@@ -27,124 +28,13 @@ export function storeContract(name: string, open: OpenStore): void {
     });
   };
   accountContract(test);
+  loginContract(test);
   friendContract(test);
   groupContract(test);
   appendContract(test);
   cursorContract(test);
   pageContract(test);
-}
-
-function accountContract(test: ContractTest): void {
-  test("an account is found by id and by name", async (store) => {
-    const [, id] = await makeUsers(store, 3) as [number, number, number];
-    const account = { id, name: "u2", password: "hash 2" };
-    assertEquals(await store.findUser({ id }), account);
-    assertEquals(await store.findUser({ name: "u2" }), account);
-    assertEquals(await store.findUser({ id: NOBODY }), undefined);
-    assertEquals(await store.findUser({ name: "nobody" }), undefined);
-  });
-
-  test("a name is taken once, also within one turn", async (store) => {
-    const results = await Promise.all(
-      ["ann", "ann", "bob", "ann"].map((name) => store.createUser(name, "hash")),
-    );
-    assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
-      "made",
-      "taken",
-      "made",
-      "taken",
-    ]);
-    assertEquals(await store.createUser("bob", "other"), { refused: "taken" });
-    assertEquals((await store.findUser({ name: "bob" }))?.password, "hash");
-  });
-
-  test("names are compared as code points: neither case, nor accents, nor width, nor spaces are folded", async (store) => {
-    const names = [
-      "ann",
-      "Ann",
-      "ánn",
-      "a\u0301nn",
-      "ａnn",
-      "ann ",
-      " ann",
-      "ß",
-      "ss",
-      "\ufeffann",
-      "😀",
-      "😃",
-    ];
-    for (const name of names) idOf(await store.createUser(name, "hash"));
-    for (const name of names) assertEquals((await store.findUser({ name }))?.name, name);
-  });
-
-  test("the longest name is kept whole", async (store) => {
-    const name = "😀".repeat(50);
-    const id = idOf(await store.createUser(name, "hash"));
-    assertEquals((await store.findUser({ id }))?.name, name);
-  });
-
-  test("a password is replaced, for its account only", async (store) => {
-    const [a, b] = await makeUsers(store, 2) as [number, number];
-    await store.setPassword(a, "new");
-    await store.setPassword(NOBODY, "new");
-    assertEquals((await store.findUser({ id: a }))?.password, "new");
-    assertEquals((await store.findUser({ id: b }))?.password, "hash 2");
-  });
-
-  test("an account has one session, the latest saved", async (store) => {
-    const [a, b] = await makeUsers(store, 2) as [number, number];
-    assertEquals(await store.findSession(a), undefined);
-    const tokenHash = Uint8Array.from({ length: 32 }, (_, i) => i * 8);
-    await store.saveSession(a, new Uint8Array(32), NOON);
-    await store.saveSession(b, new Uint8Array(32), NOON);
-    await store.saveSession(a, tokenHash, NOON + 1);
-    assertEquals(await store.findSession(a), { user: a, name: "u1", tokenHash, expires: NOON + 1 });
-    await store.deleteSession(a);
-    await store.deleteSession(a);
-    assertEquals(await store.findSession(a), undefined);
-    assertEquals((await store.findSession(b))?.user, b);
-  });
-
-  test("a state is set, for nobody too, and nothing comes of it here", async (store) => {
-    const [a] = await makeUsers(store, 1) as [number];
-    await store.setState(a, "online");
-    await store.setState(a, "offline");
-    await store.setState(NOBODY, "online");
-    assertEquals(await store.findUser({ id: NOBODY }), undefined);
-  });
-
-  test("a store that was opened again has everything", async (store, reopen) => {
-    const [a, b] = await makeUsers(store, 2) as [number, number];
-    const group = await makeGroup(store, "g", [a, b]);
-    await store.addFriend(a, b);
-    await store.saveSession(a, new Uint8Array([1, 2, 3]), NOON);
-    const before = [await store.contacts(a, 50), await store.findSession(a), await store.findUser({ id: b })];
-    const again = await reopen();
-    const after = [await again.contacts(a, 50), await again.findSession(a), await again.findUser({ id: b })];
-    assertEquals(after, before);
-    assertEquals(await again.createUser("u1", "hash"), { refused: "taken" });
-    assert(idOf(await again.createUser("u3", "hash")) > b, "an id is not given out twice");
-    assert(idOf(await again.createGroup(a, "h", "")) > group);
-  });
-
-  test(
-    "what was called before close is done, and what is called after is turned away",
-    async (store, reopen) => {
-      const made = store.createUser("ann", "hash");
-      const found = store.findUser({ name: "ann" });
-      const closed = store.close();
-      await assertRejects(() => store.createUser("bob", "hash"), StoreUnavailable);
-      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
-      const id = idOf(await made);
-      await found;
-      await closed;
-      await store.close();
-      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
-      const again = await reopen();
-      assertEquals((await again.findUser({ name: "ann" }))?.id, id);
-      assertEquals(await again.findUser({ name: "bob" }), undefined);
-    },
-  );
+  concurrencyContract(test);
 }
 
 function friendContract(test: ContractTest): void {
@@ -165,6 +55,18 @@ function friendContract(test: ContractTest): void {
     assertEquals(await store.addFriend(a, NOBODY), { refused: "not_found" });
     assertEquals(await store.addFriend(b, a), { name: "u1" });
   }, { friendsPerUser: 2 });
+
+  test("friends of several users are all that are on their lists", async (store) => {
+    const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
+    for (const [user, friend] of [[a, c], [a, b], [b, a], [c, c]]) await store.addFriend(user!, friend!);
+    const friendsOf = async (...users: number[]) =>
+      (await store.friendsOf(users)).map(({ user, friend }) => [user, friend])
+        .sort(([u, f], [v, g]) => u! - v! || f! - g!);
+    assertEquals(await friendsOf(a, d, NOBODY, b), [[a, b], [a, c], [b, a]]);
+    assertEquals(await friendsOf(c), [[c, c]]);
+    assertEquals(await friendsOf(d), []);
+    assertEquals(await friendsOf(), []);
+  });
 
   test("watchers are those who have the user as a friend, in pages by id", async (store) => {
     const [a, b, c, d, e] = await makeUsers(store, 5) as [number, number, number, number, number];

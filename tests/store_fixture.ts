@@ -30,6 +30,9 @@ export const PLENTY = 1_000_000;
 /** A user id and a group id that no test has made. */
 export const NOBODY = 999_999;
 
+/** The largest id there can be, and no test has made it. */
+export const LAST_ID = 2 ** 31 - 1;
+
 /** A message's time in tests, plus a number to tell them apart. */
 export const NOON = Date.UTC(2024, 1, 29, 12);
 
@@ -38,6 +41,14 @@ export async function makeUsers(store: Store, count: number): Promise<number[]> 
   const ids: number[] = [];
   for (let i = 1; i <= count; i++) ids.push(idOf(await store.createUser(`u${i}`, `hash ${i}`)));
   return ids;
+}
+
+/** Makes as many users at once, and gives their ids. */
+export async function makeCrowd(store: Store, count: number): Promise<number[]> {
+  const made = await Promise.all(
+    Array.from({ length: count }, (_, i) => store.createUser(`u${i + 1}`, "hash")),
+  );
+  return made.map(idOf);
 }
 
 /** Makes a group with its members, the creator first. */

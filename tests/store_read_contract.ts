@@ -103,6 +103,38 @@ export function cursorContract(test: ContractTest): void {
     assertEquals(await store.unread(a, 10), []);
     assertEquals(await store.unread(NOBODY, 10), []);
   });
+
+  test("behind are exactly those with unread conversations, of those that are asked about", async (store) => {
+    const users = await makeUsers(store, 5);
+    const [a, b, c, d, e] = users as [number, number, number, number, number];
+    const group = await makeGroup(store, "g", [a, b, c]);
+    const behind = async (asked = [...users, NOBODY]) =>
+      (await store.behind(asked)).toSorted((x, y) => x - y);
+    const haveUnread = async () => {
+      const unread = await Promise.all(users.map((user) => store.unread(user, 1)));
+      return users.filter((_, i) => unread[i]!.length > 0);
+    };
+    const steps: readonly [() => Promise<unknown>, readonly number[]][] = [
+      [() => Promise.resolve(), []],
+      [() => send(store, a, d, "1"), [a, d]], // a too: one's own messages are among those after one's cursor
+      [() => store.delivered([{ user: a, peer: d, seq: 1 }]), [d]],
+      [() => send(store, b, -group, "1"), [a, b, c, d]],
+      [() => send(store, b, -group, "2"), [a, b, c, d]],
+      [() => store.delivered([{ user: c, peer: -group, seq: 1 }, { user: d, peer: a, seq: 1 }]), [a, b, c]],
+      [() => store.delivered([a, b, c].map((user) => ({ user, peer: -group, seq: 2 }))), []],
+      [() => store.joinGroup(e, group), []],
+      [() => send(store, e, e, "1"), [e]],
+    ];
+    for (const [i, [step, expected]] of steps.entries()) {
+      await step();
+      assertEquals(await behind(), expected, `after step ${i}`);
+      assertEquals(await haveUnread(), expected, `unread after step ${i}`);
+    }
+    assertEquals(await behind([a, b, NOBODY]), []);
+    assertEquals(await behind([]), []);
+    const many = Array.from({ length: 2_000 }, (_, i) => NOBODY + i);
+    assertEquals(await behind([...many, e]), [e]);
+  });
 }
 
 /** Registers the tests. */

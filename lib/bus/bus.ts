@@ -11,29 +11,60 @@ export type Channel = Peer;
 export type Hint =
   /** A message was committed. In a pair's it stands on the recipient's channel; `sender` says whose it is. */
   | { readonly kind: "message"; readonly message: StoredMessage }
-  /** Somebody whom the channel's user has as a friend came or went. */
-  | { readonly kind: "presence"; readonly user: number; readonly online: boolean }
-  /** The channel's user has logged in elsewhere with `force` or the session's token: let go of the account. */
-  | { readonly kind: "takeover" };
+  /** There may be messages that a hint was lost of: those whom the channel concerns should look. */
+  | { readonly kind: "look" }
+  /** Somebody whom the channel's user has as a friend came or went: ask {@link Bus.online} which. */
+  | { readonly kind: "presence"; readonly user: number }
+  /** The channel's user has begun this login: let go of any earlier one. */
+  | { readonly kind: "takeover"; readonly login: number };
+
+/** What a node is told by its connection to the bus. None of it is called before {@link Bus.open} has resolved. */
+export interface Listener {
+  /** A hint from another node, on a channel that is subscribed. */
+  receive(channel: Channel, hint: Hint): void;
+  /**
+   * The bus can't be reached: no hints come until `up`. Told once per outage, also when it begins before the bus was
+   * ever reached.
+   */
+  down(why: Error): void;
+  /** After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost. */
+  up(): void;
+  /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
+  gone(): void;
+}
+
+/** The bus can't be reached now. */
+export class BusUnavailable extends Error {
+  override readonly name = "BusUnavailable";
+}
 
 /** A node's connection to the bus. */
 export interface Bus {
-  /** Says what to do with hints from other nodes on subscribed channels. Called once, before anything else. */
-  open(receive: (channel: Channel, hint: Hint) => void): Promise<void>;
   /**
-   * From when it resolves, hints on the channel are received. A node's subscription of a user's channel is what
-   * makes that user online.
+   * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is told.
+   */
+  open(listener: Listener): Promise<void>;
+  /**
+   * From when it resolves, hints on the channel are received; while the bus is down, they are from `up` on. A
+   * node's subscription of a user's channel is what makes that user online.
    */
   subscribe(channel: Channel): Promise<void>;
   /** Never rejects, and stays in order with what {@link Bus.subscribe} is asked for the same channel. */
   unsubscribe(channel: Channel): Promise<void>;
-  /** Sends a hint to the other nodes that are subscribed, never to this one. Those of one node stay in order. */
+  /**
+   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node stay in order. Where
+   * a message's hint can't be sent now, a `look` on its channel makes up for it later.
+   */
   publish(channel: Channel, hint: Hint): void;
-  /** Which of these users any node is subscribed to, this one included. */
+  /**
+   * Which of these users any node is subscribed to, this one included, as it is when asked; what this node has asked
+   * for before is taken into account. Rejects with {@link BusUnavailable}.
+   */
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
    * Takes the lock on an account's login, so that one node at a time looks and subscribes. The holder calls
-   * what it resolves to, to give it back; that never rejects.
+   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailable}. A holder that
+   * keeps it for longer than a few seconds may lose it: the number of a login decides then.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /** Lets go of all subscriptions and locks. */

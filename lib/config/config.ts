@@ -9,9 +9,11 @@ export class ConfigError extends Error {
 }
 
 /** What the command line asks for. */
-export type Command = { run: Config } | { help: true } | { version: true };
+export type Command = { run: Config } | { upgradeCheck: Config } | { help: true } | { version: true };
 
-const all = Object.entries(options) as [string, Option<string | number>][];
+type Value = string | number;
+
+const all = Object.entries(options) as [string, Option<Value>][];
 
 /** The configuration when nothing is said about it. */
 export function defaults(): Config {
@@ -25,7 +27,7 @@ export function defaults(): Config {
 export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
   const flags = parseArgs(args, {
     string: [...all.map(([name]) => flagOf(name)), "_"],
-    boolean: ["help", "version"],
+    boolean: ["help", "version", "upgrade-check"],
     alias: { h: "help" },
     unknown(arg, key) {
       if (key !== undefined) throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help lists them`);
@@ -34,13 +36,14 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
   if (flags.help) return { help: true };
   if (flags.version) return { version: true };
 
-  const values: Record<string, string | number> = { ...defaults() };
+  const values: Record<string, Value> = { ...defaults() };
   const set = (name: string, said: unknown, where: string) => {
-    const option = options[name as keyof typeof options] as Option<string | number>;
+    const option = options[name as keyof typeof options] as Option<Value>;
     try {
       values[name] = option.parse(String(said));
     } catch (error) {
-      throw new ConfigError(`${where} ${(error as Error).message}, not "${said}"`, { cause: error });
+      const what = option.secret ? "" : `, not "${said}"`;
+      throw new ConfigError(`${where} ${(error as Error).message}${what}`, { cause: error });
     }
   };
   for (const [name] of all) {
@@ -58,7 +61,18 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
     const said = flags[flagOf(name)];
     if (said !== undefined) set(name, said, `--${flagOf(name)}`);
   }
-  return { run: values as Config };
+  const config = values as Config;
+  checkTogether(config);
+  if (!flags["upgrade-check"]) return { run: config };
+  if (!config.mysql) throw new ConfigError("--upgrade-check needs --mysql");
+  return { upgradeCheck: config };
+}
+
+/** What can't be seen in one option alone. */
+function checkTogether({ mysql, redis }: Config): void {
+  if (redis && !mysql) {
+    throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
+  }
 }
 
 /** The text of `--help`. */
@@ -74,6 +88,9 @@ export function help(): string {
     "Starts a chat server. Each option can also be set in the environment: --login-within as CHAT_LOGIN_WITHIN.",
     "",
     ...rows.map(({ flag, words }) => `  ${flag.padEnd(width)}  ${words}`),
+    `  ${
+      "--upgrade-check".padEnd(width)
+    }  says what would change in the database of --mysql, changes nothing, and ends`,
     `  ${"--help, -h".padEnd(width)}  prints this`,
     `  ${"--version".padEnd(width)}  prints the version`,
     "",

@@ -1,4 +1,5 @@
 /** The kinds of configuration values: how each is written, checked and described. */
+import { Networks } from "../wire/networks.ts";
 
 /** One configurable thing. `parse` throws an Error that says what the value must be. */
 export interface Option<T> {
@@ -10,6 +11,8 @@ export interface Option<T> {
   parse(text: string): T;
   /** The value as one would write it. */
   format(value: T): string;
+  /** Whether what was given may hold a password, and so must not be repeated in an error. */
+  readonly secret?: true;
 }
 
 /** Any text that is not empty. */
@@ -20,6 +23,37 @@ export function text(value: string, placeholder: string, description: string): O
     placeholder,
     parse: (text) => text === "" ? refuse("must not be empty") : text,
     format: String,
+  };
+}
+
+/** The url of a service, none unless said; it may hold a password. `pattern` is what it must be like, in one example. */
+export function url(pattern: RegExp, example: string, description: string): Option<string> {
+  return {
+    default: "",
+    description,
+    placeholder: "URL",
+    secret: true,
+    parse(text) {
+      if (text === "none") return "";
+      const isRight = pattern.test(text) && text.split(",").every((one) => URL.canParse(one));
+      return isRight ? text : refuse(`must be like ${example}, or none`);
+    },
+    format: (value) => value || "none",
+  };
+}
+
+/** Addresses and networks with commas between, none unless said. */
+export function networks(description: string): Option<string> {
+  return {
+    default: "",
+    description,
+    placeholder: "NETWORKS",
+    parse(text) {
+      const value = text === "none" ? "" : text;
+      Networks.parse(value);
+      return value;
+    },
+    format: (value) => value || "none",
   };
 }
 

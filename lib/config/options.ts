@@ -4,13 +4,41 @@
  */
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME } from "../wire/protocol.ts";
-import { choice, duration, integer, type Option, orNone, text } from "./declare.ts";
+import { choice, duration, integer, networks, type Option, orNone, text, url } from "./declare.ts";
 
 /** Every option, by the name it has in the code. */
 export const options = {
   host: text("0.0.0.0", "ADDRESS", "address to listen on; the default is every IPv4 address of the machine"),
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
-  db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there"),
+  db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
+  mysql: url(
+    /^mysql:\/\/[^/,]+\/[^/?,]+(\?[^,]*)?$/,
+    "mysql://user:password@host:3306/database",
+    "MySQL 8 or MariaDB 10.11 in place of the embedded database: mysql://user:password@host:port/database",
+  ),
+  mysqlConnections: integer(
+    10,
+    2,
+    1_000,
+    "count",
+    "connections to MySQL; one of them writes messages, the others share everything else",
+  ),
+  redis: url(
+    /^rediss?:\/\/[^,\s]+(,rediss?:\/\/[^,\s]+)*$/,
+    "redis://host:6379",
+    "Redis, through which nodes on one MySQL reach each other: redis://host:port, several with commas for a Redis Cluster",
+  ),
+  workers: integer(
+    1,
+    1,
+    64,
+    "count",
+    "event loops in this process, each a node of its own on the same port; more than one only pays where one is busy",
+  ),
+  trustedProxies: networks(
+    "load balancers that begin each connection with a PROXY protocol header (version 1 or 2), such as 127.0.0.1 or " +
+      "10.0.0.0/8,fd00::/8: clients then have their own addresses in the log",
+  ),
 
   maxConnections: integer(
     16_000,

@@ -8,8 +8,6 @@ import type { Session } from "./session.ts";
 export class Caller {
   readonly node: Node;
   readonly connection: Connection;
-  /** The address it called from. */
-  readonly from: string;
   /** Its login; undefined before it, and after a logout. */
   session: Session | undefined;
   /** Since when it could have logged in, by `performance.now`. */
@@ -18,12 +16,18 @@ export class Caller {
   pingedAt = -Infinity;
   /** The requests it had begun when its time to log in was over: no more are waited for. */
   lastChance: number | undefined;
+  readonly #origin: { readonly from: string };
   #hasRegistered = false;
 
-  constructor(node: Node, connection: Connection, from: string) {
+  constructor(node: Node, connection: Connection, origin: { readonly from: string }) {
     this.node = node;
     this.connection = connection;
-    this.from = from;
+    this.#origin = origin;
+  }
+
+  /** The address it called from; a trusted proxy's own until that has said whose. */
+  get from(): string {
+    return this.#origin.from;
   }
 
   /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */
@@ -32,16 +36,16 @@ export class Caller {
     this.#hasRegistered = true;
   }
 
-  /** It has logged out, and may log in again. */
-  loggedOut(): void {
-    this.hangUp();
+  /** It has logged out, and may log in again. Resolves when that may be anywhere. */
+  async loggedOut(): Promise<void> {
+    await this.hangUp();
     this.session = undefined;
     this.lastChance = undefined;
     this.anonymousSince = performance.now();
   }
 
   /** Nothing more comes from it: its session, if it has one, is over. */
-  hangUp(): void {
-    if (this.session) leave(this.node, this.session);
+  async hangUp(): Promise<void> {
+    if (this.session) await leave(this.node, this.session);
   }
 }

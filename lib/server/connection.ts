@@ -27,6 +27,15 @@ export interface Handler {
   ended(): void;
 }
 
+/** Reads what may come in front of a connection's messages. */
+export interface Preface {
+  /**
+   * Called with bytes as they come, until it returns those that are behind the preface, which may be none. Throws to
+   * have the connection closed at once.
+   */
+  take(bytes: Uint8Array): Uint8Array | undefined;
+}
+
 /** What a connection is given of the server around it. */
 export interface Surroundings {
   /** The dialects, by the connection's first byte. */
@@ -54,6 +63,7 @@ export class Connection {
   readonly #around: Surroundings;
   readonly #handler: Handler;
   readonly #replies = new Replies<ServerMessage>((reply) => this.send(reply));
+  #preface: Preface | undefined; // until it has been read
   #dialect: Dialect | undefined; // known from the first byte on
   #outbox: Outbox | undefined;
   #state: "open" | "ending" | "closed" = "open";
@@ -64,9 +74,15 @@ export class Connection {
   /** When bytes last came, by `performance.now`. */
   lastHeard: number;
 
-  constructor(socket: Deno.Conn, around: Surroundings, handler: (connection: Connection) => Handler) {
+  constructor(
+    socket: Deno.Conn,
+    around: Surroundings,
+    handler: (connection: Connection) => Handler,
+    preface?: Preface,
+  ) {
     this.#socket = socket;
     this.#around = around;
+    this.#preface = preface;
     this.lastHeard = performance.now();
     this.#handler = handler(this);
   }
@@ -136,8 +152,10 @@ export class Connection {
         if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
         before = this.lastHeard;
         if (!this.open) continue;
-        decoder ??= this.#begin(buffer[0]!);
-        decoder.push(buffer.subarray(0, read));
+        const bytes = this.#behindPreface(buffer.subarray(0, read));
+        if (bytes.length === 0) continue;
+        decoder ??= this.#begin(bytes[0]!);
+        decoder.push(bytes);
         for (let count = 1, body; this.open && (body = decoder.next()) !== undefined; count++) {
           const size = body instanceof WireError ? 0 : body.length;
           const wait = this.#take(this.#handler.read(body), size);
@@ -208,6 +226,13 @@ export class Connection {
     } catch {
       this.abort();
     }
+  }
+
+  #behindPreface(bytes: Uint8Array): Uint8Array {
+    if (!this.#preface) return bytes;
+    const behind = this.#preface.take(bytes);
+    if (behind) this.#preface = undefined;
+    return behind ?? new Uint8Array(0);
   }
 
   #begin(firstByte: number): Decoder {

@@ -1,4 +1,5 @@
 /** Reads a caller's requests, looks them up in the table, and makes replies of what comes of them. */
+import { BusUnavailable } from "../bus/bus.ts";
 import { describe } from "../log.ts";
 import { StoreUnavailable } from "../store/store.ts";
 import { WireError } from "../wire/decoder.ts";
@@ -38,7 +39,7 @@ export class Dispatcher implements Handler {
   }
 
   ended(): void {
-    this.#caller.hangUp();
+    void this.#caller.hangUp();
   }
 
   get #classic(): boolean {
@@ -106,9 +107,12 @@ export class Dispatcher implements Handler {
     if (error instanceof TooBusy) {
       return new RequestError(Errno.RATE_LIMITED, error.message, error.retryAfter);
     }
-    const isAway = error instanceof StoreUnavailable;
-    const words = isAway ? "storage can't be reached" : "the server failed";
-    const stack = isAway ? undefined : (error as Error).stack;
+    const [words, isKnown] = error instanceof StoreUnavailable
+      ? ["storage can't be reached", true]
+      : error instanceof BusUnavailable
+      ? ["the other nodes can't be reached", true]
+      : ["the server failed", false];
+    const stack = isKnown ? undefined : (error as Error).stack;
     const { log, failures } = this.#caller.node;
     failures.say((times) => log.error(words, { request: spec.name, why: describe(error), stack, times }));
     return new RequestError(Errno.UNAVAILABLE, `${words}; nothing was accepted`, RETRY_AFTER);

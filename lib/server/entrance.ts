@@ -1,58 +1,70 @@
 /** How users come in and leave: one live session per account, wherever in the cluster it is. */
+import { BusUnavailable } from "../bus/bus.ts";
 import { Errno, Msg } from "../wire/protocol.ts";
 import { RequestError } from "./answer.ts";
 import type { Connection } from "./connection.ts";
 import type { Node } from "./node.ts";
-import { announce } from "./presence.ts";
 import { Session } from "./session.ts";
 
 const TAKEOVER_PATIENCE = 1_000; // ms that another node gets to let go; a frozen one never will
 const TAKEOVER_POLL = 20; // ms between two looks
 
+/** Whose owner has proved to be it. */
+export interface Entrant {
+  readonly id: number;
+  readonly name: string;
+  /** Whether the account is in use as far as the store knows: goes for an answer while the bus is away. */
+  readonly online: boolean;
+}
+
 /**
- * Makes a session for an account whose owner has proved to be it. `force` takes it over from another connection;
- * without it, one that is alive keeps it. Throws a {@link RequestError}. `wasOnline` says whether friends know already.
+ * Makes a session for an account. `force` takes it over from another connection; without it, one that is alive keeps
+ * it. Throws a {@link RequestError}. `wasOnline` says whether friends know already.
  */
 export async function enter(
   node: Node,
   connection: Connection,
-  account: { readonly id: number; readonly name: string },
+  account: Entrant,
   force: boolean,
 ): Promise<{ session: Session; wasOnline: boolean }> {
-  const session = new Session(account, connection, node);
-  let wasOnline = false;
-  const unlock = await node.bus.lock(account.id);
+  const { id } = account;
+  const unlock = await lockIfPossible(node, id);
   try {
-    const here = node.sessions.of(account.id);
-    wasOnline = here !== undefined || (await node.bus.online([account.id])).has(account.id);
-    if (here) {
-      if (!force && here.connection.open && !abandoned(node, here)) throw alreadyOnline();
-      takenOver(node, here);
-    } else if (wasOnline) {
-      if (!force) throw alreadyOnline();
-      await askToLetGo(node, account.id);
+    const here = node.sessions.of(id);
+    const elsewhere = !here && (unlock ? (await node.bus.online([id])).has(id) : account.online);
+    const isAlive = elsewhere || (here !== undefined && here.connection.open && !abandoned(node, here));
+    if (isAlive && !force) throw alreadyOnline();
+
+    // From here on the account is this login's, whatever nodes that can't be reached now believe.
+    const session = new Session(account, await node.store.beginLogin(id), connection, node);
+    try {
+      if (here) takenOver(node, here);
+      else if (elsewhere && unlock) await askToLetGo(node, session);
+      await node.sessions.add(session);
+    } catch (error) {
+      if (!(await leaveUntold(node, session))) node.departures.add(session);
+      throw error;
     }
-    await node.sessions.add(session);
-  } catch (error) {
-    remove(node, session); // or nobody could come in any more
-    throw error;
+    return { session, wasOnline: here !== undefined || elsewhere };
   } finally {
-    await unlock();
+    await unlock?.();
   }
-  return { session, wasOnline };
 }
 
-/** Ends a session: its user is offline from now on, unless it had been taken over already. */
-export function leave(node: Node, session: Session): void {
-  if (!remove(node, session)) return;
+/**
+ * Ends a session: its user is offline from now on, unless it had been taken over already. When it resolves, which is
+ * all it does, other nodes see the user gone.
+ */
+export async function leave(node: Node, session: Session): Promise<void> {
+  if (!await leaveUntold(node, session)) return;
   node.log.debug("left", { user: session.user });
-  void node.store.setState(session.user, "offline").catch(() => {}); // for operators' eyes only, and made right at start
-  void announce(node, session.user);
+  void node.presence.announce(session.user);
 }
 
 /** Ends a session whose account goes on elsewhere, and its connection with it. */
 export function takenOver(node: Node, session: Session): void {
-  if (!remove(node, session)) return;
+  session.delivery.stop();
+  if (!node.sessions.remove(session)) return;
   node.log.debug("taken over", { user: session.user });
   void session.connection.end({
     msgid: Msg.NOTICE,
@@ -61,9 +73,24 @@ export function takenOver(node: Node, session: Session): void {
   });
 }
 
-function remove(node: Node, session: Session): boolean {
+/** Ends a session; false if it was over already. */
+async function leaveUntold(node: Node, session: Session): Promise<boolean> {
   session.delivery.stop();
-  return node.sessions.remove(session);
+  const gone = node.sessions.remove(session);
+  if (!gone) return false;
+  node.departures.add(session);
+  await gone;
+  return true;
+}
+
+/** The lock on an account's login. While the bus is away there is none: the number of a login alone decides. */
+async function lockIfPossible(node: Node, user: number): Promise<(() => Promise<void>) | undefined> {
+  try {
+    return await node.bus.lock(user);
+  } catch (error) {
+    if (error instanceof BusUnavailable) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -76,8 +103,8 @@ function abandoned(node: Node, { connection }: Session): boolean {
   return connection.dialect?.name === "classic" && silent > pingAfter + pongWithin;
 }
 
-async function askToLetGo(node: Node, user: number): Promise<void> {
-  node.bus.publish(user, { kind: "takeover" });
+async function askToLetGo(node: Node, { user, login }: Session): Promise<void> {
+  node.bus.publish(user, { kind: "takeover", login });
   for (let waited = 0; waited < TAKEOVER_PATIENCE; waited += TAKEOVER_POLL) {
     if (!(await node.bus.online([user])).has(user)) return;
     await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL));

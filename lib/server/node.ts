@@ -1,11 +1,16 @@
 /** One node: what all its connections share. */
-import type { Bus, Channel, Hint } from "../bus/bus.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint } from "../bus/bus.ts";
 import type { Config } from "../config/options.ts";
-import { type Log, Seldom } from "../log.ts";
+import { describe, type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
+import { Duty } from "./duty.ts";
+import { Departures } from "./departures.ts";
 import { Passwords } from "./passwords.ts";
+import { Presence } from "./presence.ts";
+import { Recovery } from "./recovery.ts";
+import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 
@@ -28,10 +33,15 @@ export class Node implements NodeParts {
   readonly now: () => number;
   readonly sessions: Sessions;
   readonly cursors: Cursors;
+  readonly departures: Departures;
+  readonly presence: Presence;
+  readonly recovery: Recovery;
   readonly passwords: Passwords;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
   readonly #takenOver: (session: Session) => void;
+  readonly #rehash: Duty;
+  #closing = false;
 
   /** `takenOver` is called for a session whose user has logged in on another node instead. */
   constructor(parts: NodeParts, takenOver: (session: Session) => void) {
@@ -43,41 +53,102 @@ export class Node implements NodeParts {
     this.#takenOver = takenOver;
     this.sessions = new Sessions(this.bus);
     this.cursors = new Cursors(this.store, this.log);
-    const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue } = this.config;
-    this.passwords = new Passwords({ ln, r, p }, navigator.hardwareConcurrency, hashQueue);
+    this.departures = new Departures(this.store, this.log);
+    this.presence = new Presence(this);
+    this.recovery = new Recovery(this, takenOver);
+    const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
+    const cores = Math.max(1, Math.floor(navigator.hardwareConcurrency / workers)); // this node's share
+    this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 
   /** Starts to listen to the other nodes. */
-  open(): Promise<void> {
-    return this.bus.open((channel, hint) => this.#receive(channel, hint));
+  async open(): Promise<void> {
+    await this.bus.open({
+      receive: (channel, hint) => this.#receive(channel, hint),
+      down: (why) => this.recovery.down(why),
+      up: () => this.recovery.up(),
+      gone: () => this.recovery.gone(),
+    });
+    this.recovery.start();
+    this.#rehash.fallDue();
+  }
+
+  /** Waits for what is under way without a connection, and writes what waits. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    await Promise.all([this.recovery.stop(), this.#rehash.stop()]);
+    await this.cursors.flush();
+    await this.departures.flush();
+  }
+
+  /** Which of these users are online, as far as can be told: while the bus is away, those who are logged in here. */
+  async online(users: readonly number[]): Promise<ReadonlySet<number>> {
+    try {
+      return await this.bus.online(users);
+    } catch (error) {
+      if (!(error instanceof BusUnavailable)) throw error;
+      return new Set(users.filter((user) => this.sessions.of(user)));
+    }
   }
 
   /** Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and elsewhere. */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
     const fresh = new Fresh(message, peer);
+    session.delivery.offer(peer, fresh);
+    this.#offer(session, peer, fresh);
+  }
+
+  /**
+   * Offers a message to the others that the sender has sent once more: perhaps a node committed it and crashed before
+   * it could tell anybody.
+   */
+  async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
+    try {
+      const { messages: [message] } = await this.store.read(session.user, peer, seq - 1, 1, 1);
+      if (message) this.#offer(session, peer, new Fresh(message, peer));
+    } catch (error) {
+      this.log.debug("repeated message not delivered again", { why: describe(error) });
+    }
+  }
+
+  #offer(session: Session, peer: Peer, fresh: Fresh): void {
+    const { message } = fresh;
     if (peer > 0) {
-      session.delivery.offer(peer, fresh);
       const recipient = this.sessions.of(peer);
       if (recipient) recipient.delivery.offer(session.user, fresh);
       else this.bus.publish(peer, { kind: "message", message });
     } else {
-      for (const member of this.sessions.inGroup(-peer)) member.delivery.offer(peer, fresh);
+      for (const member of this.sessions.inGroup(-peer)) {
+        if (member !== session) member.delivery.offer(peer, fresh);
+      }
       this.bus.publish(peer, { kind: "message", message });
     }
   }
 
   #receive(channel: Channel, hint: Hint): void {
     if (channel < 0) {
-      if (hint.kind !== "message") return;
-      const fresh = new Fresh(hint.message, channel);
-      for (const member of this.sessions.inGroup(-channel)) member.delivery.offer(channel, fresh);
+      const members = this.sessions.inGroup(-channel);
+      if (hint.kind === "message") {
+        const fresh = new Fresh(hint.message, channel);
+        for (const member of members) member.delivery.offer(channel, fresh);
+      } else if (hint.kind === "look") {
+        for (const member of members) member.delivery.lookAgain();
+      }
       return;
     }
     const session = this.sessions.of(channel);
     if (!session) return;
     if (hint.kind === "message") {
       session.delivery.offer(hint.message.sender, new Fresh(hint.message, channel));
-    } else if (hint.kind === "presence") session.tellPresence(hint.user, hint.online);
-    else this.#takenOver(session);
+    } else if (hint.kind === "look") session.delivery.lookAgain();
+    else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
+    else if (session.login < hint.login) void this.#letGo(session);
+  }
+
+  /** What the client has said to have, its next node is to know before it looks for what was missed. */
+  async #letGo(session: Session): Promise<void> {
+    await this.cursors.settled(session.user);
+    this.#takenOver(session);
   }
 }

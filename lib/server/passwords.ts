@@ -3,7 +3,8 @@
  * still be checked. Hashing runs off the event loop, at most as many at once as there are cores; the rest queue up.
  */
 import { Buffer } from "node:buffer";
-import { randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+import { PLAIN } from "../store/store.ts";
 
 /** scrypt's cost: N is 2 to the power of `ln`. Memory is 128 · N · r bytes. */
 export interface Cost {
@@ -52,20 +53,27 @@ export class Passwords {
   }
 
   /**
-   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than today's.
-   * Without a hash (there is no such user) the answer is no, and takes as long. Throws {@link TooBusy}.
+   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than today's, or
+   * it isn't hashed at all yet. Without a hash (there is no such user) the answer is no, and takes as long. Throws
+   * {@link TooBusy}.
    */
   async verify(password: string, phc: string | undefined): Promise<{ right: boolean; stale: boolean }> {
     const match = phc === undefined ? null : PHC.exec(phc);
     if (!match) {
       await this.#derive(password, randomBytes(SALT), HASH, this.#cost);
-      return { right: false, stale: false };
+      const right = phc !== undefined && timingSafeEqual(digest(phc), digest(PLAIN + password));
+      return { right, stale: true };
     }
     const [ln, r, p] = match.slice(1, 4).map(Number) as [number, number, number];
     const [salt, hash] = match.slice(4, 6).map((text) => Buffer.from(text, "base64")) as [Buffer, Buffer];
     const derived = await this.#derive(password, salt, hash.length, { ln, r, p });
     const stale = ln !== this.#cost.ln || r !== this.#cost.r || p !== this.#cost.p;
     return { right: timingSafeEqual(derived, hash), stale };
+  }
+
+  /** Whether some wait for their turn: what can wait itself should. */
+  get isBusy(): boolean {
+    return this.#queue.length > 0;
   }
 
   async #derive(password: string, salt: Uint8Array, length: number, { ln, r, p }: Cost): Promise<Uint8Array> {
@@ -93,6 +101,11 @@ export class Passwords {
       else this.#running--;
     }
   }
+}
+
+/** For comparing texts in a time that tells nothing. */
+function digest(text: string): Uint8Array {
+  return createHash("sha256").update(text).digest();
 }
 
 function base64(bytes: Uint8Array): string {

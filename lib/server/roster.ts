@@ -1,14 +1,16 @@
 /** Whom a user knows, and who of them is there: what the answers to LOGIN_MSG and CONTACTS tell. */
 import { type Roster, stateOf } from "./dialect.ts";
 import type { Node } from "./node.ts";
+import type { Session } from "./session.ts";
 
 const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS pages through all
 
-/** The user's friends and groups, each user with the state of this moment. */
-export async function rosterOf(node: Node, user: number): Promise<Roster> {
-  const { friends, groups } = await node.store.contacts(user, USERS_PER_GROUP);
+/** The session's user's friends and groups, each user with the state of this moment. */
+export async function rosterOf(node: Node, session: Session): Promise<Roster> {
+  const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
   const everybody = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
-  const online = await node.bus.online([...everybody]);
+  const online = await node.online([...everybody]);
+  session.shows(friends.map(({ id }) => id).filter((id) => online.has(id)));
   return {
     friends: friends.map(({ id, name }) => ({ id, name, state: stateOf(online.has(id)) })),
     groups: groups.map(({ id, name, description, members, users }) => ({

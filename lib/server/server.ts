@@ -8,6 +8,7 @@ import { framed } from "./dialect.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { takenOver } from "./entrance.ts";
 import { Node, type NodeParts } from "./node.ts";
+import { Origins } from "./origin.ts";
 import { watch } from "./watch.ts";
 
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
@@ -26,12 +27,14 @@ export class Server {
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   readonly #refusals = new Seldom();
+  readonly #origins: Origins;
   #draining = false;
 
   private constructor(node: Node, listener: Deno.Listener) {
     this.#node = node;
     this.#listener = listener;
     const { config } = node;
+    this.#origins = new Origins(node.log, config.trustedProxies);
     const classic = classicDialect(config.classicBytes, config.classicGap);
     this.#around = {
       dialect: (isClassic) => isClassic ? classic : framed,
@@ -47,12 +50,17 @@ export class Server {
 
   /** Starts to listen at the node's host and port. Throws what `Deno.listen` throws. */
   static async start(parts: NodeParts): Promise<Server> {
-    const { host: hostname, port } = parts.config;
+    const { host: hostname, port, workers } = parts.config;
     const node = new Node(parts, (session) => takenOver(node, session));
     await node.open();
-    const server = new Server(node, Deno.listen({ hostname, port }));
-    node.log.info("listening", { host: server.address.hostname, port: server.address.port });
-    return server;
+    let listener: Deno.Listener;
+    try {
+      listener = Deno.listen({ hostname, port, reusePort: workers > 1 });
+    } catch (error) {
+      await node.close();
+      throw error;
+    }
+    return new Server(node, listener);
   }
 
   /** Where it listens. */
@@ -70,7 +78,7 @@ export class Server {
     this.#listener.close();
     await this.#accepting;
     clearInterval(this.#watching);
-    const { log, config, cursors } = this.#node;
+    const { log, config } = this.#node;
     log.info("draining", { connections: this.#callers.size });
     const spread = MOVE_LEAST + MOVE_SPREAD * this.#callers.size;
     const ends = [...this.#callers].map(([{ connection }, ended]) => {
@@ -86,7 +94,7 @@ export class Server {
     const late = setTimeout(() => this.#abortAll(), config.drainWithin + LAST_WORDS);
     await Promise.all(ends);
     clearTimeout(late);
-    await cursors.flush();
+    await this.#node.close();
   }
 
   #abortAll(): void {
@@ -118,11 +126,11 @@ export class Server {
     try {
       socket.setNoDelay(true); // messages are small and each is waited for
       socket.setKeepAlive(true); // finds classic peers that are gone: they can't be sent a PING
-      const { hostname, port } = socket.remoteAddr as Deno.NetAddr;
+      const origin = this.#origins.of(socket.remoteAddr as Deno.NetAddr);
       const connection = new Connection(socket, this.#around, (connection) => {
-        caller = new Caller(this.#node, connection, `${hostname}:${port}`);
+        caller = new Caller(this.#node, connection, origin);
         return new Dispatcher(caller);
-      });
+      }, origin);
       this.#callers.set(caller!, connection.run().finally(() => this.#callers.delete(caller!)));
     } catch (error) {
       this.#node.log.debug("connection lost", { why: describe(error) });

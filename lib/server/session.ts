@@ -4,25 +4,33 @@ import type { Connection } from "./connection.ts";
 import { Delivery, type DeliveryPorts } from "./delivery.ts";
 import { stateOf } from "./dialect.ts";
 
+const NOBODY: ReadonlySet<number> = new Set();
+
 /** One login, from its acceptance until its connection ends, it logs out, or another takes over. */
 export class Session {
   readonly user: number;
   readonly name: string;
+  /** Its number among the account's logins: a session is over when there is one with a higher number. */
+  readonly login: number;
   readonly connection: Connection;
   readonly delivery: Delivery;
   /** The groups whose messages it gets. */
   readonly groups = new Set<number>();
+  /** Friends who are online as far as the client has been told. */
+  #shown: Set<number> | undefined;
   #started = false;
   /** Friends whose state has changed while it couldn't be told: the last state of each is enough. */
   #untold: Map<number, boolean> | undefined;
 
   constructor(
     account: { readonly id: number; readonly name: string },
+    login: number,
     connection: Connection,
     ports: DeliveryPorts,
   ) {
     this.user = account.id;
     this.name = account.name;
+    this.login = login;
     this.connection = connection;
     this.delivery = new Delivery(account.id, connection, ports);
   }
@@ -45,10 +53,31 @@ export class Session {
     this.delivery.resume();
   }
 
-  /** Somebody on the friend list came or went. */
+  /** The friends who are online as far as the client has been told. */
+  get shown(): ReadonlySet<number> {
+    return this.#shown ?? NOBODY;
+  }
+
+  /** What the client is being told in an answer: which of all its friends are online. */
+  shows(online: Iterable<number>): void {
+    const shown = new Set(online);
+    this.#shown = shown.size > 0 ? shown : undefined;
+    this.#untold = undefined;
+  }
+
+  /** Somebody on the friend list is online, or is not: the client is told, unless it knows. */
   tellPresence(user: number, online: boolean): void {
-    if (this.#started && this.connection.hasRoom) {
+    if (!this.#started || !this.connection.hasRoom) {
+      (this.#untold ??= new Map()).set(user, online);
+    } else if (online !== this.shown.has(user)) {
+      this.showsOne(user, online);
       this.connection.send({ msgid: Msg.PRESENCE, id: user, state: stateOf(online) });
-    } else (this.#untold ??= new Map()).set(user, online);
+    }
+  }
+
+  /** What the client is told of one friend. */
+  showsOne(user: number, online: boolean): void {
+    if (online) (this.#shown ??= new Set()).add(user);
+    else this.#shown?.delete(user);
   }
 }

@@ -24,6 +24,10 @@ export class Sessions {
     this.#bus = bus;
   }
 
+  [Symbol.iterator](): Iterator<Session> {
+    return this.#users.values();
+  }
+
   of(user: number): Session | undefined {
     return this.#users.get(user);
   }
@@ -50,11 +54,14 @@ export class Sessions {
     await here.subscribed;
   }
 
-  /** Takes it out of everything; false if it was out already. */
-  remove(session: Session): boolean {
-    if (this.of(session.user) !== session) return false;
+  /**
+   * Takes it out of everything; undefined if it was out already. When it resolves, which is all it does, the other
+   * nodes see the user gone.
+   */
+  remove(session: Session): Promise<void> | undefined {
+    if (this.of(session.user) !== session) return undefined;
     this.#users.delete(session.user);
-    void this.#bus.unsubscribe(session.user);
+    const gone = this.#bus.unsubscribe(session.user);
     for (const group of session.groups) {
       const { sessions } = this.#groups.get(group)!;
       sessions.delete(session);
@@ -62,6 +69,6 @@ export class Sessions {
       this.#groups.delete(group);
       void this.#bus.unsubscribe(-group);
     }
-    return true;
+    return gone;
   }
 }

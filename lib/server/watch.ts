@@ -45,6 +45,6 @@ function watchSilence(caller: Caller, now: number, { pingAfter, pongWithin }: Co
 
 function close(caller: Caller, why: string): void {
   caller.node.log.debug(`closed: ${why}`, { from: caller.from });
-  caller.hangUp(); // the account is free from now on, not only when the peer has gone
+  void caller.hangUp(); // the account is free from now on, not only when the peer has gone
   void caller.connection.end({ msgid: Msg.NOTICE, kind: "closing", errmsg: why }, LAST_WORDS);
 }

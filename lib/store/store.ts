@@ -47,8 +47,22 @@ export interface Refused {
 export interface Account {
   readonly id: number;
   readonly name: string;
-  /** The password's hash, in PHC string form. */
+  /** The password's hash, in PHC string form; or, until it is hashed, {@link PLAIN} and the password itself. */
   readonly password: string;
+  /** `User.state`: online from a login's beginning to its end, or to when its node is found to have crashed. */
+  readonly online: boolean;
+}
+
+/** Marks a password that was taken over from a server that didn't hash it. */
+export const PLAIN = "$plain$";
+
+/**
+ * One login of an account. Each has a number, which is higher than that of any earlier one: the account is the last
+ * one's, whatever nodes that were cut off or frozen meanwhile believe.
+ */
+export interface Login {
+  readonly user: number;
+  readonly login: number;
 }
 
 /** A session that outlives its connections. Each account has at most one; a new one replaces it. */
@@ -128,23 +142,41 @@ export interface StoreLimits {
  * a change means that it is committed with full durability (invariant I1).
  */
 export interface Store {
-  /** Makes an account. `taken`: the name is in use (names are compared exactly, as code points). */
+  /**
+   * Makes an account. `taken`: the name is in use. Names are compared as code points, so that case and accents tell
+   * them apart; blanks at the end may or may not.
+   */
   createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused>;
   findUser(by: { id: number } | { name: string }): Promise<Account | undefined>;
-  setPassword(user: number, passwordHash: string): Promise<void>;
+  /** Changes the password to a new hash, if it still is `was`. */
+  setPassword(user: number, passwordHash: string, was: string): Promise<void>;
+  /** Accounts whose password is still {@link PLAIN}: by id above `after`, at most `limit`. */
+  unhashed(after: number, limit: number): Promise<readonly Account[]>;
 
-  /** Saves the account's session in place of any earlier one. */
-  saveSession(user: number, tokenHash: Uint8Array, expires: number): Promise<void>;
+  /** Begins a login, which is the one that counts from now on. Gives its number (0: there is no such user). The state is online. */
+  beginLogin(user: number): Promise<number>;
+  /** Ends logins: where one still is the account's last, the state becomes offline. */
+  endLogins(logins: readonly Login[]): Promise<void>;
+  /** The number of the last login of each of these users; 0 of who never was logged in. */
+  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
+  /** Accounts whose state is online, with their last login: by id above `after`, at most `limit`. */
+  loggedIn(after: number, limit: number): Promise<readonly Login[]>;
+
+  /**
+   * Saves the account's session in place of any earlier one, if the login still is the account's last: else it is
+   * false and nothing is changed.
+   */
+  saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean>;
   findSession(user: number): Promise<SavedSession | undefined>;
-  deleteSession(user: number): Promise<void>;
-
-  /** Writes `User.state`, which operators read; nothing in the server depends on it. */
-  setState(user: number, state: "online" | "offline"): Promise<void>;
+  /** Forgets the account's session, if the login still is the account's last. */
+  deleteSession(login: Login): Promise<void>;
 
   /** Puts `friend` on the user's list; again is no error. `not_found`: no such user; `full`: the list is. */
   addFriend(user: number, friend: number): Promise<{ name: string } | Refused>;
   /** Who has the user as a friend: ids above `after` in order, at most `limit`. */
   watchers(user: number, after: number, limit: number): Promise<readonly number[]>;
+  /** Whom each of these users has as friends. */
+  friendsOf(users: readonly number[]): Promise<readonly { readonly user: number; readonly friend: number }[]>;
   contacts(user: number, usersPerGroup: number): Promise<Contacts>;
 
   /** Makes a group with its creator as the first member. `taken`: the name; `full`: the creator's groups. */
@@ -169,6 +201,8 @@ export interface Store {
    * time of the first of these messages.
    */
   unread(user: number, limit: number): Promise<readonly Unread[]>;
+  /** Which of these users have messages after their cursors. */
+  behind(users: readonly number[]): Promise<readonly number[]>;
   /**
    * Messages after `after`, or after the user's cursor where `after` is undefined: at most `limit`, and no
    * more than have `maxBytes` of UTF-8 in their bodies together, but at least one. The user's own are among

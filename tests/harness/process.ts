@@ -17,6 +17,11 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
+/** The name of the process's program, as ps(1) shows it. Throws when it has ended. */
+export function nameOf(pid: number): string {
+  return read(pid, "comm").trim();
+}
+
 /** Through cat(1): the runtime lets a program read /proc itself only with every permission there is. */
 function read(pid: number, file: string): string {
   const { stdout, success } = new Deno.Command("cat", { args: [`/proc/${pid}/${file}`] }).outputSync();

@@ -1,8 +1,8 @@
 /** The closed loop: every sender keeps a window of messages under way, for some seconds. */
 import { Errno, Msg, type Received } from "../harness/contract.ts";
-import { cpuSeconds } from "../harness/process.ts";
 import type { Address } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
+import { type Cost, CpuMeter } from "./cpu.ts";
 import { inParallel, Peer } from "./peer.ts";
 
 /** What to do. */
@@ -15,8 +15,8 @@ export interface ChatPlan {
   readonly seconds: number;
   /** Characters of each message. */
   readonly size: number;
-  /** The server's process, if its processor time is wanted. */
-  readonly pid?: number;
+  /** The processes whose processor time is wanted. */
+  readonly pids: readonly number[];
 }
 
 /** Milliseconds: half of them are at most, 95 and 99 in a hundred are at most, all are at most. */
@@ -44,8 +44,8 @@ export interface ChatResult {
   readonly messagesPerSecond: number;
   readonly ackLatency: Latency;
   readonly deliveryLatency: Latency;
-  /** Processor seconds per million messages: the server's, and this program's own. */
-  readonly serverCpu?: number;
+  /** Processor seconds per million messages: of each process asked for, and this program's own. */
+  readonly cpu: readonly Cost[];
   readonly ownCpu: number;
 }
 
@@ -160,11 +160,15 @@ class Run {
   }
 }
 
-/** Makes the users, lets them chat, and counts. Throws when a connection ends early. */
-export async function chat(server: Address, plan: ChatPlan): Promise<ChatResult> {
+/**
+ * Makes the users, lets them chat, and counts. With several servers each pair's sender is on one and its recipient on
+ * the next. Throws when a connection ends early.
+ */
+export async function chat(servers: readonly Address[], plan: ChatPlan): Promise<ChatResult> {
   const run = new Run(plan.size);
+  const server = (at: number) => servers[at % servers.length]!;
   const pairs = await inParallel(plan.pairs, SET_UP_WIDTH, async (at) => {
-    const [sender, recipient] = [await Peer.connect(server), await Peer.connect(server)];
+    const [sender, recipient] = [await Peer.connect(server(at)), await Peer.connect(server(at + 1))];
     await sender.login(await sender.register(`${run.name} sender ${at}`));
     await recipient.login(await recipient.register(`${run.name} recipient ${at}`));
     return new Pair(sender, recipient, run);
@@ -174,13 +178,10 @@ export async function chat(server: Address, plan: ChatPlan): Promise<ChatResult>
 
   const ackTimes: number[] = run.ackTimes = [];
   const deliveryTimes: number[] = run.deliveryTimes = [];
-  const cpu = () => ({
-    server: plan.pid === undefined ? 0 : cpuSeconds(plan.pid),
-    own: cpuSeconds(Deno.pid),
-  });
-  const [start, cpuBefore, ackedBefore] = [performance.now(), cpu(), run.acked];
+  const [start, meter, ackedBefore] = [performance.now(), new CpuMeter(plan.pids), run.acked];
   await pause(plan.seconds * 1_000);
-  const [took, cpuAfter, acked] = [performance.now() - start, cpu(), run.acked - ackedBefore];
+  const [took, acked] = [performance.now() - start, run.acked - ackedBefore];
+  const cost = meter.perMillion(acked);
   run.ackTimes = run.deliveryTimes = undefined;
 
   run.going = false;
@@ -189,7 +190,6 @@ export async function chat(server: Address, plan: ChatPlan): Promise<ChatResult>
   for (const pair of pairs) await pair.close();
   if (run.failure !== undefined) throw new Error(run.failure);
 
-  const perMillion = (seconds: number) => seconds / acked * 1e6;
   return {
     sent: run.sent,
     acked: run.acked,
@@ -201,12 +201,12 @@ export async function chat(server: Address, plan: ChatPlan): Promise<ChatResult>
     messagesPerSecond: acked / took * 1_000,
     ackLatency: latency(ackTimes),
     deliveryLatency: latency(deliveryTimes),
-    ...(plan.pid === undefined ? {} : { serverCpu: perMillion(cpuAfter.server - cpuBefore.server) }),
-    ownCpu: perMillion(cpuAfter.own - cpuBefore.own),
+    ...cost,
   };
 }
 
-function latency(times: readonly number[]): Latency {
+/** Sorts times into their percentiles. */
+export function latency(times: readonly number[]): Latency {
   const sorted = Float64Array.from(times).sort();
   const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) };

@@ -4,16 +4,20 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { chat, type ChatResult, type Latency } from "./chat.ts";
+import type { Cost } from "./cpu.ts";
 import { idle, type IdleResult } from "./idle.ts";
+import { type LoginResult, logins } from "./logins.ts";
 
-const HELP = `deno task load HOST:PORT [options]
+const HELP = `deno task load HOST:PORT... [options]
 
 Users chat in pairs, each sender with a window of messages under way:
   --pairs N     senders, each with a recipient (default 50)
   --window N    messages that a sender has under way at once (default 1)
   --seconds N   length of the measured part (default 10)
   --size N      characters of a message (default 100)
-  --pid PID     the server's process: its processor time is measured too
+  --pid PID,... processes whose processor time is measured too: servers, databases, …
+With several servers each sender is on one and its recipient on the next. Or they log in again and again:
+  --logins password|token   --window of them at once, for --seconds
 Or they are only there:
   --idle N      logged-in connections that say nothing; needs --pid, prints the server's memory
 
@@ -36,7 +40,6 @@ function milliseconds({ p50, p95, p99, max }: Latency): string {
 }
 
 function chatTable(result: ChatResult): readonly (readonly [string, string])[] {
-  const seconds = (value: number) => value.toFixed(1);
   return [
     ["sent", `${result.sent}`],
     ["acknowledged", `${result.acked}`],
@@ -48,11 +51,24 @@ function chatTable(result: ChatResult): readonly (readonly [string, string])[] {
     ["messages/s", result.messagesPerSecond.toFixed(0)],
     ["ack ms, p50 / p95 / p99 / max", milliseconds(result.ackLatency)],
     ["delivery ms, p50 / p95 / p99 / max", milliseconds(result.deliveryLatency)],
-    ...(result.serverCpu === undefined
-      ? []
-      : [["server's CPU s per million", seconds(result.serverCpu)] as const]),
-    ["own CPU s per million", seconds(result.ownCpu)],
+    ...cpuRows(result),
   ];
+}
+
+function loginTable(result: LoginResult): readonly (readonly [string, string])[] {
+  return [
+    ["logins", `${result.logins}`],
+    ["logins/s", result.loginsPerSecond.toFixed(0)],
+    ["login ms, p50 / p95 / p99 / max", milliseconds(result.latency)],
+    ...cpuRows(result),
+  ];
+}
+
+function cpuRows({ cpu, ownCpu }: { cpu: readonly Cost[]; ownCpu: number }): (readonly [string, string])[] {
+  const rows = cpu.map(({ name, pid, perMillion }) => [`${name} ${pid}`, perMillion] as const);
+  const all = cpu.reduce((sum, { perMillion }) => sum + perMillion, 0);
+  return [...rows, ...(cpu.length > 1 ? [["all of these", all] as const] : []), ["own", ownCpu] as const]
+    .map(([who, value]) => [`CPU s per million, ${who}`, value.toFixed(1)]);
 }
 
 function idleTable(result: IdleResult): readonly (readonly [string, string])[] {
@@ -67,7 +83,7 @@ function idleTable(result: IdleResult): readonly (readonly [string, string])[] {
 
 async function main(args: readonly string[]): Promise<number> {
   const parsed = parseArgs(args, {
-    string: ["pairs", "window", "seconds", "size", "pid", "idle"],
+    string: ["pairs", "window", "seconds", "size", "pid", "idle", "logins"],
     boolean: ["json", "help"],
     unknown: (arg, key) => {
       if (key !== undefined) throw new UsageError(`unknown option: ${arg}`);
@@ -86,25 +102,42 @@ async function main(args: readonly string[]): Promise<number> {
     }
     return value;
   };
-  const target = /^(?<host>[^:]+):(?<port>\d+)$/.exec(`${parsed._[0] ?? ""}`)?.groups;
-  if (!target || parsed._.length > 1) throw new UsageError("one HOST:PORT is needed; see --help");
-  const server = { host: target.host!, port: Number(target.port) };
+  const servers = parsed._.map((text) => {
+    const [, host, port] = /^([^:]+):(\d+)$/.exec(`${text}`) ?? [];
+    if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
+    return { host, port: Number(port) };
+  });
+  const [server] = servers;
+  if (!server) throw new UsageError("HOST:PORT is needed; see --help");
+  const pids = String(parsed.pid ?? "").split(",").filter((pid) => pid !== "").map((pid) => {
+    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
+    return Number(pid);
+  });
   const print = (result: object, rows: readonly (readonly [string, string])[]) => {
     const table = () => rows.map(([name, value]) => `${name.padEnd(36)}${value.padStart(28)}\n`).join("");
     write(Deno.stdout, parsed.json ? `${JSON.stringify(result)}\n` : table());
   };
 
   if (parsed.idle !== undefined) {
-    const result = await idle(server, number("idle"), number("pid"));
+    if (pids.length !== 1) throw new UsageError("--idle needs the server's --pid");
+    const result = await idle(server, number("idle"), pids[0]!);
     print(result, idleTable(result));
     return 0;
   }
-  const result = await chat(server, {
+  if (parsed.logins !== undefined) {
+    const by = parsed.logins;
+    if (by !== "password" && by !== "token") throw new UsageError("--logins must be password or token");
+    const plan = { by, window: number("window", 1), seconds: number("seconds", 10), pids } as const;
+    const result = await logins(servers, plan);
+    print(result, loginTable(result));
+    return 0;
+  }
+  const result = await chat(servers, {
     pairs: number("pairs", 50),
     window: number("window", 1),
     seconds: number("seconds", 10),
     size: number("size", 100),
-    ...(parsed.pid === undefined ? {} : { pid: number("pid") }),
+    pids,
   });
   print(result, chatTable(result));
   return result.lost + result.doubled + result.outOfOrder > 0 ? 1 : 0;

@@ -53,11 +53,12 @@ export class Peer {
     return reply.id!;
   }
 
-  /** Logs in. Throws when that is refused. */
-  async login(id: number): Promise<void> {
-    const reply = await this.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });
-    if (reply.errno !== Errno.OK) throw new Error(`the login of ${id}: ${JSON.stringify(reply)}`);
-    this.id = id;
+  /** Logs in, by the password if it is given an id. Throws when that is refused. */
+  async login(who: number | Sent): Promise<void> {
+    const proof = typeof who === "number" ? { id: who, password: PASSWORD } : who;
+    const reply = await this.ask({ msgid: Msg.LOGIN, ...proof });
+    if (reply.errno !== Errno.OK) throw new Error(`a login: ${JSON.stringify(reply)}`);
+    this.id = reply.id!;
   }
 
   /** Closes the connection. */

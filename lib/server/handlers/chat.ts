@@ -38,6 +38,7 @@ async function chat(
     forbidden: `you are not a member of group ${-peer}`,
     cid_reused: "cid is the one of your message in another conversation",
   });
-  if (!repeated) node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
+  if (repeated) void node.deliverAgain(session, peer, seq);
+  else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
   return { seq, time };
 }

@@ -12,6 +12,6 @@ export async function contacts(
   rid: Rid | undefined,
 ): Promise<Answer> {
   const bare = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
-  const { msgid: _, ...answer } = connection.dialect!.withRoster(bare, await rosterOf(node, session.user));
+  const { msgid: _, ...answer } = connection.dialect!.withRoster(bare, await rosterOf(node, session));
   return answer;
 }

@@ -16,6 +16,7 @@ export async function addFriend(
     not_found: `there is no user ${friendid}`,
     full: `you have ${node.config.maxFriends} friends, which is the most there can be`,
   });
-  const online = await node.bus.online([friendid]);
-  return { friendid, name, state: stateOf(online.has(friendid)) };
+  const online = (await node.online([friendid])).has(friendid);
+  session.showsOne(friendid, online);
+  return { friendid, name, state: stateOf(online) };
 }

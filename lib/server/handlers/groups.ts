@@ -50,7 +50,7 @@ export async function members(
       forbidden: `you are not a member of group ${groupid}`,
     },
   );
-  const online = await node.bus.online(list.map(({ id }) => id));
+  const online = await node.online(list.map(({ id }) => id));
   return {
     groupid,
     users: list.map(({ id, name, role }) => ({ id, name, state: stateOf(online.has(id)), role })),

@@ -1,10 +1,10 @@
 /** LOGIN_MSG: by password, or by the token of an earlier login. */
+import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import { alreadyOnline, enter, leave } from "../entrance.ts";
+import { alreadyOnline, enter, type Entrant, leave } from "../entrance.ts";
 import type { Node } from "../node.ts";
-import { announce } from "../presence.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
 import { makeToken, readToken, sameHash } from "../tokens.ts";
@@ -24,9 +24,7 @@ interface Token {
   readonly expires: number; // milliseconds since 1970, UTC
 }
 
-interface Proven {
-  readonly id: number;
-  readonly name: string;
+interface Proven extends Entrant {
   /** What it was proven by, if not by a password. */
   readonly token?: Token;
 }
@@ -58,9 +56,9 @@ export async function login(
   );
   try {
     await settleIn(caller, session, proven, rid);
-    if (!wasOnline) void announce(node, session.user);
+    if (!wasOnline) void node.presence.announce(session.user);
   } catch (error) {
-    leave(node, session);
+    await leave(node, session);
     throw error;
   }
   return undefined; // the answer is sent already, in front of what was missed
@@ -78,16 +76,16 @@ async function prove(node: Node, { id, name, password, token }: LoginFields): Pr
   const account = await node.store.findUser(id !== undefined ? { id } : { name: name! });
   const { right, stale } = await node.passwords.verify(password, account?.password);
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
-  if (stale) await rehash(node, account.id, password);
+  if (stale) await rehash(node, account, password);
   return account;
 }
 
 /** The password again, hashed at today's cost; it can wait for the next login if it must. */
-async function rehash(node: Node, user: number, password: string): Promise<void> {
+async function rehash(node: Node, account: Account, password: string): Promise<void> {
   try {
-    await node.store.setPassword(user, await node.passwords.hash(password));
+    await node.store.setPassword(account.id, await node.passwords.hash(password), account.password);
   } catch (error) {
-    node.log.warn("password not hashed anew", { user, why: error as Error });
+    node.log.warn("password not hashed anew", { user: account.id, why: error as Error });
   }
 }
 
@@ -97,7 +95,12 @@ async function proveByToken(node: Node, text: string): Promise<Proven> {
   if (!saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires <= node.now()) {
     throw new RequestError(Errno.FAILED, "the token is not, or no longer, valid: log in with the password");
   }
-  return { id: saved.user, name: saved.name, token: { text, hash: saved.tokenHash, expires: saved.expires } };
+  return {
+    id: saved.user,
+    name: saved.name,
+    online: false,
+    token: { text, hash: saved.tokenHash, expires: saved.expires },
+  };
 }
 
 /**
@@ -120,7 +123,7 @@ async function settleIn(
     }
   };
 
-  const roster = await rosterOf(node, id);
+  const roster = await rosterOf(node, session);
   await Promise.all(roster.groups.map((group) => node.sessions.join(session, group.id)));
   await session.delivery.look();
   const token = tokenFor(node, proven);
@@ -128,14 +131,20 @@ async function settleIn(
   const full = connection.dialect!.withRoster(rid === undefined ? head : { ...head, rid }, roster);
   const { answer, taken } = await session.delivery.fillAnswer(full);
   goOn();
-  if (token.isNews) await node.store.saveSession(id, token.hash, token.expires);
+  if (token.isNews) {
+    const isLast = await node.store.saveSession(
+      { user: id, login: session.login },
+      token.hash,
+      token.expires,
+    );
+    if (!isLast) throw alreadyOnline();
+  }
   goOn();
 
   caller.session = session;
   connection.send(answer, taken);
   session.start();
   node.log.debug("entered", { user: id, from: caller.from });
-  void node.store.setState(id, "online").catch(() => {}); // for operators' eyes only
 }
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */

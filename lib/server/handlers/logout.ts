@@ -4,7 +4,9 @@ import type { Caller } from "../caller.ts";
 import type { Session } from "../session.ts";
 
 export async function logout(caller: Caller, session: Session): Promise<Answer> {
-  await caller.node.store.deleteSession(session.user);
-  caller.loggedOut();
+  const { store, cursors } = caller.node;
+  await store.deleteSession({ user: session.user, login: session.login });
+  await cursors.settled(session.user); // wherever the next login is, it looks from there on
+  await caller.loggedOut();
   return {};
 }

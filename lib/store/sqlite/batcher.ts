@@ -3,7 +3,17 @@
  * So the cost of a commit is shared by all that came in the meantime, and nothing waits for a timer.
  */
 import { type StoreLimits, StoreUnavailable } from "../store.ts";
-import type { Answer, Arguments, Call, ChangeName, Failure, ReadName, Request, Result } from "./calls.ts";
+import type {
+  Answer,
+  Arguments,
+  Attach,
+  Call,
+  ChangeName,
+  Failure,
+  ReadName,
+  Request,
+  Result,
+} from "./calls.ts";
 import { Queue, type Waiting } from "./queue.ts";
 
 /** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
@@ -12,12 +22,15 @@ const CHANGES_PER_BATCH = 4_096;
 /** Reads in one batch: fewer, since one can bring a page of many messages, and all answers are in memory at once. */
 const READS_PER_BATCH = 256;
 
-/** Puts calls together into batches for a worker that answers each {@link Request}, in order. */
+/** A way to the thread that holds the database: the worker itself, or a port of which it has the other end. */
+export type Thread = Worker | MessagePort;
+
+/** Puts calls together into batches for a thread that answers each {@link Request}, in order. */
 export class Batcher {
-  /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. */
+  /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. Ports don't tell. */
   readonly failed: Promise<Error>;
 
-  readonly #worker: Worker;
+  readonly #thread: Thread;
   readonly #changes = new Queue<Call<ChangeName>>(CHANGES_PER_BATCH);
   readonly #reads = new Queue<Call<ReadName>>(READS_PER_BATCH);
   #running: Promise<void> | undefined;
@@ -25,15 +38,16 @@ export class Batcher {
   #closed: StoreUnavailable | undefined; // why no more calls are taken
   #dead: Error | undefined; // what the worker died of
 
-  constructor(worker: Worker) {
-    this.#worker = worker;
+  constructor(thread: Thread) {
+    this.#thread = thread;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
-    worker.onmessage = ({ data }: MessageEvent<Answer | Failure>) => {
+    thread.onmessage = ({ data }: MessageEvent<Answer | Failure>) => {
       if ("error" in data) this.#answered?.reject(data.error);
       else this.#answered?.resolve(data);
     };
-    worker.onerror = (event) => {
+    if (thread instanceof MessagePort) return;
+    thread.onerror = (event) => {
       event.preventDefault(); // else it would end this thread too
       const error = new Error(`the database's thread died: ${event.message}`);
       this.#dead = error;
@@ -58,10 +72,21 @@ export class Batcher {
     return this.#enqueue(this.#reads, [name, ...args] as unknown as Call<ReadName>);
   }
 
-  /** Takes no more calls, waits for those there are, and closes the database. */
-  async close(): Promise<void> {
+  /** Has the thread serve the other end of the port as well. */
+  attach(port: MessagePort): void {
+    const request: Attach = { kind: "attach", port };
+    this.#thread.postMessage(request, [port]);
+  }
+
+  /** Takes no more calls, and waits for those there are. */
+  async finish(): Promise<void> {
     this.#closed ??= new StoreUnavailable("the database is closed");
     await this.#running;
+  }
+
+  /** Does the same, and then closes the database for all that use it. */
+  async close(): Promise<void> {
+    await this.finish();
     await this.#ask({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
   }
 
@@ -96,7 +121,7 @@ export class Batcher {
   #ask(request: Request): Promise<Answer> {
     if (this.#dead) return Promise.reject(this.#dead);
     this.#answered = Promise.withResolvers();
-    this.#worker.postMessage(request);
+    this.#thread.postMessage(request);
     return this.#answered.promise;
   }
 }

@@ -5,9 +5,10 @@ import type { Store, StoreLimits } from "../store.ts";
 export type ChangeName =
   | "createUser"
   | "setPassword"
+  | "beginLogin"
+  | "endLogins"
   | "saveSession"
   | "deleteSession"
-  | "setState"
   | "addFriend"
   | "createGroup"
   | "joinGroup"
@@ -17,11 +18,16 @@ export type ChangeName =
 /** The store's methods that only look: they run after it. */
 export type ReadName =
   | "findUser"
+  | "unhashed"
+  | "lastLogins"
+  | "loggedIn"
   | "findSession"
   | "watchers"
+  | "friendsOf"
   | "contacts"
   | "members"
   | "unread"
+  | "behind"
   | "read"
   | "history";
 
@@ -39,14 +45,23 @@ export type Direct<N extends ChangeName | ReadName> = {
 /** One call of a method: an array, since arrays are the cheapest thing to copy between threads. */
 export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
 
+/** Makes the thread that holds the database serve whoever has the other end of the port as well. Not answered. */
+export interface Attach {
+  readonly kind: "attach";
+  readonly port: MessagePort;
+}
+
+/** Calls that are carried out together. */
+export interface Batch {
+  readonly kind: "batch";
+  readonly changes: readonly Call<ChangeName>[];
+  readonly reads: readonly Call<ReadName>[];
+}
+
 /** To the thread that holds the database. Each is answered with one {@link Answer} or {@link Failure}, in order. */
 export type Request =
   | { readonly kind: "open"; readonly file: string; readonly limits: StoreLimits }
-  | {
-    readonly kind: "batch";
-    readonly changes: readonly Call<ChangeName>[];
-    readonly reads: readonly Call<ReadName>[];
-  }
+  | Batch
   | { readonly kind: "close" };
 
 /** What became of a batch's calls; of none, if it was another request. */

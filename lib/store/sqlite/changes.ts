@@ -1,6 +1,6 @@
 /** The store's changes, as they run inside a batch's transaction on the thread that holds the database. */
 import type { DatabaseSync } from "node:sqlite";
-import type { Appended, Delivered, NewMessage, Peer, Refused, StoreLimits } from "../store.ts";
+import type { Appended, Delivered, Login, NewMessage, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
 import { type Key, keyOf } from "./conversation.ts";
 
@@ -30,20 +30,24 @@ export class Changes implements Direct<ChangeName> {
     return { id: Number(this.#sql.createUser.run(name, passwordHash).lastInsertRowid) };
   }
 
-  setPassword(user: number, passwordHash: string): void {
-    this.#sql.setPassword.run(passwordHash, user);
+  setPassword(user: number, passwordHash: string, was: string): void {
+    this.#sql.setPassword.run(passwordHash, user, was);
   }
 
-  saveSession(user: number, tokenHash: Uint8Array, expires: number): void {
-    this.#sql.saveSession.run(user, tokenHash, expires);
+  beginLogin(user: number): number {
+    return (this.#sql.beginLogin.get(user)?.logins ?? 0) as number;
   }
 
-  deleteSession(user: number): void {
-    this.#sql.deleteSession.run(user);
+  endLogins(logins: readonly Login[]): void {
+    for (const { user, login } of logins) this.#sql.endLogin.run(user, login);
   }
 
-  setState(user: number, state: "online" | "offline"): void {
-    this.#sql.setState.run(state, user);
+  saveSession({ user, login }: Login, tokenHash: Uint8Array, expires: number): boolean {
+    return this.#sql.saveSession.run(tokenHash, expires, user, login).changes > 0;
+  }
+
+  deleteSession({ user, login }: Login): void {
+    this.#sql.deleteSession.run(user, login);
   }
 
   addFriend(user: number, friend: number): { name: string } | Refused {
@@ -168,16 +172,21 @@ function prepare(db: DatabaseSync) {
   return {
     userNamed: db.prepare("SELECT 1 FROM User WHERE name = ?"),
     createUser: db.prepare("INSERT INTO User (name, password) VALUES (?, ?)"),
-    setPassword: db.prepare("UPDATE User SET password = ? WHERE id = ?"),
-    setState: db.prepare("UPDATE User SET state = ? WHERE id = ?"),
+    setPassword: db.prepare("UPDATE User SET password = ? WHERE id = ? AND password = ?"),
     userName: db.prepare("SELECT name FROM User WHERE id = ?"),
     countUsers: db.prepare("SELECT count(*) AS count FROM User WHERE id IN (?, ?)"),
 
+    beginLogin: db.prepare(
+      "UPDATE User SET logins = logins + 1, state = 'online' WHERE id = ? RETURNING logins",
+    ),
+    endLogin: db.prepare("UPDATE User SET state = 'offline' WHERE id = ? AND logins = ?"),
     saveSession: db.prepare(
-      `INSERT INTO Session (userid, token_hash, expires) VALUES (?, ?, ?)
+      `INSERT INTO Session (userid, token_hash, expires) SELECT id, ?, ? FROM User WHERE id = ? AND logins = ?
        ON CONFLICT (userid) DO UPDATE SET token_hash = excluded.token_hash, expires = excluded.expires`,
     ),
-    deleteSession: db.prepare("DELETE FROM Session WHERE userid = ?"),
+    deleteSession: db.prepare(
+      "DELETE FROM Session WHERE userid = (SELECT id FROM User WHERE id = ? AND logins = ?)",
+    ),
 
     isFriend: db.prepare("SELECT 1 FROM Friend WHERE userid = ? AND friendid = ?"),
     countFriends: db.prepare("SELECT count(*) AS count FROM Friend WHERE userid = ?"),
@@ -199,11 +208,11 @@ function prepare(db: DatabaseSync) {
     ),
     messageOf: db.prepare("SELECT low, high, seq, time FROM Message WHERE sender = ? AND cid = ?"),
     setCursor: db.prepare(
-      `INSERT INTO Cursor (userid, low, high, seq) VALUES (?, ?, ?, ?)
+      `INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, ?, ?, ?)
        ON CONFLICT (userid, low, high) DO UPDATE SET seq = excluded.seq`,
     ),
     moveCursor: db.prepare(
-      "UPDATE Cursor SET seq = $seq WHERE userid = $user AND low = $low AND high = $high AND seq < $seq",
+      "UPDATE MemberCursor SET seq = $seq WHERE userid = $user AND low = $low AND high = $high AND seq < $seq",
     ),
   };
 }

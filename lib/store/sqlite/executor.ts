@@ -1,12 +1,12 @@
 /** Carries out batches of calls on the thread that holds the database: many changes, one commit. */
 import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
-import type { Answer, Call, ChangeName, Direct, ReadName } from "./calls.ts";
+import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
 import { Changes } from "./changes.ts";
 import { Reads } from "./reads.ts";
 
 /**
- * Milliseconds for the reads of one batch, so that slow ones don't keep the next commit waiting: of the order of a
+ * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a
  * commit on a slow disk. The read under way when they are over is finished.
  */
 const READ_TIME = 20;
@@ -26,12 +26,26 @@ export class Executor {
   }
 
   /**
-   * Commits the changes as one transaction, and then does the reads, as many as there is time for: the answer has
-   * no results for the others. What fails is in the answer; it never throws.
+   * Commits the batches' changes as one transaction, and then does each one's reads, as many as there is time for:
+   * its answer has no results for the others. What fails is in the answers; it never throws.
    */
-  run(changes: readonly Call<ChangeName>[], reads: readonly Call<ReadName>[]): Answer {
+  run(batches: readonly Batch[]): Answer[] {
+    const changes = batches.flatMap(({ changes }) => changes);
     const failures = new Map<number, unknown>();
     const results = changes.length > 0 ? this.#commit(changes, failures) : [];
+    let begin = 0;
+    return batches.map((batch) => {
+      const end = begin + batch.changes.length;
+      const own = [...failures].filter(([i]) => begin <= i && i < end)
+        .map(([i, error]) => [i - begin, error] as const);
+      const answer = this.#read(batch.reads, results.slice(begin, end), new Map(own));
+      begin = end;
+      return answer;
+    });
+  }
+
+  /** Adds what the reads give to an answer about changes. */
+  #read(reads: readonly Call<ReadName>[], results: unknown[], failures: Map<number, unknown>): Answer {
     const begun = performance.now();
     for (const call of reads) {
       let result: unknown;

@@ -1,16 +1,18 @@
 /** The store's reads, as they run on the thread that holds the database. */
 import type { DatabaseSync } from "node:sqlite";
-import type {
-  Account,
-  Contacts,
-  Group,
-  Member,
-  Page,
-  Peer,
-  Refused,
-  SavedSession,
-  StoredMessage,
-  Unread,
+import {
+  type Account,
+  type Contacts,
+  type Group,
+  type Login,
+  type Member,
+  type Page,
+  type Peer,
+  PLAIN,
+  type Refused,
+  type SavedSession,
+  type StoredMessage,
+  type Unread,
 } from "../store.ts";
 import type { Direct, ReadName } from "./calls.ts";
 import { keyOf, peerOf } from "./conversation.ts";
@@ -30,7 +32,20 @@ export class Reads implements Direct<ReadName> {
 
   findUser(by: { id: number } | { name: string }): Account | undefined {
     const row = "id" in by ? this.#sql.userById.get(by.id) : this.#sql.userByName.get(by.name);
-    return row as Account | undefined;
+    return row && account(row);
+  }
+
+  unhashed(after: number, limit: number): Account[] {
+    return this.#sql.unhashed.all(after, limit).map(account);
+  }
+
+  lastLogins(users: readonly number[]): Map<number, number> {
+    const rows = this.#sql.lastLogins.all(JSON.stringify(users));
+    return new Map(rows.map(({ id, logins }) => [id as number, logins as number]));
+  }
+
+  loggedIn(after: number, limit: number): Login[] {
+    return this.#sql.loggedIn.all(after, limit) as unknown as Login[];
   }
 
   findSession(user: number): SavedSession | undefined {
@@ -39,6 +54,10 @@ export class Reads implements Direct<ReadName> {
 
   watchers(user: number, after: number, limit: number): number[] {
     return this.#sql.watchers.all(user, after, limit).map((row) => row.userid as number);
+  }
+
+  friendsOf(users: readonly number[]): { user: number; friend: number }[] {
+    return this.#sql.friendsOf.all(JSON.stringify(users)) as unknown as { user: number; friend: number }[];
   }
 
   contacts(user: number, usersPerGroup: number): Contacts {
@@ -59,6 +78,10 @@ export class Reads implements Direct<ReadName> {
       last: last as number,
       since: since as number,
     }));
+  }
+
+  behind(users: readonly number[]): number[] {
+    return this.#sql.behind.all(JSON.stringify(users)).map(({ user }) => user as number);
   }
 
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Page {
@@ -104,6 +127,10 @@ export class Reads implements Direct<ReadName> {
   }
 }
 
+function account({ id, name, password, state }: Row): Account {
+  return { id: id as number, name: name as string, password: password as string, online: state === "online" };
+}
+
 /** Takes rows of messages while their bodies fit into `maxBytes`, and the first one in any case. */
 function page(rows: Iterable<Row>, maxBytes: number): StoredMessage[] {
   const messages: StoredMessage[] = [];
@@ -123,14 +150,21 @@ function page(rows: Iterable<Row>, maxBytes: number): StoredMessage[] {
   return messages;
 }
 
+const ACCOUNTS = "SELECT id, name, password, state FROM User";
+
 const MESSAGES = `
   SELECT seq, sender, User.name AS senderName, CAST(cid AS BLOB) AS cid, CAST(body AS BLOB) AS body, time
   FROM Message JOIN User ON User.id = sender WHERE low = ? AND high = ?`;
 
 function prepare(db: DatabaseSync) {
   return {
-    userById: db.prepare("SELECT id, name, password FROM User WHERE id = ?"),
-    userByName: db.prepare("SELECT id, name, password FROM User WHERE name = ?"),
+    userById: db.prepare(`${ACCOUNTS} WHERE id = ?`),
+    userByName: db.prepare(`${ACCOUNTS} WHERE name = ?`),
+    unhashed: db.prepare(`${ACCOUNTS} WHERE id > ? AND password GLOB '${PLAIN}*' ORDER BY id LIMIT ?`),
+    lastLogins: db.prepare("SELECT id, logins FROM User WHERE id IN (SELECT value FROM json_each(?))"),
+    loggedIn: db.prepare(
+      "SELECT id AS user, logins AS login FROM User WHERE state = 'online' AND id > ? ORDER BY id LIMIT ?",
+    ),
     session: db.prepare(
       `SELECT id AS user, name, token_hash AS tokenHash, expires
        FROM Session JOIN User ON id = userid WHERE userid = ?`,
@@ -138,6 +172,9 @@ function prepare(db: DatabaseSync) {
 
     watchers: db.prepare(
       "SELECT userid FROM Friend WHERE friendid = ? AND userid > ? ORDER BY userid LIMIT ?",
+    ),
+    friendsOf: db.prepare(
+      "SELECT userid AS user, friendid AS friend FROM Friend WHERE userid IN (SELECT value FROM json_each(?))",
     ),
     friends: db.prepare(
       "SELECT id, name FROM Friend JOIN User ON id = friendid WHERE userid = ? ORDER BY friendid",
@@ -160,14 +197,21 @@ function prepare(db: DatabaseSync) {
     ),
 
     unread: db.prepare(
-      `SELECT low, high, Cursor.seq AS cursor, last_seq AS last, time AS since
-       FROM Cursor
+      `SELECT low, high, MemberCursor.seq AS cursor, last_seq AS last, time AS since
+       FROM MemberCursor
        JOIN Conversation USING (low, high)
        JOIN Message USING (low, high)
-       WHERE userid = ? AND last_seq > Cursor.seq AND Message.seq = Cursor.seq + 1
+       WHERE userid = ? AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1
        ORDER BY since, low, high LIMIT ?`,
     ),
-    cursor: db.prepare("SELECT seq FROM Cursor WHERE userid = ? AND low = ? AND high = ?"),
+    // By their conversations' last seqs alone, which says the same as `unread`: there is no gap.
+    behind: db.prepare(
+      `SELECT value AS user FROM json_each(?)
+       WHERE EXISTS (
+         SELECT 1 FROM MemberCursor JOIN Conversation USING (low, high) WHERE userid = value AND last_seq > seq
+       )`,
+    ),
+    cursor: db.prepare("SELECT seq FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?"),
     messagesAfter: db.prepare(`${MESSAGES} AND seq > ? ORDER BY seq LIMIT ?`),
     messagesBefore: db.prepare(`${MESSAGES} AND seq < ? ORDER BY seq DESC LIMIT ?`),
   };

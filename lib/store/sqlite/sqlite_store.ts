@@ -1,19 +1,21 @@
 /** The embedded store: an SQLite file, with nothing to install and no other process. */
-import type {
-  Account,
-  Appended,
-  Contacts,
-  Delivered,
-  Member,
-  NewMessage,
-  Page,
-  Peer,
-  Refused,
-  SavedSession,
-  Store,
-  StoredMessage,
-  StoreLimits,
-  Unread,
+import {
+  type Account,
+  type Appended,
+  type Contacts,
+  type Delivered,
+  type Login,
+  type Member,
+  type NewMessage,
+  type Page,
+  type Peer,
+  type Refused,
+  type SavedSession,
+  type Store,
+  type StoredMessage,
+  type StoreLimits,
+  StoreUnavailable,
+  type Unread,
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 
@@ -23,20 +25,21 @@ export const IN_MEMORY = ":memory:";
 /** Only the server's own account reads what people wrote. SQLite gives its other files the same permissions. */
 const PRIVATE = 0o600;
 
-/** A {@link Store} in a file that one server process at a time uses. */
+/** A {@link Store} in a file that one server process at a time uses, from any of its threads. */
 export class SqliteStore implements Store {
-  /** Fulfilled, with the reason, if the store can't go on; all calls are rejected from then on. */
+  /**
+   * Fulfilled, with the reason, if the store can't go on; all calls are rejected from then on. Only the store that
+   * opened the file is told: calls of those that share it are then not answered any more.
+   */
   readonly failed: Promise<Error>;
 
-  readonly #worker: Worker;
   readonly #batcher: Batcher;
-  readonly #lock: Deno.FsFile | undefined;
+  readonly #close: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  private constructor(worker: Worker, batcher: Batcher, lock: Deno.FsFile | undefined) {
-    this.#worker = worker;
+  private constructor(batcher: Batcher, close: () => Promise<void>) {
     this.#batcher = batcher;
-    this.#lock = lock;
+    this.#close = close;
     this.failed = batcher.failed;
   }
 
@@ -48,7 +51,11 @@ export class SqliteStore implements Store {
     const lock = file === IN_MEMORY ? undefined : await takeFile(file);
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
-    const store = new SqliteStore(worker, batcher, lock);
+    const store = new SqliteStore(batcher, async () => {
+      await batcher.close();
+      worker.terminate();
+      lock?.close();
+    });
     try {
       await batcher.open(file, limits);
       return store;
@@ -56,6 +63,27 @@ export class SqliteStore implements Store {
       await store.close();
       throw error;
     }
+  }
+
+  /** The database that another store has given a share of: see {@link SqliteStore.share}. */
+  static over(port: MessagePort): SqliteStore {
+    const batcher = new Batcher(port);
+    return new SqliteStore(batcher, async () => {
+      await batcher.finish();
+      port.close();
+    });
+  }
+
+  /**
+   * Gives a share of the database, for {@link SqliteStore.over} on this thread or any other. What is called there
+   * goes to the database's thread directly, in batches of its own. Closing the one leaves the other as it is; but
+   * those that share the file must be closed before the one that opened it.
+   */
+  share(): MessagePort {
+    if (this.#closing) throw new StoreUnavailable("the database is closed");
+    const { port1, port2 } = new MessageChannel();
+    this.#batcher.attach(port1);
+    return port2;
   }
 
   createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
@@ -66,24 +94,40 @@ export class SqliteStore implements Store {
     return this.#batcher.read("findUser", by);
   }
 
-  setPassword(user: number, passwordHash: string): Promise<void> {
-    return this.#batcher.change("setPassword", user, passwordHash);
+  setPassword(user: number, passwordHash: string, was: string): Promise<void> {
+    return this.#batcher.change("setPassword", user, passwordHash, was);
   }
 
-  saveSession(user: number, tokenHash: Uint8Array, expires: number): Promise<void> {
-    return this.#batcher.change("saveSession", user, tokenHash, expires);
+  unhashed(after: number, limit: number): Promise<readonly Account[]> {
+    return this.#batcher.read("unhashed", after, limit);
+  }
+
+  beginLogin(user: number): Promise<number> {
+    return this.#batcher.change("beginLogin", user);
+  }
+
+  endLogins(logins: readonly Login[]): Promise<void> {
+    return this.#batcher.change("endLogins", logins);
+  }
+
+  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    return this.#batcher.read("lastLogins", users);
+  }
+
+  loggedIn(after: number, limit: number): Promise<readonly Login[]> {
+    return this.#batcher.read("loggedIn", after, limit);
+  }
+
+  saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
+    return this.#batcher.change("saveSession", login, tokenHash, expires);
   }
 
   findSession(user: number): Promise<SavedSession | undefined> {
     return this.#batcher.read("findSession", user);
   }
 
-  deleteSession(user: number): Promise<void> {
-    return this.#batcher.change("deleteSession", user);
-  }
-
-  setState(user: number, state: "online" | "offline"): Promise<void> {
-    return this.#batcher.change("setState", user, state);
+  deleteSession(login: Login): Promise<void> {
+    return this.#batcher.change("deleteSession", login);
   }
 
   addFriend(user: number, friend: number): Promise<{ name: string } | Refused> {
@@ -92,6 +136,12 @@ export class SqliteStore implements Store {
 
   watchers(user: number, after: number, limit: number): Promise<readonly number[]> {
     return this.#batcher.read("watchers", user, after, limit);
+  }
+
+  friendsOf(
+    users: readonly number[],
+  ): Promise<readonly { readonly user: number; readonly friend: number }[]> {
+    return this.#batcher.read("friendsOf", users);
   }
 
   contacts(user: number, usersPerGroup: number): Promise<Contacts> {
@@ -122,6 +172,10 @@ export class SqliteStore implements Store {
     return this.#batcher.read("unread", user, limit);
   }
 
+  behind(users: readonly number[]): Promise<readonly number[]> {
+    return this.#batcher.read("behind", users);
+  }
+
   read(
     user: number,
     peer: Peer,
@@ -144,12 +198,6 @@ export class SqliteStore implements Store {
 
   close(): Promise<void> {
     return this.#closing ??= this.#close();
-  }
-
-  async #close(): Promise<void> {
-    await this.#batcher.close();
-    this.#worker.terminate();
-    this.#lock?.close();
   }
 }
 

@@ -1,39 +1,67 @@
 /**
- * The thread that holds the database, so that waiting for the disk never stops the network. It carries out one
- * request after the other.
+ * The thread that holds the database, so that waiting for the disk never stops the network. It serves the thread that
+ * started it, and whoever has the other end of a port that was attached.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { Answer, Failure, Request } from "./calls.ts";
+import type { Answer, Attach, Batch, Failure, Request } from "./calls.ts";
 import { openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
 
-/** The part of a worker's global scope that is used here. */
-interface Scope {
-  onmessage: ((event: MessageEvent<Request>) => void) | null;
+/** Where requests come from: this worker's global scope, or a port. */
+interface Client {
+  onmessage: ((event: MessageEvent<Request | Attach>) => void) | null;
   postMessage(answer: Answer | Failure): void;
 }
 
-const scope = globalThis as unknown as Scope;
 const DONE: Answer = { results: [], failures: new Map() };
 
 let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 
-scope.onmessage = ({ data }) => {
-  try {
-    scope.postMessage(carryOut(data));
-  } catch (error) {
-    scope.postMessage({ error });
-  }
-};
+/** Batches that are there and not carried out yet, at most one of each client. */
+const gathered: { readonly client: Client; readonly batch: Batch }[] = [];
 
-function carryOut(request: Request): Answer {
-  if (request.kind === "batch") return executor!.run(request.changes, request.reads);
-  if (request.kind === "open") {
-    db = openDatabase(request.file);
-    executor = new Executor(db, request.limits);
-  } else {
-    db?.close();
+serve(globalThis as unknown as Client);
+
+function serve(client: Client): void {
+  client.onmessage = ({ data }) => {
+    if (data.kind === "attach") serve(data.port);
+    else if (data.kind === "batch") gather(client, data);
+    else reply(client, carryOut(data));
+  };
+}
+
+/** What came from several clients while the database was busy shares one commit, as it is there at once. */
+function gather(client: Client, batch: Batch): void {
+  if (gathered.push({ client, batch }) === 1) queueMicrotask(run);
+}
+
+function run(): void {
+  const clients = gathered.splice(0);
+  const answers = executor?.run(clients.map(({ batch }) => batch));
+  for (const [i, { client }] of clients.entries()) {
+    reply(client, answers?.[i] ?? { error: new Error("no database is open") });
   }
-  return DONE;
+}
+
+function carryOut(request: Exclude<Request, Batch>): Answer | Failure {
+  try {
+    if (request.kind === "open") {
+      db = openDatabase(request.file);
+      executor = new Executor(db, request.limits);
+    } else {
+      db?.close();
+    }
+    return DONE;
+  } catch (error) {
+    return { error };
+  }
+}
+
+function reply(client: Client, answer: Answer | Failure): void {
+  try {
+    client.postMessage(answer);
+  } catch (error) { // an answer that can't be copied
+    client.postMessage({ error });
+  }
 }

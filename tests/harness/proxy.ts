@@ -1,0 +1,63 @@
+/** PROXY protocol headers, written anew from its definition so that they can't share a fault with the server's reader. */
+import { joined } from "./frames.ts";
+
+/** Where a forwarded connection came from. */
+interface Source {
+  readonly host: string;
+  readonly port: number;
+}
+
+const SIGNATURE = "\r\n\r\n\0\r\nQUIT\n";
+const encoder = new TextEncoder();
+
+/** A header of version 1, of IPv4 (family 1) or IPv6 (family 2). */
+export function line(family: 1 | 2, { host, port }: Source): Uint8Array {
+  const words = family === 1 ? `TCP4 ${host} 198.51.100.2` : `TCP6 ${host} 2001:db8::2`;
+  return encoder.encode(`PROXY ${words} ${port} 8000\r\n`);
+}
+
+/** What a header of version 2 says. */
+export interface Proxied {
+  /** 0: the proxy speaks for itself; 1, if it isn't given: it forwards somebody. */
+  readonly command?: number;
+  /** 1: IPv4, 2: IPv6. */
+  readonly family: number;
+  /** 1, if it isn't given: TCP. */
+  readonly transport?: number;
+  /** Left out, there are no addresses. */
+  readonly source?: Source;
+  /** What follows the addresses. */
+  readonly more?: Uint8Array;
+}
+
+/** A header of version 2. */
+export function proxied(
+  { command = 1, family, transport = 1, source, more = new Uint8Array(0) }: Proxied,
+): Uint8Array {
+  const addresses = source ? [...family === 1 ? quad(source.host) : octets(source.host)] : [];
+  const rest = joined(
+    Uint8Array.from(
+      source ? [...addresses, ...addresses.map(() => 7), ...word(source.port), ...word(8_000)] : [],
+    ),
+    more,
+  );
+  const head = Uint8Array.of(0x20 | command, family << 4 | transport, ...word(rest.length));
+  return joined(encoder.encode(SIGNATURE), head, rest);
+}
+
+function word(number: number): [number, number] {
+  return [number >> 8, number & 0xff];
+}
+
+function quad(host: string): number[] {
+  return host.split(".").map(Number);
+}
+
+/** The bytes of an IPv6 address in its short or its long form. */
+function octets(host: string): number[] {
+  const [front = "", back] = host.split("::");
+  const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
+  const [first, last] = [groups(front), groups(back ?? "")];
+  const zeros = new Array<number>(8 - first.length - last.length).fill(0);
+  return [...first, ...zeros, ...last].flatMap(word);
+}

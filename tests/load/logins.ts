@@ -1,0 +1,70 @@
+/** Logins in a closed loop: as many at once as asked for, each on a connection of its own. */
+import { Msg } from "../harness/contract.ts";
+import { PASSWORD } from "../harness/framed_client.ts";
+import type { Address } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+import { type Latency, latency } from "./chat.ts";
+import { type Cost, CpuMeter } from "./cpu.ts";
+import { inParallel, Peer } from "./peer.ts";
+
+/** What to do. */
+export interface LoginPlan {
+  readonly by: "password" | "token";
+  /** Logins under way at once; as many users take part. */
+  readonly window: number;
+  readonly seconds: number;
+  readonly pids: readonly number[];
+}
+
+/** What came of it. */
+export interface LoginResult {
+  readonly logins: number;
+  readonly loginsPerSecond: number;
+  /** From connecting to the login's answer. */
+  readonly latency: Latency;
+  /** Processor seconds per million logins. */
+  readonly cpu: readonly Cost[];
+  readonly ownCpu: number;
+}
+
+const SET_UP_WIDTH = 20; // users that are registered at the same time
+
+/** Registers users, lets each log in again and again on the servers in turn, and counts. */
+export async function logins(servers: readonly Address[], plan: LoginPlan): Promise<LoginResult> {
+  const run = crypto.randomUUID().slice(0, 8);
+  const server = (at: number) => servers[at % servers.length]!;
+  const users = await inParallel(plan.window, SET_UP_WIDTH, async (at) => {
+    const peer = await Peer.connect(server(at));
+    const id = await peer.register(`${run} login ${at}`);
+    const { token } = await peer.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    await peer.close();
+    return { id, token };
+  });
+
+  const times: number[] = [];
+  let going = true;
+  const meter = new CpuMeter(plan.pids);
+  const start = performance.now();
+  const lanes = users.map(async ({ id, token }, at) => {
+    const proof = plan.by === "token" ? { token } : { id, password: PASSWORD, force: true };
+    for (let turn = at; going; turn++) {
+      const began = performance.now();
+      const peer = await Peer.connect(server(turn));
+      await peer.login(proof);
+      times.push(performance.now() - began);
+      await peer.close();
+    }
+  });
+  await pause(plan.seconds * 1_000);
+  const [took, count] = [performance.now() - start, times.length];
+  const cost = meter.perMillion(count);
+  const measured = times.slice(0, count);
+  going = false;
+  await Promise.all(lanes);
+  return {
+    logins: count,
+    loginsPerSecond: count / took * 1_000,
+    latency: latency(measured),
+    ...cost,
+  };
+}

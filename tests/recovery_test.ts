@@ -1,0 +1,257 @@
+/** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
+import { assert, assertEquals } from "@std/assert";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../lib/bus/bus.ts";
+import type { Store } from "../lib/store/store.ts";
+import { Errno, Msg } from "./harness/contract.ts";
+import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "./harness/framed_client.ts";
+import { withNodes, wrapped } from "./harness/nodes.ts";
+import { until } from "./harness/wait.ts";
+
+/** The buses of some nodes, which can all be cut off. */
+class Outage {
+  readonly #buses: CutBus[] = [];
+
+  readonly bus = (bus: Bus): Bus => {
+    const cut = new CutBus(bus);
+    this.#buses.push(cut);
+    return cut;
+  };
+
+  begin(): void {
+    for (const bus of this.#buses) bus.cut();
+  }
+
+  end(): void {
+    for (const bus of this.#buses) bus.mend();
+  }
+}
+
+/** A bus that can be cut off: then it does what the port says of one that can't be reached. */
+class CutBus implements Bus {
+  readonly #bus: Bus;
+  #listener: Listener | undefined;
+  #isCut = false;
+
+  constructor(bus: Bus) {
+    this.#bus = bus;
+  }
+
+  cut(): void {
+    this.#isCut = true;
+    this.#listener?.down(new Error("cut off on purpose"));
+  }
+
+  mend(): void {
+    this.#isCut = false;
+    this.#listener?.up();
+  }
+
+  open(listener: Listener): Promise<void> {
+    this.#listener = listener;
+    return this.#bus.open({
+      receive: (channel, hint) => this.#isCut || listener.receive(channel, hint),
+      down: (why) => listener.down(why),
+      up: () => listener.up(),
+      gone: () => this.#isCut || listener.gone(),
+    });
+  }
+
+  subscribe(channel: Channel): Promise<void> {
+    return this.#bus.subscribe(channel);
+  }
+
+  unsubscribe(channel: Channel): Promise<void> {
+    return this.#bus.unsubscribe(channel);
+  }
+
+  publish(channel: Channel, hint: Hint): void {
+    if (!this.#isCut) this.#bus.publish(channel, hint);
+  }
+
+  online(users: readonly number[]): Promise<ReadonlySet<number>> {
+    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.online(users);
+  }
+
+  lock(user: number): Promise<() => Promise<void>> {
+    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.lock(user);
+  }
+
+  close(): Promise<void> {
+    return this.#bus.close();
+  }
+}
+
+Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
+  const outage = new Outage();
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    const groupid = await newGroup(alice, [bob]);
+    await alice.chat(bob.id, "before");
+    await bob.next(Msg.ONE_CHAT);
+    outage.begin();
+    for (const msg of ["one", "two"]) assertEquals((await alice.chat(bob.id, msg)).errno, Errno.OK);
+    await alice.groupChat(groupid, "all");
+    assertEquals((await bob.take(2, Msg.ONE_CHAT)).map(({ seq, msg }) => [seq, msg]), [[2, "one"], [
+      3,
+      "two",
+    ]]);
+    assertEquals((await bob.next(Msg.GROUP_CHAT)).msg, "all");
+    outage.end();
+    await alice.chat(bob.id, "after");
+    assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 4);
+  }, outage);
+});
+
+Deno.test("recovery: what was sent just before the bus came back is found", async () => {
+  const outage = new Outage();
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    outage.begin();
+    await alice.chat(bob.id, "lost");
+    outage.end();
+    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "lost");
+  }, outage);
+});
+
+Deno.test("recovery: without a bus an account still has one session", async () => {
+  const outage = new Outage();
+  await withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    await using first = await login(a!, { id });
+    outage.begin();
+    await using second = await FramedClient.connect(b!);
+    const refused = await second.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    assertEquals(refused.errno, Errno.ALREADY_ONLINE);
+    await second.login({ id }, { force: true });
+    assertEquals((await first.next(Msg.NOTICE)).kind, "kicked");
+    await first.serverCloses();
+    await using third = await FramedClient.connect(a!);
+    await third.login({ token: second.token });
+    assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
+    await third.succeed({ msgid: Msg.LOGOUT });
+    await using fourth = await login(b!, { id }); // nobody has it now, which the store knows
+    outage.end();
+    await fourth.settle();
+  }, outage);
+});
+
+Deno.test("recovery: who came and went without a bus is told afterwards, once", async () => {
+  const outage = new Outage();
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    const [stays, goes, comes] = [await newUser(b!), await newUser(b!), await register(b!)];
+    for (const friendid of [stays.id, goes.id, comes]) {
+      await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid });
+    }
+    outage.begin();
+    await goes.close();
+    await using came = await login(b!, { id: comes });
+    await alice.settle();
+    assertEquals(alice.drain(), []);
+    outage.end();
+    const told = await alice.take(2, Msg.PRESENCE);
+    assertEquals(
+      told.map(({ id, state }) => [id, state]).sort(),
+      [[goes.id, "offline"], [came.id, "online"]].sort(),
+    );
+    await stays.close();
+    assertEquals((await alice.next(Msg.PRESENCE)).id, stays.id);
+    assertEquals(alice.drain(), []);
+  }, outage);
+});
+
+Deno.test("recovery: when a node goes without a word its users are offline, here and in the store", async () => {
+  let store: Store | undefined;
+  const buses: Bus[] = [];
+  const between = {
+    bus: (bus: Bus) => buses[buses.push(bus) - 1]!,
+    store: (real: Store) => store = real,
+  };
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
+    await buses[1]!.close(); // what is left of a node that is killed
+    const { id, state } = await alice.next(Msg.PRESENCE);
+    assertEquals([id, state], [bob.id, "offline"]);
+    await until(async () => !(await store!.findUser({ id: bob.id }))!.online, "bob offline in the store");
+    assert((await store!.findUser({ id: alice.id }))!.online);
+    await using again = await login(a!, { id: bob.id });
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
+    await again.settle();
+  }, between);
+});
+
+Deno.test("recovery: a message whose hint was never sent is delivered when its sender repeats it", async () => {
+  let losing = true;
+  const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    const groupid = await newGroup(alice, [bob]);
+    await alice.chat(bob.id, "one", "cid-1");
+    await alice.groupChat(groupid, "all", "cid-2");
+    losing = false;
+    assertEquals((await alice.chat(bob.id, "another text", "cid-1")).seq, 1);
+    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "one");
+    assertEquals((await alice.groupChat(groupid, "", "cid-2")).errno, Errno.BAD_REQUEST);
+    assertEquals((await alice.groupChat(groupid, "all", "cid-2")).seq, 1);
+    assertEquals((await bob.next(Msg.GROUP_CHAT)).msg, "all");
+    await alice.chat(bob.id, "one", "cid-1");
+    await alice.settle();
+    await bob.settle();
+    assertEquals([alice.drain(), bob.drain()], [[], []], "nobody is told twice");
+  }, { bus });
+});
+
+Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
+  let store: Store | undefined;
+  let failing = false;
+  const between = {
+    store: (real: Store) => {
+      store = real;
+      return wrapped(real, (name, go) => {
+        return failing && name === "endLogins" ? Promise.reject(new Error("fails on purpose")) : go();
+      });
+    },
+  };
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
+    assert(await isOnline());
+    failing = true;
+    await alice.succeed({ msgid: Msg.LOGOUT });
+    await alice.settle();
+    assert(await isOnline());
+    failing = false;
+    await until(async () => !await isOnline(), "alice offline in the store");
+  }, between);
+});
+
+Deno.test("recovery: of logins in the same instant that all use force, the last one stays", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all([a, b, a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
+        );
+        const open: FramedClient[] = [];
+        for (const [i, client] of clients.entries()) {
+          const isIn = replies[i]!.errno === Errno.OK;
+          // Those who got in and lost it again are told so; who is still in answers.
+          if (isIn && await client.settle().then(() => true, () => false)) open.push(client);
+        }
+        const alive = open.filter((one) => !one.waiting.some(({ kind }) => kind === "kicked"));
+        assertEquals(alive.length, 1, `round ${round}`);
+        const token = replies[clients.indexOf(alive[0]!)]!.token!;
+        await using again = await login(a!, { token }); // the one that stayed has the token that counts
+        await again.succeed({ msgid: Msg.LOGOUT });
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }));
