@@ -52,7 +52,7 @@ export interface Bus {
   /** Never rejects, and stays in order with what {@link Bus.subscribe} is asked for the same channel. */
   unsubscribe(channel: Channel): Promise<void>;
   /**
-   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node stay in order. Where
+   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel stay in order. Where
    * a message's hint can't be sent now, a `look` on its channel makes up for it later.
    */
   publish(channel: Channel, hint: Hint): void;

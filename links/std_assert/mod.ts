@@ -7,6 +7,8 @@ import assertion, { AssertionError } from "node:assert/strict";
 
 export { AssertionError };
 
+// `msg!` below: some versions of Node's types, which npm packages bring along, don't take undefined for no message.
+
 /** Fails unless `expr` is truthy. */
 export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError({ message: msg || "expected a truthy value", actual: expr });
@@ -19,17 +21,17 @@ export function fail(msg?: string): never {
 
 /** Fails unless the two are deeply equal. */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
-  assertion.deepStrictEqual(actual, expected, msg);
+  assertion.deepStrictEqual(actual, expected, msg!);
 }
 
 /** Fails if the two are deeply equal. */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  assertion.notDeepStrictEqual(actual, expected, msg);
+  assertion.notDeepStrictEqual(actual, expected, msg!);
 }
 
 /** Fails unless the two are the same value (`Object.is`). */
 export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  assertion.strictEqual(actual, expected, msg);
+  assertion.strictEqual(actual, expected, msg!);
 }
 
 /** Fails if `actual` is null or undefined. */
@@ -47,7 +49,7 @@ export function assertStringIncludes(actual: string, expected: string, msg?: str
 
 /** Fails unless `actual` matches `expected`. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
-  assertion.match(actual, expected, msg);
+  assertion.match(actual, expected, msg!);
 }
 
 /** Fails unless `actual` is below `expected`. */

@@ -1,0 +1,39 @@
+/** What the two ends of a bus over a port say to each other, and how they send it. */
+import type { Channel, Hint } from "./bus.ts";
+
+/** To the thread with the bus. Each that has an id is answered, by `done` or `failed`. */
+export type Ask =
+  | { readonly kind: "open" | "close"; readonly id: number }
+  | { readonly kind: "subscribe" | "unsubscribe"; readonly id: number; readonly channel: Channel }
+  | { readonly kind: "online"; readonly id: number; readonly users: readonly number[] }
+  /** What it is answered with is what `unlock` names the lock by. */
+  | { readonly kind: "lock"; readonly id: number; readonly user: number }
+  | { readonly kind: "unlock"; readonly id: number; readonly lock: number }
+  | { readonly kind: "publish"; readonly channel: Channel; readonly hint: Hint };
+
+/** To the thread with the node: what came of its calls, and what its listener is told. */
+export type Tell =
+  | { readonly kind: "done"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "failed"; readonly id: number; readonly why: string }
+  | { readonly kind: "receive"; readonly channel: Channel; readonly hint: Hint }
+  | { readonly kind: "down"; readonly why: Error }
+  | { readonly kind: "up" | "gone" };
+
+/** Posts all messages of one turn together: waking the other thread costs more than a message does. */
+export class Outgoing<M> {
+  readonly #port: MessagePort;
+  #messages: M[] = [];
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  post(message: M): void {
+    if (this.#messages.push(message) > 1) return;
+    queueMicrotask(() => {
+      const messages = this.#messages;
+      this.#messages = [];
+      this.#port.postMessage(messages);
+    });
+  }
+}

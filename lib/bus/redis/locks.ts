@@ -1,0 +1,114 @@
+/**
+ * The locks on logins: within the node the first to ask is the first to have one, and among nodes whoever asks when it
+ * is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
+ */
+import type { Redis } from "ioredis";
+import { BusUnavailable } from "../bus.ts";
+import { KeyedLock } from "../keyed_lock.ts";
+import { lockName } from "./names.ts";
+import { pause } from "./pause.ts";
+import { randomId } from "./payload.ts";
+
+/** Milliseconds after which a lock that wasn't given back is free: far more than a login needs. */
+const LEASE = 5_000;
+
+/** Milliseconds that a lock is waited for: as long as some holders that crashed one after another can keep it. */
+const WAIT_AT_MOST = 15_000;
+
+/** Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in step. */
+const TRY_EVERY = [10, 50] as const;
+
+/** Gives back a lock, but not one that has expired and is another's now. */
+const RELEASE = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;
+
+/** Sends a command to the server that has a key. */
+export type Send = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
+
+/** A node's locks. */
+export class Locks {
+  readonly #send: Send;
+  readonly #signal: AbortSignal;
+  readonly #turns = new KeyedLock();
+  readonly #held = new Map<string, string>(); // keys by tokens
+  readonly #waiting = new Set<Promise<unknown>>();
+
+  /** `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed. */
+  constructor(send: Send, signal: AbortSignal) {
+    this.#send = send;
+    this.#signal = signal;
+  }
+
+  /** See `Bus.lock`. */
+  take(user: number): Promise<() => Promise<void>> {
+    const taken = this.#take(user);
+    const done = taken.then(() => {}, () => {}).then(() => void this.#waiting.delete(done));
+    this.#waiting.add(done);
+    return taken;
+  }
+
+  /** Resolves when nobody waits for a lock. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#waiting);
+  }
+
+  /** The bus is down: nobody has to wait any more. What is held may be lost, and is still given back if not. */
+  turnAway(why: BusUnavailable): void {
+    this.#turns.turnAway(this, why);
+  }
+
+  /** Gives back what is held, and rejects what is waited for. Call it after giving the signal. */
+  close(why: BusUnavailable): void {
+    this.turnAway(why);
+    for (const token of [...this.#held.keys()]) this.#giveBack(token);
+  }
+
+  async #take(user: number): Promise<() => Promise<void>> {
+    const deadline = performance.now() + WAIT_AT_MOST;
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(() => late.reject(tooLate(user)), WAIT_AT_MOST);
+    const turn = this.#turns.take(user, this);
+    try {
+      const leave = await Promise.race([turn, late.promise]);
+      const token = await this.#acquire(user, deadline);
+      return async () => {
+        await this.#giveBack(token);
+        leave();
+      };
+    } catch (error) {
+      turn.then((leave) => leave(), () => {}); // also if it comes only now
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #acquire(user: number, deadline: number): Promise<string> {
+    const [key, token] = [lockName(user), randomId()];
+    const [least, most] = TRY_EVERY;
+    this.#held.set(token, key); // before it is, so that closing gives back also what is under way
+    try {
+      while (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) !== "OK") {
+        if (performance.now() > deadline) throw tooLate(user);
+        await pause(least + Math.random() * (most - least), this.#signal);
+        if (this.#signal.aborted) break;
+      }
+      if (this.#signal.aborted) throw new BusUnavailable("the bus is closed");
+      return token;
+    } catch (error) {
+      this.#held.delete(token);
+      throw error;
+    }
+  }
+
+  async #giveBack(token: string): Promise<void> {
+    const key = this.#held.get(token);
+    if (key === undefined) return;
+    this.#held.delete(token);
+    // Where that fails, the lock expires.
+    await this.#send(key, (redis) => redis.eval(RELEASE, 1, key, token)).catch(() => {});
+  }
+}
+
+function tooLate(user: number): BusUnavailable {
+  return new BusUnavailable(`user ${user} was locked for ${WAIT_AT_MOST} ms`);
+}

@@ -1,0 +1,79 @@
+/**
+ * What is published: the sender's id, and one of these as JSON. An array rather than an object, and one letter for
+ * the kind: most of a short message would be names of fields otherwise.
+ */
+import type { Hint } from "../bus.ts";
+
+/** How many characters {@link randomId} gives: every payload begins with them. */
+export const ID_LENGTH = 16;
+
+/** An id for a node, which no other node has: 64 random bits. */
+export function randomId(): string {
+  return [...crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2))]
+    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What the nodes say to each other: a hint, or that there is a new node. */
+export type Said = Hint | { readonly kind: "hello" };
+
+/** Writes a payload. */
+export function encode(sender: string, said: Said): string {
+  return sender + JSON.stringify(asArray(said));
+}
+
+/** Who said the payload. */
+export function senderOf(payload: string): string {
+  return payload.slice(0, ID_LENGTH);
+}
+
+/** Reads a payload; undefined if it isn't one. */
+export function decode(payload: string): Said | undefined {
+  try {
+    return fromArray(JSON.parse(payload.slice(ID_LENGTH)));
+  } catch {
+    return undefined;
+  }
+}
+
+function asArray(said: Said): readonly (string | number)[] {
+  switch (said.kind) {
+    case "message": {
+      const { seq, sender, senderName, cid, body, time } = said.message;
+      return ["m", seq, sender, senderName, cid, body, time];
+    }
+    case "presence":
+      return ["p", said.user];
+    case "takeover":
+      return ["t", said.login];
+    case "look":
+      return ["l"];
+    case "hello":
+      return ["h"];
+  }
+}
+
+function fromArray(value: unknown): Said | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const [kind, first, sender, senderName, cid, body, time] = value as unknown[];
+  switch (kind) {
+    case "m":
+      return isNumber(first) && isNumber(sender) && isNumber(time) && typeof senderName === "string" &&
+          typeof cid === "string" && typeof body === "string"
+        ? { kind: "message", message: { seq: first, sender, senderName, cid, body, time } }
+        : undefined;
+    case "p":
+      return isNumber(first) ? { kind: "presence", user: first } : undefined;
+    case "t":
+      return isNumber(first) ? { kind: "takeover", login: first } : undefined;
+    case "l":
+      return { kind: "look" };
+    case "h":
+      return { kind: "hello" };
+    default:
+      return undefined;
+  }
+}
+
+function isNumber(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}

@@ -1,0 +1,247 @@
+/** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
+import type { Redis } from "ioredis";
+import { type Log, Seldom } from "../../log.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../bus.ts";
+import { Refused } from "./link.ts";
+import { Locks } from "./locks.ts";
+import { Missed } from "./missed.ts";
+import { channelName, EVERYBODY, nodeName } from "./names.ts";
+import { Neighbours } from "./neighbours.ts";
+import { pause } from "./pause.ts";
+import { decode, encode, randomId, senderOf } from "./payload.ts";
+import { Servers } from "./servers.ts";
+import { Subscriptions } from "./subscriptions.ts";
+
+/** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
+const RETRY = { first: 50, most: 1_000 } as const;
+
+/** Milliseconds before the next try when Redis was reached but lets this node not in: somebody must do something. */
+const RETRY_REFUSED = 5_000;
+
+/** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
+const GOOD_AFTER = 5_000;
+
+/** What there is while Redis can be reached. */
+interface Connected {
+  readonly servers: Servers;
+  readonly subscriptions: Subscriptions;
+}
+
+/** A node's connection to the others through one Redis, or through a Redis Cluster of version 7 or newer. */
+export class RedisBus implements Bus {
+  readonly #urls: readonly URL[];
+  readonly #log: Pick<Log, "info" | "warn" | "error">;
+  readonly #id = randomId();
+  /** By their names the channels that should be subscribed; the nodes' own are nobody's. */
+  readonly #wanted = new Map<string, Channel | undefined>([[EVERYBODY, undefined], [
+    nodeName(this.#id),
+    undefined,
+  ]]);
+  readonly #neighbours = new Neighbours(this.#id);
+  readonly #missed = new Missed();
+  readonly #closing = new AbortController();
+  readonly #locks: Locks;
+  readonly #strange = new Seldom();
+  #running: Promise<void> = Promise.resolve();
+  /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
+  #connected: Connected | undefined;
+  #ready: Connected | undefined;
+  #tries = 0;
+  #down: BusUnavailable | undefined;
+
+  /**
+   * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
+   * Throws a TypeError for others.
+   */
+  constructor(urls: readonly string[], log: Pick<Log, "info" | "warn" | "error">) {
+    this.#urls = urls.map(parse);
+    if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
+    this.#log = log;
+    this.#locks = new Locks((key, send) => this.#send(key, send), this.#closing.signal);
+  }
+
+  async open(listener: Listener): Promise<void> {
+    if (this.#closed) throw closed();
+    const opened = Promise.withResolvers<void>();
+    this.#running = this.#run(listener, opened.resolve);
+    await opened.promise;
+  }
+
+  async subscribe(channel: Channel): Promise<void> {
+    if (this.#closed) throw closed();
+    const name = channelName(channel);
+    this.#wanted.set(name, channel);
+    await this.#connected?.subscriptions.change(name).catch(() => {}); // then the next connection begins with it
+  }
+
+  async unsubscribe(channel: Channel): Promise<void> {
+    const name = channelName(channel);
+    this.#wanted.delete(name);
+    await this.#connected?.subscriptions.change(name).catch(() => {});
+  }
+
+  publish(channel: Channel, hint: Hint): void {
+    if (!this.#closed) this.#publish(channelName(channel), hint);
+  }
+
+  async online(users: readonly number[]): Promise<ReadonlySet<number>> {
+    if (this.#closed) throw closed();
+    if (!this.#ready) throw this.#unavailable;
+    const counts = await this.#ready.subscriptions.count(users.map(channelName));
+    return new Set(users.filter((user) => counts.get(channelName(user))! > 0));
+  }
+
+  async lock(user: number): Promise<() => Promise<void>> {
+    if (this.#closed) throw closed();
+    return await this.#locks.take(user);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#locks.close(closed());
+    await this.#connected?.servers.close();
+    await this.#running;
+    await this.#locks.settled();
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Connects, again and again. */
+  async #run(listener: Listener, opened: () => void): Promise<void> {
+    let wait: number = RETRY.first;
+    while (!this.#closed) {
+      const begun = performance.now();
+      const why = await this.#stayConnected(listener, opened);
+      opened();
+      await pause(0, this.#closing.signal); // who waits for open hears of that first
+      if (this.#closed) break;
+      this.#tellDown(listener, why);
+      if (performance.now() - begun > GOOD_AFTER) wait = RETRY.first;
+      await pause(why instanceof Refused ? RETRY_REFUSED : wait, this.#closing.signal);
+      wait = Math.min(2 * wait, RETRY.most);
+    }
+  }
+
+  /** Connects and gives the reason when the connections have ended, or could not be made. */
+  async #stayConnected(listener: Listener, opened: () => void): Promise<BusUnavailable> {
+    let servers: Servers;
+    try {
+      servers = await Servers.connect({
+        urls: this.#urlsInTurn(),
+        receive: (name, payload) => this.#receive(listener, name, payload),
+        signal: this.#closing.signal,
+      });
+    } catch (error) {
+      return expected(error);
+    }
+    const subscriptions = new Subscriptions(servers, this.#wanted);
+    const over = new AbortController();
+    let watching: Promise<void> | undefined;
+    let why = closed();
+    try {
+      if (this.#closed) throw why; // while it was connecting, when there was nothing to close yet
+      const connected = this.#connected = { servers, subscriptions };
+      await subscriptions.changeAll();
+      // Whoever subscribes later than this node says hello to it, whoever did earlier is seen.
+      this.#neighbours.see(await servers.of(EVERYBODY).channels(nodeName("")));
+      await servers.of(EVERYBODY).publish(EVERYBODY, encode(this.#id, { kind: "hello" }));
+      this.#ready = connected;
+      const count = (names: readonly string[]) => subscriptions.count(names);
+      watching = this.#neighbours.watch(count, () => listener.gone(), over.signal, this.#down !== undefined)
+        .catch((error) => void expected(error));
+      opened();
+      this.#tellUp(listener);
+      why = await servers.lost();
+    } catch (error) {
+      why = expected(error);
+    } finally {
+      over.abort();
+      this.#connected = undefined;
+      this.#ready = undefined;
+      await (this.#closed ? servers.close() : servers.abandon(why));
+      await watching;
+    }
+    return why;
+  }
+
+  /** Another one first each time, for one that answers may still be wrong about its cluster. */
+  #urlsInTurn(): URL[] {
+    const first = this.#tries++ % this.#urls.length;
+    return [...this.#urls.slice(first), ...this.#urls.slice(0, first)];
+  }
+
+  #tellDown(listener: Listener, why: BusUnavailable): void {
+    if (why.message !== this.#down?.message || why instanceof Refused) {
+      const level = why instanceof Refused ? "error" : "warn";
+      this.#log[level]("no connection to the other nodes", { error: why });
+    }
+    const already = this.#down !== undefined;
+    this.#down = why;
+    this.#locks.turnAway(why);
+    if (!already) listener.down(why);
+  }
+
+  #tellUp(listener: Listener): void {
+    if (this.#down) {
+      this.#down = undefined;
+      this.#log.info("connected to the other nodes again");
+      listener.up();
+    }
+    for (const name of this.#missed.take()) this.#publish(name, { kind: "look" });
+  }
+
+  #publish(name: string, hint: Hint): void {
+    const missed = () => {
+      if (hint.kind === "message" || hint.kind === "look") this.#missed.add(name);
+    };
+    if (this.#ready) this.#ready.servers.of(name).publish(name, encode(this.#id, hint)).catch(missed);
+    else missed();
+  }
+
+  #receive(listener: Listener, name: string, payload: string): void {
+    if (payload.startsWith(this.#id)) return;
+    const said = decode(payload);
+    if (!said) {
+      this.#strange.say((times) => this.#log.warn("ignored what is no hint", { channel: name, times }));
+    } else if (said.kind === "hello") this.#neighbours.hear(senderOf(payload));
+    else if (this.#ready) this.#pass(listener, name, said);
+  }
+
+  #pass(listener: Listener, name: string, hint: Hint): void {
+    const channel = this.#wanted.get(name);
+    if (channel !== undefined) listener.receive(channel, hint);
+    else if (name === EVERYBODY) {
+      for (const each of [...this.#wanted.values()]) if (each !== undefined) listener.receive(each, hint);
+    }
+  }
+
+  async #send<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
+    if (!this.#ready) throw this.#unavailable;
+    return await this.#ready.servers.of(key).call(send);
+  }
+
+  get #unavailable(): BusUnavailable {
+    return this.#down ?? new BusUnavailable("there is no connection to Redis yet");
+  }
+}
+
+/** A failure of the connection; anything else is a mistake in the program and goes on. */
+function expected(error: unknown): BusUnavailable {
+  if (error instanceof BusUnavailable) return error;
+  throw error;
+}
+
+function closed(): BusUnavailable {
+  return new BusUnavailable("the bus is closed");
+}
+
+/** Says nothing of the address itself, which may hold a password. */
+function parse(address: string): URL {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  if (url?.hostname && ["redis:", "rediss:"].includes(url.protocol)) return url;
+  throw new TypeError(
+    "the address of a Redis must be like redis://host:6379 or redis://user:password@host:6379",
+  );
+}

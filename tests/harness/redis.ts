@@ -1,0 +1,185 @@
+/** Real Redis servers in processes of their own, on free ports of 127.0.0.1, that keep nothing when they end. */
+import { needTool } from "./tools.ts";
+import { until, within } from "./wait.ts";
+
+const HOST = "127.0.0.1";
+const START_TRIES = 5; // another program may take a port between finding it free and listening on it
+const SLOTS = 16_384; // of a Redis Cluster
+const NODE_TIMEOUT = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
+
+/** One server. It is the same server after a restart, but empty: same port, same place in its cluster. */
+export class Redis implements AsyncDisposable {
+  readonly folder: string;
+  readonly port: number;
+  readonly clusterPort: number | undefined;
+  #child!: Deno.ChildProcess;
+
+  /** Use {@link startRedis}. `clusterPort`: where it listens to the other nodes of its cluster. */
+  constructor(folder: string, port: number, clusterPort?: number) {
+    this.folder = folder;
+    this.port = port;
+    this.clusterPort = clusterPort;
+  }
+
+  get url(): string {
+    return `redis://${HOST}:${this.port}`;
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** Starts it and resolves when it answers; rejects when it ends instead. */
+  async start(): Promise<void> {
+    const cluster = this.clusterPort === undefined ? [] : [
+      ...["--cluster-enabled", "yes", "--cluster-port", `${this.clusterPort}`],
+      ...["--cluster-node-timeout", `${NODE_TIMEOUT}`],
+    ];
+    const child = new Deno.Command("redis-server", {
+      args: [
+        ...["--bind", HOST, "--port", `${this.port}`, "--dir", this.folder, "--logfile", "redis.log"],
+        ...["--save", "", "--appendonly", "no"],
+        ...cluster,
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    this.#child = child;
+    let ended = false;
+    child.status.then(() => ended = true);
+    await until(async () => {
+      if (ended) throw new Error(`redis-server ended instead of listening: ${await this.#log()}`);
+      return await this.command("PING").catch(() => "") === "PONG";
+    }, "a Redis that answers");
+  }
+
+  /** Sends the process a signal. */
+  kill(signal: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT"): void {
+    this.#child.kill(signal);
+  }
+
+  /** Kills it, as a crash would, and resolves when it has ended. */
+  async stop(): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // it has ended already
+    }
+    await within(this.#child.status, "the end of redis-server");
+  }
+
+  /** Sends it a command and gives the answer as redis-cli prints it. Rejects when it can't be reached. */
+  async command(...words: readonly string[]): Promise<string> {
+    const { success, stdout, stderr } = await new Deno.Command("redis-cli", {
+      args: ["-h", HOST, "-p", `${this.port}`, ...words],
+      stdout: "piped",
+      stderr: "piped",
+    }).output();
+    const decoder = new TextDecoder();
+    if (!success) throw new Error(decoder.decode(stderr));
+    return decoder.decode(stdout).trim();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await Deno.remove(this.folder, { recursive: true });
+  }
+
+  async #log(): Promise<string> {
+    return await Deno.readTextFile(`${this.folder}/redis.log`).catch(() => "it has written no log");
+  }
+}
+
+/** Starts a server and resolves when it answers. Dispose of it when done: `await using`. */
+export function startRedis(): Promise<Redis> {
+  return start((folder) => new Redis(folder, freePort()));
+}
+
+/** Three masters that share the slots, without replicas. Dispose of it when done. */
+export class RedisCluster implements AsyncDisposable {
+  readonly masters: readonly Redis[];
+
+  /** Use {@link startRedisCluster}. */
+  constructor(masters: readonly Redis[]) {
+    this.masters = masters;
+  }
+
+  get urls(): string[] {
+    return this.masters.map(({ url }) => url);
+  }
+
+  /** Resolves when every master takes the cluster for whole. */
+  async whole(): Promise<void> {
+    await Promise.all(this.masters.map((master) =>
+      until(async () => {
+        const info = await master.command("CLUSTER", "INFO").catch(() => "");
+        return info.includes("cluster_state:ok") && info.includes(`cluster_slots_ok:${SLOTS}`) &&
+          info.includes(`cluster_known_nodes:${this.masters.length}`);
+      }, "a whole cluster")
+    ));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.masters.map((master) => master[Symbol.asyncDispose]()));
+  }
+}
+
+/** Starts a cluster of three masters and resolves when it is whole. */
+export async function startRedisCluster(): Promise<RedisCluster> {
+  const started = await Promise.allSettled(
+    [0, 1, 2].map(() => start((folder) => new Redis(folder, freePort(), freePort()))),
+  );
+  const cluster = new RedisCluster(
+    started.filter((result) => result.status === "fulfilled").map(({ value }) => value),
+  );
+  try {
+    for (const result of started) if (result.status === "rejected") throw result.reason;
+    await join(cluster.masters);
+    await cluster.whole();
+    return cluster;
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Gives each master its share of the slots, and tells each of the others. */
+async function join(masters: readonly Redis[]): Promise<void> {
+  const share = Math.ceil(SLOTS / masters.length);
+  await Promise.all(masters.map(async (master, i) => {
+    const last = Math.min((i + 1) * share, SLOTS) - 1;
+    await master.command("CLUSTER", "ADDSLOTSRANGE", `${i * share}`, `${last}`);
+    await master.command("CLUSTER", "SET-CONFIG-EPOCH", `${i + 1}`);
+  }));
+  // To each, not only to the first: what the nodes would find out by gossip takes seconds.
+  await Promise.all(
+    masters.flatMap((master) =>
+      masters.filter((other) => other !== master).map((other) =>
+        master.command("CLUSTER", "MEET", HOST, `${other.port}`, `${other.clusterPort}`)
+      )
+    ),
+  );
+}
+
+async function start(make: (folder: string) => Redis): Promise<Redis> {
+  await needTool("redis-server", "redis-server");
+  await needTool("redis-cli", "redis-tools");
+  for (let tries = 1;; tries++) {
+    const redis = make(await Deno.makeTempDir({ prefix: "chat-redis-" }));
+    try {
+      await redis.start();
+      return redis;
+    } catch (error) {
+      await redis[Symbol.asyncDispose]();
+      if (tries === START_TRIES) throw error;
+    }
+  }
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: HOST, port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
+}

@@ -1,0 +1,180 @@
+/** The bus over Redis, while Redis is there: one server, and a cluster. */
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
+import { keySlot } from "../lib/bus/redis/key_slot.ts";
+import { Log } from "../lib/log.ts";
+import { busContract, Heard, message, type TwoNodes } from "./bus_contract.ts";
+import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+
+const quiet = new Log("error", "text", () => {});
+
+let one: Redis;
+let cluster: RedisCluster;
+Deno.test.beforeAll(async () => {
+  [one, cluster] = await Promise.all([startRedis(), startRedisCluster()]);
+});
+Deno.test.afterAll(async () => {
+  await Promise.all([one?.[Symbol.asyncDispose](), cluster?.[Symbol.asyncDispose]()]);
+});
+
+busContract("Redis", () => Promise.resolve(twoOn([one.url])));
+busContract("Redis Cluster", () => Promise.resolve(twoOn(cluster.urls)));
+
+/** Runs a test on one Redis, and again on the cluster. */
+function both(what: string, body: (urls: readonly string[]) => Promise<void>): void {
+  Deno.test(`Redis: ${what}`, () => body([one.url]));
+  Deno.test(`Redis Cluster: ${what}`, () => body(cluster.urls));
+}
+
+function twoOn(urls: readonly string[], log = quiet): TwoNodes {
+  const [a, b] = [new RedisBus(urls, log), new RedisBus(urls, log)];
+  return { a, b, close: async () => void await Promise.all([a.close(), b.close()]) };
+}
+
+async function withTwo(
+  urls: readonly string[],
+  body: (nodes: TwoNodes, atA: Heard, atB: Heard) => Promise<void>,
+  log?: Log,
+): Promise<void> {
+  const nodes = twoOn(urls, log);
+  const [atA, atB] = [new Heard(), new Heard()];
+  try {
+    await Promise.all([nodes.a.open(atA), nodes.b.open(atB)]);
+    await body(nodes, atA, atB);
+    assertEquals([atA.downs, atB.downs], [[], []]);
+  } finally {
+    await nodes.close();
+  }
+}
+
+both(
+  "20,000 hints at once arrive in order, and own ones don't come back",
+  (urls) =>
+    withTwo(urls, async ({ a, b }, atA, atB) => {
+      const channels = Array.from({ length: 100 }, (_, i) => i % 2 === 0 ? i + 1 : -i);
+      await Promise.all(channels.flatMap((channel) => [a.subscribe(channel), b.subscribe(channel)]));
+      for (let seq = 1; seq <= 200; seq++) for (const channel of channels) a.publish(channel, message(seq));
+      const came = Map.groupBy(await atB.atLeast(20_000), ([channel]) => channel);
+      for (const channel of channels) {
+        const seqs = came.get(channel)!.map(([, hint]) => hint.kind === "message" ? hint.message.seq : 0);
+        assertEquals(seqs, Array.from({ length: 200 }, (_, i) => i + 1));
+      }
+      await a.online([1]); // answered after whatever else might have come
+      assertEquals(atA.hints, []);
+    }),
+);
+
+both(
+  "thousands of channels are subscribed, counted and given up at once",
+  (urls) =>
+    withTwo(urls, async ({ a, b }) => {
+      const users = Array.from({ length: 2_500 }, (_, i) => i + 1);
+      await Promise.all(users.map((user) => a.subscribe(user)));
+      assertEquals(await b.online([...users, 9_999]), new Set(users));
+      await Promise.all(users.map((user) => user % 2 === 0 ? a.unsubscribe(user) : undefined));
+      assertEquals(await b.online(users), new Set(users.filter((user) => user % 2 === 1)));
+    }),
+);
+
+both(
+  "what is asked for a channel without waiting takes place in that order",
+  (urls) =>
+    withTwo(urls, async ({ a, b }) => {
+      void a.subscribe(1);
+      void a.unsubscribe(1);
+      void a.subscribe(1);
+      void a.subscribe(2);
+      assertEquals(await a.online([1, 2]), new Set([1, 2]));
+      void a.unsubscribe(2);
+      void a.subscribe(2);
+      void a.unsubscribe(2);
+      assertEquals(await a.online([1, 2]), new Set([1]));
+      const again = [a.unsubscribe(1), a.subscribe(1)];
+      await again[1];
+      assertEquals(await b.online([1, 2]), new Set([1]));
+      let confirmed = false;
+      void a.subscribe(3).then(() => confirmed = true);
+      for (let i = 0; i < 10; i++) await Promise.resolve(); // so that it is sent, but not answered yet
+      await a.subscribe(3);
+      assert(confirmed, "subscribing again waits for what was asked before");
+    }),
+);
+
+both("who asks for a lock first in a node has it first", (urls) =>
+  withTwo(urls, async ({ a }) => {
+    const order: number[] = [];
+    const release = await a.lock(1);
+    const waiting = [0, 1, 2, 3].map(async (i) => {
+      const release = await a.lock(1);
+      order.push(i);
+      await release();
+    });
+    await release();
+    await Promise.all(waiting);
+    assertEquals(order, [0, 1, 2, 3]);
+  }));
+
+Deno.test("Redis: a lock that was lost is not given back for who has it now", () =>
+  withTwo([one.url], async ({ a, b }) => {
+    const late = await a.lock(1);
+    await one.command("DEL", "chat:lock:{1}"); // as if it had expired
+    const release = await b.lock(1);
+    await late();
+    assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "1");
+    await release();
+    assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "0");
+  }));
+
+Deno.test("Redis Cluster: one address will do", () =>
+  withTwo(cluster.urls.slice(2), async ({ a, b }, _, atB) => {
+    for (const user of [1, 2, 3, 4]) await b.subscribe(user);
+    for (const user of [1, 2, 3, 4]) await (await a.lock(user))();
+    for (const user of [1, 2, 3, 4]) a.publish(user, { kind: "look" });
+    await atB.atLeast(4);
+  }));
+
+Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated", async () => {
+  const lines: string[] = [];
+  const begun = performance.now();
+  await withTwo([one.url], async ({ a, b }, _, atB) => {
+    await b.subscribe(5);
+    const id = "0123456789abcdef";
+    const strange = [
+      "",
+      "x",
+      id,
+      `${id}{}`,
+      `${id}[]`,
+      `${id}["m",1]`,
+      `${id}["m","1",2,"ann","cid","body",3]`,
+      `${id}["p","7"]`,
+      `${id}["x",1]`,
+      `${id}["h"]`,
+    ];
+    for (const payload of [...strange, "\u00ff"]) await one.command("PUBLISH", "chat:u:{5}", payload);
+    for (const channel of ["chat:{nodes}", "chat:u:{6}"]) await one.command("PUBLISH", channel, "x");
+    a.publish(5, message(1));
+    assertEquals(await atB.atLeast(1), [[5, message(1)]]);
+  }, new Log("warn", "text", (line) => lines.push(line)));
+  assert(lines.length > 0);
+  for (const line of lines) assertStringIncludes(line, "ignored what is no hint");
+  const seconds = Math.ceil((performance.now() - begun) / 1_000);
+  assert(lines.length <= 2 * (1 + seconds), lines.join("")); // by each of two nodes, once a second
+});
+
+Deno.test("Redis: an address that is none is refused without being told", () => {
+  for (
+    const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]
+  ) {
+    const { message } = assertThrows(() => new RedisBus([url], quiet), TypeError);
+    assertStringIncludes(message, "redis://");
+    assert(!message.includes("geheim"));
+  }
+  assertThrows(() => new RedisBus([], quiet), TypeError);
+});
+
+Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async () => {
+  for (const name of ["chat:u:{5}", "chat:{nodes}:1", "chat", "", "{}x", "a{b}{c}", "{x", "ü{😀}", "}{y}"]) {
+    assertEquals(keySlot(name), Number(await cluster.masters[0]!.command("CLUSTER", "KEYSLOT", name)), name);
+  }
+});
