@@ -6,7 +6,9 @@ import { describe, type Log } from "../log.ts";
 import type { Peer, Store } from "../store/store.ts";
 
 const DELAY = 100; // ms that cursors may wait for company; a crash repeats at most so much
-const MOST = 1_000; // cursors waiting; then they are written without delay
+const MANY = 1_000; // cursors written at once; when so many wait, it is done without delay
+const RETRY = 1_000; // ms until they are tried again when the store refused them
+const MOST = 100_000; // cursors waiting for a store that is away; more are forgotten, which costs repeats
 
 /** Cursors that have moved and are not stored yet. */
 export class Cursors {
@@ -14,9 +16,10 @@ export class Cursors {
   readonly #log: Log;
   #moved = new Map<number, Map<Peer, number>>();
   #count = 0;
+  #failing = false; // the last write was refused
   #timer: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
-  #written = new Map<number, unknown>(); // the users in the write under way
+  #written: ReadonlyMap<number, unknown> = new Map(); // the users in the write under way
 
   constructor(store: Store, log: Log) {
     this.#store = store;
@@ -25,14 +28,9 @@ export class Cursors {
 
   /** Notes that a user has a conversation up to `seq`. */
   move(user: number, peer: Peer, seq: number): void {
-    let talks = this.#moved.get(user);
-    if (!talks) this.#moved.set(user, talks = new Map());
-    const before = talks.get(peer);
-    if (before !== undefined && before >= seq) return;
-    talks.set(peer, seq);
-    if (before === undefined) this.#count++;
-    if (this.#count >= MOST) this.#start();
-    else this.#timer ??= setTimeout(() => this.#start(), DELAY);
+    if (!this.#note(user, peer, seq)) return;
+    if (this.#count >= MANY && !this.#failing) void this.#start();
+    else this.#later();
   }
 
   /** Resolves when all that is known of the user's cursors has been written, or could not be: after two writes at most. */
@@ -43,9 +41,25 @@ export class Cursors {
     if (this.#moved.has(user)) await this.#start();
   }
 
-  /** Writes what waits. Never rejects. */
+  /** Writes what waits, as far as the store lets it, and tries no further. Never rejects. */
   async flush(): Promise<void> {
-    while (this.#count > 0 || this.#writing) await this.#start();
+    do await this.#start(); while (!this.#failing && (this.#count > 0 || this.#writing));
+    clearTimeout(this.#timer);
+  }
+
+  /** Whether that is news. */
+  #note(user: number, peer: Peer, seq: number): boolean {
+    let talks = this.#moved.get(user);
+    const before = talks?.get(peer);
+    if (before !== undefined ? before >= seq : this.#count >= MOST) return false;
+    if (!talks) this.#moved.set(user, talks = new Map());
+    talks.set(peer, seq);
+    if (before === undefined) this.#count++;
+    return true;
+  }
+
+  #later(): void {
+    this.#timer ??= setTimeout(() => this.#start(), this.#failing ? RETRY : DELAY);
   }
 
   #start(): Promise<void> {
@@ -54,8 +68,8 @@ export class Cursors {
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
       this.#written = new Map();
-      if (this.#count >= MOST) void this.#start();
-      else if (this.#count > 0) this.#timer ??= setTimeout(() => this.#start(), DELAY);
+      if (this.#count >= MANY && !this.#failing) void this.#start();
+      else if (this.#count > 0) this.#later();
     });
     return this.#writing;
   }
@@ -67,13 +81,17 @@ export class Cursors {
     const list = [...moved].flatMap(([user, talks]) =>
       [...talks].map(([peer, seq]) => ({ user, peer, seq }))
     );
-    try {
-      await this.#store.delivered(list);
-    } catch (error) {
-      this.#log.warn("cursors not stored; what they covered will be sent again", {
-        count: list.length,
-        why: describe(error),
-      });
+    for (let at = 0; at < list.length; at += MANY) {
+      try {
+        await this.#store.delivered(list.slice(at, at + MANY));
+        this.#failing = false;
+      } catch (error) {
+        this.#failing = true;
+        const left = list.slice(at);
+        for (const { user, peer, seq } of left) this.#note(user, peer, seq);
+        this.#log.warn("cursors not stored yet", { count: left.length, why: describe(error) });
+        return;
+      }
     }
   }
 }

@@ -3,7 +3,7 @@
  * store has the truth in each case: who has begun a later login, who has messages waiting, who is shown as online.
  */
 import type { Bus } from "../bus/bus.ts";
-import { describe, type Log } from "../log.ts";
+import type { Log } from "../log.ts";
 import type { Login, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
 import type { Presence } from "./presence.ts";
@@ -55,13 +55,12 @@ export class Recovery {
 
   /** The bus is away: the store is polled in its place. */
   down(why: Error): void {
-    this.#ports.log.error("other nodes can't be reached; the database is polled", { why: describe(why) });
+    this.#ports.log.info("asking the database until the other nodes can be reached", { why });
     this.#polling ??= setInterval(() => this.#revision.fallDue(), POLL);
   }
 
   /** The bus is back. */
   up(): void {
-    this.#ports.log.info("other nodes can be reached again");
     clearInterval(this.#polling);
     this.#polling = undefined;
     this.#revision.fallDue();
