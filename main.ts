@@ -1,11 +1,10 @@
 /** The chat server's program: reads its configuration, starts, and leaves well when it is asked to. */
-import { LocalHub } from "./lib/bus/local.ts";
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import type { Config } from "./lib/config/options.ts";
-import { describe, Log } from "./lib/log.ts";
-import { Server } from "./lib/server/server.ts";
-import { SqliteStore } from "./lib/store/sqlite/sqlite_store.ts";
+import { Log } from "./lib/log.ts";
+import { runNode } from "./lib/run_node.ts";
 import { VERSION } from "./lib/version.ts";
+import { runWorkers } from "./lib/workers/run_workers.ts";
 
 const EXIT_FAILED = 1; // it could not start, or could not go on
 const EXIT_USAGE = 2; // the command line or the environment was wrong
@@ -14,53 +13,51 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config): Promise<number> {
-  const format = config.logFormat === "auto"
-    ? (Deno.stderr.isTerminal() ? "text" : "json")
-    : config.logFormat;
-  const log = new Log(config.logLevel, format);
-  let store: SqliteStore;
+async function run(config: Config): Promise<boolean> {
+  const log = new Log(config.logLevel, config.logFormat);
+  let isStarted = false;
+  const listening = ({ hostname: host, port }: Deno.NetAddr) => {
+    isStarted = true;
+    log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
+    return askedToLeave();
+  };
+  const isWell = config.workers > 1
+    ? await runWorkers(config, log, listening)
+    : await runNode(config, log, {}, listening);
+  if (isStarted) log.info("stopped");
+  return isWell;
+}
+
+async function checkUpgrade({ mysql }: Config): Promise<boolean> {
+  const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
-    store = await SqliteStore.open(config.db, {
-      friendsPerUser: config.maxFriends,
-      groupsPerUser: config.maxGroups,
-      membersPerGroup: config.maxMembers,
-    });
+    const { lines, isPossible } = await describeUpgrade(mysql);
+    print(lines.map((line) => `${line}\n`).join(""));
+    return isPossible;
   } catch (error) {
-    log.error((error as Error).message);
-    return EXIT_FAILED;
+    print(`${(error as Error).message}\n`, Deno.stderr);
+    return false;
   }
-  const bus = new LocalHub().attach();
-  let server: Server;
-  try {
-    server = await Server.start({ config, log, store, bus, now: Date.now });
-  } catch (error) {
-    log.error(`can't listen on ${config.host}:${config.port}`, { why: describe(error) });
-    await store.close();
-    return EXIT_FAILED;
-  }
-  const stop = Promise.withResolvers<number>();
-  let asked = 0;
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => ++asked === 1 ? stop.resolve(0) : Deno.exit(EXIT_FAILED)); // twice: at once
-  }
-  void store.failed.then((error) => {
-    log.error("the database failed", { why: describe(error) });
-    stop.resolve(EXIT_FAILED);
+}
+
+/** Fulfilled at the first signal to leave; at the second, the program ends at once. */
+function askedToLeave(): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = 0;
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      Deno.addSignalListener(signal, () => ++asked === 1 ? resolve() : Deno.exit(EXIT_FAILED));
+    }
   });
-  const code = await stop.promise;
-  await server.drain();
-  await bus.close();
-  await store.close();
-  log.info("stopped");
-  return code;
 }
 
 try {
   const command = parseCommand(Deno.args, (name) => Deno.env.get(name));
   if ("help" in command) print(help());
   else if ("version" in command) print(`${VERSION}\n`);
-  else Deno.exit(await run(command.run));
+  else {
+    const isWell = "run" in command ? await run(command.run) : await checkUpgrade(command.upgradeCheck);
+    Deno.exit(isWell ? 0 : EXIT_FAILED);
+  }
 } catch (error) {
   if (!(error instanceof ConfigError)) throw error;
   print(`${error.message}\n`, Deno.stderr);

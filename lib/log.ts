@@ -49,7 +49,7 @@ export class Log {
   #log(level: Level, event: string, fields: Fields = {}): void {
     if (LEVELS.indexOf(level) < this.#least) return;
     const time = new Date().toISOString();
-    const told = Object.entries({ ...this.#always, ...fields }).map(([name, value]) =>
+    const told = Object.entries({ ...fields, ...this.#always }).map(([name, value]) =>
       [name, value instanceof Error ? describe(value) : value] as const
     );
     if (this.#json) {

@@ -23,11 +23,12 @@ async function compile(task: string): Promise<string> {
   }
 }
 
-Deno.test("compile: the server's image has the database's thread and the schema in it", async () => {
+Deno.test("compile: the server's image has the threads, the schema, and what is loaded only when it is used", async () => {
   const said = await compile("compile:server");
-  for (const file of ["main.ts", "worker.ts", "schema.sql"]) {
+  for (const file of ["main.ts", "schema.sql", "mysql2", "ioredis"]) {
     assert(said.includes(file), `${file} in:\n${said}`);
   }
+  assertEquals(said.match(/ worker\.ts/g)?.length, 2, `the database's and a node's in:\n${said}`);
 });
 
 Deno.test("compile: the client's image has nothing of the server but the wire code", async () => {

@@ -21,7 +21,7 @@ export const options = {
     2,
     1_000,
     "count",
-    "connections to MySQL; one of them writes messages, the others share everything else",
+    "connections to MySQL of each node, and so of each worker; one of them writes messages, the others share everything else",
   ),
   redis: url(
     /^rediss?:\/\/[^,\s]+(,rediss?:\/\/[^,\s]+)*$/,

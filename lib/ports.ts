@@ -1,0 +1,67 @@
+/** Opens what a node needs of the outside, as the configuration says. What isn't configured isn't even loaded. */
+import type { Bus } from "./bus/bus.ts";
+import { LocalHub } from "./bus/local.ts";
+import { PortBus } from "./bus/port_bus.ts";
+import type { Config } from "./config/options.ts";
+import type { Log } from "./log.ts";
+import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
+import type { Store, StoreLimits } from "./store/store.ts";
+
+/** What a node needs of the outside. */
+export interface Ports {
+  readonly store: Store;
+  readonly bus: Bus;
+  /** Fulfilled, with the reason, if the store can't go on and must be opened anew. */
+  readonly failed: Promise<Error>;
+}
+
+/** What the threads of a process have in common: the ends of ports to the thread that holds it. */
+export interface Lent {
+  readonly store?: MessagePort | undefined;
+  readonly bus?: MessagePort | undefined;
+}
+
+/** A store that waits for its server to come back, however long that takes. */
+const NEVER = new Promise<never>(() => {});
+
+/** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
+export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
+  const [store, failed] = await openStore(config, log, lent.store);
+  try {
+    return { store, bus: await openBus(config, log, lent.bus), failed };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** Opens the embedded store. Rejects with an Error of one line. */
+export function openEmbedded(config: Config): Promise<SqliteStore> {
+  return SqliteStore.open(config.db, limitsOf(config));
+}
+
+async function openStore(
+  config: Config,
+  log: Log,
+  lent: MessagePort | undefined,
+): Promise<[Store, failed: Promise<Error>]> {
+  if (config.mysql) {
+    const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
+    const options = { log, connections: config.mysqlConnections };
+    return [await MysqlStore.open(config.mysql, limitsOf(config), options), NEVER];
+  }
+  const store = lent ? SqliteStore.over(lent) : await openEmbedded(config);
+  return [store, store.failed];
+}
+
+async function openBus(config: Config, log: Log, lent: MessagePort | undefined): Promise<Bus> {
+  if (config.redis) {
+    const { RedisBus } = await import("./bus/redis/redis_bus.ts");
+    return new RedisBus(config.redis.split(","), log);
+  }
+  return lent ? new PortBus(lent) : new LocalHub().attach();
+}
+
+function limitsOf({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {
+  return { friendsPerUser: maxFriends, groupsPerUser: maxGroups, membersPerGroup: maxMembers };
+}
