@@ -12,9 +12,9 @@ export const options = {
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
   db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
   mysql: url(
-    /^mysql:\/\/[^/,]+\/[^/?,]+(\?[^,]*)?$/,
+    /^mysql:\/\/[^/,]+\/[^/?#,]+$/,
     "mysql://user:password@host:3306/database",
-    "MySQL 8 or MariaDB 10.11 in place of the embedded database: mysql://user:password@host:port/database",
+    "MySQL 8 or MariaDB (10.6 or newer) in place of the embedded database: mysql://user:password@host:port/database",
   ),
   mysqlConnections: integer(
     10,

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Delivered, Login, NewMessage, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
-import { type Key, keyOf } from "./conversation.ts";
+import { type Key, keyOf } from "../conversation.ts";
 
 /** A conversation that the batch has touched: its last seq is kept here until the batch ends. */
 interface Conversation {

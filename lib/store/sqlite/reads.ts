@@ -15,7 +15,7 @@ import {
   type Unread,
 } from "../store.ts";
 import type { Direct, ReadName } from "./calls.ts";
-import { keyOf, peerOf } from "./conversation.ts";
+import { keyOf, peerOf } from "../conversation.ts";
 
 type Row = Record<string, unknown>;
 

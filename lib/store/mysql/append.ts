@@ -1,0 +1,156 @@
+/** How one batch of messages gets into the log: one transaction of two round trips, whatever its size. */
+import { type Key, keyOf } from "../conversation.ts";
+import type { Appended, NewMessage, Refused } from "../store.ts";
+import { DatabaseError } from "./errors.ts";
+import { type Known, nameOf } from "./known.ts";
+import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
+import { among, rows, sql, type Value } from "./sql.ts";
+
+/** What becomes of a message. */
+export type Answer = Appended | Refused;
+
+/** What is known of a message's cid: which message it is the id of. */
+interface Claim {
+  readonly conversation: string;
+  readonly seq: number;
+  readonly time: number;
+}
+
+/** A batch of messages, which may take more than one attempt. */
+export class Append {
+  readonly #messages: readonly NewMessage[];
+  readonly #known: Known;
+  readonly #keys: readonly Key[]; // of the messages' conversations, by their places
+  readonly #conversations: ReadonlyMap<string, Key>;
+  /** Whether cids are looked up in the log first. Hardly any is there, so that it is done only after a failure. */
+  #lookUp = false;
+  /** What was asked to be committed last, if it isn't known whether that was done. */
+  #uncertain: ReadonlyMap<string, Claim> = new Map();
+
+  constructor(messages: readonly NewMessage[], known: Known) {
+    this.#messages = messages;
+    this.#known = known;
+    this.#keys = messages.map(({ sender, peer }) => keyOf(sender, peer));
+    this.#conversations = new Map(this.#keys.map((key) => [nameOf(key), key]));
+  }
+
+  /**
+   * Tries to store the messages, and gives the answers to them in their order when that is committed. Rejects with a
+   * {@link DatabaseError}; it may then be called again, also where it isn't known whether that was committed.
+   */
+  async attempt(session: Session): Promise<Answer[]> {
+    try {
+      return await this.#attempt(session);
+    } catch (error) {
+      const { kind } = error as DatabaseError;
+      if (kind === "lost" || kind === "duplicate") this.#lookUp = true;
+      throw error;
+    }
+  }
+
+  async #attempt(session: Session): Promise<Answer[]> {
+    const missing = await this.#known.ensure(session, this.#conversations);
+    const log = await this.#look(session, missing);
+    const claimed = new Map<string, Claim>();
+    const planned = new Map<string, Claim>();
+    const stored: Value[][] = [];
+    const answers = this.#messages.map((message, i): Answer => {
+      const { sender, peer, cid, body, time } = message;
+      const key = this.#keys[i]!;
+      const conversation = nameOf(key);
+      const last = log.lastSeqs.get(conversation);
+      if (last === undefined) return { refused: "not_found" };
+      if (peer < 0 && !log.members.has(`${-peer} ${sender}`)) return { refused: "forbidden" };
+      const id = idOf(sender, cid);
+      const first = claimed.get(id) ?? log.claims.get(id);
+      if (first) {
+        const repeated = claimed.has(id) || !same(first, this.#uncertain.get(id));
+        claimed.set(id, first);
+        if (first.conversation !== conversation) return { refused: "cid_reused" };
+        return { seq: first.seq, time: first.time, repeated };
+      }
+      const claim = { conversation, seq: last + 1, time };
+      claimed.set(id, claim);
+      planned.set(id, claim);
+      log.lastSeqs.set(conversation, claim.seq);
+      stored.push([...key, claim.seq, sender, cid, time, body]);
+      return { seq: claim.seq, time, repeated: false };
+    });
+    if (stored.length === 0) return answers;
+    try {
+      await this.#write(session, stored, log.lastSeqs);
+    } catch (error) {
+      this.#uncertain = (error as DatabaseError).kind === "lost" ? planned : new Map();
+      throw error;
+    }
+    return answers;
+  }
+
+  /**
+   * Begins the transaction: locks the conversations, in the order of their keys, so that no two nodes wait for each
+   * other; and only then looks up who is a member, and the cids.
+   */
+  async #look(session: Session, missing: ReadonlySet<string>): Promise<Looked> {
+    const keys = [...this.#conversations].filter(([name]) => !missing.has(name)).map(([, key]) => key);
+    const members = this.#messages.filter(({ peer }) => peer < 0).map(({ sender, peer }) => [-peer, sender]);
+    const cids = this.#lookUp ? this.#messages.map(({ sender, cid }) => [sender, cid]) : [];
+    const [, locked, joined, found] = await session.query(
+      BEGIN,
+      sql`SELECT low, high, last_seq FROM Conversation WHERE ${among("(low, high)", keys)}
+          ORDER BY low, high FOR UPDATE`,
+      sql`SELECT groupid, userid FROM GroupUser WHERE ${among("(groupid, userid)", members)}`,
+      sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${among("(sender, cid)", cids)}`,
+    );
+    const lastSeqs = new Map(locked!.rows.map((row) => [nameOfRow(row), row.last_seq as number]));
+    for (const name of keys.map(nameOf)) {
+      if (lastSeqs.has(name)) continue;
+      this.#known.forget(name);
+      throw new DatabaseError("conflict", "a conversation that was there is gone");
+    }
+    return {
+      lastSeqs,
+      members: new Set(joined!.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
+      claims: new Map(found!.rows.map((row) => [
+        idOf(row.sender as number, utf8.decode(row.cid as Uint8Array)),
+        { conversation: nameOfRow(row), seq: row.seq as number, time: row.time as number },
+      ])),
+    };
+  }
+
+  async #write(
+    session: Session,
+    stored: readonly (readonly Value[])[],
+    lastSeqs: ReadonlyMap<string, number>,
+  ): Promise<void> {
+    const conversations = [...lastSeqs].map(([name, last]) => [...this.#conversations.get(name)!, last]);
+    await session.query(
+      sql`INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES ${rows(stored)}`,
+      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${rows(conversations)}
+          ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq)`,
+      COMMIT,
+    );
+  }
+}
+
+/** What the log and the groups say at the beginning of an attempt. */
+interface Looked {
+  /** By the conversations' names. */
+  readonly lastSeqs: Map<string, number>;
+  /** `group user` of those of the senders that are in the groups. */
+  readonly members: ReadonlySet<string>;
+  readonly claims: ReadonlyMap<string, Claim>;
+}
+
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
+function idOf(sender: number, cid: string): string {
+  return `${sender} ${cid}`;
+}
+
+function nameOfRow({ low, high }: Row): string {
+  return nameOf([low as number, high as number]);
+}
+
+function same(a: Claim, b: Claim | undefined): boolean {
+  return a.conversation === b?.conversation && a.seq === b.seq && a.time === b.time;
+}

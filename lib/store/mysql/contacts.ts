@@ -1,0 +1,92 @@
+/** Whom users know: friends, groups, and the members of those. */
+import type { Contacts, Member, Refused } from "../store.ts";
+import type { Pool } from "./pool.ts";
+import type { Row } from "./session.ts";
+import { among, Sql, sql } from "./sql.ts";
+
+/** Who has the user as a friend. */
+export async function watchers(pool: Pool, user: number, after: number, limit: number): Promise<number[]> {
+  const [found] = await pool.read(
+    sql`SELECT userid FROM Friend WHERE friendid = ${user} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
+  );
+  return found!.rows.map(({ userid }) => userid as number);
+}
+
+/** Whom each of these users has as friends. */
+export async function friendsOf(
+  pool: Pool,
+  users: readonly number[],
+): Promise<{ user: number; friend: number }[]> {
+  const [found] = await pool.read(
+    sql`SELECT userid AS user, friendid AS friend FROM Friend WHERE ${among("userid", users)}`,
+  );
+  return found!.rows as { user: number; friend: number }[];
+}
+
+/** The user's friends and groups, each with its first members. */
+export async function contacts(pool: Pool, user: number, usersPerGroup: number): Promise<Contacts> {
+  const [friends, groups] = await pool.read(
+    sql`SELECT id, name FROM Friend JOIN User ON id = friendid WHERE userid = ${user} ORDER BY friendid`,
+    sql`SELECT id, groupname AS name, groupdesc AS description, members
+        FROM GroupUser JOIN AllGroup ON id = groupid WHERE userid = ${user} ORDER BY groupid`,
+  );
+  const ids = groups!.rows.map(({ id }) => id as number);
+  const members = Map.groupBy(
+    await firstMembers(pool, ids, usersPerGroup),
+    ({ groupid }) => groupid as number,
+  );
+  return {
+    friends: friends!.rows as unknown as Contacts["friends"],
+    groups: groups!.rows.map(({ id, name, description, members: count }) => ({
+      id: id as number,
+      name: name as string,
+      description: description as string,
+      members: count as number,
+      users: (members.get(id as number) ?? []).map(memberOf),
+    })),
+  };
+}
+
+/** A group's members, to a member. */
+export async function members(
+  pool: Pool,
+  user: number,
+  group: number,
+  after: number,
+  limit: number,
+): Promise<Member[] | Refused> {
+  const [exists, isMember, found] = await pool.read(
+    ...membership(user, group),
+    sql`SELECT id, name, grouprole AS role FROM GroupUser JOIN User ON id = userid
+        WHERE groupid = ${group} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
+  );
+  if (exists!.rows.length === 0) return { refused: "not_found" };
+  if (isMember!.rows.length === 0) return { refused: "forbidden" };
+  return found!.rows.map(memberOf);
+}
+
+/** Two statements: the one has a row if the group exists, the other if the user is in it. */
+export function membership(user: number, group: number): [Sql, Sql] {
+  return [
+    sql`SELECT 1 FROM AllGroup WHERE id = ${group}`,
+    sql`SELECT 1 FROM GroupUser WHERE groupid = ${group} AND userid = ${user}`,
+  ];
+}
+
+/** Of each group by itself, as otherwise all members of all groups would be looked at. */
+async function firstMembers(pool: Pool, groups: readonly number[], limit: number): Promise<readonly Row[]> {
+  if (groups.length === 0) return [];
+  const each = groups.map((group) =>
+    sql`(SELECT groupid, userid, grouprole FROM GroupUser WHERE groupid = ${group}
+         ORDER BY grouprole, userid LIMIT ${limit})`.text
+  );
+  const [found] = await pool.read(
+    sql`SELECT groupid, id, name, grouprole AS role FROM (${new Sql(each.join(" UNION ALL "))}) AS first
+        JOIN User ON id = userid ORDER BY groupid, grouprole, id`,
+  );
+  return found!.rows;
+}
+
+function memberOf({ id, name, role }: Row): Member {
+  return { id: id as number, name: name as string, role: role as Member["role"] };
+}

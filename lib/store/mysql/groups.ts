@@ -1,0 +1,78 @@
+/** Making and joining groups. */
+import type { Refused, StoreLimits } from "../store.ts";
+import type { DatabaseError } from "./errors.ts";
+import { BEGIN, COMMIT, type Session } from "./session.ts";
+import { sql } from "./sql.ts";
+
+/** Makes a group with its creator as the first member. */
+export async function createGroup(
+  session: Session,
+  { groupsPerUser }: StoreLimits,
+  creator: number,
+  name: string,
+  description: string,
+): Promise<{ id: number } | Refused> {
+  const [, , named, groups] = await session.query(
+    BEGIN,
+    lockUser(creator),
+    sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`, // looked up, as a failed INSERT uses up an id
+    sql`SELECT count(*) AS count FROM GroupUser WHERE userid = ${creator}`,
+  );
+  if (named!.rows.length > 0) return { refused: "taken" };
+  if (groups!.rows[0]!.count as number >= groupsPerUser) return { refused: "full" };
+  try {
+    const [made] = await session.query(
+      sql`INSERT INTO AllGroup (groupname, groupdesc, members) VALUES (${name}, ${description}, 1)`,
+      sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (last_insert_id(), ${creator}, 'creator')`,
+      sql`INSERT INTO Conversation (low, high, last_seq) VALUES (0, last_insert_id(), 0)`,
+      sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${creator}, 0, last_insert_id(), 0)`,
+      COMMIT,
+    );
+    return { id: made!.insertId };
+  } catch (error) {
+    if ((error as DatabaseError).kind === "duplicate") return { refused: "taken" }; // by another node, just now
+    throw error;
+  }
+}
+
+/**
+ * Makes the user a member. The cursor is put at the last seq as it is now: what another node commits until this is
+ * committed counts as missed, so that nothing can be.
+ */
+export async function joinGroup(
+  session: Session,
+  { groupsPerUser, membersPerGroup }: StoreLimits,
+  user: number,
+  group: number,
+): Promise<{ name: string } | Refused> {
+  const [, , locked, member, groups, conversation] = await session.query(
+    BEGIN,
+    lockUser(user),
+    sql`SELECT groupname, members FROM AllGroup WHERE id = ${group} FOR UPDATE`,
+    sql`SELECT 1 FROM GroupUser WHERE groupid = ${group} AND userid = ${user}`,
+    sql`SELECT count(*) AS count FROM GroupUser WHERE userid = ${user}`,
+    sql`SELECT last_seq FROM Conversation WHERE low = 0 AND high = ${group}`,
+  );
+  const [found] = locked!.rows;
+  if (!found) return { refused: "not_found" };
+  const name = found.groupname as string;
+  if (member!.rows.length > 0) return { name };
+  const full = found.members as number >= membersPerGroup ||
+    groups!.rows[0]!.count as number >= groupsPerUser;
+  if (full) return { refused: "full" };
+  const last = (conversation!.rows[0]?.last_seq ?? 0) as number;
+  await session.query(
+    sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (${group}, ${user}, 'normal')`,
+    sql`UPDATE AllGroup SET members = members + 1 WHERE id = ${group}`,
+    // An earlier member's cursor may have stayed behind.
+    sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${user}, 0, ${group}, ${last})
+        ON DUPLICATE KEY UPDATE seq = VALUES(seq)`,
+    COMMIT,
+  );
+  return { name };
+}
+
+/** A user's own limits hold across nodes because each change that they are about locks the user first. */
+export function lockUser(user: number): ReturnType<typeof sql> {
+  return sql`SELECT 1 FROM User WHERE id = ${user} FOR UPDATE`;
+}

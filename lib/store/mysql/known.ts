@@ -1,0 +1,89 @@
+/** The conversations that messages can be appended to: making what isn't there yet, and remembering what is. */
+import type { Key } from "../conversation.ts";
+import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
+import { among, rows, sql } from "./sql.ts";
+
+/** Conversations to remember, some 10 MB of them; the others are looked up again, which costs a round trip. */
+const REMEMBERED = 100_000;
+
+/** A conversation's key as a Map's. */
+export function nameOf([low, high]: Key): string {
+  return `${low} ${high}`;
+}
+
+/** Compares two keys as the database's indexes do: locks are taken in this order, so that no two wait for each other. */
+export function byKey(a: readonly number[], b: readonly number[]): number {
+  const differs = a.findIndex((value, i) => value !== b[i]);
+  return differs < 0 ? 0 : a[differs]! - b[differs]!;
+}
+
+/** Conversations that are known to be in the database, and so are their users or groups, which are never deleted. */
+export class Known {
+  readonly #names = new Set<string>();
+
+  /**
+   * Sees to it that these conversations are there, outside of any transaction. Gives the names of those that can't be,
+   * since there are no such users, or no such group.
+   */
+  async ensure(session: Session, keys: ReadonlyMap<string, Key>): Promise<ReadonlySet<string>> {
+    const unknown = new Map([...keys].filter(([name]) => !this.#names.has(name)));
+    if (unknown.size === 0) return new Set();
+    const wanted = [...unknown.values()];
+    const [conversations, users, groups] = await session.query(
+      sql`SELECT low, high FROM Conversation WHERE ${among("(low, high)", wanted)}`,
+      sql`SELECT id FROM User WHERE ${
+        among("id", wanted.flatMap(([low, high]) => low > 0 ? [low, high] : []))
+      }`,
+      sql`SELECT id FROM AllGroup WHERE ${
+        among("id", wanted.flatMap(([low, high]) => low > 0 ? [] : [high]))
+      }`,
+    );
+    for (const { low, high } of conversations!.rows) this.#remember(unknown, [low as number, high as number]);
+    const [isUser, isGroup] = [idsOf(users!.rows), idsOf(groups!.rows)];
+    const possible = [...unknown.values()]
+      .filter(([low, high]) => low > 0 ? isUser.has(low) && isUser.has(high) : isGroup.has(high));
+    if (possible.length > 0) await this.#make(session, possible.sort(byKey));
+    for (const key of possible) this.#remember(unknown, key);
+    return new Set(unknown.keys());
+  }
+
+  /** Forgets a conversation that turned out not to be there. */
+  forget(name: string): void {
+    this.#names.delete(name);
+  }
+
+  /** Makes conversations, in the order of their keys, and their members' cursors. Those that are there stay as they are. */
+  async #make(session: Session, keys: readonly Key[]): Promise<void> {
+    const pairs = keys.filter(([low]) => low > 0);
+    const groups = keys.filter(([low]) => low === 0).map(([, high]) => high);
+    const cursors = pairs.flatMap(([low, high]) =>
+      [...new Set([low, high])].map((user) => [user, low, high, 0])
+    );
+    await session.query(
+      BEGIN,
+      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${rows(keys.map((key) => [...key, 0]))}
+          ON DUPLICATE KEY UPDATE last_seq = last_seq`,
+      ...pairs.length > 0
+        ? [sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(cursors.sort(byKey))}
+               ON DUPLICATE KEY UPDATE seq = seq`]
+        : [],
+      ...groups.length > 0
+        ? [sql`INSERT INTO MemberCursor (userid, low, high, seq)
+               SELECT userid, 0, groupid, 0 FROM GroupUser WHERE ${among("groupid", groups)}
+               ON DUPLICATE KEY UPDATE seq = MemberCursor.seq`]
+        : [],
+      COMMIT,
+    );
+  }
+
+  #remember(unknown: Map<string, Key>, key: Key): void {
+    const name = nameOf(key);
+    unknown.delete(name);
+    this.#names.add(name);
+    if (this.#names.size > REMEMBERED) this.#names.delete(this.#names.values().next().value!);
+  }
+}
+
+function idsOf(found: readonly Row[]): Set<number> {
+  return new Set(found.map(({ id }) => id as number));
+}

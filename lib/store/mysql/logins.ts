@@ -1,0 +1,122 @@
+/** Logins and sessions: they come in storms, when thousands reconnect at once, and are gathered as messages are. */
+import type { Login, SavedSession } from "../store.ts";
+import { Gatherer, type Pending } from "./gatherer.ts";
+import type { Pool } from "./pool.ts";
+import { BEGIN, COMMIT, type Session } from "./session.ts";
+import { among, rows, type Sql, sql } from "./sql.ts";
+
+/** Users in one batch: enough to make a commit's cost per login vanish, and done in some ten milliseconds. */
+const USERS_PER_BATCH = 1_000;
+
+/** What a call holds while it waits, roughly. */
+const CALL_BYTES = 256;
+
+/** A change of what is known of users' logins. */
+export type LoginChange =
+  | { readonly kind: "begin"; readonly user: number }
+  | { readonly kind: "end"; readonly logins: readonly Login[] }
+  | { readonly kind: "save"; readonly login: Login; readonly tokenHash: Uint8Array; readonly expires: number }
+  | { readonly kind: "delete"; readonly login: Login };
+
+/** The order in which a node's logins begin and end. A `begin` gives the login's number, a `save` 1 if it was done. */
+export function loginGatherer(pool: Pool): Gatherer<LoginChange, number> {
+  return new Gatherer<LoginChange, number>({
+    sizeOf: (change) => CALL_BYTES * usersOf(change).length,
+    fits() {
+      const users = new Set<number>();
+      return (change) => {
+        const more = usersOf(change);
+        // Each user once, so that the changes of a batch need no order among themselves.
+        if (users.size + more.length > USERS_PER_BATCH || more.some((user) => users.has(user))) return false;
+        for (const user of more) users.add(user);
+        return true;
+      };
+    },
+    run: (batch) => pool.change((session) => carryOut(session, batch)),
+  });
+}
+
+function usersOf(change: LoginChange): readonly number[] {
+  switch (change.kind) {
+    case "begin":
+      return [change.user];
+    case "end":
+      return change.logins.map(({ user }) => user);
+    default:
+      return [change.login.user];
+  }
+}
+
+/** One transaction of two round trips: locks the users, sees whose logins still are their last, and then writes. */
+async function carryOut(session: Session, batch: readonly Pending<LoginChange, number>[]): Promise<void> {
+  const changes = batch.map(({ call }) => call);
+  const users = changes.flatMap(usersOf);
+  const [, locked] = await session.query(
+    BEGIN,
+    sql`SELECT id, logins FROM User WHERE ${among("id", users)} ORDER BY id FOR UPDATE`,
+  );
+  const last = new Map(locked!.rows.map(({ id, logins }) => [id as number, logins as number]));
+  const isLast = ({ user, login }: Login) => last.get(user) === login;
+  const [begun, ended, deleted]: [number[], number[], number[]] = [[], [], []];
+  const saved: (readonly [number, Uint8Array, number])[] = [];
+  const results = changes.map((change) => {
+    switch (change.kind) {
+      case "begin": {
+        const before = last.get(change.user);
+        if (before === undefined) return 0;
+        begun.push(change.user);
+        return before + 1;
+      }
+      case "end":
+        return ended.push(...change.logins.filter(isLast).map(({ user }) => user));
+      case "save":
+        return isLast(change.login) ? saved.push([change.login.user, change.tokenHash, change.expires]) : 0;
+      case "delete":
+        return isLast(change.login) ? deleted.push(change.login.user) : 0;
+    }
+  });
+  const some = (list: readonly unknown[], statement: () => Sql) => list.length > 0 ? [statement()] : [];
+  await session.query(
+    ...some(
+      begun,
+      () => sql`UPDATE User SET logins = logins + 1, state = 'online' WHERE ${among("id", begun)}`,
+    ),
+    ...some(ended, () => sql`UPDATE User SET state = 'offline' WHERE ${among("id", ended)}`),
+    ...some(saved, () =>
+      sql`INSERT INTO Session (userid, token_hash, expires) VALUES ${rows(saved)}
+          ON DUPLICATE KEY UPDATE token_hash = VALUES(token_hash), expires = VALUES(expires)`),
+    ...some(deleted, () => sql`DELETE FROM Session WHERE ${among("userid", deleted)}`),
+    COMMIT,
+  );
+  for (const [i, { resolve }] of batch.entries()) resolve(results[i]!);
+}
+
+/** The number of the last login of each of these users. */
+export async function lastLogins(pool: Pool, users: readonly number[]): Promise<Map<number, number>> {
+  const [found] = await pool.read(sql`SELECT id, logins FROM User WHERE ${among("id", users)}`);
+  return new Map(found!.rows.map(({ id, logins }) => [id as number, logins as number]));
+}
+
+/** Accounts whose state is online. */
+export async function loggedIn(pool: Pool, after: number, limit: number): Promise<Login[]> {
+  const [found] = await pool.read(
+    sql`SELECT id AS user, logins AS login FROM User WHERE id > ${after} AND state = 'online' ORDER BY id LIMIT ${limit}`,
+  );
+  return found!.rows as unknown as Login[];
+}
+
+/** The account's session. */
+export async function findSession(pool: Pool, user: number): Promise<SavedSession | undefined> {
+  const [found] = await pool.read(
+    sql`SELECT name, token_hash, expires FROM Session JOIN User ON id = userid WHERE userid = ${user}`,
+  );
+  const [row] = found!.rows;
+  if (!row) return undefined;
+  const { name, token_hash: tokenHash, expires } = row;
+  return {
+    user,
+    name: name as string,
+    tokenHash: new Uint8Array(tokenHash as Uint8Array),
+    expires: expires as number,
+  };
+}

@@ -1,0 +1,238 @@
+/** The store that many nodes share: a database on MySQL or MariaDB. */
+import type {
+  Account,
+  Appended,
+  Contacts,
+  Delivered,
+  Login,
+  Member,
+  NewMessage,
+  Page,
+  Peer,
+  Refused,
+  SavedSession,
+  Store,
+  StoredMessage,
+  StoreLimits,
+  Unread,
+} from "../store.ts";
+import { StoreUnavailable } from "../store.ts";
+import * as accounts from "./accounts.ts";
+import { type MysqlAddress, parseAddress } from "./address.ts";
+import type { Answer } from "./append.ts";
+import { appender } from "./appender.ts";
+import { checkServer } from "./checks.ts";
+import * as contacts from "./contacts.ts";
+import { moveCursors } from "./cursors.ts";
+import { reasonOf } from "./errors.ts";
+import type { Gatherer } from "./gatherer.ts";
+import { createGroup, joinGroup } from "./groups.ts";
+import { Keyed } from "./keyed.ts";
+import { type LoginChange, loginGatherer } from "./logins.ts";
+import * as logins from "./logins.ts";
+import * as pages from "./pages.ts";
+import { Pool } from "./pool.ts";
+import { prepareSchema, type Progress } from "./schema/prepare.ts";
+import { Session } from "./session.ts";
+
+/** How a store is opened. */
+export interface MysqlOptions {
+  /** Told of what is done to the database when it is opened. */
+  readonly log: Progress;
+  /** Connections at most: one of them is for messages, the others for everything else. 2 at least. */
+  readonly connections: number;
+}
+
+/**
+ * A {@link Store} that any number of nodes use at once. One connection brings the node's messages into the log, batch
+ * by batch; the others share everything else, so that nobody's login waits for messages, or they for it.
+ */
+export class MysqlStore implements Store {
+  readonly #limits: StoreLimits;
+  readonly #pool: Pool;
+  readonly #writer: Pool; // of one connection
+  readonly #log: Gatherer<NewMessage, Answer>;
+  readonly #logins: Gatherer<LoginChange, number>;
+  readonly #ordered = new Keyed();
+  #calls = 0; // under way
+  #closed: PromiseWithResolvers<void> | undefined; // fulfilled when none is
+  #closing: Promise<void> | undefined;
+
+  private constructor(address: MysqlAddress, limits: StoreLimits, connections: number, maxPacket: number) {
+    this.#limits = limits;
+    this.#pool = new Pool(address, connections - 1);
+    this.#writer = new Pool(address, 1);
+    this.#log = appender(this.#writer, maxPacket);
+    this.#logins = loginGatherer(this.#pool);
+  }
+
+  /**
+   * Opens the database that `url` names (`mysql://user:password@host:port/database`), making what isn't there. Rejects
+   * with an Error of one line, without the password, if it can't be reached or used, or if its server is set up so that
+   * committed messages can be lost.
+   */
+  static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
+    const address = parseAddress(url);
+    try {
+      const server = await Session.open({ ...address, database: "" }); // which need not be there yet
+      const { maxPacket } = await checkServer(server).finally(() => server.close());
+      const { host, port, user, password, database } = address;
+      await prepareSchema({ host, port, user, password, database }, options.log);
+      return new MysqlStore(address, limits, options.connections, maxPacket);
+    } catch (error) {
+      throw new Error(`cannot open the database ${address.name}: ${reasonOf(error)}`);
+    }
+  }
+
+  createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
+    return this.#change(`name ${name}`, (session) => accounts.createUser(session, name, passwordHash));
+  }
+
+  findUser(by: { id: number } | { name: string }): Promise<Account | undefined> {
+    return this.#call(() => accounts.findUser(this.#pool, by));
+  }
+
+  setPassword(user: number, passwordHash: string, was: string): Promise<void> {
+    return this.#change(
+      `user ${user}`,
+      (session) => accounts.setPassword(session, user, passwordHash, was),
+    );
+  }
+
+  unhashed(after: number, limit: number): Promise<readonly Account[]> {
+    return this.#call(() => accounts.unhashed(this.#pool, after, limit));
+  }
+
+  beginLogin(user: number): Promise<number> {
+    return this.#call(() => this.#logins.add({ kind: "begin", user }));
+  }
+
+  async endLogins(logins: readonly Login[]): Promise<void> {
+    await this.#call(() => this.#logins.add({ kind: "end", logins }));
+  }
+
+  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    return this.#call(() => logins.lastLogins(this.#pool, users));
+  }
+
+  loggedIn(after: number, limit: number): Promise<readonly Login[]> {
+    return this.#call(() => logins.loggedIn(this.#pool, after, limit));
+  }
+
+  async saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
+    return await this.#call(() => this.#logins.add({ kind: "save", login, tokenHash, expires })) > 0;
+  }
+
+  findSession(user: number): Promise<SavedSession | undefined> {
+    return this.#call(() => logins.findSession(this.#pool, user));
+  }
+
+  async deleteSession(login: Login): Promise<void> {
+    await this.#call(() => this.#logins.add({ kind: "delete", login }));
+  }
+
+  addFriend(user: number, friend: number): Promise<{ name: string } | Refused> {
+    return this.#change(
+      `user ${user}`,
+      (session) => accounts.addFriend(session, this.#limits, user, friend),
+    );
+  }
+
+  watchers(user: number, after: number, limit: number): Promise<readonly number[]> {
+    return this.#call(() => contacts.watchers(this.#pool, user, after, limit));
+  }
+
+  friendsOf(
+    users: readonly number[],
+  ): Promise<readonly { readonly user: number; readonly friend: number }[]> {
+    return this.#call(() => contacts.friendsOf(this.#pool, users));
+  }
+
+  contacts(user: number, usersPerGroup: number): Promise<Contacts> {
+    return this.#call(() => contacts.contacts(this.#pool, user, usersPerGroup));
+  }
+
+  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused> {
+    return this.#call(() =>
+      this.#log.alone(() =>
+        this.#pool.change((session) => createGroup(session, this.#limits, creator, name, description))
+      )
+    );
+  }
+
+  joinGroup(user: number, group: number): Promise<{ name: string } | Refused> {
+    return this.#call(() =>
+      this.#log.alone(() => this.#pool.change((session) => joinGroup(session, this.#limits, user, group)))
+    );
+  }
+
+  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused> {
+    return this.#call(() => contacts.members(this.#pool, user, group, after, limit));
+  }
+
+  append(message: NewMessage): Promise<Appended | Refused> {
+    return this.#call(() => this.#log.add(message));
+  }
+
+  delivered(upTo: readonly Delivered[]): Promise<void> {
+    if (upTo.length === 0) return Promise.resolve();
+    return this.#call(async () => {
+      await this.#log.alone(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
+      await this.#ordered.run("cursors", () => this.#pool.change((session) => moveCursors(session, upTo)));
+    });
+  }
+
+  unread(user: number, limit: number): Promise<readonly Unread[]> {
+    return this.#call(() => pages.unread(this.#pool, user, limit));
+  }
+
+  behind(users: readonly number[]): Promise<readonly number[]> {
+    return this.#call(() => pages.behind(this.#pool, users));
+  }
+
+  read(
+    user: number,
+    peer: Peer,
+    after: number | undefined,
+    limit: number,
+    maxBytes: number,
+  ): Promise<Page> {
+    return this.#call(() => pages.read(this.#pool, user, peer, after, limit, maxBytes));
+  }
+
+  history(
+    user: number,
+    peer: Peer,
+    before: number | undefined,
+    limit: number,
+    maxBytes: number,
+  ): Promise<readonly StoredMessage[] | Refused> {
+    return this.#call(() => pages.history(this.#pool, user, peer, before, limit, maxBytes));
+  }
+
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** Makes a change, after all that were asked for before with the same key. */
+  #change<T>(key: string, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#call(() => this.#ordered.run(key, () => this.#pool.change(work)));
+  }
+
+  async #call<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#closing) throw new StoreUnavailable("the database is closed");
+    this.#calls++;
+    try {
+      return await work();
+    } finally {
+      this.#calls--;
+      if (this.#calls === 0) this.#closed?.resolve();
+    }
+  }
+
+  async #close(): Promise<void> {
+    this.#closed = Promise.withResolvers();
+    if (this.#calls > 0) await this.#closed.promise;
+    await Promise.all([this.#pool.close(), this.#writer.close()]);
+  }
+}

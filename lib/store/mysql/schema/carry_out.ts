@@ -1,0 +1,39 @@
+/** Doing what was planned for a database. */
+import type { Plan } from "./plan.ts";
+import { type Db, numberOf, type Step } from "./sql.ts";
+
+/** Who is told what goes on; the server's log is one. */
+export interface Progress {
+  info(event: string, fields: Record<string, string | number>): void;
+  warn(event: string, fields: Record<string, string | number>): void;
+}
+
+/** The database's error for a statement that the account may not use. */
+const COMMAND_DENIED = 1142;
+
+/** Carries a plan out. Rejects with an Error that says at which step; what was done until then stays done. */
+export async function carryOut(db: Db, { before, together, after }: Plan, log: Progress): Promise<void> {
+  const run = async (steps: readonly Step[]) => {
+    for (const { words, run } of steps) {
+      log.info("schema", { step: words });
+      try {
+        await run(db);
+      } catch (error) {
+        // Without its cause, which has the statement, and that may have what users wrote.
+        throw new Error(`could not ${words}: ${reasonOf(error)}`);
+      }
+    }
+  };
+  await run(before);
+  await db.query("START TRANSACTION");
+  await run(together);
+  await db.query("COMMIT");
+  await run(after);
+}
+
+function reasonOf(error: unknown): string {
+  const { message } = error as Error;
+  return numberOf(error) === COMMAND_DENIED
+    ? `${message}; the account needs all rights on the database, CREATE VIEW among them`
+    : message;
+}

@@ -1,0 +1,47 @@
+/** SQL as text that values can only get into as literals: what a user wrote never becomes a part of a statement. */
+
+/** What can stand in a statement as a literal. Numbers are whole; bytes are of the type VARBINARY. */
+export type Value = number | string | Uint8Array;
+
+/** A statement, or a piece of one. */
+export class Sql {
+  readonly text: string;
+
+  /** Use {@link sql}, {@link rows} and {@link among}, which know how to write values. */
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** Makes a statement of a template: pieces of SQL go in as they are, all other values as literals. */
+export function sql(strings: TemplateStringsArray, ...values: readonly (Value | Sql)[]): Sql {
+  let text = strings[0]!;
+  for (const [i, value] of values.entries()) {
+    text += (value instanceof Sql ? value.text : literal(value)) + strings[i + 1];
+  }
+  return new Sql(text);
+}
+
+/** `(1, 'a'), (2, 'b')`, as VALUES wants it. There must be one at least. */
+export function rows(values: readonly (readonly Value[])[]): Sql {
+  return new Sql(values.map(item).join());
+}
+
+/** `id IN (1, 2)` or `(low, high) IN ((1, 2), (3, 4))`: the condition that columns have one of these values. */
+export function among(columns: string, values: readonly (Value | readonly Value[])[]): Sql {
+  return new Sql(values.length > 0 ? `${columns} IN (${values.map(item).join()})` : "FALSE");
+}
+
+function item(value: Value | readonly Value[]): string {
+  if (typeof value !== "object" || value instanceof Uint8Array) return literal(value);
+  return `(${value.map(literal).join()})`;
+}
+
+function literal(value: Value): string {
+  if (typeof value === "string") return `'${value.replace(/['\\]/g, "\\$&")}'`;
+  if (typeof value === "number") {
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a whole number`);
+    return `${value}`;
+  }
+  return `x'${value.toHex()}'`;
+}

@@ -1,0 +1,26 @@
+/** What `--upgrade-check` says: what would change in a database, without changing it. */
+import { parseAddress } from "./address.ts";
+import { reasonOf } from "./errors.ts";
+import { checkUpgrade } from "./schema/prepare.ts";
+
+/** The words for it, a line each, and whether the server would start on the database. Rejects with an Error of one line. */
+export async function describeUpgrade(
+  url: string,
+): Promise<{ lines: readonly string[]; isPossible: boolean }> {
+  const { host, port, user, password, database, name } = parseAddress(url);
+  try {
+    const { changes, obstacles } = await checkUpgrade({ host, port, user, password, database });
+    const nothing = changes.length + obstacles.length === 0;
+    return {
+      lines: [
+        nothing ? `${name} is up to date: nothing would change` : `in ${name} the server would`,
+        ...changes.map((change) => `  ${change}`),
+        ...(obstacles.length > 0 ? ["but it would not start, because"] : []),
+        ...obstacles.map((obstacle) => `  ${obstacle}`),
+      ],
+      isPossible: obstacles.length === 0,
+    };
+  } catch (error) {
+    throw new Error(`cannot open the database ${name}: ${reasonOf(error)}`);
+  }
+}

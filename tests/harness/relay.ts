@@ -1,0 +1,100 @@
+/** A stand-in for the network between a client and a server: it counts what goes through, and cuts when it is told to. */
+import type { Address } from "./server.ts";
+
+/**
+ * What becomes of a request: it passes; or the connection is cut before the server sees it, or after the server has
+ * answered it and before the client sees that.
+ */
+export type Fate = "pass" | "cut" | "cut its answer";
+
+/** Forwards connections to a server. Dispose of it when done. */
+export class Relay implements Address, AsyncDisposable {
+  readonly host = "127.0.0.1";
+  readonly port: number;
+  /** Times that a client has sent something and waited for the answer. */
+  roundTrips = 0;
+  /** Decides about what clients send, as it comes: a long request comes in pieces. */
+  judge: (piece: string) => Fate = () => "pass";
+  readonly #listener: Deno.TcpListener;
+  readonly #to: Address;
+  readonly #open = new Set<Deno.TcpConn>();
+  readonly #work: Promise<void>[] = [];
+
+  /** Forwards to this server. */
+  constructor(to: Address) {
+    this.#to = to;
+    this.#listener = Deno.listen({ hostname: this.host, port: 0 });
+    this.port = this.#listener.addr.port;
+    this.#work.push(this.#accept());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    for (const conn of [...this.#open]) this.#close(conn);
+    while (this.#work.length > 0) await this.#work.pop();
+  }
+
+  async #accept(): Promise<void> {
+    try {
+      for await (const client of this.#listener) this.#work.push(this.#relay(client));
+    } catch {
+      // it was closed while a connection came
+    }
+  }
+
+  async #relay(client: Deno.TcpConn): Promise<void> {
+    this.#open.add(client);
+    let server: Deno.TcpConn | undefined;
+    try {
+      server = await Deno.connect({ hostname: this.#to.host, port: this.#to.port });
+      this.#open.add(server);
+      for (const conn of [client, server]) conn.setNoDelay(true);
+      await this.#forward(client, server);
+    } catch {
+      // one of the two has gone
+    }
+    this.#close(client);
+    if (server) this.#close(server);
+  }
+
+  async #forward(client: Deno.TcpConn, server: Deno.TcpConn): Promise<void> {
+    let [asking, cutting] = [false, false];
+    const decoder = new TextDecoder("latin1");
+    const requests = pieces(client, async (piece) => {
+      if (!asking) this.roundTrips++;
+      asking = true;
+      const fate = this.judge(decoder.decode(piece));
+      if (fate === "cut") return false;
+      await writeAll(server, piece);
+      if (fate === "cut its answer") {
+        cutting = true;
+        await server.closeWrite(); // the server does all that it was asked for before it sees that
+      }
+      return true;
+    });
+    const answers = pieces(server, async (piece) => {
+      asking = false;
+      if (!cutting) await writeAll(client, piece);
+      return true;
+    });
+    const end = () => [client, server].forEach((conn) => this.#close(conn));
+    await Promise.allSettled([requests.finally(end), answers.finally(end)]);
+  }
+
+  #close(conn: Deno.TcpConn): void {
+    if (this.#open.delete(conn)) conn.close();
+  }
+}
+
+const PIECE = 65_536; // bytes
+
+async function pieces(from: Deno.TcpConn, take: (piece: Uint8Array) => Promise<boolean>): Promise<void> {
+  const buffer = new Uint8Array(PIECE);
+  for (let n; (n = await from.read(buffer)) !== null;) {
+    if (!await take(buffer.subarray(0, n))) return;
+  }
+}
+
+async function writeAll(to: Deno.TcpConn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}
