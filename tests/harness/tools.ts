@@ -1,8 +1,11 @@
 /** Programs that tests need besides Deno: installed where that can be done, named where it can't. */
 
-/** Makes sure that a program can be run. Rejects with the command that would install it, if this may not. */
-export async function needTool(program: string, debianPackage: string): Promise<void> {
-  if (await runs(program, "--version")) return;
+/**
+ * Makes sure that a program can be run: that it ends well when it is given `flag`. Rejects with the command that would
+ * install it, if this may not.
+ */
+export async function needTool(program: string, debianPackage: string, flag = "--version"): Promise<void> {
+  if (await runs(program, flag)) return;
   const install = ["install", "--yes", "--no-install-recommends", debianPackage];
   if (Deno.uid() === 0 && await runs("apt-get", "update") && await runs("apt-get", ...install)) return;
   throw new Error(`${program} is missing; install it with: sudo apt-get ${install.join(" ")}`);
