@@ -38,7 +38,8 @@ export class Heard implements Listener {
   /** The reasons of the outages. */
   readonly downs: Error[] = [];
   ups = 0;
-  /** How often a node was said to have left. */
+  /** How often a node was said to have come, or to have left. */
+  arrived = 0;
   left = 0;
   #changed = Promise.withResolvers<void>();
 
@@ -54,6 +55,11 @@ export class Heard implements Listener {
 
   up(): void {
     this.ups++;
+    this.#tell();
+  }
+
+  came(): void {
+    this.arrived++;
     this.#tell();
   }
 

@@ -1,85 +1,12 @@
 /** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
 import { assert, assertEquals } from "@std/assert";
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../lib/bus/bus.ts";
-import type { Store } from "../lib/store/store.ts";
+import type { Bus } from "../lib/bus/bus.ts";
+import { type Store, StoreUnavailable } from "../lib/store/store.ts";
 import { Errno, Msg } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { withNodes, wrapped } from "./harness/nodes.ts";
-import { until } from "./harness/wait.ts";
-
-/** The buses of some nodes, which can all be cut off. */
-class Outage {
-  readonly #buses: CutBus[] = [];
-
-  readonly bus = (bus: Bus): Bus => {
-    const cut = new CutBus(bus);
-    this.#buses.push(cut);
-    return cut;
-  };
-
-  begin(): void {
-    for (const bus of this.#buses) bus.cut();
-  }
-
-  end(): void {
-    for (const bus of this.#buses) bus.mend();
-  }
-}
-
-/** A bus that can be cut off: then it does what the port says of one that can't be reached. */
-class CutBus implements Bus {
-  readonly #bus: Bus;
-  #listener: Listener | undefined;
-  #isCut = false;
-
-  constructor(bus: Bus) {
-    this.#bus = bus;
-  }
-
-  cut(): void {
-    this.#isCut = true;
-    this.#listener?.down(new Error("cut off on purpose"));
-  }
-
-  mend(): void {
-    this.#isCut = false;
-    this.#listener?.up();
-  }
-
-  open(listener: Listener): Promise<void> {
-    this.#listener = listener;
-    return this.#bus.open({
-      receive: (channel, hint) => this.#isCut || listener.receive(channel, hint),
-      down: (why) => listener.down(why),
-      up: () => listener.up(),
-      gone: () => this.#isCut || listener.gone(),
-    });
-  }
-
-  subscribe(channel: Channel): Promise<void> {
-    return this.#bus.subscribe(channel);
-  }
-
-  unsubscribe(channel: Channel): Promise<void> {
-    return this.#bus.unsubscribe(channel);
-  }
-
-  publish(channel: Channel, hint: Hint): void {
-    if (!this.#isCut) this.#bus.publish(channel, hint);
-  }
-
-  online(users: readonly number[]): Promise<ReadonlySet<number>> {
-    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.online(users);
-  }
-
-  lock(user: number): Promise<() => Promise<void>> {
-    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.lock(user);
-  }
-
-  close(): Promise<void> {
-    return this.#bus.close();
-  }
-}
+import { Outage } from "./harness/outage.ts";
+import { pause, until } from "./harness/wait.ts";
 
 Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
   const outage = new Outage();
@@ -230,28 +157,52 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: of logins in the same instant that all use force, the last one stays", () =>
-  withNodes(2, async (a, b) => {
-    const id = await register(a!);
-    for (let round = 0; round < 20; round++) {
-      const clients = await Promise.all([a, b, a, b].map((at) => FramedClient.connect(at!)));
-      try {
-        const replies = await Promise.all(
-          clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
-        );
-        const open: FramedClient[] = [];
-        for (const [i, client] of clients.entries()) {
-          const isIn = replies[i]!.errno === Errno.OK;
-          // Those who got in and lost it again are told so; who is still in answers.
-          if (isIn && await client.settle().then(() => true, () => false)) open.push(client);
-        }
-        const alive = open.filter((one) => !one.waiting.some(({ kind }) => kind === "kicked"));
-        assertEquals(alive.length, 1, `round ${round}`);
-        const token = replies[clients.indexOf(alive[0]!)]!.token!;
-        await using again = await login(a!, { token }); // the one that stayed has the token that counts
-        await again.succeed({ msgid: Msg.LOGOUT });
-      } finally {
-        await Promise.all(clients.map((client) => client.close()));
-      }
-    }
-  }));
+Deno.test("recovery: a login that may have begun, and was refused, leaves nobody online", async () => {
+  let store: Store | undefined;
+  let losing = false;
+  const between = {
+    store: (real: Store) => {
+      store = real;
+      return wrapped(real, async (name, go) => {
+        const result = await go();
+        if (name === "beginLogin" && losing) throw new StoreUnavailable("the answer is lost on purpose");
+        return result;
+      });
+    },
+  };
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    const bob = await register(node!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob });
+    losing = true;
+    await using client = await FramedClient.connect(node!);
+    const reply = await client.request({ msgid: Msg.LOGIN, id: bob, password: PASSWORD });
+    assertEquals(reply.errno, Errno.UNAVAILABLE);
+    assert((await store!.findUser({ id: bob }))!.online);
+    losing = false;
+    await until(async () => !(await store!.findUser({ id: bob }))!.online, "bob offline in the store");
+    await client.login({ id: bob });
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
+  }, between);
+});
+
+Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
+  let failing = false;
+  const between = {
+    store: (real: Store) =>
+      wrapped(real, (name, go) => {
+        const fails = failing && name === "watchers";
+        return fails ? Promise.reject(new StoreUnavailable("fails on purpose")) : go();
+      }),
+  };
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    const bob = await newUser(b!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
+    failing = true;
+    await bob.close();
+    await pause(50);
+    failing = false;
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
+  }, between);
+});

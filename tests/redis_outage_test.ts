@@ -199,7 +199,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
        const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} });
-       await bus.open({ receive() {}, down() {}, up() {}, gone() {} });
+       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,
     ],

@@ -14,11 +14,16 @@ import {
   send,
 } from "./store_fixture.ts";
 
+/** A token's hash, by a number. */
+const hash = (fill: number) => new Uint8Array(32).fill(fill);
+
 /** Registers the tests. */
 export function loginContract(test: ContractTest): void {
   numberContract(test);
   stateContract(test);
   sessionContract(test);
+  resumeContract(test);
+  tokenContract(test);
   unknownContract(test);
 }
 
@@ -142,8 +147,6 @@ function stateContract(test: ContractTest): void {
 }
 
 function sessionContract(test: ContractTest): void {
-  const hash = (fill: number) => new Uint8Array(32).fill(fill);
-
   test("an account has one session, the latest saved", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     assertEquals(await store.findSession(a), undefined);
@@ -216,6 +219,47 @@ function sessionContract(test: ContractTest): void {
     assertEquals(new Set(logins.map(({ login }) => login)).size, 20);
     assert(last.saved);
     assertEquals((await store.findSession(a))?.tokenHash, hash(last.i));
+  });
+}
+
+function resumeContract(test: ContractTest): void {
+  test("a login that goes on is online again, if it still is the account's last", async (store, reopen) => {
+    const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+    const first = { user: a, login: await store.beginLogin(a) };
+    const other = { user: b, login: await store.beginLogin(b) };
+    await store.endLogins([first, other]);
+    await store.resumeLogins([first, { user: c, login: 1 }, { user: NOBODY, login: 1 }]);
+    assertEquals(await store.loggedIn(0, 10), [first]);
+    const second = { user: a, login: await store.beginLogin(a) };
+    await store.endLogins([second]);
+    await store.resumeLogins([first]);
+    const again = await reopen();
+    assertEquals(await again.loggedIn(0, 10), []);
+    await again.resumeLogins([]);
+    // In the order of the calls.
+    await Promise.all([again.resumeLogins([second, other]), again.endLogins([second])]);
+    assertEquals(await again.loggedIn(0, 10), [other]);
+  });
+}
+
+function tokenContract(test: ContractTest): void {
+  test("by a token a login only begins while that is the saved session's", async (store) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    const first = { user: a, login: await store.beginLogin(a) };
+    assertEquals(await store.beginLogin(a, hash(1)), 0, "no session is saved");
+    await store.saveSession(first, hash(1), NOON);
+    assertEquals(await store.beginLogin(a, hash(2)), 0);
+    assertEquals(await store.beginLogin(b, hash(1)), 0, "it is another account's");
+    assertEquals(await store.lastLogins([a, b]), new Map([[a, first.login], [b, 0]]));
+    assertEquals((await store.findUser({ id: b }))?.online, false);
+    const second = { user: a, login: await store.beginLogin(a, hash(1)) };
+    assert(second.login > first.login);
+    await store.saveSession(second, hash(2), NOON);
+    assertEquals(await store.beginLogin(a, hash(1)), 0);
+    await store.deleteSession(second);
+    assertEquals(await store.beginLogin(a, hash(2)), 0);
+    const all = await Promise.all([store.beginLogin(a), store.beginLogin(a, hash(2)), store.beginLogin(a)]);
+    assertEquals(all.map((login) => login > 0), [true, false, true]);
   });
 }
 

@@ -29,6 +29,8 @@ export interface Listener {
   down(why: Error): void;
   /** After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost. */
   up(): void;
+  /** A node has come, or come back: what it had told nobody is to be seen from now on. */
+  came(): void;
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;
 }

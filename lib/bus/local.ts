@@ -31,7 +31,9 @@ class LocalBus implements Bus {
 
   open(listener: Listener): Promise<void> {
     if (this.#closed) return Promise.reject(closed());
-    this.#shared.open.set(this, listener);
+    const { open } = this.#shared;
+    this.#tell([...open.values()], (other) => other.came());
+    open.set(this, listener);
     return Promise.resolve();
   }
 
@@ -78,12 +80,13 @@ class LocalBus implements Bus {
     for (const channel of this.#channels) this.unsubscribe(channel);
     const { open, locks } = this.#shared;
     locks.releaseAll(this, closed());
-    if (open.delete(this)) {
-      queueMicrotask(() => {
-        for (const listener of [...open.values()]) listener.gone();
-      });
-    }
+    if (open.delete(this)) this.#tell([...open.values()], (other) => other.gone());
     return Promise.resolve();
+  }
+
+  /** Later, as over a network. */
+  #tell(listeners: readonly Listener[], what: (listener: Listener) => void): void {
+    queueMicrotask(() => listeners.forEach(what));
   }
 }
 

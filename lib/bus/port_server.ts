@@ -19,6 +19,7 @@ export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
           receive: (channel, hint) => outgoing.post({ kind: "receive", channel, hint }),
           down: (why) => outgoing.post({ kind: "down", why }),
           up: () => outgoing.post({ kind: "up" }),
+          came: () => outgoing.post({ kind: "came" }),
           gone: () => outgoing.post({ kind: "gone" }),
         });
       case "subscribe":

@@ -9,6 +9,7 @@ export class Duty {
   readonly #work: () => Promise<void>;
   readonly #log: Log;
   #due = false;
+  #failing = false;
   #running: Promise<void> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #stopped = false;
@@ -20,12 +21,13 @@ export class Duty {
     this.#log = log;
   }
 
-  /** It is to be done now; once more, if it is being done already. */
-  fallDue(): void {
+  /** It is to be done in `after` ms; once more, if it is being done already. */
+  fallDue(after = 0): void {
     this.#due = true;
     if (this.#stopped) return;
     clearTimeout(this.#retry);
-    this.#retry = undefined;
+    this.#retry = after > 0 ? setTimeout(() => this.fallDue(), after) : undefined;
+    if (this.#retry !== undefined) return;
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined;
       if (this.#due && this.#retry === undefined) this.fallDue();
@@ -44,8 +46,11 @@ export class Duty {
       this.#due = false;
       try {
         await this.#work();
+        if (this.#failing) this.#log.info(`${this.#name} is done`);
+        this.#failing = false;
       } catch (error) {
-        this.#log.warn(`${this.#name} failed; trying again`, { why: describe(error) });
+        if (!this.#failing) this.#log.warn(`${this.#name} has to wait`, { why: describe(error) });
+        this.#failing = true;
         this.#due = true;
         if (!this.#stopped) this.#retry = setTimeout(() => this.fallDue(), RETRY);
         return;

@@ -15,6 +15,8 @@ export interface Entrant {
   readonly name: string;
   /** Whether the account is in use as far as the store knows: goes for an answer while the bus is away. */
   readonly online: boolean;
+  /** The hash of the token by which it was proved, if that was it. */
+  readonly tokenHash?: Uint8Array;
 }
 
 /**
@@ -36,10 +38,13 @@ export async function enter(
     if (isAlive && !force) throw alreadyOnline();
 
     // From here on the account is this login's, whatever nodes that can't be reached now believe.
-    const session = new Session(account, await node.store.beginLogin(id), connection, node);
+    const session = new Session(account, await begin(node, account), connection, node);
     try {
-      if (here) takenOver(node, here);
-      else if (elsewhere && unlock) await askToLetGo(node, session);
+      node.bus.publish(id, { kind: "takeover", login: session.login });
+      if (elsewhere && unlock) await untilGone(node, id);
+      const other = node.sessions.of(id); // without a lock another one may have come meanwhile
+      if (other && other.login > session.login) throw alreadyOnline();
+      if (other) takenOver(node, other);
       await node.sessions.add(session);
     } catch (error) {
       if (!(await leaveUntold(node, session))) node.departures.add(session);
@@ -58,7 +63,7 @@ export async function enter(
 export async function leave(node: Node, session: Session): Promise<void> {
   if (!await leaveUntold(node, session)) return;
   node.log.debug("left", { user: session.user });
-  void node.presence.announce(session.user);
+  node.presence.announce(session.user);
 }
 
 /** Ends a session whose account goes on elsewhere, and its connection with it. */
@@ -83,6 +88,19 @@ async function leaveUntold(node: Node, session: Session): Promise<boolean> {
   return true;
 }
 
+/** Begins a login in the store; gives its number. */
+async function begin(node: Node, { id, tokenHash }: Entrant): Promise<number> {
+  let login: number;
+  try {
+    login = await node.store.beginLogin(id, tokenHash);
+  } catch (error) {
+    node.recovery.uncertain();
+    throw error;
+  }
+  if (login === 0) throw invalidToken(); // it was replaced since it was looked at
+  return login;
+}
+
 /** The lock on an account's login. While the bus is away there is none: the number of a login alone decides. */
 async function lockIfPossible(node: Node, user: number): Promise<(() => Promise<void>) | undefined> {
   try {
@@ -103,10 +121,10 @@ function abandoned(node: Node, { connection }: Session): boolean {
   return connection.dialect?.name === "classic" && silent > pingAfter + pongWithin;
 }
 
-async function askToLetGo(node: Node, { user, login }: Session): Promise<void> {
-  node.bus.publish(user, { kind: "takeover", login });
+/** Waits for another node to let go, but not for long. */
+async function untilGone(node: Node, user: number): Promise<void> {
   for (let waited = 0; waited < TAKEOVER_PATIENCE; waited += TAKEOVER_POLL) {
-    if (!(await node.bus.online([user])).has(user)) return;
+    if (!(await node.online([user])).has(user)) return;
     await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL));
   }
 }
@@ -114,4 +132,12 @@ async function askToLetGo(node: Node, { user, login }: Session): Promise<void> {
 /** What a login is told that doesn't get the account, or loses it to another before it is through. */
 export function alreadyOnline(): RequestError {
   return new RequestError(Errno.ALREADY_ONLINE, "the account is in use on another connection");
+}
+
+/** What a login is told whose token isn't the account's session's. */
+export function invalidToken(): RequestError {
+  return new RequestError(
+    Errno.FAILED,
+    "the token is not, or no longer, valid: log in with the password",
+  );
 }

@@ -68,6 +68,7 @@ export class Node implements NodeParts {
       receive: (channel, hint) => this.#receive(channel, hint),
       down: (why) => this.recovery.down(why),
       up: () => this.recovery.up(),
+      came: () => this.recovery.came(),
       gone: () => this.recovery.gone(),
     });
     this.recovery.start();
@@ -77,9 +78,13 @@ export class Node implements NodeParts {
   /** Waits for what is under way without a connection, and writes what waits. */
   async close(): Promise<void> {
     this.#closing = true;
-    await Promise.all([this.recovery.stop(), this.#rehash.stop()]);
-    await this.cursors.flush();
-    await this.departures.flush();
+    await Promise.all([
+      this.recovery.stop(),
+      this.#rehash.stop(),
+      this.presence.stop(),
+      this.cursors.flush(),
+      this.departures.flush(),
+    ]);
   }
 
   /** Which of these users are online, as far as can be told: while the bus is away, those who are logged in here. */

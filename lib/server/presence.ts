@@ -3,16 +3,16 @@
  * bus, so that the last word is right however often and wherever the user comes and goes meanwhile.
  */
 import type { Bus } from "../bus/bus.ts";
-import { describe, type Log } from "../log.ts";
+import type { Log } from "../log.ts";
 import type { Store } from "../store/store.ts";
+import { Duty } from "./duty.ts";
 import type { Sessions } from "./sessions.ts";
 
 const WATCHERS = 1_000; // user ids fetched at once: a celebrity's are never all in memory
 const USERS = 1_000; // users asked about at once
 const SESSIONS = 100; // sessions whose friends are fetched at once: at most 100,000 rows, mostly far fewer
-
-/** Somebody who may have come or gone, and one who is to be told. */
-type Pair = readonly [user: number, watcher: number];
+const ANNOUNCED = 32; // users announced at once: after an outage of the store there may be many
+const UNTOLD = 100_000; // users whose coming or going waits to be told; of more than that it isn't
 
 /** What presence is found out and told with. */
 export interface PresencePorts {
@@ -25,84 +25,106 @@ export interface PresencePorts {
 /** Tells the sessions of this node about their users' friends. */
 export class Presence {
   readonly #ports: PresencePorts;
+  /** Who came or went, and whom it concerns has not been told. */
+  readonly #untold = new Set<number>();
+  readonly #announcing: Duty;
   /** Who may have come or gone, and who of those here has them as friends. */
-  #changed = new Map<number, Set<number>>();
-  #looking = false;
+  readonly #changed = new Map<number, Set<number>>();
+  #looking: Promise<void> | undefined;
 
   constructor(ports: PresencePorts) {
     this.#ports = ports;
+    this.#announcing = new Duty("telling who came and went", () => this.#announceAll(), ports.log);
   }
 
-  /** Lets everybody concerned know, here and elsewhere, that a user came or went. Never rejects. */
-  async announce(user: number): Promise<void> {
-    const { store, bus, sessions, log } = this.#ports;
-    try {
-      for (let after = 0;;) {
-        const watchers = await store.watchers(user, after, WATCHERS);
-        for (const watcher of watchers) {
-          if (sessions.of(watcher)) this.changed(user, watcher);
-          else bus.publish(watcher, { kind: "presence", user });
-        }
-        if (watchers.length < WATCHERS) return;
-        after = watchers.at(-1)!;
-      }
-    } catch (error) {
-      log.warn("presence not told", { user, why: describe(error) });
-    }
+  /** Lets everybody concerned know, here and elsewhere, that a user came or went: as soon as the store tells who that is. */
+  announce(user: number): void {
+    if (this.#untold.size < UNTOLD) this.#untold.add(user);
+    this.#announcing.fallDue();
   }
 
   /** A user whom `watcher`, who is logged in here, has as a friend may have come or gone. */
   changed(user: number, watcher: number): void {
+    this.#note(user, watcher);
+    this.#look().catch(() => {});
+  }
+
+  /** Looks again at all who are shown as online here, as some may be gone without a word. Rejects as the bus does. */
+  async recheck(): Promise<void> {
+    for (const { user, shown } of this.#ports.sessions) for (const friend of shown) this.#note(friend, user);
+    await this.#look();
+  }
+
+  /** Looks again at all friends of all who are here. Rejects as the store and the bus do. */
+  async refresh(stopped: () => boolean): Promise<void> {
+    const { store, sessions } = this.#ports;
+    const users = [...sessions].map(({ user }) => user);
+    for (let i = 0; i < users.length && !stopped(); i += SESSIONS) {
+      for (const { user, friend } of await store.friendsOf(users.slice(i, i + SESSIONS))) {
+        this.#note(friend, user);
+      }
+      await this.#look();
+    }
+  }
+
+  /** Announces nobody any more. Resolves when nothing is under way. */
+  async stop(): Promise<void> {
+    await this.#announcing.stop();
+  }
+
+  async #announceAll(): Promise<void> {
+    while (this.#untold.size > 0) {
+      const some = [...this.#untold].slice(0, ANNOUNCED);
+      for (const user of some) this.#untold.delete(user); // who comes or goes from now on is told once more
+      await Promise.all(some.map((user) =>
+        this.#announce(user).catch((error) => {
+          this.#untold.add(user);
+          throw error;
+        })
+      ));
+    }
+  }
+
+  async #announce(user: number): Promise<void> {
+    const { store, bus, sessions } = this.#ports;
+    for (let after = 0;;) {
+      const watchers = await store.watchers(user, after, WATCHERS);
+      for (const watcher of watchers) {
+        if (sessions.of(watcher)) this.changed(user, watcher);
+        else bus.publish(watcher, { kind: "presence", user });
+      }
+      if (watchers.length < WATCHERS) return;
+      after = watchers.at(-1)!;
+    }
+  }
+
+  #note(user: number, watcher: number): void {
     const watchers = this.#changed.get(user);
     if (watchers) watchers.add(watcher);
     else this.#changed.set(user, new Set([watcher]));
-    if (!this.#looking) void this.#look();
   }
 
-  /** Looks again at all who are shown as online here, as some may be gone without a word. */
-  async recheck(): Promise<void> {
-    const { sessions } = this.#ports;
-    await this.#tell(
-      [...sessions].flatMap(({ user, shown }) => [...shown].map((friend): Pair => [friend, user])),
-    );
+  /** Looks at all that has been noted: one look at a time, so that the last one has the last word. */
+  #look(): Promise<void> {
+    return this.#looking ??= this.#lookAtAll().finally(() => {
+      this.#looking = undefined;
+      if (this.#changed.size > 0) this.#look().catch(() => {}); // noted just now
+    });
   }
 
-  /** Looks again at all friends of all who are here, as some may have come and gone without a word. */
-  async refresh(): Promise<void> {
-    const { store, sessions } = this.#ports;
-    const users = [...sessions].map(({ user }) => user);
-    for (let i = 0; i < users.length; i += SESSIONS) {
-      const pairs = await store.friendsOf(users.slice(i, i + SESSIONS));
-      await this.#tell(pairs.map(({ user, friend }): Pair => [friend, user]));
-    }
-  }
-
-  async #look(): Promise<void> {
-    this.#looking = true;
-    try {
-      await undefined; // all that is heard of in one turn is asked together
-      while (this.#changed.size > 0) {
-        const changed = this.#changed;
-        this.#changed = new Map();
-        await this.#tell(
-          [...changed].flatMap(([user, watchers]) => [...watchers].map((watcher): Pair => [user, watcher])),
-        );
-      }
-    } catch (error) {
-      // The bus is away; everybody is looked at when it is back.
-      this.#ports.log.debug("presence not looked at", { why: describe(error) });
-    } finally {
-      this.#looking = false;
-    }
-  }
-
-  async #tell(pairs: readonly Pair[]): Promise<void> {
+  async #lookAtAll(): Promise<void> {
+    await undefined; // all that is heard of in one turn is asked together
     const { bus, sessions } = this.#ports;
-    const users = [...new Set(pairs.map(([user]) => user))];
-    const online = new Set<number>();
-    for (let i = 0; i < users.length; i += USERS) {
-      for (const user of await bus.online(users.slice(i, i + USERS))) online.add(user);
+    while (this.#changed.size > 0) {
+      const some = [...this.#changed].slice(0, USERS);
+      for (const [user] of some) this.#changed.delete(user);
+      const online = await bus.online(some.map(([user]) => user)).catch((error) => {
+        this.#changed.clear(); // everybody is looked at when the bus is back
+        throw error;
+      });
+      for (const [user, watchers] of some) {
+        for (const watcher of watchers) sessions.of(watcher)?.tellPresence(user, online.has(user));
+      }
     }
-    for (const [user, watcher] of pairs) sessions.of(watcher)?.tellPresence(user, online.has(user));
   }
 }

@@ -11,6 +11,8 @@ import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
 const POLL = 1_000; // ms between two looks into the store while the bus is away
+const SETTLING = 2_000; // ms after the bus is back until it is believed who is not there: others may be slower
+const SWEEP_ANYWAY = 300_000; // ms between two sweeps at any time: a login may have begun whose answer was lost
 const LOOK_ANYWAY = 30_000; // ms between two looks at any time: another node may be cut off from the bus, and not know
 const AT_ONCE = 500; // users looked up together
 const LOCKS = 100; // accounts looked at together, each under its lock
@@ -33,7 +35,8 @@ export class Recovery {
   readonly #sweep: Duty;
   readonly #refresh: Duty;
   readonly #recheck: Duty;
-  readonly #looking: ReturnType<typeof setInterval>;
+  readonly #timers: readonly ReturnType<typeof setInterval>[];
+  #stopped = false;
   #polling: ReturnType<typeof setInterval> | undefined;
 
   /** `takenOver` is called for a session whose account has begun a later login elsewhere. */
@@ -43,9 +46,12 @@ export class Recovery {
     const { log, presence } = ports;
     this.#revision = new Duty("looking for what hints did not bring", () => this.#revise(), log);
     this.#sweep = new Duty("looking for users of crashed nodes", () => this.#sweepOnce(), log);
-    this.#refresh = new Duty("looking at all friends", () => presence.refresh(), log);
+    this.#refresh = new Duty("looking at all friends", () => presence.refresh(() => this.#stopped), log);
     this.#recheck = new Duty("looking at friends who are online", () => presence.recheck(), log);
-    this.#looking = setInterval(() => this.#revision.fallDue(), LOOK_ANYWAY);
+    this.#timers = [
+      setInterval(() => this.#revision.fallDue(), LOOK_ANYWAY),
+      setInterval(() => this.#sweep.fallDue(), SWEEP_ANYWAY),
+    ];
   }
 
   /** The node has begun: whom an earlier one has left as online, no longer is. */
@@ -56,6 +62,7 @@ export class Recovery {
   /** The bus is away: the store is polled in its place. */
   down(why: Error): void {
     this.#ports.log.info("asking the database until the other nodes can be reached", { why });
+    if (this.#stopped) return;
     this.#polling ??= setInterval(() => this.#revision.fallDue(), POLL);
   }
 
@@ -64,8 +71,18 @@ export class Recovery {
     clearInterval(this.#polling);
     this.#polling = undefined;
     this.#revision.fallDue();
+    this.#refresh.fallDue(SETTLING);
+    this.#sweep.fallDue(SETTLING);
+  }
+
+  /** Another node has come, or come back: its users are online, which nobody here may have been told. */
+  came(): void {
     this.#refresh.fallDue();
-    this.#sweep.fallDue();
+  }
+
+  /** It isn't known whether a login has begun, of which nobody would be the session. */
+  uncertain(): void {
+    this.#sweep.fallDue(SETTLING);
   }
 
   /** Another node has gone. What it had committed without saying so is found, and its users are offline. */
@@ -78,25 +95,40 @@ export class Recovery {
 
   /** Does no more of it. Resolves when nothing is under way. */
   async stop(): Promise<void> {
-    clearInterval(this.#looking);
+    this.#stopped = true;
+    this.#timers.forEach(clearInterval);
     clearInterval(this.#polling);
     await Promise.all(
       [this.#revision, this.#sweep, this.#refresh, this.#recheck].map((duty) => duty.stop()),
     );
   }
 
-  /** Ends sessions that were taken over without a word, and lets those with messages waiting look for them. */
+  /**
+   * Ends sessions that were taken over without a word, sets right that the others go on, and lets those with messages
+   * waiting look for them.
+   */
   async #revise(): Promise<void> {
-    const { store, sessions } = this.#ports;
+    const { store, sessions, presence } = this.#ports;
     const users = [...sessions].map(({ user }) => user);
-    for (let i = 0; i < users.length; i += AT_ONCE) {
+    for (let i = 0; i < users.length && !this.#stopped; i += AT_ONCE) {
       const some = users.slice(i, i + AT_ONCE);
       for (const [user, login] of await store.lastLogins(some)) {
         const session = sessions.of(user);
-        if (session && session.login < login) this.#takenOver(session);
+        if (!session || session.login >= login) continue;
+        this.#takenOver(session);
+        presence.announce(user); // perhaps by nobody
+        this.uncertain();
       }
+      if (this.#polling === undefined) await store.resumeLogins(this.#loginsOf(some));
       for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();
     }
+  }
+
+  #loginsOf(users: readonly number[]): Login[] {
+    const sessions = users.map((user) => this.#ports.sessions.of(user)).filter((session) =>
+      session !== undefined
+    );
+    return sessions.map(({ user, login }) => ({ user, login }));
   }
 
   /** Ends the logins of users who are online by the store and nowhere on the bus. */
@@ -104,7 +136,7 @@ export class Recovery {
     const { store, bus } = this.#ports;
     const release = await bus.lock(SWEEP);
     try {
-      for (let after = 0;;) {
+      for (let after = 0; !this.#stopped;) {
         const logins = await store.loggedIn(after, AT_ONCE);
         const online = await bus.online(logins.map(({ user }) => user));
         const left = logins.filter(({ user }) => !online.has(user));

@@ -9,8 +9,11 @@ const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS page
 export async function rosterOf(node: Node, session: Session): Promise<Roster> {
   const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
   const everybody = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
-  const online = await node.online([...everybody]);
-  session.shows(friends.map(({ id }) => id).filter((id) => online.has(id)));
+  let online: ReadonlySet<number> = new Set();
+  await session.shows(async () => {
+    online = await node.online([...everybody]);
+    return friends.map(({ id }) => id).filter((id) => online.has(id));
+  });
   return {
     friends: friends.map(({ id, name }) => ({ id, name, state: stateOf(online.has(id)) })),
     groups: groups.map(({ id, name, description, members, users }) => ({

@@ -19,6 +19,7 @@ export class Session {
   /** Friends who are online as far as the client has been told. */
   #shown: Set<number> | undefined;
   #started = false;
+  #answering = 0; // answers under way that tell which friends are online
   /** Friends whose state has changed while it couldn't be told: the last state of each is enough. */
   #untold: Map<number, boolean> | undefined;
 
@@ -45,7 +46,7 @@ export class Session {
   /** The connection has room again. */
   room(): void {
     if (!this.#started) return;
-    if (this.#untold) {
+    if (this.#untold && this.#answering === 0) {
       const untold = this.#untold;
       this.#untold = undefined;
       for (const [user, online] of untold) this.tellPresence(user, online);
@@ -58,16 +59,27 @@ export class Session {
     return this.#shown ?? NOBODY;
   }
 
-  /** What the client is being told in an answer: which of all its friends are online. */
-  shows(online: Iterable<number>): void {
-    const shown = new Set(online);
-    this.#shown = shown.size > 0 ? shown : undefined;
+  /**
+   * Asks `look` which of all its friends are online, for an answer that tells the client. What is heard meanwhile may
+   * be newer than that, and is told behind the answer.
+   */
+  async shows(look: () => Promise<Iterable<number>>): Promise<void> {
+    this.#answering++;
     this.#untold = undefined;
+    try {
+      const shown = new Set(await look());
+      this.#shown = shown.size > 0 ? shown : undefined;
+    } finally {
+      setTimeout(() => {
+        this.#answering--;
+        this.room();
+      }, 0);
+    }
   }
 
   /** Somebody on the friend list is online, or is not: the client is told, unless it knows. */
   tellPresence(user: number, online: boolean): void {
-    if (!this.#started || !this.connection.hasRoom) {
+    if (!this.#started || this.#answering > 0 || !this.connection.hasRoom) {
       (this.#untold ??= new Map()).set(user, online);
     } else if (online !== this.shown.has(user)) {
       this.showsOne(user, online);

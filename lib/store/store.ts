@@ -153,10 +153,15 @@ export interface Store {
   /** Accounts whose password is still {@link PLAIN}: by id above `after`, at most `limit`. */
   unhashed(after: number, limit: number): Promise<readonly Account[]>;
 
-  /** Begins a login, which is the one that counts from now on. Gives its number (0: there is no such user). The state is online. */
-  beginLogin(user: number): Promise<number>;
+  /**
+   * Begins a login, which is the one that counts from now on, and gives its number; the state becomes online. With a
+   * token's hash it begins only if that still is the saved session's. 0: it has not begun, or there is no such user.
+   */
+  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number>;
   /** Ends logins: where one still is the account's last, the state becomes offline. */
   endLogins(logins: readonly Login[]): Promise<void>;
+  /** Says that logins go on: where one still is the account's last, the state becomes online if somebody had ended it. */
+  resumeLogins(logins: readonly Login[]): Promise<void>;
   /** The number of the last login of each of these users; 0 of who never was logged in. */
   lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
   /** Accounts whose state is online, with their last login: by id above `after`, at most `limit`. */

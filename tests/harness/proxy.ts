@@ -1,5 +1,6 @@
 /** PROXY protocol headers, written anew from its definition so that they can't share a fault with the server's reader. */
 import { joined } from "./frames.ts";
+import type { Server } from "./server.ts";
 
 /** Where a forwarded connection came from. */
 interface Source {
@@ -60,4 +61,18 @@ function octets(host: string): number[] {
   const [first, last] = [groups(front), groups(back ?? "")];
   const zeros = new Array<number>(8 - first.length - last.length).fill(0);
   return [...first, ...zeros, ...last].flatMap(word);
+}
+
+/** Options of a server that believes whoever is on this machine, and logs what it believes. */
+export const TRUSTING: readonly string[] = [
+  "--trusted-proxies",
+  "10.0.0.0/8,127.0.0.1",
+  "--log-level",
+  "debug",
+];
+
+/** The `from` of the log's lines about an event. */
+export function origins(server: Server, event: string): string[] {
+  const lines = server.log().split("\n").filter((text) => text.includes(`"${event}"`) && text.endsWith("}"));
+  return lines.map((text) => String((JSON.parse(text) as { from?: string }).from));
 }

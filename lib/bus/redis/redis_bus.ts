@@ -205,8 +205,10 @@ export class RedisBus implements Bus {
     const said = decode(payload);
     if (!said) {
       this.#strange.say((times) => this.#log.warn("ignored what is no hint", { channel: name, times }));
-    } else if (said.kind === "hello") this.#neighbours.hear(senderOf(payload));
-    else if (this.#ready) this.#pass(listener, name, said);
+    } else if (said.kind === "hello") {
+      this.#neighbours.hear(senderOf(payload));
+      if (this.#ready) listener.came();
+    } else if (this.#ready) this.#pass(listener, name, said);
   }
 
   #pass(listener: Listener, name: string, hint: Hint): void {

@@ -3,7 +3,7 @@ import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
-import { alreadyOnline, enter, type Entrant, leave } from "../entrance.ts";
+import { alreadyOnline, enter, type Entrant, invalidToken, leave } from "../entrance.ts";
 import type { Node } from "../node.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
@@ -56,7 +56,7 @@ export async function login(
   );
   try {
     await settleIn(caller, session, proven, rid);
-    if (!wasOnline) void node.presence.announce(session.user);
+    if (!wasOnline) node.presence.announce(session.user);
   } catch (error) {
     await leave(node, session);
     throw error;
@@ -93,19 +93,15 @@ async function proveByToken(node: Node, text: string): Promise<Proven> {
   const claimed = readToken(text);
   const saved = claimed && await node.store.findSession(claimed.user);
   if (!saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires <= node.now()) {
-    throw new RequestError(Errno.FAILED, "the token is not, or no longer, valid: log in with the password");
+    throw invalidToken();
   }
-  return {
-    id: saved.user,
-    name: saved.name,
-    online: false,
-    token: { text, hash: saved.tokenHash, expires: saved.expires },
-  };
+  const { user: id, name, tokenHash, expires } = saved;
+  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires } };
 }
 
 /**
  * With the user's channel subscribed: subscribes the groups' too, and only then looks at what was missed (invariant
- * I3); answers, and starts the pushing. The token is changed last, when nothing else can fail.
+ * I3); answers, and starts the pushing. The token is changed last: a login that fails before leaves the old one good.
  */
 async function settleIn(
   caller: Caller,

@@ -13,8 +13,8 @@ const CALL_BYTES = 256;
 
 /** A change of what is known of users' logins. */
 export type LoginChange =
-  | { readonly kind: "begin"; readonly user: number }
-  | { readonly kind: "end"; readonly logins: readonly Login[] }
+  | { readonly kind: "begin"; readonly user: number; readonly tokenHash: Uint8Array | undefined }
+  | { readonly kind: "end" | "resume"; readonly logins: readonly Login[] }
   | { readonly kind: "save"; readonly login: Login; readonly tokenHash: Uint8Array; readonly expires: number }
   | { readonly kind: "delete"; readonly login: Login };
 
@@ -41,6 +41,7 @@ function usersOf(change: LoginChange): readonly number[] {
     case "begin":
       return [change.user];
     case "end":
+    case "resume":
       return change.logins.map(({ user }) => user);
     default:
       return [change.login.user];
@@ -51,24 +52,30 @@ function usersOf(change: LoginChange): readonly number[] {
 async function carryOut(session: Session, batch: readonly Pending<LoginChange, number>[]): Promise<void> {
   const changes = batch.map(({ call }) => call);
   const users = changes.flatMap(usersOf);
-  const [, locked] = await session.query(
+  const proving = changes.filter((change) => change.kind === "begin").filter(({ tokenHash }) => tokenHash);
+  const [, locked, tokens] = await session.query(
     BEGIN,
     sql`SELECT id, logins FROM User WHERE ${among("id", users)} ORDER BY id FOR UPDATE`,
+    sql`SELECT userid, token_hash FROM Session WHERE ${among("userid", proving.map(({ user }) => user))}`,
   );
+  const tokenOf = new Map(tokens!.rows.map((row) => [row.userid, (row.token_hash as Uint8Array).toHex()]));
   const last = new Map(locked!.rows.map(({ id, logins }) => [id as number, logins as number]));
   const isLast = ({ user, login }: Login) => last.get(user) === login;
-  const [begun, ended, deleted]: [number[], number[], number[]] = [[], [], []];
+  const [begun, ended, resumed, deleted]: [number[], number[], number[], number[]] = [[], [], [], []];
   const saved: (readonly [number, Uint8Array, number])[] = [];
   const results = changes.map((change) => {
     switch (change.kind) {
       case "begin": {
         const before = last.get(change.user);
-        if (before === undefined) return 0;
+        const hash = change.tokenHash?.toHex();
+        if (before === undefined || (hash !== undefined && hash !== tokenOf.get(change.user))) return 0;
         begun.push(change.user);
         return before + 1;
       }
       case "end":
         return ended.push(...change.logins.filter(isLast).map(({ user }) => user));
+      case "resume":
+        return resumed.push(...change.logins.filter(isLast).map(({ user }) => user));
       case "save":
         return isLast(change.login) ? saved.push([change.login.user, change.tokenHash, change.expires]) : 0;
       case "delete":
@@ -82,6 +89,7 @@ async function carryOut(session: Session, batch: readonly Pending<LoginChange, n
       () => sql`UPDATE User SET logins = logins + 1, state = 'online' WHERE ${among("id", begun)}`,
     ),
     ...some(ended, () => sql`UPDATE User SET state = 'offline' WHERE ${among("id", ended)}`),
+    ...some(resumed, () => sql`UPDATE User SET state = 'online' WHERE ${among("id", resumed)}`),
     ...some(saved, () =>
       sql`INSERT INTO Session (userid, token_hash, expires) VALUES ${rows(saved)}
           ON DUPLICATE KEY UPDATE token_hash = VALUES(token_hash), expires = VALUES(expires)`),

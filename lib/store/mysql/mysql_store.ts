@@ -103,12 +103,16 @@ export class MysqlStore implements Store {
     return this.#call(() => accounts.unhashed(this.#pool, after, limit));
   }
 
-  beginLogin(user: number): Promise<number> {
-    return this.#call(() => this.#logins.add({ kind: "begin", user }));
+  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number> {
+    return this.#call(() => this.#logins.add({ kind: "begin", user, tokenHash }));
   }
 
   async endLogins(logins: readonly Login[]): Promise<void> {
     await this.#call(() => this.#logins.add({ kind: "end", logins }));
+  }
+
+  async resumeLogins(logins: readonly Login[]): Promise<void> {
+    await this.#call(() => this.#logins.add({ kind: "resume", logins }));
   }
 
   lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>> {

@@ -7,6 +7,7 @@ export type ChangeName =
   | "setPassword"
   | "beginLogin"
   | "endLogins"
+  | "resumeLogins"
   | "saveSession"
   | "deleteSession"
   | "addFriend"

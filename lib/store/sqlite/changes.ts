@@ -34,12 +34,17 @@ export class Changes implements Direct<ChangeName> {
     this.#sql.setPassword.run(passwordHash, user, was);
   }
 
-  beginLogin(user: number): number {
+  beginLogin(user: number, tokenHash?: Uint8Array): number {
+    if (tokenHash && !this.#sql.hasToken.get(user, tokenHash)) return 0;
     return (this.#sql.beginLogin.get(user)?.logins ?? 0) as number;
   }
 
   endLogins(logins: readonly Login[]): void {
     for (const { user, login } of logins) this.#sql.endLogin.run(user, login);
+  }
+
+  resumeLogins(logins: readonly Login[]): void {
+    for (const { user, login } of logins) this.#sql.resumeLogin.run(user, login);
   }
 
   saveSession({ user, login }: Login, tokenHash: Uint8Array, expires: number): boolean {
@@ -178,6 +183,10 @@ function prepare(db: DatabaseSync) {
 
     beginLogin: db.prepare(
       "UPDATE User SET logins = logins + 1, state = 'online' WHERE id = ? RETURNING logins",
+    ),
+    hasToken: db.prepare("SELECT 1 FROM Session WHERE userid = ? AND token_hash = ?"),
+    resumeLogin: db.prepare(
+      "UPDATE User SET state = 'online' WHERE id = ? AND logins = ? AND state = 'offline'",
     ),
     endLogin: db.prepare("UPDATE User SET state = 'offline' WHERE id = ? AND logins = ?"),
     saveSession: db.prepare(

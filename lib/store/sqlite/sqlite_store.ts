@@ -102,8 +102,12 @@ export class SqliteStore implements Store {
     return this.#batcher.read("unhashed", after, limit);
   }
 
-  beginLogin(user: number): Promise<number> {
-    return this.#batcher.change("beginLogin", user);
+  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number> {
+    return this.#batcher.change("beginLogin", user, tokenHash);
+  }
+
+  resumeLogins(logins: readonly Login[]): Promise<void> {
+    return this.#batcher.change("resumeLogins", logins);
   }
 
   endLogins(logins: readonly Login[]): Promise<void> {

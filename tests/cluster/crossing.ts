@@ -1,0 +1,161 @@
+/** What holds between the nodes of any cluster; defined for each kind of cluster in a file of its own. */
+import { assertEquals } from "@std/assert";
+import { ClassicClient } from "../harness/classic_client.ts";
+import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness/cluster.ts";
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { FramedClient, login, newGroup, PASSWORD } from "../harness/framed_client.ts";
+import { until } from "../harness/wait.ts";
+import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./racing.ts";
+import { manyPairsTalk } from "./talking.ts";
+
+/** Milliseconds for what hints bring: far less than the half minute after which nodes look without them. */
+const SOON = 10_000;
+
+/** Defines the tests, with one cluster for all of them. */
+export function crossingTests(name: string, options: ClusterOptions): void {
+  const shared = sharedCluster(options);
+  const test = (what: string, work: ClusterWork) => shared(`${name}: ${what}`, work);
+
+  test("chat, history and what was missed cross", async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    for (let seq = 1; seq <= 4; seq++) {
+      const [from, to] = seq % 2 ? [alice!, bob!] : [bob!, alice!];
+      const ack = await from.chat(to.id, `m${seq}`, `c${seq}`);
+      assertEquals([ack.errno, ack.seq], [Errno.OK, seq]);
+      const got = await to.next(Msg.ONE_CHAT, SOON);
+      const { id, name, toid, msg, time, cid } = got;
+      assertEquals(
+        { id, name, toid, msg, time, cid, seq: got.seq },
+        { id: from.id, name: from.name, toid: to.id, msg: `m${seq}`, time: ack.time, cid: `c${seq}`, seq },
+      );
+      await to.delivered({ id: from.id }, seq);
+    }
+    const histories = await Promise.all([[alice!, bob!], [bob!, alice!]].map(async ([one, other]) => {
+      const { messages } = await one!.succeed({ msgid: Msg.HISTORY, id: other!.id });
+      return messages!.map(({ seq, msg, id }) => [seq, msg, id]);
+    }));
+    assertEquals(histories[0], histories[1]);
+    assertEquals(histories[0]!.map(([seq]) => seq), [1, 2, 3, 4]);
+
+    // While bob is away; he comes back over another node.
+    await cluster.hasAll(bob!.id);
+    await bob!.close();
+    for (let seq = 5; seq <= 7; seq++) await alice!.chat(bob!.id, `m${seq}`);
+    await using again = await login(cluster.node(0), { id: bob!.id });
+    assertEquals((await again.take(3, Msg.ONE_CHAT)).map(({ seq, msg }) => [seq, msg]), [
+      [5, "m5"],
+      [6, "m6"],
+      [7, "m7"],
+    ]);
+    await again.delivered({ id: alice!.id }, 7);
+    await cluster.hasAll(bob!.id);
+    await again.close();
+    await using third = await login(cluster.node(1), { id: bob!.id });
+    await third.settle();
+    assertEquals(third.drain(), [], "nothing that was delivered on another node comes again");
+  });
+
+  test("groups, members and group chat cross", async (cluster, open) => {
+    const users = await cluster.usersApart(open);
+    const [alice, ...others] = users;
+    const groupid = await newGroup(alice!, others);
+    for (const [at, sender] of users.entries()) {
+      assertEquals((await sender.groupChat(groupid, `from ${at}`)).seq, at + 1);
+      for (const other of users.filter((user) => user !== sender)) {
+        const { seq, msg, id } = await other.next(Msg.GROUP_CHAT, SOON);
+        assertEquals([seq, msg, id], [at + 1, `from ${at}`, sender.id]);
+      }
+    }
+    const expected = users.map(({ id, name }, at) => ({
+      ...{ id, name, state: "online" },
+      role: at === 0 ? "creator" : "normal",
+    }));
+    const byId = <T extends { id: number }>(list: readonly T[]) => list.toSorted((a, b) => a.id - b.id);
+    for (const user of users) {
+      const { users: members } = await user.succeed({ msgid: Msg.MEMBERS, groupid });
+      assertEquals(byId(members!), byId(expected));
+      const { groups } = await user.succeed({ msgid: Msg.CONTACTS });
+      assertEquals([groups!.length, groups![0]!.members], [1, users.length]);
+      assertEquals(byId(groups![0]!.users), byId(expected));
+    }
+    await others[0]!.close();
+    await alice!.groupChat(groupid, "while one is away");
+    await using again = await login(cluster.node(0), { id: others[0]!.id });
+    const last = await again.next((m) => m.msgid === Msg.GROUP_CHAT && m.msg === "while one is away", SOON);
+    assertEquals(last.seq, users.length + 1);
+  });
+
+  test("presence crosses, on coming and going, and is what operators read", async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
+    const shown = async () => (await alice!.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state;
+    const told = async (state: string) => {
+      const presence = await alice!.next(Msg.PRESENCE, SOON);
+      assertEquals([presence.id, presence.state], [bob!.id, state]);
+      assertEquals(await shown(), state);
+      await until(async () => await cluster.state(bob!.id) === state, `User.state ${state}`);
+    };
+    assertEquals([await shown(), await cluster.state(bob!.id)], ["online", "online"]);
+    await bob!.close();
+    await told("offline");
+    for (const at of cluster.nodes.keys()) {
+      await using again = await login(cluster.node(at), { id: bob!.id });
+      await told("online");
+      if (at % 2) await again.succeed({ msgid: Msg.LOGOUT });
+      else await again.close();
+      await told("offline");
+    }
+    await alice!.settle();
+    assertEquals(alice!.drain(), [], "nothing is told twice");
+  });
+
+  test("an account is taken over on another node, and friends need not know", async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
+    let last = bob!;
+    for (const [seq, by] of (["force", "token", "force", "token"] as const).entries()) {
+      const next = open.use(await FramedClient.connect(cluster.node(seq % 2)));
+      const refused = await next.request({ msgid: Msg.LOGIN, id: bob!.id, password: PASSWORD });
+      assertEquals(refused.errno, Errno.ALREADY_ONLINE);
+      if (by === "token") await next.login({ token: last.token });
+      else await next.login({ id: bob!.id }, { force: true });
+      assertEquals((await last.next(Msg.NOTICE, SOON)).kind, "kicked");
+      await last.serverCloses();
+      await alice!.chat(bob!.id, `after ${seq} by ${by}`);
+      const got = await next.next(Msg.ONE_CHAT, SOON);
+      assertEquals([got.seq, got.msg], [seq + 1, `after ${seq} by ${by}`]);
+      await next.delivered({ id: alice!.id }, seq + 1);
+      assertEquals(await cluster.state(bob!.id), "online");
+      last = next;
+    }
+    await alice!.settle();
+    assertEquals(alice!.drain(), []);
+  });
+
+  test("a client of the classic dialect, through nginx", async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const groupid = await newGroup(alice!, [bob!]);
+    await bob!.close();
+    await alice!.chat(bob!.id, "missed");
+    await using classic = await ClassicClient.connect(cluster.nginx);
+    const welcome = await classic.enter(bob!.id);
+    assertEquals(welcome.offlinemsg!.map((text) => (JSON.parse(text) as Received).msg), ["missed"]);
+    await alice!.chat(bob!.id, "hello");
+    assertEquals((await classic.next(Msg.ONE_CHAT, SOON)).msg, "hello");
+    await classic.chat(alice!.id, "hello yourself");
+    assertEquals((await alice!.next(Msg.ONE_CHAT, SOON)).msg, "hello yourself");
+    await alice!.groupChat(groupid, "hello all");
+    assertEquals((await classic.next(Msg.GROUP_CHAT, SOON)).msg, "hello all");
+    await classic.groupChat(groupid, "hello you");
+    assertEquals((await alice!.next(Msg.GROUP_CHAT, SOON)).msg, "hello you");
+  });
+
+  test("many pairs with many messages in flight: none lost, none doubled, in order", manyPairsTalk);
+  test(`of logins in the same instant one gets the account, ${LOGINS} times`, raceForAccounts);
+  for (const by of ["force", "token"] as const) {
+    test(
+      `of logins by ${by} in the same instant the last one stands, ${TAKEOVERS} times`,
+      (cluster, open) => raceToTakeOver(cluster, open, by),
+    );
+  }
+}

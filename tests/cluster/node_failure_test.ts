@@ -1,0 +1,191 @@
+/** What the others notice of a node that dies or stands still: its users are free at once, and nothing acked is lost. */
+import { assertEquals, assertLess } from "@std/assert";
+import { type Cluster, clusterTest, type ClusterWork } from "../harness/cluster.ts";
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/framed_client.ts";
+import type { Server } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
+
+const AT_ONCE = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
+const MESSAGES = 400; // of one sender, some of them before and some after its node is killed
+const WINDOW = 32; // of them under way at once
+const KILL_AT = 100; // acknowledgements
+
+/** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
+const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 3 }, work);
+
+/** Has `user` told when `friend` comes and goes. */
+async function befriend(user: FramedClient, friend: FramedClient): Promise<void> {
+  await user.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
+}
+
+/** Kills a node, has `work` done while it is away, and starts it again. */
+async function without(node: Server, work: () => Promise<void>): Promise<void> {
+  node.kill("SIGKILL");
+  await node.wait();
+  try {
+    await work();
+  } finally {
+    await node.restart();
+  }
+}
+
+/** A stopped node goes on when the test is over, however it ends. */
+function stopped(node: Server): Disposable {
+  node.kill("SIGSTOP");
+  return { [Symbol.dispose]: () => node.kill("SIGCONT") };
+}
+
+async function becomes(cluster: Cluster, user: FramedClient, state: string): Promise<void> {
+  await until(async () => await cluster.state(user.id) === state, `User.state ${state} of ${user.name}`);
+}
+
+test(
+  "kill -9 of a node: its users log in on another at once, and the others are shown as offline",
+  async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const dave = open.use(await newUser(cluster.node(0)));
+    await befriend(bob!, alice!);
+    await befriend(bob!, dave);
+    await without(cluster.node(0), async () => {
+      const killed = performance.now();
+      // Without force and without a token: the account is free.
+      const back = open.use(await FramedClient.connect(cluster.nginx));
+      await back.login({ id: alice!.id });
+      assertLess(performance.now() - killed, AT_ONCE);
+      await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id && m.state === "offline");
+      assertLess(performance.now() - killed, AT_ONCE);
+
+      const { friends } = await bob!.succeed({ msgid: Msg.CONTACTS });
+      const states = new Map(friends!.map(({ id, state }) => [id, state]));
+      assertEquals([states.get(alice!.id), states.get(dave.id)], ["online", "offline"]);
+      await until(
+        async () => (await lastTold(bob!, alice!)) !== "offline",
+        "alice not to be shown as offline",
+      );
+      await becomes(cluster, dave, "offline");
+      assertEquals([await cluster.state(alice!.id), await cluster.state(bob!.id)], ["online", "online"]);
+
+      await bob!.chat(back.id, "are you there?");
+      assertEquals((await back.next(Msg.ONE_CHAT)).msg, "are you there?");
+      await back.chat(bob!.id, "I am");
+      assertEquals((await bob!.next(Msg.ONE_CHAT)).msg, "I am");
+      await bob!.chat(dave.id, "when you are back");
+      const davesNext = open.use(await login(cluster.node(1), { id: dave.id }));
+      assertEquals((await davesNext.next(Msg.ONE_CHAT)).msg, "when you are back");
+      assertEquals((await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id)).state, "online");
+    });
+    // The node is one of them again.
+    const erin = open.use(await newUser(cluster.node(0)));
+    await erin.chat(bob!.id, "from the node that was dead");
+    assertEquals((await bob!.next(Msg.ONE_CHAT)).msg, "from the node that was dead");
+  },
+);
+
+/** What a user was last told of a friend, and hasn't been asked for yet. */
+async function lastTold(user: FramedClient, friend: FramedClient): Promise<string | undefined> {
+  await user.settle();
+  return user.waiting.findLast((m) => m.msgid === Msg.PRESENCE && m.id === friend.id)?.state;
+}
+
+test(
+  "kill -9 of a node with messages in flight: no acked one is lost, and those sent again elsewhere aren't doubled",
+  async (cluster, open) => {
+    const [alice, bob, carol] = await cluster.usersApart(open);
+    const groupid = await newGroup(bob!, [alice!, carol!]);
+    const acks = new Map<string, Received>();
+    const messages = Array.from({ length: MESSAGES }, (_, at) => ({
+      ...(at % 2 ? { msgid: Msg.GROUP_CHAT, groupid } : { msgid: Msg.ONE_CHAT, toid: bob!.id }),
+      msg: `${at}`,
+      cid: `${alice!.id} ${at}`,
+    }));
+    /** Sends what has no acknowledgement, in order, until all have one or the node is gone. */
+    const send = async (from: FramedClient) => {
+      const left = messages.filter(({ cid }) => !acks.has(cid)).values();
+      await Promise.all(Array.from({ length: WINDOW }, async () => {
+        for (const message of left) {
+          const ack = await from.request(message).catch(() => undefined);
+          if (!ack) return;
+          assertEquals(ack.errno, Errno.OK, ack.errmsg);
+          acks.set(message.cid, ack);
+        }
+      }));
+    };
+    const sending = send(alice!);
+    await until(() => acks.size >= KILL_AT, `${KILL_AT} acknowledgements`);
+    await without(cluster.node(0), async () => {
+      await sending;
+      assertLess(acks.size, MESSAGES, "it was killed in the middle");
+      const again = open.use(await login(cluster.node(2), { token: alice!.token }));
+      await send(again);
+      assertEquals(acks.size, MESSAGES);
+      for (
+        const [user, kind, count] of [
+          [bob!, Msg.ONE_CHAT, MESSAGES / 2],
+          [bob!, Msg.GROUP_CHAT, MESSAGES / 2],
+          [carol!, Msg.GROUP_CHAT, MESSAGES / 2],
+        ] as const
+      ) {
+        const got = await user.take(count, kind);
+        assertEquals(got.map(({ seq }) => seq), got.map((_, at) => at + 1), "no gap, and in order");
+        for (const { cid, seq } of got) assertEquals(acks.get(cid!)?.seq, seq, `${cid} as acknowledged`);
+        assertEquals(new Set(got.map(({ cid }) => cid)).size, count);
+      }
+      for (const user of [bob!, carol!]) {
+        await user.settle();
+        assertEquals(user.waiting.filter(({ cid }) => cid !== undefined), [], "nothing came twice");
+      }
+    });
+  },
+);
+
+test(
+  "SIGSTOP of a node: its users go on elsewhere by force or token, and stay there when it goes on",
+  async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const carol = open.use(await newUser(cluster.node(0)));
+    await befriend(bob!, alice!);
+    const told = () => bob!.waiting.filter((m) => m.msgid === Msg.PRESENCE);
+    const next = open.use(await FramedClient.connect(cluster.node(1)));
+    const carolsNext = open.use(await FramedClient.connect(cluster.node(2)));
+    {
+      using _ = stopped(cluster.node(0));
+      const refused = await next.request({ msgid: Msg.LOGIN, id: alice!.id, password: PASSWORD });
+      assertEquals(refused.errno, Errno.ALREADY_ONLINE, "it may only be slow");
+      await next.login({ id: alice!.id }, { force: true });
+      await carolsNext.login({ token: carol.token });
+      for (let seq = 1; seq <= 3; seq++) {
+        assertEquals((await bob!.chat(alice!.id, `m${seq}`)).seq, seq);
+        assertEquals((await next.next(Msg.ONE_CHAT)).seq, seq);
+        await next.delivered({ id: bob!.id }, seq);
+      }
+      // The node reads it when it goes on, perhaps before it hears of the new login: that one must not be ended by it.
+      await alice!.send({ msgid: Msg.LOGOUT });
+    }
+    let isOver = false;
+    void alice!.closed.then(() => isOver = true);
+    await until(
+      () => isOver || alice!.waiting.some(({ of }) => of === Msg.LOGOUT),
+      "the end of the frozen session",
+    );
+    await carol.serverCloses();
+    await bob!.chat(alice!.id, "m4");
+    assertEquals((await next.next(Msg.ONE_CHAT)).seq, 4);
+    await next.chat(bob!.id, "still here");
+    assertEquals((await bob!.next(Msg.ONE_CHAT)).msg, "still here");
+    await carolsNext.settle();
+    assertEquals(await Promise.all([alice!, carol, bob!].map(({ id }) => cluster.state(id))), [
+      "online",
+      "online",
+      "online",
+    ]);
+    const { friends } = await bob!.succeed({ msgid: Msg.CONTACTS });
+    assertEquals(friends!.map(({ state }) => state), ["online"]);
+    assertEquals(told(), [], "friends have noticed nothing");
+    assertEquals(next.waiting, []);
+    // Its token went over to the new session, and is good there.
+    const third = open.use(await FramedClient.connect(cluster.node(0)));
+    await third.login({ token: carol.token });
+    await carolsNext.serverCloses();
+  },
+);

@@ -1,0 +1,189 @@
+/** What holds while Redis or MySQL is away, and afterwards, with no node started anew. */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { clusterTest, type ClusterWork } from "../harness/cluster.ts";
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const SOON = 4_000; // ms for what takes about a second at the most: a busy machine gets some more
+const OUTAGE = 4_000; // ms that an outage lasts at least
+const MESSAGES = 300; // of one sender, before, while and after MySQL is away
+const WINDOW = 16; // of them under way at once
+const STOP_AT = 100; // acknowledgements
+const PAUSE = 50; // ms before a message is tried again
+
+/** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
+const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 2 }, work);
+
+/** Says it, and resolves when the other has it; with how many milliseconds that took from the acknowledgement. */
+async function say(from: FramedClient, to: FramedClient, msg: string): Promise<number> {
+  const ack = await from.chat(to.id, msg);
+  assertEquals(ack.errno, Errno.OK, ack.errmsg);
+  const acked = performance.now();
+  const got = await to.next((m) => m.msgid === Msg.ONE_CHAT && m.msg === msg);
+  assertEquals([got.seq, got.id], [ack.seq, from.id]);
+  return performance.now() - acked;
+}
+
+test(
+  "Redis stopped and started empty: chat and logins go on, and afterwards all is as before",
+  async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const [carol, erin] = await cluster.usersApart(open);
+    const comes = await register(cluster.nginx); // while Redis is away
+    const goes = open.use(await newUser(cluster.node(1)));
+    const later = await register(cluster.nginx);
+    const groupid = await newGroup(alice!, [bob!]);
+    for (const friendid of [bob!.id, comes, goes.id, later]) {
+      await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid });
+    }
+    await say(alice!, bob!, "before");
+
+    await cluster.redis.stop();
+    const began = performance.now();
+    try {
+      for (let round = 1; round <= 3; round++) {
+        assertLess(await say(alice!, bob!, `outage ${round}`), SOON);
+        assertLess(await say(bob!, alice!, `outage ${round}, back`), SOON);
+      }
+      await alice!.groupChat(groupid, "to all");
+      assertEquals((await bob!.next(Msg.GROUP_CHAT, SOON)).msg, "to all");
+      // Logins: of a new user, of one who is logged in elsewhere, and by a token.
+      const dave = open.use(await newUser(cluster.node(0)));
+      assertLess(await say(dave, bob!, "a new user"), SOON);
+      const carolsNext = open.use(await FramedClient.connect(cluster.node(1)));
+      const refused = await carolsNext.request({ msgid: Msg.LOGIN, id: carol!.id, password: PASSWORD });
+      assertEquals(refused.errno, Errno.ALREADY_ONLINE);
+      await carolsNext.login({ id: carol!.id }, { force: true });
+      await carol!.serverCloses(SOON);
+      const erinsNext = open.use(await FramedClient.connect(cluster.node(0)));
+      await erinsNext.login({ token: erin!.token });
+      await erin!.serverCloses(SOON);
+      assertLess(await say(erinsNext, carolsNext, "we have moved"), SOON);
+      open.use(await login(cluster.node(1), { id: comes }));
+      await goes.succeed({ msgid: Msg.LOGOUT });
+      await pause(Math.max(0, began + OUTAGE - performance.now()));
+    } finally {
+      await cluster.redis.start();
+    }
+
+    // Who came and went meanwhile is told now, when both nodes have found it again.
+    for (const [user, state] of [[comes, "online"], [goes.id, "offline"]] as const) {
+      assertEquals((await alice!.next((m) => m.msgid === Msg.PRESENCE && m.id === user)).state, state);
+    }
+    // Presence, hints and takeovers, each between the two.
+    const present = open.use(await login(cluster.node(1), { id: later }));
+    const told = await alice!.next((m) => m.msgid === Msg.PRESENCE && m.id === later, SOON);
+    assertEquals(told.state, "online");
+    assertLess(await say(alice!, present, "hello"), SOON);
+    assertLess(await say(present, alice!, "hello yourself"), SOON);
+    const taken = open.use(await FramedClient.connect(cluster.node(0)));
+    await taken.login({ id: later }, { force: true });
+    assertEquals((await present.next(Msg.NOTICE)).kind, "kicked");
+    await taken.close();
+    const gone = await alice!.next((m) => m.msgid === Msg.PRESENCE && m.id === later, SOON);
+    assertEquals(gone.state, "offline");
+    await until(async () => await cluster.state(later) === "offline", "User.state offline");
+    const { friends } = await alice!.succeed({ msgid: Msg.CONTACTS });
+    const states = new Map(friends!.map(({ id, state }) => [id, state]));
+    assertEquals([bob!.id, comes, goes.id, later].map((id) => states.get(id)), [
+      ...["online", "online"],
+      ...["offline", "offline"],
+    ]);
+  },
+);
+
+test(
+  "MySQL stopped: sends are refused and connections stay; afterwards nothing acked is lost or doubled",
+  async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const acks = new Map<string, Received>();
+    const refusals: Received[] = [];
+    const texts = Array.from({ length: MESSAGES }, (_, at) => `${at}`).values();
+    const sending = Promise.all(Array.from({ length: WINDOW }, async () => {
+      for (const text of texts) {
+        for (;;) {
+          const reply = await alice!.chat(bob!.id, text, text);
+          if (reply.errno === Errno.OK) {
+            acks.set(text, reply);
+            break;
+          }
+          refusals.push(reply);
+          await pause(PAUSE);
+        }
+      }
+    }));
+    await until(() => acks.size >= STOP_AT, `${STOP_AT} acknowledgements`);
+    cluster.mariadb.kill("SIGKILL");
+    await cluster.mariadb.wait();
+    const began = performance.now();
+    try {
+      await until(() => refusals.length > WINDOW, "refusals");
+      for (const { errno, retry_after } of refusals) {
+        assertEquals(errno, Errno.UNAVAILABLE);
+        assertLess(0, retry_after!);
+      }
+      await bob!.settle();
+      const stranger = open.use(await FramedClient.connect(cluster.node(1)));
+      const refused = await stranger.request({
+        msgid: Msg.LOGIN,
+        id: bob!.id,
+        password: PASSWORD,
+        force: true,
+      });
+      assertEquals(refused.errno, Errno.UNAVAILABLE);
+      assertLess(0, refused.retry_after!);
+      await pause(Math.max(0, began + OUTAGE - performance.now()));
+      assertLess(acks.size, MESSAGES, "it was stopped in the middle");
+    } finally {
+      await cluster.mariadb.start();
+    }
+    await sending;
+    const got = await bob!.take(MESSAGES, Msg.ONE_CHAT);
+    assertEquals(got.map(({ seq }) => seq), got.map((_, at) => at + 1), "no gap, and in order");
+    for (const { cid, seq } of got) assertEquals(acks.get(cid!)?.seq, seq, `${cid} as acknowledged`);
+    assertEquals(new Set(got.map(({ cid }) => cid)).size, MESSAGES);
+    await bob!.settle();
+    assertEquals(bob!.waiting.filter(({ msgid }) => msgid === Msg.ONE_CHAT), [], "nothing came twice");
+
+    // All is well: both are where they were, and newcomers come in.
+    assert([alice!, bob!].every(({ waiting }) => waiting.every(({ msgid }) => msgid !== Msg.NOTICE)));
+    assertLess(await say(bob!, alice!, "and back"), SOON);
+    const stranger = open.use(await newUser(cluster.nginx));
+    assertLess(await say(stranger, bob!, "a new user"), SOON);
+  },
+);
+
+test(
+  "Redis stopped and started empty: nodes that find it again one after the other agree in the end",
+  async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
+    await bob!.succeed({ msgid: Msg.ADD_FRIEND, friendid: alice!.id });
+    const size = cluster.node(0).logSize;
+    await cluster.redis.stop();
+    await say(alice!, bob!, "during the outage"); // it is noticed
+    cluster.node(1).kill("SIGSTOP");
+    try {
+      await cluster.redis.start();
+      await until(
+        () => cluster.node(0).log(size).includes("connected to the other nodes again"),
+        "the first node",
+      );
+      await pause(OUTAGE); // in which the first node does what it does then, as if it were alone
+    } finally {
+      cluster.node(1).kill("SIGCONT");
+    }
+    await bob!.settle();
+    for (const [one, other] of [[alice!, bob!], [bob!, alice!]] as const) {
+      await until(async () => {
+        await one.settle();
+        const last = one.waiting.findLast(({ msgid }) => msgid === Msg.PRESENCE);
+        return (last?.state ?? "online") === "online" && await cluster.state(other.id) === "online";
+      }, `${other.name} to be shown as online, to friends and to operators`);
+      const { friends } = await one.succeed({ msgid: Msg.CONTACTS });
+      assertEquals(friends!.map(({ state }) => state), ["online"]);
+      assertLess(await say(one, other, "as before"), SOON);
+    }
+  },
+);

@@ -1,0 +1,4 @@
+/** Three nodes over a Redis Cluster, behind nginx. */
+import { crossingTests } from "./crossing.ts";
+
+crossingTests("three nodes, Redis Cluster", { nodes: 3, redis: "cluster" });

@@ -1,0 +1,97 @@
+/** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
+import { assertEquals } from "@std/assert";
+import type { Store } from "../lib/store/store.ts";
+import { Errno, Msg, type Received } from "./harness/contract.ts";
+import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
+import { withNodes, wrapped } from "./harness/nodes.ts";
+import { Outage } from "./harness/outage.ts";
+import { pause, until } from "./harness/wait.ts";
+
+/** Asserts that one of some logins is alive, and that its token is the one that counts. */
+async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
+  const alive: number[] = [];
+  for (const [i, client] of clients.entries()) {
+    // Those who got in and lost it again are told so; who is still in answers.
+    const answers = replies[i]!.errno === Errno.OK && await client.settle().then(() => true, () => false);
+    if (answers && !client.waiting.some(({ kind }) => kind === "kicked")) alive.push(i);
+  }
+  assertEquals(alive.length, 1, what);
+  return replies[alive[0]!]!.token!;
+}
+
+Deno.test("login races: of logins in the same instant that all use force, the last one stays", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all([a, b, a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
+        );
+        const token = await assertOneAlive(clients, replies, `round ${round}`);
+        await using again = await login(a!, { token }); // the one that stayed has the token that counts
+        await again.succeed({ msgid: Msg.LOGOUT });
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }));
+
+Deno.test("login races: without a bus, of logins by token on one node in the same instant one stays", async () => {
+  const outage = new Outage();
+  let watch: Store | undefined;
+  let count = 0;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === "beginLogin" && ++count % 2 === 0) await pause(20); // the other one is through by then
+      return await go();
+    });
+  await withNodes(1, async (node) => {
+    await using user = await newUser(node!);
+    const { token } = user;
+    outage.begin();
+    for (let round = 0; round < 5; round++) {
+      const clients = await Promise.all([1, 2].map(() => FramedClient.connect(node!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((one) => one.request({ msgid: Msg.LOGIN, token })),
+        );
+        await assertOneAlive(clients, replies, `round ${round}`);
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+      await until(async () => !(await watch!.findUser({ id: user.id }))!.online, "the end of the last login");
+    }
+  }, { bus: outage.bus, store: (real) => store(watch = real) });
+});
+
+Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
+  const slow = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === "beginLogin") await pause(30); // so that the other one's token is saved meanwhile
+      return await go();
+    });
+  await withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    for (let round = 0; round < 5; round++) {
+      await using first = await FramedClient.connect(a!);
+      await first.login({ id }, { force: true });
+      const clients = await Promise.all([a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const by = [{ token: first.token }, { id, password: PASSWORD, force: true }] as const;
+        if (round % 2 > 0) clients.reverse();
+        const replies = await Promise.all(
+          clients.map(async (one, i) => {
+            if (i === 0) await pause(round * 5);
+            return await one.request({ msgid: Msg.LOGIN, ...by[i] });
+          }),
+        );
+        const token = await assertOneAlive(clients, replies, `round ${round}`);
+        await using again = await login(b!, { token });
+        await again.settle();
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }, { store: slow });
+});
