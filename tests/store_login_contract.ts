@@ -24,6 +24,7 @@ export function loginContract(test: ContractTest): void {
   sessionContract(test);
   resumeContract(test);
   tokenContract(test);
+  crowdContract(test);
   unknownContract(test);
 }
 
@@ -239,6 +240,20 @@ function resumeContract(test: ContractTest): void {
     // In the order of the calls.
     await Promise.all([again.resumeLogins([second, other]), again.endLogins([second])]);
     assertEquals(await again.loggedIn(0, 10), [other]);
+  });
+}
+
+function crowdContract(test: ContractTest): void {
+  test("more logins may end at once than go into a batch, and calls behind them keep their order", async (store) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    const login = await store.beginLogin(a);
+    const others = Array.from({ length: 1_000 }, (_, i) => ({ user: NOBODY + i, login: 1 }));
+    const [, next] = await Promise.all([
+      store.endLogins([{ user: a, login }, ...others]),
+      store.beginLogin(a),
+      store.beginLogin(b),
+    ]);
+    assertEquals((await store.loggedIn(0, 10))[0], { user: a, login: next });
   });
 }
 

@@ -6,6 +6,9 @@ import { type Known, nameOf } from "./known.ts";
 import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
 import { among, rows, sql, type Value } from "./sql.ts";
 
+const [WAIT, SKIP] = [sql``, sql`SKIP LOCKED`];
+const LOCKED = new DatabaseError("locked", "the conversation is locked by somebody else");
+
 /** What becomes of a message. */
 export type Answer = Appended | Refused;
 
@@ -24,6 +27,8 @@ export class Append {
   readonly #conversations: ReadonlyMap<string, Key>;
   /** Whether cids are looked up in the log first. Hardly any is there, so that it is done only after a failure. */
   #lookUp = false;
+  /** Whether conversations are passed over that somebody else keeps locked. They are waited for once. */
+  #passOver = false;
   /** What was asked to be committed last, if it isn't known whether that was done. */
   #uncertain: ReadonlyMap<string, Claim> = new Map();
 
@@ -35,31 +40,33 @@ export class Append {
   }
 
   /**
-   * Tries to store the messages, and gives the answers to them in their order when that is committed. Rejects with a
+   * Tries to store the messages, and gives the answers to them in their order when that is committed: an error for those
+   * of a conversation that is kept locked, perhaps by a node that is frozen. Rejects with a
    * {@link DatabaseError}; it may then be called again, also where it isn't known whether that was committed.
    */
-  async attempt(session: Session): Promise<Answer[]> {
+  async attempt(session: Session): Promise<(Answer | DatabaseError)[]> {
     try {
       return await this.#attempt(session);
     } catch (error) {
       const { kind } = error as DatabaseError;
       if (kind === "lost" || kind === "duplicate") this.#lookUp = true;
+      if (kind === "locked") this.#passOver = true;
       throw error;
     }
   }
 
-  async #attempt(session: Session): Promise<Answer[]> {
+  async #attempt(session: Session): Promise<(Answer | DatabaseError)[]> {
     const missing = await this.#known.ensure(session, this.#conversations);
     const log = await this.#look(session, missing);
     const claimed = new Map<string, Claim>();
     const planned = new Map<string, Claim>();
     const stored: Value[][] = [];
-    const answers = this.#messages.map((message, i): Answer => {
+    const answers = this.#messages.map((message, i): Answer | DatabaseError => {
       const { sender, peer, cid, body, time } = message;
       const key = this.#keys[i]!;
       const conversation = nameOf(key);
       const last = log.lastSeqs.get(conversation);
-      if (last === undefined) return { refused: "not_found" };
+      if (last === undefined) return missing.has(conversation) ? { refused: "not_found" } : LOCKED;
       if (peer < 0 && !log.members.has(`${-peer} ${sender}`)) return { refused: "forbidden" };
       const id = idOf(sender, cid);
       const first = claimed.get(id) ?? log.claims.get(id);
@@ -97,13 +104,13 @@ export class Append {
     const [, locked, joined, found] = await session.query(
       BEGIN,
       sql`SELECT low, high, last_seq FROM Conversation WHERE ${among("(low, high)", keys)}
-          ORDER BY low, high FOR UPDATE`,
+          ORDER BY low, high FOR UPDATE ${this.#passOver ? SKIP : WAIT}`,
       sql`SELECT groupid, userid FROM GroupUser WHERE ${among("(groupid, userid)", members)}`,
       sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${among("(sender, cid)", cids)}`,
     );
     const lastSeqs = new Map(locked!.rows.map((row) => [nameOfRow(row), row.last_seq as number]));
     for (const name of keys.map(nameOf)) {
-      if (lastSeqs.has(name)) continue;
+      if (lastSeqs.has(name) || this.#passOver) continue;
       this.#known.forget(name);
       throw new DatabaseError("conflict", "a conversation that was there is gone");
     }

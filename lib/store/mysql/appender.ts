@@ -1,7 +1,7 @@
 /** Brings messages into the log: as many as have come in one transaction, again where others were in the way. */
 import type { NewMessage } from "../store.ts";
 import { type Answer, Append } from "./append.ts";
-import type { DatabaseError } from "./errors.ts";
+import { DatabaseError } from "./errors.ts";
 import { Gatherer, type Gathering, type Pending } from "./gatherer.ts";
 import { Known } from "./known.ts";
 import { pauseBeforeRetry, type Pool, RETRY_TIME } from "./pool.ts";
@@ -47,9 +47,13 @@ function sizeOf({ cid, body }: NewMessage): number {
 async function store(pool: Pool, known: Known, batch: readonly Pending<NewMessage, Answer>[]): Promise<void> {
   try {
     const answers = await commit(pool, new Append(batch.map(({ call }) => call), known));
-    for (const [i, { resolve }] of batch.entries()) resolve(answers[i]!);
+    for (const [i, { resolve, reject }] of batch.entries()) {
+      const answer = answers[i]!;
+      if (answer instanceof DatabaseError) reject(answer);
+      else resolve(answer);
+    }
   } catch (error) {
-    const { kind } = error as DatabaseError;
+    const kind = error instanceof DatabaseError ? error.kind : "bad"; // a value that can't be written
     if (batch.length === 1 || (kind !== "bad" && kind !== "duplicate")) throw error;
     const half = batch.length >> 1;
     for (const part of [batch.slice(0, half), batch.slice(half)]) {
@@ -59,14 +63,14 @@ async function store(pool: Pool, known: Known, batch: readonly Pending<NewMessag
 }
 
 /** Tries until it is done, or there is no sense in it. */
-async function commit(pool: Pool, append: Append): Promise<Answer[]> {
+async function commit(pool: Pool, append: Append): Promise<(Answer | DatabaseError)[]> {
   let [duplicates, lost] = [0, 0];
   for (const end = performance.now() + RETRY_TIME;;) {
     try {
       return await pool.use((session) => append.attempt(session));
     } catch (error) {
       const { kind } = error as DatabaseError;
-      const again = kind === "conflict"
+      const again = kind === "conflict" || kind === "locked"
         ? performance.now() < end
         : kind === "duplicate"
         ? ++duplicates <= DUPLICATES

@@ -3,13 +3,14 @@ import { StoreUnavailable } from "../store.ts";
 
 /**
  * What follows from an error:
- * - `lost`: the connection is gone, or so slow that it was given up; whether the statement was carried out isn't known
+ * - `lost`: the connection is gone; whether the statement was carried out isn't known
  * - `conflict`: another transaction was in the way; nothing was done, and the same again may succeed
+ * - `locked`: the same, and it has been waited for
  * - `duplicate`: a key is there already
- * - `refused`: the server takes no statements of this kind now, or none at all
+ * - `refused`: the server takes no statements of this kind now, or none at all, or gives no answer
  * - `bad`: the server doesn't take this statement, because of what is in it
  */
-export type Kind = "lost" | "conflict" | "duplicate" | "refused" | "bad";
+export type Kind = "lost" | "conflict" | "locked" | "duplicate" | "refused" | "bad";
 
 /** An error of the database's. It says what is wrong with the database, and nothing of what it was asked. */
 export class DatabaseError extends StoreUnavailable {
@@ -21,12 +22,12 @@ export class DatabaseError extends StoreUnavailable {
   }
 }
 
-/** The server's error numbers that don't mean that a statement is bad. They are the same on MySQL and MariaDB. */
+/** The server's error numbers, the same on MySQL and MariaDB. All others are of a server that isn't well: `refused`. */
 const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
   [1_062, "duplicate"], // duplicate entry for a key
 
   [1_020, "conflict"], // record has changed since it was read
-  [1_205, "conflict"], // lock wait timeout
+  [1_205, "locked"], // lock wait timeout
   [1_213, "conflict"], // deadlock
   [1_317, "conflict"], // an operator's KILL QUERY
   [3_101, "conflict"], // group replication: another member's transaction came first
@@ -38,28 +39,17 @@ const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
   [3_169, "lost"], // the same on MySQL
   [4_031, "lost"], // idle for longer than wait_timeout, on MySQL
 
-  [1_021, "refused"], // disk full
-  [1_037, "refused"], // out of memory
-  [1_040, "refused"], // too many connections
-  [1_041, "refused"], // out of memory
-  [1_044, "refused"], // access denied to the database
-  [1_045, "refused"], // access denied
-  [1_047, "refused"], // a cluster's node that is cut off from the others
-  [1_049, "refused"], // unknown database
-  [1_114, "refused"], // table full: the disk is, mostly
-  [1_129, "refused"], // host blocked after connection errors
-  [1_130, "refused"], // host not allowed
-  [1_142, "refused"], // command denied on a table
-  [1_146, "refused"], // no such table
-  [1_203, "refused"], // the account has too many connections
-  [1_226, "refused"], // the account has used up something
-  [1_290, "refused"], // read-only
-  [1_637, "refused"], // too many transactions
-  [1_665, "refused"], // the binary log can't take it
-  [1_792, "refused"], // read-only transaction
-  [1_836, "refused"], // read-only mode
-  [1_969, "refused"], // max_statement_time
-  [3_024, "refused"], // max_execution_time
+  [1_048, "bad"], // NULL in a column that must not be
+  [1_054, "bad"], // unknown column
+  [1_064, "bad"], // syntax
+  [1_136, "bad"], // as many values as columns
+  [1_153, "bad"], // longer than max_allowed_packet
+  [1_264, "bad"], // out of range
+  [1_265, "bad"], // cut
+  [1_292, "bad"], // wrong value
+  [1_300, "bad"], // not of the character set
+  [1_366, "bad"], // the same, of a column
+  [1_406, "bad"], // too long
 ]);
 
 /** Made of whatever the driver or the system throws. */
@@ -69,7 +59,7 @@ export function databaseError(error: unknown): DatabaseError {
   if (typeof errno !== "number" || sqlState === undefined) {
     return new DatabaseError("lost", "the database can't be reached", { cause: error });
   }
-  const kind = KINDS.get(errno) ?? "bad";
+  const kind = KINDS.get(errno) ?? "refused";
   // Messages about statements quote them, or the values in them; those about the server's state don't.
   const told = kind === "lost" || kind === "refused"
     ? `: ${(sqlMessage ?? message).replace(/\s+/g, " ")}`

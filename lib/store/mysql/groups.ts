@@ -30,7 +30,9 @@ export async function createGroup(
     );
     return { id: made!.insertId };
   } catch (error) {
-    if ((error as DatabaseError).kind === "duplicate") return { refused: "taken" }; // by another node, just now
+    if ((error as DatabaseError).kind !== "duplicate") throw error;
+    const [named] = await session.query(sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`);
+    if (named!.rows.length > 0) return { refused: "taken" }; // by another node, just now
     throw error;
   }
 }

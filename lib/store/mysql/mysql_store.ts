@@ -157,17 +157,19 @@ export class MysqlStore implements Store {
   }
 
   createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused> {
-    return this.#call(() =>
-      this.#log.alone(() =>
-        this.#pool.change((session) => createGroup(session, this.#limits, creator, name, description))
-      )
-    );
+    const make = () =>
+      this.#change(
+        `user ${creator}`,
+        (session) => createGroup(session, this.#limits, creator, name, description),
+      );
+    return this.#call(() => this.#ordered.run(`group ${name}`, make)); // who asks first for a name gets it
   }
 
   joinGroup(user: number, group: number): Promise<{ name: string } | Refused> {
-    return this.#call(() =>
-      this.#log.alone(() => this.#pool.change((session) => joinGroup(session, this.#limits, user, group)))
-    );
+    return this.#call(async () => {
+      await this.#log.alone(() => Promise.resolve()); // what was appended before isn't missed, and appends needn't wait
+      return await this.#change(`user ${user}`, (session) => joinGroup(session, this.#limits, user, group));
+    });
   }
 
   members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused> {

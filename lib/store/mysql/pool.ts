@@ -1,7 +1,7 @@
 /** Connections to the database that many callers take turns in using. */
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError } from "./errors.ts";
-import { type Result, Session } from "./session.ts";
+import { FRESH, type Result, Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
 
 /** Callers that may wait for a connection; further ones are turned away. What they wait for takes milliseconds. */
@@ -28,7 +28,10 @@ export class Pool {
   readonly #size: number;
   readonly #free: Session[] = [];
   readonly #waiting = new Set<Waiting>(); // only while there are as many connections as there may be
+  readonly #ending = new Set<Promise<void>>();
   #open = 0; // also those that are being made
+  #tidying: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
 
   constructor(address: MysqlAddress, size: number) {
     this.#address = address;
@@ -66,7 +69,8 @@ export class Pool {
       try {
         return await this.use(work);
       } catch (error) {
-        const again = error instanceof DatabaseError && error.kind === "conflict";
+        const again = error instanceof DatabaseError &&
+          (error.kind === "conflict" || error.kind === "locked");
         if (!again || performance.now() > end) throw error;
         await pauseBeforeRetry();
       }
@@ -75,7 +79,10 @@ export class Pool {
 
   /** Closes the connections. Nobody may be using it, or want to. */
   async close(): Promise<void> {
-    await Promise.all(this.#free.splice(0).map((session) => session.close()));
+    this.#closed = true;
+    clearTimeout(this.#tidying);
+    for (const session of this.#free.splice(0)) this.#end(session);
+    await Promise.all(this.#ending);
   }
 
   async #take(): Promise<Session> {
@@ -83,7 +90,13 @@ export class Pool {
       if (session.usable) return session;
       this.#drop(session);
     }
-    return this.#open < this.#size ? await this.#connect() : await this.#wait();
+    if (this.#open >= this.#size) return await this.#wait();
+    try {
+      return await this.#connect();
+    } catch (error) {
+      if (this.#isEnough(error)) return await this.#wait();
+      throw error;
+    }
   }
 
   async #connect(): Promise<Session> {
@@ -92,11 +105,17 @@ export class Pool {
       return await Session.open(this.#address);
     } catch (error) {
       this.#open--;
+      if (this.#isEnough(error)) throw error;
       // Those who wait would find the same, one after the other.
       for (const { reject } of this.#waiting) reject(error as Error);
       this.#waiting.clear();
       throw error;
     }
+  }
+
+  /** Whether there is no further connection to be had, most often as there are too many, but there are some. */
+  #isEnough(error: unknown): boolean {
+    return this.#open > 0 && (error as DatabaseError).kind === "refused";
   }
 
   async #wait(): Promise<Session> {
@@ -124,9 +143,29 @@ export class Pool {
       return;
     }
     const [next] = this.#waiting;
-    if (!next) return void this.#free.push(session);
-    this.#waiting.delete(next);
-    next.resolve(session);
+    if (next) {
+      this.#waiting.delete(next);
+      next.resolve(session);
+    } else if (this.#closed) this.#end(session);
+    else {
+      this.#free.push(session);
+      this.#tidying ??= setTimeout(() => this.#tidy(), FRESH);
+    }
+  }
+
+  /** Ends what nobody has used for long before the server does, which would complain of it in its log. */
+  #tidy(): void {
+    for (const session of this.#free.filter(({ usable }) => !usable)) {
+      this.#free.splice(this.#free.indexOf(session), 1);
+      this.#end(session);
+    }
+    this.#tidying = this.#free.length > 0 ? setTimeout(() => this.#tidy(), FRESH) : undefined;
+  }
+
+  #end(session: Session): void {
+    this.#open--;
+    const ending = session.close().finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
   }
 
   #drop(session: Session): void {

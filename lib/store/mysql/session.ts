@@ -14,17 +14,17 @@ const CONNECT_TIME = 5_000;
  */
 const ANSWER_TIME = 10_000;
 
-/** Seconds that a statement waits for a lock: a commit elsewhere, on a slow disk; and less than ANSWER_TIME. */
-const LOCK_WAIT = 3;
+/** Seconds that a statement waits for a lock: a commit elsewhere, on a slow disk; and far less than ANSWER_TIME. */
+const LOCK_WAIT = 1;
 
 /**
- * Seconds after which the server ends a connection that is silent. If a node's machine dies within a transaction, its
- * locks are held for as long.
+ * Seconds after which the server ends a connection that is silent. If a node freezes or its machine dies within a
+ * transaction, its locks are held for as long.
  */
-const SERVER_PATIENCE = 30;
+const SERVER_PATIENCE = 10;
 
 /** Milliseconds of silence after which a connection isn't used again: before the server might just be ending it. */
-const FRESH = 15_000;
+export const FRESH = 5_000;
 
 /** Milliseconds for a connection to be closed in good order. */
 const GOODBYE_TIME = 1_000;
@@ -39,11 +39,13 @@ export const COMMIT: Sql = sql`COMMIT`;
 const ROLLBACK = sql`ROLLBACK`;
 
 /**
- * Whatever the server's defaults are. Strictness: no value is ever changed to fit. The backslash escapes, as in what
+ * Whatever the server's defaults are. The character set before all else: some servers are set up to take what they are
+ * sent for another one, in which a quote can be a part of a letter. Strictness: no value is ever changed to fit. The backslash escapes, as in what
  * {@link sql} writes. READ COMMITTED: a statement sees what is committed when it begins, and locks no gaps. MariaDB must
  * not make a join of a long list, which would be locked in the join's order.
  */
 const SETTINGS = [
+  sql`SET NAMES utf8mb4 COLLATE utf8mb4_bin`,
   sql`SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`,
   sql`SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
     SESSION innodb_lock_wait_timeout = ${LOCK_WAIT}, SESSION wait_timeout = ${SERVER_PATIENCE}
@@ -117,7 +119,8 @@ export class Session {
 
   /**
    * Sends statements, all at once, and gives their results. If one fails, those after it are not carried out. Rejects
-   * with a {@link DatabaseError}, after `lost` of which the session is not usable.
+   * with a {@link DatabaseError}, after `lost` and `refused` of which the session is not usable: another may be, on a
+   * server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<Result[]> {
     if (statements[0] === BEGIN) this.#inTransaction = true;
@@ -161,7 +164,7 @@ export class Session {
       });
     } catch (error) {
       const told = databaseError(error);
-      if (told.kind === "lost" || told.message === SILENT) this.destroy();
+      if (told.kind === "lost" || told.kind === "refused") this.destroy();
       throw told;
     } finally {
       clearTimeout(timer);

@@ -101,6 +101,8 @@ async function open(options: SchemaConnection, make: boolean): Promise<Connectio
     db = await createConnection(settled(server));
   }
   try {
+    // First of all: a server can be set up to take what it is sent for another character set, and quotes for letters.
+    await db.query("SET NAMES utf8mb4 COLLATE utf8mb4_bin");
     await db.query(`SET ${SETTINGS.map((setting) => `SESSION ${setting}`).join(", ")}`);
     if (make) await enterDatabase(db, options.database);
     return db;
