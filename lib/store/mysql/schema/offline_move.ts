@@ -161,7 +161,10 @@ async function logOf(
     `SELECT ${numbers} AS number, userid AS userid, message AS message FROM ${quoted(table)}
      ${number === undefined ? "" : `ORDER BY ${numbers}`}`,
   );
-  const read = readRows(rows.map((row) => ({ ...row, message: textOf(row.message) })), now);
+  const read = readRows(
+    rows.map((row) => ({ ...row, userid: Number(row.userid), message: textOf(row.message) })),
+    now,
+  );
   if (read.length === 0) return makeLog([], { users: new Set(), groups: new Map() }, now);
   const ids = users === undefined
     ? []
