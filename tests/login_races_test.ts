@@ -1,5 +1,6 @@
 /** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
 import { assertEquals } from "@std/assert";
+import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
 import type { Store } from "../lib/store/store.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
@@ -94,4 +95,46 @@ Deno.test("login races: a login by token and one by password in the same instant
       }
     }
   }, { store: slow });
+});
+
+Deno.test("login races: friends are told of an account whose first login is taken over before it is answered", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    await using friend = await newUser(b!);
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+    for (let round = 0; round < 10; round++) {
+      const clients = await Promise.all([a, a].map((at) => FramedClient.connect(at!)));
+      try {
+        const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
+        const replies = await Promise.all(clients.map((one) => one.request(forced)));
+        assertEquals((await friend.next(Msg.PRESENCE)).state, "online", `round ${round}`);
+        // Who is refused may try again on the same connection.
+        const refused = replies.findIndex(({ errno }) => errno === Errno.ALREADY_ONLINE);
+        if (refused >= 0) await clients[refused]!.succeed(forced);
+        await Promise.all(clients.map((client) => client.close()));
+        assertEquals((await friend.next(Msg.PRESENCE)).state, "offline", `round ${round}`);
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+    assertEquals(friend.drain(), []);
+  }));
+
+Deno.test("login races: friends are told of an account whose session let go for a login that fails", async () => {
+  let failing = false;
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go) => {
+      return failing && name === "subscribe" ? Promise.reject(new BusUnavailable("fails on purpose")) : go();
+    });
+  await withNodes(2, async (a, b) => {
+    await using user = await newUser(a!);
+    await using friend = await newUser(b!);
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: user.id });
+    failing = true;
+    await using client = await FramedClient.connect(b!);
+    const reply = await client.request({ msgid: Msg.LOGIN, token: user.token });
+    assertEquals(reply.errno, Errno.UNAVAILABLE);
+    assertEquals((await user.next(Msg.NOTICE)).kind, "kicked");
+    assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
+  }, { bus });
 });

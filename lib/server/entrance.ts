@@ -21,14 +21,14 @@ export interface Entrant {
 
 /**
  * Makes a session for an account. `force` takes it over from another connection; without it, one that is alive keeps
- * it. Throws a {@link RequestError}. `wasOnline` says whether friends know already.
+ * it. Throws a {@link RequestError}.
  */
 export async function enter(
   node: Node,
   connection: Connection,
   account: Entrant,
   force: boolean,
-): Promise<{ session: Session; wasOnline: boolean }> {
+): Promise<Session> {
   const { id } = account;
   const unlock = await lockIfPossible(node, id);
   try {
@@ -48,9 +48,10 @@ export async function enter(
       await node.sessions.add(session);
     } catch (error) {
       if (!(await leaveUntold(node, session))) node.departures.add(session);
+      node.presence.announce(id); // another session may have let go for this one
       throw error;
     }
-    return { session, wasOnline: here !== undefined || elsewhere };
+    return session;
   } finally {
     await unlock?.();
   }
@@ -71,6 +72,7 @@ export function takenOver(node: Node, session: Session): void {
   session.delivery.stop();
   if (!node.sessions.remove(session)) return;
   node.log.debug("taken over", { user: session.user });
+  if (!session.isStarted) return; // its login will be refused, and may be tried again
   void session.connection.end({
     msgid: Msg.NOTICE,
     kind: "kicked",

@@ -54,6 +54,11 @@ export class Session {
     this.delivery.resume();
   }
 
+  /** Whether the login has been answered. */
+  get isStarted(): boolean {
+    return this.#started;
+  }
+
   /** The friends who are online as far as the client has been told. */
   get shown(): ReadonlySet<number> {
     return this.#shown ?? NOBODY;

@@ -48,15 +48,10 @@ export async function login(
   }
   const proven = await prove(node, fields);
   // A token is its session's own: who shows it is that session's client, come back.
-  const { session, wasOnline } = await enter(
-    node,
-    connection,
-    proven,
-    fields.force === true || proven.token !== undefined,
-  );
+  const session = await enter(node, connection, proven, fields.force === true || proven.token !== undefined);
   try {
     await settleIn(caller, session, proven, rid);
-    if (!wasOnline) node.presence.announce(session.user);
+    node.presence.announce(session.user); // also after a takeover: what that one had to tell it may not have told
   } catch (error) {
     await leave(node, session);
     throw error;
