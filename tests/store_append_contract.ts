@@ -78,6 +78,8 @@ export function appendContract(test: ContractTest): void {
       send(store, a, -group, "1"),
       send(store, a, -group, "2"),
       store.joinGroup(b, group),
+    ]);
+    await Promise.all([
       send(store, b, -group, "1"),
       send(store, a, c, "3"),
       store.delivered([{ user: c, peer: a, seq: 1 }]),

@@ -138,7 +138,8 @@ export interface StoreLimits {
 
 /**
  * Durable storage. Every method rejects with {@link StoreUnavailable} when storage can't be reached. Calls are
- * carried out in the order they are made as far as they change the same thing; a promise that is fulfilled for
+ * carried out in the order they are made as far as they change the same thing (a new member's messages come after the
+ * joining is fulfilled); a promise that is fulfilled for
  * a change means that it is committed with full durability (invariant I1).
  */
 export interface Store {
