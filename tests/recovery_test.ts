@@ -206,3 +206,23 @@ Deno.test("recovery: who goes while the store is away is told to have gone when 
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
   }, between);
 });
+
+Deno.test("recovery: what CONTACTS tells before PRESENCE could is told by PRESENCE as well, behind it", async () => {
+  const outage = new Outage();
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    const bob = await newUser(b!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
+    outage.begin();
+    const { friends } = await alice.succeed({ msgid: Msg.CONTACTS }); // as far as can be told: who is here
+    assertEquals(friends!.map(({ state }) => state), ["offline"]);
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
+    outage.end();
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
+    await alice.succeed({ msgid: Msg.CONTACTS });
+    await alice.settle();
+    assertEquals(alice.drain(), [], "no news, no PRESENCE");
+    await bob.close();
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
+  }, outage);
+});

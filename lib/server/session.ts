@@ -65,15 +65,21 @@ export class Session {
   }
 
   /**
-   * Asks `look` which of all its friends are online, for an answer that tells the client. What is heard meanwhile may
-   * be newer than that, and is told behind the answer.
+   * Asks `look` which of all its friends are online, for an answer that tells the client. Behind the answer it is told
+   * what was heard meanwhile, which may be newer, and, if it isn't the login's, once more by PRESENCE what is news: so
+   * that a client may go by either.
    */
   async shows(look: () => Promise<Iterable<number>>): Promise<void> {
     this.#answering++;
-    this.#untold = undefined;
+    if (!this.#started) this.#untold = undefined;
     try {
-      const shown = new Set(await look());
-      this.#shown = shown.size > 0 ? shown : undefined;
+      const online = new Set(await look());
+      if (!this.#started) this.#shown = online.size > 0 ? online : undefined;
+      else {
+        for (const user of online.symmetricDifference(this.shown)) {
+          if (!this.#untold?.has(user)) (this.#untold ??= new Map()).set(user, online.has(user));
+        }
+      }
     } finally {
       setTimeout(() => {
         this.#answering--;
