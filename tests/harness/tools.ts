@@ -4,10 +4,21 @@
  * Makes sure that a program can be run: that it ends well when it is given `flag`. Rejects with the command that would
  * install it, if this may not.
  */
-export async function needTool(program: string, debianPackage: string, flag = "--version"): Promise<void> {
+export function needTool(program: string, debianPackage: string, flag = "--version"): Promise<void> {
+  const provided = needed.then(() => provide(program, debianPackage, flag));
+  needed = provided.catch(() => {}); // it has been told of
+  return provided;
+}
+
+/** One after the other: two installations at once would be in each other's way. */
+let needed: Promise<void> = Promise.resolve();
+
+async function provide(program: string, debianPackage: string, flag: string): Promise<void> {
   if (await runs(program, flag)) return;
   const install = ["install", "--yes", "--no-install-recommends", debianPackage];
-  if (Deno.uid() === 0 && await runs("apt-get", "update") && await runs("apt-get", ...install)) return;
+  const patient = ["-o", "DPkg::Lock::Timeout=120"]; // seconds, for other programs' installations
+  const may = Deno.uid() === 0;
+  if (may && await runs("apt-get", "update") && await runs("apt-get", ...patient, ...install)) return;
   throw new Error(`${program} is missing; install it with: sudo apt-get ${install.join(" ")}`);
 }
 
