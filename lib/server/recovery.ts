@@ -61,8 +61,8 @@ export class Recovery {
 
   /** The bus is away: the store is polled in its place. */
   down(why: Error): void {
-    this.#ports.log.info("asking the database until the other nodes can be reached", { why });
     if (this.#stopped) return;
+    this.#ports.log.info("asking the database until the other nodes can be reached", { why });
     this.#polling ??= setInterval(() => this.#revision.fallDue(), POLL);
   }
 
