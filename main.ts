@@ -2,7 +2,8 @@
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
-import { runNode } from "./lib/run_node.ts";
+import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
+import { Health } from "./lib/server/health.ts";
 import { VERSION } from "./lib/version.ts";
 import { runWorkers } from "./lib/workers/run_workers.ts";
 
@@ -15,15 +16,31 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
 
 async function run(config: Config): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
+  const { host, healthPort } = config;
+  let health: Health | undefined;
+  try {
+    if (healthPort > 0) health = new Health(host, healthPort, log); // from now on it says that it isn't ready
+  } catch (error) {
+    cantListen({ host, port: healthPort }, log, error);
+    return false;
+  }
   let isStarted = false;
-  const listening = ({ hostname: host, port }: Deno.NetAddr) => {
-    isStarted = true;
-    log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
-    return askedToLeave();
+  const operator: Operator = {
+    listening({ hostname: host, port }, reload) {
+      isStarted = true;
+      if (config.tlsCert) Deno.addSignalListener("SIGHUP", reload);
+      if (health) health.ready = true;
+      log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
+      return askedToLeave();
+    },
+    leaving() {
+      if (health) health.ready = false;
+    },
   };
   const isWell = config.workers > 1
-    ? await runWorkers(config, log, listening)
-    : await runNode(config, log, {}, listening);
+    ? await runWorkers(config, log, operator)
+    : await runNode(config, log, {}, operator);
+  await health?.[Symbol.asyncDispose]();
   if (isStarted) log.info("stopped");
   return isWell;
 }

@@ -4,14 +4,22 @@ import { describe, type Log } from "./log.ts";
 import { type Lent, openPorts, type Ports } from "./ports.ts";
 import { Server } from "./server/server.ts";
 
-/** Told where the server listens; what it gives back is fulfilled when the server is to leave. */
-export type Listening = (address: Deno.NetAddr) => Promise<void>;
+/** Whoever runs nodes. */
+export interface Operator {
+  /**
+   * Told where they listen; what it gives back is fulfilled when they are to leave. Until then it may call `reload`, to
+   * have the certificate read again.
+   */
+  listening(address: Deno.NetAddr, reload: () => void): Promise<void>;
+  /** Told when they leave, for whatever reason: from now on they accept nobody more. */
+  leaving(): void;
+}
 
 /**
  * Runs a node until it is told to leave, or can't go on. Gives back whether all went well; if not, the log says what
  * didn't.
  */
-export async function runNode(config: Config, log: Log, lent: Lent, listening: Listening): Promise<boolean> {
+export async function runNode(config: Config, log: Log, lent: Lent, operator: Operator): Promise<boolean> {
   let ports: Ports;
   try {
     ports = await openPorts(config, log, lent);
@@ -32,8 +40,9 @@ export async function runNode(config: Config, log: Log, lent: Lent, listening: L
       log.error("the database failed", { why: describe(error) });
       isWell = false;
     });
-    await Promise.race([listening(server.address), broken]);
-    await server.drain();
+    await Promise.race([operator.listening(server.address, () => server.reload()), broken]);
+    operator.leaving();
+    await server.drain(isWell ? config.drainSeconds : 0); // nothing can be carried out without the database
   }
   await bus.close();
   await store.close();
@@ -41,6 +50,6 @@ export async function runNode(config: Config, log: Log, lent: Lent, listening: L
 }
 
 /** Says that a server can't listen where it should. */
-export function cantListen({ host, port }: Config, log: Log, why: unknown): void {
+export function cantListen({ host, port }: Pick<Config, "host" | "port">, log: Log, why: unknown): void {
   log.error(`can't listen on ${host}:${port}`, { why: describe(why) });
 }

@@ -15,6 +15,8 @@ export type Hint =
   | { readonly kind: "look" }
   /** Somebody whom the channel's user has as a friend came or went: ask {@link Bus.online} which. */
   | { readonly kind: "presence"; readonly user: number }
+  /** The channel's user has become a member of this group, by a session that isn't its last one any more. */
+  | { readonly kind: "joined"; readonly group: number }
   /** The channel's user has begun this login: let go of any earlier one. */
   | { readonly kind: "takeover"; readonly login: number };
 
@@ -33,6 +35,12 @@ export interface Listener {
   came(): void;
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;
+}
+
+/** A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within` ms. */
+export interface Quota {
+  readonly size: number;
+  readonly within: number;
 }
 
 /** The bus can't be reached now. */
@@ -69,6 +77,12 @@ export interface Bus {
    * keeps it for longer than a few seconds may lose it: the number of a login decides then.
    */
   lock(user: number): Promise<() => Promise<void>>;
+  /**
+   * Takes `count` from the bucket of this name, which all nodes share, and resolves to 0; or, if it holds less, takes
+   * nothing and resolves to the milliseconds until it will hold as much. A negative count is given back. Rejects with
+   * {@link BusUnavailable}. Buckets may be lost, and are full then. A `count` over the quota's size is never there.
+   */
+  spend(bucket: string, quota: Quota, count: number): Promise<number>;
   /** Lets go of all subscriptions and locks. */
   close(): Promise<void>;
 }

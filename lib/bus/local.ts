@@ -1,10 +1,16 @@
 /** The bus for nodes in one process: with one node, which is the default, there is nobody to tell anything. */
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "./bus.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
+import { NamedBuckets } from "./buckets.ts";
 import { KeyedLock } from "./keyed_lock.ts";
 
 /** What the nodes of one process are connected by. */
 export class LocalHub {
-  readonly #shared: Shared = { open: new Map(), subscribers: new Map(), locks: new KeyedLock() };
+  readonly #shared: Shared = {
+    open: new Map(),
+    subscribers: new Map(),
+    locks: new KeyedLock(),
+    buckets: new NamedBuckets(),
+  };
 
   /** A new node's connection. */
   attach(): Bus {
@@ -17,6 +23,7 @@ interface Shared {
   readonly open: Map<LocalBus, Listener>;
   readonly subscribers: Map<Channel, Set<LocalBus>>;
   readonly locks: KeyedLock;
+  readonly buckets: NamedBuckets;
 }
 
 /** Never down: what connects the nodes is the process that they are in. */
@@ -73,6 +80,11 @@ class LocalBus implements Bus {
     if (this.#closed) throw closed();
     const release = await this.#shared.locks.take(user, this);
     return () => Promise.resolve(release());
+  }
+
+  spend(bucket: string, quota: Quota, count: number): Promise<number> {
+    if (this.#closed) return Promise.reject(closed());
+    return Promise.resolve(this.#shared.buckets.spend(bucket, quota, count));
   }
 
   close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** The bus from another thread: everything goes over a port to the thread on which `serveBus` answers. */
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "./bus.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
 import { type Ask, Outgoing, type Tell } from "./port_messages.ts";
 
 /** A call that is not answered yet. */
@@ -51,6 +51,10 @@ export class PortBus implements Bus {
     const lock = await this.#call<number>((id) => ({ kind: "lock", id, user }));
     let released: Promise<void> | undefined;
     return () => released ??= this.#call<void>((id) => ({ kind: "unlock", id, lock })).catch(() => {});
+  }
+
+  spend(bucket: string, quota: Quota, count: number): Promise<number> {
+    return this.#call((id) => ({ kind: "spend", id, bucket, quota, count }));
   }
 
   close(): Promise<void> {

@@ -1,5 +1,5 @@
 /** What the two ends of a bus over a port say to each other, and how they send it. */
-import type { Channel, Hint } from "./bus.ts";
+import type { Channel, Hint, Quota } from "./bus.ts";
 
 /** To the thread with the bus. Each that has an id is answered, by `done` or `failed`. */
 export type Ask =
@@ -9,6 +9,13 @@ export type Ask =
   /** What it is answered with is what `unlock` names the lock by. */
   | { readonly kind: "lock"; readonly id: number; readonly user: number }
   | { readonly kind: "unlock"; readonly id: number; readonly lock: number }
+  | {
+    readonly kind: "spend";
+    readonly id: number;
+    readonly bucket: string;
+    readonly quota: Quota;
+    readonly count: number;
+  }
   | { readonly kind: "publish"; readonly channel: Channel; readonly hint: Hint };
 
 /** To the thread with the node: what came of its calls, and what its listener is told. */

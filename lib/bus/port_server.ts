@@ -38,6 +38,8 @@ export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
         locks.delete(ask.lock);
         return release?.() ?? Promise.resolve();
       }
+      case "spend":
+        return bus.spend(ask.bucket, ask.quota, ask.count);
       case "close":
         return bus.close();
     }

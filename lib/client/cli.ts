@@ -5,18 +5,22 @@ import { Screen } from "./screen.ts";
 import { runScript } from "./script.ts";
 import { Servers } from "./servers.ts";
 import { runTerminal } from "./terminal.ts";
+import type { Address } from "./transport.ts";
 
 /** Exit code for a command line that makes no sense, as is the custom. */
 const BAD_USAGE = 2;
 
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
 /** Runs the client; resolves to its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    const options = parseOptions(args);
-    if (typeof options === "string") {
-      Deno.stdout.writeSync(encoder.encode(options));
+    const parsed = parseOptions(args);
+    if (typeof parsed === "string") {
+      Deno.stdout.writeSync(encoder.encode(parsed));
       return 0;
     }
+    const options = { ...parsed, servers: withTls(parsed) };
     const password = readPassword(options);
     const terminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && !options.json;
     return terminal ? await onTerminal(options, password) : await fromPipe(options, password);
@@ -52,12 +56,27 @@ async function fromPipe(options: Options, password: string | undefined): Promise
   });
 }
 
+/** The servers, and whose certificates they may have. */
+function withTls({ servers, tls, caFile }: Options): readonly Address[] {
+  if (!tls) return servers;
+  const ca = caFile === undefined ? "" : readFile("--ca", caFile);
+  const caCerts = ca.match(CERTIFICATE) ?? [];
+  if (caFile !== undefined && caCerts.length === 0) {
+    throw new UsageError(`--ca: ${caFile} holds no certificate in PEM form`);
+  }
+  return servers.map((server) => ({ ...server, tls: { caCerts } }));
+}
+
 function readPassword({ passwordFile }: Options): string | undefined {
   if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD");
+  return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
+}
+
+function readFile(option: string, path: string): string {
   try {
-    return Deno.readTextFileSync(passwordFile).split(/\r?\n/, 1)[0];
+    return Deno.readTextFileSync(path);
   } catch (error) {
-    throw new UsageError(`--password-file: ${error instanceof Error ? error.message : error}`);
+    throw new UsageError(`${option}: ${error instanceof Error ? error.message : error}`);
   }
 }
 

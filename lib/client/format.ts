@@ -2,7 +2,7 @@
 import type { Message } from "../wire/message.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Contacts } from "./contacts.ts";
-import { type Chat, type Group, number, readChat, string, type User, wordsOf } from "./incoming.ts";
+import { type Chat, type Group, number, readChat, string, type User } from "./incoming.ts";
 
 /** How text is set off. */
 export interface Style {
@@ -72,9 +72,6 @@ export function describe(message: Message, contacts: Contacts, style: Style): st
     const id = number(message.id);
     const who = person(id, contacts.friend(id)?.name ?? "", PLAIN);
     return style.dim(`* ${who} is ${harmless(string(message.state))}`);
-  }
-  if (message.msgid === Msg.NOTICE && message.kind === "draining") {
-    return style.dim(`* the server is about to stop: ${harmless(wordsOf(message))}`);
   }
   return undefined;
 }

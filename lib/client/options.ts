@@ -7,6 +7,10 @@ import type { Address } from "./transport.ts";
 /** What the user wants, from the command line. */
 export interface Options {
   readonly servers: readonly Address[];
+  /** Whether the servers speak TLS. */
+  readonly tls: boolean;
+  /** A file with certificates of authorities that may issue theirs, besides those that are known. */
+  readonly caFile: string | undefined;
   readonly who: Who | undefined;
   readonly passwordFile: string | undefined;
   readonly register: boolean;
@@ -40,6 +44,10 @@ it reads commands from its input, one a line, for example: chat:2:hello
   --password-file FILE   read the password from the file's first line;
                          otherwise it is in the environment variable CHAT_PASSWORD
   --register             with --user: register the name first if it is free
+  --tls                  speak TLS, with a server whose certificate is for HOST and by an authority
+                         that Mozilla trusts; with DENO_TLS_CA_STORE=system, that this machine does
+  --ca FILE              speak TLS, and trust the authorities with certificates in this file (PEM)
+                         as well
   --force                take the account over if it is in use on another connection
   --json                 print every message of the server as one line of JSON, the answer to
                          the login with the session's token included
@@ -52,8 +60,8 @@ Exit code: 0 all went well; 1 something failed: the login, a command, or an answ
 2 the command line is wrong.
 `;
 
-const STRINGS = ["user", "id", "password-file", "wait"];
-const FLAGS = ["register", "force", "json", "follow", "help", "version"];
+const STRINGS = ["user", "id", "password-file", "ca", "wait"];
+const FLAGS = ["tls", "register", "force", "json", "follow", "help", "version"];
 
 /** Reads the command line; a string is what to print instead of running. Throws {@link UsageError}. */
 export function parseOptions(args: readonly string[]): Options | string {
@@ -74,8 +82,11 @@ export function parseOptions(args: readonly string[]): Options | string {
   const [user, id] = [value("user"), value("id")];
   if (user !== undefined && id !== undefined) throw new UsageError("--user and --id exclude each other");
   if (parsed.register && user === undefined) throw new UsageError("--register needs --user NAME");
+  const caFile = value("ca");
   return {
     servers: parseServers(parsed._.map(String)),
+    tls: parsed.tls === true || caFile !== undefined, // nothing else could be meant
+    caFile,
     who: user !== undefined
       ? { name: user }
       : id !== undefined

@@ -31,6 +31,7 @@ export class Outbox {
   readonly #putOff: (reply: Message) => void;
   #send: ((request: Request) => void) | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #paused: (() => void) | undefined;
   #rid = 0;
 
   /** `putOff` is told of the first time that the server wants a request to come again later. */
@@ -63,13 +64,27 @@ export class Outbox {
   /** A connection is there, logged in: what waits is sent on it. */
   attach(send: (request: Request) => void): void {
     this.#send = send;
+    clearTimeout(this.#retry);
     this.#sendFirst();
+  }
+
+  /**
+   * The connection is about to be left: what isn't sent waits for the next one. Resolves when nothing is under way.
+   */
+  pause(): Promise<void> {
+    this.#send = undefined;
+    clearTimeout(this.#retry);
+    return new Promise((resolve) => {
+      this.#paused = resolve;
+      if (!this.#entries[0]?.sent) this.#settled();
+    });
   }
 
   /** The connection is gone. What isn't answered waits for the next one. */
   detach(): void {
     this.#send = undefined;
     clearTimeout(this.#retry);
+    this.#settled();
     const [first] = this.#entries;
     if (!first?.sent || first.repeatable) return;
     this.#entries.shift();
@@ -86,12 +101,14 @@ export class Outbox {
       first.sent = false;
       if (!first.putOff) this.#putOff(reply);
       first.putOff = true;
-      this.#retry = setTimeout(() => this.#sendFirst(), retryAfter(reply));
+      if (this.#send) this.#retry = setTimeout(() => this.#sendFirst(), retryAfter(reply));
+      this.#settled();
       return;
     }
     this.#entries.shift();
     if (errnoOf(reply) === Errno.OK) first.resolve(reply);
     else first.reject(refusal(reply));
+    this.#settled();
     this.#sendFirst();
   }
 
@@ -100,6 +117,12 @@ export class Outbox {
     this.#send = undefined;
     clearTimeout(this.#retry);
     for (const { reject } of this.#entries.splice(0)) reject(error);
+  }
+
+  /** Nothing is under way. */
+  #settled(): void {
+    this.#paused?.();
+    this.#paused = undefined;
   }
 
   #sendFirst(): void {

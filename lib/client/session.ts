@@ -7,7 +7,7 @@ import { Errno, MAX_CLIENT_FRAME, Msg } from "../wire/protocol.ts";
 import { Contacts } from "./contacts.ts";
 import { Inbox } from "./inbox.ts";
 import { number, type Peer, readChat, Refused, retryAfter, string, wordsOf } from "./incoming.ts";
-import { type Credentials, logIn, type Questions, type Who } from "./login.ts";
+import { type Credentials, type Login, logIn, type Questions, type Who } from "./login.ts";
 import { Outbox } from "./outbox.ts";
 import { backoff, type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
@@ -21,7 +21,10 @@ export interface Listener extends Questions {
   received(message: Message): void | Promise<void>;
   /** The session is logged in; `again`, after the connection was lost. */
   online(contacts: Contacts, again: boolean): void;
-  /** The connection was lost, for the reason `why`; the session goes on to look for another one by itself. */
+  /**
+   * The connection was lost, for the reason `why`; the session goes on to look for another one by itself. Not told
+   * when a server that stops has said so, and the session is on another one within a moment.
+   */
   offline(why: string): void;
   /** The server can't take a request now, for the reason `why`; the session sends it again by itself. */
   putOff(why: string): void;
@@ -34,6 +37,7 @@ export interface Ending {
 }
 
 const LOGOUT_PATIENCE = 3_000; // milliseconds: no reason to keep a user who leaves waiting for a lost server
+const MOMENT = 1_000; // milliseconds without a connection that a user needn't be told of, while a move is under way
 
 /** One login of one user; see {@link Session.open}. */
 export class Session {
@@ -49,7 +53,10 @@ export class Session {
   readonly #ended = Promise.withResolvers<Ending>();
   #connection: Connection | undefined; // logged in
   #ending: Ending | undefined;
-  #noSooner = 0; // performance.now() before which a draining server wants no one back
+  #stopping: { readonly noSooner: number; readonly why: string } | undefined; // performance.now(); a server's words
+  #moving: ReturnType<typeof setTimeout> | undefined; // until the time to move
+  #move: Promise<Login | undefined> | undefined; // under way
+  #kick: Ending | undefined; // perhaps only the move's doing
 
   private constructor(servers: Servers, credentials: Credentials, listener: Listener) {
     this.#servers = servers;
@@ -70,9 +77,11 @@ export class Session {
   ): Promise<Session> {
     const credentials = { who, password, token: undefined, force: false };
     const session = new Session(servers, credentials, listener);
-    const connection = await session.#connect(signal);
-    session.#start(connection, false);
-    void session.#run(connection);
+    const login = await session.#logIn(signal);
+    session.#start(login);
+    listener.online(session.contacts, false);
+    session.#attach(login.connection);
+    void session.#run(login.connection);
     return session;
   }
 
@@ -83,7 +92,7 @@ export class Session {
 
   /** Whether there is a connection now. */
   get online(): boolean {
-    return this.#connection !== undefined;
+    return this.#connection !== undefined || this.#move !== undefined;
   }
 
   /** Sends a message to a user or a group. Resolves, to the server's ack, once it is committed; see `ask`. */
@@ -136,16 +145,23 @@ export class Session {
     else this.#connection?.abort(ending.kind);
   }
 
-  async #connect(signal: AbortSignal): Promise<Connection> {
+  async #logIn(
+    signal: AbortSignal,
+    credentials = this.#credentials,
+    questions: Questions = this.#listener,
+  ): Promise<Login> {
     const witness = (message: Message) => this.#listener.received(message);
-    const login = await logIn(this.#servers, this.#credentials, this.#listener, signal, witness);
-    this.contacts.update(login.reply);
-    return login.connection;
+    return await logIn(this.#servers, credentials, questions, signal, witness);
   }
 
-  #start(connection: Connection, again: boolean): void {
+  /** Goes on with the connection of a login; the first time too. */
+  #start({ connection, reply }: Login): void {
+    this.#stopping = this.#kick = undefined;
+    this.contacts.update(reply);
     this.#connection = connection;
-    this.#listener.online(this.contacts, again);
+  }
+
+  #attach(connection: Connection): void {
     this.#outbox.attach((request) => void connection.send(request));
   }
 
@@ -155,10 +171,13 @@ export class Session {
         await this.#read(connection);
         this.#connection = undefined;
         this.#outbox.detach();
+        clearTimeout(this.#moving);
         if (this.#ending) break;
-        this.#listener.offline(connection.why ?? "");
-        connection = await this.#reconnect();
-        this.#start(connection, true);
+        const { login, isTold } = await this.#another(connection.why ?? "");
+        connection = login.connection;
+        this.#start(login);
+        if (isTold) this.#listener.online(this.contacts, true);
+        this.#attach(connection);
       }
     } catch (error) {
       connection.abort("failed");
@@ -189,20 +208,72 @@ export class Session {
 
   #notice(message: Message, connection: Connection): void {
     const [kind, why] = [string(message.kind), wordsOf(message)];
-    if (kind === "kicked") this.#end({ kind, why });
-    else if (kind === "closing") connection.abort(why || kind);
-    else if (kind === "draining" && number(message.retry_after) > 0) {
-      this.#noSooner = performance.now() + retryAfter(message);
+    if (kind === "kicked") {
+      if (this.#move) this.#kick = { kind, why };
+      else this.#end({ kind, why });
+    } else if (kind === "closing") connection.abort(why || kind);
+    else if (kind === "draining") {
+      const wait = number(message.retry_after, 0) > 0 ? retryAfter(message) : 0;
+      this.#stopping = { noSooner: performance.now() + wait, why };
+      clearTimeout(this.#moving);
+      this.#moving = setTimeout(() => this.#move = this.#moveFrom(connection), wait);
     }
   }
 
+  /**
+   * Logs in on another server while the connection to one that stops is still good: friends see nobody leave, and no
+   * request is left without an answer. Resolves to undefined if that can't be done.
+   */
+  async #moveFrom(connection: Connection): Promise<Login | undefined> {
+    const credentials = { ...this.#credentials };
+    const nothingToAsk = {
+      password: () => Promise.resolve(undefined),
+      takeOver: () => Promise.resolve(false),
+    };
+    try {
+      await this.#outbox.pause();
+      await this.#inbox.flush();
+      if (connection.why !== undefined || this.#ending) return undefined;
+      this.#servers.advance();
+      const login = await this.#logIn(this.#interrupt.signal, credentials, nothingToAsk);
+      Object.assign(this.#credentials, credentials);
+      connection.abort("moved");
+      return login;
+    } catch {
+      if (connection.why === undefined) this.#attach(connection); // until the server closes it
+      return undefined;
+    }
+  }
+
+  /** The next connection, once one has ended: the one that a move has made, or one that is looked for now. */
+  async #another(why: string): Promise<{ readonly login: Login; readonly isTold: boolean }> {
+    const words = this.#stopping?.why || why;
+    let isTold = false;
+    const tell = () => {
+      if (!isTold && !this.#ending) this.#listener.offline(words);
+      isTold = true;
+    };
+    const late = setTimeout(tell, MOMENT);
+    const moved = await this.#move;
+    this.#move = undefined;
+    clearTimeout(late);
+    if (moved) {
+      if (this.#ending) moved.connection.abort(this.#ending.kind);
+      return { login: moved, isTold };
+    }
+    if (this.#kick) this.#end(this.#kick);
+    tell();
+    return { login: await this.#reconnect(), isTold };
+  }
+
   /** Tries until a server takes the session back. Rejects when one refuses to, or the session ends before. */
-  async #reconnect(): Promise<Connection> {
+  async #reconnect(): Promise<Login> {
+    const { noSooner } = this.#stopping ?? { noSooner: 0 };
     this.#servers.advance();
     for (let round = 1;; round++) {
-      await sleep(Math.max(backoff(round), this.#noSooner - performance.now()), this.#interrupt.signal);
+      await sleep(Math.max(backoff(round), noSooner - performance.now()), this.#interrupt.signal);
       try {
-        return await this.#connect(this.#interrupt.signal);
+        return await this.#logIn(this.#interrupt.signal);
       } catch (error) {
         if (!isPassing(error)) throw error;
       }

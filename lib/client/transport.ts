@@ -1,4 +1,4 @@
-/** One TCP connection to a server: whole messages out and in, and a watch on whether the other side is alive. */
+/** One connection to a server, TCP or TLS: whole messages out and in, and a watch on whether the other side is alive. */
 import { WireError } from "../wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../wire/framed.ts";
 import { type Message, parseMessage } from "../wire/message.ts";
@@ -8,6 +8,14 @@ import { MAX_SERVER_FRAME, Msg } from "../wire/protocol.ts";
 export interface Address {
   readonly hostname: string;
   readonly port: number;
+  /** Whether it speaks TLS. Its certificate must be for `hostname`. */
+  readonly tls?: Tls | undefined;
+}
+
+/** Whose certificates are believed, besides those of the authorities that the runtime knows. */
+export interface Tls {
+  /** Certificates of authorities, in PEM form. */
+  readonly caCerts: readonly string[];
 }
 
 /** A message to the server. */
@@ -41,11 +49,12 @@ export class ConnectionLost extends Error {
   override readonly name = "ConnectionLost";
 }
 
+const CLOSED = "the server closed the connection";
 const READ_SIZE = 65_536; // bytes per read: a login's answer with all its lists comes in a few
 
 /** An open connection. It ends by itself when the server does or is silent; then {@link why} says why. */
 export class Connection {
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: Deno.Conn;
   readonly #patience: Patience;
   readonly #decoder = new FramedDecoder(MAX_SERVER_FRAME);
   readonly #buffer = new Uint8Array(READ_SIZE);
@@ -53,7 +62,7 @@ export class Connection {
   #linger: ReturnType<typeof setTimeout> | undefined;
   #why: string | undefined;
 
-  private constructor(conn: Deno.TcpConn, patience: Patience) {
+  private constructor(conn: Deno.Conn, patience: Patience) {
     this.#conn = conn;
     this.#patience = patience;
   }
@@ -62,10 +71,12 @@ export class Connection {
   static async open(address: Address, patience: Patience, signal: AbortSignal): Promise<Connection> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), patience.connect);
+    const stop = AbortSignal.any([signal, late.signal]);
+    const { hostname, port, tls } = address;
     try {
-      const conn = await Deno.connect({ ...address, signal: AbortSignal.any([signal, late.signal]) });
+      const conn = await Deno.connect({ hostname, port, signal: stop });
       conn.setNoDelay(true); // messages are small and somebody waits for each
-      return new Connection(conn, patience);
+      return new Connection(tls ? await secure(conn, hostname, tls, stop) : conn, patience);
     } catch (error) {
       signal.throwIfAborted();
       const why = late.signal.aborted ? `no connection within ${patience.connect} ms` : reason(error);
@@ -149,13 +160,35 @@ export class Connection {
     }, quiet);
     try {
       const size = await this.#conn.read(this.#buffer);
-      if (size === null) this.abort("the server closed the connection");
+      if (size === null) this.abort(CLOSED);
       else this.#decoder.push(this.#buffer.subarray(0, size));
     } catch (error) {
       this.abort(reason(error));
     } finally {
       clearTimeout(timer);
     }
+  }
+}
+
+/** TLS over a connection, which is closed if it can't be had, or the signal aborts before. */
+async function secure(
+  tcp: Deno.TcpConn,
+  hostname: string,
+  tls: Tls,
+  signal: AbortSignal,
+): Promise<Deno.Conn> {
+  let conn: Deno.Conn = tcp;
+  const close = () => conn.close();
+  signal.addEventListener("abort", close, { once: true });
+  try {
+    const secured = conn = await Deno.startTls(tcp, { hostname, caCerts: [...tls.caCerts] });
+    await secured.handshake();
+    return conn;
+  } catch (error) {
+    if (!signal.aborted) close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", close);
   }
 }
 
@@ -171,5 +204,12 @@ function pong({ rid }: Message): Request {
 function reason(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) return "connection refused";
   if (error instanceof Deno.errors.ConnectionReset) return "the server reset the connection";
-  return error instanceof Error ? error.message : String(error);
+  if (error instanceof Deno.errors.UnexpectedEof) return CLOSED;
+  const words = error instanceof Error ? error.message : String(error);
+  // The runtime has no types for what can be wrong with TLS.
+  if (words.includes("UnknownIssuer")) {
+    return "the server's certificate is by no authority known here; see --ca";
+  }
+  if (words.includes("InvalidContentType")) return "the server does not speak TLS";
+  return words.replace("invalid peer certificate:", "the server's certificate is wrong:");
 }

@@ -69,9 +69,12 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
 }
 
 /** What can't be seen in one option alone. */
-function checkTogether({ mysql, redis }: Config): void {
+function checkTogether({ mysql, redis, tlsCert, tlsKey }: Config): void {
   if (redis && !mysql) {
     throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
+  }
+  if (!tlsCert !== !tlsKey) {
+    throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
   }
 }
 

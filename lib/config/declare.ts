@@ -42,10 +42,21 @@ export function url(pattern: RegExp, example: string, description: string): Opti
   };
 }
 
-/** Addresses and networks with commas between, none unless said. */
-export function networks(description: string): Option<string> {
+/** A file's path, none unless said. */
+export function file(description: string): Option<string> {
   return {
     default: "",
+    description,
+    placeholder: "FILE",
+    parse: (text) => text === "" ? refuse("must not be empty") : text === "none" ? "" : text,
+    format: (value) => value || "none",
+  };
+}
+
+/** Addresses and networks with commas between, none unless said. */
+export function networks(description: string, value = ""): Option<string> {
+  return {
+    default: value,
     description,
     placeholder: "NETWORKS",
     parse(text) {

@@ -3,8 +3,8 @@
  * variables (`CHAT_LOGIN_WITHIN`), the checks, `--help` and the README's table. Every default has its reason.
  */
 import { type Level, LEVELS } from "../log.ts";
-import { MAX_CLIENT_FRAME } from "../wire/protocol.ts";
-import { choice, duration, integer, networks, type Option, orNone, text, url } from "./declare.ts";
+import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
+import { choice, duration, file, integer, networks, type Option, orNone, text, url } from "./declare.ts";
 
 /** Every option, by the name it has in the code. */
 export const options = {
@@ -37,8 +37,19 @@ export const options = {
   ),
   trustedProxies: networks(
     "load balancers that begin each connection with a PROXY protocol header (version 1 or 2), such as 127.0.0.1 or " +
-      "10.0.0.0/8,fd00::/8: clients then have their own addresses in the log",
+      "10.0.0.0/8,fd00::/8: clients then have their own addresses in the log and for the limits per address",
   ),
+  tlsCert: file(
+    "certificate chain in PEM form: connections are TLS then. Read again on SIGHUP; needs --tls-key",
+  ),
+  tlsKey: file("the certificate's private key in PEM form. Read again on SIGHUP"),
+  healthPort: orNone(integer(
+    0,
+    1,
+    65_535,
+    "port",
+    "port for HTTP's GET /ready (200, and 503 while it drains) and GET /live, for load balancers; 0: none",
+  )),
 
   maxConnections: integer(
     16_000,
@@ -46,6 +57,18 @@ export const options = {
     1_000_000,
     "count",
     "open connections; more are closed at once. The default leaves room in a limit of 20,000 open files",
+  ),
+  maxConnectionsPerAddress: integer(
+    1_000,
+    1,
+    1_000_000,
+    "count",
+    "open connections from one address, or one IPv6 /64; more are closed at once. An office behind one address has room",
+  ),
+  unlimitedAddresses: networks(
+    "addresses that the limits per address don't count: by default this machine's own, from which a proxy may come " +
+      "that doesn't say for whom",
+    "127.0.0.0/8,::1",
   ),
   maxFrame: integer(
     MAX_CLIENT_FRAME,
@@ -60,6 +83,65 @@ export const options = {
     10_000,
     "count",
     "requests of one connection under way; beyond it the server stops reading from that connection",
+  ),
+  messageRate: orNone(integer(
+    20,
+    1,
+    1_000_000,
+    "per second",
+    "requests that each session may always make, a large question counting for several; beyond it they take from " +
+      "--spare-rate, and then get errno 8. Nobody types as fast. 0: no limit",
+  )),
+  messageBurst: integer(
+    50,
+    10,
+    10_000_000,
+    "count",
+    "requests that a session may make at once after a rest, such as a client that comes back and has things to send",
+  ),
+  byteRate: integer(
+    32_768,
+    1_024,
+    1_073_741_824,
+    "bytes per second",
+    "bytes that each session may always send; beyond it as with --message-rate, and not limited without that",
+  ),
+  byteBurst: integer(
+    262_144,
+    1_024,
+    1_073_741_824,
+    "bytes",
+    "bytes that a session may send at once after a rest; at least twice --max-frame",
+  ),
+  spareRate: integer(
+    5_000,
+    0,
+    10_000_000,
+    "per second",
+    "requests, of 1 KiB on average, that all sessions of a node together may make beyond their own rates: a few busy " +
+      "ones have it to themselves, and a thousand can't take more. A tenth of what a node of two cores can do",
+  ),
+  strangerRate: orNone(integer(
+    5,
+    1,
+    1_000_000,
+    "per second",
+    "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
+      "fifth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
+  )),
+  maxDepth: integer(
+    32,
+    1,
+    1_000,
+    "count",
+    "how deep a client's JSON may be nested; what the protocol defines is 1 deep, the rest is room for others' fields",
+  ),
+  maxValues: integer(
+    256,
+    20,
+    1_000_000,
+    "count",
+    "values in a client's JSON of more than 1 KiB; a thousand small ones take longer to parse than one text of 64 KiB",
   ),
   outboxBytes: integer(
     65_536,
@@ -77,7 +159,16 @@ export const options = {
     "a client that takes none of the bytes that wait for it for this long is closed. The kernel takes megabytes ahead " +
       "and says so in large steps, so that less would hit slow readers; it is about when TCP gives a dead peer up",
   ),
-  drainWithin: duration(10_000, 0, "on SIGTERM or SIGINT, what is under way is waited for at most this long"),
+  drainSeconds: duration(
+    10_000,
+    0,
+    "on SIGTERM or SIGINT clients are asked to move within this time, and what is under way is waited for as long",
+  ),
+  proxyWithin: duration(
+    5_000,
+    100,
+    "a trusted proxy's header must be there by then; proxies send it at once, with the connection",
+  ),
 
   scryptLn: integer(
     15,
@@ -95,6 +186,33 @@ export const options = {
     "count",
     "passwords waiting to be hashed; beyond it logins are told to come again later",
   ),
+  accountAttempts: integer(
+    10,
+    1,
+    1_000_000,
+    "count",
+    "wrong passwords for one account within --attempts-within, in the whole cluster; then errno 8 for passwords, while " +
+      "tokens still work. At this rate the 10,000 most common passwords take a week",
+  ),
+  addressAttempts: integer(
+    300,
+    1,
+    1_000_000,
+    "count",
+    "logins by password from one address, or one IPv6 /64, within --attempts-within, in the whole cluster; then errno 8",
+  ),
+  addressRegistrations: integer(
+    100,
+    1,
+    1_000_000,
+    "count",
+    "accounts registered from one address, or one IPv6 /64, within --attempts-within, in the whole cluster; then errno 8",
+  ),
+  attemptsWithin: duration(
+    600_000,
+    1_000,
+    "the time in which a used up number of attempts is there again, bit by bit",
+  ),
   tokenTtl: duration(
     30 * 86_400_000,
     1_000,
@@ -111,6 +229,20 @@ export const options = {
   ),
   maxGroups: integer(500, 1, 500, "count", "groups of one user; what fits into one answer is the bound"),
   maxMembers: integer(10_000, 1, 1_000_000, "count", "members of one group"),
+  historyPage: integer(
+    MAX_HISTORY_PAGE,
+    20,
+    MAX_HISTORY_PAGE,
+    "count",
+    "messages in one answer to HISTORY, whose size is bounded too, to 1 MiB; the command-line client asks for 20",
+  ),
+  membersPage: integer(
+    MAX_MEMBERS_PAGE,
+    1,
+    MAX_MEMBERS_PAGE,
+    "count",
+    "users in one answer to MEMBERS; up to 270 bytes each, they stay far below 1 MiB",
+  ),
 
   classicBytes: orNone(integer(
     1_023,

@@ -88,6 +88,7 @@ export class Backlog {
   /** Goes past the message that {@link Backlog.peek} gave. */
   shift({ talk, message }: Missed): void {
     talk.pushed = message.seq;
+    if (message.seq > talk.known) talk.known = message.seq; // newer than the page's reason, and its hint may be lost
     const stream = this.#streams.get(talk)!;
     const next = stream.page[++stream.at];
     if (next) stream.head = next.time;

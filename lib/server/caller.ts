@@ -1,33 +1,65 @@
 /** Who is at the other end of a connection: nobody yet, or a user with a session. */
+import { Allowance, Buckets } from "./allowance.ts";
 import type { Connection } from "./connection.ts";
 import { leave } from "./entrance.ts";
 import type { Node } from "./node.ts";
+import type { Origin } from "./origin.ts";
 import type { Session } from "./session.ts";
 
 /** The one at the other end. */
 export class Caller {
   readonly node: Node;
   readonly connection: Connection;
-  /** Its login; undefined before it, and after a logout. */
-  session: Session | undefined;
   /** Since when it could have logged in, by `performance.now`. */
   anonymousSince = performance.now();
   /** When it was last sent a PING, by the same clock. */
   pingedAt = -Infinity;
+  /** Its proxy's header was not there in time when it was last looked at. */
+  isOverdue = false;
   /** The requests it had begun when its time to log in was over: no more are waited for. */
   lastChance: number | undefined;
-  readonly #origin: { readonly from: string };
+  readonly #origin: Pick<Origin, "from" | "place">;
+  #session: Session | undefined;
+  #allowance: Allowance | undefined;
   #hasRegistered = false;
 
-  constructor(node: Node, connection: Connection, origin: { readonly from: string }) {
+  constructor(node: Node, connection: Connection, origin: Pick<Origin, "from" | "place">) {
     this.node = node;
     this.connection = connection;
     this.#origin = origin;
+    this.#allowance = strangersAllowance(node);
+  }
+
+  /** Its login; undefined before it, and after a logout. */
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** How much it may ask for; undefined if that isn't limited. */
+  get allowance(): Allowance | undefined {
+    return this.#allowance;
+  }
+
+  /** It has logged in. */
+  enter(session: Session): void {
+    this.#session = session;
+    const own = Buckets.ofSession(this.node.config);
+    this.#allowance = own && new Allowance(own, this.node.spareForSessions);
   }
 
   /** The address it called from; a trusted proxy's own until that has said whose. */
   get from(): string {
     return this.#origin.from;
+  }
+
+  /** What the limits per address count it by; undefined if they don't. */
+  get address(): string | undefined {
+    return this.#origin.place?.address;
+  }
+
+  /** Whether it comes through a trusted proxy that has not said for whom. */
+  get isAwaited(): boolean {
+    return this.#origin.place === undefined;
   }
 
   /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */
@@ -39,7 +71,8 @@ export class Caller {
   /** It has logged out, and may log in again. Resolves when that may be anywhere. */
   async loggedOut(): Promise<void> {
     await this.hangUp();
-    this.session = undefined;
+    this.#session = undefined;
+    this.#allowance = strangersAllowance(this.node);
     this.lastChance = undefined;
     this.anonymousSince = performance.now();
   }
@@ -48,4 +81,9 @@ export class Caller {
   async hangUp(): Promise<void> {
     if (this.session) await leave(this.node, this.session);
   }
+}
+
+function strangersAllowance(node: Node): Allowance | undefined {
+  const own = Buckets.ofStranger(node.config);
+  return own && new Allowance(own, node.spareForStrangers);
 }

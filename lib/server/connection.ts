@@ -13,19 +13,34 @@ import { Replies } from "./replies.ts";
 export interface Request {
   /** It waits for all requests before it, and those after it wait for it. */
   readonly exclusive: boolean;
+  /** Milliseconds for which it must wait, and everything that comes behind it. */
+  readonly delay?: number;
   /** Carries it out. A promise must not be rejected; undefined is no reply. */
   answer(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
 }
 
 /** What a connection hands its requests to. */
 export interface Handler {
-  /** Reads one body; it is valid only during the call. What is wrong with it becomes a request to answer so. */
-  read(body: Uint8Array | WireError): Request;
+  /**
+   * Called when bytes have come, at `now` by `performance.now`, before they are read. Gives the milliseconds for which
+   * nothing more should be read if no body was whole.
+   */
+  heard(bytes: number, now: number): number;
+  /**
+   * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a request to
+   * answer so.
+   */
+  read(body: Uint8Array | WireError, now: number): Request;
+  /** Called with the bytes of each reply. */
+  answered(bytes: number): void;
   /** Called when bytes wait for room no longer. */
   room(): void;
   /** Called once, when nothing more will come from the client. */
   ended(): void;
 }
+
+/** A connection's bytes; all of it is as `Deno.Conn` has it. */
+export type Socket = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
 
 /** Reads what may come in front of a connection's messages. */
 export interface Preface {
@@ -54,28 +69,30 @@ const READ_SMALL = 1_024; // bytes: all that an idle connection holds for readin
 const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
+const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
 const LOOKS = 16; // requests between two looks at the clock
 const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
 /** A client's connection, from its acceptance to its end. */
 export class Connection {
-  readonly #socket: Deno.Conn;
+  readonly #socket: Socket;
   readonly #around: Surroundings;
   readonly #handler: Handler;
-  readonly #replies = new Replies<ServerMessage>((reply) => this.send(reply));
+  readonly #replies = new Replies<ServerMessage>((reply) => this.reply(reply));
   #preface: Preface | undefined; // until it has been read
   #dialect: Dialect | undefined; // known from the first byte on
   #outbox: Outbox | undefined;
   #state: "open" | "ending" | "closed" = "open";
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
+  #wake: (() => void) | undefined; // from a rest
   #takenWhenHeard = 0; // bytes
   #taken = 0;
   /** When bytes last came, by `performance.now`. */
   lastHeard: number;
 
   constructor(
-    socket: Deno.Conn,
+    socket: Socket,
     around: Surroundings,
     handler: (connection: Connection) => Handler,
     preface?: Preface,
@@ -133,6 +150,14 @@ export class Connection {
     if (bytes) this.sendBytes(bytes, taken);
   }
 
+  /** Sends a reply; its bytes count for what the client may ask for. */
+  reply(message: ServerMessage, taken?: () => void): void {
+    const bytes = this.#dialect?.encode(message);
+    if (!bytes) return;
+    this.#handler.answered(bytes.length);
+    this.sendBytes(bytes, taken);
+  }
+
   /** Sends a message that is encoded already; `taken` is called when the socket has it whole. */
   sendBytes(bytes: Uint8Array, taken?: () => void): void {
     this.#outbox?.push(bytes, taken);
@@ -144,6 +169,7 @@ export class Connection {
       let buffer = new Uint8Array(READ_SMALL);
       let decoder: Decoder | undefined;
       let worked = 0; // ms since others had a turn
+      let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
         const read = await this.#socket.read(buffer);
         if (read === null) break;
@@ -151,14 +177,23 @@ export class Connection {
         this.#takenWhenHeard = this.#outbox?.taken ?? 0;
         if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
         before = this.lastHeard;
-        if (!this.open) continue;
+        if (!this.open) {
+          unheard += read;
+          if (unheard > LAST_BYTES) break;
+          continue;
+        }
         const bytes = this.#behindPreface(buffer.subarray(0, read));
         if (bytes.length === 0) continue;
         decoder ??= this.#begin(bytes[0]!);
         decoder.push(bytes);
-        for (let count = 1, body; this.open && (body = decoder.next()) !== undefined; count++) {
+        const rest = this.#handler.heard(read, before);
+        let count = 0;
+        for (let body; this.open && (body = decoder.next()) !== undefined;) {
+          count++;
           const size = body instanceof WireError ? 0 : body.length;
-          const wait = this.#take(this.#handler.read(body), size);
+          const request = this.#handler.read(body, before);
+          if (request.delay) before = await this.#rest(request.delay);
+          const wait = this.#take(request, size);
           if (wait) await wait;
           if (body instanceof WireError && body.fatal) void this.end();
           if (count % LOOKS === 0 && worked + performance.now() - before > SLICE) {
@@ -167,6 +202,7 @@ export class Connection {
             before = performance.now();
           }
         }
+        if (count === 0 && rest > 0) before = await this.#rest(rest);
         if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
         else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
           buffer = new Uint8Array(buffer.length / 4);
@@ -190,6 +226,7 @@ export class Connection {
   end(last?: ServerMessage, within = this.#around.patience): Promise<void> {
     if (this.open) {
       this.#state = "ending";
+      this.#wake?.();
       this.#closing = this.#end(last, within);
     }
     return this.#closing ?? Promise.resolve();
@@ -199,6 +236,7 @@ export class Connection {
   abort(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
+    this.#wake?.();
     clearTimeout(this.#lingering);
     this.#replies.close();
     this.#outbox?.close();
@@ -226,6 +264,19 @@ export class Connection {
     } catch {
       this.abort();
     }
+  }
+
+  /** Reads nothing for so many milliseconds, unless the connection ends meanwhile; gives the time. */
+  #rest(ms: number): Promise<number> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve(performance.now());
+      };
+      const timer = setTimeout(wake, ms);
+      this.#wake = wake;
+    });
   }
 
   #behindPreface(bytes: Uint8Array): Uint8Array {

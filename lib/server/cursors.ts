@@ -14,6 +14,7 @@ const MOST = 100_000; // cursors waiting for a store that is away; more are forg
 export class Cursors {
   readonly #store: Store;
   readonly #log: Log;
+  readonly #most: number;
   #moved = new Map<number, Map<Peer, number>>();
   #count = 0;
   #failing = false; // the last write was refused
@@ -21,9 +22,11 @@ export class Cursors {
   #writing: Promise<void> | undefined;
   #written: ReadonlyMap<number, unknown> = new Map(); // the users in the write under way
 
-  constructor(store: Store, log: Log) {
+  /** At most `most` cursors wait for a store that is away. */
+  constructor(store: Store, log: Log, most = MOST) {
     this.#store = store;
     this.#log = log;
+    this.#most = most;
   }
 
   /** Notes that a user has a conversation up to `seq`. */
@@ -51,7 +54,7 @@ export class Cursors {
   #note(user: number, peer: Peer, seq: number): boolean {
     let talks = this.#moved.get(user);
     const before = talks?.get(peer);
-    if (before !== undefined ? before >= seq : this.#count >= MOST) return false;
+    if (before !== undefined ? before >= seq : this.#count >= this.#most) return false;
     if (!talks) this.#moved.set(user, talks = new Map());
     talks.set(peer, seq);
     if (before === undefined) this.#count++;

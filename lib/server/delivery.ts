@@ -36,6 +36,8 @@ export interface DeliveryPorts {
   readonly store: Store;
   readonly cursors: Cursors;
   readonly log: Log;
+  /** The user has unread messages in this group, and so is a member. */
+  memberOf(user: number, group: number): void;
 }
 
 /** Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED. */
@@ -74,6 +76,7 @@ export class Delivery {
     const unread = await this.#ports.store.unread(this.#user, UNREAD);
     this.#more = unread.length === UNREAD;
     for (const { peer, cursor, last, since } of unread) {
+      if (peer < 0) this.#ports.memberOf(this.#user, -peer);
       const talk = this.#talks.get(peer) ?? this.#remember({ peer, pushed: cursor, known: last, cursor });
       if (talk.pushed !== undefined && talk.pushed >= last) continue;
       talk.known = Math.max(talk.known, last);

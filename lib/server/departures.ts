@@ -10,18 +10,21 @@ const RETRY = 1_000; // ms until the store is tried again
 export class Departures {
   readonly #store: Store;
   readonly #log: Log;
+  readonly #most: number;
   readonly #waiting: Login[] = [];
   #writing: Promise<void> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(store: Store, log: Log) {
+  /** At most `most` ends wait for a store that is away, the latest of all. */
+  constructor(store: Store, log: Log, most = MOST) {
     this.#store = store;
     this.#log = log;
+    this.#most = most;
   }
 
   /** Notes that a login has ended. */
   add(login: Login): void {
-    if (this.#waiting.length >= MOST) this.#waiting.shift();
+    if (this.#waiting.length >= this.#most) this.#waiting.shift();
     this.#waiting.push(login);
     if (this.#retry === undefined) void this.#start();
   }

@@ -14,6 +14,7 @@ import { TooBusy } from "./passwords.ts";
 import { requests, type RequestSpec } from "./requests.ts";
 import type { Session } from "./session.ts";
 
+const UNKNOWN_COST = 1; // of what isn't in the table
 const RETRY_AFTER = 1_000; // ms; storage that can't be reached is rarely back sooner
 
 /** Carries out one caller's requests. */
@@ -24,14 +25,26 @@ export class Dispatcher implements Handler {
     this.#caller = caller;
   }
 
-  read(body: Uint8Array | WireError): Request {
-    const message = body instanceof WireError ? body : parseMessage(body);
-    if (message instanceof WireError) return this.#refusal(message);
+  heard(bytes: number, now: number): number {
+    return this.#caller.allowance?.heard(bytes, now) ?? 0;
+  }
+
+  read(body: Uint8Array | WireError, now: number): Request {
+    const message = body instanceof WireError ? body : parseMessage(body, this.#caller.node.config);
+    if (message instanceof WireError) return this.#paced(this.#refusal(message), UNKNOWN_COST, now);
     const spec = requests.get(message.msgid);
     if (!spec || (this.#classic && !spec.classic)) {
-      return this.#refusal(new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message));
+      const error = new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message);
+      return this.#paced(this.#refusal(error), UNKNOWN_COST, now);
     }
-    return { exclusive: !spec.pipelined, answer: () => this.#answer(spec, message) };
+    const request = { exclusive: !spec.pipelined, answer: () => this.#answer(spec, message) };
+    return this.#isRefusable(spec)
+      ? this.#limited(request, spec, message, now)
+      : this.#paced(request, spec.cost, now);
+  }
+
+  answered(bytes: number): void {
+    this.#caller.allowance?.answered(bytes, performance.now());
   }
 
   room(): void {
@@ -40,6 +53,34 @@ export class Dispatcher implements Handler {
 
   ended(): void {
     void this.#caller.hangUp();
+  }
+
+  /**
+   * Whether it may be answered with errno 8: a classic client would never hear of it, and whoever isn't logged in yet,
+   * or says something that has no answer, is slowed down instead.
+   */
+  #isRefusable(spec: RequestSpec): boolean {
+    return this.#caller.session !== undefined && spec.needsLogin && spec.reply !== undefined &&
+      !this.#classic;
+  }
+
+  /** The request, or its refusal if it is more than the session may ask for. */
+  #limited(request: Request, spec: RequestSpec, message: Message, now: number): Request {
+    const { allowance } = this.#caller;
+    const wait = allowance?.take(spec.cost, now) ?? 0;
+    if (!allowance || wait === 0) return request;
+    const error = new RequestError(Errno.RATE_LIMITED, "more than this session may ask for", wait);
+    const delay = allowance.refused(now);
+    return { exclusive: false, delay, answer: () => this.#failed(spec, message, error) };
+  }
+
+  /** The request, with the time that it must wait if it is more than the client may ask for. */
+  #paced(request: Request, cost: number, now: number): Request {
+    const { allowance } = this.#caller;
+    const delay = allowance?.take(cost, now) ?? 0;
+    if (!allowance || delay === 0) return request;
+    allowance.overdraw(cost);
+    return { ...request, delay };
   }
 
   get #classic(): boolean {

@@ -3,6 +3,8 @@ import { type Bus, BusUnavailable, type Channel, type Hint } from "../bus/bus.ts
 import type { Config } from "../config/options.ts";
 import { describe, type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
+import { Buckets } from "./allowance.ts";
+import { Attempts } from "./attempts.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
 import { Duty } from "./duty.ts";
@@ -13,6 +15,13 @@ import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { Turns } from "./turns.ts";
+
+/**
+ * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few enough for each
+ * to be done in a moment. Not those that wait for an account's lock or for another node: these keep nobody waiting.
+ */
+const LOGINS_AT_ONCE = 100;
 
 /** What a node is made of. */
 export interface NodeParts {
@@ -37,6 +46,13 @@ export class Node implements NodeParts {
   readonly presence: Presence;
   readonly recovery: Recovery;
   readonly passwords: Passwords;
+  /** Those who log in take turns. */
+  readonly logins = new Turns(LOGINS_AT_ONCE);
+  readonly attempts: Attempts;
+  /** What all sessions may do together beyond their own allowances. */
+  readonly spareForSessions: Buckets | undefined;
+  /** The same for all connections without a login. */
+  readonly spareForStrangers: Buckets | undefined;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
   readonly #takenOver: (session: Session) => void;
@@ -59,6 +75,9 @@ export class Node implements NodeParts {
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
     const cores = Math.max(1, Math.floor(navigator.hardwareConcurrency / workers)); // this node's share
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.attempts = new Attempts(this.bus, this.config);
+    this.spareForSessions = Buckets.spareForSessions(this.config);
+    this.spareForStrangers = Buckets.spareForStrangers(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 
@@ -95,6 +114,21 @@ export class Node implements NodeParts {
       if (!(error instanceof BusUnavailable)) throw error;
       return new Set(users.filter((user) => this.sessions.of(user)));
     }
+  }
+
+  /** As {@link DeliveryPorts} has it: a joining whose answer was lost is found out like this. */
+  memberOf(user: number, group: number): void {
+    const session = this.sessions.of(user);
+    if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
+  }
+
+  /** A session's user has become a member of a group: whichever session it has now is offered the group's messages. */
+  async joined(user: number, group: number): Promise<void> {
+    const session = this.sessions.of(user);
+    if (!session) return this.bus.publish(user, { kind: "joined", group });
+    await this.sessions.join(session, group);
+    // What was said between the joining and the subscribing has passed us by (invariant I3).
+    session.delivery.lookAgain();
   }
 
   /** Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and elsewhere. */
@@ -147,6 +181,7 @@ export class Node implements NodeParts {
     if (hint.kind === "message") {
       session.delivery.offer(hint.message.sender, new Fresh(hint.message, channel));
     } else if (hint.kind === "look") session.delivery.lookAgain();
+    else if (hint.kind === "joined") this.joined(channel, hint.group).catch(() => {}); // the bus is being closed
     else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
     else if (session.login < hint.login) void this.#letGo(session);
   }

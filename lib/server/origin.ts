@@ -1,34 +1,64 @@
 /** Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first message. */
+import type { Config } from "../config/options.ts";
 import { type Log, Seldom } from "../log.ts";
 import { Networks } from "../wire/networks.ts";
-import { beginsProxyHeader, MAX_PROXY_HEADER, readProxyHeader } from "../wire/proxy.ts";
+import { beginsProxyHeader, MAX_PROXY_HEADER, type ProxyHeader, readProxyHeader } from "../wire/proxy.ts";
+import { Addresses, type Place, TooMany } from "./addresses.ts";
 import type { Preface } from "./connection.ts";
 
 /** A connection's origin. */
 export interface Origin extends Preface {
   /** The client's address and port, as far as it is known now. */
   readonly from: string;
+  /** Its place among the connections of that address; undefined until a trusted proxy has said whom it forwards. */
+  readonly place: Place | undefined;
 }
 
-/** Tells the origins of a server's connections. */
+/** Tells the origins of a server's connections, and counts them by address. */
 export class Origins {
   readonly #log: Log;
   readonly #trusted: Networks;
+  readonly #addresses: Addresses;
   readonly #untrusted = new Seldom();
   readonly #malformed = new Seldom();
+  readonly #crowded = new Seldom();
 
-  /** `trustedProxies` names whose PROXY headers are believed, as {@link Networks.parse} reads it. */
-  constructor(log: Log, trustedProxies: string) {
+  /** The proxies are trusted; they and `unlimitedAddresses` may have any number of connections. */
+  constructor(
+    log: Log,
+    config: Pick<Config, "trustedProxies" | "unlimitedAddresses" | "maxConnectionsPerAddress">,
+  ) {
     this.#log = log;
-    this.#trusted = Networks.parse(trustedProxies);
+    this.#trusted = Networks.parse(config.trustedProxies);
+    const unlimited = Networks.parse(config.unlimitedAddresses);
+    this.#addresses = new Addresses(config.maxConnectionsPerAddress, [this.#trusted, unlimited]);
   }
 
-  /** The origin of a connection from this address. */
+  /** The origin of a connection from this address. Throws an Error when there are too many from there. */
   of({ hostname, port }: Deno.NetAddr): Origin {
     const from = written(hostname, port);
-    return this.#trusted.contains(hostname)
-      ? new Proxied(from, (why) => this.#refuse(from, why))
-      : { from, take: (bytes) => this.#look(from, bytes) };
+    if (!this.#trusted.contains(hostname)) {
+      return { from, place: this.#enter(hostname), take: (bytes) => this.#look(from, bytes) };
+    }
+    return new Proxied(
+      from,
+      ({ source }) => this.#enter(source?.host ?? hostname),
+      (why) => this.#malformed.say((times) => this.#log.warn("malformed PROXY header", { from, why, times })),
+    );
+  }
+
+  #enter(host: string): Place {
+    try {
+      return this.#addresses.enter(host);
+    } catch (error) {
+      if (error instanceof TooMany) {
+        const { address } = error;
+        this.#crowded.say((times) =>
+          this.#log.warn("too many connections of one address", { address, times })
+        );
+      }
+      throw error;
+    }
   }
 
   /** Nothing is taken from whoever isn't trusted; but that this may be a mistake is said. */
@@ -40,10 +70,6 @@ export class Origins {
     }
     return bytes;
   }
-
-  #refuse(from: string, why: string): void {
-    this.#malformed.say((times) => this.#log.warn("malformed PROXY header", { from, why, times }));
-  }
 }
 
 const NOTHING = new Uint8Array(0);
@@ -51,11 +77,14 @@ const NOTHING = new Uint8Array(0);
 /** The origin of a connection from a trusted proxy, which is the client's once the header is read. */
 class Proxied implements Origin {
   from: string;
+  place: Place | undefined;
+  readonly #enter: (header: ProxyHeader) => Place;
   readonly #refuse: (why: string) => void;
   #held: Uint8Array = NOTHING;
 
-  constructor(from: string, refuse: (why: string) => void) {
+  constructor(from: string, enter: (header: ProxyHeader) => Place, refuse: (why: string) => void) {
     this.from = from;
+    this.#enter = enter;
     this.#refuse = refuse;
   }
 
@@ -75,6 +104,7 @@ class Proxied implements Origin {
     }
     this.#held = NOTHING;
     if (header.source) this.from = written(header.source.host, header.source.port);
+    this.place = this.#enter(header);
     return bytes.subarray(header.length - before);
   }
 }

@@ -2,7 +2,7 @@
 
 /** Frames on their way out. How they are cut into writes is each implementation's idea. */
 export interface Outbox {
-  /** Bytes that the socket has not taken yet. */
+  /** Bytes that the socket has not taken yet, with what it takes to keep them. */
   readonly bytes: number;
   /** Bytes that the socket has taken. */
   readonly taken: number;
@@ -28,6 +28,9 @@ export interface Sink {
   readonly limit: number;
 }
 
+/** Bytes of memory that a waiting frame takes besides its own, roughly: small ones cost most of what they cost by this. */
+export const KEEPING = 128;
+
 interface Entry {
   readonly frame: Uint8Array;
   readonly taken: (() => void) | undefined;
@@ -51,7 +54,7 @@ abstract class QueueOutbox implements Outbox {
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes + (this.#queue.length - this.#head) * KEEPING;
   }
 
   push(frame: Uint8Array, taken?: () => void): void {
@@ -63,7 +66,7 @@ abstract class QueueOutbox implements Outbox {
   }
 
   whenAtMost(bytes: number): Promise<void> {
-    if (this.#closed || this.#bytes <= bytes) return Promise.resolve();
+    if (this.#closed || this.bytes <= bytes) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push({ bytes, resolve }));
   }
 
@@ -111,7 +114,7 @@ abstract class QueueOutbox implements Outbox {
       while (this.#queue.length > 0) {
         await this.flush();
         if (this.#waiting.length > 0) this.#tell();
-        if (!this.#closed && this.#bytes < this.sink.limit / 2) this.sink.room();
+        if (!this.#closed && this.bytes < this.sink.limit / 2) this.sink.room();
       }
     } catch (error) {
       if (!this.#closed) this.sink.failed(error);
@@ -121,7 +124,7 @@ abstract class QueueOutbox implements Outbox {
   }
 
   #tell(): void {
-    const ready = this.#waiting.filter((one) => this.#closed || this.#bytes <= one.bytes);
+    const ready = this.#waiting.filter((one) => this.#closed || this.bytes <= one.bytes);
     if (ready.length === 0) return;
     this.#waiting = this.#waiting.filter((one) => !ready.includes(one));
     for (const { resolve } of ready) resolve();

@@ -25,6 +25,7 @@ export interface PresencePorts {
 /** Tells the sessions of this node about their users' friends. */
 export class Presence {
   readonly #ports: PresencePorts;
+  readonly #most: number;
   /** Who came or went, and whom it concerns has not been told. */
   readonly #untold = new Set<number>();
   readonly #announcing: Duty;
@@ -32,14 +33,16 @@ export class Presence {
   readonly #changed = new Map<number, Set<number>>();
   #looking: Promise<void> | undefined;
 
-  constructor(ports: PresencePorts) {
+  /** At most `most` users wait for being told of. */
+  constructor(ports: PresencePorts, most = UNTOLD) {
     this.#ports = ports;
+    this.#most = most;
     this.#announcing = new Duty("telling who came and went", () => this.#announceAll(), ports.log);
   }
 
   /** Lets everybody concerned know, here and elsewhere, that a user came or went: as soon as the store tells who that is. */
   announce(user: number): void {
-    if (this.#untold.size < UNTOLD) this.#untold.add(user);
+    if (this.#untold.size < this.#most) this.#untold.add(user);
     this.#announcing.fallDue();
   }
 

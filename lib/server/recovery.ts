@@ -85,12 +85,15 @@ export class Recovery {
     this.#sweep.fallDue(SETTLING);
   }
 
-  /** Another node has gone. What it had committed without saying so is found, and its users are offline. */
+  /**
+   * Another node has gone. What it had committed without saying so is found, and its users are offline. In the store
+   * they become so a little later: many come back at once, and should find nobody busy with them.
+   */
   gone(): void {
     this.#ports.log.info("another node has gone");
     this.#recheck.fallDue();
     this.#revision.fallDue();
-    this.#sweep.fallDue();
+    this.#sweep.fallDue(SETTLING);
   }
 
   /** Does no more of it. Resolves when nothing is under way. */

@@ -2,7 +2,7 @@
  * Everything a client can ask, in one table: each message's id, name and fields with their checks, what answers it,
  * whether it needs a login, and its handler. Validation, dispatch and the reference in docs/PROTOCOL.md are made of it.
  */
-import { Limit, Msg, type Rid } from "../wire/protocol.ts";
+import { Limit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../wire/protocol.ts";
 import type { Answer } from "./answer.ts";
 import type { Caller } from "./caller.ts";
 import { type Fields, flag, id, integer, name, optional, text, type Values } from "./fields.ts";
@@ -10,8 +10,8 @@ import { groupChat, oneChat } from "./handlers/chat.ts";
 import { contacts } from "./handlers/contacts.ts";
 import { delivered } from "./handlers/delivered.ts";
 import { addFriend } from "./handlers/friends.ts";
-import { createGroup, joinGroup, members, MEMBERS_AT_ONCE } from "./handlers/groups.ts";
-import { history, HISTORY_AT_ONCE } from "./handlers/history.ts";
+import { createGroup, joinGroup, members } from "./handlers/groups.ts";
+import { history } from "./handlers/history.ts";
 import { login } from "./handlers/login.ts";
 import { logout } from "./handlers/logout.ts";
 import { register } from "./handlers/register.ts";
@@ -34,16 +34,19 @@ export interface RequestSpec {
   readonly classic: boolean;
   /** Whether it need not wait for the requests before it to be done, nor those after it for this one. */
   readonly pipelined: boolean;
+  /** What it takes from the allowance, in simple requests. */
+  readonly cost: number;
   readonly fields: Fields;
   /** Carries it out; the fields have been checked. `session` is there if `needsLogin`. */
   handle(caller: Caller, session: Session, fields: never, rid: Rid | undefined): Result;
 }
 
 type Row<F extends Fields> =
-  & Omit<RequestSpec, "needsLogin" | "pipelined" | "classic" | "handle" | "fields">
+  & Omit<RequestSpec, "needsLogin" | "pipelined" | "classic" | "cost" | "handle" | "fields">
   & {
     readonly classic?: true;
     readonly pipelined?: true;
+    readonly cost?: number; // 1 if it isn't given
     readonly fields: F;
   };
 
@@ -52,7 +55,7 @@ function open<F extends Fields>(
   row: Row<F> & { handle(caller: Caller, fields: Values<F>, rid: Rid | undefined): Result },
 ): RequestSpec {
   const handle: RequestSpec["handle"] = (caller, _session, fields, rid) => row.handle(caller, fields, rid);
-  return { classic: false, pipelined: false, ...row, needsLogin: false, handle };
+  return { classic: false, pipelined: false, cost: 1, ...row, needsLogin: false, handle };
 }
 
 /** A request of somebody who is logged in. */
@@ -61,11 +64,14 @@ function member<F extends Fields>(
     handle(caller: Caller, session: Session, fields: Values<F>, rid: Rid | undefined): Result;
   },
 ): RequestSpec {
-  return { classic: false, pipelined: false, ...row, needsLogin: true };
+  return { classic: false, pipelined: false, cost: 1, ...row, needsLogin: true };
 }
 
 const cid = optional(text(1, Limit.CID));
 const message = text(1);
+
+const CHANGE = 2; // simple requests: a transaction of its own, where messages share theirs
+const PAGE = 5; // simple requests: up to 1 MiB of an answer, but usually much less
 
 const table: readonly RequestSpec[] = [
   open({
@@ -117,6 +123,7 @@ const table: readonly RequestSpec[] = [
     summary: "puts a user on the sender's list of friends",
     reply: Msg.ACK,
     classic: true,
+    cost: CHANGE,
     fields: { friendid: id },
     handle: addFriend,
   }),
@@ -126,6 +133,7 @@ const table: readonly RequestSpec[] = [
     summary: "makes a group, with the sender as its creator",
     reply: Msg.ACK,
     classic: true,
+    cost: CHANGE,
     fields: { groupname: name, groupdesc: optional(text(0, Limit.GROUP_DESCRIPTION)) },
     handle: createGroup,
   }),
@@ -135,6 +143,7 @@ const table: readonly RequestSpec[] = [
     summary: "joins a group",
     reply: Msg.ACK,
     classic: true,
+    cost: CHANGE,
     fields: { groupid: id },
     handle: joinGroup,
   }),
@@ -162,11 +171,12 @@ const table: readonly RequestSpec[] = [
     name: "HISTORY",
     summary: "asks for a conversation's messages before a seq, or its latest",
     reply: Msg.HISTORY_ACK,
+    cost: PAGE,
     fields: {
       id: optional(id),
       groupid: optional(id),
       before: optional(id),
-      limit: optional(integer(1, HISTORY_AT_ONCE)),
+      limit: optional(integer(1, MAX_HISTORY_PAGE)),
     },
     handle: history,
   }),
@@ -193,6 +203,7 @@ const table: readonly RequestSpec[] = [
     name: "CONTACTS",
     summary: "asks for the current friends and groups",
     reply: Msg.CONTACTS_ACK,
+    cost: PAGE,
     fields: {},
     handle: contacts,
   }),
@@ -201,10 +212,11 @@ const table: readonly RequestSpec[] = [
     name: "MEMBERS",
     summary: "asks for a group's members, by id",
     reply: Msg.MEMBERS_ACK,
+    cost: PAGE,
     fields: {
       groupid: id,
       after: optional(integer(0, Limit.INTEGER)),
-      limit: optional(integer(1, MEMBERS_AT_ONCE)),
+      limit: optional(integer(1, MAX_MEMBERS_PAGE)),
     },
     handle: members,
   }),

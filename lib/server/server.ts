@@ -1,40 +1,50 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
 import { describe, Seldom } from "../log.ts";
-import { Msg } from "../wire/protocol.ts";
+import { Bucket } from "./allowance.ts";
 import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
 import { Connection, type Surroundings } from "./connection.ts";
 import { framed } from "./dialect.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { Draining } from "./draining.ts";
 import { takenOver } from "./entrance.ts";
 import { Node, type NodeParts } from "./node.ts";
 import { Origins } from "./origin.ts";
+import type { Tls } from "./tls.ts";
 import { watch } from "./watch.ts";
 
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
 const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so that it is kept fairly exactly
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
+// Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
+const ARRIVALS = { perSecond: 2_000, burst: 1_000 };
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
-const MOVE_SPREAD = 0.5; // ms per connection over which clients are asked to spread their return
-const MOVE_LEAST = 500; // ms; the base of that
+const DRAIN_EVERY = 50; // ms between two looks at each connection while it drains
+const LAST_ARRIVALS = 20; // ms without a new connection before it stops listening: those in the kernel's queue are let in
+const ARRIVALS_AT_MOST = 500; // ms for that, however many come
 
 /** A listening server. */
 export class Server {
   readonly #node: Node;
   readonly #listener: Deno.Listener;
+  readonly #tls: Tls | undefined;
   readonly #callers = new Map<Caller, Promise<void>>(); // each with the end of its connection
   readonly #around: Surroundings;
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   readonly #refusals = new Seldom();
   readonly #origins: Origins;
+  readonly #arrivals = new Bucket(ARRIVALS);
+  #lastArrival = -Infinity; // by performance.now
+  #listening = true;
   #draining = false;
 
-  private constructor(node: Node, listener: Deno.Listener) {
+  private constructor(node: Node, listener: Deno.Listener, tls: Tls | undefined) {
     this.#node = node;
     this.#listener = listener;
+    this.#tls = tls;
     const { config } = node;
-    this.#origins = new Origins(node.log, config.trustedProxies);
+    this.#origins = new Origins(node.log, config);
     const classic = classicDialect(config.classicBytes, config.classicGap);
     this.#around = {
       dialect: (isClassic) => isClassic ? classic : framed,
@@ -43,14 +53,23 @@ export class Server {
       outboxBytes: config.outboxBytes,
       patience: config.pingAfter + config.pongWithin, // as long as for one that takes nothing
     };
-    const shortest = Math.min(config.loginWithin, config.pingAfter, config.pongWithin);
+    const shortest = Math.min(
+      config.loginWithin,
+      config.proxyWithin,
+      config.pingAfter,
+      config.pongWithin,
+    );
     this.#watching = setInterval(() => this.#watch(), Math.min(WATCH_EVERY, shortest / WATCHES_PER_TIME));
     this.#accepting = this.#accept();
   }
 
-  /** Starts to listen at the node's host and port. Throws what `Deno.listen` throws. */
+  /**
+   * Starts to listen at the node's host and port. Throws what `Deno.listen` throws, or an Error of one line if the
+   * certificate isn't right.
+   */
   static async start(parts: NodeParts): Promise<Server> {
-    const { host: hostname, port, workers } = parts.config;
+    const { host: hostname, port, workers, tlsCert } = parts.config;
+    const tls = tlsCert ? new (await import("./tls.ts")).Tls(parts.config, parts.log) : undefined;
     const node = new Node(parts, (session) => takenOver(node, session));
     await node.open();
     let listener: Deno.Listener;
@@ -60,7 +79,7 @@ export class Server {
       await node.close();
       throw error;
     }
-    return new Server(node, listener);
+    return new Server(node, listener, tls);
   }
 
   /** Where it listens. */
@@ -68,33 +87,45 @@ export class Server {
     return this.#listener.addr as Deno.NetAddr;
   }
 
+  /** Reads the certificate again, for connections from now on; see {@link Tls.reload}. */
+  reload(): void {
+    this.#tls?.reload();
+  }
+
   /**
-   * Leaves: accepts nobody more, asks the clients to move, carries out what is under way for at most the configured
-   * time, and closes. The store and the bus stay open: they are the caller's.
+   * Leaves: accepts nobody more, asks the clients to move and serves them until then, and closes, all of it `within`
+   * that many milliseconds. The store and the bus stay open: they are the caller's.
    */
-  async drain(): Promise<void> {
+  async drain(within: number = this.#node.config.drainSeconds): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
-    this.#listener.close();
-    await this.#accepting;
-    clearInterval(this.#watching);
     const { log, config } = this.#node;
     log.info("draining", { connections: this.#callers.size });
-    const spread = MOVE_LEAST + MOVE_SPREAD * this.#callers.size;
-    const ends = [...this.#callers].map(([{ connection }, ended]) => {
-      connection.send({
-        msgid: Msg.NOTICE,
-        kind: "draining",
-        retry_after: Math.round(MOVE_LEAST + Math.random() * spread),
-        errmsg: "the server is shutting down",
-      });
-      void connection.end(undefined, config.drainWithin);
-      return ended;
-    });
-    const late = setTimeout(() => this.#abortAll(), config.drainWithin + LAST_WORDS);
-    await Promise.all(ends);
+    await this.#lastArrivals(Math.min(ARRIVALS_AT_MOST, within));
+    this.#listening = false;
+    this.#listener.close();
+    await this.#accepting;
+    const draining = new Draining(this.#callers.size * config.workers, within, performance.now());
+    const look = () => {
+      const now = performance.now();
+      for (const caller of this.#callers.keys()) draining.look(caller, now);
+    };
+    look();
+    const looking = setInterval(look, DRAIN_EVERY);
+    const late = setTimeout(() => this.#abortAll(), within + LAST_WORDS);
+    await Promise.all(this.#callers.values());
     clearTimeout(late);
+    clearInterval(looking);
+    clearInterval(this.#watching);
     await this.#node.close();
+  }
+
+  /** To close the listener resets the connections that wait to be accepted: so not while some do. */
+  async #lastArrivals(atMost: number): Promise<void> {
+    const end = performance.now() + atMost;
+    for (let now; (now = performance.now()) < end && now - this.#lastArrival < LAST_ARRIVALS;) {
+      await pause(LAST_ARRIVALS);
+    }
   }
 
   #abortAll(): void {
@@ -103,9 +134,11 @@ export class Server {
 
   async #accept(): Promise<void> {
     const { log, config } = this.#node;
-    while (!this.#draining) {
+    while (this.#listening) {
       try {
         const socket = await this.#listener.accept() as Deno.TcpConn;
+        this.#lastArrival = performance.now();
+        const wait = this.#arrivals.take(1, this.#lastArrival);
         if (this.#callers.size < config.maxConnections) this.#serve(socket);
         else {
           socket.close();
@@ -113,10 +146,14 @@ export class Server {
             log.warn("too many connections", { most: config.maxConnections, times })
           );
         }
+        if (wait > 0) {
+          this.#arrivals.draw(1); // it is let in, but the next has to wait
+          await pause(wait);
+        }
       } catch (error) {
-        if (this.#draining) return;
+        if (!this.#listening) return;
         log.error("accept failed", { why: describe(error) });
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_PAUSE));
+        await pause(ACCEPT_PAUSE);
       }
     }
   }
@@ -127,11 +164,19 @@ export class Server {
       socket.setNoDelay(true); // messages are small and each is waited for
       socket.setKeepAlive(true); // finds classic peers that are gone: they can't be sent a PING
       const origin = this.#origins.of(socket.remoteAddr as Deno.NetAddr);
-      const connection = new Connection(socket, this.#around, (connection) => {
+      const serve = (connection: Connection) => {
         caller = new Caller(this.#node, connection, origin);
         return new Dispatcher(caller);
-      }, origin);
-      this.#callers.set(caller!, connection.run().finally(() => this.#callers.delete(caller!)));
+      };
+      // What a proxy says stands in front of everything, and so isn't encrypted.
+      const connection = this.#tls
+        ? new Connection(this.#tls.over(socket, origin), this.#around, serve)
+        : new Connection(socket, this.#around, serve, origin);
+      const ended = () => {
+        this.#callers.delete(caller!);
+        origin.place?.leave();
+      };
+      this.#callers.set(caller!, connection.run().finally(ended));
     } catch (error) {
       this.#node.log.debug("connection lost", { why: describe(error) });
       try {
@@ -146,4 +191,8 @@ export class Server {
     const now = performance.now();
     for (const caller of this.#callers.keys()) watch(caller, now, this.#node.config);
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -14,10 +14,22 @@ export function watch(caller: Caller, now: number, config: Config): void {
     // Nothing can be said to it: what was said before is not read either.
     caller.node.log.debug("closed: it reads nothing", { from: caller.from, waiting: connection.waiting });
     connection.abort();
-  } else if (!caller.session) watchLogin(caller, now, config);
+  } else if (caller.isAwaited) watchHeader(caller, now, config);
+  else if (!caller.session) watchLogin(caller, now, config);
   else if (connection.waiting === 0 && connection.pending === 0 && connection.dialect?.name === "framed") {
     watchSilence(caller, now, config);
   }
+}
+
+/** Until the header is there, it isn't known whom a connection counts for, nor what it could be told. */
+function watchHeader(caller: Caller, now: number, config: Config): void {
+  if (now - caller.anonymousSince < config.proxyWithin) return;
+  if (!caller.isOverdue) {
+    caller.isOverdue = true; // a busy node may not have got to what is there: it does before the next look
+    return;
+  }
+  caller.node.log.debug("closed: no PROXY header in time", { from: caller.from });
+  caller.connection.abort();
 }
 
 /** Whoever doesn't log in goes; but a login that was begun in time, and waits for its turn, may end. */

@@ -11,11 +11,28 @@ export interface Message {
   readonly [field: string]: unknown;
 }
 
+/** What a body's JSON may be like. */
+export interface Shape {
+  /** How deep it may be nested; `{}` is 1 deep. */
+  readonly maxDepth: number;
+  /**
+   * Values that may be in it, if it is longer than 1 KiB: to parse 64 KiB of small ones takes milliseconds, many times
+   * as long as one text of that length.
+   */
+  readonly maxValues: number;
+}
+
+const ANY: Shape = { maxDepth: Infinity, maxValues: Infinity };
+
 /**
  * Reads one body. Unknown fields are let through, of a repeated key the last counts, and a key `__proto__` is
- * a key like any other. What is not a message is answered with an error that says why; it never throws.
+ * a key like any other. What is not a message, or isn't of the right shape, is answered with an error that says why; it
+ * never throws.
  */
-export function parseMessage(body: Uint8Array): Message | WireError {
+export function parseMessage(body: Uint8Array, { maxDepth, maxValues }: Shape = ANY): Message | WireError {
+  if (body.length > SHORT && hasMore(body, maxValues)) {
+    return new WireError(Errno.BAD_REQUEST, `a body of more than ${maxValues} values`, beginning(body));
+  }
   let text: string;
   let value: unknown;
   try {
@@ -37,11 +54,68 @@ export function parseMessage(body: Uint8Array): Message | WireError {
   else if (rid !== undefined) {
     return new WireError(Errno.BAD_REQUEST, "rid must be a number or a string", about);
   }
+  if (isDeeper(message, maxDepth)) {
+    return new WireError(Errno.BAD_REQUEST, `the JSON is nested more than ${maxDepth} deep`, about);
+  }
   if (about.msgid === undefined) {
     const words = `msgid ${msgid === undefined ? "is missing" : "must be an integer"}`;
     return new WireError(Errno.BAD_REQUEST, words, about);
   }
   return message as unknown as Message;
+}
+
+const SHORT = 1_024; // bytes: whatever is in them, to parse them takes less than to look at them first would save
+
+const [QUOTE, BACKSLASH, COMMA, ARRAY, OBJECT] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
+
+/** Whether a body, if it is JSON, holds more values: found out without parsing it. */
+function hasMore(body: Uint8Array, most: number): boolean {
+  let values = 0;
+  let isInString = false;
+  for (let at = 0; at < body.length; at++) {
+    const byte = body[at];
+    if (byte === QUOTE) isInString = !isInString;
+    else if (isInString) {
+      if (byte === BACKSLASH) at++;
+    } else if (byte === COMMA || byte === ARRAY || byte === OBJECT) {
+      if (++values > most) return true;
+    }
+  }
+  return false;
+}
+
+const BEGINNING = 256; // bytes
+const LEADING = /[{,]\s*"(msgid|rid)"\s*:\s*(-?(?:0|[1-9]\d{0,14})|"[^"\\\p{Cc}]*")\s*(?=[,}])/uy;
+
+/** What a body that isn't parsed says of itself at its beginning, where clients have msgid and rid. */
+function beginning(body: Uint8Array): { msgid?: number; rid?: Rid } {
+  const text = new TextDecoder().decode(body.subarray(0, BEGINNING)).trimStart();
+  const about: { msgid?: number; rid?: Rid } = {};
+  LEADING.lastIndex = 0;
+  for (let match; (match = LEADING.exec(text));) {
+    const value: unknown = JSON.parse(match[2]!);
+    if (match[1] === "rid") about.rid = value as Rid;
+    else if (typeof value === "number") about.msgid = value;
+  }
+  return about;
+}
+
+/** Whether there are more than `most` levels, of which the value itself is the first. Level by level: no stack is used up. */
+function isDeeper(value: object, most: number): boolean {
+  let level = [value];
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > most) return true;
+    const next: object[] = [];
+    const look = (value: unknown) => {
+      if (typeof value === "object" && value !== null) next.push(value);
+    };
+    for (const at of level) {
+      if (Array.isArray(at)) at.forEach(look);
+      else for (const key in at) look((at as Record<string, unknown>)[key]); // makes no list of the values
+    }
+    level = next;
+  }
+  return false;
 }
 
 /** JSON with the source text of its numbers: newer than the compiler's description of the language. */

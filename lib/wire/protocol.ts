@@ -66,3 +66,9 @@ export const MAX_CLIENT_FRAME = 65_536;
 
 /** Bytes of a frame's body that a server never exceeds, and a client must therefore accept. */
 export const MAX_SERVER_FRAME = 1_048_576;
+
+/** Messages that a HISTORY may ask for at most, unless the server is configured for fewer. */
+export const MAX_HISTORY_PAGE = 200;
+
+/** Users that a MEMBERS may ask for at most, unless the server is configured for fewer: up to 270 bytes each. */
+export const MAX_MEMBERS_PAGE = 500;

@@ -28,7 +28,8 @@ const FIXED = 16; // bytes of version 2 in front of the addresses: signature, co
 const [INET, INET6, UNIX] = [1, 2, 3];
 /** Bytes of both addresses and ports, by address family. */
 const ADDRESSES: Readonly<Record<number, number>> = { 0: 0, [INET]: 12, [INET6]: 36, [UNIX]: 216 };
-const HIGHEST_TRANSPORT = 2; // 0 unspecified, 1 stream, 2 datagram
+/** What there may be of family and transport together: nothing known, or a stream (1) or datagrams (2) of a family. */
+const FORWARDED = [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32];
 
 /** Whether a connection that begins with this byte begins with a header: none of the dialects can begin so. */
 export function beginsProxyHeader(firstByte: number): boolean {
@@ -76,7 +77,8 @@ function readBinary(bytes: Uint8Array): ProxyHeader | Error | undefined {
   const family = bytes[13]! >> 4;
   if (bytes.length > 12 && version !== 2) return new Error(`version ${version}`);
   if (command > 1) return new Error(`command ${command}`);
-  if (family > UNIX || (bytes[13]! & 0xf) > HIGHEST_TRANSPORT) {
+  // Of a connection that is the proxy's own, all that follows is to be ignored.
+  if (command === 1 && bytes.length > 13 && !FORWARDED.includes(bytes[13]!)) {
     return new Error(`address family and transport 0x${hex(bytes[13]!)}`);
   }
   if (bytes.length < FIXED) return undefined;

@@ -2,8 +2,11 @@
 import type { Config } from "../config/options.ts";
 import type { Lent } from "../ports.ts";
 
-/** To a worker: first how to start, and later, once, to leave. */
-export type Order = { readonly kind: "start"; readonly start: Start } | { readonly kind: "leave" };
+/** To a worker: first how to start; once it listens, to read its certificate again; and later, once, to leave. */
+export type Order =
+  | { readonly kind: "start"; readonly start: Start }
+  | { readonly kind: "reload" }
+  | { readonly kind: "leave" };
 
 /** How a worker starts. The ports it is lent must be transferred with it. */
 export interface Start {

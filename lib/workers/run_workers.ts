@@ -1,7 +1,7 @@
 /** Several nodes in one process, each on a thread of its own: the system deals out the port's connections to them. */
 import type { Config } from "../config/options.ts";
 import { describe, type Log } from "../log.ts";
-import { cantListen, type Listening } from "../run_node.ts";
+import { cantListen, type Operator } from "../run_node.ts";
 import { Shared } from "./shared.ts";
 import { WorkerNode } from "./worker_node.ts";
 
@@ -12,7 +12,7 @@ const LEAVE_SLACK = 15_000;
  * Runs the configured number of nodes until they are told to leave, or one can't go on: then all leave, since a
  * process that is half there helps nobody. Gives back whether all went well; if not, the log says what didn't.
  */
-export async function runWorkers(config: Config, log: Log, listening: Listening): Promise<boolean> {
+export async function runWorkers(config: Config, log: Log, operator: Operator): Promise<boolean> {
   if (!isFree(config, log)) return false;
   let shared: Shared;
   try {
@@ -24,7 +24,13 @@ export async function runWorkers(config: Config, log: Log, listening: Listening)
   const workers: WorkerNode[] = [];
   const run = async () => {
     const address = await startAll(config, log, shared, workers);
-    if (address) await Promise.race([listening(address), ...workers.map(({ ended }) => ended)]);
+    const reload = () => workers.forEach((worker) => worker.reload());
+    if (address) {
+      await Promise.race([
+        operator.listening(address, reload),
+        ...workers.map(({ ended }) => ended),
+      ]);
+    }
     return false;
   };
   const isStranded = await Promise.race([
@@ -34,9 +40,10 @@ export async function runWorkers(config: Config, log: Log, listening: Listening)
       return true;
     }),
   ]);
+  operator.leaving();
   // Without the database nothing that is under way can be carried out any more: there is nothing to wait for.
   const end = (worker: WorkerNode) =>
-    isStranded ? worker.terminate() : worker.leave(config.drainWithin + LEAVE_SLACK);
+    isStranded ? worker.terminate() : worker.leave(config.drainSeconds + LEAVE_SLACK);
   const ends = await Promise.all(workers.map(end));
   await shared.close();
   return ends.every((isWell) => isWell);
@@ -77,5 +84,10 @@ async function startAll(
 /** One worker's configuration: what is bounded for the process is divided. */
 function shareOf(config: Config): Config {
   const share = (whole: number) => Math.ceil(whole / config.workers);
-  return { ...config, maxConnections: share(config.maxConnections), hashQueue: share(config.hashQueue) };
+  return {
+    ...config,
+    maxConnections: share(config.maxConnections),
+    maxConnectionsPerAddress: share(config.maxConnectionsPerAddress),
+    hashQueue: share(config.hashQueue),
+  };
 }

@@ -11,17 +11,23 @@ interface Scope {
 
 const scope = globalThis as unknown as Scope;
 const leaving = Promise.withResolvers<void>();
+let reload = () => {}; // until it listens there is nothing to read again
 
 scope.onmessage = ({ data }) => {
   if (data.kind === "start") void run(data.start);
+  else if (data.kind === "reload") reload();
   else leaving.resolve();
 };
 
 async function run({ number, config, lent }: Start): Promise<void> {
   const log = new Log(config.logLevel, config.logFormat, undefined, { worker: number });
-  const isWell = await runNode(config, log, lent, (address) => {
-    scope.postMessage({ kind: "listening", address });
-    return leaving.promise;
+  const isWell = await runNode(config, log, lent, {
+    listening(address, reloadIt) {
+      reload = reloadIt;
+      scope.postMessage({ kind: "listening", address });
+      return leaving.promise;
+    },
+    leaving() {}, // the main thread knows
   });
   scope.postMessage({ kind: "ended", isWell });
 }

@@ -45,6 +45,11 @@ export class WorkerNode {
     this.#order({ kind: "start", start: { number, config, lent } }, ports);
   }
 
+  /** Lets the node read its certificate again. */
+  reload(): void {
+    this.#order({ kind: "reload" });
+  }
+
   /** Lets the node leave, as at a signal, and ends the thread if it hasn't within `ms` milliseconds. */
   async leave(ms: number): Promise<boolean> {
     this.#order({ kind: "leave" });

@@ -20,6 +20,11 @@ export function lockName(user: number): string {
   return `${PREFIX}lock:{${user}}`;
 }
 
+/** The key of a bucket. */
+export function bucketName(bucket: string): string {
+  return `${PREFIX}bucket:{${bucket}}`;
+}
+
 /** The channel that only the node with this id subscribes, to be seen by the others. */
 export function nodeName(id: string): string {
   return `${EVERYBODY}:${id}`;

@@ -45,6 +45,8 @@ function asArray(said: Said): readonly (string | number)[] {
       return ["p", said.user];
     case "takeover":
       return ["t", said.login];
+    case "joined":
+      return ["g", said.group];
     case "look":
       return ["l"];
     case "hello":
@@ -65,6 +67,8 @@ function fromArray(value: unknown): Said | undefined {
       return isNumber(first) ? { kind: "presence", user: first } : undefined;
     case "t":
       return isNumber(first) ? { kind: "takeover", login: first } : undefined;
+    case "g":
+      return isNumber(first) ? { kind: "joined", group: first } : undefined;
     case "l":
       return { kind: "look" };
     case "h":

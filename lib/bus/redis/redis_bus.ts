@@ -1,7 +1,7 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
 import { type Log, Seldom } from "../../log.ts";
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../bus.ts";
+import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
 import { Missed } from "./missed.ts";
@@ -10,6 +10,7 @@ import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
 import { decode, encode, randomId, senderOf } from "./payload.ts";
 import { Servers } from "./servers.ts";
+import { spend } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
@@ -94,6 +95,11 @@ export class RedisBus implements Bus {
   async lock(user: number): Promise<() => Promise<void>> {
     if (this.#closed) throw closed();
     return await this.#locks.take(user);
+  }
+
+  async spend(bucket: string, quota: Quota, count: number): Promise<number> {
+    if (this.#closed) throw closed();
+    return await spend((key, send) => this.#send(key, send), bucket, quota, count);
   }
 
   async close(): Promise<void> {
@@ -194,7 +200,7 @@ export class RedisBus implements Bus {
 
   #publish(name: string, hint: Hint): void {
     const missed = () => {
-      if (hint.kind === "message" || hint.kind === "look") this.#missed.add(name);
+      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#missed.add(name);
     };
     if (this.#ready) this.#ready.servers.of(name).publish(name, encode(this.#id, hint)).catch(missed);
     else missed();

@@ -16,11 +16,14 @@ export function oneChat(
   return chat(node, session, toid, msg, cid);
 }
 
+const PUSHES = 16; // to members on this node, that cost as much as a simple request
+
 export function groupChat(
-  { node }: Caller,
+  { node, allowance }: Caller,
   session: Session,
   { groupid, msg, cid }: { groupid: number; msg: string; cid: string | undefined },
 ): Promise<Answer> {
+  allowance?.charge(node.sessions.inGroup(groupid).size / PUSHES, performance.now());
   return chat(node, session, -groupid, msg, cid);
 }
 

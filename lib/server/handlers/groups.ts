@@ -3,10 +3,9 @@ import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { stateOf } from "../dialect.ts";
 import type { Session } from "../session.ts";
+import { pageSize } from "./page.ts";
 import { granted } from "./refusal.ts";
 
-/** Members in one answer: at up to 270 bytes each they stay far below the largest frame. */
-export const MEMBERS_AT_ONCE = 500;
 /** Members in one answer when the request doesn't say. */
 const MEMBERS_USUALLY = 100;
 
@@ -19,7 +18,7 @@ export async function createGroup(
     taken: `the name ${JSON.stringify(groupname)} is taken`,
     full: `you are in ${node.config.maxGroups} groups, which is the most there can be`,
   });
-  await node.sessions.join(session, id);
+  await node.joined(session.user, id);
   return { groupid: id };
 }
 
@@ -32,9 +31,7 @@ export async function joinGroup(
     not_found: `there is no group ${groupid}`,
     full: "the group has as many members as there can be, or you are in as many groups",
   });
-  await node.sessions.join(session, groupid);
-  // What was said between the joining and the subscribing has passed us by (invariant I3).
-  session.delivery.lookAgain();
+  await node.joined(session.user, groupid);
   return { groupid, groupname: name };
 }
 
@@ -43,8 +40,9 @@ export async function members(
   session: Session,
   { groupid, after, limit }: { groupid: number; after: number | undefined; limit: number | undefined },
 ): Promise<Answer> {
+  const most = pageSize(limit, MEMBERS_USUALLY, node.config.membersPage);
   const list = granted(
-    await node.store.members(session.user, groupid, after ?? 0, limit ?? MEMBERS_USUALLY),
+    await node.store.members(session.user, groupid, after ?? 0, most),
     {
       not_found: `there is no group ${groupid}`,
       forbidden: `you are not a member of group ${groupid}`,

@@ -4,11 +4,10 @@ import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { type ChatMessage, chatMessage, jsonBytes } from "../dialect.ts";
 import type { Session } from "../session.ts";
+import { pageSize } from "./page.ts";
 import { namedPeer } from "./peer.ts";
 import { granted } from "./refusal.ts";
 
-/** Messages in one answer, at the most. */
-export const HISTORY_AT_ONCE = 200;
 /** Messages in one answer when the request doesn't say. */
 const HISTORY_USUALLY = 50;
 /** Bytes of message text read for one answer. As JSON they may be more, so what is sent is measured again. */
@@ -33,8 +32,9 @@ export async function history(
   const { before, limit } = fields;
   const peer = namedPeer(fields);
   if (peer === session.user) throw new RequestError(Errno.BAD_REQUEST, "id is your own");
+  const most = pageSize(limit, HISTORY_USUALLY, node.config.historyPage);
   const page = granted(
-    await node.store.history(session.user, peer, before, limit ?? HISTORY_USUALLY, HISTORY_BYTES),
+    await node.store.history(session.user, peer, before, most, HISTORY_BYTES),
     {
       not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
       forbidden: `you are not a member of group ${-peer}`,

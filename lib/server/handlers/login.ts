@@ -18,6 +18,9 @@ export interface LoginFields {
   readonly force: boolean | undefined;
 }
 
+/** Who somebody says to be who has a password to show. */
+type Claimed = { readonly id: number } | { readonly name: string };
+
 interface Token {
   readonly text: string;
   readonly hash: Uint8Array;
@@ -46,11 +49,11 @@ export async function login(
       `this connection is logged in as ${caller.session.user}; log out first`,
     );
   }
-  const proven = await prove(node, fields);
+  const proven = await prove(caller, fields);
   // A token is its session's own: who shows it is that session's client, come back.
   const session = await enter(node, connection, proven, fields.force === true || proven.token !== undefined);
   try {
-    await settleIn(caller, session, proven, rid);
+    await node.logins.end(() => settleIn(caller, session, proven, rid));
     node.presence.announce(session.user); // also after a takeover: what that one had to tell it may not have told
   } catch (error) {
     await leave(node, session);
@@ -60,16 +63,26 @@ export async function login(
 }
 
 /** Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same work. */
-async function prove(node: Node, { id, name, password, token }: LoginFields): Promise<Proven> {
-  if (token !== undefined) return proveByToken(node, token);
+async function prove(caller: Caller, { id, name, password, token }: LoginFields): Promise<Proven> {
+  const { node, address } = caller;
+  if (token !== undefined) return await node.logins.begin(() => proveByToken(node, token));
   if (password === undefined) {
     throw new RequestError(Errno.BAD_REQUEST, "password is missing, and so is token");
   }
   if (id === undefined && name === undefined) {
     throw new RequestError(Errno.BAD_REQUEST, "id is missing, and so is name");
   }
-  const account = await node.store.findUser(id !== undefined ? { id } : { name: name! });
-  const { right, stale } = await node.passwords.verify(password, account?.password);
+  const claimed = id !== undefined ? { id } : { name: name! };
+  return await node.attempts.login(address, () => proveByPassword(node, claimed, password));
+}
+
+async function proveByPassword(node: Node, claimed: Claimed, password: string): Promise<Proven> {
+  const account = await node.store.findUser(claimed);
+  const who = account?.id ?? ("id" in claimed ? claimed.id : claimed.name); // one, by whichever it is called
+  const { right, stale } = await node.attempts.check(
+    who,
+    () => node.passwords.verify(password, account?.password),
+  );
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
   if (stale) await rehash(node, account, password);
   return account;
@@ -132,8 +145,8 @@ async function settleIn(
   }
   goOn();
 
-  caller.session = session;
-  connection.send(answer, taken);
+  caller.enter(session);
+  connection.reply(answer, taken);
   session.start();
   node.log.debug("entered", { user: id, from: caller.from });
 }

@@ -7,8 +7,8 @@ export async function register(
   caller: Caller,
   { name, password }: { name: string; password: string },
 ): Promise<Answer> {
-  const { store, passwords } = caller.node;
-  const hash = await passwords.hash(password);
+  const { store, passwords, attempts } = caller.node;
+  const hash = await attempts.register(caller.address, () => passwords.hash(password));
   const { id } = granted(await store.createUser(name, hash), {
     taken: `the name ${JSON.stringify(name)} is taken`,
   });

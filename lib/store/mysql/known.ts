@@ -20,6 +20,12 @@ export function byKey(a: readonly number[], b: readonly number[]): number {
 /** Conversations that are known to be in the database, and so are their users or groups, which are never deleted. */
 export class Known {
   readonly #names = new Set<string>();
+  readonly #most: number;
+
+  /** At most `most` are remembered, those that were found last. */
+  constructor(most = REMEMBERED) {
+    this.#most = most;
+  }
 
   /**
    * Sees to it that these conversations are there, outside of any transaction. Gives the names of those that can't be,
@@ -80,7 +86,7 @@ export class Known {
     const name = nameOf(key);
     unknown.delete(name);
     this.#names.add(name);
-    if (this.#names.size > REMEMBERED) this.#names.delete(this.#names.values().next().value!);
+    if (this.#names.size > this.#most) this.#names.delete(this.#names.values().next().value!);
   }
 }
 

@@ -1,0 +1,14 @@
+/** How much of a list one answer gets. */
+import { Errno } from "../../wire/protocol.ts";
+import { RequestError } from "../answer.ts";
+import { integer } from "../fields.ts";
+
+/**
+ * How many a page may have: what the request asks for, else what is `usual`, where no more than `most` are given out.
+ * Throws a {@link RequestError} if it asks for more: a shorter page would look like the last one.
+ */
+export function pageSize(limit: number | undefined, usual: number, most: number): number {
+  if (limit === undefined) return Math.min(usual, most);
+  if (limit > most) throw new RequestError(Errno.BAD_REQUEST, `limit must be ${integer(1, most).says}`);
+  return limit;
+}

@@ -1,0 +1,185 @@
+/**
+ * TLS over an accepted connection, with the same few methods. The runtime's own listener for TLS can't be given another
+ * certificate, nor reads what a proxy sends in front of the handshake; `TLSSocket` over a stream of ours can both.
+ * Over a socket of `node:net` it would be faster, but take in without bound what nobody reads (seen with Deno 2.9).
+ */
+import type { Socket as NodeSocket } from "node:net";
+import { Duplex } from "node:stream";
+import { setImmediate } from "node:timers";
+import { type SecureContext, TLSSocket } from "node:tls";
+import type { Preface, Socket } from "./connection.ts";
+
+const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
+const READ_LARGE = 16_384; // bytes: a TLS record has as many
+const WRITE_MOST = 65_536; // bytes given to TLS at once, so that a slow reader is seen to take something
+
+/** What a TLS connection begins with. */
+export interface TlsParts {
+  readonly secureContext: SecureContext;
+  /** Is given what stands in front of the handshake. */
+  readonly preface: Preface;
+  /** Told why there is no handshake, if one was begun. */
+  failed(why: Error): void;
+}
+
+/** One client's TLS connection. Only one call of {@link read} at a time. */
+export class TlsSocket implements Socket {
+  readonly #socket: Deno.TcpConn;
+  readonly #parts: TlsParts;
+  #cipher: Ciphertext | undefined; // these two once the handshake has begun
+  #tls: TLSSocket | undefined;
+  #plain: Uint8Array[] = []; // decrypted, and not read yet
+  #secure = false;
+  #ended = false;
+  #error: Error | undefined;
+  #wake: (() => void) | undefined; // for `read`, where it waits
+
+  /** TLS over `socket`, which belongs to it from now on. */
+  constructor(socket: Deno.TcpConn, parts: TlsParts) {
+    this.#socket = socket;
+    this.#parts = parts;
+  }
+
+  /** As `Deno.Conn` has it. Rejects if the handshake fails, or the preface is refused. */
+  async read(into: Uint8Array): Promise<number | null> {
+    const cipher = this.#cipher ??= await this.#begin();
+    if (!cipher) return null;
+    for (;;) {
+      const [bytes] = this.#plain;
+      if (bytes) {
+        const size = Math.min(bytes.length, into.length);
+        into.set(bytes.subarray(0, size));
+        if (size < bytes.length) this.#plain[0] = bytes.subarray(size);
+        else this.#plain.shift();
+        return size;
+      }
+      if (this.#error) throw this.#error;
+      if (this.#ended) return null;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        void cipher.readWhile(() => this.#wake !== undefined);
+      });
+    }
+  }
+
+  /** Resolves, to how many of the bytes it took, when the system has them encrypted. */
+  write(bytes: Uint8Array): Promise<number> {
+    const taken = bytes.subarray(0, WRITE_MOST);
+    return new Promise((resolve, reject) => {
+      if (!this.#tls) throw new Error("there is no handshake");
+      this.#tls.write(taken, (error) => error ? reject(error) : resolve(taken.length));
+    });
+  }
+
+  /** Says that nothing more will be written; the other side still may. It isn't waited for the other side to hear it. */
+  closeWrite(): Promise<void> {
+    if (!this.#secure) return Promise.reject(new Error("there is no handshake"));
+    this.#tls?.end();
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.#tls?.destroy();
+    if (this.#cipher) this.#cipher.destroy();
+    else this.#socket.close();
+  }
+
+  /** Waits for the handshake's first bytes: until then this costs no more than it would without TLS. */
+  async #begin(): Promise<Ciphertext | undefined> {
+    const buffer = new Uint8Array(READ_SMALL);
+    let preface: Preface | undefined = this.#parts.preface;
+    for (let size; (size = await this.#socket.read(buffer)) !== null;) {
+      const read = buffer.subarray(0, size);
+      const bytes = preface ? preface.take(read) : read;
+      if (bytes) preface = undefined;
+      if (bytes && bytes.length > 0) return this.#start(bytes);
+    }
+    return undefined;
+  }
+
+  async #start(first: Uint8Array): Promise<Ciphertext> {
+    const cipher = new Ciphertext(this.#socket);
+    // The types ask for a socket, but Node's documentation has it that any stream will do.
+    const tls = new TLSSocket(cipher as Duplex as NodeSocket, {
+      isServer: true,
+      secureContext: this.#parts.secureContext,
+    });
+    tls.on("secure", () => this.#secure = true);
+    tls.on("data", (bytes: Uint8Array) => this.#came(() => this.#plain.push(bytes)));
+    for (const event of ["end", "close"]) tls.on(event, () => this.#came(() => this.#ended = true));
+    tls.on("error", (error: Error) => {
+      if (!this.#secure && !this.#error) this.#parts.failed(error);
+      this.#came(() => this.#error ??= error);
+    });
+    cipher.on("error", (error) => this.#came(() => this.#error ??= error));
+    this.#tls = tls;
+    // It starts at the next tick. If there were bytes by then, and wrong ones, the runtime would fail in a way that can't
+    // be caught (seen with Deno 2.9).
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    cipher.push(first);
+    return cipher;
+  }
+
+  #came(what: () => void): void {
+    what();
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+}
+
+/** The encrypted side. It reads only when it is told to: what nobody wants stays in the kernel, and holds up its sender. */
+class Ciphertext extends Duplex {
+  readonly #socket: Deno.TcpConn;
+  #buffer = new Uint8Array(READ_SMALL);
+  #reading = false;
+
+  constructor(socket: Deno.TcpConn) {
+    super();
+    this.#socket = socket;
+  }
+
+  /** Reads as long as `wanted` says so. */
+  async readWhile(wanted: () => boolean): Promise<void> {
+    if (this.#reading) return;
+    this.#reading = true;
+    try {
+      for (let size: number | null = 0; size !== null && wanted() && !this.destroyed;) {
+        size = await this.#socket.read(this.#buffer);
+        this.push(size === null ? null : this.#buffer.slice(0, size));
+        this.#fit(size ?? 0);
+      }
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+    this.#reading = false;
+  }
+
+  override _read(): void {} // see readWhile
+
+  override _write(bytes: Uint8Array, _: string, done: (error?: Error) => void): void {
+    this.#writeAll(bytes).then(() => done(), done);
+  }
+
+  override _final(done: (error?: Error) => void): void {
+    this.#socket.closeWrite().then(() => done(), done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    try {
+      this.#socket.close();
+    } catch {
+      // the runtime had closed it
+    }
+    done(error);
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) at += await this.#socket.write(bytes.subarray(at));
+  }
+
+  #fit(size: number): void {
+    const { length } = this.#buffer;
+    if (size === length && length < READ_LARGE) this.#buffer = new Uint8Array(length * 4);
+    else if (size < length / 8 && length > READ_SMALL) this.#buffer = new Uint8Array(length / 4);
+  }
+}
