@@ -57,6 +57,15 @@ Deno.test("backlog: begins after what was pushed, or at the cursor where nothing
   assertEquals(unknown.cursor, 0);
 });
 
+Deno.test("backlog: what a page brings beyond what was known to exist is known from then on", async () => {
+  // Of messages 3 and 4 no hint came. A DELIVERED of them counts, as it goes by what is known.
+  const heard = talk(1, 0, 2);
+  const backlog = new Backlog(reader(new Map([[1, [10, 20, 30, 40]]])));
+  backlog.add(heard);
+  assertEquals((await drain(backlog)).length, 4);
+  assertEquals([heard.pushed, heard.known], [4, 4]);
+});
+
 Deno.test("backlog: hundreds of conversations with hundreds of messages come whole, a few pages in memory", async () => {
   const log: Log = new Map();
   for (let peer = 1; peer <= 200; peer++) log.set(peer, Array.from({ length: 150 }, (_, i) => peer + i * 7));

@@ -3,10 +3,13 @@ import { assertEquals } from "@std/assert";
 import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
 import type { Store } from "../lib/store/store.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
-import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
+import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { withNodes, wrapped } from "./harness/nodes.ts";
 import { Outage } from "./harness/outage.ts";
 import { pause, until } from "./harness/wait.ts";
+
+/** Milliseconds for what hints bring: less than the half minute after which nodes look without them. */
+const SOON = 10_000;
 
 /** Asserts that one of some logins is alive, and that its token is the one that counts. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
@@ -138,3 +141,41 @@ Deno.test("login races: friends are told of an account whose session let go for 
     assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
   }, { bus });
 });
+
+for (const isHintLost of [false, true]) {
+  const what = isHintLost ? "and nobody says so: the next look finds out" : "is known to the session there";
+  Deno.test(`login races: a joining that is done when the account is on another node ${what}`, async () => {
+    const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const store = (real: Store) =>
+      wrapped(real, async (name, go) => {
+        if (name !== "joinGroup") return await go();
+        asked.resolve();
+        await goOn.promise;
+        return await go();
+      });
+    const bus = (real: Bus) =>
+      wrapped(real, (name, go, [, hint]) => {
+        const isLost = isHintLost && name === "publish" && (hint as { kind: string }).kind === "joined";
+        return isLost ? undefined : go();
+      });
+    await withNodes(2, async (a, b) => {
+      await using creator = await newUser(a!);
+      const groupid = await newGroup(creator);
+      await using first = await newUser(a!);
+      await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
+      await asked.promise;
+      await using second = await login(b!, { token: first.token });
+      goOn.resolve();
+      assertEquals(
+        (await first.next((m) => m.rid === "join")).errno,
+        Errno.OK,
+        "it is answered before the end",
+      );
+      await creator.groupChat(groupid, "one");
+      if (isHintLost) await newGroup(second); // after which it looks
+      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "one");
+      await creator.groupChat(groupid, "two");
+      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "two");
+    }, { store, bus });
+  });
+}

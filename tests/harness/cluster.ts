@@ -2,8 +2,9 @@
 import { type FramedClient, newUser } from "./framed_client.ts";
 import { type Mariadb, startMariadb, type TestDatabase } from "./mariadb.ts";
 import { type Nginx, startNginx } from "./nginx.ts";
+import { freePort } from "./ports.ts";
 import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./redis.ts";
-import { type Server, startServer } from "./server.ts";
+import { type Server, type ServerOptions, startServer } from "./server.ts";
 import { until } from "./wait.ts";
 
 /** What a cluster is made of. */
@@ -16,7 +17,11 @@ export interface ClusterOptions {
   readonly redis?: "one" | "cluster";
   /** More options of the servers' command lines. */
   readonly args?: readonly string[];
+  /** The source tree that the servers run from; this one if it isn't given. */
+  readonly root?: string;
 }
+
+const START_TRIES = 5; // another program may take a port between finding it free and listening on it
 
 /** A password's cost as for a toy: tests log in by the hundred. */
 const CHEAP_HASH = ["--scrypt-ln", "1"];
@@ -115,10 +120,25 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     ...PATIENT,
     ...options.args ?? [],
   ];
-  const nodes = await all(parts, Array.from({ length: options.nodes }, () => startServer({ args })));
+  const root = options.root === undefined ? {} : { root: options.root };
+  const nodes = await all(
+    parts,
+    Array.from({ length: options.nodes }, () => startNode({ args, ...root })),
+  );
   const [nginx] = await all(parts, [startNginx(nodes)]);
   const first = "masters" in redis ? redis.masters[0]! : redis;
   return new Cluster(parts.move(), nodes, nginx, database, first);
+}
+
+/** Starts a server on a port that no outgoing connection takes while it is down. */
+async function startNode(options: ServerOptions): Promise<Server> {
+  for (let tries = 1;; tries++) {
+    try {
+      return await startServer({ ...options, port: freePort() });
+    } catch (error) {
+      if (tries === START_TRIES) throw error;
+    }
+  }
 }
 
 function urlsOf(redis: Redis | RedisCluster): readonly string[] {

@@ -24,11 +24,11 @@ const READ_SIZE = 65_536; // bytes
 export class Connection implements AsyncDisposable {
   /** Resolves with the reason when nothing more can come: the server has closed, or this side has. */
   readonly closed: Promise<string>;
-  readonly #conn: Deno.TcpConn;
+  readonly #conn: Deno.Conn;
   #resume: () => void = () => {};
   #writing: Promise<void> = Promise.resolve();
 
-  private constructor(conn: Deno.TcpConn, events: ConnectionEvents, options: ReadOptions) {
+  private constructor(conn: Deno.Conn, events: ConnectionEvents, options: ReadOptions) {
     this.#conn = conn;
     const started = options.paused
       ? new Promise<void>((resolve) => this.#resume = resolve)
@@ -38,8 +38,11 @@ export class Connection implements AsyncDisposable {
 
   /** Connects. Small writes leave at once, so that a test's segments are the ones it writes. */
   static async open(at: Address, events: ConnectionEvents, options: ReadOptions = {}): Promise<Connection> {
-    const conn = await Deno.connect({ hostname: at.host, port: at.port });
-    conn.setNoDelay(true);
+    const tcp = await Deno.connect({ hostname: at.host, port: at.port });
+    tcp.setNoDelay(true);
+    const conn = at.ca === undefined
+      ? tcp
+      : await Deno.startTls(tcp, { hostname: at.host, caCerts: [at.ca] });
     return new Connection(conn, events, options);
   }
 

@@ -1,5 +1,6 @@
 /** A real MariaDB server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
 import { type Connection, createConnection } from "mysql2/promise";
+import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { PATIENCE, until, within } from "./wait.ts";
 
@@ -20,6 +21,7 @@ const SMALL = [
   "--skip-name-resolve",
 ];
 
+const START_TRIES = 5; // another program may take a port between finding it free and listening on it
 const SHOWN_LOG = 8_192; // bytes of the log's end that are shown when it doesn't start
 
 /** One database server. It is the same one after a restart: same port, same data. */
@@ -112,9 +114,14 @@ export class Mariadb implements AsyncDisposable {
     await this.wait();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Kills it, if it still runs. */
+  async end(): Promise<void> {
     if (!this.#ended) this.kill();
     await this.#child.status;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
     await Deno.remove(this.folder, { recursive: true });
   }
 }
@@ -179,13 +186,15 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     // Each has its own, as a server that starts removes what others have for the moment in the system's.
     await Deno.mkdir(`${folder}/tmp`);
     await install(folder);
-    const server = new Mariadb(folder, freePort(), options);
-    try {
-      await server.start();
-      return server;
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      throw error;
+    for (let tries = 1;; tries++) {
+      const server = new Mariadb(folder, freePort(), options);
+      try {
+        await server.start();
+        return server;
+      } catch (error) {
+        await server.end();
+        if (tries === START_TRIES) throw error;
+      }
     }
   } catch (error) {
     await Deno.remove(folder, { recursive: true }).catch(() => {}); // it may be gone already
@@ -243,12 +252,6 @@ async function install(folder: string): Promise<void> {
 /** The server refuses to run as root unless it is told to. */
 function asRoot(): string[] {
   return Deno.uid() === 0 ? ["--user=root"] : [];
-}
-
-/** A port that was free a moment ago: the database server can't choose one and say which. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return (listener.addr as Deno.NetAddr).port;
 }
 
 async function query(url: string, statement: string, values: readonly (string | number)[]): Promise<Rows> {

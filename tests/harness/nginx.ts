@@ -1,6 +1,8 @@
 /** A real nginx with the project's own configuration, on a free port of 127.0.0.1, in front of servers of a test's. */
+import { freePort } from "./ports.ts";
 import { ROOT } from "./program.ts";
 import type { Address } from "./server.ts";
+import type { Certificate } from "./tls.ts";
 import { needTool } from "./tools.ts";
 import { until, within } from "./wait.ts";
 
@@ -19,13 +21,15 @@ export class Nginx implements Address, AsyncDisposable {
   readonly host = HOST;
   readonly port: number;
   readonly folder: string;
+  readonly #certificate: Certificate | undefined;
   #child!: Deno.ChildProcess;
   #ended = true;
 
   /** Use {@link startNginx}. */
-  constructor(folder: string, port: number) {
+  constructor(folder: string, port: number, certificate?: Certificate) {
     this.folder = folder;
     this.port = port;
+    this.#certificate = certificate;
   }
 
   /** What nginx has said. */
@@ -71,14 +75,22 @@ export class Nginx implements Address, AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** Writes the project's configuration, with nothing but its addresses replaced. */
+  /** Writes the project's configuration, with nothing but its addresses replaced, and with TLS if it is to end that. */
   async #configure(backends: readonly Backend[]): Promise<void> {
     const text = await Deno.readTextFile(new URL(CONF, ROOT));
     const servers = [...text.matchAll(/^ *server [\d.]+:\d+( .*)?;$/gm)];
     const [first] = servers;
     const listens = text.match(/^ *listen 8000\b/gm) ?? [];
     if (!first || listens.length !== 1) throw new Error(`${CONF} is not as this harness knows it`);
-    let conf = text.replace(/\blisten 8000\b/, `listen ${HOST}:${this.port}`);
+    let conf = text.replace(
+      /\blisten 8000\b/,
+      `listen ${HOST}:${this.port}${this.#certificate ? " ssl" : ""}`,
+    );
+    if (this.#certificate) {
+      const { cert, key } = this.#certificate;
+      conf = conf.replaceAll("# ssl_", "ssl_")
+        .replace(/(ssl_certificate) .*;/, `$1 ${cert};`).replace(/(ssl_certificate_key) .*;/, `$1 ${key};`);
+    }
     const lines = backends.map(({ host, port, down }) =>
       `    server ${host}:${port}${first[1] ?? ""}${down ? " down" : ""};`
     );
@@ -103,10 +115,10 @@ export class Nginx implements Address, AsyncDisposable {
 }
 
 /** Starts an nginx in front of these servers and resolves when it listens. Dispose of it when done: `await using`. */
-export async function startNginx(backends: readonly Backend[]): Promise<Nginx> {
+export async function startNginx(backends: readonly Backend[], certificate?: Certificate): Promise<Nginx> {
   await needTool("nginx", "libnginx-mod-stream", "-v");
   for (let tries = 1;; tries++) {
-    const nginx = new Nginx(await Deno.makeTempDir({ prefix: "chat-nginx-" }), freePort());
+    const nginx = new Nginx(await Deno.makeTempDir({ prefix: "chat-nginx-" }), freePort(), certificate);
     try {
       await nginx.start(backends);
       return nginx;
@@ -115,9 +127,4 @@ export async function startNginx(backends: readonly Backend[]): Promise<Nginx> {
       if (tries === START_TRIES) throw error;
     }
   }
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: HOST, port: 0 });
-  return listener.addr.port;
 }

@@ -2,6 +2,7 @@
 import type { Bus } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { defaults } from "../../lib/config/config.ts";
+import type { Config } from "../../lib/config/options.ts";
 import { Log } from "../../lib/log.ts";
 import { Server } from "../../lib/server/server.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
@@ -12,6 +13,10 @@ import type { Address } from "./server.ts";
 export interface Between {
   readonly bus?: (bus: Bus) => Bus;
   readonly store?: (store: Store) => Store;
+  /** In place of what nodes are configured for. */
+  readonly config?: Partial<Config>;
+  /** In place of the system's time. */
+  readonly now?: () => number;
 }
 
 const FEW = 100; // friends, groups, members
@@ -29,11 +34,18 @@ export async function withNodes(
   });
   const store = between.store?.(real) ?? real;
   const hub = new LocalHub();
-  const config = { ...defaults(), host: "127.0.0.1", port: 0, scryptLn: 1 };
+  const config = {
+    ...defaults(),
+    host: "127.0.0.1",
+    port: 0,
+    scryptLn: 1,
+    messageRate: 0,
+    ...between.config,
+  };
   const log = new Log("error", "text", () => {}); // what goes wrong on purpose need not be read
   const buses = Array.from({ length: count }, () => between.bus?.(hub.attach()) ?? hub.attach());
   const servers = await Promise.all(
-    buses.map((bus) => Server.start({ config, log, store, bus, now: Date.now })),
+    buses.map((bus) => Server.start({ config, log, store, bus, now: between.now ?? Date.now })),
   );
   try {
     await work(...servers.map(({ address }) => ({ host: address.hostname, port: address.port })));

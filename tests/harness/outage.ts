@@ -1,5 +1,12 @@
 /** A bus that can be cut off, between nodes in this process and the hub that connects them. */
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener } from "../../lib/bus/bus.ts";
+import {
+  type Bus,
+  BusUnavailable,
+  type Channel,
+  type Hint,
+  type Listener,
+  type Quota,
+} from "../../lib/bus/bus.ts";
 
 /** The buses of some nodes, which can all be cut off. */
 export class Outage {
@@ -69,6 +76,12 @@ class CutBus implements Bus {
 
   lock(user: number): Promise<() => Promise<void>> {
     return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.lock(user);
+  }
+
+  spend(bucket: string, quota: Quota, count: number): Promise<number> {
+    return this.#isCut
+      ? Promise.reject(new BusUnavailable("cut off"))
+      : this.#bus.spend(bucket, quota, count);
   }
 
   close(): Promise<void> {

@@ -1,4 +1,5 @@
 /** Real Redis servers in processes of their own, on free ports of 127.0.0.1, that keep nothing when they end. */
+import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { until, within } from "./wait.ts";
 
@@ -175,11 +176,4 @@ async function start(make: (folder: string) => Redis): Promise<Redis> {
       if (tries === START_TRIES) throw error;
     }
   }
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: HOST, port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

@@ -14,12 +14,19 @@ export interface ServerOptions {
   readonly db?: string;
   /** The port; any free one if it isn't given. */
   readonly port?: number;
+  /** The source tree that it runs from; this one if it isn't given. */
+  readonly root?: string;
+  /** What makes its clients speak TLS; see {@link Address}. `args` must give it a certificate. */
+  readonly ca?: string;
   /** KiB that each of its files may grow to, as if the disk were full then; no bound if it isn't given. */
   readonly diskKib?: number;
 }
 
 /** A cost that makes hashing a password take well under a millisecond: tests register by the hundred. */
 const CHEAP_HASH = "4";
+
+/** Sessions may send as fast as they can, where that isn't what is tested. */
+const UNLIMITED = "0";
 
 const SHOWN_LOG = 16_384; // bytes of the log's end that are shown when a test fails
 
@@ -29,6 +36,8 @@ const BLOCKS_PER_KIB = 2; // POSIX: `ulimit -f` counts blocks of 512 bytes
 export interface Address {
   readonly host: string;
   readonly port: number;
+  /** Makes clients speak TLS, and trust certificates that this one, in PEM form, stands for. */
+  readonly ca?: string | undefined;
 }
 
 /** One server. It is the same server after a restart: same port, same database, same log. */
@@ -51,6 +60,10 @@ export class Server implements Address, AsyncDisposable {
 
   get port(): number {
     return this.#port;
+  }
+
+  get ca(): string | undefined {
+    return this.#options.ca;
   }
 
   get pid(): number {
@@ -80,6 +93,7 @@ export class Server implements Address, AsyncDisposable {
   async start(): Promise<void> {
     const given = this.#options.args ?? [];
     const hash = given.includes("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
+    const rate = given.includes("--message-rate") ? [] : ["--message-rate", UNLIMITED];
     const command = [
       ...[
         Deno.execPath(),
@@ -89,7 +103,7 @@ export class Server implements Address, AsyncDisposable {
         this.host,
         `${this.#port}`,
       ],
-      ...["--db", this.db, ...hash, ...given],
+      ...["--db", this.db, ...hash, ...rate, ...given],
     ];
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
     const before = this.logSize;
@@ -102,7 +116,7 @@ export class Server implements Address, AsyncDisposable {
     this.#exit = undefined;
     this.#child = new Deno.Command("sh", {
       args: ["-c", script, "sh", this.#logFile, ...command],
-      cwd: ROOT,
+      cwd: this.#options.root ?? ROOT,
       clearEnv: true,
       env: cleanEnv(this.#options.env),
       stdin: "null",
@@ -121,7 +135,7 @@ export class Server implements Address, AsyncDisposable {
   }
 
   /** Sends it a signal. */
-  kill(signal: "SIGKILL" | "SIGTERM" | "SIGINT" | "SIGSTOP" | "SIGCONT" = "SIGKILL"): void {
+  kill(signal: "SIGKILL" | "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGSTOP" | "SIGCONT" = "SIGKILL"): void {
     this.#child.kill(signal);
   }
 

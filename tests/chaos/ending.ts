@@ -1,0 +1,134 @@
+/** The end of a run: everybody comes in again and gets what is missing; then what there is is written down. */
+import type { Cluster } from "../harness/cluster.ts";
+import type { Random } from "../harness/random.ts";
+import { pause } from "../harness/wait.ts";
+import type { Conversation, History, Logged } from "./history.ts";
+import { groupOf, type Memory, pairOf } from "./memory.ts";
+import type { User } from "./user.ts";
+
+/**
+ * ms for all to have everything. Mostly it takes one or two seconds; at the longest a message waits for the look that
+ * a node takes every 30 s at any time.
+ */
+const DRAIN = 45_000;
+const PROMPT = 12_000; // ms that it may take where no hint was lost: a user may take 3 s to find a connection dead
+const PRESENCE = 20_000; // ms for friends to be seen: a node that lost its Redis looks 2 s after it is back
+const STATE = 45_000; // ms for User.state, which a node sets right with the look that it takes every 30 s
+const LOOK = 200; // ms between two looks
+const LEAVERS = 4; // users who are away in the end: half of them with a LOGOUT
+
+/**
+ * Waits until all that was said is acked, and everybody has everything and has said so. Tells what was missing in the
+ * end, and what took longer than it does where hints do their work.
+ */
+export async function drained(
+  cluster: Cluster,
+  users: readonly User[],
+): Promise<{ readonly missing: readonly string[]; readonly slow: readonly string[] }> {
+  for (const user of users) user.calmDown();
+  const look = async () => {
+    const missing = users.filter((user) => !user.settled).map((user) =>
+      `${user.memory.name} (user ${user.id}) is ${user.online ? "online" : "not online"}, with ` +
+      `${user.memory.unanswered.size} messages not acked, ${user.memory.undelivered().length} conversations not confirmed`
+    );
+    if (missing.length > 0) return missing;
+    const kept = await cluster.database.sql(
+      "SELECT userid, COUNT(*) AS messages FROM OfflineMessage GROUP BY userid",
+    );
+    return kept.map(({ userid, messages }) =>
+      `${messages} messages are kept for user ${userid}, who has said all`
+    );
+  };
+  const slow = await settled(PROMPT, look);
+  return { missing: slow.length === 0 ? [] : await settled(DRAIN - PROMPT, look), slow };
+}
+
+/** Lets some leave, and waits until the others see who is there, and the store too. Gives back who stays. */
+export async function parted(cluster: Cluster, users: readonly User[], random: Random): Promise<{
+  readonly online: ReadonlySet<number>;
+  readonly wrong: readonly string[];
+}> {
+  const leavers = new Set(Array.from({ length: LEAVERS }, () => random.pick(users)));
+  for (const [at, user] of [...leavers].entries()) await user.leave(at % 2 ? "gone" : "logout");
+  const stayers = users.filter((user) => !leavers.has(user));
+  const online = new Set(stayers.map(({ id }) => id));
+  // What PRESENCE alone has told: to ask for CONTACTS would set it right.
+  const told = await settled(
+    PRESENCE,
+    () => Promise.resolve(stayers.flatMap(({ id, memory }) => wronglyTold(id, memory, online))),
+  );
+  const stored = await settled(STATE, async () => {
+    const states = await statesOf(cluster);
+    return [...states.symmetricDifference(online)].map((user) => `user ${user} is wrong in User.state`);
+  });
+  const wrong = [...told, ...stored];
+  for (const user of stayers) {
+    if (await user.lookAround()) continue;
+    wrong.push(`user ${user.id} lost its connection in the end, when nothing was broken`);
+  }
+  return { online, wrong };
+}
+
+function wronglyTold(id: number, { friends }: Memory, online: ReadonlySet<number>): string[] {
+  return [...friends].filter(([friend, there]) => online.has(friend) !== there).map(([friend, there]) =>
+    `user ${id} was told that user ${friend} is ${there ? "online" : "offline"}`
+  );
+}
+
+/** All that the checker goes by. */
+export async function historyOf(
+  cluster: Cluster,
+  users: readonly User[],
+  online: ReadonlySet<number>,
+  healed: number,
+): Promise<History> {
+  const cursors = new Map<number, Map<Conversation, number>>();
+  for (const { userid, low, high, seq } of await cluster.database.sql("SELECT * FROM MemberCursor")) {
+    const id = Number(userid);
+    const own = cursors.get(id) ?? new Map<Conversation, number>();
+    cursors.set(id, own.set(nameOf(Number(low), Number(high)), Number(seq)));
+  }
+  const log = await cluster.database.sql(
+    "SELECT low, high, seq, sender, CONVERT(cid USING utf8mb4) AS cid, body FROM Message ORDER BY low, high, seq",
+  );
+  return {
+    healed,
+    users: new Map(users.map(({ id, memory }) => [id, memory.events])),
+    log: log.map((row): Logged => ({
+      in: nameOf(Number(row.low), Number(row.high)),
+      ...{ seq: Number(row.seq), sender: Number(row.sender), cid: String(row.cid), body: String(row.body) },
+    })),
+    online,
+    members: await membersOf(cluster),
+    states: await statesOf(cluster),
+    cursors,
+  };
+}
+
+/** Looks again and again until nothing is missing; after `ms` milliseconds tells what still is. */
+async function settled(ms: number, missing: () => Promise<string[]>): Promise<string[]> {
+  for (const end = performance.now() + ms;;) {
+    const list = await missing();
+    if (list.length === 0) return [];
+    if (performance.now() > end) return list.map((what) => `${ms / 1_000} s were not enough: ${what}`);
+    await pause(LOOK);
+  }
+}
+
+async function membersOf({ database }: Cluster): Promise<Map<Conversation, number[]>> {
+  const members = new Map<Conversation, number[]>();
+  for (const { groupid, userid } of await database.sql("SELECT groupid, userid FROM GroupUser")) {
+    const group = groupOf(Number(groupid));
+    members.set(group, [...members.get(group) ?? [], Number(userid)]);
+  }
+  return members;
+}
+
+async function statesOf({ database }: Cluster): Promise<Set<number>> {
+  const rows = await database.sql("SELECT id FROM User WHERE state = 'online'");
+  return new Set(rows.map(({ id }) => Number(id)));
+}
+
+function nameOf(low: number, high: number): Conversation {
+  return low === 0 ? groupOf(high) : pairOf(low, high);
+}

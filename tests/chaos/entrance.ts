@@ -1,0 +1,75 @@
+/** How a user comes in: by which address, with what, and what it does when it is refused. */
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import type { Address } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+import type { Link } from "./link.ts";
+import type { Memory } from "./memory.ts";
+import { judge, type Manners, type Surroundings } from "./surroundings.ts";
+
+const PASSWORD = "correct horse";
+const LATER = 1_000; // ms at the most that a user heeds a server that says "later"
+const BACKOFF = [50, 100, 200, 400, 800]; // ms at the most between two tries
+const RUDE = 70; // of 100 logins that are refused are tried again with force
+
+/** One user's way in. */
+export class Entrance {
+  /** Whether the next login takes the account over from another connection. */
+  force = false;
+  readonly #memory: Memory;
+  readonly #manners: Manners;
+  readonly #around: Surroundings;
+  #at = 0; // in the addresses
+  #registered = false;
+
+  constructor(memory: Memory, manners: Manners, around: Surroundings) {
+    this.#memory = memory;
+    this.#manners = manners;
+    this.#around = around;
+  }
+
+  /** Where to try next. */
+  get address(): Address {
+    const { addresses } = this.#manners;
+    return addresses[this.#at % addresses.length]!;
+  }
+
+  /** Goes by the next address from now on. */
+  advance(): void {
+    this.#at++;
+  }
+
+  /** Waits after the `tries`th try that failed, from 0 on. */
+  async rest(tries: number): Promise<void> {
+    await pause(1 + this.#manners.random.below(BACKOFF[Math.min(tries, BACKOFF.length - 1)]!));
+  }
+
+  /** Tries to log in, and to register before if need be. Resolves to whether the user is in. */
+  async logIn(link: Link): Promise<boolean> {
+    const { name } = this.#memory;
+    if (!this.#registered) {
+      const reply = await link.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+      // A name that is taken is the user's own: an earlier answer did not come.
+      if (reply?.errno !== Errno.OK && reply?.errno !== Errno.FAILED) return await this.#refused(reply);
+      this.#registered = true;
+    }
+    const { token } = this.#memory;
+    const proof = token === undefined ? { name, password: PASSWORD } : { token };
+    const force = this.force ? { force: true } : {};
+    const reply = await link.request({ msgid: Msg.LOGIN, ...proof, ...force });
+    if (reply?.errno === Errno.OK) {
+      this.force = false;
+      this.#around.count("logins");
+      return true;
+    }
+    if (reply?.errno === Errno.ALREADY_ONLINE) this.force = this.#manners.random.below(100) < RUDE;
+    else if (reply?.errno === Errno.FAILED && token !== undefined) this.#memory.token = undefined;
+    else return await this.#refused(reply);
+    return false;
+  }
+
+  async #refused(reply: Received | undefined): Promise<false> {
+    judge(reply, this.#memory.name, "coming in", this.#around);
+    if (reply?.retry_after !== undefined) await pause(Math.min(reply.retry_after, LATER));
+    return false;
+  }
+}

@@ -1,0 +1,93 @@
+/** Who hurts the cluster: a schedule that follows from the seed, its carrying out, and the healing of everything. */
+import { Random } from "../harness/random.ts";
+import { pause } from "../harness/wait.ts";
+import { begin, type Fault, type FaultName, faults, type Scene } from "./faults.ts";
+
+const SOONEST = 500; // ms between two faults
+const LATEST = 3_000; // ms
+const OVERTIME = 3_000; // ms at the most that a fault is planned to last beyond the time for faults
+const DOUBLE = 0.2; // of the faults come with another at the same time
+
+/** One fault of a schedule. */
+export interface Planned {
+  /** ms after the beginning; later if the target is still in another fault's hands. */
+  readonly at: number;
+  readonly name: FaultName;
+  readonly node: number;
+  readonly ms: number;
+  readonly seed: number;
+}
+
+const names = Object.keys(faults) as FaultName[];
+const total = names.reduce((sum, name) => sum + faults[name].weight, 0);
+
+/** What happens to `nodes` nodes within `ms` milliseconds. The same for the same seed. */
+export function schedule(seed: number, nodes: number, ms: number): Planned[] {
+  const random = new Random(seed);
+  const planned: Planned[] = [];
+  let at = SOONEST;
+  while (at < ms) {
+    const name = choose(random);
+    const [least, most] = faults[name].lasts;
+    const lasts = least + random.below(most - least + 1);
+    planned.push({
+      ...{ at, name, node: random.below(nodes), ms: Math.min(lasts, ms + OVERTIME - at) },
+      seed: random.below(2 ** 31),
+    });
+    if (random.below(100) >= DOUBLE * 100) at += SOONEST + random.below(LATEST - SOONEST);
+  }
+  return planned;
+}
+
+function choose(random: Random): FaultName {
+  let roll = random.below(total);
+  return names.find((name) => (roll -= faults[name].weight) < 0)!;
+}
+
+/** Carries out a schedule. */
+export class Nemesis {
+  readonly #scene: Scene;
+  readonly #count: (fault: FaultName) => void;
+  /** What is under way, by its target: one after the other. */
+  readonly #hands = new Map<string, Promise<void>>();
+
+  /** `count` is told of each fault that begins. */
+  constructor(scene: Scene, count: (fault: FaultName) => void) {
+    this.#scene = scene;
+    this.#count = count;
+  }
+
+  /** Begins each fault in its time, until `ms` milliseconds have passed; one whose turn has not come by then is left out. */
+  async run(planned: readonly Planned[], ms: number): Promise<void> {
+    const began = performance.now();
+    const passed = () => performance.now() - began;
+    for (const one of planned) {
+      await pause(Math.max(0, one.at - passed()));
+      const fault: Fault = faults[one.name];
+      const hand = fault.target === "node" ? `node ${one.node}` : fault.target;
+      const before = this.#hands.get(hand) ?? Promise.resolve();
+      this.#hands.set(
+        hand,
+        before.then(async () => {
+          if (passed() >= ms) return;
+          this.#count(one.name);
+          await fault.strike(this.#scene, one.ms, one.node, new Random(one.seed));
+        }).catch((error) => this.#scene.report(`${one.name} failed: ${error}`)),
+      );
+    }
+    await pause(Math.max(0, ms - passed()));
+  }
+
+  /** Resolves when no fault is under way any more and everything runs. */
+  async heal(): Promise<void> {
+    await Promise.all(this.#hands.values());
+    const { nodes, redis, mariadb } = this.#scene.cluster;
+    await redis.command("PING");
+    await mariadb.sql("SELECT 1");
+    for (const [at, node] of nodes.entries()) {
+      if (node.running) continue;
+      this.#scene.report(`node ${at} ended by itself:\n${node.log().slice(-2_000)}`);
+      await begin(node);
+    }
+  }
+}

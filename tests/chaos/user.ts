@@ -1,0 +1,332 @@
+/**
+ * A simulated user: a client that is independent of the project's own. It keeps what it must whatever happens to its
+ * connections, and comes back after each loss.
+ */
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { pause } from "../harness/wait.ts";
+import { Entrance } from "./entrance.ts";
+import { Link } from "./link.ts";
+import { Memory, nameFor, type Outgoing, type Recipient } from "./memory.ts";
+import { judge, type Manners, type Surroundings } from "./surroundings.ts";
+
+const TICK = 50; // ms between two looks at what is due
+const WINDOW = 8; // messages under way at once
+const JOIN_AGAIN = 1_000; // ms until it asks once more to join
+const IDLE = 2_000; // ms of silence after which the user asks whether the server is there
+const LINGER = 5_000; // ms that a connection is kept that another of the user's has taken over
+const LATER = 1_000; // ms at the most that the user heeds a server that says "later"
+
+/** One user. Close it when done. */
+export class User {
+  readonly memory: Memory;
+  readonly #around: Surroundings;
+  readonly #manners: Manners;
+  readonly #entrance: Entrance;
+  readonly #links = new Map<Link, { closeAt: number; readonly mute: boolean }>();
+  readonly #ticking: ReturnType<typeof setInterval>;
+  readonly #running: Promise<void>;
+  #link: Link | undefined; // the one with the last login
+  #over = false;
+  #isCalm = false;
+  #restUntil = 0; // performance.now() before which it does not come back
+  #sendAt = 0; // performance.now() before which the server wants no message again
+  #tellAt = 0; // performance.now() before which it says no DELIVERED
+  #joinAt = 0; // performance.now() from which it asks again to join
+  #wakeAt = Infinity; // performance.now() from which it reads on
+  #another = Promise.withResolvers<void>(); // another login is wanted, though there is one
+
+  /** It begins to come in at once. */
+  constructor(name: string, manners: Manners, around: Surroundings) {
+    this.memory = new Memory(name, around.clock);
+    this.#manners = manners;
+    this.#around = around;
+    this.#entrance = new Entrance(this.memory, manners, around);
+    this.#ticking = setInterval(() => this.#tick(performance.now()), TICK);
+    this.#running = this.#run();
+  }
+
+  /** The user's id; 0 before the first login. */
+  get id(): number {
+    return this.memory.id;
+  }
+
+  /** Whether it is logged in, as far as it knows. */
+  get online(): boolean {
+    return this.#link !== undefined;
+  }
+
+  /** Whether all it said is acked, and the server knows what it has. */
+  get settled(): boolean {
+    const { unanswered, unjoined } = this.memory;
+    return this.online && unanswered.size + unjoined.length + this.memory.undelivered().length === 0;
+  }
+
+  /** Says something, as soon as it can and as often as it takes. */
+  say(to: Recipient, text: string): void {
+    this.memory.say(to, text);
+    this.#pump();
+  }
+
+  /** Makes a group, or finds the one of this name that it made when no answer came. Resolves to its id, if it is there. */
+  async makeGroup(groupname: string): Promise<number | undefined> {
+    const link = this.#link;
+    const made = await link?.request({ msgid: Msg.CREATE_GROUP, groupname, groupdesc: "" });
+    let id = made?.groupid;
+    if (made?.errno === Errno.FAILED) {
+      const contacts = await link!.request({ msgid: Msg.CONTACTS });
+      id = contacts?.groups?.find((group) => group.groupname === groupname)?.id;
+    }
+    if (id !== undefined) this.memory.joined(id);
+    return id;
+  }
+
+  /** Joins a group, as soon as it can and as often as it takes. */
+  join(groupid: number): void {
+    this.memory.joining(groupid);
+    this.#joinAt = 0;
+  }
+
+  /** Puts a user on the friend list. */
+  befriend(friendid: number): void {
+    const link = this.#link;
+    link?.ask({ msgid: Msg.ADD_FRIEND, friendid }, (reply) => {
+      if (reply?.errno !== Errno.OK) judge(reply, this.memory.name, "befriending", this.#around);
+      else if (link === this.#link) this.memory.friends.set(friendid, reply.state === "online");
+    });
+  }
+
+  /** Ends the connection, at once or as one that has said all. */
+  drop(how: "reset" | "end"): void {
+    const link = this.#link;
+    if (!link) return;
+    if (how === "reset") return link.close();
+    this.#lose(link);
+    void link.finish();
+  }
+
+  /** Reads nothing for a while, or little at a time until the connection ends. */
+  hinder(how: "stuck" | "slow", ms: number): void {
+    if (!this.#link) return;
+    if (how === "slow") this.#link.slow = true;
+    else {
+      this.#link.pause();
+      this.#wakeAt = performance.now() + ms;
+    }
+  }
+
+  /** Logs in on a second device, which takes over: by the password, or the token as if the first were lost. */
+  anotherDevice(by: "password" | "token"): void {
+    if (by === "password") this.memory.token = undefined;
+    this.#entrance.force = true;
+    this.#another.resolve();
+  }
+
+  /** Logs out and comes back after `ms` milliseconds. */
+  async relog(ms: number): Promise<void> {
+    const link = this.#link;
+    if (!link) return;
+    this.#lose(link);
+    this.#restUntil = performance.now() + ms;
+    if ((await link.request({ msgid: Msg.LOGOUT }))?.errno === Errno.OK) this.memory.token = undefined;
+    link.close();
+  }
+
+  /** From now on it reads, and says DELIVERED of all it has. */
+  calmDown(): void {
+    this.#isCalm = true;
+    this.#wakeAt = 0;
+    this.#tellAt = 0;
+    for (const link of this.#links.keys()) link.slow = false;
+  }
+
+  /** Asks who of its friends is there. Resolves to whether there was an answer. */
+  async lookAround(): Promise<boolean> {
+    const link = this.#link;
+    const contacts = await link?.request({ msgid: Msg.CONTACTS });
+    if (contacts?.errno !== Errno.OK || link !== this.#link) return false;
+    this.memory.told(contacts.friends);
+    this.memory.sees();
+    return true;
+  }
+
+  /** Leaves for good: with a LOGOUT, or just gone. */
+  async leave(how: "logout" | "gone"): Promise<void> {
+    const link = this.#link;
+    if (how === "logout" && (await link?.request({ msgid: Msg.LOGOUT }))?.errno !== Errno.OK) {
+      this.#around.report(`${this.memory.name} could not log out in the end`);
+    }
+    await this.close();
+  }
+
+  /** Ends it. Resolves when nothing of it is left. */
+  async close(): Promise<void> {
+    this.#over = true;
+    clearInterval(this.#ticking);
+    this.#another.resolve();
+    for (const link of this.#links.keys()) link.close();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#over) {
+      if (performance.now() < this.#restUntil) {
+        await pause(TICK);
+        continue;
+      }
+      const link = await this.#enter();
+      this.#another = Promise.withResolvers();
+      if (link && !this.#over) await Promise.race([link.closed, this.#another.promise]);
+    }
+    for (const link of this.#links.keys()) link.close();
+    await Promise.all([...this.#links.keys()].map(({ closed }) => closed));
+  }
+
+  /** Tries until it is logged in or over. */
+  async #enter(): Promise<Link | undefined> {
+    const entrance = this.#entrance;
+    for (let tries = 0; !this.#over; tries++) {
+      const link = await Link.open(entrance.address, (link, message) => this.#take(link, message))
+        .catch(() => undefined);
+      if (link) {
+        this.#watchOver(link);
+        if (!this.#over && await entrance.logIn(link)) return link;
+        link.close();
+      }
+      entrance.advance();
+      await entrance.rest(tries);
+    }
+    return undefined;
+  }
+
+  #watchOver(link: Link): void {
+    const { random, mute } = this.#manners;
+    this.#links.set(link, { closeAt: Infinity, mute: random.below(1_000) < mute * 1_000 });
+    void link.closed.then(() => {
+      this.#links.delete(link);
+      this.#lose(link);
+    }, (error) => {
+      this.#links.delete(link);
+      this.#lose(link);
+      this.#around.report(`${this.memory.name} was sent what it could not take: ${error}`);
+    });
+  }
+
+  #take(link: Link, message: Received): void {
+    switch (message.msgid) {
+      case Msg.PING:
+        return link.send({ msgid: Msg.PONG, ...(message.rid === undefined ? {} : { rid: message.rid }) });
+      case Msg.ONE_CHAT:
+      case Msg.GROUP_CHAT:
+        this.#around.count("pushed");
+        return this.memory.pushed(link.session, message);
+      case Msg.LOGIN_ACK:
+        if (message.errno === Errno.OK) this.#entered(link, message);
+        return;
+      case Msg.PRESENCE:
+        if (link === this.#link) this.memory.friends.set(message.id!, message.state === "online");
+        return;
+      case Msg.NOTICE:
+        return this.#noticed(link, message);
+      default:
+        this.#around.report(`${this.memory.name} was sent ${JSON.stringify(message)}`);
+    }
+  }
+
+  #entered(link: Link, welcome: Received): void {
+    const { memory } = this;
+    const old = this.#link && this.#links.get(this.#link);
+    if (old) old.closeAt = performance.now() + LINGER;
+    link.session = memory.entered();
+    memory.id = welcome.id!;
+    memory.token = welcome.token!;
+    memory.told(welcome.friends);
+    this.#link = link;
+    this.#joinAt = 0;
+    this.#pump();
+  }
+
+  #noticed(link: Link, { kind, retry_after = 0 }: Received): void {
+    this.#around.count(`${kind}`);
+    // All logins are this user's own, so that after `kicked` it is a later one of them that counts.
+    if (kind === "kicked") this.#lose(link);
+    const state = this.#links.get(link);
+    if (kind === "draining" && state) {
+      state.closeAt = Math.min(state.closeAt, performance.now() + retry_after);
+      this.#entrance.advance();
+    }
+  }
+
+  #lose(link: Link): void {
+    if (link === this.#link) this.#link = undefined;
+  }
+
+  #tick(now: number): void {
+    const { patience } = this.#manners;
+    if (now >= this.#wakeAt) {
+      for (const link of this.#links.keys()) link.resume();
+      this.#wakeAt = Infinity;
+    }
+    for (const [link, { closeAt }] of this.#links) {
+      const isInVain = !link.paused && now - link.waitingSince > patience;
+      if (now >= closeAt || isInVain) link.close();
+    }
+    const link = this.#link;
+    if (!link) return;
+    if (link.waitingSince === Infinity && now - link.lastAsked > IDLE) {
+      link.ask({ msgid: Msg.PING }, () => {});
+    }
+    if (now >= this.#tellAt) this.#tell(link, now);
+    if (now >= this.#joinAt) this.#join(link, now);
+    this.#pump();
+  }
+
+  /** Asks for what it has asked for in vain. */
+  #join(link: Link, now: number): void {
+    this.#joinAt = now + JOIN_AGAIN;
+    for (const groupid of this.memory.unjoined) {
+      link.ask({ msgid: Msg.ADD_GROUP, groupid }, (reply) => {
+        if (reply?.errno === Errno.OK) this.memory.joined(groupid);
+        else judge(reply, this.memory.name, "joining", this.#around);
+      });
+    }
+  }
+
+  /** Sends what is not acked, in its order, as far as the window goes. */
+  #pump(): void {
+    const link = this.#link;
+    if (!link || performance.now() < this.#sendAt) return;
+    for (const message of this.memory.unanswered) {
+      if (link.inFlight.size >= WINDOW) return;
+      if (link.inFlight.has(message)) continue;
+      link.inFlight.add(message);
+      link.ask(message.request, (reply) => this.#answered(link, message, reply));
+    }
+  }
+
+  #answered(link: Link, message: Outgoing, reply: Received | undefined): void {
+    link.inFlight.delete(message);
+    if (reply === undefined) return;
+    if (reply.errno === Errno.OK) {
+      this.#around.count("acked");
+      this.memory.acked(message, reply.seq!);
+      this.#pump();
+    } else {
+      judge(reply, this.memory.name, message.cid, this.#around);
+      this.#sendAt = performance.now() + Math.min(reply.retry_after ?? LATER, LATER);
+    }
+  }
+
+  /** Says DELIVERED, and asks something behind it: with the answer it is known that the server has taken it. */
+  #tell(link: Link, now: number): void {
+    if (this.#links.get(link)?.mute && !this.#isCalm) return;
+    const undelivered = this.memory.undelivered();
+    if (undelivered.length === 0) return;
+    for (const [conversation, seq] of undelivered) {
+      link.send({ msgid: Msg.DELIVERED, ...nameFor(this.id, conversation), seq });
+    }
+    this.#tellAt = now + (this.#isCalm ? TICK : this.#manners.gather);
+    link.ask({ msgid: Msg.PING }, (reply) => {
+      if (reply) { for (const [conversation, seq] of undelivered) this.memory.delivered(conversation, seq); }
+    });
+  }
+}

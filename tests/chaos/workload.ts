@@ -1,0 +1,152 @@
+/** What the users do with each other, and what each does to itself, in the course of a run. */
+import { Random } from "../harness/random.ts";
+import type { Address } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+import type { Manners, Surroundings } from "./surroundings.ts";
+import { User } from "./user.ts";
+
+const USERS = 24;
+const LATE = 4; // of them come in the middle of the run
+const GROUPS = 5; // each made by one of the first users
+const STEP = 140; // ms at the most between two things that a user does
+const BACKLOG = 60; // messages without an ack beyond which a user says no more: an outage lasts seconds
+const FLOOD = 60; // messages to a reader that is stuck
+const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood is more than the system takes for a reader
+
+/** Chances of 1,000 of what a user does in a step; the rest is saying something. */
+const CHANCES = {
+  burst: 30,
+  befriend: 40,
+  join: 40,
+  stuck: 4,
+  slow: 4,
+  flooded: 1,
+  reset: 4,
+  end: 4,
+  relog: 5,
+  device: 5,
+} as const;
+type Deed = keyof typeof CHANCES | "say";
+
+/** The users of a run. */
+export class Workload {
+  readonly #users = new Map<number, User>(); // by their places in the plan
+  readonly #seed: number;
+  readonly #around: Surroundings;
+  readonly #manners: (index: number, random: Random) => Manners;
+  readonly #groups = new Map<string, number>(); // ids by name, of those that are made
+  #acting: Promise<unknown>[] = [];
+  #ending = false;
+
+  /** `nginx` is where most users connect to; others to the nodes, each with another one first. */
+  constructor(seed: number, nginx: Address, nodes: readonly Address[], around: Surroundings) {
+    this.#seed = seed;
+    this.#around = around;
+    this.#manners = (index, random) => ({
+      addresses: index % 3 > 0 ? [nginx] : nodes.map((_, at) => nodes[(index + at) % nodes.length]!),
+      patience: 3_000 + random.below(9_000),
+      gather: 100 + random.below(index % 4 > 0 ? 300 : 3_000),
+      mute: 0.15,
+      random: new Random(random.below(2 ** 31)),
+    });
+  }
+
+  /** Those who have come. */
+  get users(): User[] {
+    return [...this.#users.values()];
+  }
+
+  /** Lets the users come and act for `ms` milliseconds, of which the late ones spend some elsewhere. */
+  begin(ms: number): void {
+    for (let index = 0; index < USERS; index++) {
+      const random = new Random(this.#seed * USERS + index);
+      const delay = index < USERS - LATE ? random.below(500) : ms / 3 + random.below(ms / 3);
+      this.#acting.push(this.#act(index, random, delay));
+    }
+  }
+
+  /** Resolves when nobody begins anything any more. */
+  async end(): Promise<void> {
+    this.#ending = true;
+    await Promise.all(this.#acting);
+  }
+
+  /** Ends all users. */
+  async close(): Promise<void> {
+    await this.end();
+    await Promise.all(this.users.map((user) => user.close()));
+  }
+
+  async #act(index: number, random: Random, delay: number): Promise<void> {
+    const manners = this.#manners(index, random);
+    for (const end = performance.now() + delay; performance.now() < end && !this.#ending;) await pause(50);
+    const user = new User(`u${this.#seed}-${index}`, manners, this.#around);
+    this.#users.set(index, user);
+    const group = index < GROUPS ? `g${this.#seed}-${index}` : undefined;
+    for (let step = 0; !this.#ending; step++) {
+      await pause(1 + random.below(STEP));
+      const [deed, whom, which] = [choose(random), random.below(USERS), random.below(GROUPS)];
+      const [size, toGroup] = [random.below(100), random.below(2) === 0];
+      if (!user.online) continue;
+      if (group !== undefined && !this.#groups.has(group)) {
+        const id = await user.makeGroup(group);
+        if (id !== undefined) this.#groups.set(group, id);
+        continue;
+      }
+      const peer = whom === index ? undefined : this.#users.get(whom);
+      const groupid = this.#groups.get(`g${this.#seed}-${which}`);
+      const text = () => random.text(size < 95 ? 40 : 2_000);
+      await this.#do(deed, user, peer, groupid, toGroup, text, size);
+    }
+  }
+
+  async #do(
+    deed: Deed,
+    user: User,
+    peer: User | undefined,
+    groupid: number | undefined,
+    toGroup: boolean,
+    text: () => string,
+    size: number,
+  ): Promise<void> {
+    const count = deed === "say" || deed === "burst" ? "" : `own ${deed}`;
+    if (count !== "" && count !== "own befriend" && count !== "own join") this.#around.count(count);
+    switch (deed) {
+      case "befriend":
+        if (peer?.id) user.befriend(peer.id);
+        return;
+      case "join":
+        if (groupid !== undefined && !user.memory.groups.has(groupid)) user.join(groupid);
+        return;
+      case "stuck":
+      case "slow":
+        return user.hinder(deed, 1_000 + 60 * size);
+      case "flooded":
+        if (!peer?.id) return;
+        peer.hinder("stuck", 1_000 + 60 * size);
+        for (let i = 0; i < FLOOD; i++) user.say({ toid: peer.id }, FLOOD_TEXT);
+        return;
+      case "reset":
+      case "end":
+        return user.drop(deed);
+      case "relog":
+        return await user.relog(40 * size);
+      case "device":
+        return user.anotherDevice(toGroup ? "password" : "token");
+      case "say":
+      case "burst":
+        if (user.memory.unanswered.size > BACKLOG) return;
+        for (let i = 0; i < (deed === "say" ? 1 : 10); i++) {
+          if (toGroup && groupid !== undefined && user.memory.groups.has(groupid)) {
+            user.say({ groupid }, text());
+          } else if (peer?.id) user.say({ toid: peer.id }, text());
+        }
+    }
+  }
+}
+
+function choose(random: Random): Deed {
+  let roll = random.below(1_000);
+  for (const [deed, chance] of Object.entries(CHANCES)) if ((roll -= chance) < 0) return deed as Deed;
+  return "say";
+}
