@@ -223,6 +223,52 @@ Deno.test("a rid is kept as it was written, or nearly so where that would take t
   assert(["1e300", "1e+300"].includes(ridOf(`{"msgid":24,"rid":1e300,"x":${deep}}`)!));
 });
 
+Deno.test("a body has at most 256 values, counted before it is parsed, and what is in strings are none", () => {
+  const pad = "x".repeat(1_100); // shorter ones are parsed as they are
+  const shape = { maxDepth: 32, maxValues: 256 };
+  const isTaken = (body: string) => !(parseMessage(encoder.encode(body), shape) instanceof WireError);
+  const wide = (values: number) => `{"msgid":24,"pad":"${pad}","list":[${Array(values - 3).fill(0).join()}]}`;
+  for (const values of [250, 251, 252, 253, 254, 255, 256, 257, 300]) {
+    const parsed = parseMessage(encoder.encode(wide(values)), shape);
+    const counted = wide(values).replaceAll(/[^,[{]/g, "").length;
+    if (counted <= 256) assert(!(parsed instanceof WireError), `${counted}`);
+    else {
+      assert(parsed instanceof WireError, `${counted}`);
+      assertEquals([parsed.errno, parsed.message], [Errno.BAD_REQUEST, "a body of more than 256 values"]);
+    }
+  }
+  for (const text of [",[{".repeat(500), ',\\",'.repeat(500), "\\\\".repeat(500) + ","]) {
+    assert(isTaken(`{"msgid":24,"pad":"${pad}","text":"${text}"}`), text.slice(0, 10));
+  }
+  assert(
+    !isTaken(`{"msgid":24,"text":"\\\\","list":[${Array(600).fill(0).join()}]}`),
+    "a string ends where it ends",
+  );
+  const aboutOf = (beginning: string) => {
+    const parsed = parseMessage(
+      encoder.encode(`${beginning},"pad":"${pad}","list":[${Array(600).fill(0).join()}]}`),
+      shape,
+    );
+    assert(parsed instanceof WireError);
+    return parsed.about;
+  };
+  assertEquals(aboutOf('{"msgid":24,"rid":"x"'), { msgid: 24, rid: "x" });
+  assertEquals(aboutOf(' { "rid" : 7 , "msgid" : 6'), { msgid: 6, rid: 7 });
+  for (
+    const odd of [
+      '{"x":1,"rid":7',
+      '{"rid":01',
+      '{"rid":"a\\n"',
+      '{"rid":"\u0001"',
+      '{"rid":[7]',
+      '{"msgid":"6"',
+    ]
+  ) {
+    assertEquals(aboutOf(odd), {}, odd);
+  }
+  assert(isTaken(`{"msgid":24,"list":[${Array(400).fill(0).join()}]}`), "what is short is cheap");
+});
+
 Deno.test("a key __proto__ is a key and gives a message no fields", () => {
   const parsed = parseMessage(encoder.encode('{"msgid":24,"__proto__":{"name":"x","msgid":1}}'));
   assert(!(parsed instanceof WireError));

@@ -1,9 +1,14 @@
 /** What the MySQL store asks of its server: how often, and for how much. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
+import type { Key } from "../lib/store/conversation.ts";
+import { parseAddress } from "../lib/store/mysql/address.ts";
+import { Known, nameOf } from "../lib/store/mysql/known.ts";
 import type { MysqlStore } from "../lib/store/mysql/mysql_store.ts";
+import { Session } from "../lib/store/mysql/session.ts";
 import { sharedMariadb, type TestDatabase } from "./harness/mariadb.ts";
+import { wrapped } from "./harness/nodes.ts";
 import { Relay } from "./harness/relay.ts";
-import { openMysql } from "./mysql_fixture.ts";
+import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
@@ -162,4 +167,33 @@ costTest("a page's bytes bound what is fetched, not only what is given", async (
     const sent = await status(db, "Bytes_sent") - before;
     assert(sent > 60_000 && sent < 130_000, `${sent} bytes`);
   }
+});
+
+mariadb.test("mysql: as many conversations are remembered as may be, those that were found last", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
+    const session = await Session.open(parseAddress(db.url));
+    let queries = 0;
+    const counted = wrapped(session, (name, go) => {
+      if (name === "query") queries++;
+      return go();
+    });
+    const known = new Known(2);
+    /** Whether it has to be looked up. */
+    const isLookedUp = async (key: Key) => {
+      const before = queries;
+      assertEquals(await known.ensure(counted, new Map([[nameOf(key), key]])), new Set());
+      return queries > before;
+    };
+    const [first, second, third]: readonly Key[] = [[a, b], [a, c], [a, d]];
+    assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [true, true]);
+    assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [false, false]);
+    assertEquals(await isLookedUp(third!), true);
+    assertEquals([await isLookedUp(second!), await isLookedUp(third!), await isLookedUp(first!)], [
+      false,
+      false,
+      true,
+    ]);
+    await session.close();
+  });
 });

@@ -1,0 +1,90 @@
+/** PROXY headers as a target: whatever comes, a header is read as it stands there, or refused for good. */
+import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import { MAX_PROXY_HEADER, type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
+import { line, proxied } from "../harness/proxy.ts";
+import type { Random } from "../harness/random.ts";
+import { mutated } from "./mutate.ts";
+import { latin1, randomOf, type Target } from "./target.ts";
+
+const FIXED = 16; // bytes of version 2 in front of the addresses
+const PREFIXES = 64; // lengths of which an input's beginnings are looked at, besides the shortest
+
+/** PROXY headers of both versions. */
+export const proxy: Target = {
+  name: "proxy",
+  generate(random) {
+    const header = random.below(2) === 0 ? textual(random) : binary(random);
+    const behind = random.below(2) === 0 ? objectFrame({ msgid: 24 }) : random.bytes(random.below(300));
+    return joined(mutated(random, header, random.below(4)), behind);
+  },
+  check(input) {
+    if (input.length === 0) return;
+    const lengths = new Set(
+      [...Array(Math.min(input.length, 2 * PREFIXES)).keys()].map((length) => length + 1),
+    );
+    const random = randomOf(input);
+    for (let count = 0; count < PREFIXES; count++) lengths.add(1 + random.below(input.length));
+    let known: ProxyHeader | Error | undefined;
+    for (const length of [...lengths.add(input.length)].sort((a, b) => a - b)) {
+      const header = readProxyHeader(input.slice(0, length));
+      if (header === undefined) {
+        assert(known === undefined, "what is known stays known");
+        assert(length < MAX_PROXY_HEADER, "no more bytes are waited for than a header has");
+      } else if (header instanceof Error) {
+        assert(known === undefined || known instanceof Error, "what was read isn't refused later");
+        assert(header.message.length > 0);
+      } else {
+        assertLessOrEqual(header.length, Math.min(length, MAX_PROXY_HEADER));
+        if (known !== undefined) assertEquals(header, known);
+        if (header.source) checkSource(header, input);
+      }
+      known = header;
+    }
+  },
+};
+
+/** The source is what stands in the header, which an independent writer makes the same of. */
+function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
+  const { host, port } = source!;
+  const family = host.includes(":") ? 2 : 1;
+  const again = proxied({ family, source: { host, port } });
+  assertEquals(readProxyHeader(again), { length: again.length, source: { host, port } });
+  const size = family === 1 ? 4 : 16;
+  const written = [
+    again.subarray(FIXED, FIXED + size),
+    again.subarray(FIXED + 2 * size, FIXED + 2 * size + 2),
+  ];
+  if (input[0] === 0x0d) {
+    const stands = [
+      input.subarray(FIXED, FIXED + size),
+      input.subarray(FIXED + 2 * size, FIXED + 2 * size + 2),
+    ];
+    assertEquals(written, stands);
+    return;
+  }
+  const words = latin1(input.subarray(0, length)).trimEnd().split(" ");
+  assertEquals([words[1], Number(words[4])], [family === 1 ? "TCP4" : "TCP6", port]);
+  if (family === 1) assertEquals(words[2], host);
+  // An address may be written in many ways: the runtime's own URLs have one for each.
+  else assertEquals(new URL(`http://[${words[2]}]/`).hostname, `[${host}]`);
+}
+
+function textual(random: Random): Uint8Array {
+  const family = random.pick([1, 2] as const);
+  return line(family, { host: hostOf(random, family), port: random.pick([0, 1, 6_000, 65_535]) });
+}
+
+function binary(random: Random): Uint8Array {
+  const family = random.below(4);
+  const more = random.bytes(random.pick([0, 0, 1, 3, 84, 216, MAX_PROXY_HEADER - FIXED - 12]));
+  const head = { command: random.below(3) === 0 ? 0 : 1, family, transport: random.below(3), more };
+  if (family !== 1 && family !== 2) return proxied(head);
+  return proxied({ ...head, source: { host: hostOf(random, family), port: random.below(65_536) } });
+}
+
+function hostOf(random: Random, family: 1 | 2): string {
+  if (family === 1) return Array.from({ length: 4 }, () => random.pick([0, 1, 10, 127, 192, 255])).join(".");
+  const groups = Array.from({ length: 8 }, () => random.pick(["0", "0", "1", "db8", "2001", "ffff"]));
+  return new URL(`http://[${groups.join(":")}]/`).hostname.slice(1, -1);
+}

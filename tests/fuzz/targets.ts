@@ -1,0 +1,16 @@
+/** All targets. */
+import { classicRequests } from "./classic_requests.ts";
+import type { HostileNode } from "./node.ts";
+import { proxy } from "./proxy.ts";
+import { requests } from "./requests.ts";
+import type { Target } from "./target.ts";
+import { texts } from "./texts.ts";
+import { body, classic, framed } from "./wire.ts";
+
+/** Those that need no server. */
+export const pure: readonly Target[] = [framed, classic, body, proxy];
+
+/** Those that need a node. */
+export function live(node: HostileNode): readonly Target[] {
+  return [requests(node), classicRequests(node), texts(node)];
+}
