@@ -7,6 +7,7 @@ import { chat, type ChatResult, type Latency } from "./chat.ts";
 import type { Cost } from "./cpu.ts";
 import { idle, type IdleResult } from "./idle.ts";
 import { type LoginResult, logins } from "./logins.ts";
+import { storm, type StormResult } from "./storm.ts";
 
 const HELP = `deno task load HOST:PORT... [options]
 
@@ -20,11 +21,14 @@ With several servers each sender is on one and its recipient on the next. Or the
   --logins password|token   --window of them at once, for --seconds
 Or they are only there:
   --idle N      logged-in connections that say nothing; needs --pid, prints the server's memory
+Or their server, the first one, dies with messages under way, and they come to the others:
+  --storm N     logged-in connections, half of which send to the other half
+  --kill PID    the first server's process; without it, end it yourself when you are told to
 
   --json        one JSON object in place of the table
 
 Passwords are hashed: start the server with --scrypt-ln 1. The exit code is 1 when a message was lost, doubled
-or out of order.
+or out of order, or a client did not come back.
 `;
 
 /** What is wrong with the command line. */
@@ -81,9 +85,25 @@ function idleTable(result: IdleResult): readonly (readonly [string, string])[] {
   ];
 }
 
+function stormTable(result: StormResult): readonly (readonly [string, string])[] {
+  return [
+    ["clients", `${result.clients}`],
+    ["back", `${result.back}`],
+    ["back after ms, p50 / p95 / p99 / max", milliseconds(result.backAfter)],
+    ["login ms, p50 / p95 / p99 / max", milliseconds(result.loginLatency)],
+    ...Object.entries(result.failures).map(([why, count]) => [`failed: ${why}`, `${count}`] as const),
+    ["messages sent", `${result.sent}`],
+    ["unanswered when the server died", `${result.unanswered}`],
+    ["acknowledged", `${result.acked}`],
+    ["lost", `${result.lost}`],
+    ["doubled", `${result.doubled}`],
+    ...cpuRows(result),
+  ];
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const parsed = parseArgs(args, {
-    string: ["pairs", "window", "seconds", "size", "pid", "idle", "logins"],
+    string: ["pairs", "window", "seconds", "size", "pid", "idle", "logins", "storm", "kill"],
     boolean: ["json", "help"],
     unknown: (arg, key) => {
       if (key !== undefined) throw new UsageError(`unknown option: ${arg}`);
@@ -131,6 +151,14 @@ async function main(args: readonly string[]): Promise<number> {
     const result = await logins(servers, plan);
     print(result, loginTable(result));
     return 0;
+  }
+  if (parsed.storm !== undefined) {
+    if (servers.length < 2) throw new UsageError("--storm needs another server besides the one that dies");
+    const kill = parsed.kill === undefined ? undefined : number("kill");
+    const ready = () => void (kill ?? write(Deno.stderr, "end the first server now\n"));
+    const result = await storm(servers, { clients: number("storm"), kill, ready, pids });
+    print(result, stormTable(result));
+    return result.back < result.clients || result.lost + result.doubled > 0 ? 1 : 0;
   }
   const result = await chat(servers, {
     pairs: number("pairs", 50),

@@ -1,0 +1,76 @@
+/**
+ * The attackers' process. Its standard input has the plan in one line, then a line when to begin, and ends when to
+ * stop; then it prints what the squads have achieved.
+ */
+import { pause, until } from "../harness/wait.ts";
+import { Foe } from "./foe.ts";
+import type { Kind } from "./kind.ts";
+import { kinds } from "./kinds.ts";
+import { newTally, type Plan, type Squad, type Tally } from "./plan.ts";
+
+const RECONNECT = 100; // milliseconds before a connection that was lost is made again
+const SPREAD = 1_000; // milliseconds over which the first connections are made
+
+/** Keeps one connection of a squad going, for good. */
+async function fight(kind: Kind, at: number, squad: Squad, plan: Plan, tally: Tally): Promise<never> {
+  for (;;) {
+    try {
+      using foe = await Foe.connect(plan.target, at, tally);
+      const user = squad.users[at];
+      if (user) await foe.login(user.token);
+      const attacking = kind.attack(foe, squad).then(() => "over" as const, () => "closed" as const);
+      const reading = kind.deaf?.(at) ? [] : [foe.readOn().then(() => "closed" as const)];
+      if (await Promise.race([attacking, ...reading]) === "over") continue;
+      tally.closed++;
+    } catch {
+      // It could not connect or log in.
+    }
+    await pause(RECONNECT);
+  }
+}
+
+/** Whether one of the squad's connections has got as far as to attack. */
+function hasBegun({ users, connections }: Squad, { connected, replies }: Tally): boolean {
+  return connections === 0 || connected > 0 && (users.length === 0 || (replies["0"] ?? 0) > 0);
+}
+
+async function main(): Promise<void> {
+  const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  /** The next line; undefined at the end. */
+  const line = async (): Promise<string | undefined> => {
+    for (;;) {
+      const end = text.indexOf("\n");
+      if (end >= 0) {
+        const found = text.slice(0, end);
+        text = text.slice(end + 1);
+        return found;
+      }
+      const { value, done } = await lines.read();
+      if (done) return undefined;
+      text += value;
+    }
+  };
+  const plan = JSON.parse(await line() ?? "") as Plan;
+  const tallies = plan.squads.map(newTally);
+  if (await line() === undefined) return; // stopped before it began
+  for (const [index, squad] of plan.squads.entries()) {
+    const kind = kinds.find(({ name }) => name === squad.kind)!;
+    for (let at = 0; at < squad.connections; at++) {
+      const start = async () => {
+        await pause(Math.random() * SPREAD);
+        await fight(kind, at, squad, plan, tallies[index]!);
+      };
+      void start();
+    }
+  }
+  while (await line() !== undefined);
+  // A busy machine may not have let all of them begin in a short attack, and then it would have been of fewer kinds.
+  const allBegun = () => plan.squads.every((squad, index) => hasBegun(squad, tallies[index]!));
+  await until(allBegun, "an attack of every kind").catch(() => {}); // the tallies show which are missing
+  const output = new TextEncoder().encode(JSON.stringify(tallies));
+  for (let at = 0; at < output.length;) at += Deno.stdout.writeSync(output.subarray(at));
+}
+
+await main();
+Deno.exit(0);

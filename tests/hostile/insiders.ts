@@ -1,0 +1,124 @@
+/** What a user can do who has logged in. */
+import { Msg } from "../harness/contract.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
+import type { Kind } from "./kind.ts";
+import type { Squad } from "./plan.ts";
+import { many, repeated, stay } from "./strangers.ts";
+
+const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
+const BATCH = 100; // requests that are made anew in one write
+const MOST_FRIENDS = 200; // different friends that one user asks for
+
+let groups = 0;
+
+/** Another user of the squad: the next one. */
+function neighbour({ users }: Squad, at: number): number {
+  return users[(at + 1) % users.length]!.id;
+}
+
+/** Those kinds. */
+export const insiders: readonly Kind[] = [
+  {
+    name: "deaf-history",
+    what: "asks for HISTORY of large messages and never reads",
+    isUser: true,
+    deaf: () => true,
+    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
+  },
+  {
+    name: "deaf-pings",
+    what: "floods of PING by users who never read: many small answers wait",
+    isUser: true,
+    deaf: () => true,
+    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.PING }))),
+  },
+  {
+    name: "history",
+    what: "floods of HISTORY of large messages",
+    isUser: true,
+    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
+  },
+  {
+    name: "members",
+    what: "floods of MEMBERS",
+    isUser: true,
+    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.MEMBERS, groupid: group }))),
+  },
+  {
+    name: "contacts",
+    what: "floods of CONTACTS",
+    isUser: true,
+    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.CONTACTS }))),
+  },
+  {
+    name: "chats",
+    what: "floods of chat messages",
+    isUser: true,
+    attack: (foe, squad) =>
+      foe.flood(repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, foe.at), msg: "flood" }))),
+  },
+  {
+    name: "large-chats",
+    what: "floods of the largest chat messages",
+    isUser: true,
+    attack: (foe, squad) =>
+      foe.flood(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, foe.at), msg: LARGE })),
+  },
+  {
+    name: "group-chats",
+    what: "floods of messages to a group of all of them",
+    isUser: true,
+    attack: (foe, { group }) =>
+      foe.flood(repeated(objectFrame({ msgid: Msg.GROUP_CHAT, groupid: group, msg: "flood" }))),
+  },
+  {
+    name: "victim",
+    what: "floods of messages to one user, who never reads",
+    isUser: true,
+    deaf: (at) => at === 0,
+    attack: (foe, { users: [victim] }) =>
+      foe.at === 0 ? stay() : foe.flood(
+        repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: victim!.id, msg: LARGE.slice(0, 1_000) })),
+      ),
+  },
+  {
+    name: "delivered",
+    what: "floods of DELIVERED",
+    isUser: true,
+    attack: (foe, { group }) =>
+      foe.flood(repeated(joined(
+        objectFrame({ msgid: Msg.DELIVERED, groupid: group, seq: 1 }),
+        objectFrame({ msgid: Msg.DELIVERED, groupid: group, seq: 2_000_000_000 }),
+        objectFrame({ msgid: Msg.DELIVERED, id: 1, seq: 1 }),
+      ))),
+  },
+  {
+    name: "create-groups",
+    what: "floods of CREATE_GROUP",
+    isUser: true,
+    async attack(foe) {
+      for (;;) {
+        await foe.write(many(BATCH, () => ({
+          msgid: Msg.CREATE_GROUP,
+          groupname: `hostile ${foe.at} ${++groups} ${Date.now()}`,
+          groupdesc: LARGE.slice(0, 200),
+        })));
+      }
+    },
+  },
+  {
+    name: "add-friends",
+    what: "floods of ADD_FRIEND",
+    isUser: true,
+    attack(foe) {
+      let id = 0;
+      return foe.flood(many(MOST_FRIENDS, () => ({ msgid: Msg.ADD_FRIEND, friendid: ++id })));
+    },
+  },
+  {
+    name: "come-and-go",
+    what: "logs in by its token and closes, again and again",
+    isUser: true,
+    attack: () => Promise.resolve(),
+  },
+];

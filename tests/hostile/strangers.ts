@@ -1,0 +1,189 @@
+/** What anybody can do who can connect. */
+import { MAX_FRAME, Msg } from "../harness/contract.ts";
+import { frame, joined, objectFrame } from "../harness/frames.ts";
+import { Random } from "../harness/random.ts";
+import { pause } from "../harness/wait.ts";
+import type { Foe } from "./foe.ts";
+import type { Kind } from "./kind.ts";
+
+const CHUNK = 65_536; // bytes of a flood's writes: fewer would make the attackers busier than the server
+const ATTEMPTS = 100; // logins or registrations in one write: all of them are under way at once
+const GUESSED_IDS = 200; // the first accounts of a server, some of which there are
+const SECOND = 1_000; // milliseconds
+const TRICKLE = 100; // milliseconds between two small pieces of a large frame
+const HALF_FRAME = frame('{"msgid":24', 2_000); // the length says more than comes
+
+/** As many repetitions as fit in one write. */
+export function repeated(bytes: Uint8Array): Uint8Array {
+  return joined(...Array.from({ length: Math.max(1, Math.floor(CHUNK / bytes.length)) }, () => bytes));
+}
+
+/** As many made by `make` as asked for, in one write. */
+export function many(count: number, make: () => unknown): Uint8Array {
+  return joined(...Array.from({ length: count }, () => objectFrame(make())));
+}
+
+/** Never resolves: for who has said all there is to say and stays. */
+export function stay(): Promise<never> {
+  return new Promise(() => {});
+}
+
+/** The largest JSON of `opening` and `closing` brackets, in an otherwise good request. */
+function deep(opening: string, closing: string): Uint8Array {
+  const levels = Math.floor((MAX_FRAME - 100) / (opening.length + closing.length));
+  return frame(`{"msgid":${Msg.PING},"x":${opening.repeat(levels)}${closing.repeat(levels)}}`);
+}
+
+/** The largest request with as many fields as fit. */
+function wide(): Uint8Array {
+  const fields = Array.from({ length: 6_000 }, (_, at) => `"f${at}":1`);
+  return frame(`{"msgid":${Msg.PING},${fields.join()}}`);
+}
+
+async function trickle(foe: Foe, bytes: Uint8Array, every: number): Promise<void> {
+  for (;;) {
+    await foe.write(bytes);
+    await pause(every);
+  }
+}
+
+let registered = 0;
+let guessed = 0;
+
+/** Those kinds. */
+export const strangers: readonly Kind[] = [
+  { name: "silent", what: "connects and says nothing", attack: stay },
+  {
+    name: "half-frame",
+    what: "half a frame and then nothing",
+    async attack(foe) {
+      await foe.write(HALF_FRAME);
+      await stay();
+    },
+  },
+  {
+    name: "byte-a-second",
+    what: "a frame, a byte a second",
+    async attack(foe) {
+      await foe.write(HALF_FRAME);
+      await trickle(foe, Uint8Array.of(0x20), SECOND);
+    },
+  },
+  {
+    name: "largest-length",
+    what: "the largest length, and then a little at a time",
+    async attack(foe) {
+      await foe.write(frame("{", MAX_FRAME));
+      await trickle(foe, new Uint8Array(100), TRICKLE);
+    },
+  },
+  {
+    name: "half-closed",
+    what: "asks, shuts its sending side, and never reads",
+    deaf: () => true,
+    async attack(foe) {
+      await foe.write(repeated(objectFrame({ msgid: Msg.PING })));
+      await foe.endWriting();
+      await pause(SECOND);
+    },
+  },
+  {
+    name: "churn",
+    what: "connects and closes, with or without some bytes",
+    async attack(foe) {
+      if (Math.random() < 0.5) await foe.write(HALF_FRAME);
+    },
+  },
+  {
+    name: "pings",
+    what: "floods of PING",
+    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.PING }))),
+  },
+  {
+    name: "garbage-frames",
+    what: "floods of frames of random bytes",
+    attack: (foe) => foe.flood(repeated(frame(new Random(foe.at).bytes(200)))),
+  },
+  {
+    name: "empty-frames",
+    what: "floods of frames of nothing",
+    attack: (foe) => foe.flood(repeated(frame(""))),
+  },
+  {
+    name: "garbage-classic",
+    what: "floods of classic objects that are none",
+    attack: (foe) =>
+      foe.flood(repeated(new TextEncoder().encode('{"msgid":1,"x":{]"}\u0000{}{"msgid":"\\"}\u0000'))),
+  },
+  {
+    name: "oversize",
+    what: "lengths over the maximum, again and again",
+    async attack(foe) {
+      await foe.flood(repeated(frame("{", foe.at % 2 ? MAX_FRAME + 1 : 0xffff_ffff)));
+    },
+  },
+  {
+    name: "deep-arrays",
+    what: "floods of JSON nested as deep as a frame can be",
+    attack: (foe) => foe.flood(deep("[", "]")),
+  },
+  {
+    name: "deep-objects",
+    what: "the same, of objects",
+    attack: (foe) => foe.flood(deep('{"a":', "}").slice()),
+  },
+  {
+    name: "wide-json",
+    what: "floods of requests with thousands of fields",
+    attack: (foe) => foe.flood(wide()),
+  },
+  {
+    name: "no-login",
+    what: "floods of chat messages without a login",
+    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: 1, msg: "x" }))),
+  },
+  {
+    name: "guess-ids",
+    what: "floods of logins by id with wrong passwords",
+    attack: (foe) => {
+      let id = foe.at;
+      return foe.flood(
+        many(ATTEMPTS, () => ({ msgid: Msg.LOGIN, id: ++id % GUESSED_IDS + 1, password: `guess ${id}` })),
+      );
+    },
+  },
+  {
+    name: "guess-names",
+    what: "floods of logins by name, of users that aren't there",
+    attack: (foe) => {
+      let count = 0;
+      return foe.flood(
+        many(ATTEMPTS, () => ({ msgid: Msg.LOGIN, name: `admin${foe.at}-${++count}`, password: "admin" })),
+      );
+    },
+  },
+  {
+    name: "guess-tokens",
+    what: "floods of logins by tokens that were made up",
+    attack: (foe) =>
+      foe.flood(
+        many(
+          ATTEMPTS,
+          () => ({ msgid: Msg.LOGIN, token: `${++guessed % GUESSED_IDS + 1}.${"A".repeat(43)}` }),
+        ),
+      ),
+  },
+  {
+    name: "register",
+    what: "floods of registrations",
+    async attack(foe) {
+      for (;;) {
+        await foe.write(many(ATTEMPTS, () => ({
+          msgid: Msg.REGISTER,
+          name: `hostile ${foe.at} ${++registered} ${Date.now()}`,
+          password: "x",
+        })));
+      }
+    },
+  },
+];

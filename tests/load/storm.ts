@@ -1,0 +1,220 @@
+/** A reconnect storm: the server of thousands of clients dies with messages under way, and all come to the others. */
+import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { PASSWORD } from "../harness/framed_client.ts";
+import type { Address } from "../harness/server.ts";
+import { pause, until } from "../harness/wait.ts";
+import { type Latency, latency } from "./chat.ts";
+import { type Cost, CpuMeter } from "./cpu.ts";
+import { inParallel, Peer } from "./peer.ts";
+
+/** What to do. */
+export interface StormPlan {
+  /** Clients on the first server. */
+  readonly clients: number;
+  /** The process to kill; if it isn't given, somebody else must end the server once {@link StormPlan.ready} is called. */
+  readonly kill: number | undefined;
+  readonly ready: () => void;
+  readonly pids: readonly number[];
+}
+
+/** What came of it. */
+export interface StormResult {
+  readonly clients: number;
+  /** Clients that are back. */
+  readonly back: number;
+  /** From the server's end until they were: half of them, 95 and 99 in a hundred, all. */
+  readonly backAfter: Latency;
+  /** From connecting to the answer, of the logins that succeeded. */
+  readonly loginLatency: Latency;
+  /** Tries that failed, by the reason. */
+  readonly failures: Readonly<Record<string, number>>;
+  /** Messages sent, of which some had no answer when the server died; how many of those, too, are acknowledged now. */
+  readonly sent: number;
+  readonly unanswered: number;
+  readonly acked: number;
+  /** Acknowledged, and not received by the recipient, who had said of none to have it. */
+  readonly lost: number;
+  /** Received under two numbers, or twice by one connection. */
+  readonly doubled: number;
+  /** Processor seconds per million clients. */
+  readonly cpu: readonly Cost[];
+  readonly ownCpu: number;
+}
+
+const SET_UP_WIDTH = 50; // users that are registered and logged in at the same time
+const BACKOFF_FIRST = 500; // milliseconds: the longest wait before the first try; see "Reconnecting" in docs/PROTOCOL.md
+const BACKOFF_MOST = 30_000; // milliseconds: the longest wait before any
+const PATIENCE = 120_000; // milliseconds for all to be back, after which the others count as gone
+const LAST = 10_000; // milliseconds for the last messages to come, after which they count as lost
+const READY_PATIENCE = 24 * 3_600_000; // milliseconds for somebody to end the server
+
+/** What all clients of a run share. */
+class Run {
+  readonly name = crypto.randomUUID().slice(0, 8);
+  readonly servers: readonly Address[];
+  readonly failures: Record<string, number> = {};
+  readonly backTimes: number[] = []; // milliseconds each
+  readonly loginTimes: number[] = [];
+  /** When the server died, by performance.now. */
+  died: number | undefined;
+  over = false;
+
+  constructor(servers: readonly Address[]) {
+    this.servers = servers;
+  }
+
+  failed(why: string): void {
+    this.failures[why] = (this.failures[why] ?? 0) + 1;
+  }
+}
+
+/** One user. Those with an even number send to the next. */
+class Client {
+  readonly acked = new Map<string, number>(); // seqs by cids
+  readonly seqs = new Map<string, number>(); // of what was received, the same
+  readonly unanswered = new Map<string, Sent>();
+  doubled = 0;
+  readonly #run: Run;
+  readonly #at: number;
+  readonly #seen = new Set<number>(); // seqs, by this connection
+  #token = "";
+  #recipient: Client | undefined;
+  #peer!: Peer;
+  id = 0;
+
+  constructor(run: Run, at: number) {
+    this.#run = run;
+    this.#at = at;
+  }
+
+  async enter(): Promise<void> {
+    const peer = await Peer.connect(this.#run.servers[0]!);
+    const id = await peer.register(`${this.#run.name} ${this.#at}`);
+    await this.#logIn(peer, { id, password: PASSWORD });
+  }
+
+  /** Sends the recipient a message. */
+  send(recipient: Client): void {
+    this.#recipient = recipient;
+    const cid = `${this.#run.name}-${this.#at}-${this.acked.size + this.unanswered.size}`;
+    const message = { msgid: Msg.ONE_CHAT, toid: recipient.id, msg: "are you there?", cid, rid: cid };
+    this.unanswered.set(cid, message);
+    this.#peer.send(message);
+  }
+
+  /** Acknowledged messages that the recipient hasn't. */
+  get missing(): number {
+    return [...this.acked].filter(([cid, seq]) => this.#recipient?.seqs.get(cid) !== seq).length;
+  }
+
+  async close(): Promise<void> {
+    await this.#peer.close();
+  }
+
+  async #logIn(peer: Peer, proof: Sent): Promise<void> {
+    this.#seen.clear();
+    peer.onMessage = (message) => this.#take(message);
+    const ended = new Promise<never>((_, reject) => peer.onEnd = (why) => reject(new Error(why)));
+    const reply = await Promise.race([peer.ask({ msgid: Msg.LOGIN, ...proof }), ended]);
+    peer.onEnd = () => void this.#comeBack();
+    if (reply.errno !== Errno.OK) throw new Error(`login: errno ${reply.errno}, ${reply.errmsg}`);
+    [this.id, this.#token] = [reply.id!, reply.token!];
+    this.#peer = peer;
+  }
+
+  #take(message: Received): void {
+    if (message.of === Msg.ONE_CHAT) {
+      const cid = String(message.rid);
+      if (message.errno !== Errno.OK) {
+        this.#run.failed(`message: errno ${message.errno}, ${message.errmsg}`);
+        const again = this.unanswered.get(cid);
+        if (again) setTimeout(() => this.#peer.send(again), message.retry_after ?? BACKOFF_FIRST);
+        return;
+      }
+      this.unanswered.delete(cid);
+      this.acked.set(cid, message.seq!);
+    } else if (message.msgid === Msg.ONE_CHAT) {
+      const [seq, cid] = [message.seq!, message.cid!];
+      if (this.#seen.has(seq) || (this.seqs.get(cid) ?? seq) !== seq) this.doubled++;
+      this.#seen.add(seq);
+      this.seqs.set(cid, seq);
+    }
+  }
+
+  /** Comes back, as docs/PROTOCOL.md says in "Reconnecting". */
+  async #comeBack(): Promise<void> {
+    const run = this.#run;
+    if (run.over) return;
+    const died = run.died ??= performance.now();
+    await this.#peer.close(); // its file is needed for the next one
+    const others = run.servers.slice(1);
+    for (let round = 0; !run.over; round++) {
+      await pause(Math.random() * Math.min(BACKOFF_FIRST * 2 ** round, BACKOFF_MOST));
+      const began = performance.now();
+      let peer: Peer | undefined;
+      try {
+        peer = await Peer.connect(others[(this.#at + round) % others.length]!);
+        await this.#logIn(peer, { token: this.#token });
+        const now = performance.now();
+        run.loginTimes.push(now - began);
+        run.backTimes.push(now - died);
+        for (const message of this.unanswered.values()) peer.send(message);
+        return;
+      } catch (error) {
+        run.failed((error as Error).message);
+        if (peer) {
+          peer.onEnd = () => {};
+          await peer.close();
+        }
+      }
+    }
+  }
+}
+
+/** Logs clients in, lets them send, ends their server, and counts who and what comes back. */
+export async function storm(servers: readonly Address[], plan: StormPlan): Promise<StormResult> {
+  const run = new Run(servers);
+  const clients = Array.from({ length: plan.clients }, (_, at) => new Client(run, at));
+  await inParallel(plan.clients, SET_UP_WIDTH, (at) => clients[at]!.enter());
+  const pairs = clients.flatMap((client, at) =>
+    at % 2 === 0 && clients[at + 1] ? [[client, clients[at + 1]!] as const] : []
+  );
+  const send = () => pairs.forEach(([sender, recipient]) => sender.send(recipient));
+  // Once, so that the recipients have something that they haven't said to have; and once more, so that the server dies
+  // with that under way.
+  send();
+  await until(
+    () => pairs.every(([sender, { seqs }]) => sender.unanswered.size === 0 && seqs.size > 0),
+    "the first messages",
+  );
+  const meter = new CpuMeter(plan.pids);
+  plan.ready();
+  if (plan.kill !== undefined) {
+    send();
+    await pause(0); // they are on their way
+    Deno.kill(plan.kill, "SIGKILL");
+  }
+  await until(() => run.died !== undefined, "the server's end", READY_PATIENCE);
+  const unanswered = pairs.reduce((sum, [sender]) => sum + sender.unanswered.size, 0);
+  await until(() => run.backTimes.length === clients.length, "all to be back", PATIENCE).catch(() => {});
+  const cost = meter.perMillion(clients.length);
+  const complete = () => pairs.every(([sender]) => sender.unanswered.size === 0 && sender.missing === 0);
+  await until(complete, "the last messages", LAST).catch(() => {});
+  run.over = true;
+  for (const client of clients) await client.close();
+  const sum = (count: (sender: Client, recipient: Client) => number) =>
+    pairs.reduce((sum, [sender, recipient]) => sum + count(sender, recipient), 0);
+  return {
+    clients: clients.length,
+    back: run.backTimes.length,
+    backAfter: latency(run.backTimes),
+    loginLatency: latency(run.loginTimes),
+    failures: run.failures,
+    sent: sum((sender) => sender.acked.size + sender.unanswered.size),
+    unanswered,
+    acked: sum((sender) => sender.acked.size),
+    lost: sum((sender) => sender.missing),
+    doubled: sum((_, recipient) => recipient.doubled),
+    ...cost,
+  };
+}
