@@ -1,8 +1,7 @@
-/** What holds when the server dies or is stopped with messages under way: acknowledged means kept. */
-import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
+/** What holds when the server dies with messages under way: acknowledged means kept. */
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser } from "./harness/framed_client.ts";
-import { objectFrame } from "./harness/frames.ts";
 import { type Server, serverTest } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 
@@ -190,51 +189,3 @@ serverTest(
     await Promise.all([alice.close(), bob.close()]);
   },
 );
-
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
-  serverTest(`${signal}: says so, finishes what is under way, ends with 0`, {}, async (server) => {
-    const scene = await setUp(server);
-    const { bob, senders, outgoing } = scene;
-    await interrupted(scene, () => server.kill(signal));
-    assertEquals(await server.wait(), 0);
-    const before = bob.drain();
-    for (const client of [bob, ...senders]) {
-      const notice = (client === bob ? before : client.drain()).find((m) => m.msgid === Msg.NOTICE);
-      assertEquals(notice?.kind, "draining");
-      assert(Number.isInteger(notice!.retry_after));
-      assertGreaterOrEqual(notice!.retry_after!, 0);
-    }
-    await server.restart();
-    const acked = outgoing.flat().filter((message) => message.ack);
-    await using again = await login(server, { id: bob.id });
-    const cids = new Set<string>();
-    const left = () => acked.filter((message) => !cids.has(message.cid)).length;
-    while (left() > 0) cids.add((await again.next((m) => m.cid !== undefined)).cid!);
-  });
-}
-
-serverTest("an idle server that is stopped lets nobody wait", {}, async (server) => {
-  await using client = await newUser(server);
-  server.kill("SIGTERM");
-  assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
-  await client.serverCloses();
-  assertEquals(await server.wait(), 0);
-});
-
-serverTest("SIGTERM: what takes too long is not waited for", {
-  args: ["--drain-within", "500ms", "--scrypt-ln", "17"],
-}, async (server) => {
-  const waiting = 80; // passwords to be hashed: half a minute of work
-  const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
-  for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: "x" });
-  // One that has shut down its sending is owed its reply for longer than there is time.
-  using half = await Deno.connect({ hostname: server.host, port: server.port });
-  await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: "y" }));
-  await half.closeWrite();
-  await clients[0]!.next(Msg.REGISTER_ACK); // they are under way
-  const began = performance.now();
-  server.kill("SIGTERM");
-  assertEquals(await server.wait(), 0);
-  assertLess(performance.now() - began, 10_000); // far more than it may take, far less than the work
-  for (const client of clients) await client.close();
-});

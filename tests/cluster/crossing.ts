@@ -1,5 +1,5 @@
 /** What holds between the nodes of any cluster; defined for each kind of cluster in a file of its own. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/contract.ts";
@@ -148,6 +148,37 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals((await classic.next(Msg.GROUP_CHAT, SOON)).msg, "hello all");
     await classic.groupChat(groupid, "hello you");
     assertEquals((await alice!.next(Msg.GROUP_CHAT, SOON)).msg, "hello you");
+  });
+
+  test("neither passwords nor tokens go through Redis", async (cluster, open) => {
+    const [alice, bob] = await cluster.usersApart(open);
+    const monitor = await Deno.connect({ hostname: "127.0.0.1", port: cluster.redis.port });
+    const seen: string[] = [];
+    const watching = (async () => {
+      await monitor.write(new TextEncoder().encode("MONITOR\r\n"));
+      const decoder = new TextDecoder();
+      for await (const chunk of monitor.readable) seen.push(decoder.decode(chunk, { stream: true }));
+    })();
+    await until(() => seen.length > 0, "Redis to tell what it is told");
+    const password = "pw-58c1e0d7";
+    await using carol = await FramedClient.connect(cluster.nginx);
+    const id = await carol.register("carol of Redis", password);
+    await carol.request({ msgid: Msg.LOGIN, id, password: "wrong-20ab94" });
+    const { token } = await carol.succeed({ msgid: Msg.LOGIN, id, password });
+    await using again = await FramedClient.connect(cluster.nginx);
+    await again.login({ token: token! });
+    await alice!.chat(bob!.id, "the last of it");
+    await bob!.next(Msg.ONE_CHAT, SOON);
+    await cluster.redis.command("ECHO", "that was all");
+    await until(() => seen.join("").includes("that was all"), "what was said before as well");
+    monitor.close();
+    await watching.catch(() => {});
+    const told = seen.join("");
+    // Of a cluster, one master is looked at: what it is told is another thing each time.
+    if (options.redis !== "cluster") assert(told.includes("the last of it"), "messages do");
+    for (const secret of [password, "wrong-20ab94", token!, token!.split(".")[1]!]) {
+      assert(!told.includes(secret), secret);
+    }
   });
 
   test("many pairs with many messages in flight: none lost, none doubled, in order", manyPairsTalk);

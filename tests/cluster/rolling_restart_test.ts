@@ -1,0 +1,150 @@
+/**
+ * Every node of a cluster is stopped and started again, one after the other, while people chat: they notice nothing but,
+ * perhaps, a friend who is shown as offline for a moment: whoever looks while an account changes hands may see nobody.
+ */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { register } from "../../lib/client/login.ts";
+import { Servers } from "../../lib/client/servers.ts";
+import { type Listener, Session } from "../../lib/client/session.ts";
+import { type Message } from "../../lib/wire/message.ts";
+import { Msg } from "../../lib/wire/protocol.ts";
+import { type Cluster, clusterTest } from "../harness/cluster.ts";
+import { login, newUser } from "../harness/framed_client.ts";
+import type { Address } from "../harness/server.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const PAIRS = 15; // users who send to each other, both ways
+const EVERY = 50; // ms between an answer and the user's next message
+const DRAIN = 30_000; // ms: a tenth of it is there for a move, which may take its time on a busy machine
+const LAST_WORDS = 2_000; // ms: see lib/server/server.ts
+const STOPPING = 1_000; // ms: for the database's connections to be closed, and the process to end
+const PASSWORD = "open sesame";
+const SIGNAL = new AbortController().signal; // never aborts
+
+/** A person with the real client, who writes to another as long as `going` says so. */
+class User implements Listener {
+  /** What the person is told besides messages: there should be nothing. */
+  readonly told: string[] = [];
+  readonly got: Message[] = [];
+  /** Texts by seq, as they were acknowledged. */
+  readonly acked = new Map<number, string>();
+  session!: Session;
+  ended: string | undefined;
+
+  static async enter(at: Address, name: string): Promise<User> {
+    const user = new User();
+    const servers = new Servers([{ hostname: at.host, port: at.port }]);
+    const id = await register(servers, name, PASSWORD, SIGNAL, () => {});
+    user.session = await Session.open(servers, { id }, PASSWORD, user, SIGNAL);
+    void user.session.ended.then(({ kind, why }) => user.ended = `${kind} ${why}`);
+    return user;
+  }
+
+  get id(): number {
+    return this.session.contacts.id;
+  }
+
+  async chat(other: User, going: () => boolean): Promise<void> {
+    for (let count = 0; going(); count++) {
+      const text = `${count} from ${this.id}`;
+      const { seq } = await this.session.say(other.id, text);
+      this.acked.set(seq as number, text);
+      // Now and then something that must not be done twice, and so fails if no answer to it comes.
+      if (count % 10 === 0) {
+        await this.session.ask({ msgid: Msg.CREATE_GROUP, groupname: text, groupdesc: "" }, false);
+      }
+      await pause(EVERY);
+    }
+  }
+
+  received(message: Message): void {
+    if (message.msgid === Msg.ONE_CHAT) this.got.push(message);
+  }
+
+  online(_: unknown, again: boolean): void {
+    if (again) this.told.push("connected again");
+  }
+
+  offline(why: string): void {
+    this.told.push(`offline: ${why}`);
+  }
+
+  putOff(why: string): void {
+    this.told.push(`put off: ${why}`);
+  }
+
+  password(): Promise<undefined> {
+    this.told.push("password?");
+    return Promise.resolve(undefined);
+  }
+
+  takeOver(): Promise<boolean> {
+    this.told.push("take over?");
+    return Promise.resolve(false);
+  }
+}
+
+/** Resolves when nginx sends connections to a node again. */
+async function inUse(cluster: Cluster, at: number, prober: { readonly token: string }): Promise<void> {
+  const node = cluster.node(at);
+  const from = node.logSize;
+  await until(async () => {
+    await using _ = await login(cluster.nginx, { token: prober.token });
+    await pause(EVERY);
+    return node.log(from).includes('"event":"entered"');
+  }, `connections to node ${at}`);
+}
+
+clusterTest(
+  "a rolling restart under load: nothing is lost or doubled, and nobody is told of it",
+  { nodes: 3, args: ["--drain-seconds", `${DRAIN}ms`] },
+  async (cluster, open) => {
+    const users = await Promise.all(
+      Array.from({ length: 2 * PAIRS }, (_, at) => User.enter(cluster.nginx, `user ${at}`)),
+    );
+    open.defer(async () => void await Promise.all(users.map(({ session }) => session.close())));
+    const prober = open.use(await newUser(cluster.node(2)));
+    await prober.close();
+    const other = (at: number) => users[at ^ 1]!;
+    for (const [at, { session }] of users.entries()) {
+      await session.ask({ msgid: Msg.ADD_FRIEND, friendid: other(at).id });
+    }
+    let going = true;
+    const chats = users.map((user, at) => user.chat(other(at), () => going));
+    const failed = Promise.all(chats).then(() => {}, (error) => error);
+
+    for (const [at, node] of cluster.nodes.entries()) {
+      const before = users.map(({ got }) => got.length);
+      const began = performance.now();
+      node.kill("SIGTERM");
+      assertEquals(await node.wait(), 0, "exit code");
+      assertLess(performance.now() - began, DRAIN + LAST_WORDS + STOPPING);
+      await until(
+        () => users.every(({ got }, at) => got.length > before[at]!),
+        "everybody to chat without it",
+      );
+      await node.restart();
+      if (at + 1 < cluster.nodes.length) await inUse(cluster, at, prober);
+    }
+    going = false;
+    assertEquals(await failed, undefined, "a request was refused");
+    await until(
+      () => users.every(({ got }, at) => got.length >= other(at).acked.size),
+      "the last messages",
+    );
+    const shown = (at: number) => users[at]!.session.contacts.friend(other(at).id)?.state;
+    await until(() => users.every((_, at) => shown(at) === "online"), "everybody to be shown as online");
+    for (const [at, { got, told, ended }] of users.entries()) {
+      assertEquals([told, ended], [[], undefined]);
+      const seqs = got.map(({ seq }) => seq as number);
+      assertEquals(seqs, seqs.toSorted((a, b) => a - b), "in order");
+      assertEquals(
+        new Map(got.map(({ seq, msg }) => [seq, msg])),
+        other(at).acked,
+        "each as it was acknowledged",
+      );
+      assertEquals(seqs.length, other(at).acked.size, "each once");
+    }
+    assert(users.every(({ got }) => got.length > 20));
+  },
+);
