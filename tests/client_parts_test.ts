@@ -25,7 +25,6 @@ Deno.test("describe: a message's text, name and state can't command a terminal",
     { msgid: 6, id: 2, toid: 1, name: evil, msg: evil, seq: 1, time: 0 },
     { msgid: 10, id: 2, groupid: 1, name: evil, msg: evil, seq: 1, time: 0 },
     { msgid: 26, id: 2, state: evil },
-    { msgid: 27, kind: "draining", errmsg: evil },
   ];
   for (const message of messages) {
     const line = describe(message, contacts, PLAIN);

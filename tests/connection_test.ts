@@ -18,6 +18,12 @@ class Held implements Handler {
   readonly #answers: ((reply: ServerMessage) => void)[] = [];
   endings = 0;
 
+  heard(): number {
+    return 0;
+  }
+
+  answered(): void {}
+
   read(body: Uint8Array | WireError): Request {
     const text = body instanceof WireError ? body.message : new TextDecoder().decode(body);
     this.bodies.push(text);

@@ -43,6 +43,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/server/",
     "lib/store/store.ts",
     "lib/bus/bus.ts",
+    "lib/bus/buckets.ts",
     "lib/config/",
     "lib/wire/",
     "lib/log.ts",

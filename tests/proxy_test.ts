@@ -108,6 +108,7 @@ Deno.test("proxy: version 2 says whom it forwards, cut anywhere; its extras are 
         ["unspecified", proxied({ family: 0, transport: 0, more }), undefined],
         ["unspecified, local", proxied({ command: 0, family: 0, transport: 0, more }), undefined],
         ["UNIX", proxied({ family: 3, more: joined(new Uint8Array(216), more) }), undefined],
+        ["local of any family", proxied({ command: 0, family: 15, transport: 15, more }), undefined],
         ["local without addresses", proxied({ command: 0, family: 2, more: new Uint8Array(5) }), undefined],
       ] as const
     ) {
@@ -137,6 +138,10 @@ Deno.test("proxy: version 2 that isn't as it must be is refused, with the first 
     [13, [0x41], "transport 0x41", 14],
     [13, [0xf1], "transport 0xf1", 14],
     [13, [0x13], "transport 0x13", 14],
+    [13, [0x10], "transport 0x10", 14],
+    [13, [0x01], "transport 0x1", 14],
+    [13, [0x20], "transport 0x20", 14],
+    [13, [0x30], "transport 0x30", 14],
     [14, [0, 11], "too short", 16],
     [14, [0, 0], "too short", 16],
     [14, [0x0f, 0xf1], "4097 bytes", 16],

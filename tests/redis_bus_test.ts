@@ -5,6 +5,7 @@ import { keySlot } from "../lib/bus/redis/key_slot.ts";
 import { Log } from "../lib/log.ts";
 import { busContract, Heard, message, type TwoNodes } from "./bus_contract.ts";
 import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { until } from "./harness/wait.ts";
 
 const quiet = new Log("error", "text", () => {});
 
@@ -123,6 +124,31 @@ Deno.test("Redis: a lock that was lost is not given back for who has it now", ()
     assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "1");
     await release();
     assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "0");
+  }));
+
+Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it says", () =>
+  withTwo([one.url], async ({ a, b }) => {
+    const [key, quota] = ["chat:bucket:{mine}", { size: 10, within: 3_600_000 }];
+    assertEquals(await a.spend("mine", quota, 4), 0);
+    const ttl = Number(await one.command("PTTL", key));
+    assert(ttl > 0.4 * quota.within - 60_000 && ttl <= 0.4 * quota.within, `${ttl} ms`);
+    assertEquals(await b.spend("mine", quota, -4), 0);
+    assertEquals(await one.command("EXISTS", key), "0");
+    assertEquals(await a.spend("mine", { size: 1, within: 1 }, 1), 0);
+    await until(async () => await one.command("EXISTS", key) === "0", "the key to expire");
+    await one.command("SET", key, "nonsense");
+    assertEquals(await a.spend("mine", quota, 10), 0);
+    await one.command("SCRIPT", "FLUSH"); // as a restart does
+    assert(await b.spend("mine", quota, 1) > 0);
+  }));
+
+Deno.test("Redis: when its clock is set back, an empty bucket is just empty", () =>
+  withTwo([one.url], async ({ a }) => {
+    const quota = { size: 10, within: 3_600_000 };
+    const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
+    await one.command("SET", "chat:bucket:{back}", `${tomorrow}`);
+    const wait = await a.spend("back", quota, 10);
+    assert(wait > 0 && wait <= quota.within, `${wait} ms`);
   }));
 
 Deno.test("Redis Cluster: one address will do", () =>

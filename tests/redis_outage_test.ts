@@ -65,6 +65,7 @@ async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel =
 async function refuses({ bus }: Node): Promise<void> {
   await assertRejects(() => bus.online([1]), BusUnavailable);
   await assertRejects(() => bus.lock(1), BusUnavailable);
+  await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
 }
 
 /** Cuts off the connections of one node, or of all. */

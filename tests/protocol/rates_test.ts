@@ -1,0 +1,169 @@
+/** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
+import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { ClassicClient } from "../harness/classic_client.ts";
+import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
+import { runClient } from "../harness/program.ts";
+import { serverTest, sharedServer } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+
+const BURST = 10; // requests
+const RATE = 5; // per second
+
+/** A session has exactly its own. */
+const test = sharedServer({
+  args: [
+    ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--spare-rate", "0"],
+    ...["--byte-rate", "10000", "--byte-burst", "100000", "--stranger-rate", "0"],
+  ],
+});
+
+/** Sends all at once and takes the replies. */
+async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<Received[]> {
+  const rids = messages.map(() => crypto.randomUUID());
+  await client.sendBytes(
+    joined(...messages.map((message, at) => objectFrame({ ...message, rid: rids[at] }))),
+  );
+  const replies: Received[] = [];
+  for (const rid of rids) replies.push(await client.next((m) => m.rid === rid));
+  return replies;
+}
+
+const chats = (toid: number, count: number, text = "x") =>
+  Array.from({ length: count }, (_, at) => ({ msgid: Msg.ONE_CHAT, toid, msg: `${at} ${text}` }));
+
+test("the burst is taken, the next is refused, and taken after retry_after", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const began = performance.now();
+  const replies = await atOnce(alice, chats(bob.id, BURST + 1));
+  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // there while they were sent
+  const taken = replies.filter(({ errno }) => errno === Errno.OK);
+  assertGreaterOrEqual(taken.length, BURST);
+  assertLessOrEqual(taken.length, BURST + extra);
+  if (extra === 0) {
+    const refused = replies[BURST]!;
+    assertEquals([refused.msgid, refused.of, refused.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.RATE_LIMITED]);
+    assertEquals(refused.errmsg, "more than this session may ask for");
+    assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
+    await pause(refused.retry_after!);
+  }
+  assertEquals((await alice.chat(bob.id, "later")).seq, taken.length + 1, "what was refused was not stored");
+  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others have their own");
+});
+
+test("bytes: what is more than may be sent is refused with the time that it takes", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const text = "x".repeat(49_000);
+  for (const at of [1, 2]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`); // the burst
+  const { errno, retry_after } = await alice.chat(bob.id, text);
+  assertEquals(errno, Errno.RATE_LIMITED);
+  assert(
+    retry_after! > 2_000 && retry_after! < 5_000,
+    `47,000 bytes too many, at 10,000 a second: ${retry_after}`,
+  );
+});
+
+test("a large question costs more than a message", async (server) => {
+  await using alice = await newUser(server);
+  const began = performance.now();
+  const replies = await atOnce(alice, Array.from({ length: 4 }, () => ({ msgid: Msg.CONTACTS })));
+  const extra = Math.floor((performance.now() - began) / 1_000);
+  const taken = replies.filter(({ errno }) => errno === Errno.OK).length;
+  assert(taken >= 2 && taken <= 2 + extra, `${taken}`);
+  const refused = replies.find(({ errno }) => errno === Errno.RATE_LIMITED)!;
+  assertEquals(refused.msgid, Msg.CONTACTS_ACK);
+});
+
+test("what has no answer, and PING, waits in place of being refused", async (server) => {
+  await using alice = await newUser(server);
+  const began = performance.now();
+  const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
+  assertGreaterOrEqual(performance.now() - began, 500, "three more, at five a second");
+  assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
+});
+
+test("a flood of what is refused is read at its own pace, and its replies are still in order", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const count = BURST + 32 + 12; // refusals are at once up to 32, and then 5 a second
+  const began = performance.now();
+  const replies = await atOnce(alice, chats(bob.id, count));
+  assertGreaterOrEqual(performance.now() - began, 1_000);
+  assertEquals(replies.length, count);
+  const seqs = replies.filter(({ errno }) => errno === Errno.OK).map(({ seq }) => seq);
+  assertEquals(seqs, seqs.map((_, at) => at + 1));
+  await bob.take(seqs.length, Msg.ONE_CHAT);
+  await bob.settle();
+  assertEquals(
+    bob.drain().filter(({ msgid }) => msgid === Msg.ONE_CHAT),
+    [],
+    "and no other one was delivered",
+  );
+});
+
+test("a classic client, which would not hear of a refusal, is slowed down and loses nothing", async (server) => {
+  await using bob = await newUser(server);
+  await using classic = await ClassicClient.connect(server);
+  const id = await register(server);
+  await classic.login(id);
+  const count = BURST + 3;
+  for (const message of chats(bob.id, count)) await classic.send({ ...message, id });
+  assertEquals(
+    (await bob.take(count, Msg.ONE_CHAT)).map(({ seq }) => seq),
+    chats(0, count).map((_, at) => at + 1),
+  );
+});
+
+test("client.ts waits as long as it is told, and all is sent, once and in order", async (server) => {
+  await using bob = await newUser(server);
+  const texts = Array.from({ length: BURST + 5 }, (_, at) => `line ${at}`);
+  const input = texts.map((text) => `chat:${bob.id}:${text}\n`).join("");
+  const outcome = await runClient(
+    [server.host, `${server.port}`, "--user", "patient", "--register"],
+    { stdin: input, env: { CHAT_PASSWORD: PASSWORD } },
+  );
+  assertEquals(outcome.code, 0, outcome.stderr);
+  assertEquals((await bob.take(texts.length, Msg.ONE_CHAT)).map(({ msg }) => msg), texts);
+});
+
+serverTest("what is spare goes to whoever is busy, and nobody's own is touched by that", {
+  args: ["--message-rate", "1", "--message-burst", "10", "--spare-rate", "100"],
+}, async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const began = performance.now();
+  const replies = await atOnce(alice, chats(bob.id, 80));
+  const seconds = (performance.now() - began) / 1_000;
+  const taken = replies.filter(({ errno }) => errno === Errno.OK).length;
+  assertGreaterOrEqual(taken, 10 + 20); // of what is spare, a fifth of a second's at once
+  assertLessOrEqual(taken, 10 + 20 + Math.ceil(seconds * 101));
+  const own = await atOnce(bob, chats(alice.id, 10));
+  assert(own.every(({ errno }) => errno === Errno.OK));
+});
+
+serverTest("who isn't logged in is read slowly beyond a burst, whatever it says", {
+  args: ["--stranger-rate", "20", "--spare-rate", "0"],
+}, async (server) => {
+  const burst = 40; // two seconds' worth
+  await using stranger = await FramedClient.connect(server);
+  const began = performance.now();
+  await atOnce(stranger, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
+  await atOnce(stranger, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
+  const slow = performance.now() - began;
+  assertGreaterOrEqual(slow, 900, "twenty more, at twenty a second");
+
+  await using noisy = await ClassicClient.connect(server);
+  const noise = new TextEncoder().encode("{}" + " ".repeat(65_536)); // 64 KiB at 20 KiB a second
+  await noisy.sendBytes(noise);
+  await noisy.sendBytes(noise);
+  const start = performance.now();
+  await noisy.send({ msgid: Msg.REGISTER, name: "noisy", password: PASSWORD });
+  await noisy.next(Msg.REGISTER_ACK);
+  assertGreaterOrEqual(performance.now() - start, 1_000, "noise costs as much as messages of its size");
+
+  await using calm = await newUser(server);
+  assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not held up");
+});
