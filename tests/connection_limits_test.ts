@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
 import { Connection, type Handler } from "../lib/server/connection.ts";
+import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { frame, joined } from "./harness/frames.ts";
 import { wrapped } from "./harness/nodes.ts";
@@ -54,6 +55,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     maxFrame: 1_024,
     maxPending: PENDING,
     outboxBytes: OUTBOX,
+    lane: new Lane(),
     patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
 import { Connection, type Handler, type Request } from "../lib/server/connection.ts";
+import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { WireError } from "../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "./harness/frames.ts";
@@ -67,6 +68,7 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     maxFrame: MAX_FRAME,
     maxPending: MAX_PENDING,
     outboxBytes: OUTBOX,
+    lane: new Lane(),
     patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);

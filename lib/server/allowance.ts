@@ -103,6 +103,7 @@ export class Allowance {
   readonly #own: Buckets;
   readonly #spare: Buckets | undefined;
   readonly #refusals = new Bucket(REFUSALS);
+  #isSpare = false;
 
   constructor(own: Buckets, spare?: Buckets) {
     this.#own = own;
@@ -130,7 +131,13 @@ export class Allowance {
     const owed = this.#own.bytes.lacks(0, now);
     if (owed > 0) return owed;
     const wait = this.#own.requests.take(cost, now);
+    this.#isSpare = wait > 0;
     return wait === 0 || this.#spare?.requests.take(cost, now) === 0 ? 0 : wait;
+  }
+
+  /** Whether what was taken last was beyond its own. */
+  get isSpare(): boolean {
+    return this.#isSpare;
   }
 
   /** Takes what a request has cost beyond what was taken for it before; what comes next waits for it if it must. */

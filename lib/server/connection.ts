@@ -6,6 +6,7 @@ import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../wire/classic.ts";
 import { type Decoder, WireError } from "../wire/decoder.ts";
 import { FramedDecoder } from "../wire/framed.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
+import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
 import { Replies } from "./replies.ts";
 
@@ -15,6 +16,8 @@ export interface Request {
   readonly exclusive: boolean;
   /** Milliseconds for which it must wait, and everything that comes behind it. */
   readonly delay?: number;
+  /** Whether it is much work, or one of too many: others with less to do go first. */
+  readonly isHeavy?: boolean;
   /** Carries it out. A promise must not be rejected; undefined is no reply. */
   answer(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
 }
@@ -61,6 +64,8 @@ export interface Surroundings {
   readonly maxPending: number;
   /** Bytes waiting to be written; beyond it nothing is read. */
   readonly outboxBytes: number;
+  /** In which heavy requests wait for their turns. */
+  readonly lane: Lane;
   /** Milliseconds that a client gets to read its last replies. */
   readonly patience: number;
 }
@@ -70,6 +75,8 @@ const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
+const LARGE = 16_384; // bytes of a body: reading it is heavy work
+const TURN = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
 const LOOKS = 16; // requests between two looks at the clock
 const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
@@ -86,6 +93,7 @@ export class Connection {
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
   #wake: (() => void) | undefined; // from a rest
+  #turnEnds = -Infinity; // by performance.now
   #takenWhenHeard = 0; // bytes
   #taken = 0;
   /** When bytes last came, by `performance.now`. */
@@ -191,8 +199,10 @@ export class Connection {
         for (let body; this.open && (body = decoder.next()) !== undefined;) {
           count++;
           const size = body instanceof WireError ? 0 : body.length;
+          if (size > LARGE) before = await this.#turn();
           const request = this.#handler.read(body, before);
           if (request.delay) before = await this.#rest(request.delay);
+          else if (request.isHeavy) before = await this.#turn();
           const wait = this.#take(request, size);
           if (wait) await wait;
           if (body instanceof WireError && body.fatal) void this.end();
@@ -277,6 +287,15 @@ export class Connection {
       const timer = setTimeout(wake, ms);
       this.#wake = wake;
     });
+  }
+
+  /** Waits for its turn to do heavy work, if its last one is over; gives the time. */
+  async #turn(): Promise<number> {
+    if (performance.now() < this.#turnEnds) return performance.now();
+    await this.#around.lane.turn();
+    const now = performance.now();
+    this.#turnEnds = now + TURN;
+    return now;
   }
 
   #behindPreface(bytes: Uint8Array): Uint8Array {

@@ -14,6 +14,7 @@ import { TooBusy } from "./passwords.ts";
 import { requests, type RequestSpec } from "./requests.ts";
 import type { Session } from "./session.ts";
 
+const HEAVY = 5; // simple requests: what costs as much takes its turn
 const UNKNOWN_COST = 1; // of what isn't in the table
 const RETRY_AFTER = 1_000; // ms; storage that can't be reached is rarely back sooner
 
@@ -37,7 +38,11 @@ export class Dispatcher implements Handler {
       const error = new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message);
       return this.#paced(this.#refusal(error), UNKNOWN_COST, now);
     }
-    const request = { exclusive: !spec.pipelined, answer: () => this.#answer(spec, message) };
+    const request = {
+      exclusive: !spec.pipelined,
+      isHeavy: spec.cost >= HEAVY,
+      answer: () => this.#answer(spec, message),
+    };
     return this.#isRefusable(spec)
       ? this.#limited(request, spec, message, now)
       : this.#paced(request, spec.cost, now);
@@ -68,7 +73,7 @@ export class Dispatcher implements Handler {
   #limited(request: Request, spec: RequestSpec, message: Message, now: number): Request {
     const { allowance } = this.#caller;
     const wait = allowance?.take(spec.cost, now) ?? 0;
-    if (!allowance || wait === 0) return request;
+    if (!allowance || wait === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
     const error = new RequestError(Errno.RATE_LIMITED, "more than this session may ask for", wait);
     const delay = allowance.refused(now);
     return { exclusive: false, delay, answer: () => this.#failed(spec, message, error) };
@@ -78,7 +83,7 @@ export class Dispatcher implements Handler {
   #paced(request: Request, cost: number, now: number): Request {
     const { allowance } = this.#caller;
     const delay = allowance?.take(cost, now) ?? 0;
-    if (!allowance || delay === 0) return request;
+    if (!allowance || delay === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
     allowance.overdraw(cost);
     return { ...request, delay };
   }

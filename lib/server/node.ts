@@ -73,7 +73,8 @@ export class Node implements NodeParts {
     this.presence = new Presence(this);
     this.recovery = new Recovery(this, takenOver);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
-    const cores = Math.max(1, Math.floor(navigator.hardwareConcurrency / workers)); // this node's share
+    // This node's share, without the one for everything else: a flood of passwords must not take that as well.
+    const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
     this.attempts = new Attempts(this.bus, this.config);
     this.spareForSessions = Buckets.spareForSessions(this.config);

@@ -1,9 +1,9 @@
 /** What a user can do who has logged in. */
 import { Msg } from "../harness/contract.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
+import { many, repeated, stay } from "./doing.ts";
 import type { Kind } from "./kind.ts";
 import type { Squad } from "./plan.ts";
-import { many, repeated, stay } from "./strangers.ts";
 
 const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
 const BATCH = 100; // requests that are made anew in one write

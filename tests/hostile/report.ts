@@ -41,7 +41,9 @@ export function failures(result: Result, bounds: Bounds): string[] {
 
 /** The result as tables. */
 export function report(result: Result): string {
-  return [times(result), costs(result), counts(result), achieved(result)].map(table).join("\n");
+  return [times(result), costs(result), counts(result), memory(result), achieved(result)].map(table).join(
+    "\n",
+  );
 }
 
 type Row = readonly (string | number)[];
@@ -68,15 +70,17 @@ function costs({ alone, attacked }: Result): Row[] {
   ];
 }
 
-function counts({ balance, memory }: Result): Row[] {
+function counts({ balance }: Result): Row[] {
   const { sent, lost, doubled, refused, unanswered, cutOff } = balance;
-  const mebibytes = [memory.before, memory.peak, memory.after].map((bytes) => (bytes / MEBIBYTE).toFixed(0));
   return [
     ["honest messages", "sent", "lost", "doubled", "refused", "unanswered", "cut off"],
     ["", sent, lost, doubled, refused, unanswered, cutOff],
-    ["server's memory, MiB", "before", "peak", "after"],
-    ["", ...mebibytes],
   ];
+}
+
+function memory({ memory: { before, peak, after } }: Result): Row[] {
+  const mebibytes = [before, peak, after].map((bytes) => (bytes / MEBIBYTE).toFixed(0));
+  return [["server's memory, MiB", "before", "peak", "after"], ["", ...mebibytes]];
 }
 
 function achieved({ squads }: Result): Row[] {
@@ -96,8 +100,15 @@ function achieved({ squads }: Result): Row[] {
   ];
 }
 
+/** The first column is aligned left, the others right, and each is as wide as its widest cell. */
 function table(rows: readonly Row[]): string {
-  return rows.map(([name, ...rest]) =>
-    `${`${name}`.padEnd(22)}${rest.map((cell) => `${cell}`.padStart(11)).join("")}\n`
-  ).join("");
+  const widths: number[] = [];
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, `${cell}`.length);
+  }
+  const line = (row: Row) =>
+    row.map((cell, at) => at === 0 ? `${cell}`.padEnd(widths[at]!) : `${cell}`.padStart(widths[at]!)).join(
+      "  ",
+    );
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
 }

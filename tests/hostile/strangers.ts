@@ -1,32 +1,17 @@
 /** What anybody can do who can connect. */
 import { MAX_FRAME, Msg } from "../harness/contract.ts";
-import { frame, joined, objectFrame } from "../harness/frames.ts";
+import { frame, objectFrame } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
+import { many, repeated, stay } from "./doing.ts";
 import type { Foe } from "./foe.ts";
 import type { Kind } from "./kind.ts";
 
-const CHUNK = 65_536; // bytes of a flood's writes: fewer would make the attackers busier than the server
 const ATTEMPTS = 100; // logins or registrations in one write: all of them are under way at once
 const GUESSED_IDS = 200; // the first accounts of a server, some of which there are
 const SECOND = 1_000; // milliseconds
 const TRICKLE = 100; // milliseconds between two small pieces of a large frame
 const HALF_FRAME = frame('{"msgid":24', 2_000); // the length says more than comes
-
-/** As many repetitions as fit in one write. */
-export function repeated(bytes: Uint8Array): Uint8Array {
-  return joined(...Array.from({ length: Math.max(1, Math.floor(CHUNK / bytes.length)) }, () => bytes));
-}
-
-/** As many made by `make` as asked for, in one write. */
-export function many(count: number, make: () => unknown): Uint8Array {
-  return joined(...Array.from({ length: count }, () => objectFrame(make())));
-}
-
-/** Never resolves: for who has said all there is to say and stays. */
-export function stay(): Promise<never> {
-  return new Promise(() => {});
-}
 
 /** The largest JSON of `opening` and `closing` brackets, in an otherwise good request. */
 function deep(opening: string, closing: string): Uint8Array {
@@ -130,7 +115,7 @@ export const strangers: readonly Kind[] = [
   {
     name: "deep-objects",
     what: "the same, of objects",
-    attack: (foe) => foe.flood(deep('{"a":', "}").slice()),
+    attack: (foe) => foe.flood(deep('{"a":', "}")),
   },
   {
     name: "wide-json",
