@@ -35,6 +35,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["client.ts", ["lib/client/"]],
   ["lib/server/connection.ts", [
     "lib/server/dialect.ts",
+    "lib/server/lane.ts",
     "lib/server/outbox.ts",
     "lib/server/replies.ts",
     "lib/wire/",
