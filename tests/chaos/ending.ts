@@ -61,12 +61,16 @@ export async function parted(cluster: Cluster, users: readonly User[], random: R
     const states = await statesOf(cluster);
     return [...states.symmetricDifference(online)].map((user) => `user ${user} is wrong in User.state`);
   });
-  const wrong = [...told, ...stored];
-  for (const user of stayers) {
-    if (await user.lookAround()) continue;
-    wrong.push(`user ${user.id} lost its connection in the end, when nothing was broken`);
-  }
-  return { online, wrong };
+  // What CONTACTS tells. Who asks while a friend's session is replaced may see nobody there for that moment.
+  const seen = await settled(PRESENCE, async () => {
+    const wrong: string[] = [];
+    for (const user of stayers) {
+      if (await user.lookAround()) wrong.push(...wronglyTold(user.id, user.memory, online));
+      else wrong.push(`user ${user.id} lost its connection in the end, when nothing was broken`);
+    }
+    return wrong;
+  });
+  return { online, wrong: [...told, ...stored, ...seen] };
 }
 
 function wronglyTold(id: number, { friends }: Memory, online: ReadonlySet<number>): string[] {
