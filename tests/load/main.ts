@@ -27,7 +27,7 @@ Or their server, the first one, dies with messages under way, and they come to t
 
   --json        one JSON object in place of the table
 
-Passwords are hashed: start the server with --scrypt-ln 1. The exit code is 1 when a message was lost, doubled
+Start the server with --scrypt-ln 1, as passwords are hashed, and --message-rate 0. The exit code is 1 when a message was lost, doubled
 or out of order, or a client did not come back.
 `;
 
