@@ -28,10 +28,11 @@ async function run(config: Config): Promise<boolean> {
   const operator: Operator = {
     listening({ hostname: host, port }, reload) {
       isStarted = true;
+      const left = askedToLeave(); // before anybody hears that it listens, and asks
       if (config.tlsCert) Deno.addSignalListener("SIGHUP", reload);
       if (health) health.ready = true;
       log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
-      return askedToLeave();
+      return left;
     },
     leaving() {
       if (health) health.ready = false;

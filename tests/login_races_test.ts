@@ -179,3 +179,34 @@ for (const isHintLost of [false, true]) {
     }, { store, bus });
   });
 }
+
+Deno.test("login races: a session that lets go late for one elsewhere keeps nothing from that one", async () => {
+  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "delivered") return await go();
+      asked.resolve();
+      await goOn.promise; // what the client has is to be stored before it lets go
+      return await go();
+    });
+  await withNodes(2, async (a, b) => {
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    await using sender = await newUser(a!);
+    await using first = await newUser(a!);
+    await using friend = await newUser(b!);
+    await first.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
+    await friend.succeed({ msgid: Msg.LOGOUT });
+    assertEquals((await first.next(Msg.PRESENCE, SOON)).state, "offline");
+    await sender.chat(first.id, "one");
+    await first.next(Msg.ONE_CHAT, SOON);
+    await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
+    await asked.promise;
+    await using second = await login(b!, { token: first.token }); // which waits for the other no longer than a second
+    await sender.chat(first.id, "two"); // is offered on this node, to the one that has not let go yet
+    await using _again = await login(a!, { id: friend.id });
+    const told = await second.next(Msg.PRESENCE, SOON);
+    assertEquals([told.id, told.state], [friend.id, "online"]);
+    goOn.resolve();
+    assertEquals((await second.next((m) => m.msg === "two", SOON)).seq, 2);
+  }, { store });
+});

@@ -93,8 +93,9 @@ export class Presence {
     for (let after = 0;;) {
       const watchers = await store.watchers(user, after, WATCHERS);
       for (const watcher of watchers) {
+        // The session here may be an old one that hasn't heard yet of the one that has followed it elsewhere.
         if (sessions.of(watcher)) this.changed(user, watcher);
-        else bus.publish(watcher, { kind: "presence", user });
+        bus.publish(watcher, { kind: "presence", user });
       }
       if (watchers.length < WATCHERS) return;
       after = watchers.at(-1)!;
