@@ -1,7 +1,7 @@
 /** How much a client may ask for: exactly what is configured, at once and over time. */
 import { assert, assertEquals } from "@std/assert";
 import { defaults } from "../lib/config/config.ts";
-import { Allowance, Bucket, Buckets } from "../lib/server/allowance.ts";
+import { Allowance, Allowances, Bucket, Buckets } from "../lib/server/allowance.ts";
 
 const config = {
   ...defaults(),
@@ -17,9 +17,12 @@ const config = {
 /** How many requests of this cost are taken before the first that isn't. */
 function taken(allowance: Allowance, cost: number, now: number): number {
   let count = 0;
-  while (allowance.take(cost, now) === 0) count++;
+  while (allowance.take(cost, 0, now) === 0) count++;
   return count;
 }
+
+/** A session that has nothing but its own. */
+const alone = () => new Allowance(Buckets.ofSession(config)!);
 
 Deno.test("a bucket gives its burst at once, then so many a second, and says exactly when there is more", () => {
   const bucket = new Bucket({ perSecond: 10, burst: 20 });
@@ -46,47 +49,42 @@ Deno.test("a session has its own, and then what is spare, which it shares with t
   const spare = Buckets.spareForSessions(config)!;
   const [alice, bob] = [1, 2].map(() => new Allowance(Buckets.ofSession(config)!, spare));
   assertEquals(taken(alice!, 1, 0), 20 + 20, "a fifth of a second's worth at once");
+  assertEquals(alice!.take(1, 0, 0), 100, "that is when it has its own again");
+  assert(alice!.isSpare);
   assertEquals(taken(bob!, 1, 0), 20, "a greedy one leaves the others what is theirs");
-  assertEquals(alice!.take(1, 0), 100, "that is when it has its own again");
   assertEquals(taken(bob!, 5, 1_000), 2 + 4);
+  assertEquals([bob!.take(1, 0, 2_000), bob!.isSpare], [0, false]);
 });
 
 Deno.test("a session without a spare bucket has its own and no more", () => {
   assertEquals(Buckets.spareForSessions({ ...config, spareRate: 0 }), undefined);
-  const allowance = new Allowance(Buckets.ofSession(config)!);
+  const allowance = alone();
   assertEquals(taken(allowance, 1, 0), 20);
-  assertEquals(allowance.take(1, 0), 100);
-  assertEquals(allowance.take(1, 100), 0);
+  assertEquals(allowance.take(1, 0, 0), 100);
+  assertEquals(allowance.take(1, 0, 100), 0);
 });
 
-Deno.test("bytes: beyond the burst, requests are refused until they are made up for", () => {
-  const allowance = new Allowance(Buckets.ofSession(config)!);
-  assertEquals(allowance.heard(4_000, 0), 0);
-  assertEquals(allowance.take(1, 0), 0, "all of the burst");
-  assertEquals(allowance.heard(500, 0), 500, "one more byte would have been one too many");
-  assertEquals(allowance.take(1, 0), 500);
-  assertEquals(allowance.take(1, 499), 1);
-  assertEquals(allowance.take(1, 500), 0);
-  assertEquals(allowance.heard(1_000, 1_500), 0, "and then so many a second");
+Deno.test("bytes: a request is taken when all of its bytes are there, and it says exactly when that is", () => {
+  const allowance = alone();
+  assertEquals(allowance.take(1, 4_000, 0), 0, "all of the burst");
+  assertEquals(allowance.take(1, 1_500, 0), 1_500);
+  assertEquals(allowance.take(1, 1_500, 1_499), 1, "to be refused costs nothing of it");
+  assertEquals(allowance.take(1, 1_500, 1_500), 0, "who waits as long as told is taken");
+  assertEquals(allowance.take(1, 4_000, 5_499), 1);
+  assertEquals(allowance.take(1, 4_000, 5_500), 0, "the largest too");
 });
 
-Deno.test("bytes: what is spare helps as well", () => {
+Deno.test("bytes: what is spare helps as well, also with more at once than its own ever has", () => {
   const allowance = new Allowance(Buckets.ofSession(config)!, Buckets.spareForSessions(config)!);
-  assertEquals(allowance.heard(2_500, 0), 0);
-  assertEquals(allowance.heard(2_500, 0), 0, "the spare bucket has them");
-  assertEquals(allowance.heard(1_500, 0), 0, "what its own had left");
-  assertEquals(allowance.heard(20 * 1_024 - 2_500, 0), 0);
-  assert(allowance.heard(1, 0) > 0);
-  const large = new Allowance(Buckets.ofSession(config)!, Buckets.spareForSessions(config)!);
-  assertEquals(large.heard(20_000, 0), 0, "also more at once than its own ever has");
-  assertEquals(large.take(1, 0), 0);
+  assertEquals(allowance.take(1, 50_000, 0), 0);
+  assertEquals(allowance.take(1, 4_000, 0), 0, "its own was not touched");
 });
 
 Deno.test("what is overdrawn is waited for", () => {
   const allowance = new Allowance(Buckets.ofStranger(config)!);
   assertEquals(taken(allowance, 1, 0), 10, "two seconds' worth");
-  allowance.overdraw(1);
-  assertEquals(allowance.take(1, 0), 400, "the one that was drawn, and this one");
+  allowance.overdraw(1, 0);
+  assertEquals(allowance.take(1, 0, 0), 400, "the one that was drawn, and this one");
 });
 
 Deno.test("strangers have a fifth of what sessions have to share", () => {
@@ -97,37 +95,52 @@ Deno.test("strangers have a fifth of what sessions have to share", () => {
 });
 
 Deno.test("refusals are free of delay as many as may be on their way, and not for ever", () => {
-  const allowance = new Allowance(Buckets.ofSession(config)!);
-  for (let at = 0; at < 32; at++) assertEquals(allowance.refused(0), 0);
-  assertEquals(allowance.refused(0), 200);
-  assertEquals(allowance.refused(0), 400, "each of a flood waits longer");
-  assertEquals(allowance.refused(600), 0);
-  allowance.heard(4_000, 600);
-  allowance.heard(1_000, 600);
-  assertEquals(allowance.refused(60_000), 0);
-  for (let at = 0; at < 3; at++) allowance.heard(4_000, 60_000);
-  assertEquals(allowance.refused(60_000), 8_000, "large ones are not read faster than they may be sent");
+  const allowance = alone();
+  for (let at = 0; at < 32; at++) assertEquals(allowance.refused(100, 0), 0);
+  assertEquals(allowance.refused(100, 0), 200);
+  assertEquals(allowance.refused(100, 0), 400, "each of a flood waits longer");
+  assertEquals(allowance.refused(100, 600), 0);
+  const large = alone();
+  for (let at = 0; at < 2; at++) assertEquals(large.refused(65_536, 0), 0);
+  assertEquals(large.refused(65_536, 0), 3_200, "one of 64 KiB is as much work as sixteen of the smallest");
+});
+
+Deno.test("what is charged afterwards is waited for, but not for ever", () => {
+  const allowance = alone();
+  allowance.charge(18, 0, 0);
+  assertEquals(taken(allowance, 1, 0), 2);
+  allowance.charge(10, 0, 0);
+  assertEquals(allowance.take(1, 0, 0), 1_100, "those ten, and this one");
+  const answered = alone();
+  answered.charge(0, 4_000, 0);
+  answered.charge(0, 3_000, 0);
+  assertEquals(answered.take(1, 0, 0), 3_000);
+  answered.charge(0, 3_000, 0);
+  answered.charge(0, 100_000, 0);
+  assertEquals(answered.take(1, 0, 0), 6_000, "who owes for over four seconds is charged no more");
 });
 
 Deno.test("two of the largest messages are taken whatever is configured", () => {
   const allowance = new Allowance(Buckets.ofSession({ ...config, byteBurst: 1_024 })!);
-  assertEquals(allowance.heard(4_000, 0), 0);
-  assertEquals(allowance.heard(1, 0), 1);
+  assertEquals(allowance.take(1, 2_000, 0), 0);
+  assertEquals(allowance.take(1, 2_000, 0), 0);
+  assertEquals(allowance.take(1, 1, 0), 1);
 });
 
-Deno.test("answers count as questions do, and so does what a request costs beyond what was known", () => {
-  const allowance = new Allowance(Buckets.ofSession(config)!);
-  allowance.answered(4_000, 0);
-  allowance.answered(500, 0);
-  assertEquals(allowance.take(1, 0), 500);
-  const other = new Allowance(Buckets.ofSession(config)!);
-  other.charge(18, 0);
-  assertEquals(taken(other, 1, 0), 2);
-  other.charge(10, 0);
-  assertEquals(other.take(1, 0), 1_100, "those ten, and this one");
+Deno.test("a user has one allowance, whoever logs in again and again; of very many the oldest is forgotten", () => {
+  const allowances = new Allowances({ ...config, spareRate: 0 }, 2);
+  assertEquals(taken(allowances.ofUser(1)!, 1, 0), 20);
+  assertEquals(taken(allowances.ofUser(1)!, 1, 0), 0);
+  assertEquals(taken(allowances.ofUser(2)!, 1, 0), 20);
+  allowances.ofUser(1); // is not the oldest now
+  allowances.ofUser(3);
+  assertEquals(taken(allowances.ofUser(1)!, 1, 0), 0);
+  assertEquals(taken(allowances.ofUser(2)!, 1, 0), 20, "forgotten");
+  assertEquals(taken(allowances.ofStranger()!, 1, 0), 10);
+  assertEquals(taken(allowances.ofStranger()!, 1, 0), 10, "each has its own");
 });
 
 Deno.test("no limits where none are configured", () => {
-  assertEquals(Buckets.ofSession({ ...config, messageRate: 0 }), undefined);
-  assertEquals(Buckets.ofStranger({ ...config, strangerRate: 0 }), undefined);
+  const allowances = new Allowances({ ...config, messageRate: 0, strangerRate: 0 });
+  assertEquals([allowances.ofUser(1), allowances.ofStranger()], [undefined, undefined]);
 });

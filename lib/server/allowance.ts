@@ -9,11 +9,14 @@ interface Rate {
 
 const BYTES_EACH = 1_024; // of a request on average, where only requests per second are configured
 const STRANGER_BURST = 2; // seconds' worth: a login and what may go in front of it
+const SPARE_BYTES_EACH = 4_096; // more, as the largest answers are to be had from what is spare
 const SPARE_BURST = 0.2; // seconds' worth: what a busy client gets ahead, others may have to wait for
 const STRANGERS_PART = 0.2; // of what is spare for sessions, strangers have as much together, of their own
 const LEAST = 1e-6; // of a request or a byte: less is what adding up has got wrong
 const FRAMES_AT_ONCE = 2; // of the largest that are taken: one that never could be would be sent again for ever
 const REFUSALS: Rate = { perSecond: 5, burst: 32 }; // what was on its way, and not a flood
+const REFUSED_BYTES = 4_096; // of a refused request that cost as much as refusing a small one
+const OWED_MOST = 4_000; // ms: beyond it a session owes no more for answers that nothing was there for
 
 /** A bucket that fills steadily. It may be overdrawn, and holds nothing then until that has been made up for. */
 export class Bucket {
@@ -76,25 +79,40 @@ export class Buckets {
 
   /** What a connection without a login may always do; undefined if anything. */
   static ofStranger({ strangerRate }: Config): Buckets | undefined {
-    return strangerRate === 0 ? undefined : Buckets.#ofRequests(strangerRate, STRANGER_BURST);
+    return strangerRate === 0 ? undefined : Buckets.#of(strangerRate, STRANGER_BURST, BYTES_EACH);
   }
 
   /** What all sessions of a node may do together beyond their own; undefined if nothing. */
   static spareForSessions({ spareRate }: Config): Buckets | undefined {
-    return spareRate === 0 ? undefined : Buckets.#ofRequests(spareRate, SPARE_BURST);
+    return spareRate === 0 ? undefined : Buckets.#of(spareRate, SPARE_BURST, SPARE_BYTES_EACH);
   }
 
   /** What all connections without a login may do together beyond their own; undefined if nothing. */
   static spareForStrangers({ spareRate }: Config): Buckets | undefined {
-    return spareRate === 0 ? undefined : Buckets.#ofRequests(spareRate * STRANGERS_PART, SPARE_BURST);
+    return spareRate === 0
+      ? undefined
+      : Buckets.#of(spareRate * STRANGERS_PART, SPARE_BURST, SPARE_BYTES_EACH);
   }
 
-  static #ofRequests(perSecond: number, seconds: number): Buckets {
+  static #of(perSecond: number, seconds: number, bytesEach: number): Buckets {
     const burst = perSecond * seconds;
     return new Buckets(
       { perSecond, burst },
-      { perSecond: perSecond * BYTES_EACH, burst: burst * BYTES_EACH },
+      { perSecond: perSecond * bytesEach, burst: burst * bytesEach },
     );
+  }
+
+  /** Takes a request of so many bytes and gives 0; or nothing, and the milliseconds until both are there. */
+  take(cost: number, bytes: number, now: number): number {
+    const wait = Math.max(this.requests.lacks(cost, now), this.bytes.lacks(bytes, now));
+    if (wait === 0) this.draw(cost, bytes);
+    return wait;
+  }
+
+  /** Takes them, whether or not they are there. */
+  draw(cost: number, bytes: number): void {
+    this.requests.draw(cost);
+    this.bytes.draw(bytes);
   }
 }
 
@@ -110,29 +128,14 @@ export class Allowance {
     this.#spare = spare;
   }
 
-  /** Bytes have come. Gives the milliseconds for which no more should be read if they didn't even make a request. */
-  heard(bytes: number, now: number): number {
-    const own = this.#own.bytes;
-    if (own.take(bytes, now) === 0 || this.#spare?.bytes.take(bytes, now) === 0) return 0;
-    own.draw(bytes);
-    return own.lacks(0, now);
-  }
-
-  /** A reply of so many bytes was made: large answers to small questions count as much as large questions. */
-  answered(bytes: number, now: number): void {
-    this.heard(bytes, now);
-  }
-
   /**
-   * Takes a request that costs so much, and gives 0; or nothing, and the milliseconds until it will be its own: what is
-   * spare then nobody knows.
+   * Takes a request that costs so much and has so many bytes, and gives 0; or nothing, and the milliseconds until it
+   * will be its own: what is spare then nobody knows.
    */
-  take(cost: number, now: number): number {
-    const owed = this.#own.bytes.lacks(0, now);
-    if (owed > 0) return owed;
-    const wait = this.#own.requests.take(cost, now);
+  take(cost: number, bytes: number, now: number): number {
+    const wait = this.#own.take(cost, bytes, now);
     this.#isSpare = wait > 0;
-    return wait === 0 || this.#spare?.requests.take(cost, now) === 0 ? 0 : wait;
+    return wait === 0 || this.#spare?.take(cost, bytes, now) === 0 ? 0 : wait;
   }
 
   /** Whether what was taken last was beyond its own. */
@@ -140,23 +143,69 @@ export class Allowance {
     return this.#isSpare;
   }
 
-  /** Takes what a request has cost beyond what was taken for it before; what comes next waits for it if it must. */
-  charge(cost: number, now: number): void {
-    if (this.take(cost, now) > 0) this.overdraw(cost);
+  /**
+   * Takes what was not known before: what a request has cost beyond what was taken for it, or the bytes of its answer,
+   * as large answers to small questions are work too. If it isn't there, what comes next waits for it.
+   */
+  charge(cost: number, bytes: number, now: number): void {
+    if (this.take(cost, bytes, now) === 0) return;
+    if (this.#own.bytes.lacks(0, now) < OWED_MOST && this.#own.requests.lacks(0, now) < OWED_MOST) {
+      this.overdraw(cost, bytes);
+    }
   }
 
   /** Takes a request for which `take` said no: what comes next waits for that to be made up for. */
-  overdraw(cost: number): void {
-    this.#own.requests.draw(cost);
+  overdraw(cost: number, bytes: number): void {
+    this.#own.draw(cost, bytes);
   }
 
   /**
-   * A request is refused. Gives the milliseconds for which nothing more should be read: refusing costs time too, and
-   * as much as carrying out where the request is large.
+   * A request is refused. Gives the milliseconds for which nothing more should be read: refusing costs time too, the
+   * more the larger the request is.
    */
-  refused(now: number): number {
-    const wait = this.#refusals.take(1, now);
-    if (wait > 0) this.#refusals.draw(1);
-    return Math.max(wait, this.#own.bytes.lacks(0, now));
+  refused(bytes: number, now: number): number {
+    const cost = Math.max(1, bytes / REFUSED_BYTES);
+    const wait = this.#refusals.take(cost, now);
+    if (wait > 0) this.#refusals.draw(cost);
+    return wait;
+  }
+}
+
+const REMEMBERED = 20_000; // users: as many as a node has connections; to be forgotten is to have a full allowance
+
+/** The allowances of a node's users, which outlive their sessions: whoever comes back has no more than before. */
+export class Allowances {
+  readonly #config: Config;
+  readonly #spare: Buckets | undefined;
+  readonly #spareForStrangers: Buckets | undefined;
+  readonly #most: number;
+  readonly #users = new Map<number, Allowance>();
+
+  /** At most `most` users are remembered. */
+  constructor(config: Config, most = REMEMBERED) {
+    this.#config = config;
+    this.#spare = Buckets.spareForSessions(config);
+    this.#spareForStrangers = Buckets.spareForStrangers(config);
+    this.#most = most;
+  }
+
+  /** A user's; undefined if anything is allowed. */
+  ofUser(user: number): Allowance | undefined {
+    let allowance = this.#users.get(user);
+    if (allowance) this.#users.delete(user); // to stand behind the others, of whom the first is forgotten first
+    else {
+      const own = Buckets.ofSession(this.#config);
+      if (!own) return undefined;
+      allowance = new Allowance(own, this.#spare);
+    }
+    this.#users.set(user, allowance);
+    if (this.#users.size > this.#most) this.#users.delete(this.#users.keys().next().value!);
+    return allowance;
+  }
+
+  /** That of a connection without a login; undefined if anything is allowed. */
+  ofStranger(): Allowance | undefined {
+    const own = Buckets.ofStranger(this.#config);
+    return own && new Allowance(own, this.#spareForStrangers);
   }
 }

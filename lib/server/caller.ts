@@ -1,5 +1,5 @@
 /** Who is at the other end of a connection: nobody yet, or a user with a session. */
-import { Allowance, Buckets } from "./allowance.ts";
+import type { Allowance } from "./allowance.ts";
 import type { Connection } from "./connection.ts";
 import { leave } from "./entrance.ts";
 import type { Node } from "./node.ts";
@@ -27,7 +27,7 @@ export class Caller {
     this.node = node;
     this.connection = connection;
     this.#origin = origin;
-    this.#allowance = strangersAllowance(node);
+    this.#allowance = node.allowances.ofStranger();
   }
 
   /** Its login; undefined before it, and after a logout. */
@@ -43,8 +43,7 @@ export class Caller {
   /** It has logged in. */
   enter(session: Session): void {
     this.#session = session;
-    const own = Buckets.ofSession(this.node.config);
-    this.#allowance = own && new Allowance(own, this.node.spareForSessions);
+    this.#allowance = this.node.allowances.ofUser(session.user);
   }
 
   /** The address it called from; a trusted proxy's own until that has said whose. */
@@ -72,7 +71,7 @@ export class Caller {
   async loggedOut(): Promise<void> {
     await this.hangUp();
     this.#session = undefined;
-    this.#allowance = strangersAllowance(this.node);
+    this.#allowance = this.node.allowances.ofStranger();
     this.lastChance = undefined;
     this.anonymousSince = performance.now();
   }
@@ -81,9 +80,4 @@ export class Caller {
   async hangUp(): Promise<void> {
     if (this.session) await leave(this.node, this.session);
   }
-}
-
-function strangersAllowance(node: Node): Allowance | undefined {
-  const own = Buckets.ofStranger(node.config);
-  return own && new Allowance(own, node.spareForStrangers);
 }

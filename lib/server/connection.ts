@@ -16,6 +16,8 @@ export interface Request {
   readonly exclusive: boolean;
   /** Milliseconds for which it must wait, and everything that comes behind it. */
   readonly delay?: number;
+  /** Milliseconds for which everything that comes behind it must wait. */
+  readonly pause?: number;
   /** Whether it is much work, or one of too many: others with less to do go first. */
   readonly isHeavy?: boolean;
   /** Carries it out. A promise must not be rejected; undefined is no reply. */
@@ -25,10 +27,10 @@ export interface Request {
 /** What a connection hands its requests to. */
 export interface Handler {
   /**
-   * Called when bytes have come, at `now` by `performance.now`, before they are read. Gives the milliseconds for which
-   * nothing more should be read if no body was whole.
+   * Called when bytes have come of which nothing was made, at `now` by `performance.now`. Gives the milliseconds for
+   * which nothing more should be read.
    */
-  heard(bytes: number, now: number): number;
+  noise(bytes: number, now: number): number;
   /**
    * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a request to
    * answer so.
@@ -74,6 +76,7 @@ const READ_SMALL = 1_024; // bytes: all that an idle connection holds for readin
 const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
+const REST_MOST = 2_000; // ms without reading: whether a client is still there is to be noticed soon
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
 const TURN = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
@@ -85,7 +88,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #around: Surroundings;
   readonly #handler: Handler;
-  readonly #replies = new Replies<ServerMessage>((reply) => this.reply(reply));
+  readonly #replies = new Replies<ServerMessage>((reply) => this.#reply(reply));
   #preface: Preface | undefined; // until it has been read
   #dialect: Dialect | undefined; // known from the first byte on
   #outbox: Outbox | undefined;
@@ -127,6 +130,11 @@ export class Connection {
     return this.#taken;
   }
 
+  /** Whether nothing is read for a while. */
+  get isResting(): boolean {
+    return this.#wake !== undefined;
+  }
+
   /** Requests that have no reply yet. */
   get pending(): number {
     return this.#replies.pending;
@@ -158,17 +166,16 @@ export class Connection {
     if (bytes) this.sendBytes(bytes, taken);
   }
 
-  /** Sends a reply; its bytes count for what the client may ask for. */
-  reply(message: ServerMessage, taken?: () => void): void {
-    const bytes = this.#dialect?.encode(message);
-    if (!bytes) return;
-    this.#handler.answered(bytes.length);
-    this.sendBytes(bytes, taken);
-  }
-
   /** Sends a message that is encoded already; `taken` is called when the socket has it whole. */
   sendBytes(bytes: Uint8Array, taken?: () => void): void {
     this.#outbox?.push(bytes, taken);
+  }
+
+  #reply(reply: ServerMessage): void {
+    const bytes = this.#dialect?.encode(reply);
+    if (!bytes) return;
+    this.#handler.answered(bytes.length);
+    this.sendBytes(bytes);
   }
 
   /** Reads and answers until the connection has ended. Never rejects. */
@@ -194,7 +201,6 @@ export class Connection {
         if (bytes.length === 0) continue;
         decoder ??= this.#begin(bytes[0]!);
         decoder.push(bytes);
-        const rest = this.#handler.heard(read, before);
         let count = 0;
         for (let body; this.open && (body = decoder.next()) !== undefined;) {
           count++;
@@ -203,16 +209,19 @@ export class Connection {
           const request = this.#handler.read(body, before);
           if (request.delay) before = await this.#rest(request.delay);
           else if (request.isHeavy) before = await this.#turn();
+          if (!this.open) break; // it ended meanwhile
           const wait = this.#take(request, size);
           if (wait) await wait;
           if (body instanceof WireError && body.fatal) void this.end();
+          if (request.pause && this.open) before = await this.#rest(request.pause);
           if (count % LOOKS === 0 && worked + performance.now() - before > SLICE) {
             await giveWay();
             worked = 0;
             before = performance.now();
           }
         }
-        if (count === 0 && rest > 0) before = await this.#rest(rest);
+        const noise = count === 0 && this.open ? this.#handler.noise(read, before) : 0;
+        if (noise > 0) before = await this.#rest(noise);
         if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
         else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
           buffer = new Uint8Array(buffer.length / 4);
@@ -282,9 +291,10 @@ export class Connection {
       const wake = () => {
         clearTimeout(timer);
         this.#wake = undefined;
-        resolve(performance.now());
+        this.lastHeard = performance.now(); // what it says meanwhile isn't read
+        resolve(this.lastHeard);
       };
-      const timer = setTimeout(wake, ms);
+      const timer = setTimeout(wake, Math.min(ms, REST_MOST));
       this.#wake = wake;
     });
   }

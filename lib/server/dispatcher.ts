@@ -26,17 +26,21 @@ export class Dispatcher implements Handler {
     this.#caller = caller;
   }
 
-  heard(bytes: number, now: number): number {
-    return this.#caller.allowance?.heard(bytes, now) ?? 0;
+  noise(bytes: number, now: number): number {
+    if (!this.#classic) return 0; // it will be part of a frame, and is counted with that
+    const wait = this.#caller.allowance?.take(0, bytes, now) ?? 0;
+    if (wait > 0) this.#caller.allowance!.overdraw(0, bytes);
+    return wait;
   }
 
   read(body: Uint8Array | WireError, now: number): Request {
+    const size = body instanceof WireError ? 0 : body.length;
     const message = body instanceof WireError ? body : parseMessage(body, this.#caller.node.config);
-    if (message instanceof WireError) return this.#paced(this.#refusal(message), UNKNOWN_COST, now);
+    if (message instanceof WireError) return this.#paced(this.#refusal(message), UNKNOWN_COST, size, now);
     const spec = requests.get(message.msgid);
     if (!spec || (this.#classic && !spec.classic)) {
       const error = new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message);
-      return this.#paced(this.#refusal(error), UNKNOWN_COST, now);
+      return this.#paced(this.#refusal(error), UNKNOWN_COST, size, now);
     }
     const request = {
       exclusive: !spec.pipelined,
@@ -44,12 +48,12 @@ export class Dispatcher implements Handler {
       answer: () => this.#answer(spec, message),
     };
     return this.#isRefusable(spec)
-      ? this.#limited(request, spec, message, now)
-      : this.#paced(request, spec.cost, now);
+      ? this.#limited(request, spec, message, size, now)
+      : this.#paced(request, spec.cost, size, now);
   }
 
   answered(bytes: number): void {
-    this.#caller.allowance?.answered(bytes, performance.now());
+    this.#caller.allowance?.charge(0, bytes, performance.now());
   }
 
   room(): void {
@@ -70,21 +74,21 @@ export class Dispatcher implements Handler {
   }
 
   /** The request, or its refusal if it is more than the session may ask for. */
-  #limited(request: Request, spec: RequestSpec, message: Message, now: number): Request {
+  #limited(request: Request, spec: RequestSpec, message: Message, size: number, now: number): Request {
     const { allowance } = this.#caller;
-    const wait = allowance?.take(spec.cost, now) ?? 0;
+    const wait = allowance?.take(spec.cost, size, now) ?? 0;
     if (!allowance || wait === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
     const error = new RequestError(Errno.RATE_LIMITED, "more than this session may ask for", wait);
-    const delay = allowance.refused(now);
-    return { exclusive: false, delay, answer: () => this.#failed(spec, message, error) };
+    const pause = allowance.refused(size, now);
+    return { exclusive: false, pause, answer: () => this.#failed(spec, message, error) };
   }
 
   /** The request, with the time that it must wait if it is more than the client may ask for. */
-  #paced(request: Request, cost: number, now: number): Request {
+  #paced(request: Request, cost: number, size: number, now: number): Request {
     const { allowance } = this.#caller;
-    const delay = allowance?.take(cost, now) ?? 0;
+    const delay = allowance?.take(cost, size, now) ?? 0;
     if (!allowance || delay === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
-    allowance.overdraw(cost);
+    allowance.overdraw(cost, size);
     return { ...request, delay };
   }
 

@@ -3,7 +3,7 @@ import { type Bus, BusUnavailable, type Channel, type Hint } from "../bus/bus.ts
 import type { Config } from "../config/options.ts";
 import { describe, type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
-import { Buckets } from "./allowance.ts";
+import { Allowances } from "./allowance.ts";
 import { Attempts } from "./attempts.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
@@ -49,10 +49,8 @@ export class Node implements NodeParts {
   /** Those who log in take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
   readonly attempts: Attempts;
-  /** What all sessions may do together beyond their own allowances. */
-  readonly spareForSessions: Buckets | undefined;
-  /** The same for all connections without a login. */
-  readonly spareForStrangers: Buckets | undefined;
+  /** How much its clients may ask for. */
+  readonly allowances: Allowances;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
   readonly #takenOver: (session: Session) => void;
@@ -77,8 +75,7 @@ export class Node implements NodeParts {
     const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
     this.attempts = new Attempts(this.bus, this.config);
-    this.spareForSessions = Buckets.spareForSessions(this.config);
-    this.spareForStrangers = Buckets.spareForStrangers(this.config);
+    this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 

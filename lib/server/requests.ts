@@ -70,6 +70,7 @@ function member<F extends Fields>(
 const cid = optional(text(1, Limit.CID));
 const message = text(1);
 
+const NOTE = 0.1; // simple requests: what is only noted
 const CHANGE = 2; // simple requests: a transaction of its own, where messages share theirs
 const PAGE = 5; // simple requests: up to 1 MiB of an answer, but usually much less
 
@@ -163,6 +164,7 @@ const table: readonly RequestSpec[] = [
     summary: "says that the client has a conversation up to `seq`",
     reply: undefined,
     pipelined: true,
+    cost: NOTE,
     fields: { id: optional(id), groupid: optional(id), seq: id },
     handle: delivered,
   }),
@@ -195,6 +197,7 @@ const table: readonly RequestSpec[] = [
     summary: "answers the server's PING",
     reply: undefined,
     pipelined: true,
+    cost: NOTE,
     fields: {},
     handle: () => undefined, // that it came is all that counts
   }),

@@ -16,7 +16,10 @@ export function watch(caller: Caller, now: number, config: Config): void {
     connection.abort();
   } else if (caller.isAwaited) watchHeader(caller, now, config);
   else if (!caller.session) watchLogin(caller, now, config);
-  else if (connection.waiting === 0 && connection.pending === 0 && connection.dialect?.name === "framed") {
+  else if (
+    connection.waiting === 0 && connection.pending === 0 && !connection.isResting &&
+    connection.dialect?.name === "framed"
+  ) {
     watchSilence(caller, now, config);
   }
 }

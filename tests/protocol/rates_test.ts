@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
-import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { runClient } from "../harness/program.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
@@ -61,8 +61,26 @@ test("bytes: what is more than may be sent is refused with the time that it take
   for (const at of [1, 2, 3]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`); // the burst
   const { errno, retry_after } = await alice.chat(bob.id, text);
   assertEquals(errno, Errno.RATE_LIMITED);
-  const owed = 4_700 - (performance.now() - began); // ms: for 46,000 bytes too many and their frames, less what has passed
+  const owed = 4_700 - (performance.now() - began); // ms: for some 47,000 bytes too many, less what has passed
   assert(retry_after! > owed - 500 && retry_after! <= 4_800, `${retry_after} for ${owed}`);
+  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "what is small needn't wait for that");
+  await pause(retry_after!);
+  assertEquals(
+    (await alice.chat(bob.id, "x".repeat(48_000))).errno,
+    Errno.OK,
+    "and that one only as long as it is told",
+  );
+});
+
+test("whoever logs in again has no more than before", async (server) => {
+  await using bob = await newUser(server);
+  await using alice = await newUser(server);
+  await atOnce(alice, chats(bob.id, BURST));
+  await using again = await login(server, { token: alice.token });
+  const began = performance.now();
+  const replies = await atOnce(again, chats(bob.id, BURST));
+  const taken = replies.filter(({ errno }) => errno === Errno.OK).length;
+  assertLessOrEqual(taken, 3 + Math.ceil((performance.now() - began) / 1_000 * RATE));
 });
 
 test("a large question costs more than a message", async (server) => {

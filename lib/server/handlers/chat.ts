@@ -18,13 +18,14 @@ export function oneChat(
 
 const PUSHES = 16; // to members on this node, that cost as much as a simple request
 
-export function groupChat(
+export async function groupChat(
   { node, allowance }: Caller,
   session: Session,
   { groupid, msg, cid }: { groupid: number; msg: string; cid: string | undefined },
 ): Promise<Answer> {
-  allowance?.charge(node.sessions.inGroup(groupid).size / PUSHES, performance.now());
-  return chat(node, session, -groupid, msg, cid);
+  const answer = await chat(node, session, -groupid, msg, cid);
+  allowance?.charge(node.sessions.inGroup(groupid).size / PUSHES, 0, performance.now());
+  return answer;
 }
 
 async function chat(

@@ -146,7 +146,7 @@ async function settleIn(
   goOn();
 
   caller.enter(session);
-  connection.reply(answer, taken);
+  connection.send(answer, taken);
   session.start();
   node.log.debug("entered", { user: id, from: caller.from });
 }
