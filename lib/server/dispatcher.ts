@@ -14,7 +14,7 @@ import { TooBusy } from "./passwords.ts";
 import { requests, type RequestSpec } from "./requests.ts";
 import type { Session } from "./session.ts";
 
-const HEAVY = 5; // simple requests: what costs as much takes its turn
+const HEAVY = 5; // simple requests: those that cost as much take turns
 const UNKNOWN_COST = 1; // of what isn't in the table
 const RETRY_AFTER = 1_000; // ms; storage that can't be reached is rarely back sooner
 
@@ -44,7 +44,6 @@ export class Dispatcher implements Handler {
     }
     const request = {
       exclusive: !spec.pipelined,
-      isHeavy: spec.cost >= HEAVY,
       answer: () => this.#answer(spec, message),
     };
     return this.#isRefusable(spec)
@@ -118,7 +117,10 @@ export class Dispatcher implements Handler {
       if (spec.needsLogin) this.#mayAsk(session, message);
       const wrong = problem(spec.fields, message);
       if (wrong !== undefined) throw new RequestError(Errno.BAD_REQUEST, wrong);
-      const result = spec.handle(this.#caller, session!, message as never, message.rid);
+      const handle = () => spec.handle(this.#caller, session!, message as never, message.rid);
+      const result = spec.cost >= HEAVY
+        ? this.#caller.node.pages.begin(async () => await handle())
+        : handle();
       if (!(result instanceof Promise)) return reply(spec, message.rid, result);
       return result.then(
         (answer) => reply(spec, message.rid, answer),

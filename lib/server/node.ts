@@ -23,6 +23,9 @@ import { Turns } from "./turns.ts";
  */
 const LOGINS_AT_ONCE = 100;
 
+/** Large answers that are worked on at once: each keeps the event loop and the embedded store for milliseconds. */
+const PAGES_AT_ONCE = 2;
+
 /** What a node is made of. */
 export interface NodeParts {
   readonly config: Config;
@@ -48,6 +51,8 @@ export class Node implements NodeParts {
   readonly passwords: Passwords;
   /** Those who log in take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
+  /** So do those who ask for much. */
+  readonly pages = new Turns(PAGES_AT_ONCE);
   readonly attempts: Attempts;
   /** How much its clients may ask for. */
   readonly allowances: Allowances;

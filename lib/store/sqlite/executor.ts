@@ -9,7 +9,7 @@ import { Reads } from "./reads.ts";
  * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a
  * commit on a slow disk. The read under way when they are over is finished.
  */
-const READ_TIME = 20;
+const READ_TIME = 5;
 
 /** Runs batches on a database that it alone uses. */
 export class Executor {
