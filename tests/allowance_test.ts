@@ -76,7 +76,7 @@ Deno.test("bytes: a request is taken when all of its bytes are there, and it say
 
 Deno.test("bytes: what is spare helps as well, also with more at once than its own ever has", () => {
   const allowance = new Allowance(Buckets.ofSession(config)!, Buckets.spareForSessions(config)!);
-  assertEquals(allowance.take(1, 50_000, 0), 0);
+  assertEquals(allowance.take(1, 40_000, 0), 0);
   assertEquals(allowance.take(1, 4_000, 0), 0, "its own was not touched");
 });
 

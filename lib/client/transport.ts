@@ -210,6 +210,9 @@ function reason(error: unknown): string {
   if (words.includes("UnknownIssuer")) {
     return "the server's certificate is by no authority known here; see --ca";
   }
+  if (words.includes("CaUsedAsEndEntity")) {
+    return "the server's certificate is an authority's own; it needs one with basicConstraints CA:FALSE";
+  }
   if (words.includes("InvalidContentType")) return "the server does not speak TLS";
   return words.replace("invalid peer certificate:", "the server's certificate is wrong:");
 }
