@@ -37,6 +37,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/server/dialect.ts",
     "lib/server/lane.ts",
     "lib/server/outbox.ts",
+    "lib/server/pauses.ts",
     "lib/server/replies.ts",
     "lib/wire/",
   ]],

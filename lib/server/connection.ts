@@ -8,6 +8,7 @@ import { FramedDecoder } from "../wire/framed.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
+import { Pauses } from "./pauses.ts";
 import { Replies } from "./replies.ts";
 
 /** A request that was read and is ready to be carried out. */
@@ -76,10 +77,8 @@ const READ_SMALL = 1_024; // bytes: all that an idle connection holds for readin
 const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
-const REST_MOST = 2_000; // ms without reading: whether a client is still there is to be noticed soon
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
-const TURN = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
 const LOOKS = 16; // requests between two looks at the clock
 const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
@@ -88,6 +87,7 @@ export class Connection {
   readonly #socket: Socket;
   readonly #around: Surroundings;
   readonly #handler: Handler;
+  readonly #pauses: Pauses;
   readonly #replies = new Replies<ServerMessage>((reply) => this.#reply(reply));
   #preface: Preface | undefined; // until it has been read
   #dialect: Dialect | undefined; // known from the first byte on
@@ -95,8 +95,6 @@ export class Connection {
   #state: "open" | "ending" | "closed" = "open";
   #closing: Promise<void> | undefined;
   #lingering: ReturnType<typeof setTimeout> | undefined;
-  #wake: (() => void) | undefined; // from a rest
-  #turnEnds = -Infinity; // by performance.now
   #takenWhenHeard = 0; // bytes
   #taken = 0;
   /** When bytes last came, by `performance.now`. */
@@ -110,6 +108,7 @@ export class Connection {
   ) {
     this.#socket = socket;
     this.#around = around;
+    this.#pauses = new Pauses(around.lane);
     this.#preface = preface;
     this.lastHeard = performance.now();
     this.#handler = handler(this);
@@ -132,7 +131,7 @@ export class Connection {
 
   /** Whether nothing is read for a while. */
   get isResting(): boolean {
-    return this.#wake !== undefined;
+    return this.#pauses.isResting;
   }
 
   /** Requests that have no reply yet. */
@@ -205,10 +204,10 @@ export class Connection {
         for (let body; this.open && (body = decoder.next()) !== undefined;) {
           count++;
           const size = body instanceof WireError ? 0 : body.length;
-          if (size > LARGE) before = await this.#turn();
+          if (size > LARGE) before = await this.#pauses.turn();
           const request = this.#handler.read(body, before);
           if (request.delay) before = await this.#rest(request.delay);
-          else if (request.isHeavy) before = await this.#turn();
+          else if (request.isHeavy) before = await this.#pauses.turn();
           if (!this.open) break; // it ended meanwhile
           const wait = this.#take(request, size);
           if (wait) await wait;
@@ -245,7 +244,7 @@ export class Connection {
   end(last?: ServerMessage, within = this.#around.patience): Promise<void> {
     if (this.open) {
       this.#state = "ending";
-      this.#wake?.();
+      this.#pauses.wake();
       this.#closing = this.#end(last, within);
     }
     return this.#closing ?? Promise.resolve();
@@ -255,7 +254,7 @@ export class Connection {
   abort(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#wake?.();
+    this.#pauses.wake();
     clearTimeout(this.#lingering);
     this.#replies.close();
     this.#outbox?.close();
@@ -285,27 +284,9 @@ export class Connection {
     }
   }
 
-  /** Reads nothing for so many milliseconds, unless the connection ends meanwhile; gives the time. */
-  #rest(ms: number): Promise<number> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        clearTimeout(timer);
-        this.#wake = undefined;
-        this.lastHeard = performance.now(); // what it says meanwhile isn't read
-        resolve(this.lastHeard);
-      };
-      const timer = setTimeout(wake, Math.min(ms, REST_MOST));
-      this.#wake = wake;
-    });
-  }
-
-  /** Waits for its turn to do heavy work, if its last one is over; gives the time. */
-  async #turn(): Promise<number> {
-    if (performance.now() < this.#turnEnds) return performance.now();
-    await this.#around.lane.turn();
-    const now = performance.now();
-    this.#turnEnds = now + TURN;
-    return now;
+  /** Reads nothing for a while; gives the time. What the client says meanwhile isn't read, so its silence is no sign. */
+  async #rest(ms: number): Promise<number> {
+    return this.lastHeard = await this.#pauses.rest(ms);
   }
 
   #behindPreface(bytes: Uint8Array): Uint8Array {
