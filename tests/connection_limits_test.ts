@@ -41,7 +41,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   const bodies: string[] = [];
   const begun: Line["begun"] = [];
   const handler: Handler = {
-    noise: () => 0,
+    heard: () => 0,
     read(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
       return { exclusive: false, answer: () => new Promise((resolve) => begun.push(resolve)) };

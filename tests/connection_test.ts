@@ -19,7 +19,7 @@ class Held implements Handler {
   readonly #answers: ((reply: ServerMessage) => void)[] = [];
   endings = 0;
 
-  noise(): number {
+  heard(): number {
     return 0;
   }
 

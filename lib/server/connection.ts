@@ -28,10 +28,10 @@ export interface Request {
 /** What a connection hands its requests to. */
 export interface Handler {
   /**
-   * Called when bytes have come of which nothing was made, at `now` by `performance.now`. Gives the milliseconds for
-   * which nothing more should be read.
+   * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests in them.
+   * Gives the milliseconds for which nothing more should be read.
    */
-  noise(bytes: number, now: number): number;
+  heard(bytes: number, now: number): number;
   /**
    * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a request to
    * answer so.
@@ -219,8 +219,8 @@ export class Connection {
             before = performance.now();
           }
         }
-        const noise = count === 0 && this.open ? this.#handler.noise(read, before) : 0;
-        if (noise > 0) before = await this.#rest(noise);
+        const rest = this.open ? this.#handler.heard(read, before) : 0;
+        if (rest > 0) before = await this.#rest(rest);
         if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
         else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
           buffer = new Uint8Array(buffer.length / 4);

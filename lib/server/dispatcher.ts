@@ -26,15 +26,15 @@ export class Dispatcher implements Handler {
     this.#caller = caller;
   }
 
-  noise(bytes: number, now: number): number {
-    if (!this.#classic) return 0; // it will be part of a frame, and is counted with that
+  heard(bytes: number, now: number): number {
+    if (!this.#classic) return 0; // each frame's are counted with it; a classic client may send anything between objects
     const wait = this.#caller.allowance?.take(0, bytes, now) ?? 0;
     if (wait > 0) this.#caller.allowance!.overdraw(0, bytes);
     return wait;
   }
 
   read(body: Uint8Array | WireError, now: number): Request {
-    const size = body instanceof WireError ? 0 : body.length;
+    const size = body instanceof WireError || this.#classic ? 0 : body.length;
     const message = body instanceof WireError ? body : parseMessage(body, this.#caller.node.config);
     if (message instanceof WireError) return this.#paced(this.#refusal(message), UNKNOWN_COST, size, now);
     const spec = requests.get(message.msgid);
