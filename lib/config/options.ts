@@ -118,7 +118,7 @@ export const options = {
     0,
     10_000_000,
     "per second",
-    "requests, of 1 KiB on average, that all sessions of a node together may make beyond their own rates: a few busy " +
+    "requests, of 2 KiB on average, that all sessions of a node together may make beyond their own rates: a few busy " +
       "ones have it to themselves, and a thousand can't take more. A tenth of what a node of two cores can do",
   ),
   strangerRate: orNone(integer(
