@@ -41,8 +41,10 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/server/replies.ts",
     "lib/wire/",
   ]],
+  ["lib/passwords/", ["lib/passwords/", "lib/store/store.ts"]],
   ["lib/server/", [
     "lib/server/",
+    "lib/passwords/passwords.ts",
     "lib/store/store.ts",
     "lib/bus/bus.ts",
     "lib/bus/buckets.ts",

@@ -1,7 +1,7 @@
 /** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Log } from "../lib/log.ts";
-import { Passwords } from "../lib/server/passwords.ts";
+import { Passwords } from "../lib/passwords/passwords.ts";
 import { rehashAll } from "../lib/server/rehash.ts";
 import { IN_MEMORY, SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { PLAIN, type Store } from "../lib/store/store.ts";
@@ -32,7 +32,7 @@ Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashe
 Deno.test("rehash: in the background all of them are hashed, and no other password is touched", async () => {
   const store = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
-    const passwords = new Passwords(CHEAP, 1, 100);
+    using passwords = new Passwords(CHEAP, 1, 100);
     const kept = await passwords.hash("hashed before");
     const hashed = idOf(await store.createUser("hashed", kept));
     const old: number[] = [];
@@ -57,7 +57,7 @@ Deno.test("rehash: in the background all of them are hashed, and no other passwo
 Deno.test("rehash: a password that is changed meanwhile stays changed, and it ends when it is told to", async () => {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
-    const passwords = new Passwords(CHEAP, 1, 100);
+    using passwords = new Passwords(CHEAP, 1, 100);
     const log = new Log("error", "text", () => {});
     const id = idOf(await real.createUser("old", `${PLAIN}old`));
     idOf(await real.createUser("other", `${PLAIN}other`));

@@ -4,7 +4,7 @@
  */
 import type { Log } from "../log.ts";
 import { PLAIN, type Store } from "../store/store.ts";
-import type { Passwords } from "./passwords.ts";
+import type { Passwords } from "../passwords/passwords.ts";
 
 const AT_ONCE = 1_000; // accounts fetched together
 const PAUSE = 100; // ms between two looks whether anybody still waits for a login

@@ -20,14 +20,20 @@ const BUSY_TIMEOUT = 1_000;
 /** KiB of pages kept in memory. Each append touches a page of the log and one of its index, far apart. */
 const CACHE_SIZE = 32 * 1_024;
 
-/** Pages of 4 KiB in the write-ahead log before they are copied into the database: fewer, larger copies. */
-const CHECKPOINT_AFTER = 4_096;
+/** A database that is gone when it is closed, in place of a file. */
+export const IN_MEMORY = ":memory:";
+
+/**
+ * Pages of 4 KiB in the write-ahead log before the committing thread copies them into the database by itself: far more
+ * than the thread beside it lets gather, see checkpoints.ts.
+ */
+const CHECKPOINT_AFTER = 16_384;
 
 /** Bytes that the write-ahead log is cut back to after an operator's long look has made it grow. */
 const LOG_SIZE_LIMIT = 64 * 1_024 * 1_024;
 
 /**
- * Opens the database in `file` (":memory:" for one that is gone when it is closed), makes the schema if the file is
+ * Opens the database in `file` ({@link IN_MEMORY}: none), makes the schema if the file is
  * new or empty, and brings an older one up to date. Throws an Error of one line if it can't be opened or isn't this
  * program's.
  */

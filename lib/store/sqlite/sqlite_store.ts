@@ -18,9 +18,9 @@ import {
   type Unread,
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
+import { IN_MEMORY } from "./database.ts";
 
-/** A database that is gone when it is closed, in place of a file. */
-export const IN_MEMORY = ":memory:";
+export { IN_MEMORY };
 
 /** Only the server's own account reads what people wrote. SQLite gives its other files the same permissions. */
 const PRIVATE = 0o600;

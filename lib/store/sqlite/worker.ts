@@ -4,7 +4,8 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { Answer, Attach, Batch, Failure, Request } from "./calls.ts";
-import { openDatabase } from "./database.ts";
+import { Checkpoints } from "./checkpoints.ts";
+import { IN_MEMORY, openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
@@ -17,6 +18,7 @@ const DONE: Answer = { results: [], failures: new Map() };
 
 let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
+let checkpoints: Checkpoints | undefined;
 
 /** Batches that are there and not carried out yet, at most one of each client. */
 const gathered: { readonly client: Client; readonly batch: Batch }[] = [];
@@ -27,7 +29,7 @@ function serve(client: Client): void {
   client.onmessage = ({ data }) => {
     if (data.kind === "attach") serve(data.port);
     else if (data.kind === "batch") gather(client, data);
-    else reply(client, carryOut(data));
+    else void carryOut(data).then((answer) => reply(client, answer));
   };
 }
 
@@ -42,14 +44,17 @@ function run(): void {
   for (const [i, { client }] of clients.entries()) {
     reply(client, answers?.[i] ?? { error: new Error("no database is open") });
   }
+  if (clients.some(({ batch }) => batch.changes.length > 0)) checkpoints?.committed();
 }
 
-function carryOut(request: Exclude<Request, Batch>): Answer | Failure {
+async function carryOut(request: Exclude<Request, Batch>): Promise<Answer | Failure> {
   try {
     if (request.kind === "open") {
       db = openDatabase(request.file);
       executor = new Executor(db, request.limits);
+      if (request.file !== IN_MEMORY) checkpoints = new Checkpoints(request.file, db);
     } else {
+      await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
       db?.close();
     }
     return DONE;

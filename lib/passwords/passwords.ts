@@ -1,17 +1,11 @@
 /**
  * Password hashes: scrypt, in PHC string form with its parameters inside, so that they can be raised and old hashes
- * still be checked. Hashing runs off the event loop, at most as many at once as there are cores; the rest queue up.
+ * still be checked. Hashing runs in threads of its own, a bounded number of them; the rest queue up.
  */
 import { Buffer } from "node:buffer";
-import { createHash, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { PLAIN } from "../store/store.ts";
-
-/** scrypt's cost: N is 2 to the power of `ln`. Memory is 128 · N · r bytes. */
-export interface Cost {
-  readonly ln: number;
-  readonly r: number;
-  readonly p: number;
-}
+import { type Cost, HashThread } from "./thread.ts";
 
 /** Too many passwords wait to be hashed. */
 export class TooBusy extends Error {
@@ -29,13 +23,14 @@ const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
 const HASH = 32; // bytes
 const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/** Hashes and checks passwords, a bounded number at a time. */
-export class Passwords {
+/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed. */
+export class Passwords implements Disposable {
   readonly #cost: Cost;
   readonly #atOnce: number;
   readonly #queueLimit: number;
-  readonly #queue: (() => void)[] = [];
-  #running = 0;
+  readonly #queue: ((thread: HashThread) => void)[] = [];
+  readonly #threads: HashThread[] = [];
+  readonly #idle: HashThread[] = [];
   #lastTook = 100; // ms that one hash took
 
   constructor(cost: Cost, atOnce: number, queueLimit: number) {
@@ -76,30 +71,35 @@ export class Passwords {
     return this.#queue.length > 0;
   }
 
-  async #derive(password: string, salt: Uint8Array, length: number, { ln, r, p }: Cost): Promise<Uint8Array> {
-    if (this.#running < this.#atOnce) this.#running++;
-    else if (this.#queue.length < this.#queueLimit) {
-      await new Promise<void>((resolve) => this.#queue.push(resolve));
-    } else throw new TooBusy(Math.ceil(this.#queue.length * this.#lastTook / this.#atOnce));
+  /** Ends the threads. What is still being hashed, for connections that have ended, is never answered. */
+  [Symbol.dispose](): void {
+    for (const thread of this.#threads) thread.close();
+  }
+
+  async #derive(password: string, salt: Uint8Array, length: number, cost: Cost): Promise<Uint8Array> {
+    const thread = await this.#thread();
     const began = performance.now();
     try {
-      const N = 2 ** ln;
-      const maxmem = 2 * 128 * N * r + 128 * r * p; // bytes; twice what it needs, as the limit is counted roughly
-      return await new Promise((resolve, reject) =>
-        scrypt(
-          password,
-          salt,
-          length,
-          { N, r, p, maxmem },
-          (error, key) => error ? reject(error) : resolve(key),
-        )
-      );
+      return await thread.derive({ password, salt, length, cost });
     } finally {
       this.#lastTook = performance.now() - began;
-      const next = this.#queue.shift(); // it takes over our place
-      if (next) next();
-      else this.#running--;
+      const next = this.#queue.shift();
+      if (next) next(thread);
+      else this.#idle.push(thread);
     }
+  }
+
+  /** A thread that has nothing else to do, when it is the caller's turn. */
+  #thread(): HashThread | Promise<HashThread> {
+    const idle = this.#idle.pop();
+    if (idle) return idle;
+    if (this.#threads.length < this.#atOnce) {
+      const thread = new HashThread();
+      this.#threads.push(thread);
+      return thread;
+    }
+    if (this.#queue.length < this.#queueLimit) return new Promise((resolve) => this.#queue.push(resolve));
+    throw new TooBusy(Math.ceil(this.#queue.length * this.#lastTook / this.#atOnce));
   }
 }
 

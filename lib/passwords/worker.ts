@@ -1,0 +1,33 @@
+/**
+ * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a hundred
+ * milliseconds of a core, and a flood of guesses would otherwise slow every message down.
+ */
+import { scryptSync } from "node:crypto";
+import { setPriority } from "node:os";
+import type { HashAnswer, HashOrder } from "./thread.ts";
+
+/** As nice(1) counts: while others want the core, about a tenth of it is left for this thread. */
+const NICENESS = 10;
+
+const THIS_THREAD = 0; // to Linux; elsewhere it is the whole process
+
+const port = globalThis as unknown as {
+  onmessage: (event: MessageEvent<HashOrder>) => void;
+  postMessage(answer: HashAnswer): void;
+};
+
+try {
+  if (Deno.build.os === "linux") setPriority(THIS_THREAD, NICENESS);
+} catch {
+  // without that permission it shares the cores with the others as an equal
+}
+
+port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
+  try {
+    const N = 2 ** ln;
+    const maxmem = 2 * 128 * N * r + 128 * r * p; // bytes; twice what it needs, as the limit is counted roughly
+    port.postMessage({ key: new Uint8Array(scryptSync(password, salt, length, { N, r, p, maxmem })) });
+  } catch (error) {
+    port.postMessage({ error });
+  }
+};

@@ -1,0 +1,90 @@
+/** When the write-ahead log is copied into the database file: beside the commits, as long as there are any. */
+import type { DatabaseSync } from "node:sqlite";
+
+/** To the thread that copies. Each is answered, in order. */
+export type CheckpointOrder = { readonly kind: "copy"; readonly file: string } | { readonly kind: "close" };
+
+/** From that thread; `pages` is how many the log holds. */
+export type CheckpointAnswer = { readonly kind: "done"; readonly pages: number } | {
+  readonly kind: "closed";
+};
+
+/**
+ * Milliseconds between two copies. A commit must wait while the disk takes what was copied, so that many small ones
+ * are better than few large ones: after a second of a busy node a commit waited for 100 ms.
+ */
+const EVERY = 20;
+
+/** Milliseconds after the opening until the first: a database that is only open for a moment needs no thread for it. */
+const FIRST = 1_000;
+
+/** Pages of 4 KiB after which the log is begun anew: a file that grows costs more to write to than one that is used again. */
+const ANEW_AFTER = 1_000;
+
+/**
+ * The log can be begun anew when all of it has been copied, and while commits go on that is only so if the committing
+ * thread copies the rest itself. So much is copied beside it first, each time only what was committed meanwhile: until
+ * a copy took so few milliseconds, or so many were made.
+ */
+const SHORT = 8;
+const COPIES = 3;
+
+/** The checkpoints of one database file. */
+export class Checkpoints {
+  readonly #file: string;
+  #worker: Worker | undefined; // begun when there is something to do
+  readonly #copyLast: () => void;
+  #last = performance.now() + FIRST - EVERY; // when one was begun
+  #isCopying = false;
+  #copies = 0; // since there was reason to begin anew
+  #closed: (() => void) | undefined;
+
+  /** For the thread that holds the database open as `db`. */
+  constructor(file: string, db: DatabaseSync) {
+    this.#file = file;
+    const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
+    this.#copyLast = () => void rest.get();
+  }
+
+  /** Something was committed: call it between transactions. */
+  committed(): void {
+    if (this.#isCopying || this.#closed || performance.now() - this.#last < EVERY) return;
+    this.#copy();
+  }
+
+  /** Ends the thread, which lets go of the file. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#closed = resolve);
+    if (!this.#worker) return;
+    this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
+    await closed;
+    this.#worker.terminate();
+  }
+
+  #answered(answer: CheckpointAnswer): void {
+    if (answer.kind === "closed") this.#closed?.();
+    else {
+      this.#isCopying = false;
+      if (answer.pages < ANEW_AFTER || this.#closed) return;
+      if (performance.now() - this.#last >= SHORT && ++this.#copies < COPIES) this.#copy();
+      else {
+        this.#copies = 0;
+        this.#copyLast();
+      }
+    }
+  }
+
+  #copy(): void {
+    this.#last = performance.now();
+    this.#isCopying = true;
+    this.#worker ??= this.#start();
+    this.#worker.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
+  }
+
+  #start(): Worker {
+    const url = new URL("./checkpoint_worker.ts", import.meta.url);
+    const worker = new Worker(url, { type: "module", name: "checkpoint" });
+    worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => this.#answered(data);
+    return worker;
+  }
+}

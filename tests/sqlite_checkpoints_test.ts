@@ -1,0 +1,68 @@
+/** The embedded store's write-ahead log: copied into the file beside the commits, and small however much is written. */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { Checkpoints } from "../lib/store/sqlite/checkpoints.ts";
+import { openDatabase } from "../lib/store/sqlite/database.ts";
+import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
+import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
+import { until } from "./harness/wait.ts";
+
+const MEBIBYTE = 1_048_576;
+
+async function sizeOf(file: string): Promise<number> {
+  return await Deno.stat(file).then(({ size }) => size, () => 0);
+}
+
+async function withFile(body: (file: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await body(`${directory}/chat.db`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("sqlite: while 120 MiB are written the log stays small, and nothing is left of it when it is closed", () =>
+  withFile(async (file) => {
+    const store = await SqliteStore.open(file, ROOMY);
+    const [sender, peer] = await makeUsers(store, 2) as [number, number];
+    const empty = await sizeOf(file);
+    await until(async () => {
+      await store.joinGroup(sender, 1); // a change, though it is refused
+      return await sizeOf(file) > empty;
+    }, "the thread that copies to have begun");
+    const body = "x".repeat(60_000);
+    const [rounds, each] = [200, 10];
+    let largest = 0;
+    for (let round = 0; round < rounds; round++) {
+      const sent = Array.from({ length: each }, (_, at) => {
+        return store.append({ sender, peer, cid: `${round} ${at}`, body, time: NOON });
+      });
+      (await Promise.all(sent)).forEach(granted);
+      largest = Math.max(largest, await sizeOf(`${file}-wal`));
+    }
+    assertLess(largest, 40 * MEBIBYTE, "the committing thread alone lets 64 MiB gather");
+    await store.close();
+    assertEquals([await sizeOf(`${file}-wal`), await sizeOf(`${file}-shm`)], [0, 0]);
+    const again = await SqliteStore.open(file, ROOMY);
+    const page = await again.read(peer, sender, rounds * each - 2, 10, PLENTY);
+    assertEquals(seqs(page), [rounds * each - 1, rounds * each]);
+    await again.close();
+  }));
+
+Deno.test("sqlite: what is committed is in the file soon, without another commit having to wait for that", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const checkpoints = new Checkpoints(file, db);
+    db.exec("CREATE TABLE large (text TEXT)");
+    const before = await sizeOf(file);
+    db.exec("INSERT INTO large VALUES (hex(zeroblob(500000)))");
+    assertEquals(await sizeOf(file), before, "not by the commit itself");
+    await until(async () => {
+      checkpoints.committed();
+      return await sizeOf(file) > before + 900_000;
+    }, "the copy");
+    await checkpoints.close();
+    const { n } = db.prepare("SELECT count(*) AS n FROM large").get() as { n: number };
+    assert(n === 1);
+    db.close();
+  }));
