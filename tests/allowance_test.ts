@@ -50,10 +50,33 @@ Deno.test("a session has its own, and then what is spare, which it shares with t
   const [alice, bob] = [1, 2].map(() => new Allowance(Buckets.ofSession(config)!, spare));
   assertEquals(taken(alice!, 1, 0), 20 + 20, "a fifth of a second's worth at once");
   assertEquals(alice!.take(1, 0, 0), 100, "that is when it has its own again");
-  assert(alice!.isSpare);
   assertEquals(taken(bob!, 1, 0), 20, "a greedy one leaves the others what is theirs");
   assertEquals(taken(bob!, 5, 1_000), 2 + 4);
-  assertEquals([bob!.take(1, 0, 2_000), bob!.isSpare], [0, false]);
+});
+
+Deno.test("who has made use of more than a quarter is busy, until that has been made up for", () => {
+  const allowance = new Allowance(Buckets.ofSession(config)!, Buckets.spareForSessions(config)!);
+  for (let at = 0; at < 5; at++) allowance.take(1, 0, 0);
+  assert(!allowance.isBusy, "a quarter of it");
+  allowance.take(1, 0, 0);
+  assert(allowance.isBusy);
+  for (let now = 100; now < 2_000; now += 100) {
+    allowance.take(1, 0, now);
+    assert(allowance.isBusy, "who goes on as fast as it may stays busy");
+  }
+  allowance.take(1, 0, 2_100);
+  assert(!allowance.isBusy);
+  allowance.take(0, 1_001, 2_100);
+  assert(allowance.isBusy, "bytes count as well");
+});
+
+Deno.test("who logs in again and again is told apart from who has lost a connection now and then", () => {
+  const allowance = alone();
+  for (let at = 0; at < 5; at++) assert(!allowance.logsInOften(0));
+  assert(allowance.logsInOften(0));
+  assert(allowance.logsInOften(1_999));
+  assert(!allowance.logsInOften(2_000));
+  assertEquals(taken(allowance, 1, 0), 20, "it costs nothing of what may be sent");
 });
 
 Deno.test("a session without a spare bucket has its own and no more", () => {

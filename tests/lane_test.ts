@@ -1,5 +1,5 @@
 /** Heavy work takes turns. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { Lane } from "../lib/server/lane.ts";
 
 /** Resolves when the event loop has come round. */
@@ -18,4 +18,35 @@ Deno.test("lane: one turn each time the event loop comes round, in the order of 
   await round();
   assertEquals(log, ["a", "after a", "b", "after b", "c", "after c"]);
   await lane.turn(); // and again later
+});
+
+Deno.test("lane: so many pieces are under way, and the next has its turn when one is done", async () => {
+  const lane = new Lane(2);
+  const works = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
+  const log: number[] = [];
+  for (const [at, { promise }] of works.entries()) {
+    void lane.turn().then(() => {
+      log.push(at);
+      void lane.hold(promise);
+    });
+  }
+  for (let at = 0; at < 10; at++) await round();
+  assertEquals([log, lane.isFree], [[0, 1], false]);
+  works[1]!.resolve();
+  for (let at = 0; at < 10; at++) await round();
+  assertEquals([log, lane.isFree], [[0, 1, 2], false]);
+  works[0]!.resolve();
+  works[2]!.resolve();
+  await round();
+  assertEquals(lane.isFree, true);
+});
+
+Deno.test("lane: four times as long as a piece took is everybody else's", async () => {
+  const lane = new Lane();
+  lane.spent(20);
+  assert(!lane.isFree);
+  const began = performance.now();
+  await lane.turn();
+  assertLess(79, performance.now() - began);
+  assert(lane.isFree);
 });

@@ -12,9 +12,11 @@ const STRANGER_BURST = 2; // seconds' worth: a login and what may go in front of
 const SPARE_BYTES_EACH = 2_048; // more, as the largest answers are to be had from what is spare
 const SPARE_BURST = 0.2; // seconds' worth: what a busy client gets ahead, others may have to wait for
 const STRANGERS_PART = 0.2; // of what is spare for sessions, strangers have as much together, of their own
+const NEARLY_FULL = 0.75; // of a bucket: who asks for less than flows in is above it, but for a few at once
 const LEAST = 1e-6; // of a request or a byte: less is what adding up has got wrong
 const FRAMES_AT_ONCE = 2; // of the largest that are taken: one that never could be would be sent again for ever
 const REFUSALS: Rate = { perSecond: 5, burst: 32 }; // what was on its way, and not a flood
+const LOGINS: Rate = { perSecond: 0.5, burst: 5 }; // of one user: a connection that is lost now and then, and not a loop
 const REFUSED_BYTES = 4_096; // of a refused request that cost as much as refusing a small one
 const OWED_MOST = 4_000; // ms: beyond it a session owes no more for answers that nothing was there for
 
@@ -30,6 +32,11 @@ export class Bucket {
     this.#perMs = perSecond / 1_000;
     this.#burst = burst;
     this.#tokens = burst;
+  }
+
+  /** Whether it was no longer nearly full when something was last taken. */
+  get isInUse(): boolean {
+    return this.#tokens < this.#burst * NEARLY_FULL;
   }
 
   /** Takes so many, or nothing and gives the milliseconds until they are there. */
@@ -121,7 +128,7 @@ export class Allowance {
   readonly #own: Buckets;
   readonly #spare: Buckets | undefined;
   readonly #refusals = new Bucket(REFUSALS);
-  #isSpare = false;
+  readonly #logins = new Bucket(LOGINS);
 
   constructor(own: Buckets, spare?: Buckets) {
     this.#own = own;
@@ -134,13 +141,12 @@ export class Allowance {
    */
   take(cost: number, bytes: number, now: number): number {
     const wait = this.#own.take(cost, bytes, now);
-    this.#isSpare = wait > 0;
     return wait === 0 || this.#spare?.take(cost, bytes, now) === 0 ? 0 : wait;
   }
 
-  /** Whether what was taken last was beyond its own. */
-  get isSpare(): boolean {
-    return this.#isSpare;
+  /** Whether the client asks for so much that others with less to do go first. */
+  get isBusy(): boolean {
+    return this.#own.requests.isInUse || this.#own.bytes.isInUse;
   }
 
   /**
@@ -157,6 +163,11 @@ export class Allowance {
   /** Takes a request for which `take` said no: what comes next waits for that to be made up for. */
   overdraw(cost: number, bytes: number): void {
     this.#own.draw(cost, bytes);
+  }
+
+  /** The user logs in. Gives whether that is so often that others go first: a login is as much work as many messages. */
+  logsInOften(now: number): boolean {
+    return this.#logins.take(1, now) > 0;
   }
 
   /**

@@ -79,6 +79,7 @@ const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; b
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
+const ANSWERED = 100_000; // bytes of a large answer that are put together, copied and written in 1 ms, roughly
 const LOOKS = 16; // requests between two looks at the clock
 const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
@@ -174,6 +175,7 @@ export class Connection {
     const bytes = this.#dialect?.encode(reply);
     if (!bytes) return;
     this.#handler.answered(bytes.length);
+    if (bytes.length > LARGE) this.#around.lane.spent(bytes.length / ANSWERED);
     this.sendBytes(bytes);
   }
 
@@ -198,7 +200,7 @@ export class Connection {
         }
         const bytes = this.#behindPreface(buffer.subarray(0, read));
         if (bytes.length === 0) continue;
-        decoder ??= this.#begin(bytes[0]!);
+        decoder ??= this.#recognize(bytes[0]!);
         decoder.push(bytes);
         let count = 0;
         for (let body; this.open && (body = decoder.next()) !== undefined;) {
@@ -206,10 +208,12 @@ export class Connection {
           const size = body instanceof WireError ? 0 : body.length;
           if (size > LARGE) before = await this.#pauses.turn();
           const request = this.#handler.read(body, before);
+          if (size > LARGE) this.#around.lane.spent(performance.now() - before);
           if (request.delay) before = await this.#rest(request.delay);
-          else if (request.isHeavy) before = await this.#pauses.turn();
+          if (request.isHeavy) before = await this.#pauses.turn();
           if (!this.open) break; // it ended meanwhile
           const wait = this.#take(request, size);
+          if (request.isHeavy) this.#around.lane.spent(performance.now() - before);
           if (wait) await wait;
           if (body instanceof WireError && body.fatal) void this.end();
           if (request.pause && this.open) before = await this.#rest(request.pause);
@@ -296,7 +300,7 @@ export class Connection {
     return behind ?? new Uint8Array(0);
   }
 
-  #begin(firstByte: number): Decoder {
+  #recognize(firstByte: number): Decoder {
     const classic = firstByte === CLASSIC_FIRST_BYTE;
     this.#dialect = this.#around.dialect(classic);
     const sink: Sink = {
@@ -315,8 +319,7 @@ export class Connection {
     const full = this.pending >= maxPending || this.#replies.bytes > PENDING_BYTES ||
       this.waiting > outboxBytes;
     if (request.exclusive || full) return this.#takeLater(request, size);
-    this.#taken++;
-    this.#replies.add(request.answer(), size);
+    this.#begin(request, size);
     return undefined;
   }
 
@@ -325,10 +328,18 @@ export class Connection {
     await this.#outbox?.whenAtMost(outboxBytes);
     await this.#replies.whenAtMost(request.exclusive ? 0 : maxPending - 1, PENDING_BYTES);
     if (this.open) {
-      this.#taken++;
-      this.#replies.add(request.answer(), size);
+      this.#begin(request, size);
       if (request.exclusive) await this.#replies.whenAtMost(0);
     }
+  }
+
+  #begin(request: Request, size: number): void {
+    this.#taken++;
+    const reply = request.answer();
+    if (request.isHeavy && reply instanceof Promise) {
+      void this.#around.lane.hold(reply, 1 + Math.floor(size / LARGE));
+    }
+    this.#replies.add(reply, size);
   }
 }
 

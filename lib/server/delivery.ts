@@ -3,11 +3,12 @@
  * has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in the log.
  */
 import { describe, type Log } from "../log.ts";
-import type { Peer, Store, StoredMessage } from "../store/store.ts";
+import type { Page, Peer, Store, StoredMessage } from "../store/store.ts";
 import { Backlog, type Missed } from "./backlog.ts";
 import type { Connection } from "./connection.ts";
 import type { Cursors } from "./cursors.ts";
 import { chatMessage, type ServerMessage } from "./dialect.ts";
+import type { Lane } from "./lane.ts";
 import { type Talk, Talks } from "./talks.ts";
 
 /** A message that was just committed, with its bytes for all who get it in the same dialect. */
@@ -36,6 +37,8 @@ export interface DeliveryPorts {
   readonly store: Store;
   readonly cursors: Cursors;
   readonly log: Log;
+  /** In which those who are behind wait for their turns; undefined if nothing is limited. */
+  readonly catchingUp: Lane | undefined;
   /** The user has unread messages in this group, and so is a member. */
   memberOf(user: number, group: number): void;
 }
@@ -44,6 +47,10 @@ export interface DeliveryPorts {
 const UNREAD = 1_000;
 /** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
 const REMEMBERED = 4_096;
+/** Pieces of heavy work that the reading of a page counts as. */
+const PAGE_PIECES = 4;
+/** ms that pushing a message of a page takes, roughly. */
+const PUSH_TIME = 0.01;
 /** ms after which a read that the store refused is tried again. */
 const RETRY = 1_000;
 
@@ -65,9 +72,7 @@ export class Delivery {
     this.#user = user;
     this.#connection = connection;
     this.#ports = ports;
-    this.#backlog = new Backlog((peer, after, limit, bytes) =>
-      ports.store.read(user, peer, after, limit, bytes)
-    );
+    this.#backlog = new Backlog((...page) => this.#read(...page));
   }
 
   /** Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3). */
@@ -216,6 +221,16 @@ export class Delivery {
     if (talk.cursor !== seq - 1) return;
     talk.cursor = seq;
     this.#ports.cursors.move(this.#user, talk.peer, seq);
+  }
+
+  /** Reads a page; once the login is over, and holds up nobody, when it is its turn. */
+  async #read(peer: Peer, after: number | undefined, limit: number, bytes: number): Promise<Page> {
+    const { store, catchingUp } = this.#ports;
+    const read = () => store.read(this.#user, peer, after, limit, bytes);
+    if (!catchingUp || !this.#started) return await read();
+    const page = await catchingUp.do(read, PAGE_PIECES);
+    catchingUp.spent(page.messages.length * PUSH_TIME);
+    return page;
   }
 
   #takenAs(peer: Peer, seq: number): (() => void) | undefined {

@@ -10,7 +10,7 @@ import type { Caller } from "./caller.ts";
 import type { Handler, Request } from "./connection.ts";
 import type { ServerMessage } from "./dialect.ts";
 import { problem } from "./fields.ts";
-import { TooBusy } from "./passwords.ts";
+import { TooBusy } from "../passwords/passwords.ts";
 import { requests, type RequestSpec } from "./requests.ts";
 import type { Session } from "./session.ts";
 
@@ -76,7 +76,7 @@ export class Dispatcher implements Handler {
   #limited(request: Request, spec: RequestSpec, message: Message, size: number, now: number): Request {
     const { allowance } = this.#caller;
     const wait = allowance?.take(spec.cost, size, now) ?? 0;
-    if (!allowance || wait === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
+    if (!allowance || wait === 0) return allowance?.isBusy ? { ...request, isHeavy: true } : request;
     const error = new RequestError(Errno.RATE_LIMITED, "more than this session may ask for", wait);
     const pause = allowance.refused(size, now);
     return { exclusive: false, pause, answer: () => this.#failed(spec, message, error) };
@@ -86,9 +86,9 @@ export class Dispatcher implements Handler {
   #paced(request: Request, cost: number, size: number, now: number): Request {
     const { allowance } = this.#caller;
     const delay = allowance?.take(cost, size, now) ?? 0;
-    if (!allowance || delay === 0) return allowance?.isSpare ? { ...request, isHeavy: true } : request;
+    if (!allowance || delay === 0) return allowance?.isBusy ? { ...request, isHeavy: true } : request;
     allowance.overdraw(cost, size);
-    return { ...request, delay };
+    return { ...request, delay, isHeavy: true };
   }
 
   get #classic(): boolean {

@@ -1,10 +1,32 @@
 /** Heavy work is done a piece at a time, with everything else that is ready between two pieces. */
 import { setImmediate } from "node:timers";
 
+/**
+ * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate follows by
+ * itself: what is committed together with everybody else's messages stays little more work than those are.
+ */
+const UNDER_WAY = 4;
+
+/** Milliseconds that are everybody else's for each that was spent on heavy work: a fifth of the time is enough for it. */
+const REST = 4;
+
 /** One piece in each turn of the event loop, whoever it is for: the first to come is the first. */
 export class Lane {
+  readonly #most: number;
   readonly #waiting: (() => void)[] = [];
+  #underWay = 0;
   #isDue = false;
+  #restsUntil = -Infinity; // by performance.now
+
+  /** At most `most` pieces are under way at the same time. */
+  constructor(most = UNDER_WAY) {
+    this.#most = most;
+  }
+
+  /** Whether another piece may be begun. */
+  get isFree(): boolean {
+    return this.#underWay < this.#most && performance.now() >= this.#restsUntil;
+  }
 
   /** Resolves when it is the caller's turn to do one piece. */
   turn(): Promise<void> {
@@ -14,13 +36,41 @@ export class Lane {
     });
   }
 
+  /** So many milliseconds were spent on a piece, without anybody else having a turn. */
+  spent(ms: number): void {
+    this.#restsUntil = Math.max(this.#restsUntil, performance.now()) + ms * REST;
+  }
+
+  /** Work that counts as so many pieces is under way until the promise is settled. */
+  async hold(work: Promise<unknown>, pieces = 1): Promise<void> {
+    this.#underWay += pieces;
+    try {
+      await work;
+    } catch {
+      // is whose work it is's to hear
+    }
+    this.#underWay -= pieces;
+    this.#fallDue();
+  }
+
+  /** Does work that counts as so many pieces when it is its turn. Gives what `work` gives. */
+  async do<T>(work: () => Promise<T>, pieces: number): Promise<T> {
+    await this.turn();
+    const result = work();
+    void this.hold(result, pieces);
+    return await result;
+  }
+
   #fallDue(): void {
-    if (this.#isDue) return;
+    if (this.#isDue || this.#waiting.length === 0 || this.#underWay >= this.#most) return;
     this.#isDue = true;
-    setImmediate(() => {
+    const due = () => {
       this.#isDue = false;
-      this.#waiting.shift()?.();
-      if (this.#waiting.length > 0) this.#fallDue();
-    });
+      if (this.isFree) this.#waiting.shift()?.();
+      this.#fallDue();
+    };
+    const rest = this.#restsUntil - performance.now();
+    if (rest > 0) setTimeout(due, rest);
+    else setImmediate(due);
   }
 }

@@ -9,7 +9,8 @@ import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
-import { Passwords } from "./passwords.ts";
+import { Passwords } from "../passwords/passwords.ts";
+import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
@@ -53,6 +54,8 @@ export class Node implements NodeParts {
   readonly logins = new Turns(LOGINS_AT_ONCE);
   /** So do those who ask for much. */
   readonly pages = new Turns(PAGES_AT_ONCE);
+  /** And so does everybody who asks for more than others do. */
+  readonly lane = new Lane();
   readonly attempts: Attempts;
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
@@ -107,6 +110,7 @@ export class Node implements NodeParts {
       this.cursors.flush(),
       this.departures.flush(),
     ]);
+    this.passwords[Symbol.dispose]();
   }
 
   /** Which of these users are online, as far as can be told: while the bus is away, those who are logged in here. */
@@ -119,7 +123,12 @@ export class Node implements NodeParts {
     }
   }
 
-  /** As {@link DeliveryPorts} has it: a joining whose answer was lost is found out like this. */
+  /** As {@link DeliveryPorts} has it. */
+  get catchingUp(): Lane | undefined {
+    return this.config.messageRate > 0 ? this.lane : undefined;
+  }
+
+  /** The same: a joining whose answer was lost is found out like this. */
   memberOf(user: number, group: number): void {
     const session = this.sessions.of(user);
     if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
@@ -161,9 +170,11 @@ export class Node implements NodeParts {
       if (recipient) recipient.delivery.offer(session.user, fresh);
       else this.bus.publish(peer, { kind: "message", message });
     } else {
+      const began = performance.now();
       for (const member of this.sessions.inGroup(-peer)) {
         if (member !== session) member.delivery.offer(peer, fresh);
       }
+      this.lane.spent(performance.now() - began);
       this.bus.publish(peer, { kind: "message", message });
     }
   }

@@ -39,7 +39,7 @@ export class Pauses {
 
   /** Resolves when it is its turn to do heavy work, at once if its last one isn't over; gives the time. */
   async turn(): Promise<number> {
-    if (performance.now() < this.#turnEnds) return performance.now();
+    if (this.#lane.isFree && performance.now() < this.#turnEnds) return performance.now();
     await this.#lane.turn();
     const now = performance.now();
     this.#turnEnds = now + TURN;

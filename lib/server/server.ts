@@ -8,7 +8,6 @@ import { framed } from "./dialect.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Draining } from "./draining.ts";
 import { takenOver } from "./entrance.ts";
-import { Lane } from "./lane.ts";
 import { Node, type NodeParts } from "./node.ts";
 import { Origins } from "./origin.ts";
 import type { Tls } from "./tls.ts";
@@ -52,7 +51,7 @@ export class Server {
       maxFrame: config.maxFrame,
       maxPending: config.maxPending,
       outboxBytes: config.outboxBytes,
-      lane: new Lane(),
+      lane: node.lane,
       patience: config.pingAfter + config.pongWithin, // as long as for one that takes nothing
     };
     const shortest = Math.min(

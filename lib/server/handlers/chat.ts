@@ -16,7 +16,7 @@ export function oneChat(
   return chat(node, session, toid, msg, cid);
 }
 
-const PUSHES = 16; // to members on this node, that cost as much as a simple request
+const PUSHES = 4; // to members on this node, that cost as much as a simple request
 
 export async function groupChat(
   { node, allowance }: Caller,

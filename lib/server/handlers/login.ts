@@ -32,6 +32,9 @@ interface Proven extends Entrant {
   readonly token?: Token;
 }
 
+/** Pieces of heavy work that one counts as while it is under way. */
+const LOGIN_PIECES = 4;
+
 const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
 
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
@@ -42,7 +45,7 @@ export async function login(
   fields: LoginFields,
   rid: Rid | undefined,
 ): Promise<Answer | undefined> {
-  const { node, connection } = caller;
+  const { node } = caller;
   if (caller.session) {
     throw new RequestError(
       Errno.BAD_REQUEST,
@@ -51,7 +54,21 @@ export async function login(
   }
   const proven = await prove(caller, fields);
   // A token is its session's own: who shows it is that session's client, come back.
-  const session = await enter(node, connection, proven, fields.force === true || proven.token !== undefined);
+  const force = fields.force === true || proven.token !== undefined;
+  const comeIn = () => admit(caller, proven, force, rid);
+  const isOften = node.allowances.ofUser(proven.id)?.logsInOften(performance.now());
+  await (isOften ? node.lane.do(comeIn, LOGIN_PIECES) : comeIn());
+  return undefined; // the answer is sent already, in front of what was missed
+}
+
+async function admit(
+  caller: Caller,
+  proven: Proven,
+  force: boolean,
+  rid: Rid | undefined,
+): Promise<void> {
+  const { node, connection } = caller;
+  const session = await enter(node, connection, proven, force);
   try {
     await node.logins.end(() => settleIn(caller, session, proven, rid));
     node.presence.announce(session.user); // also after a takeover: what that one had to tell it may not have told
@@ -59,7 +76,6 @@ export async function login(
     await leave(node, session);
     throw error;
   }
-  return undefined; // the answer is sent already, in front of what was missed
 }
 
 /** Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same work. */
