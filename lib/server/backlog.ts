@@ -28,6 +28,7 @@ interface Stream {
   at: number; // in page
 }
 
+const NONE = new Map<Talk, Stream>(); // stays empty
 const UNKNOWN = -Infinity;
 const WIDTH = 32; // conversations with a page in memory; of others only the time of their next message is known
 const PAGE_MESSAGES = 256; // messages read at once from one conversation
@@ -36,7 +37,7 @@ const PAGES_BYTES = 65_536; // bytes of bodies held at once, shared by the pages
 /** The conversations in which a session is behind the log. */
 export class Backlog {
   readonly #read: ReadPage;
-  readonly #streams = new Map<Talk, Stream>();
+  #streams: Map<Talk, Stream> = NONE; // replaced with the first: thousands of sessions have none
   #pages = 0; // how many streams have one
 
   constructor(read: ReadPage) {
@@ -53,6 +54,7 @@ export class Backlog {
 
   /** Adds a conversation. `since` is the time of the first message to push, where it is known. */
   add(talk: Talk, since: number = UNKNOWN): void {
+    if (this.#streams === NONE) this.#streams = new Map();
     if (!this.has(talk)) this.#streams.set(talk, { talk, head: since, page: [], at: 0 });
   }
 

@@ -73,7 +73,7 @@ export interface Surroundings {
   readonly patience: number;
 }
 
-const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
+const READ_SMALL = 256; // bytes: all that an idle connection holds for reading; most messages fit
 const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed

@@ -4,7 +4,7 @@ import type { Connection } from "./connection.ts";
 import { Delivery, type DeliveryPorts } from "./delivery.ts";
 import { stateOf } from "./dialect.ts";
 
-const NOBODY: ReadonlySet<number> = new Set();
+const NONE: ReadonlySet<number> = new Set();
 
 /** One login, from its acceptance until its connection ends, it logs out, or another takes over. */
 export class Session {
@@ -14,8 +14,7 @@ export class Session {
   readonly login: number;
   readonly connection: Connection;
   readonly delivery: Delivery;
-  /** The groups whose messages it gets. */
-  readonly groups = new Set<number>();
+  #groups: Set<number> | undefined;
   /** Friends who are online as far as the client has been told. */
   #shown: Set<number> | undefined;
   #started = false;
@@ -54,6 +53,16 @@ export class Session {
     this.delivery.resume();
   }
 
+  /** The groups whose messages it gets. */
+  get groups(): ReadonlySet<number> {
+    return this.#groups ?? NONE;
+  }
+
+  /** It gets a group's messages from now on. */
+  joins(group: number): void {
+    (this.#groups ??= new Set()).add(group);
+  }
+
   /** Whether the login has been answered. */
   get isStarted(): boolean {
     return this.#started;
@@ -61,7 +70,7 @@ export class Session {
 
   /** The friends who are online as far as the client has been told. */
   get shown(): ReadonlySet<number> {
-    return this.#shown ?? NOBODY;
+    return this.#shown ?? NONE;
   }
 
   /**

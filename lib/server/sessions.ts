@@ -45,7 +45,7 @@ export class Sessions {
   /** When it resolves, the session is offered the group's messages. */
   async join(session: Session, group: number): Promise<void> {
     if (session.groups.has(group) || this.of(session.user) !== session) return;
-    session.groups.add(group);
+    session.joins(group);
     let here = this.#groups.get(group);
     if (!here) {
       this.#groups.set(group, here = { sessions: new Set(), subscribed: this.#bus.subscribe(-group) });

@@ -15,7 +15,7 @@ export interface Talk {
 /** The conversations of one session. */
 export class Talks {
   readonly #limit: number;
-  readonly #talks = new Map<Peer, Talk>();
+  #talks: Map<Peer, Talk> | undefined; // made with the first: thousands of sessions have none
 
   /** `limit` is how many are remembered. */
   constructor(limit: number) {
@@ -23,17 +23,18 @@ export class Talks {
   }
 
   get(peer: Peer): Talk | undefined {
-    return this.#talks.get(peer);
+    return this.#talks?.get(peer);
   }
 
   /** Adds one. If there are as many as may be, the oldest is forgotten in its place, and given back. */
   add(talk: Talk): Talk | undefined {
+    const talks = this.#talks ??= new Map();
     let oldest: Talk | undefined;
-    if (this.#talks.size >= this.#limit) {
-      [oldest] = this.#talks.values();
-      this.#talks.delete(oldest!.peer);
+    if (talks.size >= this.#limit) {
+      [oldest] = talks.values();
+      talks.delete(oldest!.peer);
     }
-    this.#talks.set(talk.peer, talk);
+    talks.set(talk.peer, talk);
     return oldest;
   }
 }

@@ -40,11 +40,13 @@ export interface Decoder {
   readonly held: number;
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** Bytes kept from one chunk to the next: a buffer that doubles as bytes come, so that a length alone costs none. */
 export class Carry {
   static readonly #FIRST_SIZE = 256; // bytes; most messages fit
   static readonly #KEEP_SIZE = 4_096; // bytes; a larger buffer is given back when it has been emptied
-  #bytes = new Uint8Array(0);
+  #bytes = NOTHING; // shared by all that hold none
   #length = 0;
 
   get length(): number {
@@ -74,11 +76,9 @@ export class Carry {
 
   clear(): void {
     this.#length = 0;
-    if (this.#bytes.length > Carry.#KEEP_SIZE) this.#bytes = new Uint8Array(0);
+    if (this.#bytes.length > Carry.#KEEP_SIZE) this.#bytes = NOTHING;
   }
 }
-
-const NOTHING = new Uint8Array(0);
 
 /** What decoders share: the chunk they are in, and the carry for what it doesn't hold whole. */
 export abstract class CarryingDecoder implements Decoder {

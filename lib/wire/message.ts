@@ -54,7 +54,7 @@ export function parseMessage(body: Uint8Array, { maxDepth, maxValues }: Shape = 
   else if (rid !== undefined) {
     return new WireError(Errno.BAD_REQUEST, "rid must be a number or a string", about);
   }
-  if (isDeeper(message, maxDepth)) {
+  if (!isFlat(message) && isDeeper(message, maxDepth)) {
     return new WireError(Errno.BAD_REQUEST, `the JSON is nested more than ${maxDepth} deep`, about);
   }
   if (about.msgid === undefined) {
@@ -98,6 +98,15 @@ function beginning(body: Uint8Array): { msgid?: number; rid?: Rid } {
     else if (typeof value === "number") about.msgid = value;
   }
   return about;
+}
+
+/** Whether nothing is nested in it: so are all messages that the protocol defines. */
+function isFlat(value: object): boolean {
+  for (const key in value) {
+    const field = (value as Record<string, unknown>)[key];
+    if (typeof field === "object" && field !== null) return false;
+  }
+  return true;
 }
 
 /** Whether there are more than `most` levels, of which the value itself is the first. Level by level: no stack is used up. */
