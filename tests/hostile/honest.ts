@@ -4,8 +4,9 @@
  */
 import { Errno, Msg, type Received } from "../harness/contract.ts";
 import { pause, until } from "../harness/wait.ts";
-import { type Latency, latency } from "../load/chat.ts";
+import { type Latency, latency } from "../load/latency.ts";
 import type { Peer } from "../load/peer.ts";
+import { Schedule } from "../load/schedule.ts";
 
 /** Times, in milliseconds, of the messages that were due in one stretch of time. */
 export interface Phase {
@@ -99,11 +100,9 @@ class Pair {
   doubled = 0;
   readonly #sender: Peer;
   readonly #recipient: Peer;
-  readonly #every: number;
+  readonly #schedule: Schedule;
   readonly #stretch: () => Stretch | undefined;
   readonly #sendings: Sending[] = [];
-  #due: number;
-  #timer: ReturnType<typeof setTimeout> | undefined;
   #answered = 0;
   #lastSeq = 0;
   #saying: ReturnType<typeof setTimeout> | undefined;
@@ -117,12 +116,10 @@ class Pair {
   ) {
     this.#sender = sender;
     this.#recipient = recipient;
-    this.#every = every;
     this.#stretch = stretch;
-    this.#due = start;
     sender.onMessage = (message) => this.#ackCame(message);
     recipient.onMessage = (message) => this.#messageCame(message);
-    this.#waitForDue();
+    this.#schedule = new Schedule(start, every, (due) => this.#send(due));
   }
 
   get sent(): number {
@@ -143,7 +140,7 @@ class Pair {
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#schedule.stop();
   }
 
   async close(): Promise<void> {
@@ -152,24 +149,17 @@ class Pair {
     await this.#recipient.close();
   }
 
-  #waitForDue(): void {
-    this.#timer = setTimeout(() => this.#sendDue(), Math.max(0, this.#due - performance.now()));
-  }
-
-  #sendDue(): void {
-    for (const now = performance.now(); this.#due <= now; this.#due += this.#every) {
-      const stretch = this.#stretch();
-      stretch?.own.push(now - this.#due);
-      const number = this.#sendings.push({ due: this.#due, stretch, acked: false, came: false }) - 1;
-      this.#sender.send({
-        msgid: Msg.ONE_CHAT,
-        toid: this.#recipient.id,
-        msg: `honest message ${number}`,
-        cid: `${number}`,
-        rid: number,
-      });
-    }
-    this.#waitForDue();
+  #send(due: number): void {
+    const stretch = this.#stretch();
+    stretch?.own.push(performance.now() - due);
+    const number = this.#sendings.push({ due, stretch, acked: false, came: false }) - 1;
+    this.#sender.send({
+      msgid: Msg.ONE_CHAT,
+      toid: this.#recipient.id,
+      msg: `honest message ${number}`,
+      cid: `${number}`,
+      rid: number,
+    });
   }
 
   #ackCame({ of, errno, rid }: Received): void {

@@ -1,5 +1,5 @@
 /** What is printed of a run, and whether the server has stood it. */
-import type { Latency } from "../load/chat.ts";
+import type { Latency } from "../load/latency.ts";
 import type { Result } from "./run.ts";
 
 /** What the server must keep; 0 is not judged. */

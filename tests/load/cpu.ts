@@ -1,11 +1,21 @@
 /** What a stretch of work has cost in processor time, process by process. */
-import { cpuSeconds, nameOf } from "../harness/process.ts";
+import { cpuSeconds, nameOf, residentBytes } from "../harness/process.ts";
 
-/** A process's processor seconds per million pieces of work. */
+/** A process's processor seconds per million pieces of work, and the memory it holds. */
 export interface Cost {
   readonly pid: number;
   readonly name: string;
   readonly perMillion: number;
+  /** Bytes at the end of the work. */
+  readonly resident: number;
+}
+
+/** What a million pieces of work cost. */
+export interface Costs {
+  /** Of each process asked for. */
+  readonly cpu: readonly Cost[];
+  /** This program's own processor seconds. */
+  readonly ownCpu: number;
 }
 
 /** Measures from when it is made. */
@@ -17,14 +27,24 @@ export class CpuMeter {
     this.#before = pids.map((pid) => [pid, cpuSeconds(pid)]);
   }
 
-  /** The cost of `count` pieces of work done since then. */
-  perMillion(count: number): { readonly cpu: readonly Cost[]; readonly ownCpu: number } {
-    const each = (seconds: number) => seconds / count * 1e6;
-    const cpu = this.#before.map(([pid, seconds]) => ({
+  /** Stops; what it gives is asked for the cost of so many pieces of work done since then. */
+  stop(): (count: number) => Costs {
+    const used = this.#before.map(([pid, before]) => ({
       pid,
       name: nameOf(pid),
-      perMillion: each(cpuSeconds(pid) - seconds),
+      seconds: cpuSeconds(pid) - before,
+      resident: residentBytes(pid),
     }));
-    return { cpu, ownCpu: each(cpuSeconds(Deno.pid) - this.#own) };
+    const own = cpuSeconds(Deno.pid) - this.#own;
+    return (count) => {
+      const each = (seconds: number) => seconds / count * 1e6;
+      const cpu = used.map(({ seconds, ...rest }) => ({ ...rest, perMillion: each(seconds) }));
+      return { cpu, ownCpu: each(own) };
+    };
+  }
+
+  /** The cost of `count` pieces of work done since then. */
+  perMillion(count: number): Costs {
+    return this.stop()(count);
   }
 }

@@ -3,8 +3,8 @@ import { Msg } from "../harness/contract.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
-import { type Latency, latency } from "./chat.ts";
-import { type Cost, CpuMeter } from "./cpu.ts";
+import { type Latency, latency } from "./latency.ts";
+import { type Costs, CpuMeter } from "./cpu.ts";
 import { inParallel, Peer } from "./peer.ts";
 
 /** What to do. */
@@ -16,15 +16,12 @@ export interface LoginPlan {
   readonly pids: readonly number[];
 }
 
-/** What came of it. */
-export interface LoginResult {
+/** What came of it. Costs are per million logins. */
+export interface LoginResult extends Costs {
   readonly logins: number;
   readonly loginsPerSecond: number;
   /** From connecting to the login's answer. */
   readonly latency: Latency;
-  /** Processor seconds per million logins. */
-  readonly cpu: readonly Cost[];
-  readonly ownCpu: number;
 }
 
 const SET_UP_WIDTH = 20; // users that are registered at the same time

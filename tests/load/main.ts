@@ -2,178 +2,101 @@
  * Puts a load on a running server and prints what came of it. It must be a process of its own, so that what it
  * costs is not the server's; `--help` says how.
  */
-import { parseArgs } from "@std/cli/parse-args";
-import { chat, type ChatResult, type Latency } from "./chat.ts";
-import type { Cost } from "./cpu.ts";
-import { idle, type IdleResult } from "./idle.ts";
-import { type LoginResult, logins } from "./logins.ts";
-import { storm, type StormResult } from "./storm.ts";
+import { absent } from "./absent.ts";
+import { chat } from "./chat.ts";
+import { group } from "./group.ts";
+import { idle } from "./idle.ts";
+import type { Balance } from "./judge.ts";
+import { logins } from "./logins.ts";
+import { HELP, Options, UsageError, type Work } from "./options.ts";
+import * as report from "./report.ts";
+import { storm } from "./storm.ts";
 
-const HELP = `deno task load HOST:PORT... [options]
+const EXIT_USAGE = 2;
 
-Users chat in pairs, each sender with a window of messages under way:
-  --pairs N     senders, each with a recipient (default 50)
-  --window N    messages that a sender has under way at once (default 1)
-  --seconds N   length of the measured part (default 10)
-  --size N      characters of a message (default 100)
-  --pid PID,... processes whose processor time is measured too: servers, databases, …
-With several servers each sender is on one and its recipient on the next. Or they log in again and again:
-  --logins password|token   --window of them at once, for --seconds
-Or they are only there:
-  --idle N      logged-in connections that say nothing; needs --pid, prints the server's memory
-Or their server, the first one, dies with messages under way, and they come to the others:
-  --storm N     logged-in connections, half of which send to the other half
-  --kill PID    the first server's process; without it, end it yourself when you are told to
+/** What a work leaves. */
+interface Outcome {
+  readonly result: object;
+  readonly rows: readonly report.Row[];
+  /** Whether the server has failed its users. */
+  readonly isBad: boolean;
+}
 
-  --json        one JSON object in place of the table
+/** The works, each of which takes what it needs from the command line. */
+const works: Readonly<Record<Work, (options: Options) => Promise<Outcome>>> = {
+  async pairs(options) {
+    const plan = { pairs: options.number("pairs", 50), ...options.pace, ...measured(options) };
+    const result = await chat(options.servers, plan);
+    return { result, rows: report.chatRows(result), isBad: isBad(result) };
+  },
+  async group(options) {
+    const [members, senders] = [options.number("group"), options.number("senders", 1)];
+    if (members < 2) throw new UsageError("--group needs two members");
+    if (senders > members) {
+      throw new UsageError("--senders are members of the --group, so there can't be more");
+    }
+    const result = await group(options.servers, { members, senders, ...options.pace, ...measured(options) });
+    return { result, rows: report.groupRows(result), isBad: isBad(result) };
+  },
+  async absent(options) {
+    const plan = {
+      pairs: options.number("absent"),
+      window: options.number("window", 1),
+      ...measured(options),
+    };
+    const result = await absent(options.servers, plan);
+    return { result, rows: report.absentRows(result), isBad: isBad(result) };
+  },
+  async logins(options) {
+    const { seconds, pids } = measured(options);
+    const plan = { by: options.loginsBy, window: options.number("window", 1), seconds, pids };
+    const result = await logins(options.servers, plan);
+    return { result, rows: report.loginRows(result), isBad: false };
+  },
+  async idle(options) {
+    const [pid, other] = options.pids;
+    if (pid === undefined || other !== undefined) throw new UsageError("--idle needs the server's --pid");
+    const result = await idle(options.servers[0], options.number("idle"), pid);
+    return { result, rows: report.idleRows(result), isBad: false };
+  },
+  async storm(options) {
+    const { servers, pids } = options;
+    if (servers.length < 2) throw new UsageError("--storm needs another server besides the one that dies");
+    const kill = options.optional("kill");
+    const ready = () => void (kill ?? write(Deno.stderr, "end the first server now\n"));
+    const result = await storm(servers, { clients: options.number("storm"), kill, ready, pids });
+    const { back, clients, lost, doubled } = result;
+    return { result, rows: report.stormRows(result), isBad: back < clients || lost + doubled > 0 };
+  },
+};
 
-Start the server with --scrypt-ln 1, as passwords are hashed, and --message-rate 0. The exit code is 1 when a message was lost, doubled
-or out of order, or a client did not come back.
-`;
+function measured(options: Options): { seconds: number; size: number; pids: readonly number[] } {
+  return { seconds: options.number("seconds", 10), size: options.number("size", 100), pids: options.pids };
+}
 
-/** What is wrong with the command line. */
-class UsageError extends Error {}
+function isBad({ lost, doubled, outOfOrder }: Balance): boolean {
+  return lost + doubled + outOfOrder > 0;
+}
 
 function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
   const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
 }
 
-function milliseconds({ p50, p95, p99, max }: Latency): string {
-  return [p50, p95, p99, max].map((value) => value.toFixed(1)).join(" / ");
-}
-
-function chatTable(result: ChatResult): readonly (readonly [string, string])[] {
-  return [
-    ["sent", `${result.sent}`],
-    ["acknowledged", `${result.acked}`],
-    ["refused", `${result.refused}`],
-    ["delivered", `${result.delivered}`],
-    ["lost", `${result.lost}`],
-    ["doubled", `${result.doubled}`],
-    ["out of order", `${result.outOfOrder}`],
-    ["messages/s", result.messagesPerSecond.toFixed(0)],
-    ["ack ms, p50 / p95 / p99 / max", milliseconds(result.ackLatency)],
-    ["delivery ms, p50 / p95 / p99 / max", milliseconds(result.deliveryLatency)],
-    ...cpuRows(result),
-  ];
-}
-
-function loginTable(result: LoginResult): readonly (readonly [string, string])[] {
-  return [
-    ["logins", `${result.logins}`],
-    ["logins/s", result.loginsPerSecond.toFixed(0)],
-    ["login ms, p50 / p95 / p99 / max", milliseconds(result.latency)],
-    ...cpuRows(result),
-  ];
-}
-
-function cpuRows({ cpu, ownCpu }: { cpu: readonly Cost[]; ownCpu: number }): (readonly [string, string])[] {
-  const rows = cpu.map(({ name, pid, perMillion }) => [`${name} ${pid}`, perMillion] as const);
-  const all = cpu.reduce((sum, { perMillion }) => sum + perMillion, 0);
-  return [...rows, ...(cpu.length > 1 ? [["all of these", all] as const] : []), ["own", ownCpu] as const]
-    .map(([who, value]) => [`CPU s per million, ${who}`, value.toFixed(1)]);
-}
-
-function idleTable(result: IdleResult): readonly (readonly [string, string])[] {
-  const mebibytes = (bytes: number) => (bytes / 1_048_576).toFixed(1);
-  return [
-    ["connections", `${result.connections}`],
-    ["server's memory before, MiB", mebibytes(result.before)],
-    ["server's memory after, MiB", mebibytes(result.after)],
-    ["per connection, KiB", (result.perConnection / 1_024).toFixed(2)],
-  ];
-}
-
-function stormTable(result: StormResult): readonly (readonly [string, string])[] {
-  return [
-    ["clients", `${result.clients}`],
-    ["back", `${result.back}`],
-    ["back after ms, p50 / p95 / p99 / max", milliseconds(result.backAfter)],
-    ["login ms, p50 / p95 / p99 / max", milliseconds(result.loginLatency)],
-    ...Object.entries(result.failures).map(([why, count]) => [`failed: ${why}`, `${count}`] as const),
-    ["messages sent", `${result.sent}`],
-    ["unanswered when the server died", `${result.unanswered}`],
-    ["acknowledged", `${result.acked}`],
-    ["lost", `${result.lost}`],
-    ["doubled", `${result.doubled}`],
-    ...cpuRows(result),
-  ];
-}
-
 async function main(args: readonly string[]): Promise<number> {
-  const parsed = parseArgs(args, {
-    string: ["pairs", "window", "seconds", "size", "pid", "idle", "logins", "storm", "kill"],
-    boolean: ["json", "help"],
-    unknown: (arg, key) => {
-      if (key !== undefined) throw new UsageError(`unknown option: ${arg}`);
-      return true;
-    },
-  });
-  if (parsed.help) {
+  const options = new Options(args);
+  if (options.help) {
     write(Deno.stdout, HELP);
     return 0;
   }
-  const number = (name: string, fallback?: number): number => {
-    const given = parsed[name];
-    const value = given === undefined ? fallback : Number(given);
-    if (value === undefined || !Number.isInteger(value) || value < 1) {
-      throw new UsageError(`--${name} must be a positive whole number`);
-    }
-    return value;
-  };
-  const servers = parsed._.map((text) => {
-    const [, host, port] = /^([^:]+):(\d+)$/.exec(`${text}`) ?? [];
-    if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
-    return { host, port: Number(port) };
-  });
-  const [server] = servers;
-  if (!server) throw new UsageError("HOST:PORT is needed; see --help");
-  const pids = String(parsed.pid ?? "").split(",").filter((pid) => pid !== "").map((pid) => {
-    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
-    return Number(pid);
-  });
-  const print = (result: object, rows: readonly (readonly [string, string])[]) => {
-    const table = () => rows.map(([name, value]) => `${name.padEnd(36)}${value.padStart(28)}\n`).join("");
-    write(Deno.stdout, parsed.json ? `${JSON.stringify(result)}\n` : table());
-  };
-
-  if (parsed.idle !== undefined) {
-    if (pids.length !== 1) throw new UsageError("--idle needs the server's --pid");
-    const result = await idle(server, number("idle"), pids[0]!);
-    print(result, idleTable(result));
-    return 0;
-  }
-  if (parsed.logins !== undefined) {
-    const by = parsed.logins;
-    if (by !== "password" && by !== "token") throw new UsageError("--logins must be password or token");
-    const plan = { by, window: number("window", 1), seconds: number("seconds", 10), pids } as const;
-    const result = await logins(servers, plan);
-    print(result, loginTable(result));
-    return 0;
-  }
-  if (parsed.storm !== undefined) {
-    if (servers.length < 2) throw new UsageError("--storm needs another server besides the one that dies");
-    const kill = parsed.kill === undefined ? undefined : number("kill");
-    const ready = () => void (kill ?? write(Deno.stderr, "end the first server now\n"));
-    const result = await storm(servers, { clients: number("storm"), kill, ready, pids });
-    print(result, stormTable(result));
-    return result.back < result.clients || result.lost + result.doubled > 0 ? 1 : 0;
-  }
-  const result = await chat(servers, {
-    pairs: number("pairs", 50),
-    window: number("window", 1),
-    seconds: number("seconds", 10),
-    size: number("size", 100),
-    pids,
-  });
-  print(result, chatTable(result));
-  return result.lost + result.doubled + result.outOfOrder > 0 ? 1 : 0;
+  const { result, rows, isBad } = await works[options.work](options);
+  write(Deno.stdout, options.json ? `${JSON.stringify(result)}\n` : report.table(rows));
+  return isBad ? 1 : 0;
 }
 
 try {
   Deno.exit(await main(Deno.args));
 } catch (error) {
   write(Deno.stderr, `load: ${(error as Error).message}\n`);
-  Deno.exit(error instanceof UsageError ? 2 : 1);
+  Deno.exit(error instanceof UsageError ? EXIT_USAGE : 1);
 }

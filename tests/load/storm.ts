@@ -3,8 +3,8 @@ import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
-import { type Latency, latency } from "./chat.ts";
-import { type Cost, CpuMeter } from "./cpu.ts";
+import { type Latency, latency } from "./latency.ts";
+import { type Costs, CpuMeter } from "./cpu.ts";
 import { inParallel, Peer } from "./peer.ts";
 
 /** What to do. */
@@ -17,8 +17,8 @@ export interface StormPlan {
   readonly pids: readonly number[];
 }
 
-/** What came of it. */
-export interface StormResult {
+/** What came of it. Costs are per million clients. */
+export interface StormResult extends Costs {
   readonly clients: number;
   /** Clients that are back. */
   readonly back: number;
@@ -36,9 +36,6 @@ export interface StormResult {
   readonly lost: number;
   /** Received under two numbers, or twice by one connection. */
   readonly doubled: number;
-  /** Processor seconds per million clients. */
-  readonly cpu: readonly Cost[];
-  readonly ownCpu: number;
 }
 
 const SET_UP_WIDTH = 50; // users that are registered and logged in at the same time

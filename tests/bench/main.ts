@@ -1,0 +1,103 @@
+/**
+ * Starts servers of every kind, puts the load program's works on them again and again, and prints what these cost: the
+ * middle of several runs, and how far they lie apart. `--help` says how.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { writeMeasured } from "./document.ts";
+import { load } from "./load.ts";
+import { machine } from "./machine.ts";
+import { measure } from "./measure.ts";
+import { bytesPerConnection } from "./sample.ts";
+import { Setups } from "./setups.ts";
+import { idleLine, table } from "./table.ts";
+import { idle, works } from "./works.ts";
+
+const DEFAULTS = { repeats: 5, seconds: 8 };
+const EXIT_USAGE = 2;
+
+const HELP = `deno task bench [options]
+
+Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and lets the load program work on them.
+
+  --repeats N       runs of each work that count, after one that doesn't (default ${DEFAULTS.repeats})
+  --seconds N       length of the measured part of each (default ${DEFAULTS.seconds})
+  --only NAME,...   only these works
+  --all             ${idle.name} too, which takes minutes and is done once
+  --write           writes the table into docs/PERFORMANCE.md too; not with --only
+
+The exit code is 1 when a message was lost, doubled or out of order.
+
+Works:
+${works.map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")}  ${
+  idle.name.padEnd(18)
+} embedded, ${idle.connections} connections that say nothing
+`;
+
+/** What is wrong with the command line. */
+class UsageError extends Error {}
+
+function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) at += to.writeSync(bytes.subarray(at));
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const parsed = parseArgs([...args], {
+    string: ["only", "repeats", "seconds"],
+    boolean: ["all", "write", "help"],
+    unknown: (arg) => {
+      throw new UsageError(`unknown option: ${arg}`);
+    },
+  });
+  if (parsed.help) {
+    write(Deno.stdout, HELP);
+    return 0;
+  }
+  const number = (name: keyof typeof DEFAULTS): number => {
+    const value = Number(parsed[name] ?? DEFAULTS[name]);
+    if (!Number.isInteger(value) || value < 1) {
+      throw new UsageError(`--${name} must be a positive whole number`);
+    }
+    return value;
+  };
+  const plan = { repeats: number("repeats"), seconds: number("seconds"), progress };
+  const names = `${parsed.only ?? ""}`.split(",").filter((name) => name !== "");
+  for (const name of names) {
+    if (name !== idle.name && !works.some((work) => work.name === name)) {
+      throw new UsageError(`there is no work ${name}`);
+    }
+  }
+  if (parsed.write && names.length > 0) {
+    throw new UsageError("--write writes all works, so it takes no --only");
+  }
+  const chosen = works.filter(({ name }) => names.length === 0 || names.includes(name));
+
+  await using setups = new Setups();
+  const measurements = await measure(setups, { ...plan, works: chosen });
+  const parts = [
+    `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, and in brackets the least and the most.\n`,
+    ...chosen.length > 0 ? [table(measurements)] : [],
+    ...parsed.all || names.includes(idle.name) ? [await idleConnections(setups)] : [],
+  ];
+  const measured = parts.join("\n");
+  write(Deno.stdout, measured);
+  if (parsed.write) await writeMeasured(measured);
+  return measurements.some(({ wrong }) => wrong > 0) ? 1 : 0;
+}
+
+async function idleConnections(setups: Setups): Promise<string> {
+  progress(idle.name);
+  const result = await load(await setups.get(idle.setup), ["--idle", `${idle.connections}`]);
+  return idleLine(idle.connections, bytesPerConnection(result));
+}
+
+function progress(what: string): void {
+  write(Deno.stderr, `${what}\n`);
+}
+
+try {
+  Deno.exit(await main(Deno.args));
+} catch (error) {
+  write(Deno.stderr, `bench: ${(error as Error).message}\n`);
+  Deno.exit(error instanceof UsageError ? EXIT_USAGE : 1);
+}

@@ -1,0 +1,82 @@
+/** Repeats all works in turn, so that a machine that gets slower or faster meanwhile does so to all of them alike. */
+import { load } from "./load.ts";
+import type { Sample } from "./sample.ts";
+import type { Setups } from "./setups.ts";
+import { type Spread, spread } from "./statistics.ts";
+import type { Work } from "./works.ts";
+
+/** What is measured how often. */
+export interface Plan {
+  readonly works: readonly Work[];
+  /** Runs of each work that count. */
+  readonly repeats: number;
+  /** Of each run. */
+  readonly seconds: number;
+  /** Is told what is done next. */
+  readonly progress: (what: string) => void;
+}
+
+/** What came of one work, or of one part of it. */
+export interface Measurement {
+  readonly title: string;
+  readonly unit: Sample["unit"];
+  /** Units per second. */
+  readonly rate: Spread;
+  /** Processor seconds per million units: of all processes but the load program. */
+  readonly cpu: Spread;
+  /** The same, by groups of processes: medians. */
+  readonly cpuOf: readonly (readonly [group: string, median: number])[];
+  /** The load program's. */
+  readonly ownCpu: Spread;
+  /** Milliseconds to the acknowledgement, and to the delivery. */
+  readonly ackP50: Spread | undefined;
+  readonly ackP99: Spread | undefined;
+  readonly deliveryP99: Spread | undefined;
+  /** Messages lost, doubled and out of order, in all runs. */
+  readonly wrong: number;
+}
+
+/** Lets each work be done once for nothing, and then as often as the plan says. */
+export async function measure(setups: Setups, plan: Plan): Promise<Measurement[]> {
+  const runs = new Map<Work, (readonly Sample[])[]>(plan.works.map((work) => [work, []]));
+  for (let round = 0; round <= plan.repeats; round++) {
+    for (const [work, samples] of runs) {
+      plan.progress(`${round === 0 ? "warm-up" : `round ${round} of ${plan.repeats}`}: ${work.name}`);
+      const setup = await setups.get(work.setup);
+      const result = work.read(await load(setup, [...work.args, "--seconds", `${plan.seconds}`]));
+      if (round > 0) samples.push(result);
+    }
+  }
+  const measurements: Measurement[] = [];
+  for (const [work, samples] of runs) {
+    const { groups } = await setups.get(work.setup);
+    for (const at of samples[0]!.keys()) {
+      measurements.push(summary(work.title, samples.map((parts) => parts[at]!), groups));
+    }
+  }
+  return measurements;
+}
+
+function summary(
+  title: string,
+  samples: readonly Sample[],
+  groups: readonly { readonly name: string; readonly pids: readonly number[] }[],
+): Measurement {
+  const over = (value: (sample: Sample) => number) => spread(samples.map(value));
+  const cpuOf = ({ costs }: Sample, pids: readonly number[]) =>
+    costs.cpu.filter(({ pid }) => pids.includes(pid)).reduce((sum, { perMillion }) => sum + perMillion, 0);
+  const { part, unit, ack, delivery } = samples[0]!;
+  const all = groups.flatMap(({ pids }) => pids);
+  return {
+    title: `${title}${part}`,
+    unit,
+    rate: over(({ rate }) => rate),
+    cpu: over((sample) => cpuOf(sample, all)),
+    cpuOf: groups.map(({ name, pids }) => [name, over((sample) => cpuOf(sample, pids)).median]),
+    ownCpu: over(({ costs }) => costs.ownCpu),
+    ackP50: ack && over((sample) => sample.ack!.p50),
+    ackP99: ack && over((sample) => sample.ack!.p99),
+    deliveryP99: delivery && over((sample) => sample.delivery!.p99),
+    wrong: samples.reduce((sum, { wrong }) => sum + wrong, 0),
+  };
+}

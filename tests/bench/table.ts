@@ -1,0 +1,56 @@
+/** What was measured, as a table in Markdown. */
+import type { Measurement } from "./measure.ts";
+import type { Spread } from "./statistics.ts";
+
+const BYTES_PER_KIB = 1_024;
+
+const HEAD = [
+  "work",
+  "per second",
+  "CPU s per million",
+  "of these",
+  "load program's",
+  "ack p50, ms",
+  "ack p99, ms",
+  "delivery p99, ms",
+  "lost, doubled, out of order",
+];
+
+/** One row for each. */
+export function table(measurements: readonly Measurement[]): string {
+  const rows = measurements.map((measured) => [
+    measured.title,
+    `${range(measured.rate)} ${measured.unit}`,
+    range(measured.cpu),
+    measured.cpuOf.length > 1
+      ? measured.cpuOf.map(([name, value]) => `${name} ${figure(value)}`).join(", ")
+      : "",
+    range(measured.ownCpu),
+    range(measured.ackP50),
+    range(measured.ackP99),
+    range(measured.deliveryP99),
+    `${measured.wrong}`,
+  ]);
+  return [HEAD, HEAD.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+}
+
+/** What idle connections take. */
+export function idleLine(connections: number, bytesEach: number): string {
+  const kibibytes = figure(bytesEach / BYTES_PER_KIB);
+  return `${
+    figure(connections)
+  } connections that are logged in and idle on an embedded server take ${kibibytes} KiB of its memory each.\n`;
+}
+
+/** The median, and in brackets the least and the most. */
+function range(values: Spread | undefined): string {
+  if (values === undefined) return "";
+  const { median, least, most } = values;
+  return `${figure(median)} (${figure(least)} to ${figure(most)})`;
+}
+
+/** A number with three figures, or whole if it has more. */
+function figure(value: number): string {
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}

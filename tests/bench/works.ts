@@ -1,0 +1,58 @@
+/** The works that are measured. */
+import { ofAbsent, ofGroup, ofLogins, ofPairs, type Sample } from "./sample.ts";
+import type { SetupName } from "./setups.ts";
+
+/** One work: what the load program is told to do, and on what. */
+export interface Work {
+  /** How `--only` calls it. */
+  readonly name: string;
+  /** How the table calls it. */
+  readonly title: string;
+  readonly setup: SetupName;
+  /** Options of the load program, besides the servers, how long and what to measure. */
+  readonly args: readonly string[];
+  /** Reads what the load program has printed. */
+  readonly read: (json: unknown) => readonly Sample[];
+}
+
+/** Those that are repeated. */
+export const works: readonly Work[] = [
+  relay("relay-embedded-1", "embedded, 50 pairs, 1 in flight each", "embedded", 50, 1),
+  relay("relay-embedded-32", "embedded, 50 pairs, 32 in flight each", "embedded", 50, 32),
+  relay("pair-embedded", "embedded, 1 pair, 1 in flight", "embedded", 1, 1),
+  relay("relay-mysql-32", "one node on MariaDB, 50 pairs, 32 in flight each", "mysql", 50, 32),
+  relay("pair-mysql", "one node on MariaDB, 1 pair, 1 in flight", "mysql", 1, 1),
+  relay("relay-cluster-32", "across two nodes, 50 pairs, 32 in flight each", "cluster", 50, 32),
+  absent("absent-embedded", "embedded, for 50 absent users, 32 in flight each", "embedded"),
+  absent("absent-mysql", "one node on MariaDB, for 50 absent users, 32 in flight each", "mysql"),
+  group("group-embedded-1", "embedded, group of 50, 1 sends, 32 in flight", "embedded", [
+    ...["--group", "50", "--senders", "1", "--window", "32"],
+  ]),
+  group("group-embedded-4", "embedded, group of 50, 4 send, 32 in flight each", "embedded", [
+    ...["--group", "50", "--senders", "4", "--window", "32"],
+  ]),
+  group("group-cluster", "across two nodes, group of 1,500, 20 messages/s", "cluster", [
+    ...["--group", "1500", "--rate", "20"],
+  ]),
+  logins("logins-embedded", "embedded, logins by token, 50 at a time", "embedded"),
+  logins("logins-cluster", "two nodes, logins by token, 50 at a time", "cluster"),
+];
+
+/** What is done once, and only when asked for, as it takes minutes. */
+export const idle = { name: "idle", setup: "empty", connections: 15_000 } as const;
+
+function relay(name: string, title: string, setup: SetupName, pairs: number, window: number): Work {
+  return { name, title, setup, args: ["--pairs", `${pairs}`, "--window", `${window}`], read: ofPairs };
+}
+
+function absent(name: string, title: string, setup: SetupName): Work {
+  return { name, title, setup, args: ["--absent", "50", "--window", "32"], read: ofAbsent };
+}
+
+function group(name: string, title: string, setup: SetupName, args: readonly string[]): Work {
+  return { name, title, setup, args, read: ofGroup };
+}
+
+function logins(name: string, title: string, setup: SetupName): Work {
+  return { name, title, setup, args: ["--logins", "token", "--window", "50"], read: ofLogins };
+}

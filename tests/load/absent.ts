@@ -1,0 +1,125 @@
+/** Messages for users who aren't there: what storing them costs, and what it costs when all come to fetch them. */
+import { Msg } from "../harness/contract.ts";
+import type { Address } from "../harness/server.ts";
+import { type Costs, CpuMeter } from "./cpu.ts";
+import { type Balance, judge, sumOf } from "./judge.ts";
+import type { Latency } from "./latency.ts";
+import { inParallel, Peer } from "./peer.ts";
+import { Recipient } from "./recipient.ts";
+import { Run } from "./run.ts";
+import { begin, Sender } from "./sender.ts";
+
+/** What to do. */
+export interface AbsentPlan {
+  /** Senders, each with an absent recipient of its own. */
+  readonly pairs: number;
+  /** Messages that a sender has under way at once. */
+  readonly window: number;
+  /** How long the measured part of the sending lasts. */
+  readonly seconds: number;
+  /** Characters of each message. */
+  readonly size: number;
+  /** The processes whose processor time is wanted. */
+  readonly pids: readonly number[];
+}
+
+/** What came of it. Counts are of the whole run, costs are per million messages. */
+export interface AbsentResult extends Balance {
+  readonly sent: number;
+  readonly acked: number;
+  /** Acknowledged with another errno than 0. */
+  readonly refused: number;
+  /** The measured part of the sending. */
+  readonly store: Costs & { readonly messagesPerSecond: number; readonly ackLatency: Latency };
+  /** From the first login to the server's having taken the last DELIVERED. */
+  readonly drain: Costs & { readonly messagesPerSecond: number; readonly seconds: number };
+}
+
+const SET_UP_WIDTH = 20; // users that are registered at the same time
+const LOGIN_WIDTH = 50; // recipients that log in at the same time
+
+/** One whose recipient isn't there. */
+interface Lonely {
+  readonly peer: Peer;
+  readonly sender: Sender;
+  readonly recipient: number;
+}
+
+/** One who has come for what was sent. */
+interface Returned {
+  readonly peer: Peer;
+  readonly recipient: Recipient;
+}
+
+/**
+ * Makes the users, lets the senders send, then lets the recipients come, and counts. With several servers each sender
+ * is on one and its recipient comes to the next. Throws when a connection ends early.
+ */
+export async function absent(servers: readonly Address[], plan: AbsentPlan): Promise<AbsentResult> {
+  const run = new Run(plan.size);
+  const server = (at: number) => servers[at % servers.length]!;
+  const lonely = await inParallel(plan.pairs, SET_UP_WIDTH, (at) => enter(server(at), run, at));
+  const stop = begin(lonely.map(({ sender }) => sender), { window: plan.window, rate: undefined }, run);
+  const part = await run.measure(plan.seconds, plan.pids);
+  stop();
+  await run.settle(() => run.isAnswered);
+  for (const { peer } of lonely) await peer.close();
+
+  const [start, meter] = [performance.now(), new CpuMeter(plan.pids)];
+  const returned = await inParallel(
+    lonely.length,
+    LOGIN_WIDTH,
+    (at) => comeBack(server(at + 1), run, lonely[at]!),
+  );
+  await run.settle(() => run.arrived >= run.acked);
+  for (const { recipient } of returned) recipient.sayDelivered();
+  // An answer says that the DELIVERED before it was taken.
+  await Promise.all(returned.map(({ peer }) => peer.ask({ msgid: Msg.PING })));
+  const [seconds, costs] = [(performance.now() - start) / 1_000, meter.stop()];
+  for (const { peer, recipient } of returned) {
+    recipient.stop();
+    await peer.close();
+  }
+
+  const balance = sumOf(returned.map(({ recipient }, at) => judge(recipient.came, lonely[at]!.sender.acked)));
+  return {
+    sent: run.sent,
+    acked: run.acked,
+    refused: run.refused,
+    ...balance,
+    store: {
+      messagesPerSecond: part.acked / part.seconds,
+      ackLatency: run.ackLatency,
+      ...part.costs(part.acked),
+    },
+    drain: {
+      messagesPerSecond: balance.delivered / seconds,
+      seconds,
+      ...costs(balance.delivered),
+    },
+  };
+}
+
+async function enter(server: Address, run: Run, at: number): Promise<Lonely> {
+  const peer = await Peer.connect(server);
+  const recipient = await peer.register(`${run.name} absent ${at}`);
+  await peer.login(await peer.register(`${run.name} sender ${at}`));
+  const sender = new Sender(peer, run, { msgid: Msg.ONE_CHAT, toid: recipient });
+  peer.onMessage = (message) => sender.take(message);
+  peer.onEnd = (why) => run.ended(why);
+  return { peer, sender, recipient };
+}
+
+async function comeBack(server: Address, run: Run, { sender, recipient: id }: Lonely): Promise<Returned> {
+  const peer = await Peer.connect(server);
+  const recipient = new Recipient(
+    peer,
+    Msg.ONE_CHAT,
+    { id: sender.id },
+    ({ cid }) => run.didArrive(sender.dueAt(cid!)),
+  );
+  peer.onMessage = (message) => recipient.take(message);
+  peer.onEnd = (why) => run.ended(why);
+  await peer.login(id);
+  return { peer, recipient };
+}

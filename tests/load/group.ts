@@ -1,0 +1,106 @@
+/** One group, spread over the servers, in which some members send and all others receive. */
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import type { Address } from "../harness/server.ts";
+import type { Costs } from "./cpu.ts";
+import { type Balance, judge, sumOf } from "./judge.ts";
+import type { Latency } from "./latency.ts";
+import { inParallel, Peer } from "./peer.ts";
+import { Recipient } from "./recipient.ts";
+import { Run } from "./run.ts";
+import { begin, type Pace, Sender } from "./sender.ts";
+
+/** What to do. */
+export interface GroupPlan extends Pace {
+  readonly members: number;
+  /** Members who send. */
+  readonly senders: number;
+  /** How long the measured part lasts. */
+  readonly seconds: number;
+  /** Characters of each message. */
+  readonly size: number;
+  /** The processes whose processor time is wanted. */
+  readonly pids: readonly number[];
+}
+
+/** What came of it. Counts are of the whole run; rates, times and costs, per million deliveries, of its measured part. */
+export interface GroupResult extends Balance, Costs {
+  readonly members: number;
+  readonly senders: number;
+  readonly sent: number;
+  readonly acked: number;
+  /** Acknowledged with another errno than 0. */
+  readonly refused: number;
+  readonly messagesPerSecond: number;
+  readonly deliveriesPerSecond: number;
+  readonly ackLatency: Latency;
+  readonly deliveryLatency: Latency;
+  /** How late this program itself was, where messages were due at fixed times. */
+  readonly lateness: Latency | undefined;
+}
+
+const SET_UP_WIDTH = 20; // users that are registered, logged in and taken into the group at the same time
+
+/** Makes the group, lets its senders send, and counts. Throws when a connection ends early. */
+export async function group(servers: readonly Address[], plan: GroupPlan): Promise<GroupResult> {
+  const run = new Run(plan.size);
+  const peers = await inParallel(plan.members, SET_UP_WIDTH, async (at) => {
+    const peer = await Peer.connect(servers[at % servers.length]!);
+    await peer.login(await peer.register(`${run.name} member ${at}`));
+    return peer;
+  });
+  const groupid = await gathered(peers, run.name);
+
+  const senders = peers.slice(0, plan.senders).map((peer) =>
+    new Sender(peer, run, { msgid: Msg.GROUP_CHAT, groupid })
+  );
+  const byId = new Map(senders.map((sender) => [sender.id, sender]));
+  const arrived = ({ id, cid }: Received) => run.didArrive(byId.get(id!)!.dueAt(cid!));
+  const recipients = peers.map((peer, at) => {
+    const [sender, recipient] = [senders[at], new Recipient(peer, Msg.GROUP_CHAT, { groupid }, arrived)];
+    peer.onMessage = (message) => {
+      sender?.take(message);
+      recipient.take(message);
+    };
+    peer.onEnd = (why) => run.ended(why);
+    return recipient;
+  });
+
+  const stop = begin(senders, plan, run);
+  const part = await run.measure(plan.seconds, plan.pids);
+  stop();
+  await run.settle(() => run.isAnswered && run.arrived >= run.acked * (plan.members - 1));
+  for (const recipient of recipients) recipient.stop();
+  for (const peer of peers) await peer.close();
+
+  const acked = senders.flatMap((sender) => sender.acked);
+  return {
+    members: plan.members,
+    senders: plan.senders,
+    sent: run.sent,
+    acked: run.acked,
+    refused: run.refused,
+    ...sumOf(recipients.map(({ came }, at) => judge(came, acked, new Set(senders[at]?.acked)))),
+    messagesPerSecond: part.acked / part.seconds,
+    deliveriesPerSecond: part.arrived / part.seconds,
+    ackLatency: run.ackLatency,
+    deliveryLatency: run.deliveryLatency,
+    lateness: plan.rate === undefined ? undefined : run.lateness,
+    ...part.costs(part.arrived),
+  };
+}
+
+/** Makes a group of all of them and gives its id. */
+async function gathered(peers: readonly Peer[], groupname: string): Promise<number> {
+  const [founder, ...others] = peers;
+  const { errno, errmsg, groupid } = await founder!.ask({
+    msgid: Msg.CREATE_GROUP,
+    groupname,
+    groupdesc: "",
+  });
+  if (errno !== Errno.OK) throw new Error(`creating a group: ${errmsg}`);
+  await inParallel(others.length, SET_UP_WIDTH, async (at) => {
+    const reply = await others[at]!.ask({ msgid: Msg.ADD_GROUP, groupid });
+    if (reply.errno !== Errno.OK) throw new Error(`joining a group: ${reply.errmsg}`);
+  });
+  return groupid!;
+}

@@ -1,0 +1,135 @@
+/** What is printed of a run, as rows of a name and a value. */
+import type { AbsentResult } from "./absent.ts";
+import type { ChatResult } from "./chat.ts";
+import type { Costs } from "./cpu.ts";
+import type { GroupResult } from "./group.ts";
+import type { IdleResult } from "./idle.ts";
+import type { Balance } from "./judge.ts";
+import type { Latency } from "./latency.ts";
+import type { LoginResult } from "./logins.ts";
+import type { StormResult } from "./storm.ts";
+
+/** A line of a table. */
+export type Row = readonly [name: string, value: string];
+
+const NAME_WIDTH = 46; // characters; the longest name is that of a percentile's row
+const VALUE_WIDTH = 30; // characters; four times of up to a minute each
+
+/** Rows as text. */
+export function table(rows: readonly Row[]): string {
+  return rows.map(([name, value]) => `${name.padEnd(NAME_WIDTH)}${value.padStart(VALUE_WIDTH)}\n`).join("");
+}
+
+/** Of pairs. */
+export function chatRows(result: ChatResult): readonly Row[] {
+  return [
+    ...countRows(result),
+    ["messages/s", result.messagesPerSecond.toFixed(0)],
+    timeRow("ack", result.ackLatency),
+    timeRow("delivery", result.deliveryLatency),
+    ...latenessRows(result.lateness),
+    ...costRows(result),
+  ];
+}
+
+/** Of a group. */
+export function groupRows(result: GroupResult): readonly Row[] {
+  return [
+    ["members", `${result.members}`],
+    ["members who send", `${result.senders}`],
+    ...countRows(result),
+    ["messages/s", result.messagesPerSecond.toFixed(0)],
+    ["deliveries/s", result.deliveriesPerSecond.toFixed(0)],
+    timeRow("ack", result.ackLatency),
+    timeRow("delivery", result.deliveryLatency),
+    ...latenessRows(result.lateness),
+    ...costRows(result, "million deliveries"),
+  ];
+}
+
+/** Of absent recipients. */
+export function absentRows({ store, drain, ...counts }: AbsentResult): readonly Row[] {
+  return [
+    ...countRows(counts),
+    ["stored messages/s", store.messagesPerSecond.toFixed(0)],
+    timeRow("ack", store.ackLatency),
+    ...costRows(store, "million stored"),
+    ["fetching took, s", drain.seconds.toFixed(1)],
+    ["fetched messages/s", drain.messagesPerSecond.toFixed(0)],
+    ...costRows(drain, "million fetched"),
+  ];
+}
+
+/** Of logins. */
+export function loginRows(result: LoginResult): readonly Row[] {
+  return [
+    ["logins", `${result.logins}`],
+    ["logins/s", result.loginsPerSecond.toFixed(0)],
+    timeRow("login", result.latency),
+    ...costRows(result),
+  ];
+}
+
+/** Of idle connections. */
+export function idleRows(result: IdleResult): readonly Row[] {
+  return [
+    ["connections", `${result.connections}`],
+    ["server's memory before, MiB", mebibytes(result.before)],
+    ["server's memory after, MiB", mebibytes(result.after)],
+    ["per connection, KiB", (result.perConnection / 1_024).toFixed(2)],
+  ];
+}
+
+/** Of a server's end. */
+export function stormRows(result: StormResult): readonly Row[] {
+  return [
+    ["clients", `${result.clients}`],
+    ["back", `${result.back}`],
+    timeRow("back after", result.backAfter),
+    timeRow("login", result.loginLatency),
+    ...Object.entries(result.failures).map(([why, count]): Row => [`failed: ${why}`, `${count}`]),
+    ["messages sent", `${result.sent}`],
+    ["unanswered when the server died", `${result.unanswered}`],
+    ["acknowledged", `${result.acked}`],
+    ["lost", `${result.lost}`],
+    ["doubled", `${result.doubled}`],
+    ...costRows(result),
+  ];
+}
+
+function countRows(
+  counts: Balance & { readonly sent: number; readonly acked: number; readonly refused: number },
+): readonly Row[] {
+  return [
+    ["sent", `${counts.sent}`],
+    ["acknowledged", `${counts.acked}`],
+    ["refused", `${counts.refused}`],
+    ["delivered", `${counts.delivered}`],
+    ["lost", `${counts.lost}`],
+    ["doubled", `${counts.doubled}`],
+    ["out of order", `${counts.outOfOrder}`],
+  ];
+}
+
+function timeRow(what: string, { p50, p95, p99, max }: Latency): Row {
+  const values = [p50, p95, p99, max].map((value) => value.toFixed(1));
+  return [`${what} ms, p50 / p95 / p99 / max`, values.join(" / ")];
+}
+
+function latenessRows(lateness: Latency | undefined): readonly Row[] {
+  return lateness === undefined ? [] : [timeRow("late here", lateness)];
+}
+
+function costRows({ cpu, ownCpu }: Costs, unit = "million"): readonly Row[] {
+  const each = cpu.map(({ name, pid, perMillion }) => [`${name} ${pid}`, perMillion] as const);
+  const all = cpu.reduce((sum, { perMillion }) => sum + perMillion, 0);
+  return [
+    ...[...each, ...(cpu.length > 1 ? [["all of these", all] as const] : []), ["own", ownCpu] as const]
+      .map(([who, value]): Row => [`CPU s per ${unit}, ${who}`, value.toFixed(1)]),
+    ...cpu.map(({ name, pid, resident }): Row => [`memory, MiB, ${name} ${pid}`, mebibytes(resident)]),
+  ];
+}
+
+function mebibytes(bytes: number): string {
+  return (bytes / 1_048_576).toFixed(1);
+}

@@ -1,0 +1,75 @@
+/** Users who send, either with a window of messages under way or at fixed times. */
+import { Errno, type Received, type Sent } from "../harness/contract.ts";
+import type { Peer } from "./peer.ts";
+import type { Run } from "./run.ts";
+import { Schedule } from "./schedule.ts";
+
+const SECOND = 1_000; // milliseconds
+
+/** How fast senders send. */
+export interface Pace {
+  /** Messages that each has under way at once. */
+  readonly window: number;
+  /** Messages per second of all together, whatever the server does; undefined where the window sets the pace. */
+  readonly rate: number | undefined;
+}
+
+/** One who sends to one conversation. Its owner gives it what its connection gets. */
+export class Sender {
+  /** The seqs of its acknowledged messages. */
+  readonly acked: number[] = [];
+  readonly #peer: Peer;
+  readonly #run: Run;
+  readonly #to: Sent & { readonly msgid: number };
+  readonly #due: number[] = []; // by a message's number - 1
+
+  /** `to` is what all its messages have in common. */
+  constructor(peer: Peer, run: Run, to: Sent & { readonly msgid: number }) {
+    this.#peer = peer;
+    this.#run = run;
+    this.#to = to;
+  }
+
+  get id(): number {
+    return this.#peer.id;
+  }
+
+  /** When the message with this cid was due. */
+  dueAt(cid: string): number {
+    return this.#due[Number(cid.slice(this.#run.name.length + 1)) - 1]!;
+  }
+
+  /** Sends a message that was due at a time, by performance.now. */
+  send(due: number): void {
+    const run = this.#run;
+    const number = this.#due.push(due);
+    this.#peer.send({ ...this.#to, msg: run.text, cid: `${run.name}-${number}`, rid: number });
+    run.didSend(due);
+  }
+
+  /** Counts the answers to its messages. */
+  take({ of, errno, seq, rid }: Received): void {
+    if (of !== this.#to.msgid) return;
+    const run = this.#run;
+    if (errno === Errno.OK) {
+      this.acked.push(seq!);
+      run.didAck(this.#due[Number(rid) - 1]!);
+    } else run.refused++;
+    if (run.isRefilling) this.send(performance.now());
+  }
+}
+
+/** Lets all of them send. Give what it returns a call when they shall stop. */
+export function begin(senders: readonly Sender[], { window, rate }: Pace, run: Run): () => void {
+  const start = performance.now();
+  if (rate !== undefined) {
+    const every = SECOND * senders.length / rate;
+    const schedules = senders.map((sender, at) =>
+      new Schedule(start + every * at / senders.length, every, (due) => sender.send(due))
+    );
+    return () => schedules.forEach((schedule) => schedule.stop());
+  }
+  run.isRefilling = true;
+  for (const sender of senders) for (let at = 0; at < window; at++) sender.send(performance.now());
+  return () => run.isRefilling = false;
+}
