@@ -16,7 +16,7 @@ const NEARLY_FULL = 0.75; // of a bucket: who asks for less than flows in is abo
 const LEAST = 1e-6; // of a request or a byte: less is what adding up has got wrong
 const FRAMES_AT_ONCE = 2; // of the largest that are taken: one that never could be would be sent again for ever
 const REFUSALS: Rate = { perSecond: 5, burst: 32 }; // what was on its way, and not a flood
-const LOGINS: Rate = { perSecond: 0.5, burst: 5 }; // of one user: a connection that is lost now and then, and not a loop
+const LOGINS: Rate = { perSecond: 0.5, burst: 2 }; // of one user: a connection that is lost now and then, and not a loop
 const REFUSED_BYTES = 4_096; // of a refused request that cost as much as refusing a small one
 const OWED_MOST = 4_000; // ms: beyond it a session owes no more for answers that nothing was there for
 

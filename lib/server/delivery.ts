@@ -48,7 +48,7 @@ const UNREAD = 1_000;
 /** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
 const REMEMBERED = 4_096;
 /** Pieces of heavy work that the reading of a page counts as. */
-const PAGE_PIECES = 4;
+const PAGE_PIECES = 1;
 /** ms that pushing a message of a page takes, roughly. */
 const PUSH_TIME = 0.01;
 /** ms after which a read that the store refused is tried again. */

@@ -10,6 +10,9 @@ const UNDER_WAY = 4;
 /** Milliseconds that are everybody else's for each that was spent on heavy work: a fifth of the time is enough for it. */
 const REST = 4;
 
+/** Milliseconds of a rest that is worth a timer, which can't do less. */
+const LEAST_REST = 1;
+
 /** One piece in each turn of the event loop, whoever it is for: the first to come is the first. */
 export class Lane {
   readonly #most: number;
@@ -25,7 +28,7 @@ export class Lane {
 
   /** Whether another piece may be begun. */
   get isFree(): boolean {
-    return this.#underWay < this.#most && performance.now() >= this.#restsUntil;
+    return this.#underWay < this.#most && this.#rest < LEAST_REST;
   }
 
   /** Resolves when it is the caller's turn to do one piece. */
@@ -69,8 +72,12 @@ export class Lane {
       if (this.isFree) this.#waiting.shift()?.();
       this.#fallDue();
     };
-    const rest = this.#restsUntil - performance.now();
-    if (rest > 0) setTimeout(due, rest);
-    else setImmediate(due);
+    const rest = this.#rest;
+    if (rest < LEAST_REST) setImmediate(due);
+    else setTimeout(due, rest);
+  }
+
+  get #rest(): number {
+    return this.#restsUntil - performance.now();
   }
 }
