@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { Passwords, TooBusy } from "../lib/passwords/passwords.ts";
+import { HashThread } from "../lib/passwords/thread.ts";
 import { makeToken, readToken, sameHash } from "../lib/server/tokens.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
@@ -56,6 +57,15 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
   assert(error.retryAfter > 0);
   assertEquals((await Promise.all(taken)).length, 5);
   await passwords.hash("x"); // there is room again
+});
+
+Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
+  const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
+  const begun: (URL | undefined)[] = [broken, undefined];
+  using passwords = new Passwords(CHEAP, 1, 10, () => new HashThread(begun.shift()));
+  const [first, second] = await Promise.allSettled([passwords.hash("sesame"), passwords.hash("sesame")]);
+  assert(first!.status === "rejected" && first!.reason.message.includes("out of luck"));
+  assertEquals(second!.status, "fulfilled");
 });
 
 Deno.test({

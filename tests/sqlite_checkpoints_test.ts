@@ -66,3 +66,20 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     assert(n === 1);
     db.close();
   }));
+
+Deno.test("sqlite: commits go on, and it can be closed, when the thread that copies has died", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
+    const checkpoints = new Checkpoints(file, db, broken);
+    db.exec("CREATE TABLE small (n INTEGER)");
+    for (const end = performance.now() + 1_500; performance.now() < end;) {
+      db.exec("INSERT INTO small VALUES (1)");
+      checkpoints.committed();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await checkpoints.close();
+    const { n } = db.prepare("SELECT count(*) AS n FROM small").get() as { n: number };
+    assertLess(1, n);
+    db.close();
+  }));

@@ -29,11 +29,14 @@ export class Passwords implements Disposable {
   readonly #atOnce: number;
   readonly #queueLimit: number;
   readonly #queue: ((thread: HashThread) => void)[] = [];
-  readonly #threads: HashThread[] = [];
+  readonly #begin: () => HashThread;
+  readonly #threads = new Set<HashThread>();
   readonly #idle: HashThread[] = [];
   #lastTook = 100; // ms that one hash took
 
-  constructor(cost: Cost, atOnce: number, queueLimit: number) {
+  /** `begin` begins a thread. */
+  constructor(cost: Cost, atOnce: number, queueLimit: number, begin = () => new HashThread()) {
+    this.#begin = begin;
     this.#cost = cost;
     this.#atOnce = atOnce;
     this.#queueLimit = queueLimit;
@@ -83,21 +86,30 @@ export class Passwords implements Disposable {
       return await thread.derive({ password, salt, length, cost });
     } finally {
       this.#lastTook = performance.now() - began;
+      const free = thread.isDead ? this.#replace(thread) : thread;
       const next = this.#queue.shift();
-      if (next) next(thread);
-      else this.#idle.push(thread);
+      if (next) next(free);
+      else this.#idle.push(free);
     }
+  }
+
+  #add(): HashThread {
+    const thread = this.#begin();
+    this.#threads.add(thread);
+    return thread;
+  }
+
+  #replace(dead: HashThread): HashThread {
+    dead.close();
+    this.#threads.delete(dead);
+    return this.#add();
   }
 
   /** A thread that has nothing else to do, when it is the caller's turn. */
   #thread(): HashThread | Promise<HashThread> {
     const idle = this.#idle.pop();
     if (idle) return idle;
-    if (this.#threads.length < this.#atOnce) {
-      const thread = new HashThread();
-      this.#threads.push(thread);
-      return thread;
-    }
+    if (this.#threads.size < this.#atOnce) return this.#add();
     if (this.#queue.length < this.#queueLimit) return new Promise((resolve) => this.#queue.push(resolve));
     throw new TooBusy(Math.ceil(this.#queue.length * this.#lastTook / this.#atOnce));
   }

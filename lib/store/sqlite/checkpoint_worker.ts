@@ -13,11 +13,11 @@ const port = globalThis as unknown as {
 let db: DatabaseSync | undefined;
 
 port.onmessage = ({ data }) => {
+  if (data.kind === "close") {
+    db?.close();
+    return port.postMessage({ kind: "closed" });
+  }
   try {
-    if (data.kind === "close") {
-      db?.close();
-      return port.postMessage({ kind: "closed" });
-    }
     db ??= new DatabaseSync(data.file);
     const row = db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as { log: number };
     port.postMessage({ kind: "done", pages: row.log });

@@ -29,19 +29,24 @@ const ANEW_AFTER = 1_000;
 const SHORT = 8;
 const COPIES = 3;
 
+const MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
+
 /** The checkpoints of one database file. */
 export class Checkpoints {
   readonly #file: string;
+  readonly #module: URL;
   #worker: Worker | undefined; // begun when there is something to do
   readonly #copyLast: () => void;
   #last = performance.now() + FIRST - EVERY; // when one was begun
   #isCopying = false;
   #copies = 0; // since there was reason to begin anew
+  #isDead = false;
   #closed: (() => void) | undefined;
 
-  /** For the thread that holds the database open as `db`. */
-  constructor(file: string, db: DatabaseSync) {
+  /** For the thread that holds the database open as `db`; `module` is what the other one runs. */
+  constructor(file: string, db: DatabaseSync, module: URL = MODULE) {
     this.#file = file;
+    this.#module = module;
     const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
     this.#copyLast = () => void rest.get();
   }
@@ -55,7 +60,7 @@ export class Checkpoints {
   /** Ends the thread, which lets go of the file. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#closed = resolve);
-    if (!this.#worker) return;
+    if (!this.#worker || this.#isDead) return;
     this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
     await closed;
     this.#worker.terminate();
@@ -82,8 +87,12 @@ export class Checkpoints {
   }
 
   #start(): Worker {
-    const url = new URL("./checkpoint_worker.ts", import.meta.url);
-    const worker = new Worker(url, { type: "module", name: "checkpoint" });
+    const worker = new Worker(this.#module, { type: "module", name: "checkpoint" });
+    worker.onerror = (event) => {
+      event.preventDefault(); // the committing thread, which goes on, copies from now on: less often, and more at once
+      this.#isDead = true;
+      this.#closed?.();
+    };
     worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => this.#answered(data);
     return worker;
   }
