@@ -6,8 +6,9 @@ import { NOON } from "./store_fixture.ts";
 
 /** Gives a batcher whose worker runs `answer`, the body of a function from a batch's `calls` to what to post. */
 async function withWorker(answer: string, body: (batcher: Batcher) => Promise<void>): Promise<void> {
-  const source =
-    `onmessage = ({ data: { changes = [], reads = [] } }) => postMessage(answer([...changes, ...reads]));
+  const { href } = new URL("../lib/store/sqlite/calls.ts", import.meta.url);
+  const source = `import { unpack } from ${JSON.stringify(href)};
+    onmessage = ({ data: { changes = [], reads = [] } }) => postMessage(answer(unpack([...changes, ...reads])));
     let batch = 0;
     function answer(calls) { batch++; ${answer} }`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(source)}`, { type: "module" });
@@ -24,13 +25,7 @@ const MIB = 1_024 * 1_024;
 
 /** A call that counts as so many bytes: 256, and its texts. */
 function sized(batcher: Batcher, bytes: number): Promise<unknown> {
-  return batcher.change("append", {
-    sender: 1,
-    peer: 2,
-    cid: "1234",
-    body: "x".repeat(bytes - 260),
-    time: NOON,
-  });
+  return batcher.change("append", 1, 2, "1234", "x".repeat(bytes - 260), NOON);
 }
 
 const WHICH_BATCH = "return { results: calls.map(() => batch), failures: new Map() };";

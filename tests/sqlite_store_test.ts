@@ -85,9 +85,9 @@ fileTest("another program's database is refused and left as it was", async (file
 
 fileTest("a newer version's database is refused and left as it was", async (file) => {
   await (await SqliteStore.open(file, ROOMY)).close();
-  sql(file, "PRAGMA user_version = 3", "SELECT 1");
-  assertStringIncludes(await refusal(file), "version 3");
-  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 3 }]);
+  sql(file, "PRAGMA user_version = 4", "SELECT 1");
+  assertStringIncludes(await refusal(file), "version 4");
+  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 4 }]);
 });
 
 fileTest("what is no database, or can't be a file, is refused", async (file) => {
@@ -209,7 +209,7 @@ fileTest(
     // When the disk is full, SQLite undoes the transaction like this, all of it at once.
     sql(
       file,
-      `CREATE TRIGGER Full BEFORE INSERT ON Message WHEN NEW.cid = 'bad'
+      `CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'bad'
      BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END`,
       "SELECT 1",
     );

@@ -3,16 +3,17 @@
  * So the cost of a commit is shared by all that came in the meantime, and nothing waits for a timer.
  */
 import { type StoreLimits, StoreUnavailable } from "../store.ts";
-import type {
-  Answer,
-  Arguments,
-  Attach,
-  Call,
-  ChangeName,
-  Failure,
-  ReadName,
-  Request,
-  Result,
+import {
+  type Answer,
+  type Arguments,
+  type Attach,
+  type Call,
+  type ChangeName,
+  type Failure,
+  pack,
+  type ReadName,
+  type Request,
+  type Result,
 } from "./calls.ts";
 import { Queue, type Waiting } from "./queue.ts";
 
@@ -106,8 +107,8 @@ export class Batcher {
       try {
         const answer = await this.#ask({
           kind: "batch",
-          changes: changes.map(({ call }) => call),
-          reads: reads.map(({ call }) => call),
+          changes: pack(changes.map(({ call }) => call)),
+          reads: pack(reads.map(({ call }) => call)),
         });
         this.#reads.putBack(reads.splice(answer.results.length - changes.length)); // those there was no time for
         settle([...changes, ...reads], answer);

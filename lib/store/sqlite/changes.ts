@@ -1,26 +1,31 @@
 /** The store's changes, as they run inside a batch's transaction on the thread that holds the database. */
 import type { DatabaseSync } from "node:sqlite";
-import type { Appended, Delivered, Login, NewMessage, Peer, Refused, StoreLimits } from "../store.ts";
+import type { Appended, Delivered, Login, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
 import { type Key, keyOf } from "../conversation.ts";
+import { nameOf, type RecentMessage, type RecentMessages } from "./recent.ts";
 
-/** A conversation that the batch has touched: its last seq is kept here until the batch ends. */
+/** A row of Message. */
+type Settled = { readonly low: number; readonly high: number; readonly seq: number; readonly time: number };
+
+/** A conversation that the batch has touched. */
 interface Conversation {
   readonly key: Key;
-  last: number;
-  grown: boolean;
+  last: number; // seq
 }
 
-/** Use: any number of changes, then `finish`, all in one transaction; after a rollback, `forget`. */
+/** Use: any number of changes in one transaction, and `forget` after it. */
 export class Changes implements Direct<ChangeName> {
   readonly #limits: StoreLimits;
+  readonly #recent: RecentMessages;
   readonly #sql: ReturnType<typeof prepare>;
   /** What the batch has touched, by key. */
   readonly #conversations = new Map<string, Conversation>();
   /** The same by sender and peer, for those who were found to be allowed to send there. */
   readonly #routes = new Map<string, Conversation>();
 
-  constructor(db: DatabaseSync, limits: StoreLimits) {
+  constructor(db: DatabaseSync, recent: RecentMessages, limits: StoreLimits) {
+    this.#recent = recent;
     this.#limits = limits;
     this.#sql = prepare(db);
   }
@@ -85,17 +90,19 @@ export class Changes implements Direct<ChangeName> {
     return { name };
   }
 
-  append({ sender, peer, cid, body, time }: NewMessage): Appended | Refused {
+  append(sender: number, peer: Peer, cid: string, body: string, time: number): number | Appended | Refused {
     const conversation = this.#routes.get(`${sender} ${peer}`) ?? this.#route(sender, peer);
     if ("refused" in conversation) return conversation;
-    const [low, high] = conversation.key;
+    const { key } = conversation;
     const seq = conversation.last + 1;
-    if (this.#sql.append.run(low, high, seq, sender, cid, time, body).changes === 0) {
-      return this.#repeated(conversation.key, sender, cid);
+    const first = this.#recent.find(sender, cid);
+    if (first) return repeated(key, first);
+    if (!this.#recent.add({ key, seq, sender, cid, body, time })) {
+      const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as Settled;
+      return repeated(key, { key: [low, high], ...first });
     }
     conversation.last = seq;
-    conversation.grown = true;
-    return { seq, time, repeated: false };
+    return seq;
   }
 
   delivered(upTo: readonly Delivered[]): void {
@@ -103,17 +110,9 @@ export class Changes implements Direct<ChangeName> {
       const key = keyOf(user, peer);
       const conversation = this.#conversation(key);
       if (conversation) {
-        this.#sql.moveCursor.run({ user, low: key[0], high: key[1], seq: Math.min(seq, conversation.last) });
+        this.#sql.moveCursor.run(Math.min(seq, conversation.last), user, ...key);
       }
     }
-  }
-
-  /** Writes what the batch's conversations have come to. */
-  finish(): void {
-    for (const { key: [low, high], last, grown } of this.#conversations.values()) {
-      if (grown) this.#sql.setLastSeq.run(last, low, high);
-    }
-    this.forget();
   }
 
   /** Leaves behind what was known of conversations within the batch. */
@@ -124,49 +123,46 @@ export class Changes implements Direct<ChangeName> {
 
   /** Finds the conversation that `sender` may send to as `peer`; a pair's first message makes it. */
   #route(sender: number, peer: Peer): Conversation | Refused {
-    if (peer > 0) {
-      const wanted = sender === peer ? 1 : 2;
-      if (countOf(this.#sql.countUsers.get(sender, peer)) < wanted) return { refused: "not_found" };
-    } else if (!this.#sql.isMember.get(-peer, sender)) {
+    if (peer < 0 && !this.#sql.isMember.get(-peer, sender)) {
       return { refused: this.#sql.group.get(-peer) ? "forbidden" : "not_found" };
     }
     const key = keyOf(sender, peer);
-    let conversation = this.#conversation(key);
-    if (!conversation) {
-      this.#sql.createConversation.run(...key);
-      for (const user of new Set(peer > 0 ? key : [sender])) this.#sql.setCursor.run(user, ...key, 0);
-      conversation = this.#conversation(key)!;
-    }
+    const conversation = this.#conversation(key) ?? this.#begin(key);
+    if (!conversation) return { refused: "not_found" };
     this.#routes.set(`${sender} ${peer}`, conversation);
     return conversation;
   }
 
-  #conversation(key: Key): Conversation | undefined {
-    const name = key.join(" ");
-    const known = this.#conversations.get(name);
-    if (known) return known;
-    const row = this.#sql.lastSeq.get(...key);
-    if (!row) return undefined;
-    const conversation: Conversation = { key, last: row.last_seq as number, grown: false };
-    this.#conversations.set(name, conversation);
-    return conversation;
+  /** Makes a pair's conversation, if both are there; a group has one from the beginning. */
+  #begin(key: Key): Conversation | undefined {
+    const users = new Set(key);
+    if (countOf(this.#sql.countUsers.get(...key)) < users.size) return undefined;
+    this.#sql.createConversation.run(...key);
+    for (const user of users) this.#sql.setCursor.run(user, ...key, 0);
+    return this.#conversation(key);
   }
 
-  /** The answer to a cid that the sender has used before (invariant I5). */
-  #repeated([low, high]: Key, sender: number, cid: string): Appended | Refused {
-    const first = this.#sql.messageOf.get(sender, cid) as {
-      low: number;
-      high: number;
-      seq: number;
-      time: number;
-    };
-    if (first.low !== low || first.high !== high) return { refused: "cid_reused" };
-    return { seq: first.seq, time: first.time, repeated: true };
+  #conversation(key: Key): Conversation | undefined {
+    const name = nameOf(key);
+    const known = this.#conversations.get(name);
+    if (known) return known;
+    const last = this.#recent.of(key).at(-1)?.seq ??
+      this.#sql.lastSeq.get(...key)?.last_seq as number | undefined;
+    if (last === undefined) return undefined;
+    const conversation: Conversation = { key, last };
+    this.#conversations.set(name, conversation);
+    return conversation;
   }
 
   #hasAllGroups(user: number): boolean {
     return countOf(this.#sql.countGroups.get(user)) >= this.#limits.groupsPerUser;
   }
+}
+
+/** The answer to a cid that the sender has used before (invariant I5). */
+function repeated(key: Key, first: Pick<RecentMessage, "key" | "seq" | "time">): Appended | Refused {
+  if (nameOf(first.key) !== nameOf(key)) return { refused: "cid_reused" };
+  return { seq: first.seq, time: first.time, repeated: true };
 }
 
 function countOf(row: Record<string, unknown> | undefined): number {
@@ -209,19 +205,14 @@ function prepare(db: DatabaseSync) {
     addMember: db.prepare("INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (?, ?, ?)"),
 
     lastSeq: db.prepare("SELECT last_seq FROM Conversation WHERE low = ? AND high = ?"),
-    setLastSeq: db.prepare("UPDATE Conversation SET last_seq = ? WHERE low = ? AND high = ?"),
     createConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, 0)"),
-    append: db.prepare(
-      `INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES (?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (sender, cid) DO NOTHING`,
-    ),
     messageOf: db.prepare("SELECT low, high, seq, time FROM Message WHERE sender = ? AND cid = ?"),
     setCursor: db.prepare(
       `INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, ?, ?, ?)
        ON CONFLICT (userid, low, high) DO UPDATE SET seq = excluded.seq`,
     ),
     moveCursor: db.prepare(
-      "UPDATE MemberCursor SET seq = $seq WHERE userid = $user AND low = $low AND high = $high AND seq < $seq",
+      "UPDATE MemberCursor SET seq = ?1 WHERE userid = ?2 AND low = ?3 AND high = ?4 AND seq < ?1",
     ),
   };
 }

@@ -9,6 +9,8 @@ const APPLICATION_ID = 0x43686174;
 const UPGRADES = [
   `ALTER TABLE Cursor RENAME TO MemberCursor; -- also where the view names it
    ALTER TABLE User ADD COLUMN logins INTEGER NOT NULL DEFAULT 0;`,
+  `DROP VIEW OfflineMessage;
+   ${["RecentMessage", "AnyMessage", "OfflineMessage"].map(definitionOf).join("\n")}`,
 ];
 
 /** The version of the schema, kept as SQLite's `user_version`. 0 is an empty file's. */
@@ -17,7 +19,7 @@ const SCHEMA_VERSION = UPGRADES.length + 1;
 /** Milliseconds to wait for an operator's tool that is writing. A batch is tried twice before it is given up. */
 const BUSY_TIMEOUT = 1_000;
 
-/** KiB of pages kept in memory. Each append touches a page of the log and one of its index, far apart. */
+/** KiB of pages kept in memory. What is settled of a conversation touches pages of the log and its index, far apart. */
 const CACHE_SIZE = 32 * 1_024;
 
 /** A database that is gone when it is closed, in place of a file. */
@@ -82,4 +84,10 @@ function versionOf(db: DatabaseSync): number {
     throw new Error("it is another program's database");
   }
   return 0;
+}
+
+/** What the schema says of a table or view. */
+function definitionOf(name: string): string {
+  const [statement] = new RegExp(`^CREATE (TABLE|VIEW) ${name} [^;]*;`, "m").exec(schema)!;
+  return statement;
 }

@@ -4,6 +4,7 @@ import type { StoreLimits } from "../store.ts";
 import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
 import { Changes } from "./changes.ts";
 import { Reads } from "./reads.ts";
+import { RecentMessages } from "./recent.ts";
 
 /**
  * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a
@@ -14,14 +15,17 @@ const READ_TIME = 5;
 /** Runs batches on a database that it alone uses. */
 export class Executor {
   readonly #db: DatabaseSync;
+  readonly #recent: RecentMessages;
   readonly #changes: Changes;
   readonly #reads: Reads;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: DatabaseSync, limits: StoreLimits) {
+  /** `recent` is another than the default in tests. */
+  constructor(db: DatabaseSync, limits: StoreLimits, recent: RecentMessages = new RecentMessages(db)) {
     this.#db = db;
-    this.#changes = new Changes(db, limits);
-    this.#reads = new Reads(db);
+    this.#recent = recent;
+    this.#changes = new Changes(db, recent, limits);
+    this.#reads = new Reads(db, recent);
     this.#sql = prepare(db);
   }
 
@@ -62,7 +66,11 @@ export class Executor {
 
   #commit(calls: readonly Call<ChangeName>[], failures: Map<number, unknown>): unknown[] {
     try {
-      return this.#transaction(() => calls.map((call) => invoke(this.#changes, call)));
+      return this.#transaction((mark) => {
+        const results = calls.map((call) => invoke(this.#changes, call));
+        this.#recent.settle(mark);
+        return results;
+      });
     } catch {
       // Once more, more slowly: if one call is to blame, it fails alone.
     }
@@ -76,29 +84,33 @@ export class Executor {
     }
   }
 
-  #transaction<T>(work: () => T): T {
+  #transaction<T>(work: (mark: number) => T): T {
+    const { mark } = this.#recent;
     this.#sql.begin.run();
     try {
-      const result = work();
-      this.#changes.finish();
+      const result = work(mark);
       this.#sql.commit.run();
+      this.#recent.committed();
       return result;
     } catch (error) {
-      this.#changes.forget();
+      this.#recent.undo(mark);
       if (this.#db.isTransaction) this.#sql.rollback.run();
       throw error;
+    } finally {
+      this.#changes.forget();
     }
   }
 
   /** One call inside a transaction. If it throws, it leaves nothing behind, unless the transaction is lost. */
   #alone(call: Call<ChangeName>, failed: (error: unknown) => void): unknown {
+    const { mark } = this.#recent;
     this.#sql.save.run();
     let result: unknown;
     try {
       result = invoke(this.#changes, call);
-      this.#changes.finish();
     } catch (error) {
       if (!this.#db.isTransaction) throw error;
+      this.#recent.undo(mark);
       this.#changes.forget();
       this.#sql.undo.run();
       failed(error);

@@ -67,6 +67,6 @@ export class Queue<C extends Call<ChangeName | ReadName>> {
 }
 
 /** Roughly the bytes of a call. Only messages have long texts; their UTF-16 units are counted, which costs nothing. */
-function sizeOf([name, argument]: Call<ChangeName | ReadName>): number {
-  return name === "append" ? CALL_BYTES + argument.cid.length + argument.body.length : CALL_BYTES;
+function sizeOf(call: Call<ChangeName | ReadName>): number {
+  return call[0] === "append" ? CALL_BYTES + call[3].length + call[4].length : CALL_BYTES;
 }

@@ -15,18 +15,28 @@ import {
   type Unread,
 } from "../store.ts";
 import type { Direct, ReadName } from "./calls.ts";
-import { keyOf, peerOf } from "../conversation.ts";
+import { type Key, keyOf, peerOf } from "../conversation.ts";
+import { MessageLog } from "./message_log.ts";
+import type { RecentMessages } from "./recent.ts";
+import { textOf } from "./text.ts";
+
+/** A conversation, and how far one of its members has it. */
+interface Membership {
+  readonly user: number;
+  readonly key: Key;
+  readonly cursor: number;
+  readonly last: number;
+}
 
 type Row = Record<string, unknown>;
 
-// What a client may have put a U+0000 into is read as a BLOB: as TEXT it would end there.
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-
 /** Use between transactions: it sees what is committed. */
 export class Reads implements Direct<ReadName> {
+  readonly #log: MessageLog;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, recent: RecentMessages) {
+    this.#log = new MessageLog(db, recent);
     this.#sql = prepare(db);
   }
 
@@ -72,16 +82,17 @@ export class Reads implements Direct<ReadName> {
   }
 
   unread(user: number, limit: number): Unread[] {
-    return this.#sql.unread.all(user, limit).map(({ low, high, cursor, last, since }) => ({
-      peer: peerOf(user, [low as number, high as number]),
-      cursor: cursor as number,
-      last: last as number,
-      since: since as number,
-    }));
+    return this.#conversationsOf([user])
+      .filter(({ cursor, last }) => last > cursor)
+      .map(({ key, cursor, last }) => ({ key, cursor, last, since: this.#log.timeOf(key, cursor + 1) }))
+      .sort((a, b) => a.since - b.since || a.key[0] - b.key[0] || a.key[1] - b.key[1])
+      .slice(0, limit)
+      .map(({ key, ...rest }) => ({ peer: peerOf(user, key), ...rest }));
   }
 
   behind(users: readonly number[]): number[] {
-    return this.#sql.behind.all(JSON.stringify(users)).map(({ user }) => user as number);
+    const behind = this.#conversationsOf(users).filter(({ cursor, last }) => last > cursor);
+    return [...new Set(behind.map(({ user }) => user))];
   }
 
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Page {
@@ -89,7 +100,7 @@ export class Reads implements Direct<ReadName> {
     const cursor = this.#sql.cursor.get(user, ...key)?.seq as number | undefined;
     if (cursor === undefined) return { after: after ?? 0, messages: [] };
     const start = after ?? cursor;
-    return { after: start, messages: page(this.#sql.messagesAfter.iterate(...key, start, limit), maxBytes) };
+    return { after: start, messages: this.#log.after(key, start, limit, maxBytes) };
   }
 
   history(
@@ -101,19 +112,22 @@ export class Reads implements Direct<ReadName> {
   ): StoredMessage[] | Refused {
     const barred = this.#barred(user, peer);
     if (barred) return barred;
-    const rows = this.#sql.messagesBefore.iterate(
-      ...keyOf(user, peer),
-      before ?? Number.MAX_SAFE_INTEGER,
-      limit,
-    );
-    return page(rows, maxBytes).reverse();
+    return this.#log.before(keyOf(user, peer), before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes).reverse();
+  }
+
+  #conversationsOf(users: readonly number[]): Membership[] {
+    return this.#sql.conversations.all(JSON.stringify(users)).map(({ user, low, high, cursor, settled }) => {
+      const key = [low as number, high as number] as const;
+      const last = this.#log.lastOf(key, settled as number);
+      return { user: user as number, key, cursor: cursor as number, last };
+    });
   }
 
   #group({ id, name, description, members }: Row, usersPerGroup: number): Group {
     return {
       id: id as number,
       name: name as string,
-      description: utf8.decode(description as Uint8Array),
+      description: textOf(description),
       members: members as number,
       users: this.#sql.firstMembers.all(id as number, usersPerGroup) as unknown as Member[],
     };
@@ -131,30 +145,7 @@ function account({ id, name, password, state }: Row): Account {
   return { id: id as number, name: name as string, password: password as string, online: state === "online" };
 }
 
-/** Takes rows of messages while their bodies fit into `maxBytes`, and the first one in any case. */
-function page(rows: Iterable<Row>, maxBytes: number): StoredMessage[] {
-  const messages: StoredMessage[] = [];
-  let bytes = 0;
-  for (const { seq, sender, senderName, cid, body, time } of rows) {
-    bytes += (body as Uint8Array).length;
-    if (bytes > maxBytes && messages.length > 0) break;
-    messages.push({
-      seq: seq as number,
-      sender: sender as number,
-      senderName: senderName as string,
-      cid: utf8.decode(cid as Uint8Array),
-      body: utf8.decode(body as Uint8Array),
-      time: time as number,
-    });
-  }
-  return messages;
-}
-
 const ACCOUNTS = "SELECT id, name, password, state FROM User";
-
-const MESSAGES = `
-  SELECT seq, sender, User.name AS senderName, CAST(cid AS BLOB) AS cid, CAST(body AS BLOB) AS body, time
-  FROM Message JOIN User ON User.id = sender WHERE low = ? AND high = ?`;
 
 function prepare(db: DatabaseSync) {
   return {
@@ -196,23 +187,10 @@ function prepare(db: DatabaseSync) {
        FROM GroupUser JOIN User ON id = userid WHERE groupid = ? AND userid > ? ORDER BY userid LIMIT ?`,
     ),
 
-    unread: db.prepare(
-      `SELECT low, high, MemberCursor.seq AS cursor, last_seq AS last, time AS since
-       FROM MemberCursor
-       JOIN Conversation USING (low, high)
-       JOIN Message USING (low, high)
-       WHERE userid = ? AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1
-       ORDER BY since, low, high LIMIT ?`,
-    ),
-    // By their conversations' last seqs alone, which says the same as `unread`: there is no gap.
-    behind: db.prepare(
-      `SELECT value AS user FROM json_each(?)
-       WHERE EXISTS (
-         SELECT 1 FROM MemberCursor JOIN Conversation USING (low, high) WHERE userid = value AND last_seq > seq
-       )`,
+    conversations: db.prepare(
+      `SELECT userid AS user, low, high, seq AS cursor, last_seq AS settled
+       FROM json_each(?) CROSS JOIN MemberCursor ON userid = value JOIN Conversation USING (low, high)`,
     ),
     cursor: db.prepare("SELECT seq FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?"),
-    messagesAfter: db.prepare(`${MESSAGES} AND seq > ? ORDER BY seq LIMIT ?`),
-    messagesBefore: db.prepare(`${MESSAGES} AND seq < ? ORDER BY seq DESC LIMIT ?`),
   };
 }

@@ -55,11 +55,11 @@ END;
 CREATE TABLE Conversation (
   low      INTEGER NOT NULL,
   high     INTEGER NOT NULL,
-  last_seq INTEGER NOT NULL, -- of its newest message; 0 while it has none
+  last_seq INTEGER NOT NULL, -- of its newest message in Message; 0 while it has none there
   PRIMARY KEY (low, high)
 ) WITHOUT ROWID;
 
--- The message log: the one truth. seq is 1, 2, 3, … in each conversation, with no gap.
+-- The message log, where each conversation's messages lie together; those that have been in RecentMessage.
 CREATE TABLE Message (
   low    INTEGER NOT NULL,
   high   INTEGER NOT NULL,
@@ -71,6 +71,26 @@ CREATE TABLE Message (
   PRIMARY KEY (low, high, seq),
   UNIQUE (sender, cid)
 ) WITHOUT ROWID;
+
+-- The message log's end: the newest messages in the order in which they came, so that a commit touches few pages.
+-- They are moved to Message many at a time; those that have been go from here a little later.
+CREATE TABLE RecentMessage (
+  n      INTEGER PRIMARY KEY,
+  low    INTEGER NOT NULL,
+  high   INTEGER NOT NULL,
+  seq    INTEGER NOT NULL,
+  sender INTEGER NOT NULL,
+  cid    TEXT NOT NULL,
+  time   INTEGER NOT NULL,
+  body   TEXT NOT NULL
+);
+
+-- All of the message log: the one truth. seq is 1, 2, 3, … in each conversation, with no gap.
+CREATE VIEW AnyMessage (low, high, seq, sender, cid, time, body) AS
+SELECT low, high, seq, sender, cid, time, body FROM Message
+UNION ALL
+SELECT low, high, seq, sender, cid, time, body FROM RecentMessage JOIN Conversation USING (low, high)
+WHERE seq > last_seq;
 
 -- How far each member of a conversation has said to have it.
 CREATE TABLE MemberCursor (
@@ -91,18 +111,25 @@ CREATE TABLE Session (
 -- What each user has not received yet, as the JSON texts that C++ servers of this family kept in a table.
 CREATE VIEW OfflineMessage (userid, message) AS
 SELECT
-  MemberCursor.userid,
-  CASE MemberCursor.low
+  userid,
+  CASE low
     WHEN 0 THEN json_object(
-      'msgid', 10, 'id', sender, 'name', User.name, 'groupid', MemberCursor.high, 'msg', body,
+      'msgid', 10, 'id', sender, 'name', User.name, 'groupid', high, 'msg', body,
       'time', datetime(time / 1000, 'unixepoch', 'localtime')
     )
     ELSE json_object(
-      'msgid', 6, 'id', sender, 'name', User.name, 'toid', MemberCursor.userid, 'msg', body,
+      'msgid', 6, 'id', sender, 'name', User.name, 'toid', userid, 'msg', body,
       'time', datetime(time / 1000, 'unixepoch', 'localtime')
     )
   END
-FROM MemberCursor
-JOIN Message ON Message.low = MemberCursor.low AND Message.high = MemberCursor.high AND Message.seq > MemberCursor.seq
-JOIN User ON User.id = Message.sender
-WHERE Message.sender <> MemberCursor.userid;
+FROM ( -- not from AnyMessage: of Message, which may be large, only what is asked for is to be read
+  SELECT userid, low, high, sender, time, body
+  FROM MemberCursor JOIN Message USING (low, high)
+  WHERE Message.seq > MemberCursor.seq
+  UNION ALL
+  SELECT userid, low, high, sender, time, body
+  FROM RecentMessage JOIN Conversation USING (low, high) JOIN MemberCursor USING (low, high)
+  WHERE RecentMessage.seq > last_seq AND RecentMessage.seq > MemberCursor.seq
+)
+JOIN User ON User.id = sender
+WHERE sender <> userid;

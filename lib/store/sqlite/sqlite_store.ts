@@ -164,8 +164,9 @@ export class SqliteStore implements Store {
     return this.#batcher.read("members", user, group, after, limit);
   }
 
-  append(message: NewMessage): Promise<Appended | Refused> {
-    return this.#batcher.change("append", message);
+  async append({ sender, peer, cid, body, time }: NewMessage): Promise<Appended | Refused> {
+    const result = await this.#batcher.change("append", sender, peer, cid, body, time);
+    return typeof result === "number" ? { seq: result, time, repeated: false } : result;
   }
 
   delivered(upTo: readonly Delivered[]): Promise<void> {

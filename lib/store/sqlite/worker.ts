@@ -3,7 +3,17 @@
  * started it, and whoever has the other end of a port that was attached.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { Answer, Attach, Batch, Failure, Request } from "./calls.ts";
+import {
+  type Answer,
+  type Attach,
+  type Batch,
+  type ChangeName,
+  type Failure,
+  type PackedBatch,
+  type ReadName,
+  type Request,
+  unpack,
+} from "./calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { IN_MEMORY, openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
@@ -34,7 +44,8 @@ function serve(client: Client): void {
 }
 
 /** What came from several clients while the database was busy shares one commit, as it is there at once. */
-function gather(client: Client, batch: Batch): void {
+function gather(client: Client, { changes, reads }: PackedBatch): void {
+  const batch = { changes: unpack<ChangeName>(changes), reads: unpack<ReadName>(reads) };
   if (gathered.push({ client, batch }) === 1) queueMicrotask(run);
 }
 
@@ -47,7 +58,7 @@ function run(): void {
   if (clients.some(({ batch }) => batch.changes.length > 0)) checkpoints?.committed();
 }
 
-async function carryOut(request: Exclude<Request, Batch>): Promise<Answer | Failure> {
+async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
   try {
     if (request.kind === "open") {
       db = openDatabase(request.file);

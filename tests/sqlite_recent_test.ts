@@ -1,0 +1,241 @@
+/** The embedded store's newest messages: what is settled when, and that nobody can tell which ones are. */
+import { assert, assertEquals } from "@std/assert";
+import type { Batch } from "../lib/store/sqlite/calls.ts";
+import { openDatabase } from "../lib/store/sqlite/database.ts";
+import { Executor } from "../lib/store/sqlite/executor.ts";
+import { RecentMessages } from "../lib/store/sqlite/recent.ts";
+import { NOON, ROOMY } from "./store_fixture.ts";
+
+const GENERATION = 20;
+
+/** A database with users 1 to 4 and a group of the first two, and what carries out batches on it. */
+class Fixture {
+  readonly db = openDatabase(":memory:");
+  readonly #generation: number;
+  #executor: Executor;
+
+  constructor(generation: number) {
+    this.#generation = generation;
+    this.#executor = this.#begin();
+  }
+
+  /** What the batch's changes and then its reads gave; an Error in the place of what failed. */
+  run(changes: Batch["changes"], reads: Batch["reads"] = []): unknown[] {
+    const [{ results, failures }] = this.#executor.run([{ changes, reads }]) as [
+      { results: unknown[]; failures: Map<number, unknown> },
+    ];
+    return results.map((result, i) => failures.get(i) ?? result);
+  }
+
+  /** As if a new process had opened the file. */
+  restart(): void {
+    this.#executor = this.#begin();
+  }
+
+  /** How many rows of messages there are: settled ones, and those where they came. */
+  get rows(): [settled: number, recent: number] {
+    const count = (table: string) => this.db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n as number;
+    return [count("Message"), count("RecentMessage")];
+  }
+
+  #begin(): Executor {
+    return new Executor(this.db, ROOMY, new RecentMessages(this.db, this.#generation));
+  }
+}
+
+function withUsers(body: (fixture: Fixture) => void, generation = GENERATION): void {
+  const fixture = new Fixture(generation);
+  try {
+    fixture.run([1, 2, 3, 4].map((n) => ["createUser", `u${n}`, "hash"]));
+    fixture.run([["createGroup", 1, "team", ""], ["joinGroup", 2, 1]]);
+    body(fixture);
+  } finally {
+    fixture.db.close();
+  }
+}
+
+/** Message `n` of user 1, to the peers in turn. */
+function message(n: number, peer = [2, 3, -1][n % 3]!, body = `text ${n}`): Batch["changes"][number] {
+  return ["append", 1, peer, `cid ${n}`, body, NOON + n];
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** All that can be asked about the conversations of user 1 with users 2 and 3 and the group. */
+function view(fixture: Fixture): unknown {
+  const answers = fixture.run([], [
+    ...[2, 3, -1].flatMap((peer): Batch["reads"] => [
+      ["read", 1, peer, 0, 1_000, 1e9],
+      ["history", 1, peer, undefined, 1_000, 1e9],
+    ]),
+    ["unread", 2, 10],
+    ["unread", 3, 10],
+    ["behind", [1, 2, 3]],
+  ]);
+  const rows = (sql: string) => fixture.db.prepare(sql).all().map((row) => ({ ...row }));
+  return [
+    answers,
+    rows("SELECT * FROM AnyMessage WHERE high <> 4 ORDER BY low, high, seq"),
+    rows("SELECT userid, message FROM OfflineMessage WHERE userid < 4 ORDER BY userid, message"),
+  ];
+}
+
+Deno.test("sqlite: nobody can tell which messages are settled, nor whether the server was restarted", () =>
+  withUsers((fixture) =>
+    withUsers((unsettled) => {
+      const total = 10 * GENERATION;
+      for (let n = 0, batch = 0; n < total; batch++) {
+        const calls: Batch["changes"][number][] = range(n, n + 1 + (batch * 7) % 13).map((n) => message(n));
+        n += calls.length;
+        const user = 2 + batch % 2;
+        if (batch % 4 === 0) calls.push(["delivered", [{ user, peer: 1, seq: Math.floor(n / 6) }]]);
+        assertEquals(fixture.run(calls), unsettled.run(calls));
+        const [settled, recent] = fixture.rows;
+        assert(recent <= 2 * GENERATION + 13 && settled + recent >= n, `${settled} and ${recent} of ${n}`);
+        assertEquals(view(fixture), view(unsettled));
+        if (batch % 3 === 0) {
+          fixture.restart();
+          assertEquals(view(fixture), view(unsettled));
+        }
+      }
+      assert(fixture.rows[0] > total - 2 * GENERATION);
+      assertEquals(unsettled.rows[0], 0);
+    }, Infinity)
+  ));
+
+Deno.test("sqlite: pages go on from settled to recent messages, and back", () =>
+  withUsers((fixture) => {
+    const total = 3 * GENERATION;
+    for (let n = 0; n < total; n += 5) fixture.run(range(n, n + 5).map((n) => message(n, 2)));
+    const [settled, recent] = fixture.rows;
+    assert(settled > 0 && recent > 0);
+    const texts = (result: unknown) => {
+      const page = result as { messages: { body: string }[] } | { body: string }[];
+      return ("messages" in page ? page.messages : page).map(({ body }) => body);
+    };
+    const expected = (from: number, to: number) =>
+      range(Math.max(0, from), Math.min(total, to)).map((n) => `text ${n}`);
+    const [size] = ["text 10".length];
+    for (let at = 0; at <= total + 1; at++) {
+      for (const limit of [1, 2, 7, total]) {
+        const [after, before] = fixture.run([], [["read", 2, 1, at, limit, 1e9], [
+          "history",
+          2,
+          1,
+          at,
+          limit,
+          1e9,
+        ]]);
+        assertEquals(texts(after), expected(at, at + limit), `after ${at}`);
+        assertEquals(texts(before), expected(Math.min(at - 1, total) - limit, at - 1), `before ${at}`);
+      }
+      const [few] = fixture.run([], [["read", 2, 1, at, total, 3 * size]]); // bytes
+      if (at >= 10) assertEquals(texts(few), expected(at, at + 3));
+    }
+  }));
+
+Deno.test("sqlite: a cid is known whether its message is settled or not", () =>
+  withUsers((fixture) => {
+    const total = 3 * GENERATION;
+    const sent = range(0, total).map((n) => message(n));
+    const seqs = range(0, total / 5).flatMap((i) => fixture.run(sent.slice(5 * i, 5 * i + 5)));
+    const [settled, recent] = fixture.rows;
+    assert(settled > 0 && recent > 0);
+    for (const again of [sent, sent.toReversed()]) { // alone, and many at once
+      const expected = again.map((call) => {
+        const n = sent.indexOf(call);
+        return { seq: seqs[n], time: NOON + n, repeated: true };
+      });
+      assertEquals(fixture.run(again), expected);
+      assertEquals(again.flatMap((call) => fixture.run([call])), expected);
+    }
+    assertEquals(
+      fixture.run(range(0, total).map((n) => message(n, 4))),
+      range(0, total).map(() => ({ refused: "cid_reused" })),
+    );
+    assertEquals(fixture.rows, [settled, recent]);
+    assertEquals(fixture.run([message(total, 2)]), [total / 3 + 1], "repeats have used up no seq");
+  }));
+
+Deno.test("sqlite: messages are settled from the first full generation on, and never more than come", () =>
+  withUsers((fixture) => {
+    for (const n of range(0, GENERATION)) fixture.run([message(n)]);
+    assertEquals(fixture.rows, [0, GENERATION]);
+    fixture.run([message(GENERATION)]);
+    assertEquals(fixture.rows, [2, GENERATION + 1], "1.25 for one, and not less");
+    fixture.run([["beginLogin", 1]]);
+    assertEquals(fixture.rows, [2, GENERATION + 1]);
+    for (const n of range(GENERATION + 1, GENERATION + 16)) fixture.run([message(n)]);
+    assertEquals(fixture.rows, [GENERATION, 16], "the generation is done, and gone from where it came");
+  }));
+
+Deno.test("sqlite: 16 MiB of characters are a generation too", () =>
+  withUsers((fixture) => {
+    const MIB = 1_024 * 1_024;
+    const large = (n: number, size: number) => fixture.run([message(n, 2, "x".repeat(size))]);
+    for (const n of range(0, 15)) large(n, MIB);
+    large(15, MIB - 1);
+    large(16, 0);
+    assertEquals(fixture.rows, [0, 17]);
+    large(17, 1);
+    large(18, 1);
+    assertEquals(fixture.rows, [2, 19], "at 16 MiB it begins");
+    large(19, 3 * MIB);
+    assertEquals(fixture.rows, [6, 20], "as many characters as come, and a quarter more");
+  }));
+
+Deno.test("sqlite: when settling fails, nothing is lost, and it goes on when it can again", () =>
+  withUsers((fixture) => {
+    for (const n of range(0, GENERATION)) fixture.run([message(n)]);
+    for (const action of ["ABORT", "ROLLBACK"]) {
+      fixture.db.exec(`CREATE TRIGGER Full BEFORE INSERT ON Message BEGIN
+        SELECT RAISE(${action}, 'the disk is full'); END`);
+      const [begun] = fixture.rows;
+      const next = GENERATION + fixture.rows[1];
+      assertEquals(fixture.run([message(next, 4), message(next + 1, 4)]).map((seq) => typeof seq), [
+        "number",
+        "number",
+      ]);
+      assertEquals(fixture.rows[0], begun);
+      fixture.db.exec("DROP TRIGGER Full");
+    }
+    const before = view(fixture);
+    fixture.run([message(1_000, 4)]);
+    assertEquals(fixture.rows[0], 2);
+    for (const n of range(1_001, 1_000 + 3 * GENERATION)) fixture.run([message(n, 4)]);
+    assertEquals(view(fixture), before);
+  }));
+
+Deno.test("sqlite: what an undone transaction brought is not there, in memory neither", () =>
+  withUsers((fixture) => {
+    fixture.run([message(0, 2)]);
+    fixture.db.exec(`CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'cid 3'
+      BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END`);
+    const results = fixture.run([message(1, 2), message(2, 3), message(3, 2)], [["read", 2, 1, 0, 10, 1e9]]);
+    assert(results.slice(0, 3).every((result) => result instanceof Error));
+    assertEquals((results[3] as { messages: unknown[] }).messages.length, 1);
+    fixture.db.exec("DROP TRIGGER Full");
+    assertEquals(fixture.run([message(2, 3), message(1, 2), message(3, 2)]), [1, 2, 3]);
+    fixture.restart();
+    assertEquals(fixture.run([message(4, 2), message(5, 3)]), [4, 2]);
+  }));
+
+Deno.test("sqlite: texts are the same before they are settled, after it, and after a restart", () =>
+  withUsers((fixture) => {
+    const texts = ["a\u0000b", "\uFEFFx", "\u{1F600}".repeat(3), "", "é"];
+    const sent = texts.map((
+      text,
+      i,
+    ): Batch["changes"][number] => ["append", 1, 2, `${text}${i}`, text, NOON]);
+    fixture.run(sent);
+    const before = view(fixture);
+    fixture.restart();
+    assertEquals(view(fixture), before);
+    for (const n of range(0, 3 * GENERATION)) fixture.run([message(n, 4)]);
+    assertEquals(view(fixture), before);
+    const bodies =
+      (fixture.run([], [["read", 2, 1, 0, 10, 1e9]])[0] as { messages: { body: string }[] }).messages;
+    assertEquals(bodies.map(({ body }) => body), texts);
+    const few = fixture.run([], [["read", 2, 1, 2, 10, 12]])[0] as { messages: unknown[] };
+    assertEquals(few.messages.length, 2, "12 bytes are three of four bytes, and nothing");
+  }));
