@@ -29,24 +29,30 @@ class SlowSocket implements Sink {
 
   /** Lets writes through until none comes any more. */
   async letAll(): Promise<void> {
+    await turn();
     while (this.#let.length > 0) {
       this.#let.shift()!();
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      await turn();
     }
   }
 }
 
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+
 const frame = (size: number, fill = size) => new Uint8Array(size).fill(fill);
 
-Deno.test("outbox: a lone frame is written at once, what gathers meanwhile in one write", async () => {
+Deno.test("outbox: what comes at once goes in one write, without waiting, and so does what gathers meanwhile", async () => {
   const socket = new SlowSocket();
   const outbox = new GatheringOutbox(socket);
   const taken: number[] = [];
-  for (const size of [1, 2, 3]) outbox.push(frame(size), () => taken.push(size));
-  assertEquals(outbox.bytes, 6 + 2 * KEEPING, "the first is on its way, two are kept (I7)");
+  const push = (size: number) => outbox.push(frame(size), () => taken.push(size));
+  for (const size of [1, 2]) push(size);
+  await undefined; // no more than a step
+  for (const size of [3, 4]) push(size);
+  assertEquals(outbox.bytes, 10 + 2 * KEEPING, "the first two are on their way, two are kept (I7)");
   await socket.letAll();
-  assertEquals(socket.writes, [frame(1), new Uint8Array([2, 2, 3, 3, 3])]);
-  assertEquals(taken, [1, 2, 3]);
+  assertEquals(socket.writes, [new Uint8Array([1, 2, 2]), new Uint8Array([3, 3, 3, 4, 4, 4, 4])]);
+  assertEquals(taken, [1, 2, 3, 4]);
   assertEquals(outbox.bytes, 0);
 });
 
@@ -77,7 +83,7 @@ Deno.test("outbox: room is told below half of the limit, and those who wait are 
   outbox.push(frame(60));
   let emptied = false;
   const empty = outbox.whenAtMost(0).then(() => emptied = true);
-  await outbox.whenAtMost(120 + KEEPING);
+  await outbox.whenAtMost(120 + 2 * KEEPING);
   assertEquals([emptied, socket.rooms], [false, 0]);
   await socket.letAll();
   await empty;
@@ -88,6 +94,8 @@ Deno.test("outbox: closing drops what waits and lets nobody wait for ever", asyn
   const socket = new SlowSocket();
   const outbox = new GatheringOutbox(socket);
   outbox.push(frame(5));
+  outbox.push(frame(5), () => assert(false, "was never written"));
+  await undefined;
   outbox.push(frame(5), () => assert(false, "was never written"));
   const empty = outbox.whenAtMost(0);
   outbox.close();

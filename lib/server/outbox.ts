@@ -110,6 +110,7 @@ abstract class QueueOutbox implements Outbox {
 
   async #write(): Promise<void> {
     this.#writing = true;
+    await undefined; // what one commit answers comes all at once
     try {
       while (this.#queue.length > 0) {
         await this.flush();
