@@ -38,18 +38,19 @@ interface Entry {
 
 /** The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write loop. */
 abstract class QueueOutbox implements Outbox {
-  protected readonly sink: Sink;
+  readonly #sink: Sink;
   #queue: Entry[] = [];
   #head = 0; // of #queue: shifting a long array would cost its length each time
   #bytes = 0;
   #writing = false;
   #closed = false;
   #waiting: { readonly bytes: number; readonly resolve: () => void }[] = [];
+  #told: (() => void)[] | undefined; // when what is being written has been
   taken = 0;
   lastTaken: number;
 
   constructor(sink: Sink) {
-    this.sink = sink;
+    this.#sink = sink;
     this.lastTaken = performance.now();
   }
 
@@ -75,37 +76,33 @@ abstract class QueueOutbox implements Outbox {
     this.#queue = [];
     this.#head = 0;
     this.#bytes = 0;
+    this.#told = undefined;
     this.#tell();
   }
 
-  /** Takes frames off the queue with {@link QueueOutbox.take} and writes them, once. Only called when there are some. */
-  protected abstract flush(): Promise<void>;
+  /** Milliseconds until the next write may be begun. */
+  protected abstract pause(): number;
+
+  /** Takes what the next write is to write off the queue, in which there is a frame at least. */
+  protected abstract gather(): Uint8Array;
+
+  /** What was gathered has been written whole, or never will be. */
+  protected abstract release(): void;
 
   /** The next frame's bytes, without taking it. */
   protected peek(): Uint8Array | undefined {
     return this.#queue[this.#head]?.frame;
   }
 
-  protected take(): Entry {
-    const entry = this.#queue[this.#head++]!;
+  /** The next frame. Whoever pushed it is told when what it was gathered into has been written. */
+  protected take(): Uint8Array {
+    const { frame, taken } = this.#queue[this.#head++]!;
     if (this.#head === this.#queue.length) {
       this.#queue = [];
       this.#head = 0;
     }
-    return entry;
-  }
-
-  /** Writes all of the bytes, however little the socket takes at a time. False if it was closed before the end. */
-  protected async writeAll(bytes: Uint8Array): Promise<boolean> {
-    for (let at = 0; at < bytes.length && !this.#closed;) {
-      const written = await this.sink.write(at === 0 ? bytes : bytes.subarray(at));
-      at += written;
-      if (this.#closed) break;
-      this.#bytes -= written;
-      this.taken += written;
-      this.lastTaken = performance.now();
-    }
-    return !this.#closed;
+    if (taken) (this.#told ??= []).push(taken);
+    return frame;
   }
 
   async #write(): Promise<void> {
@@ -113,15 +110,35 @@ abstract class QueueOutbox implements Outbox {
     await undefined; // what one commit answers comes all at once
     try {
       while (this.#queue.length > 0) {
-        await this.flush();
+        for (let early; (early = this.pause()) > 0;) { // timers may come early
+          await new Promise((resolve) => setTimeout(resolve, Math.ceil(early)));
+        }
+        if (this.#closed) break;
+        const bytes = this.gather();
+        for (let at = 0; at < bytes.length && !this.#closed;) {
+          const written = await this.#sink.write(at === 0 ? bytes : bytes.subarray(at));
+          at += written;
+          if (!this.#closed) this.#took(written);
+        }
+        this.release();
+        if (this.#closed) break;
+        const told = this.#told;
+        this.#told = undefined;
+        if (told) { for (const call of told) call(); }
         if (this.#waiting.length > 0) this.#tell();
-        if (!this.#closed && this.bytes < this.sink.limit / 2) this.sink.room();
+        if (this.bytes < this.#sink.limit / 2) this.#sink.room();
       }
     } catch (error) {
-      if (!this.#closed) this.sink.failed(error);
+      if (!this.#closed) this.#sink.failed(error);
     } finally {
       this.#writing = false;
     }
+  }
+
+  #took(written: number): void {
+    this.#bytes -= written;
+    this.taken += written;
+    this.lastTaken = performance.now();
   }
 
   #tell(): void {
@@ -133,34 +150,36 @@ abstract class QueueOutbox implements Outbox {
 }
 
 const GATHER = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
-const KEPT = 64; // gather buffers kept for the next flush that needs one
+const KEPT = 64; // gather buffers kept for the next write that needs one
 const buffers: Uint8Array[] = [];
 
 /**
- * A frame that finds the socket idle is written at once and alone, so nothing waits for company; what gathers while
+ * A frame that finds the socket idle is written at once, with those that come in the same moment; what gathers while
  * the socket is busy goes out in one write.
  */
 export class GatheringOutbox extends QueueOutbox {
-  protected override async flush(): Promise<void> {
+  #buffer: Uint8Array | undefined; // while it is being written
+
+  protected override pause(): number {
+    return 0;
+  }
+
+  protected override gather(): Uint8Array {
     const first = this.take();
-    const second = this.peek();
-    if (!second || first.frame.length + second.length > GATHER) {
-      if (await this.writeAll(first.frame)) first.taken?.();
-      return;
+    let size = first.length;
+    if (size + (this.peek()?.length ?? GATHER) > GATHER) return first;
+    const buffer = this.#buffer = buffers.pop() ?? new Uint8Array(GATHER);
+    buffer.set(first);
+    for (let next; (next = this.peek()) && size + next.length <= GATHER;) {
+      buffer.set(this.take(), size);
+      size += next.length;
     }
-    const buffer = buffers.pop() ?? new Uint8Array(GATHER);
-    const taken: (() => void)[] = [];
-    let size = 0;
-    for (let entry = first;; entry = this.take()) {
-      buffer.set(entry.frame, size);
-      size += entry.frame.length;
-      if (entry.taken) taken.push(entry.taken);
-      const next = this.peek();
-      if (!next || size + next.length > GATHER) break;
-    }
-    const whole = await this.writeAll(buffer.subarray(0, size));
-    if (buffers.length < KEPT) buffers.push(buffer);
-    if (whole) { for (const call of taken) call(); }
+    return buffer.subarray(0, size);
+  }
+
+  protected override release(): void {
+    if (this.#buffer && buffers.length < KEPT) buffers.push(this.#buffer);
+    this.#buffer = undefined;
   }
 }
 
@@ -177,14 +196,15 @@ export class PacedOutbox extends QueueOutbox {
     this.#gap = gap;
   }
 
-  protected override async flush(): Promise<void> {
-    for (let early; (early = this.#last + this.#gap - performance.now()) > 0;) { // timers may come early
-      await new Promise((resolve) => setTimeout(resolve, Math.ceil(early)));
-    }
-    const entry = this.peek() && this.take(); // closed meanwhile: nothing is left
-    if (!entry) return;
-    const whole = await this.writeAll(entry.frame);
+  protected override pause(): number {
+    return this.#last + this.#gap - performance.now();
+  }
+
+  protected override gather(): Uint8Array {
+    return this.take();
+  }
+
+  protected override release(): void {
     this.#last = performance.now();
-    if (whole) entry.taken?.();
   }
 }
