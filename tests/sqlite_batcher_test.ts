@@ -75,7 +75,7 @@ Deno.test("sqlite: when a batch can't be carried out or answered as a whole, all
   const calls = [
     batcher.change("saveSession", { user: 1, login: 1 }, new Uint8Array(32), NOON),
     batcher.change("beginLogin", 1),
-    batcher.change("delivered", [{ user: 1, peer: 2, seq: 1 }]),
+    batcher.change("delivered", [1, 2, 1]),
     batcher.read("findUser", { id: 1 }),
   ];
   for (const result of await Promise.allSettled(calls)) {

@@ -88,7 +88,7 @@ Deno.test("sqlite: nobody can tell which messages are settled, nor whether the s
         const calls: Batch["changes"][number][] = range(n, n + 1 + (batch * 7) % 13).map((n) => message(n));
         n += calls.length;
         const user = 2 + batch % 2;
-        if (batch % 4 === 0) calls.push(["delivered", [{ user, peer: 1, seq: Math.floor(n / 6) }]]);
+        if (batch % 4 === 0) calls.push(["delivered", [user, 1, Math.floor(n / 6)]]);
         assertEquals(fixture.run(calls), unsettled.run(calls));
         const [settled, recent] = fixture.rows;
         assert(recent <= 2 * GENERATION + 13 && settled + recent >= n, `${settled} and ${recent} of ${n}`);

@@ -5,8 +5,11 @@
 import { describe, type Log } from "../log.ts";
 import type { Peer, Store } from "../store/store.ts";
 
-const DELAY = 100; // ms that cursors may wait for company; a crash repeats at most so much
-const MANY = 1_000; // cursors written at once; when so many wait, it is done without delay
+// ms that cursors may wait: for company, and for the same to move on, which then costs nothing. Of those who receive
+// all the time each is written twice a second. A crash repeats at most so much.
+const DELAY = 500;
+const AT_ONCE = 1_000; // cursors in one write, which others' commits wait for
+const MANY = 10_000; // when so many wait, they are written without delay
 const RETRY = 1_000; // ms until they are tried again when the store refused them
 const MOST = 100_000; // cursors waiting for a store that is away; more are forgotten, which costs repeats
 
@@ -84,9 +87,9 @@ export class Cursors {
     const list = [...moved].flatMap(([user, talks]) =>
       [...talks].map(([peer, seq]) => ({ user, peer, seq }))
     );
-    for (let at = 0; at < list.length; at += MANY) {
+    for (let at = 0; at < list.length; at += AT_ONCE) {
       try {
-        await this.#store.delivered(list.slice(at, at + MANY));
+        await this.#store.delivered(list.slice(at, at + AT_ONCE));
         this.#failing = false;
       } catch (error) {
         this.#failing = true;

@@ -32,8 +32,8 @@ export type ReadName =
   | "read"
   | "history";
 
-/** The methods as they are called between the threads: `append`, of which there are most, with nothing but simple values. */
-interface Methods extends Omit<Store, "append"> {
+/** The methods as they are called between the threads: the most frequent ones with nothing but simple values. */
+interface Methods extends Omit<Store, "append" | "delivered"> {
   /** Gives the seq alone when the rest of an {@link Appended} is what the caller knows. */
   append(
     sender: number,
@@ -42,6 +42,8 @@ interface Methods extends Omit<Store, "append"> {
     body: string,
     time: number,
   ): Promise<number | Appended | Refused>;
+  /** Each user, peer and seq, one after the other. */
+  delivered(upTo: readonly number[]): Promise<void>;
 }
 
 /** A method's arguments. */

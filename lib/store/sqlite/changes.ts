@@ -1,6 +1,6 @@
 /** The store's changes, as they run inside a batch's transaction on the thread that holds the database. */
 import type { DatabaseSync } from "node:sqlite";
-import type { Appended, Delivered, Login, Peer, Refused, StoreLimits } from "../store.ts";
+import type { Appended, Login, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
 import { type Key, keyOf } from "../conversation.ts";
 import { nameOf, type RecentMessage, type RecentMessages } from "./recent.ts";
@@ -105,8 +105,9 @@ export class Changes implements Direct<ChangeName> {
     return seq;
   }
 
-  delivered(upTo: readonly Delivered[]): void {
-    for (const { user, peer, seq } of upTo) {
+  delivered(upTo: readonly number[]): void {
+    for (let at = 0; at < upTo.length; at += 3) {
+      const [user, peer, seq] = upTo.slice(at, at + 3) as [number, Peer, number];
       const key = keyOf(user, peer);
       const conversation = this.#conversation(key);
       if (conversation) {

@@ -170,7 +170,7 @@ export class SqliteStore implements Store {
   }
 
   delivered(upTo: readonly Delivered[]): Promise<void> {
-    return this.#batcher.change("delivered", upTo);
+    return this.#batcher.change("delivered", upTo.flatMap(({ user, peer, seq }) => [user, peer, seq]));
   }
 
   unread(user: number, limit: number): Promise<readonly Unread[]> {
