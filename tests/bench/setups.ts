@@ -2,6 +2,8 @@
 import { startMariadb } from "../harness/mariadb.ts";
 import { startRedis } from "../harness/redis.ts";
 import { type Server, startServer } from "../harness/server.ts";
+import { openDatabase } from "../../lib/store/sqlite/database.ts";
+import { fill, type Past } from "./past.ts";
 
 /** Processes that do the same: their costs are added. */
 export interface ProcessGroup {
@@ -24,11 +26,17 @@ const FREE = ["--scrypt-ln", "1", "--message-rate", "0"];
 /** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
 const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
 
+/** Of a server that has run for years. */
+export const PAST: Past = { users: 100_000, messages: 10_000_000 };
+
 const starters = {
-  embedded,
+  embedded: (parts: AsyncDisposableStack) => embedded(parts),
   /** The same with nothing in it, for what is measured in memory. */
-  empty: embedded,
+  empty: (parts: AsyncDisposableStack) => embedded(parts),
+  /** The same with much in it. */
+  old: (parts: AsyncDisposableStack) => embedded(parts, PAST),
   mysql: (parts: AsyncDisposableStack) => clustered(parts, 1),
+  mysqlOld: (parts: AsyncDisposableStack) => clustered(parts, 1, PAST),
   cluster: (parts: AsyncDisposableStack) => clustered(parts, 2),
 };
 
@@ -49,17 +57,28 @@ export class Setups implements AsyncDisposable {
   }
 }
 
-async function embedded(parts: AsyncDisposableStack): Promise<Setup> {
+async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup> {
   const server = parts.use(await startServer({ args: FREE }));
+  if (past) {
+    await server.stop();
+    const db = openDatabase(server.db);
+    db.exec("PRAGMA synchronous = OFF"); // nothing is lost if it is
+    await fill(past, (sql) => db.exec(sql));
+    db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    db.close();
+    await server.start();
+  }
   return { servers: [server], groups: [{ name: "server", pids: [server.pid] }] };
 }
 
-async function clustered(parts: AsyncDisposableStack, count: number): Promise<Setup> {
+async function clustered(parts: AsyncDisposableStack, count: number, past?: Past): Promise<Setup> {
   const mariadb = parts.use(await startMariadb({ args: ROOMY }));
   const redis = parts.use(await startRedis());
-  const args = [...FREE, "--mysql", (await mariadb.fresh()).url, "--redis", redis.url];
+  const { url, name } = await mariadb.fresh();
+  const args = [...FREE, "--mysql", url, "--redis", redis.url];
   const servers: Server[] = [];
   for (let at = 0; at < count; at++) servers.push(parts.use(await startServer({ args })));
+  if (past) await fill(past, (sql) => mariadb.sql(sql, [], name));
   return {
     servers,
     groups: [

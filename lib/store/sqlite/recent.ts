@@ -23,13 +23,15 @@ interface Run {
 }
 
 /**
- * Messages, and characters of their bodies, that begin to be settled together. The more they are, the more of them
- * share a page of their conversation. All of them are in memory, and at most as many that came after them.
+ * Messages that begin to be settled together. The more they are, the more of them share a page of their conversation.
+ * All of them are in memory, and at most as many that came after them.
  */
 const GENERATION = 16_384;
-const GENERATION_CHARACTERS = 16 * 1_024 * 1_024;
 
-/** How many are settled for each that comes, messages and characters: one generation is done before the next is there. */
+/** A message counts as one, and as one more for so many characters: what is settled, and is in memory, is bytes. */
+const CHARACTERS = 1_024;
+
+/** How many are settled for each that comes: one generation is done before the next is there. */
 const SETTLED_FOR_EACH = 1.25;
 
 const NONE: readonly RecentMessage[] = [];
@@ -44,7 +46,7 @@ export class RecentMessages {
   readonly #cids = new Map<number, Map<string, RecentMessage>>();
   /** Those of no generation yet, in the order in which they came. */
   #coming: RecentMessage[] = [];
-  #characters = 0; // of their bodies
+  #count = 0; // of them, as they count
   #last = 0; // the last one's place
   /** The generation that is being settled, sorted so that the next one is at the end, where it is taken from. */
   #settling: RecentMessage[] = [];
@@ -101,7 +103,7 @@ export class RecentMessages {
   undo(mark: number): void {
     for (const { n, key, sender, cid, body } of this.#coming.splice(mark).reverse()) {
       this.#last = n - 1;
-      this.#characters -= body.length;
+      this.#count -= countOf(body);
       this.#forget(sender, cid);
       this.#take(key, -1, 1);
     }
@@ -111,13 +113,11 @@ export class RecentMessages {
   /** Settles some, at the end of a transaction that has brought those after the mark. */
   settle(mark: number): void {
     const came = this.#coming.slice(mark);
-    let messages = came.length * SETTLED_FOR_EACH;
-    let characters = came.reduce((sum, { body }) => sum + body.length, 0) * SETTLED_FOR_EACH;
+    let count = came.reduce((sum, { body }) => sum + countOf(body), 0) * SETTLED_FOR_EACH;
     const places: number[] = [];
-    while (places.length < this.#settling.length && (messages > 0 || characters > 0)) {
+    while (count > 0 && places.length < this.#settling.length) {
       const { n, key, seq, body } = this.#settling.at(-1 - places.length)!;
-      messages--;
-      characters -= body.length;
+      count -= countOf(body);
       places.push(n);
       const run = this.#step.at(-1);
       if (run?.key[0] === key[0] && run.key[1] === key[1]) {
@@ -138,12 +138,11 @@ export class RecentMessages {
       for (const { sender, cid } of this.#settling.splice(-count)) this.#forget(sender, cid);
     }
     this.#step = [];
-    if (this.#settling.length > 0) return;
-    if (this.#coming.length < this.#generation && this.#characters < GENERATION_CHARACTERS) return;
+    if (this.#settling.length > 0 || this.#count < this.#generation) return;
     this.#settling = this.#coming.sort((a, b) => b.key[0] - a.key[0] || b.key[1] - a.key[1] || b.seq - a.seq);
     this.#through = this.#last;
     this.#coming = [];
-    this.#characters = 0;
+    this.#count = 0;
   }
 
   #put(message: RecentMessage): void {
@@ -156,7 +155,7 @@ export class RecentMessages {
     if (cids) cids.set(cid, message);
     else this.#cids.set(sender, new Map([[cid, message]]));
     this.#coming.push(message);
-    this.#characters += body.length;
+    this.#count += countOf(body);
     this.#last = n;
   }
 
@@ -172,6 +171,10 @@ export class RecentMessages {
     messages.splice(from, count);
     if (messages.length === 0) this.#conversations.delete(name);
   }
+}
+
+function countOf(body: string): number {
+  return 1 + body.length / CHARACTERS;
 }
 
 /** A conversation's key as one string. */

@@ -1,0 +1,44 @@
+/** What a server that has run for years has in its database before the measuring begins. */
+
+/** How much it is. */
+export interface Past {
+  /** An even number; they chat in pairs. */
+  readonly users: number;
+  /** A multiple of the pairs. */
+  readonly messages: number;
+}
+
+const PAIRS_AT_ONCE = 1_000; // in one statement
+const TEXT = "x".repeat(100);
+
+/**
+ * Fills a database that has the schema and nothing in it. `run` carries out a statement, which SQLite and MariaDB both
+ * understand.
+ */
+export async function fill(past: Past, run: (sql: string) => unknown): Promise<void> {
+  const pairs = past.users / 2;
+  const each = past.messages / pairs;
+  await run(
+    `INSERT INTO User (name, password)
+     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${past.users})
+     SELECT concat('past user ', i), 'no hash' FROM n`,
+  );
+  for (let from = 1; from <= pairs; from += PAIRS_AT_ONCE) {
+    const to = Math.min(pairs, from + PAIRS_AT_ONCE - 1);
+    const ofPairs = `WITH RECURSIVE n (i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})`;
+    await run(
+      `INSERT INTO Conversation (low, high, last_seq) ${ofPairs} SELECT 2 * i - 1, 2 * i, ${each} FROM n`,
+    );
+    for (const user of ["2 * i - 1", "2 * i"]) {
+      await run(
+        `INSERT INTO MemberCursor (userid, low, high, seq) ${ofPairs} SELECT ${user}, 2 * i - 1, 2 * i, ${each} FROM n`,
+      );
+    }
+    await run(
+      `INSERT INTO Message (low, high, seq, sender, cid, time, body)
+       ${ofPairs}, m (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM m WHERE seq < ${each})
+       SELECT 2 * i - 1, 2 * i, seq, 2 * i - 1, concat('past ', seq), 1700000000000 + seq, '${TEXT}'
+       FROM n CROSS JOIN m ORDER BY i, seq`,
+    );
+  }
+}
