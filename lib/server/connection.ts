@@ -78,6 +78,7 @@ const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
+const UNHEARD = new Uint8Array(READ_LARGE); // what comes after a connection's end goes here, and nobody looks at it
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
 const ANSWERED = 100_000; // bytes of a large answer that are put together, copied and written in 1 ms, roughly
 const LOOKS = 16; // requests between two looks at the clock
@@ -187,7 +188,7 @@ export class Connection {
       let worked = 0; // ms since others had a turn
       let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
-        const read = await this.#socket.read(buffer);
+        const read = await this.#socket.read(this.open ? buffer : UNHEARD);
         if (read === null) break;
         this.lastHeard = performance.now();
         this.#takenWhenHeard = this.#outbox?.taken ?? 0;

@@ -7,6 +7,7 @@ import { Foe } from "./foe.ts";
 import type { Kind } from "./kind.ts";
 import { kinds } from "./kinds.ts";
 import { newTally, type Plan, type Squad, type Tally } from "./plan.ts";
+import { keepSendBuffersSmall } from "./send_buffers.ts";
 
 const RECONNECT = 100; // milliseconds before a connection that was lost is made again
 const SPREAD = 1_000; // milliseconds over which the first connections are made
@@ -54,6 +55,7 @@ async function main(): Promise<void> {
   const plan = JSON.parse(await line() ?? "") as Plan;
   const tallies = plan.squads.map(newTally);
   if (await line() === undefined) return; // stopped before it began
+  keepSendBuffersSmall();
   for (const [index, squad] of plan.squads.entries()) {
     const kind = kinds.find(({ name }) => name === squad.kind)!;
     for (let at = 0; at < squad.connections; at++) {
