@@ -17,7 +17,7 @@ const WATCH_EVERY = 1_000; // ms at the most between two looks at each connectio
 const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so that it is kept fairly exactly
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
 // Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
-const ARRIVALS = { perSecond: 2_000, burst: 1_000 };
+const ARRIVALS = { perSecond: 1_000, burst: 200 };
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
 const DRAIN_EVERY = 50; // ms between two looks at each connection while it drains
 const LAST_ARRIVALS = 20; // ms without a new connection before it stops listening: those in the kernel's queue are let in
