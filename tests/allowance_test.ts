@@ -10,7 +10,7 @@ const config = {
   byteRate: 1_000,
   byteBurst: 4_000,
   spareRate: 100,
-  strangerRate: 5,
+  strangerRate: 2,
   maxFrame: 2_000,
 };
 
@@ -105,15 +105,15 @@ Deno.test("bytes: what is spare helps as well, also with more at once than its o
 
 Deno.test("what is overdrawn is waited for", () => {
   const allowance = new Allowance(Buckets.ofStranger(config)!);
-  assertEquals(taken(allowance, 1, 0), 10, "two seconds' worth");
+  assertEquals(taken(allowance, 1, 0), 10, "five seconds' worth");
   allowance.overdraw(1, 0);
-  assertEquals(allowance.take(1, 0, 0), 400, "the one that was drawn, and this one");
+  assertEquals(allowance.take(1, 0, 0), 1_000, "the one that was drawn, and this one");
 });
 
-Deno.test("strangers have a fifth of what sessions have to share", () => {
+Deno.test("strangers have a tenth of what sessions have to share", () => {
   const spare = Buckets.spareForStrangers(config)!;
   const [one, other] = [1, 2].map(() => new Allowance(Buckets.ofStranger(config)!, spare));
-  assertEquals(taken(one!, 1, 0), 10 + 4);
+  assertEquals(taken(one!, 1, 0), 10 + 2);
   assertEquals(taken(other!, 1, 0), 10);
 });
 

@@ -96,6 +96,7 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
       server.sendBytes(new Uint8Array(bytes));
+      await undefined; // it is on its way
       assertEquals(
         [server.waiting, server.hasRoom],
         [bytes, bytes < OUTBOX],

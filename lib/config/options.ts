@@ -122,12 +122,12 @@ export const options = {
       "ones have it to themselves, and a thousand can't take more. A tenth of what a node of two cores can do",
   ),
   strangerRate: orNone(integer(
-    5,
+    2,
     1,
     1_000_000,
     "per second",
     "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
-      "fifth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
+      "tenth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
   )),
   maxDepth: integer(
     32,

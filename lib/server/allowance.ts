@@ -8,10 +8,10 @@ interface Rate {
 }
 
 const BYTES_EACH = 1_024; // of a request on average, where only requests per second are configured
-const STRANGER_BURST = 2; // seconds' worth: a login and what may go in front of it
+const STRANGER_BURST = 5; // seconds' worth: a registration, a login, and some tries
 const SPARE_BYTES_EACH = 2_048; // more, as the largest answers are to be had from what is spare
 const SPARE_BURST = 0.2; // seconds' worth: what a busy client gets ahead, others may have to wait for
-const STRANGERS_PART = 0.2; // of what is spare for sessions, strangers have as much together, of their own
+const STRANGERS_PART = 0.1; // of what is spare for sessions, strangers have as much together, of their own
 const NEARLY_FULL = 0.75; // of a bucket: who asks for less than flows in is above it, but for a few at once
 const LEAST = 1e-6; // of a request or a byte: less is what adding up has got wrong
 const FRAMES_AT_ONCE = 2; // of the largest that are taken: one that never could be would be sent again for ever

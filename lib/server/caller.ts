@@ -22,6 +22,7 @@ export class Caller {
   #session: Session | undefined;
   #allowance: Allowance | undefined;
   #hasRegistered = false;
+  #hasEntered = false;
 
   constructor(node: Node, connection: Connection, origin: Pick<Origin, "from" | "place">) {
     this.node = node;
@@ -43,7 +44,13 @@ export class Caller {
   /** It has logged in. */
   enter(session: Session): void {
     this.#session = session;
+    this.#hasEntered = true;
     this.#allowance = this.node.allowances.ofUser(session.user);
+  }
+
+  /** Whether it has neither logged in nor registered so far. */
+  get cameInVain(): boolean {
+    return !this.#hasEntered && !this.#hasRegistered;
   }
 
   /** The address it called from; a trusted proxy's own until that has said whose. */

@@ -10,7 +10,7 @@ import { measure } from "./measure.ts";
 import { bytesPerConnection } from "./sample.ts";
 import { Setups } from "./setups.ts";
 import { idleLine, table } from "./table.ts";
-import { idle, works } from "./works.ts";
+import { idle, oldWorks, works } from "./works.ts";
 
 const DEFAULTS = { repeats: 5, seconds: 8 };
 const EXIT_USAGE = 2;
@@ -22,13 +22,13 @@ Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and 
   --repeats N       runs of each work that count, after one that doesn't (default ${DEFAULTS.repeats})
   --seconds N       length of the measured part of each (default ${DEFAULTS.seconds})
   --only NAME,...   only these works
-  --all             ${idle.name} too, which takes minutes and is done once
+  --all             those of a full database and of ${idle.name} connections too, which takes minutes
   --write           writes the table into docs/PERFORMANCE.md too; not with --only
 
 The exit code is 1 when a message was lost, doubled or out of order.
 
 Works:
-${works.map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")}  ${
+${[...works, ...oldWorks].map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")}  ${
   idle.name.padEnd(18)
 } embedded, ${idle.connections} connections that say nothing
 `;
@@ -63,14 +63,16 @@ async function main(args: readonly string[]): Promise<number> {
   const plan = { repeats: number("repeats"), seconds: number("seconds"), progress };
   const names = `${parsed.only ?? ""}`.split(",").filter((name) => name !== "");
   for (const name of names) {
-    if (name !== idle.name && !works.some((work) => work.name === name)) {
+    if (name !== idle.name && ![...works, ...oldWorks].some((work) => work.name === name)) {
       throw new UsageError(`there is no work ${name}`);
     }
   }
   if (parsed.write && names.length > 0) {
     throw new UsageError("--write writes all works, so it takes no --only");
   }
-  const chosen = works.filter(({ name }) => names.length === 0 || names.includes(name));
+  const chosen = names.length === 0
+    ? [...works, ...parsed.all ? oldWorks : []]
+    : [...works, ...oldWorks].filter(({ name }) => names.includes(name));
 
   await using setups = new Setups();
   const measurements = await measure(setups, { ...plan, works: chosen });

@@ -60,7 +60,8 @@ export class Setups implements AsyncDisposable {
 async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup> {
   const server = parts.use(await startServer({ args: FREE }));
   if (past) {
-    await server.stop();
+    server.kill("SIGTERM");
+    await server.wait();
     const db = openDatabase(server.db);
     db.exec("PRAGMA synchronous = OFF"); // nothing is lost if it is
     await fill(past, (sql) => db.exec(sql));
@@ -74,11 +75,11 @@ async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup
 async function clustered(parts: AsyncDisposableStack, count: number, past?: Past): Promise<Setup> {
   const mariadb = parts.use(await startMariadb({ args: ROOMY }));
   const redis = parts.use(await startRedis());
-  const { url, name } = await mariadb.fresh();
-  const args = [...FREE, "--mysql", url, "--redis", redis.url];
+  const database = await mariadb.fresh();
+  const args = [...FREE, "--mysql", database.url, "--redis", redis.url];
   const servers: Server[] = [];
   for (let at = 0; at < count; at++) servers.push(parts.use(await startServer({ args })));
-  if (past) await fill(past, (sql) => mariadb.sql(sql, [], name));
+  if (past) await fill(past, (sql) => database.sql(sql));
   return {
     servers,
     groups: [

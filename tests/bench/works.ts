@@ -1,6 +1,6 @@
 /** The works that are measured. */
 import { ofAbsent, ofGroup, ofLogins, ofPairs, type Sample } from "./sample.ts";
-import type { SetupName } from "./setups.ts";
+import { PAST, type SetupName } from "./setups.ts";
 
 /** One work: what the load program is told to do, and on what. */
 export interface Work {
@@ -14,6 +14,10 @@ export interface Work {
   /** Reads what the load program has printed. */
   readonly read: (json: unknown) => readonly Sample[];
 }
+
+const MUCH = `${PAST.messages.toLocaleString("en")} messages and ${
+  PAST.users.toLocaleString("en")
+} users in the database`;
 
 /** Those that are repeated. */
 export const works: readonly Work[] = [
@@ -36,6 +40,15 @@ export const works: readonly Work[] = [
   ]),
   logins("logins-embedded", "embedded, logins by token, 50 at a time", "embedded"),
   logins("logins-cluster", "two nodes, logins by token, 50 at a time", "cluster"),
+];
+
+/** Those of a server that has run for years, only when asked for, as it takes minutes to fill a database. */
+export const oldWorks: readonly Work[] = [
+  relay("relay-old", `embedded, 50 pairs, 32 in flight each, ${MUCH}`, "old", 50, 32),
+  logins("logins-old", `embedded, logins by token, 50 at a time, ${MUCH}`, "old"),
+  relay("relay-mysql-old", `one node on MariaDB, 50 pairs, 32 in flight each, ${MUCH}`, "mysqlOld", 50, 32),
+  logins("logins-mysql", "one node on MariaDB, logins by token, 50 at a time", "mysql"),
+  logins("logins-mysql-old", `one node on MariaDB, logins by token, 50 at a time, ${MUCH}`, "mysqlOld"),
 ];
 
 /** What is done once, and only when asked for, as it takes minutes. */
