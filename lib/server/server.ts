@@ -17,8 +17,8 @@ const WATCH_EVERY = 1_000; // ms at the most between two looks at each connectio
 const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so that it is kept fairly exactly
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
 // Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
-const ARRIVALS = { perSecond: 2_000, burst: 200 };
-const IN_VAIN = 3; // arrivals that one counts as besides who goes without having logged in or registered
+const ARRIVALS = { perSecond: 4_000, burst: 200 };
+const IN_VAIN = 7; // arrivals that one counts as besides who goes without having logged in or registered
 const IN_VAIN_MOST = 100; // ms that the next waits for those: many may go at once, of a network that is down
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
 const DRAIN_EVERY = 50; // ms between two looks at each connection while it drains

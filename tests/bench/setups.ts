@@ -20,14 +20,17 @@ export interface Setup {
 /** What can be measured. */
 export type SetupName = keyof typeof starters;
 
+/** Of a server that has run for years. */
+export const PAST: Past = { users: 100_000, messages: 10_000_000 };
+
 /** Passwords cost next to nothing, and sessions may send as fast as they can: neither is what is measured. */
 const FREE = ["--scrypt-ln", "1", "--message-rate", "0"];
 
 /** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
 const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
 
-/** Of a server that has run for years. */
-export const PAST: Past = { users: 100_000, messages: 10_000_000 };
+/** For {@link fill}. */
+const DEEP = `--max-recursive-iterations=${PAST.users}`;
 
 const starters = {
   embedded: (parts: AsyncDisposableStack) => embedded(parts),
@@ -73,7 +76,7 @@ async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup
 }
 
 async function clustered(parts: AsyncDisposableStack, count: number, past?: Past): Promise<Setup> {
-  const mariadb = parts.use(await startMariadb({ args: ROOMY }));
+  const mariadb = parts.use(await startMariadb({ args: [...ROOMY, DEEP] }));
   const redis = parts.use(await startRedis());
   const database = await mariadb.fresh();
   const args = [...FREE, "--mysql", database.url, "--redis", redis.url];
