@@ -1,8 +1,10 @@
 /** The program that measures: its statistics, its table, and a run as short as can be. */
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { withMeasured } from "./bench/document.ts";
+import { fill } from "./bench/past.ts";
 import { spread } from "./bench/statistics.ts";
-import { works } from "./bench/works.ts";
+import { oldWorks, once, works } from "./bench/works.ts";
+import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { ROOT } from "./harness/program.ts";
 
 const USAGE = 2; // the exit code for a command line that makes no sense
@@ -33,14 +35,26 @@ Deno.test("bench: what is measured has its place in a document", () => {
 Deno.test("bench: --help names every work, and each has a name of its own", async () => {
   const { code, stdout } = await bench("--help");
   assertEquals(code, 0);
-  for (const { name } of works) assertStringIncludes(stdout, `  ${name} `);
-  assertEquals(new Set(works.map(({ name }) => name)).size, works.length);
+  const names = [...works, ...oldWorks].map(({ name }) => name).concat(once);
+  for (const name of names) assertStringIncludes(stdout, `  ${name} `);
+  assertEquals(new Set(names).size, names.length);
 });
 
 Deno.test("bench: an unknown work, and a part of the works for the document", async () => {
   for (const args of [["--only", "rest"], ["--only", "idle", "--write"], ["--repeats", "0"]]) {
     assertEquals((await bench(...args)).code, USAGE);
   }
+});
+
+Deno.test("bench: what fills a database is SQL, and gives what is asked for", async () => {
+  const db = openDatabase(":memory:");
+  await fill({ users: 2_004, messages: 3_006 }, (sql) => db.exec(sql));
+  const count = (what: string) => db.prepare(`SELECT count(*) AS n FROM ${what}`).get()!.n;
+  assertEquals(count("User"), 2_004);
+  assertEquals(count("Message JOIN Conversation USING (low, high) WHERE seq <= last_seq"), 3_006);
+  assertEquals(count("MemberCursor JOIN Conversation USING (low, high) WHERE seq = last_seq"), 2_004);
+  assertEquals(count("OfflineMessage"), 0);
+  db.close();
 });
 
 Deno.test("bench: one work, once", async () => {

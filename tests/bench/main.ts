@@ -3,14 +3,15 @@
  * middle of several runs, and how far they lie apart. `--help` says how.
  */
 import { parseArgs } from "@std/cli/parse-args";
+import type { StormResult } from "../load/storm.ts";
 import { writeMeasured } from "./document.ts";
 import { load } from "./load.ts";
 import { machine } from "./machine.ts";
 import { measure } from "./measure.ts";
-import { bytesPerConnection } from "./sample.ts";
+import { bytesPerConnection, ofStorm } from "./sample.ts";
 import { Setups } from "./setups.ts";
-import { idleLine, table } from "./table.ts";
-import { idle, oldWorks, works } from "./works.ts";
+import { idleLine, stormLine, table } from "./table.ts";
+import { idle, oldWorks, once, storm, works } from "./works.ts";
 
 const DEFAULTS = { repeats: 5, seconds: 8 };
 const EXIT_USAGE = 2;
@@ -22,7 +23,9 @@ Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and 
   --repeats N       runs of each work that count, after one that doesn't (default ${DEFAULTS.repeats})
   --seconds N       length of the measured part of each (default ${DEFAULTS.seconds})
   --only NAME,...   only these works
-  --all             those of a full database and of ${idle.name} connections too, which takes minutes
+  --all             those of a full database too, and ${
+  once.join(" and ")
+}, which are done once: it takes minutes
   --write           writes the table into docs/PERFORMANCE.md too; not with --only
 
 The exit code is 1 when a message was lost, doubled or out of order.
@@ -31,6 +34,7 @@ Works:
 ${[...works, ...oldWorks].map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")}  ${
   idle.name.padEnd(18)
 } embedded, ${idle.connections} connections that say nothing
+  ${storm.name.padEnd(18)} two nodes of which one is killed, with ${storm.clients} clients
 `;
 
 /** What is wrong with the command line. */
@@ -63,7 +67,7 @@ async function main(args: readonly string[]): Promise<number> {
   const plan = { repeats: number("repeats"), seconds: number("seconds"), progress };
   const names = `${parsed.only ?? ""}`.split(",").filter((name) => name !== "");
   for (const name of names) {
-    if (name !== idle.name && ![...works, ...oldWorks].some((work) => work.name === name)) {
+    if (!once.some((one) => one === name) && ![...works, ...oldWorks].some((work) => work.name === name)) {
       throw new UsageError(`there is no work ${name}`);
     }
   }
@@ -76,15 +80,28 @@ async function main(args: readonly string[]): Promise<number> {
 
   await using setups = new Setups();
   const measurements = await measure(setups, { ...plan, works: chosen });
+  const isChosen = (name: string) => parsed.all || names.includes(name);
+  const reconnected = isChosen(storm.name) ? await reconnect(setups) : undefined;
   const parts = [
     `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, and in brackets the least and the most.\n`,
     ...chosen.length > 0 ? [table(measurements)] : [],
-    ...parsed.all || names.includes(idle.name) ? [await idleConnections(setups)] : [],
+    ...isChosen(idle.name) ? [await idleConnections(setups)] : [],
+    ...reconnected ? [stormLine(reconnected)] : [],
   ];
   const measured = parts.join("\n");
   write(Deno.stdout, measured);
   if (parsed.write) await writeMeasured(measured);
-  return measurements.some(({ wrong }) => wrong > 0) ? 1 : 0;
+  const wrong = measurements.reduce((sum, { wrong }) => sum + wrong, 0);
+  return wrong + (reconnected ? reconnected.lost + reconnected.doubled : 0) > 0 ? 1 : 0;
+}
+
+async function reconnect(setups: Setups): Promise<StormResult> {
+  progress(storm.name);
+  const { servers, groups } = await setups.get(storm.setup);
+  const { pid } = servers[0]!;
+  const others = groups.map(({ name, pids }) => ({ name, pids: pids.filter((one) => one !== pid) }));
+  const result = await load({ servers, groups: others }, ["--storm", `${storm.clients}`, "--kill", `${pid}`]);
+  return ofStorm(result);
 }
 
 async function idleConnections(setups: Setups): Promise<string> {

@@ -7,6 +7,7 @@ import type { IdleResult } from "../load/idle.ts";
 import type { Balance } from "../load/judge.ts";
 import type { Latency } from "../load/latency.ts";
 import type { LoginResult } from "../load/logins.ts";
+import type { StormResult } from "../load/storm.ts";
 
 /** One row's worth of one run. */
 export interface Sample {
@@ -94,6 +95,11 @@ export function ofLogins(json: unknown): readonly Sample[] {
 /** Bytes of the server's memory that an idle connection takes. */
 export function bytesPerConnection(json: unknown): number {
   return (json as IdleResult).perConnection;
+}
+
+/** What became of the clients of a node that was killed. */
+export function ofStorm(json: unknown): StormResult {
+  return json as StormResult;
 }
 
 function wrong({ lost, doubled, outOfOrder }: Balance): number {

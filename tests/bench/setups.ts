@@ -41,6 +41,8 @@ const starters = {
   mysql: (parts: AsyncDisposableStack) => clustered(parts, 1),
   mysqlOld: (parts: AsyncDisposableStack) => clustered(parts, 1, PAST),
   cluster: (parts: AsyncDisposableStack) => clustered(parts, 2),
+  /** The same, of which one node is about to die. */
+  doomed: (parts: AsyncDisposableStack) => clustered(parts, 2),
 };
 
 /** All that has been started. Dispose of it when done. */

@@ -1,8 +1,10 @@
 /** What was measured, as a table in Markdown. */
+import type { StormResult } from "../load/storm.ts";
 import type { Measurement } from "./measure.ts";
 import type { Spread } from "./statistics.ts";
 
 const BYTES_PER_KIB = 1_024;
+const MS_PER_SECOND = 1_000;
 
 const HEAD = [
   "work",
@@ -40,6 +42,18 @@ export function idleLine(connections: number, bytesEach: number): string {
   return `${
     figure(connections)
   } connections that are logged in and idle on an embedded server take ${kibibytes} KiB of its memory each.\n`;
+}
+
+/** How soon the clients of a node that was killed are back. */
+export function stormLine({ clients, back, backAfter, lost, doubled }: StormResult): string {
+  const after = (milliseconds: number) => `${figure(milliseconds / MS_PER_SECOND)} s`;
+  return `Of two nodes one is killed, which ${figure(clients)} clients are logged in on: ${
+    figure(back)
+  } are back on the ` +
+    `other by token, half of them after ${after(backAfter.p50)}, the last after ${
+      after(backAfter.max)
+    }, with ` +
+    `${lost} messages lost and ${doubled} doubled.\n`;
 }
 
 /** The median, and in brackets the least and the most. */

@@ -54,6 +54,12 @@ export const oldWorks: readonly Work[] = [
 /** What is done once, and only when asked for, as it takes minutes. */
 export const idle = { name: "idle", setup: "empty", connections: 15_000 } as const;
 
+/** The same: one of the nodes is killed. */
+export const storm = { name: "storm", setup: "doomed", clients: 5_000 } as const;
+
+/** What there is besides the repeated works. */
+export const once = [idle.name, storm.name] as const;
+
 function relay(name: string, title: string, setup: SetupName, pairs: number, window: number): Work {
   return { name, title, setup, args: ["--pairs", `${pairs}`, "--window", `${window}`], read: ofPairs };
 }
