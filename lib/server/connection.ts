@@ -9,6 +9,7 @@ import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
 import { Pauses } from "./pauses.ts";
+import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
 
 /** A request that was read and is ready to be carried out. */
@@ -73,12 +74,9 @@ export interface Surroundings {
   readonly patience: number;
 }
 
-const READ_SMALL = 256; // bytes: all that an idle connection holds for reading; most messages fit
-const READ_LARGE = 65_536; // bytes: many frames per read when much comes
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
 const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
-const UNHEARD = new Uint8Array(READ_LARGE); // what comes after a connection's end goes here, and nobody looks at it
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
 const ANSWERED = 100_000; // bytes of a large answer that are put together, copied and written in 1 ms, roughly
 const LOOKS = 16; // requests between two looks at the clock
@@ -182,13 +180,13 @@ export class Connection {
 
   /** Reads and answers until the connection has ended. Never rejects. */
   async run(): Promise<void> {
+    const buffer = new ReadBuffer();
+    let decoder: Decoder | undefined;
     try {
-      let buffer = new Uint8Array(READ_SMALL);
-      let decoder: Decoder | undefined;
       let worked = 0; // ms since others had a turn
       let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
-        const read = await this.#socket.read(this.open ? buffer : UNHEARD);
+        const read = await this.#socket.read(this.open ? buffer.bytes : UNHEARD);
         if (read === null) break;
         this.lastHeard = performance.now();
         this.#takenWhenHeard = this.#outbox?.taken ?? 0;
@@ -199,7 +197,7 @@ export class Connection {
           if (unheard > LAST_BYTES) break;
           continue;
         }
-        const bytes = this.#behindPreface(buffer.subarray(0, read));
+        const bytes = this.#behindPreface(buffer.bytes.subarray(0, read));
         if (bytes.length === 0) continue;
         decoder ??= this.#recognize(bytes[0]!);
         decoder.push(bytes);
@@ -226,10 +224,7 @@ export class Connection {
         }
         const rest = this.open ? this.#handler.heard(read, before) : 0;
         if (rest > 0) before = await this.#rest(rest);
-        if (read === buffer.length && read < READ_LARGE) buffer = new Uint8Array(read * 4);
-        else if (read < buffer.length / 8 && buffer.length > READ_SMALL) {
-          buffer = new Uint8Array(buffer.length / 4);
-        }
+        buffer.adapt(read);
         const now = performance.now();
         worked += now - before;
         before = now;
@@ -237,6 +232,8 @@ export class Connection {
     } catch {
       this.abort(); // the connection was lost, or closed by us while it read
     }
+    buffer.release();
+    decoder?.close();
     this.#handler.ended();
     await this.end(); // a client that only shut down its sending still gets its replies
     this.abort();

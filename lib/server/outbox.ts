@@ -1,4 +1,5 @@
 /** What waits to be written to one connection. */
+import { giveBuffer, takeBuffer } from "../wire/buffers.ts";
 
 /** Frames on their way out. How they are cut into writes is each implementation's idea. */
 export interface Outbox {
@@ -150,8 +151,6 @@ abstract class QueueOutbox implements Outbox {
 }
 
 const GATHER = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
-const KEPT = 64; // gather buffers kept for the next write that needs one
-const buffers: Uint8Array[] = [];
 
 /**
  * A frame that finds the socket idle is written at once, with those that come in the same moment; what gathers while
@@ -168,7 +167,7 @@ export class GatheringOutbox extends QueueOutbox {
     const first = this.take();
     let size = first.length;
     if (size + (this.peek()?.length ?? GATHER) > GATHER) return first;
-    const buffer = this.#buffer = buffers.pop() ?? new Uint8Array(GATHER);
+    const buffer = this.#buffer = takeBuffer(GATHER);
     buffer.set(first);
     for (let next; (next = this.peek()) && size + next.length <= GATHER;) {
       buffer.set(this.take(), size);
@@ -178,7 +177,7 @@ export class GatheringOutbox extends QueueOutbox {
   }
 
   protected override release(): void {
-    if (this.#buffer && buffers.length < KEPT) buffers.push(this.#buffer);
+    if (this.#buffer) giveBuffer(this.#buffer);
     this.#buffer = undefined;
   }
 }

@@ -2,6 +2,7 @@
  * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
  * pure: bytes in, bodies or errors out, no clock and no socket.
  */
+import { giveBuffer, takeBuffer } from "./buffers.ts";
 import { Errno, type Rid } from "./protocol.ts";
 
 /** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
@@ -36,6 +37,8 @@ export interface Decoder {
    * is fatal nothing more comes. Or undefined when more bytes are needed. It never throws.
    */
   next(): Uint8Array | WireError | undefined;
+  /** Nothing more is pushed, and no body is looked at any more. */
+  close(): void;
   /** Bytes held in memory for a body that has not come whole; never more than twice the maximum of a frame. */
   readonly held: number;
 }
@@ -46,7 +49,7 @@ const NOTHING = new Uint8Array(0);
 export class Carry {
   static readonly #FIRST_SIZE = 256; // bytes; most messages fit
   static readonly #KEEP_SIZE = 4_096; // bytes; a larger buffer is given back when it has been emptied
-  #bytes = NOTHING; // shared by all that hold none
+  #bytes: Uint8Array = NOTHING; // shared by all that hold none
   #length = 0;
 
   get length(): number {
@@ -62,8 +65,9 @@ export class Carry {
     if (needed > this.#bytes.length) {
       let size = this.#bytes.length || Carry.#FIRST_SIZE;
       while (size < needed) size *= 2;
-      const grown = new Uint8Array(size);
+      const grown = takeBuffer(size);
       grown.set(this.#bytes.subarray(0, this.#length));
+      giveBuffer(this.#bytes);
       this.#bytes = grown;
     }
     this.#bytes.set(bytes, this.#length);
@@ -76,7 +80,14 @@ export class Carry {
 
   clear(): void {
     this.#length = 0;
-    if (this.#bytes.length > Carry.#KEEP_SIZE) this.#bytes = NOTHING;
+    if (this.#bytes.length > Carry.#KEEP_SIZE) this.release();
+  }
+
+  /** Holds nothing any more. */
+  release(): void {
+    this.#length = 0;
+    giveBuffer(this.#bytes);
+    this.#bytes = NOTHING;
   }
 }
 
@@ -102,6 +113,12 @@ export abstract class CarryingDecoder implements Decoder {
     this.at = 0;
   }
 
+  close(): void {
+    this.#dead = true;
+    this.chunk = NOTHING;
+    this.carry.release();
+  }
+
   next(): Uint8Array | WireError | undefined {
     return this.#dead ? undefined : this.cut();
   }
@@ -111,9 +128,7 @@ export abstract class CarryingDecoder implements Decoder {
 
   /** Gives up: where the next body would begin can't be told. */
   protected tooLarge(words: string): WireError {
-    this.#dead = true;
-    this.chunk = NOTHING;
-    this.carry.clear();
+    this.close();
     return new WireError(Errno.TOO_LARGE, words, { fatal: true });
   }
 }

@@ -1,0 +1,36 @@
+/** What a connection reads into: little while it says little, and much at once when much comes. */
+import { giveBuffer, takeBuffer } from "../wire/buffers.ts";
+
+const SMALL = 256; // bytes: all that an idle connection holds for reading; most messages fit
+const LARGE = 65_536; // bytes: many frames per read
+const STEP = 4; // times as large as the next smaller one
+
+/** Where bytes go that nobody looks at, whoever sends them. */
+export const UNHEARD = new Uint8Array(LARGE);
+
+/** One connection's buffer. */
+export class ReadBuffer {
+  #bytes = takeBuffer(SMALL);
+
+  /** To read into. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** So many bytes came into it, and nobody looks at them any more: the next ones may find another. */
+  adapt(read: number): void {
+    const { length } = this.#bytes;
+    if (read === length && length < LARGE) this.#change(length * STEP);
+    else if (read < length / (2 * STEP) && length > SMALL) this.#change(length / STEP);
+  }
+
+  /** Nothing is read into it any more. */
+  release(): void {
+    giveBuffer(this.#bytes);
+  }
+
+  #change(length: number): void {
+    giveBuffer(this.#bytes);
+    this.#bytes = takeBuffer(length);
+  }
+}
