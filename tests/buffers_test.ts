@@ -5,7 +5,7 @@ import { giveBuffer, takeBuffer } from "../lib/wire/buffers.ts";
 import { WireError } from "../lib/wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../lib/wire/framed.ts";
 
-const KEPT = 8 * 1_024 * 1_024; // bytes
+const KEPT = 4 * 1_024 * 1_024; // bytes
 
 Deno.test("buffers: one that was given back is taken again, but not a small one", () => {
   const [small, large] = [takeBuffer(1_023), takeBuffer(1_024)];

@@ -176,7 +176,7 @@ Deno.test("sqlite: messages are settled from the first full generation on, and f
 Deno.test("sqlite: of large messages, fewer are a generation", () =>
   withUsers((fixture) => {
     const next = (n: number, size: number) => fixture.run([message(n, 2, "x".repeat(size))]);
-    next(0, (GENERATION - 2) * 1_024 - 1);
+    next(0, (GENERATION - 2) * 512 - 1);
     next(1, 0);
     assertEquals(fixture.rows, [0, 2]);
     next(2, 1);
@@ -190,7 +190,7 @@ Deno.test("sqlite: of large messages, fewer are a generation", () =>
 Deno.test("sqlite: a large message settles as many small ones as it weighs, and not as many as have its length", () =>
   withUsers((fixture) => {
     for (const n of range(0, GENERATION)) fixture.run([message(n, 2, "small")]);
-    fixture.run([message(GENERATION, 2, "x".repeat(3 * 1_024))]);
+    fixture.run([message(GENERATION, 2, "x".repeat(3 * 512))]);
     assertEquals(fixture.rows, [5, GENERATION + 1], "1.25 for each of four");
   }));
 

@@ -4,7 +4,7 @@
  */
 
 const LEAST = 1_024; // bytes: smaller ones cost less to make than to keep
-const KEPT = 8 * 1_024 * 1_024; // bytes of all that are kept: a hundred connections' at their largest
+const KEPT = 4 * 1_024 * 1_024; // bytes of all that are kept: fifty connections' at their largest
 
 const unused = new Map<number, Uint8Array[]>(); // by length
 let kept = 0;

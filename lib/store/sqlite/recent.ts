@@ -29,7 +29,7 @@ interface Run {
 const GENERATION = 16_384;
 
 /** A message counts as one, and as one more for so many characters: what is settled, and is in memory, is bytes. */
-const CHARACTERS = 1_024;
+const CHARACTERS = 512;
 
 /** How many are settled for each that comes: one generation is done before the next is there. */
 const SETTLED_FOR_EACH = 1.25;
