@@ -79,13 +79,14 @@ async function main(args: readonly string[]): Promise<number> {
     : [...works, ...oldWorks].filter(({ name }) => names.includes(name));
 
   await using setups = new Setups();
-  const measurements = await measure(setups, { ...plan, works: chosen });
   const isChosen = (name: string) => parsed.all || names.includes(name);
   const reconnected = isChosen(storm.name) ? await reconnect(setups) : undefined;
+  const idled = isChosen(idle.name) ? await idleConnections(setups) : undefined;
+  const measurements = await measure(setups, { ...plan, works: chosen });
   const parts = [
     `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, and in brackets the least and the most.\n`,
     ...chosen.length > 0 ? [table(measurements)] : [],
-    ...isChosen(idle.name) ? [await idleConnections(setups)] : [],
+    ...idled ? [idled] : [],
     ...reconnected ? [stormLine(reconnected)] : [],
   ];
   const measured = parts.join("\n");
