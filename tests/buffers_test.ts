@@ -16,6 +16,17 @@ Deno.test("buffers: one that was given back is taken again, but not a small one"
   assert(takeBuffer(1_024) !== large, "it is taken");
 });
 
+Deno.test("buffers: small ones are parts of a larger one, and nobody's bytes are another's", () => {
+  const all = Array.from({ length: 40 }, () => takeBuffer(256));
+  all.forEach((buffer, i) => buffer.fill(i));
+  all.forEach((buffer, i) => assertEquals(buffer, new Uint8Array(256).fill(i)));
+  const held = new Set(all.map(({ buffer }) => buffer));
+  assert(held.size <= 4, `${held.size} larger ones hold 40 small ones`);
+  for (const { byteLength } of held) {
+    assertEquals(byteLength, 4_096, "what is held as long as one of them is");
+  }
+});
+
 Deno.test("buffers: so many bytes are kept, and no more", () => {
   const size = 1_024 * 1_024 - 7; // that nobody else uses
   const most = Math.floor(KEPT / size);

@@ -87,4 +87,9 @@ export class Caller {
   async hangUp(): Promise<void> {
     if (this.session) await leave(this.node, this.session);
   }
+
+  /** Its connection has ended, and counts no more among those of its address. */
+  gone(): void {
+    this.#origin.place?.leave();
+  }
 }

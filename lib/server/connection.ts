@@ -8,7 +8,7 @@ import { FramedDecoder } from "../wire/framed.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
-import { Pauses } from "./pauses.ts";
+import { giveWay, Pauses } from "./pauses.ts";
 import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
 
@@ -83,7 +83,7 @@ const LOOKS = 16; // requests between two looks at the clock
 const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
 
 /** A client's connection, from its acceptance to its end. */
-export class Connection {
+export class Connection implements Sink {
   readonly #socket: Socket;
   readonly #around: Surroundings;
   readonly #handler: Handler;
@@ -157,6 +157,24 @@ export class Connection {
   /** Whether what isn't a reply may be sent now, or should wait until the client has read more. */
   get hasRoom(): boolean {
     return this.waiting < this.#around.outboxBytes;
+  }
+
+  // What its outbox needs of it. As methods: closures for it are hundreds of bytes for each connection.
+
+  get limit(): number {
+    return this.#around.outboxBytes;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return this.#socket.write(bytes);
+  }
+
+  room(): void {
+    this.#handler.room();
+  }
+
+  failed(): void {
+    this.abort();
   }
 
   /** Sends a message, if the client's dialect has such a one. */
@@ -301,13 +319,7 @@ export class Connection {
   #recognize(firstByte: number): Decoder {
     const classic = firstByte === CLASSIC_FIRST_BYTE;
     this.#dialect = this.#around.dialect(classic);
-    const sink: Sink = {
-      write: (bytes) => this.#socket.write(bytes),
-      room: () => this.#handler.room(),
-      failed: () => this.abort(),
-      limit: this.#around.outboxBytes,
-    };
-    this.#outbox = this.#dialect.outbox(sink);
+    this.#outbox = this.#dialect.outbox(this);
     return new (classic ? ClassicDecoder : FramedDecoder)(this.#around.maxFrame);
   }
 
@@ -339,9 +351,4 @@ export class Connection {
     }
     this.#replies.add(reply, size);
   }
-}
-
-/** Lets everything else that is ready have its turn. */
-function giveWay(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
 }

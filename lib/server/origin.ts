@@ -38,7 +38,7 @@ export class Origins {
   of({ hostname, port }: Deno.NetAddr): Origin {
     const from = written(hostname, port);
     if (!this.#trusted.contains(hostname)) {
-      return { from, place: this.#enter(hostname), take: (bytes) => this.#look(from, bytes) };
+      return new Direct(from, this.#enter(hostname), this.#look);
     }
     return new Proxied(
       from,
@@ -61,13 +61,29 @@ export class Origins {
     }
   }
 
-  /** Nothing is taken from whoever isn't trusted; but that this may be a mistake is said. */
-  #look(from: string, bytes: Uint8Array): Uint8Array {
-    if (beginsProxyHeader(bytes[0]!)) {
-      this.#untrusted.say((times) =>
-        this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, times })
-      );
-    }
+  /** Says that a PROXY header from one that isn't trusted may be a mistake. */
+  readonly #look = (from: string, bytes: Uint8Array): void => {
+    if (!beginsProxyHeader(bytes[0]!)) return;
+    this.#untrusted.say((times) =>
+      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, times })
+    );
+  };
+}
+
+/** The origin of a connection from anybody else: nothing is taken from its bytes. */
+class Direct implements Origin {
+  readonly from: string;
+  readonly place: Place;
+  readonly #look: (from: string, bytes: Uint8Array) => void;
+
+  constructor(from: string, place: Place, look: (from: string, bytes: Uint8Array) => void) {
+    this.from = from;
+    this.place = place;
+    this.#look = look;
+  }
+
+  take(bytes: Uint8Array): Uint8Array {
+    this.#look(this.from, bytes);
     return bytes;
   }
 }

@@ -46,3 +46,8 @@ export class Pauses {
     return now;
   }
 }
+
+/** Lets everything else that is ready have its turn. */
+export function giveWay(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}

@@ -175,14 +175,7 @@ export class Server {
       const connection = this.#tls
         ? new Connection(this.#tls.over(socket, origin), this.#around, serve)
         : new Connection(socket, this.#around, serve, origin);
-      const ended = () => {
-        this.#callers.delete(caller!);
-        origin.place?.leave();
-        if (caller!.cameInVain && this.#arrivals.lacks(IN_VAIN, performance.now()) < IN_VAIN_MOST) {
-          this.#arrivals.draw(IN_VAIN);
-        }
-      };
-      this.#callers.set(caller!, connection.run().finally(ended));
+      this.#callers.set(caller!, connection.run().then(() => this.#ended(caller!)));
     } catch (error) {
       this.#node.log.debug("connection lost", { why: describe(error) });
       try {
@@ -190,6 +183,14 @@ export class Server {
       } catch {
         // the runtime had closed it
       }
+    }
+  }
+
+  #ended(caller: Caller): void {
+    this.#callers.delete(caller);
+    caller.gone();
+    if (caller.cameInVain && this.#arrivals.lacks(IN_VAIN, performance.now()) < IN_VAIN_MOST) {
+      this.#arrivals.draw(IN_VAIN);
     }
   }
 

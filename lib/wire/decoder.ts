@@ -120,7 +120,10 @@ export abstract class CarryingDecoder implements Decoder {
   }
 
   next(): Uint8Array | WireError | undefined {
-    return this.#dead ? undefined : this.cut();
+    if (this.#dead) return undefined;
+    const body = this.cut();
+    if (body === undefined) this.push(NOTHING); // an idle connection holds no chunk
+    return body;
   }
 
   /** As {@link Decoder.next}, while no error was fatal. */

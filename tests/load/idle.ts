@@ -13,7 +13,7 @@ export interface IdleResult {
 }
 
 const WIDTH = 50; // users that are registered or logged in at the same time
-const SETTLE = 30_000; // milliseconds: a runtime that is idle collects its garbage after some 10 s, and gives memory back after 20
+const SETTLE = 45_000; // milliseconds: a runtime that is idle collects its garbage and gives memory back within some 35 s
 
 /** Registers `count` users, measures, logs all of them in, and measures again. `pid` is the server's. */
 export async function idle(server: Address, count: number, pid: number): Promise<IdleResult> {
