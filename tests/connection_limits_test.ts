@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
 import { Connection, type Handler } from "../lib/server/connection.ts";
+import { Crowd } from "../lib/server/crowd.ts";
 import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { frame, joined } from "./harness/frames.ts";
@@ -41,6 +42,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   const bodies: string[] = [];
   const begun: Line["begun"] = [];
   const handler: Handler = {
+    isNobody: false,
     heard: () => 0,
     read(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
@@ -56,6 +58,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     maxPending: PENDING,
     outboxBytes: OUTBOX,
     lane: new Lane(),
+    crowd: new Crowd(),
     patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);

@@ -18,6 +18,7 @@ class Held implements Handler {
   readonly begun: string[] = [];
   readonly #answers: ((reply: ServerMessage) => void)[] = [];
   endings = 0;
+  isNobody = false;
 
   heard(): number {
     return 0;
@@ -49,7 +50,18 @@ class Held implements Handler {
   }
 }
 
+/** Keeps those who ask for a turn waiting, once it is told to. */
+class HeldCrowd {
+  isHeld = false;
+  readonly waiting: (() => void)[] = [];
+
+  turn(): Promise<void> {
+    return this.isHeld ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
+  }
+}
+
 interface Line {
+  readonly crowd: HeldCrowd;
   readonly server: Connection;
   readonly handler: Held;
   readonly client: Deno.TcpConn;
@@ -63,18 +75,20 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
   ]);
   const handler = new Held();
+  const crowd = new HeldCrowd();
   const around = {
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
     maxFrame: MAX_FRAME,
     maxPending: MAX_PENDING,
     outboxBytes: OUTBOX,
     lane: new Lane(),
+    crowd,
     patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);
   const ran = server.run();
   try {
-    await work({ server, handler, client, ran });
+    await work({ crowd, server, handler, client, ran });
   } finally {
     server.abort();
     try {
@@ -96,6 +110,31 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
   }
   return got;
 }
+
+Deno.test("connection: who isn't logged in waits for a turn with what it says, and everybody with going", () =>
+  withConnection(async ({ crowd, handler, client, ran }) => {
+    crowd.isHeld = true;
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "a user's request, which waits for nobody");
+    handler.answer();
+    handler.isNobody = true;
+    await client.write(frame("2"));
+    await until(() => crowd.waiting.length === 1, "a stranger's to wait for a turn");
+    await pause(20);
+    assertEquals(handler.bodies, ["1"]);
+    crowd.waiting.shift()!();
+    await until(() => handler.begun.length === 2, "the stranger's request");
+    handler.answer();
+    handler.isNobody = false;
+    assertEquals(await msgids(client, 2), [1, 1]);
+    client.close();
+    await until(() => crowd.waiting.length === 1, "who goes to wait for a turn");
+    await pause(20);
+    assertEquals(handler.endings, 0);
+    crowd.waiting.shift()!();
+    await ran;
+    assertEquals(handler.endings, 1);
+  }));
 
 Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
   withConnection(async ({ server, handler, client }) => {

@@ -5,6 +5,7 @@
 import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../wire/classic.ts";
 import { type Decoder, WireError } from "../wire/decoder.ts";
 import { FramedDecoder } from "../wire/framed.ts";
+import type { Crowd } from "./crowd.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
@@ -28,6 +29,8 @@ export interface Request {
 
 /** What a connection hands its requests to. */
 export interface Handler {
+  /** Whether nobody is logged in. */
+  readonly isNobody: boolean;
   /**
    * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests in them.
    * Gives the milliseconds for which nothing more should be read.
@@ -70,6 +73,8 @@ export interface Surroundings {
   readonly outboxBytes: number;
   /** In which heavy requests wait for their turns. */
   readonly lane: Lane;
+  /** In which whoever isn't logged in waits, and who goes. */
+  readonly crowd: Pick<Crowd, "turn">;
   /** Milliseconds that a client gets to read its last replies. */
   readonly patience: number;
 }
@@ -206,6 +211,7 @@ export class Connection implements Sink {
       for (let before = performance.now();;) {
         const read = await this.#socket.read(this.open ? buffer.bytes : UNHEARD);
         if (read === null) break;
+        if (this.#handler.isNobody || !this.open) await this.#around.crowd.turn();
         this.lastHeard = performance.now();
         this.#takenWhenHeard = this.#outbox?.taken ?? 0;
         if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
@@ -250,6 +256,7 @@ export class Connection implements Sink {
     } catch {
       this.abort(); // the connection was lost, or closed by us while it read
     }
+    await this.#around.crowd.turn();
     buffer.release();
     decoder?.close();
     this.#handler.ended();

@@ -26,6 +26,10 @@ export class Dispatcher implements Handler {
     this.#caller = caller;
   }
 
+  get isNobody(): boolean {
+    return this.#caller.session === undefined;
+  }
+
   heard(bytes: number, now: number): number {
     if (!this.#classic) return 0; // each frame's are counted with it; a classic client may send anything between objects
     const wait = this.#caller.allowance?.take(0, bytes, now) ?? 0;
