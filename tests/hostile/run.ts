@@ -39,10 +39,10 @@ export interface Result {
 }
 
 /**
- * How nice the attackers are to the other processes of this machine: elsewhere they would not share its processors.
- * They still get what the server and the honest side leave.
+ * The attackers would be elsewhere, and not share this machine's processors: they get what the server and the honest
+ * side leave, and never keep them waiting for a core, which nice(1) would let them do for some milliseconds.
  */
-const NICENESS = "10";
+const WHEN_IDLE = ["--idle", "0"]; // for chrt(1)
 
 /** Makes the users and carries out the order. Throws when the server can't be reached or has ended. */
 export async function run(order: Order): Promise<Result> {
@@ -94,8 +94,8 @@ class Attackers {
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
 
   constructor(plan: Plan) {
-    this.#child = new Deno.Command("nice", {
-      args: ["-n", NICENESS, Deno.execPath(), "run", "-A", "tests/hostile/attackers.ts"],
+    this.#child = new Deno.Command("chrt", {
+      args: [...WHEN_IDLE, Deno.execPath(), "run", "-A", "tests/hostile/attackers.ts"],
       cwd: ROOT,
       stdin: "piped",
       stdout: "piped",
@@ -107,7 +107,7 @@ class Attackers {
   }
 
   get pid(): number {
-    return this.#child.pid; // nice(1) becomes what it starts
+    return this.#child.pid; // chrt(1) becomes what it starts
   }
 
   begin(): Promise<void> {
