@@ -4,7 +4,7 @@
  */
 import { setImmediate } from "node:timers";
 
-/** Milliseconds of their work in one turn of the event loop: so long anybody else waits for them at the most. */
+/** Milliseconds of their work in one turn of the event loop, and what was begun by then: so long anybody else waits. */
 const SLICE = 1;
 
 /** One line for all of a server. Who comes first is first. */
