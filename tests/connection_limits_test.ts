@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
 import { Connection, type Handler } from "../lib/server/connection.ts";
 import { Crowd } from "../lib/server/crowd.ts";
+import { Breaks } from "../lib/server/breaks.ts";
 import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { frame, joined } from "./harness/frames.ts";
@@ -52,13 +53,15 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     room() {},
     ended() {},
   };
+  const breaks = new Breaks();
   const around = {
+    breaks,
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
     maxFrame: 1_024,
     maxPending: PENDING,
     outboxBytes: OUTBOX,
-    lane: new Lane(),
-    crowd: new Crowd(),
+    lane: new Lane(breaks),
+    crowd: new Crowd(breaks),
     patience: 5_000,
   };
   const server = new Connection(socket, around, () => handler);

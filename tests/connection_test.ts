@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
 import { Connection, type Handler, type Request } from "../lib/server/connection.ts";
+import { Breaks } from "../lib/server/breaks.ts";
 import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
 import { WireError } from "../lib/wire/decoder.ts";
@@ -76,12 +77,14 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
   ]);
   const handler = new Held();
   const crowd = new HeldCrowd();
+  const breaks = new Breaks();
   const around = {
+    breaks,
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
     maxFrame: MAX_FRAME,
     maxPending: MAX_PENDING,
     outboxBytes: OUTBOX,
-    lane: new Lane(),
+    lane: new Lane(breaks),
     crowd,
     patience: 5_000,
   };

@@ -1,17 +1,16 @@
 /** Those who come, go, or aren't logged in take turns. */
 import { assert, assertEquals } from "@std/assert";
-import { setImmediate } from "node:timers";
+import { Breaks } from "../lib/server/breaks.ts";
 import { Crowd } from "../lib/server/crowd.ts";
 
-/** Counts the event loop's turns until it is told to stop. */
-function turns(): { readonly count: () => number; readonly stop: () => void } {
-  let [count, isOver] = [0, false];
-  const next = () => {
-    count++;
-    if (!isOver) setImmediate(next);
-  };
-  setImmediate(next);
-  return { count: () => count, stop: () => isOver = true };
+/** Counts its breaks. */
+class Counting extends Breaks {
+  count = 0;
+
+  override async next(): Promise<void> {
+    await super.next();
+    this.count++;
+  }
 }
 
 function work(ms: number): void {
@@ -19,7 +18,7 @@ function work(ms: number): void {
 }
 
 Deno.test("crowd: who comes first is first, and nobody at once", async () => {
-  const crowd = new Crowd();
+  const crowd = new Crowd(new Breaks());
   const log: string[] = [];
   const all = ["a", "b", "c"].map((name) => crowd.turn().then(() => log.push(name)));
   assertEquals(log, []);
@@ -28,24 +27,22 @@ Deno.test("crowd: who comes first is first, and nobody at once", async () => {
   await crowd.turn(); // and again later
 });
 
-Deno.test("crowd: a millisecond of its work in one turn of the event loop, and everybody else in between", async () => {
-  const crowd = new Crowd();
-  const loop = turns();
-  const served: number[] = []; // by turn of the loop
+Deno.test("crowd: a millisecond of its work, and then a break for everybody else", async () => {
+  const breaks = new Counting();
+  const crowd = new Crowd(breaks);
+  const served: number[] = []; // each with the breaks there had been
   await Promise.all(Array.from({ length: 12 }, async () => {
     await crowd.turn();
     work(0.6);
-    served.push(loop.count());
+    served.push(breaks.count);
   }));
-  loop.stop();
-  const each = Map.groupBy(served, (turn) => turn).values().map(({ length }) => length).toArray();
+  const each = Map.groupBy(served, (count) => count).values().map(({ length }) => length).toArray();
   assert(Math.max(...each) <= 2, `after the second its time is over: ${each}`);
 });
 
-Deno.test("crowd: those who do nearly nothing are all served in few turns", async () => {
-  const crowd = new Crowd();
-  const loop = turns();
+Deno.test("crowd: those who do nearly nothing are all served between few breaks", async () => {
+  const breaks = new Counting();
+  const crowd = new Crowd(breaks);
   await Promise.all(Array.from({ length: 100 }, () => crowd.turn()));
-  loop.stop();
-  assert(loop.count() < 50, `${loop.count()} turns for 100`);
+  assert(breaks.count < 50, `${breaks.count} breaks for 100`);
 });

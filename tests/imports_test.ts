@@ -34,6 +34,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/client/", ["lib/client/", "lib/wire/", "lib/version.ts"]],
   ["client.ts", ["lib/client/"]],
   ["lib/server/connection.ts", [
+    "lib/server/breaks.ts",
     "lib/server/crowd.ts",
     "lib/server/dialect.ts",
     "lib/server/lane.ts",

@@ -1,12 +1,13 @@
 /** Heavy work takes turns. */
 import { assert, assertEquals, assertLess } from "@std/assert";
+import { Breaks } from "../lib/server/breaks.ts";
 import { Lane } from "../lib/server/lane.ts";
 
 /** Resolves when the event loop has come round. */
 const round = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 Deno.test("lane: one turn each time the event loop comes round, in the order of asking", async () => {
-  const lane = new Lane();
+  const lane = new Lane(new Breaks());
   const log: string[] = [];
   const turns = ["a", "b", "c"].map(async (name) => {
     await lane.turn();
@@ -21,7 +22,7 @@ Deno.test("lane: one turn each time the event loop comes round, in the order of 
 });
 
 Deno.test("lane: so many pieces are under way, and the next has its turn when one is done", async () => {
-  const lane = new Lane(2);
+  const lane = new Lane(new Breaks(), 2);
   const works = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
   const log: number[] = [];
   for (const [at, { promise }] of works.entries()) {
@@ -42,7 +43,7 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
 });
 
 Deno.test("lane: four times as long as a piece took is everybody else's", async () => {
-  const lane = new Lane();
+  const lane = new Lane(new Breaks());
   lane.spent(20);
   assert(!lane.isFree);
   const began = performance.now();

@@ -5,11 +5,12 @@
 import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../wire/classic.ts";
 import { type Decoder, WireError } from "../wire/decoder.ts";
 import { FramedDecoder } from "../wire/framed.ts";
+import type { Breaks } from "./breaks.ts";
 import type { Crowd } from "./crowd.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
-import { giveWay, Pauses } from "./pauses.ts";
+import { Pauses } from "./pauses.ts";
 import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
 
@@ -71,6 +72,8 @@ export interface Surroundings {
   readonly maxPending: number;
   /** Bytes waiting to be written; beyond it nothing is read. */
   readonly outboxBytes: number;
+  /** In which others have their turns. */
+  readonly breaks: Pick<Breaks, "next">;
   /** In which heavy requests wait for their turns. */
   readonly lane: Lane;
   /** In which whoever isn't logged in waits, and who goes. */
@@ -241,7 +244,7 @@ export class Connection implements Sink {
           if (body instanceof WireError && body.fatal) void this.end();
           if (request.pause && this.open) before = await this.#rest(request.pause);
           if (count % LOOKS === 0 && worked + performance.now() - before > SLICE) {
-            await giveWay();
+            await this.#around.breaks.next();
             worked = 0;
             before = performance.now();
           }

@@ -2,37 +2,40 @@
  * Those who come, go, or aren't logged in: a thousand may do so in the same moment. However little work each is, all of
  * it at once would have everybody else wait, so they take turns.
  */
-import { setImmediate } from "node:timers";
+import type { Breaks } from "./breaks.ts";
 
-/** Milliseconds of their work in one turn of the event loop, and what was begun by then: so long anybody else waits. */
+/** Milliseconds of their work between two breaks, and what was begun by then: so long anybody else waits. */
 const SLICE = 1;
 
 /** One line for all of a server. Who comes first is first. */
 export class Crowd {
+  readonly #breaks: Pick<Breaks, "next">;
   readonly #waiting: (() => void)[] = [];
-  #isDue = false;
+  #isServing = false;
+
+  /** `breaks`: in which others have their turns. */
+  constructor(breaks: Pick<Breaks, "next">) {
+    this.#breaks = breaks;
+  }
 
   /** Resolves when it is the caller's turn to do a little. */
   turn(): Promise<void> {
     return new Promise((resolve) => {
       this.#waiting.push(resolve);
-      this.#fallDue();
+      if (!this.#isServing) void this.#serve();
     });
   }
 
-  #fallDue(): void {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    setImmediate(() => void this.#serve());
-  }
-
   async #serve(): Promise<void> {
-    const end = performance.now() + SLICE;
-    do {
-      this.#waiting.shift()!();
-      await undefined; // it does now what it does at once
-    } while (this.#waiting.length > 0 && performance.now() < end);
-    this.#isDue = false;
-    if (this.#waiting.length > 0) this.#fallDue();
+    this.#isServing = true;
+    while (this.#waiting.length > 0) {
+      await this.#breaks.next();
+      const end = performance.now() + SLICE;
+      do {
+        this.#waiting.shift()!();
+        await undefined; // it does now what it does at once
+      } while (this.#waiting.length > 0 && performance.now() < end);
+    }
+    this.#isServing = false;
   }
 }

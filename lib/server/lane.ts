@@ -1,5 +1,5 @@
 /** Heavy work is done a piece at a time, with everything else that is ready between two pieces. */
-import { setImmediate } from "node:timers";
+import type { Breaks } from "./breaks.ts";
 
 /**
  * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate follows by
@@ -13,16 +13,18 @@ const REST = 4;
 /** Milliseconds of a rest that is worth a timer, which can't do less. */
 const LEAST_REST = 1;
 
-/** One piece in each turn of the event loop, whoever it is for: the first to come is the first. */
+/** One piece between two breaks, whoever it is for: the first to come is the first. */
 export class Lane {
+  readonly #breaks: Pick<Breaks, "next">;
   readonly #most: number;
   readonly #waiting: (() => void)[] = [];
   #underWay = 0;
   #isDue = false;
   #restsUntil = -Infinity; // by performance.now
 
-  /** At most `most` pieces are under way at the same time. */
-  constructor(most = UNDER_WAY) {
+  /** `breaks`: in which others have their turns. At most `most` pieces are under way at the same time. */
+  constructor(breaks: Pick<Breaks, "next">, most = UNDER_WAY) {
+    this.#breaks = breaks;
     this.#most = most;
   }
 
@@ -73,7 +75,7 @@ export class Lane {
       this.#fallDue();
     };
     const rest = this.#rest;
-    if (rest < LEAST_REST) setImmediate(due);
+    if (rest < LEAST_REST) void this.#breaks.next().then(due);
     else setTimeout(due, rest);
   }
 

@@ -5,6 +5,7 @@ import { describe, type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { Allowances } from "./allowance.ts";
 import { Attempts } from "./attempts.ts";
+import { Breaks } from "./breaks.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
 import { Duty } from "./duty.ts";
@@ -50,12 +51,14 @@ export class Node implements NodeParts {
   readonly presence: Presence;
   readonly recovery: Recovery;
   readonly passwords: Passwords;
+  /** In which everybody has a turn who is ready. */
+  readonly breaks = new Breaks();
   /** Those who log in take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
   /** So do those who ask for much. */
   readonly pages = new Turns(PAGES_AT_ONCE);
   /** And so does everybody who asks for more than others do. */
-  readonly lane = new Lane();
+  readonly lane: Lane;
   readonly attempts: Attempts;
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
@@ -73,6 +76,7 @@ export class Node implements NodeParts {
     this.bus = parts.bus;
     this.now = parts.now;
     this.#takenOver = takenOver;
+    this.lane = new Lane(this.breaks);
     this.sessions = new Sessions(this.bus);
     this.cursors = new Cursors(this.store, this.log);
     this.departures = new Departures(this.store, this.log);
@@ -96,6 +100,11 @@ export class Node implements NodeParts {
       came: () => this.recovery.came(),
       gone: () => this.recovery.gone(),
     });
+    await this.breaks.open().catch((error) => {
+      this.log.warn("no connection to itself: when many come at once they wait longer", {
+        why: describe(error),
+      });
+    });
     this.recovery.start();
     this.#rehash.fallDue();
   }
@@ -111,6 +120,7 @@ export class Node implements NodeParts {
       this.departures.flush(),
     ]);
     this.passwords[Symbol.dispose]();
+    this.breaks[Symbol.dispose]();
   }
 
   /** Which of these users are online, as far as can be told: while the bus is away, those who are logged in here. */

@@ -1,5 +1,4 @@
 /** When a connection is not read: because it has asked for too much, or others go first. */
-import { setImmediate } from "node:timers";
 import type { Lane } from "./lane.ts";
 
 const REST_MOST = 2_000; // ms without reading: whether a client is still there is to be noticed soon
@@ -46,9 +45,4 @@ export class Pauses {
     this.#turnEnds = now + TURN;
     return now;
   }
-}
-
-/** Lets everything else that is ready have its turn. */
-export function giveWay(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -11,7 +11,6 @@ import { Draining } from "./draining.ts";
 import { takenOver } from "./entrance.ts";
 import { Node, type NodeParts } from "./node.ts";
 import { Origins } from "./origin.ts";
-import { giveWay } from "./pauses.ts";
 import type { Tls } from "./tls.ts";
 import { watch } from "./watch.ts";
 
@@ -20,7 +19,7 @@ const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
 // Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
 const ARRIVALS = { perSecond: 4_000, burst: 200 };
-const AT_ONCE = 4; // arrivals in one turn of the event loop: each is a fifth of a millisecond of work
+const AT_ONCE = 4; // arrivals between two breaks: each is a fifth of a millisecond of work
 const IN_VAIN = 7; // arrivals that one counts as besides who goes without having logged in or registered
 const IN_VAIN_MOST = 100; // ms that the next waits for those: many may go at once, of a network that is down
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
@@ -56,8 +55,9 @@ export class Server {
       maxFrame: config.maxFrame,
       maxPending: config.maxPending,
       outboxBytes: config.outboxBytes,
+      breaks: node.breaks,
       lane: node.lane,
-      crowd: new Crowd(),
+      crowd: new Crowd(node.breaks),
       patience: config.pingAfter + config.pongWithin, // as long as for one that takes nothing
     };
     const shortest = Math.min(
@@ -156,7 +156,7 @@ export class Server {
         if (wait > 0) {
           this.#arrivals.draw(1); // it is let in, but the next has to wait
           await pause(wait);
-        } else if (count % AT_ONCE === 0) await giveWay();
+        } else if (count % AT_ONCE === 0) await this.#node.breaks.next();
       } catch (error) {
         if (!this.#listening) return;
         log.error("accept failed", { why: describe(error) });
