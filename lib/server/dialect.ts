@@ -1,4 +1,5 @@
 /** How messages look to a client: the one place where the framed and the classic dialect differ on the way out. */
+import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../store/store.ts";
 import { encodeFrame } from "../wire/framed.ts";
 import { MAX_SERVER_FRAME, Msg } from "../wire/protocol.ts";
@@ -96,9 +97,8 @@ export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
 
 /** Bytes of a value as JSON. */
 export function jsonBytes(value: unknown): number {
-  return utf8.encode(JSON.stringify(value)).length;
+  return Buffer.byteLength(JSON.stringify(value));
 }
-const utf8 = new TextEncoder();
 
 /**
  * The most of a roster that `fits`: what is too much is left out from the end of the groups' `users` (of all groups

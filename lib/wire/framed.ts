@@ -1,4 +1,5 @@
 /** The framed dialect: a 4-byte unsigned big-endian length N, then N bytes of UTF-8 holding one JSON object. */
+import { Buffer } from "node:buffer";
 import { CarryingDecoder, type WireError } from "./decoder.ts";
 
 const HEADER = 4; // bytes of the length in front of each body
@@ -6,17 +7,28 @@ const encoder = new TextEncoder();
 
 /** A JSON text as a frame. */
 export function encodeFrame(json: string): Uint8Array {
-  // A UTF-16 code unit takes at most 3 bytes of UTF-8, so this is always room enough.
-  const room = json.length < 1_024 ? scratch : new Uint8Array(HEADER + json.length * 3);
-  const { written } = encoder.encodeInto(json, room.subarray(HEADER));
-  const frame = room.slice(0, HEADER + written);
-  frame[0] = written >>> 24;
-  frame[1] = written >>> 16;
-  frame[2] = written >>> 8;
-  frame[3] = written;
+  if (json.length <= SHORT) {
+    const { written } = encoder.encodeInto(json, body);
+    return headed(scratch.slice(0, HEADER + written));
+  }
+  const frame = new Uint8Array(HEADER + Buffer.byteLength(json));
+  encoder.encodeInto(json, frame.subarray(HEADER));
+  return headed(frame);
+}
+
+const SHORT = 1_024; // UTF-16 code units: to copy such a text out costs less than to measure it first
+const scratch = new Uint8Array(HEADER + SHORT * 3); // a code unit takes at most 3 bytes of UTF-8
+const body = scratch.subarray(HEADER);
+
+/** Puts the length of what is behind it in front. */
+function headed(frame: Uint8Array): Uint8Array {
+  const size = frame.length - HEADER;
+  frame[0] = size >>> 24;
+  frame[1] = size >>> 16;
+  frame[2] = size >>> 8;
+  frame[3] = size;
   return frame;
 }
-const scratch = new Uint8Array(HEADER + 1_024 * 3); // for short texts: copying out beats over-allocating
 
 /** Cuts the bytes of a framed connection into bodies of at most `maxBody` bytes. */
 export class FramedDecoder extends CarryingDecoder {
