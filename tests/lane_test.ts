@@ -42,9 +42,9 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
   assertEquals(lane.isFree, true);
 });
 
-Deno.test("lane: four times as long as a piece took is everybody else's", async () => {
+Deno.test("lane: eight times as long as a piece took is everybody else's", async () => {
   const lane = new Lane(new Breaks());
-  lane.spent(20);
+  lane.spent(10);
   assert(!lane.isFree);
   const began = performance.now();
   await lane.turn();

@@ -5,10 +5,10 @@ import type { Breaks } from "./breaks.ts";
  * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate follows by
  * itself: what is committed together with everybody else's messages stays little more work than those are.
  */
-const UNDER_WAY = 4;
+const UNDER_WAY = 2;
 
-/** Milliseconds that are everybody else's for each that was spent on heavy work: a fifth of the time is enough for it. */
-const REST = 4;
+/** Milliseconds that are everybody else's for each that was spent on heavy work: a ninth of the time is enough for it. */
+const REST = 8;
 
 /** Milliseconds of a rest that is worth a timer, which can't do less. */
 const LEAST_REST = 1;
