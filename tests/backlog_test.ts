@@ -121,6 +121,62 @@ Deno.test("backlog: a message that comes while the last page is read is not left
   assertEquals((await drain(backlog)).map(([, seq]) => seq), [1, 2]);
 });
 
+/** A backlog whose reads wait: each is gone on with by hand. */
+function held(log: Log, room = 256) {
+  const waiting: (() => void)[] = [];
+  const read = reader(log);
+  const backlog = new Backlog(async (peer, after, limit, maxBytes) => {
+    const page = await read(peer, after, Math.min(limit, room), maxBytes);
+    await new Promise<void>((resolve) => waiting.push(resolve));
+    return page;
+  });
+  const goOn = async () => {
+    while (waiting.length === 0) await Promise.resolve();
+    waiting.shift()!();
+  };
+  return { backlog, goOn };
+}
+
+Deno.test("backlog: what is pushed while its page is read is not pushed again", async () => {
+  const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
+  const behind = talk(1, 0, 3);
+  backlog.add(behind);
+  assert(!backlog.hasRead(behind));
+  const next = backlog.peek();
+  behind.pushed = 1;
+  await goOn();
+  assertEquals((await next)?.message.seq, 2);
+  assert(backlog.hasRead(behind));
+  backlog.shift((await next)!);
+  assert(backlog.hasRead(behind));
+});
+
+Deno.test("backlog: a page of which all was pushed meanwhile isn't the end", async () => {
+  const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]), 1);
+  const behind = talk(1, 0, 3);
+  backlog.add(behind);
+  const next = backlog.peek();
+  behind.pushed = 1;
+  await goOn();
+  await goOn();
+  assertEquals((await next)?.message.seq, 2);
+});
+
+Deno.test("backlog: one that was taken out and came back while a page was read begins anew", async () => {
+  const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
+  const behind = talk(1, 0, 1);
+  backlog.add(behind);
+  const next = backlog.peek();
+  behind.pushed = 1;
+  backlog.drop(behind);
+  behind.known = 3;
+  backlog.add(behind);
+  await goOn();
+  assert(!backlog.hasRead(behind));
+  await goOn();
+  assertEquals((await next)?.message.seq, 2);
+});
+
 Deno.test("talks: as many are remembered as may be, and the oldest goes for a new one (I7)", () => {
   const talks = new Talks(3);
   const kept = () => [1, 2, 3, 4].filter((peer) => talks.get(peer));

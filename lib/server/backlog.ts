@@ -52,6 +52,11 @@ export class Backlog {
     return this.#streams.has(talk);
   }
 
+  /** Whether it is in there with messages that have been read: the next of it to push is one of these. */
+  hasRead(talk: Talk): boolean {
+    return (this.#streams.get(talk)?.page.length ?? 0) > 0;
+  }
+
   /** Adds a conversation. `since` is the time of the first message to push, where it is known. */
   add(talk: Talk, since: number = UNKNOWN): void {
     if (this.#streams === NONE) this.#streams = new Map();
@@ -107,13 +112,14 @@ export class Backlog {
     const bytes = Math.floor(PAGES_BYTES / Math.min(WIDTH, this.#streams.size));
     const page = await this.#read(talk.peer, talk.pushed, PAGE_MESSAGES, bytes);
     if (talk.pushed === undefined) talk.cursor = talk.pushed = page.after;
-    if (!this.has(talk)) return;
-    const [first] = page.messages;
+    if (this.#streams.get(talk) !== stream) return; // it was taken out meanwhile
+    const messages = page.messages.filter(({ seq }) => seq > talk.pushed!); // those before were pushed meanwhile
+    const [first] = messages;
     if (first) {
-      stream.page = page.messages;
+      stream.page = messages;
       stream.head = first.time;
       if (++this.#pages > WIDTH) this.#forgetLast();
-    } else if (talk.known === known) {
+    } else if (page.messages.length === 0 && talk.known === known) {
       // What the store doesn't have isn't there, unless we were told of it only after we had asked.
       talk.known = talk.pushed;
       this.drop(talk);

@@ -142,13 +142,11 @@ export class Delivery {
       if (!isFirst) this.#backlog.add(talk);
     }
     if (seq > talk.known) talk.known = seq;
-    if (this.#backlog.has(talk)) {
-      this.#pump();
-      return;
-    }
     if (talk.pushed !== undefined && seq <= talk.pushed) return;
-    if (seq - 1 === talk.pushed && this.#started && (own || this.#connection.hasRoom)) {
+    const isNext = seq - 1 === talk.pushed && !this.#backlog.hasRead(talk);
+    if (isNext && this.#started && (own || this.#connection.hasRoom)) {
       talk.pushed = seq;
+      if (talk.known === seq) this.#backlog.drop(talk); // a look had been quicker than this
       if (own) this.#passOwn(talk, seq);
       else fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
       return;

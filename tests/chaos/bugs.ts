@@ -92,8 +92,8 @@ export const bugs = {
     what: "a message is pushed at once, also if the session lacks some before it (against I2)",
     changes: [{
       file: "lib/server/delivery.ts",
-      from: "if (seq - 1 === talk.pushed && this.#started &&",
-      to: "if (talk.pushed !== undefined && this.#started &&",
+      from: "const isNext = seq - 1 === talk.pushed &&",
+      to: "const isNext = talk.pushed !== undefined &&",
     }],
   },
   "no-cid-check": {
