@@ -20,7 +20,7 @@ const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descr
 // Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
 const ARRIVALS = { perSecond: 4_000, burst: 200 };
 const AT_ONCE = 4; // arrivals between two breaks: each is a fifth of a millisecond of work
-const IN_VAIN = 7; // arrivals that one counts as besides who goes without having logged in or registered
+const IN_VAIN = 15; // arrivals that one counts as besides who goes without having logged in or registered
 const IN_VAIN_MOST = 100; // ms that the next waits for those: many may go at once, of a network that is down
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
 const DRAIN_EVERY = 50; // ms between two looks at each connection while it drains
