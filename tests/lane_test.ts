@@ -42,12 +42,33 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
   assertEquals(lane.isFree, true);
 });
 
-Deno.test("lane: eight times as long as a piece took is everybody else's", async () => {
+Deno.test("lane: sixteen times as long as a piece took is everybody else's", async () => {
   const lane = new Lane(new Breaks());
-  lane.spent(10);
+  lane.spent(5);
   assert(!lane.isFree);
   const began = performance.now();
   await lane.turn();
   assertLess(78, performance.now() - began);
   assert(lane.isFree);
+});
+
+Deno.test("lane: however long a piece took, a tenth of a second later is the next one's turn", async () => {
+  const lane = new Lane(new Breaks());
+  for (let piece = 0; piece < 100; piece++) lane.spent(100);
+  const began = performance.now();
+  await lane.turn();
+  const took = performance.now() - began;
+  assertLess(98, took);
+  assertLess(took, 5_000); // with all of it it would be 160 s
+});
+
+Deno.test("lane: if nothing else is said, two pieces may be under way", async () => {
+  const lane = new Lane(new Breaks());
+  const { promise, resolve } = Promise.withResolvers<void>();
+  void lane.hold(promise);
+  assert(lane.isFree);
+  void lane.hold(promise);
+  assert(!lane.isFree);
+  resolve();
+  await round();
 });
