@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { Passwords, TooBusy } from "../lib/passwords/passwords.ts";
 import { HashThread } from "../lib/passwords/thread.ts";
 import { makeToken, readToken, sameHash } from "../lib/server/tokens.ts";
@@ -66,6 +66,24 @@ Deno.test("passwords: a thread that dies fails its own order, and another takes 
   const [first, second] = await Promise.allSettled([passwords.hash("sesame"), passwords.hash("sesame")]);
   assert(first!.status === "rejected" && first!.reason.message.includes("out of luck"));
   assertEquals(second!.status, "fulfilled");
+});
+
+Deno.test("passwords: a thread rests as long as each hash took", async () => {
+  using resources = new DisposableStack();
+  const thread = resources.adopt(new HashThread(), (thread) => thread.close());
+  const order = { password: "sesame", salt: new Uint8Array(16), length: 32, cost: { ln: 14, r: 8, p: 1 } };
+  const time = async (hashes: number) => {
+    const began = performance.now();
+    for (let hash = 0; hash < hashes; hash++) await thread.derive(order);
+    return performance.now() - began;
+  };
+  await time(1); // it begins
+  let alone = Infinity;
+  for (let hash = 0; hash < 5; hash++) {
+    await new Promise((resolve) => setTimeout(resolve, 500)); // it has rested
+    alone = Math.min(alone, await time(1));
+  }
+  assertLess(8 * alone * 1.5, await time(8)); // twice as long each, but for the first
 });
 
 Deno.test({
