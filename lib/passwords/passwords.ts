@@ -21,6 +21,13 @@ export class TooBusy extends Error {
 
 const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
 const HASH = 32; // bytes
+/**
+ * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be nice is not
+ * enough, as Linux lets a thread finish its slice of some milliseconds before whoever waits for the core. So a flood of
+ * guesses leaves the cores to the others half of the time, and a rush of people who know their passwords isn't held up.
+ */
+const REST = 1;
+const LEAST_REST = 1; // ms: a timer can't do less
 const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
 /** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed. */
@@ -32,7 +39,8 @@ export class Passwords implements Disposable {
   readonly #begin: () => HashThread;
   readonly #threads = new Set<HashThread>();
   readonly #idle: HashThread[] = [];
-  #lastTook = 100; // ms that one hash took
+  readonly #resting = new Set<ReturnType<typeof setTimeout>>();
+  #lastTook = 100; // ms that one hash took, with the rest after it
 
   /** `begin` begins a thread. */
   constructor(cost: Cost, atOnce: number, queueLimit: number, begin = () => new HashThread()) {
@@ -46,7 +54,7 @@ export class Passwords implements Disposable {
   async hash(password: string): Promise<string> {
     const salt = randomBytes(SALT);
     const { ln, r, p } = this.#cost;
-    const hash = await this.#derive(password, salt, HASH, this.#cost);
+    const hash = await this.#derive(password, salt, HASH, this.#cost, () => false);
     return `$scrypt$ln=${ln},r=${r},p=${p}$${base64(salt)}$${base64(hash)}`;
   }
 
@@ -58,15 +66,22 @@ export class Passwords implements Disposable {
   async verify(password: string, phc: string | undefined): Promise<{ right: boolean; stale: boolean }> {
     const match = phc === undefined ? null : PHC.exec(phc);
     if (!match) {
-      await this.#derive(password, randomBytes(SALT), HASH, this.#cost);
       const right = phc !== undefined && timingSafeEqual(digest(phc), digest(PLAIN + password));
+      await this.#derive(password, randomBytes(SALT), HASH, this.#cost, () => right);
       return { right, stale: true };
     }
     const [ln, r, p] = match.slice(1, 4).map(Number) as [number, number, number];
     const [salt, hash] = match.slice(4, 6).map((text) => Buffer.from(text, "base64")) as [Buffer, Buffer];
-    const derived = await this.#derive(password, salt, hash.length, { ln, r, p });
+    let right = false;
+    await this.#derive(
+      password,
+      salt,
+      hash.length,
+      { ln, r, p },
+      (key) => right = timingSafeEqual(key, hash),
+    );
     const stale = ln !== this.#cost.ln || r !== this.#cost.r || p !== this.#cost.p;
-    return { right: timingSafeEqual(derived, hash), stale };
+    return { right, stale };
   }
 
   /** Whether some wait for their turn: what can wait itself should. */
@@ -76,21 +91,48 @@ export class Passwords implements Disposable {
 
   /** Ends the threads. What is still being hashed, for connections that have ended, is never answered. */
   [Symbol.dispose](): void {
+    for (const rest of this.#resting) clearTimeout(rest);
     for (const thread of this.#threads) thread.close();
   }
 
-  async #derive(password: string, salt: Uint8Array, length: number, cost: Cost): Promise<Uint8Array> {
+  /** The key; `isRight` is asked whether it shows a user to be known. */
+  async #derive(
+    password: string,
+    salt: Uint8Array,
+    length: number,
+    cost: Cost,
+    isRight: (key: Uint8Array) => boolean,
+  ): Promise<Uint8Array> {
     const thread = await this.#thread();
     const began = performance.now();
+    let known = false;
     try {
-      return await thread.derive({ password, salt, length, cost });
+      const key = await thread.derive({ password, salt, length, cost });
+      known = isRight(key);
+      return key;
     } finally {
-      this.#lastTook = performance.now() - began;
-      const free = thread.isDead ? this.#replace(thread) : thread;
-      const next = this.#queue.shift();
-      if (next) next(free);
-      else this.#idle.push(free);
+      const took = performance.now() - began;
+      const rest = known ? 0 : took * REST;
+      this.#lastTook = took + rest;
+      if (rest < LEAST_REST) this.#free(thread);
+      else this.#rest(thread, rest);
     }
+  }
+
+  #rest(thread: HashThread, ms: number): void {
+    const rest = setTimeout(() => {
+      this.#resting.delete(rest);
+      this.#free(thread);
+    }, ms);
+    this.#resting.add(rest);
+  }
+
+  /** The next order is the thread's, or its successor's. */
+  #free(thread: HashThread): void {
+    const free = thread.isDead ? this.#replace(thread) : thread;
+    const next = this.#queue.shift();
+    if (next) next(free);
+    else this.#idle.push(free);
   }
 
   #add(): HashThread {

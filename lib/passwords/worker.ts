@@ -9,15 +9,7 @@ import type { HashAnswer, HashOrder } from "./thread.ts";
 /** As nice(1) counts: while others want the core, about a tenth of it is left for this thread. */
 const NICENESS = 10;
 
-/**
- * For how long it then rests, in times of what a hash took: to be nice is not enough, as Linux lets a thread finish its
- * slice of some milliseconds before whoever waits for the core. The fuller the machine, the longer it takes and rests.
- */
-const REST = 1;
-
 const THIS_THREAD = 0; // to Linux; elsewhere it is the whole process
-
-const NEVER = new Int32Array(new SharedArrayBuffer(4)); // nobody ever wakes who waits for it
 
 const port = globalThis as unknown as {
   onmessage: (event: MessageEvent<HashOrder>) => void;
@@ -31,7 +23,6 @@ try {
 }
 
 port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
-  const began = performance.now();
   try {
     const N = 2 ** ln;
     const maxmem = 2 * 128 * N * r + 128 * r * p; // bytes; twice what it needs, as the limit is counted roughly
@@ -39,10 +30,4 @@ port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
   } catch (error) {
     port.postMessage({ error });
   }
-  sleep((performance.now() - began) * REST);
 };
-
-/** Waits so many milliseconds; the next order waits as well. */
-function sleep(ms: number): void {
-  Atomics.wait(NEVER, 0, 0, ms);
-}
