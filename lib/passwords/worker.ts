@@ -1,6 +1,6 @@
 /**
- * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a hundred
- * milliseconds of a core, and a flood of guesses would otherwise slow every message down.
+ * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a quarter of a
+ * second of a core, and a flood of guesses would otherwise slow every message down.
  */
 import { scryptSync } from "node:crypto";
 import { setPriority } from "node:os";
