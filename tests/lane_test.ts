@@ -62,6 +62,20 @@ Deno.test("lane: however long a piece took, a tenth of a second later is the nex
   assertLess(took, 5_000); // with all of it it would be 160 s
 });
 
+Deno.test("lane: what is spent all the time, as on busy groups, leaves it a turn every tenth of a second", async () => {
+  const lane = new Lane(new Breaks());
+  lane.spent(10);
+  const busy = setInterval(() => lane.spent(10), 5);
+  const over = setTimeout(() => clearInterval(busy), 5_000); // else it would wait for ever if it had none
+  const began = performance.now();
+  await Promise.all([lane.turn(), lane.turn(), lane.turn()]);
+  const took = performance.now() - began;
+  clearInterval(busy);
+  clearTimeout(over);
+  assertLess(295, took);
+  assertLess(took, 4_000);
+});
+
 Deno.test("lane: if nothing else is said, two pieces may be under way", async () => {
   const lane = new Lane(new Breaks());
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -13,7 +13,10 @@ const UNDER_WAY = 2;
  */
 const REST = 16;
 
-/** Milliseconds that a rest may last: the messages of busy groups count as well, and heavy work goes on beside them. */
+/**
+ * Milliseconds from one turn to the next, whatever was spent meanwhile: the messages of busy groups count as well, and
+ * heavy work goes on beside them. Nor does it rest longer when they are over.
+ */
 const LONGEST_REST = 100;
 
 /** Milliseconds of a rest that is worth a timer, which can't do less. */
@@ -27,6 +30,7 @@ export class Lane {
   #underWay = 0;
   #isDue = false;
   #restsUntil = -Infinity; // by performance.now
+  #lastTurn = performance.now();
 
   /** `breaks`: in which others have their turns. At most `most` pieces are under way at the same time. */
   constructor(breaks: Pick<Breaks, "next">, most = UNDER_WAY) {
@@ -78,7 +82,10 @@ export class Lane {
     this.#isDue = true;
     const due = () => {
       this.#isDue = false;
-      if (this.isFree) this.#waiting.shift()?.();
+      if (this.isFree) {
+        this.#lastTurn = performance.now();
+        this.#waiting.shift()?.();
+      }
       this.#fallDue();
     };
     const rest = this.#rest;
@@ -87,6 +94,6 @@ export class Lane {
   }
 
   get #rest(): number {
-    return this.#restsUntil - performance.now();
+    return Math.min(this.#restsUntil, this.#lastTurn + LONGEST_REST) - performance.now();
   }
 }
