@@ -103,6 +103,15 @@ JOIN Message m ON m.low = c.low AND m.high = c.high AND m.seq > c.seq
 JOIN User u ON u.id = m.sender
 WHERE m.sender <> c.userid;
 
+-- One row: which deployment this is, and which history it has. Both are random. The deployment's id is made once.
+-- The epoch is renewed whenever committed data may have been lost: see main.ts renew-epoch.
+CREATE TABLE StoreIdentity (
+  id         INT NOT NULL,
+  deployment VARCHAR(16) NOT NULL,
+  epoch      VARCHAR(16) NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- What the server goes by. Other versions have other numbers; the server brings them up to its own.
 CREATE TABLE SchemaVersion (
   version INT NOT NULL,

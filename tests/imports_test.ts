@@ -55,6 +55,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/wire/",
     "lib/log.ts",
   ]],
+  ["lib/admin/", ["lib/config/", "lib/store/"]],
   ["lib/ports.ts", ["lib/store/", "lib/bus/", "lib/config/", "lib/log.ts"]],
   ["lib/run_node.ts", ["lib/ports.ts", "lib/server/server.ts", "lib/config/", "lib/log.ts"]],
   ["lib/workers/", [

@@ -10,11 +10,21 @@ export class Inbox {
   readonly #send: (request: Request) => Promise<void>;
   readonly #shown = new Map<Peer, number>(); // the last seq of each conversation
   readonly #due = new Set<Peer>();
+  #epoch: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `send` resolves when the message is on its way; nothing more is sent until then. */
   constructor(send: (request: Request) => Promise<void>) {
     this.#send = send;
+  }
+
+  /** A login's answer has named the store's epoch: in another one than before, seqs are given out anew. */
+  enter(epoch: string | undefined): void {
+    if (this.#epoch !== undefined && epoch !== this.#epoch) {
+      this.#shown.clear();
+      this.#due.clear();
+    }
+    this.#epoch = epoch;
   }
 
   /** Whether the user has seen it. The server is told again, since it seems not to know. */

@@ -157,6 +157,7 @@ export class Session {
   /** Goes on with the connection of a login; the first time too. */
   #start({ connection, reply }: Login): void {
     this.#stopping = this.#kick = undefined;
+    this.#inbox.enter(typeof reply.epoch === "string" ? reply.epoch : undefined);
     this.contacts.update(reply);
     this.#connection = connection;
   }

@@ -20,6 +20,7 @@ export class Cursors {
   readonly #most: number;
   #moved = new Map<number, Map<Peer, number>>();
   #count = 0;
+  #history = 0; // counts calls of clear
   #failing = false; // the last write was refused
   #timer: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
@@ -45,6 +46,13 @@ export class Cursors {
     if (!this.#moved.has(user)) return;
     await this.#writing;
     if (this.#moved.has(user)) await this.#start();
+  }
+
+  /** Forgets all: the store's history is another one. What is being written is not tried again. */
+  clear(): void {
+    this.#moved = new Map();
+    this.#count = 0;
+    this.#history++;
   }
 
   /** Writes what waits, as far as the store lets it, and tries no further. Never rejects. */
@@ -82,17 +90,19 @@ export class Cursors {
 
   async #write(): Promise<void> {
     const moved = this.#written = this.#moved;
+    const history = this.#history;
     this.#moved = new Map();
     this.#count = 0;
     const list = [...moved].flatMap(([user, talks]) =>
       [...talks].map(([peer, seq]) => ({ user, peer, seq }))
     );
-    for (let at = 0; at < list.length; at += AT_ONCE) {
+    for (let at = 0; at < list.length && history === this.#history; at += AT_ONCE) {
       try {
         await this.#store.delivered(list.slice(at, at + AT_ONCE));
         this.#failing = false;
       } catch (error) {
         this.#failing = true;
+        if (history !== this.#history) return;
         const left = list.slice(at);
         for (const { user, peer, seq } of left) this.#note(user, peer, seq);
         this.#log.warn("cursors not stored yet", { count: left.length, why: describe(error) });

@@ -3,7 +3,7 @@
  * has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in the log.
  */
 import { describe, type Log } from "../log.ts";
-import type { Page, Peer, Store, StoredMessage } from "../store/store.ts";
+import type { Page, Peer, Store, StoredMessage, Unread } from "../store/store.ts";
 import { Backlog, type Missed } from "./backlog.ts";
 import type { Connection } from "./connection.ts";
 import type { Cursors } from "./cursors.ts";
@@ -41,6 +41,8 @@ export interface DeliveryPorts {
   readonly catchingUp: Lane | undefined;
   /** The user has unread messages in this group, and so is a member. */
   memberOf(user: number, group: number): void;
+  /** The user has been pushed messages of this conversation that the store does not have any more. */
+  lost(user: number, peer: Peer): void;
 }
 
 /** Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED. */
@@ -81,7 +83,15 @@ export class Delivery {
   /** Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3). */
   async look(): Promise<void> {
     await this.#ports.cursors.settled(this.#user);
-    const unread = await this.#ports.store.unread(this.#user, UNREAD);
+    let unread = await this.#ports.store.unread(this.#user, UNREAD);
+    const ahead = this.#ahead(unread);
+    if (ahead.size > 0) {
+      // What was pushed while the store was asked is in its next answer, unless the store has lost it.
+      unread = await this.#ports.store.unread(this.#user, UNREAD);
+      for (const { peer, last } of unread) {
+        if (last < (ahead.get(peer) ?? 0)) return this.#ports.lost(this.#user, peer);
+      }
+    }
     this.#more = unread.length === UNREAD;
     for (const { peer, cursor, last, since } of unread) {
       if (peer < 0) this.#ports.memberOf(this.#user, -peer);
@@ -90,6 +100,16 @@ export class Delivery {
       talk.known = Math.max(talk.known, last);
       this.#backlog.add(talk, talk.pushed === cursor ? since : undefined);
     }
+  }
+
+  /** By conversations, how far pushing has got where that is beyond the store's last seq. */
+  #ahead(unread: readonly Unread[]): Map<Peer, number> {
+    const ahead = new Map<Peer, number>();
+    for (const { peer, last } of unread) {
+      const pushed = this.#talks.get(peer)?.pushed ?? 0;
+      if (pushed > last) ahead.set(peer, pushed);
+    }
+    return ahead;
   }
 
   /** Puts into a login's answer what of the missed messages belongs and fits there, the oldest first. */

@@ -12,6 +12,7 @@ export class Departures {
   readonly #log: Log;
   readonly #most: number;
   readonly #waiting: Login[] = [];
+  #history = 0; // counts calls of clear
   #writing: Promise<void> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
 
@@ -27,6 +28,12 @@ export class Departures {
     if (this.#waiting.length >= this.#most) this.#waiting.shift();
     this.#waiting.push(login);
     if (this.#retry === undefined) void this.#start();
+  }
+
+  /** Forgets all: the store's history is another one. What is being written is not tried again. */
+  clear(): void {
+    this.#waiting.length = 0;
+    this.#history++;
   }
 
   /** Writes what waits, as far as the store lets it, and tries no further. Never rejects. */
@@ -50,11 +57,12 @@ export class Departures {
     await undefined; // those of one turn go together
     while (this.#waiting.length > 0) {
       const logins = this.#waiting.splice(0, AT_ONCE);
+      const history = this.#history;
       try {
         await this.#store.endLogins(logins.map(({ user, login }) => ({ user, login })));
       } catch (error) {
         this.#log.warn("ends of logins not stored yet", { count: logins.length, why: describe(error) });
-        this.#waiting.unshift(...logins);
+        if (history === this.#history) this.#waiting.unshift(...logins);
         this.#retry = setTimeout(() => this.#start(), RETRY);
         return;
       }

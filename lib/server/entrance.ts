@@ -67,6 +67,14 @@ export async function leave(node: Node, session: Session): Promise<void> {
   node.presence.announce(session.user);
 }
 
+/** Ends a session whose account is gone, and its connection with it. */
+export function vanished(node: Node, session: Session): void {
+  session.delivery.stop();
+  if (!node.sessions.remove(session) || !session.isStarted) return;
+  node.log.warn("the account of a session is gone", { user: session.user });
+  void session.connection.end({ msgid: Msg.NOTICE, kind: "kicked", errmsg: "the account does not exist" });
+}
+
 /** Ends a session whose account goes on elsewhere, and its connection with it. */
 export function takenOver(node: Node, session: Session): void {
   session.delivery.stop();
@@ -79,6 +87,17 @@ export function takenOver(node: Node, session: Session): void {
     msgid: Msg.NOTICE,
     kind: "kicked",
     errmsg: "the account has logged in on another connection",
+  });
+}
+
+/** Ends a session, and its connection, as the store's history is another one now. The client may log in again. */
+export function restored(node: Node, session: Session): void {
+  session.delivery.stop();
+  if (!node.sessions.remove(session) || !session.isStarted) return; // a login in progress is refused
+  void session.connection.end({
+    msgid: Msg.NOTICE,
+    kind: "closing",
+    errmsg: "the database was restored: log in again",
   });
 }
 

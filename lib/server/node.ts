@@ -8,6 +8,7 @@ import { Attempts } from "./attempts.ts";
 import { Breaks } from "./breaks.ts";
 import { Cursors } from "./cursors.ts";
 import { Fresh } from "./delivery.ts";
+import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
 import { Passwords } from "../passwords/passwords.ts";
@@ -38,6 +39,16 @@ export interface NodeParts {
   readonly now: () => number;
 }
 
+/** How sessions are ended that are over without having asked for it. */
+export interface SessionEnds {
+  /** The user has logged in on another node instead. */
+  takenOver(session: Session): void;
+  /** The store's history is another one. */
+  restored(session: Session): void;
+  /** The account is gone. */
+  vanished(session: Session): void;
+}
+
 /** A node of the cluster, or all there is of it. */
 export class Node implements NodeParts {
   readonly config: Config;
@@ -50,6 +61,7 @@ export class Node implements NodeParts {
   readonly departures: Departures;
   readonly presence: Presence;
   readonly recovery: Recovery;
+  readonly epoch: Epoch;
   readonly passwords: Passwords;
   /** In which everybody has a turn who is ready. */
   readonly breaks = new Breaks();
@@ -68,8 +80,7 @@ export class Node implements NodeParts {
   readonly #rehash: Duty;
   #closing = false;
 
-  /** `takenOver` is called for a session whose user has logged in on another node instead. */
-  constructor(parts: NodeParts, takenOver: (session: Session) => void) {
+  constructor(parts: NodeParts, { takenOver, restored, vanished }: SessionEnds) {
     this.config = parts.config;
     this.log = parts.log;
     this.store = parts.store;
@@ -81,7 +92,8 @@ export class Node implements NodeParts {
     this.cursors = new Cursors(this.store, this.log);
     this.departures = new Departures(this.store, this.log);
     this.presence = new Presence(this);
-    this.recovery = new Recovery(this, takenOver);
+    this.epoch = new Epoch(this, () => this.#forget(restored));
+    this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
     // This node's share, without the one for everything else: a flood of passwords must not take that as well.
     const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
@@ -93,6 +105,7 @@ export class Node implements NodeParts {
 
   /** Starts to listen to the other nodes. */
   async open(): Promise<void> {
+    await this.epoch.open();
     await this.bus.open({
       receive: (channel, hint) => this.#receive(channel, hint),
       down: (why) => this.recovery.down(why),
@@ -114,6 +127,7 @@ export class Node implements NodeParts {
     this.#closing = true;
     await Promise.all([
       this.recovery.stop(),
+      this.epoch.stop(),
       this.#rehash.stop(),
       this.presence.stop(),
       this.cursors.flush(),
@@ -171,6 +185,18 @@ export class Node implements NodeParts {
     } catch (error) {
       this.log.debug("repeated message not delivered again", { why: describe(error) });
     }
+  }
+
+  /** As {@link DeliveryPorts} has it. */
+  lost(user: number, peer: Peer): void {
+    this.epoch.reportLoss(`messages of user ${user} with ${peer}`);
+  }
+
+  /** What is on its way to the store is of another history, and so is what sessions believe. */
+  #forget(restored: (session: Session) => void): void {
+    this.cursors.clear();
+    this.departures.clear();
+    for (const session of [...this.sessions]) restored(session);
   }
 
   #offer(session: Session, peer: Peer, fresh: Fresh): void {

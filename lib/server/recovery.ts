@@ -25,12 +25,14 @@ export interface RecoveryPorts {
   readonly sessions: Sessions;
   readonly presence: Presence;
   readonly log: Log;
+  readonly epoch: { reportLoss(what: string): void };
 }
 
 /** What a node does about outages. */
 export class Recovery {
   readonly #ports: RecoveryPorts;
   readonly #takenOver: (session: Session) => void;
+  readonly #vanished: (session: Session) => void;
   readonly #revision: Duty;
   readonly #sweep: Duty;
   readonly #refresh: Duty;
@@ -39,9 +41,17 @@ export class Recovery {
   #stopped = false;
   #polling: ReturnType<typeof setInterval> | undefined;
 
-  /** `takenOver` is called for a session whose account has begun a later login elsewhere. */
-  constructor(ports: RecoveryPorts, takenOver: (session: Session) => void) {
+  /**
+   * `takenOver` is called for a session whose account has begun a later login elsewhere, `vanished` for one whose
+   * account is gone.
+   */
+  constructor(
+    ports: RecoveryPorts,
+    takenOver: (session: Session) => void,
+    vanished: (session: Session) => void,
+  ) {
     this.#ports = ports;
+    this.#vanished = vanished;
     this.#takenOver = takenOver;
     const { log, presence } = ports;
     this.#revision = new Duty("looking for what hints did not bring", () => this.#revise(), log);
@@ -115,9 +125,18 @@ export class Recovery {
     const users = [...sessions].map(({ user }) => user);
     for (let i = 0; i < users.length && !this.#stopped; i += AT_ONCE) {
       const some = users.slice(i, i + AT_ONCE);
-      for (const [user, login] of await store.lastLogins(some)) {
+      const lastLogins = await store.lastLogins(some);
+      for (const user of some) {
         const session = sessions.of(user);
-        if (!session || session.login >= login) continue;
+        if (session && !lastLogins.has(user)) this.#vanished(session);
+      }
+      for (const [user, login] of lastLogins) {
+        const session = sessions.of(user);
+        if (!session || session.login === login) continue;
+        if (session.login > login) {
+          this.#ports.epoch.reportLoss(`the login of user ${user}`);
+          return;
+        }
         this.#takenOver(session);
         presence.announce(user); // perhaps by nobody
         this.uncertain();

@@ -8,7 +8,7 @@ import { framed } from "./dialect.ts";
 import { Crowd } from "./crowd.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Draining } from "./draining.ts";
-import { takenOver } from "./entrance.ts";
+import { restored, takenOver, vanished } from "./entrance.ts";
 import { Node, type NodeParts } from "./node.ts";
 import { Origins } from "./origin.ts";
 import type { Tls } from "./tls.ts";
@@ -77,7 +77,11 @@ export class Server {
   static async start(parts: NodeParts): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = parts.config;
     const tls = tlsCert ? new (await import("./tls.ts")).Tls(parts.config, parts.log) : undefined;
-    const node = new Node(parts, (session) => takenOver(node, session));
+    const node = new Node(parts, {
+      takenOver: (session) => takenOver(node, session),
+      restored: (session) => restored(node, session),
+      vanished: (session) => vanished(node, session),
+    });
     await node.open();
     let listener: Deno.Listener;
     try {

@@ -3,6 +3,14 @@
  * passes the one suite in tests/store_contract.ts.
  */
 
+/** Which store this is, and which history it has. */
+export interface Identity {
+  /** Random, made once with the database: other deployments on the same Redis have another one. */
+  readonly deployment: string;
+  /** Random, renewed whenever data that was committed may be gone: seqs, ids and logins count anew from then on. */
+  readonly epoch: string;
+}
+
 /**
  * One of a user's conversations, named as that user sees it: a positive number is the other user's id, a
  * negative one is minus a group's id.
@@ -200,7 +208,10 @@ export interface Store {
    * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation.
    */
   append(message: NewMessage): Promise<Appended | Refused>;
-  /** Moves a cursor forward: never back, and never past the conversation's last seq. Unknown ones are ignored. */
+  /**
+   * Moves cursors forward, never back. Unknown ones are ignored, and so is a seq beyond the conversation's last one: the
+   * client has seen what the store has lost, and what comes in its place must not count as delivered.
+   */
   delivered(upTo: readonly Delivered[]): Promise<void>;
   /**
    * Conversations with messages after the user's cursor, at most `limit`. The longest waiting comes first, by the
@@ -226,6 +237,19 @@ export interface Store {
     limit: number,
     maxBytes: number,
   ): Promise<readonly StoredMessage[] | Refused>;
+
+  /** The identity as the database has it now. */
+  identity(): Promise<Identity>;
+  /**
+   * Renews the epoch, if it still is `was`: committed data is gone, as after the restore of a backup. Several nodes may
+   * ask at once.
+   */
+  renewEpoch(was: string): Promise<void>;
+  /**
+   * Changes are made in this epoch from now on. Until it is called, a change is rejected with {@link StoreUnavailable}
+   * once the database's epoch is another than the one that it was opened with. What is cached of the log is dropped.
+   */
+  adopt(epoch: string): void;
 
   /** Waits for what is under way, then lets go of everything. */
   close(): Promise<void>;

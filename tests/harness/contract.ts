@@ -92,6 +92,8 @@ export interface Received {
   readonly seq?: number;
   readonly state?: string;
   readonly kind?: string;
+  /** The store's history, in a login's answer. */
+  readonly epoch?: string;
   readonly friends?: readonly UserEntry[];
   readonly groups?: readonly GroupEntry[];
   readonly users?: readonly UserEntry[];

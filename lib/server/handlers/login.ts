@@ -147,7 +147,11 @@ async function settleIn(
   await Promise.all(roster.groups.map((group) => node.sessions.join(session, group.id)));
   await session.delivery.look();
   const token = tokenFor(node, proven);
-  const head = { msgid: Msg.LOGIN_ACK, errno: Errno.OK, id, name, token: token.text };
+  const { epoch } = node;
+  const head = {
+    ...{ msgid: Msg.LOGIN_ACK, errno: Errno.OK, id, name, token: token.text },
+    ...(connection.dialect!.name === "framed" ? { epoch: epoch.current } : {}), // classic clients know no seqs
+  };
   const full = connection.dialect!.withRoster(rid === undefined ? head : { ...head, rid }, roster);
   const { answer, taken } = await session.delivery.fillAnswer(full);
   goOn();

@@ -2,6 +2,7 @@
 import { type Key, keyOf } from "../conversation.ts";
 import type { Appended, NewMessage, Refused } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
+import type { Fence } from "./fence.ts";
 import { type Known, nameOf } from "./known.ts";
 import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
 import { among, rows, sql, type Value } from "./sql.ts";
@@ -23,6 +24,7 @@ interface Claim {
 export class Append {
   readonly #messages: readonly NewMessage[];
   readonly #known: Known;
+  readonly #fence: Fence;
   readonly #keys: readonly Key[]; // of the messages' conversations, by their places
   readonly #conversations: ReadonlyMap<string, Key>;
   /** Whether cids are looked up in the log first. Hardly any is there, so that it is done only after a failure. */
@@ -32,7 +34,8 @@ export class Append {
   /** What was asked to be committed last, if it isn't known whether that was done. */
   #uncertain: ReadonlyMap<string, Claim> = new Map();
 
-  constructor(messages: readonly NewMessage[], known: Known) {
+  constructor(messages: readonly NewMessage[], known: Known, fence: Fence) {
+    this.#fence = fence;
     this.#messages = messages;
     this.#known = known;
     this.#keys = messages.map(({ sender, peer }) => keyOf(sender, peer));
@@ -90,6 +93,7 @@ export class Append {
       this.#uncertain = (error as DatabaseError).kind === "lost" ? planned : new Map();
       throw error;
     }
+    this.#known.committed(log.lastSeqs);
     return answers;
   }
 
@@ -109,6 +113,7 @@ export class Append {
       sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${among("(sender, cid)", cids)}`,
     );
     const lastSeqs = new Map(locked!.rows.map((row) => [nameOfRow(row), row.last_seq as number]));
+    if (this.#known.isAhead(lastSeqs)) throw this.#fence.reportLoss();
     for (const name of keys.map(nameOf)) {
       if (lastSeqs.has(name) || this.#passOver) continue;
       this.#known.forget(name);

@@ -2,6 +2,7 @@
 import type { NewMessage } from "../store.ts";
 import { type Answer, Append } from "./append.ts";
 import { DatabaseError } from "./errors.ts";
+import type { Fence } from "./fence.ts";
 import { Gatherer, type Gathering, type Pending } from "./gatherer.ts";
 import { Known } from "./known.ts";
 import { pauseBeforeRetry, type Pool, RETRY_TIME } from "./pool.ts";
@@ -25,16 +26,17 @@ const DUPLICATES = 3;
  * The order in which a node's messages get into the log. `alone` is for changes that have to be in order with them.
  * `pool` is for it alone; no statement is longer than `maxPacket` bytes.
  */
-export function appender(pool: Pool, maxPacket: number): Gatherer<NewMessage, Answer> {
+export function appender(pool: Pool, maxPacket: number, fence: Fence): Gatherer<NewMessage, Answer> {
   const batchText = Math.min(BATCH_TEXT, Math.floor(maxPacket / UNIT_BYTES) - MESSAGE_BYTES);
   const known = new Known();
+  fence.onAdopt(() => known.clear());
   const gathering: Gathering<NewMessage, Answer> = {
     sizeOf,
     fits() {
       let [count, text] = [0, 0];
       return (message) => ++count <= MESSAGES_PER_BATCH && (text += sizeOf(message)) <= batchText;
     },
-    run: (batch) => store(pool, known, batch),
+    run: (batch) => store(pool, (messages) => new Append(messages, known, fence), batch),
   };
   return new Gatherer(gathering);
 }
@@ -44,9 +46,13 @@ function sizeOf({ cid, body }: NewMessage): number {
 }
 
 /** Stores a batch. If the database doesn't take one of its messages, that one fails alone. */
-async function store(pool: Pool, known: Known, batch: readonly Pending<NewMessage, Answer>[]): Promise<void> {
+async function store(
+  pool: Pool,
+  append: (messages: readonly NewMessage[]) => Append,
+  batch: readonly Pending<NewMessage, Answer>[],
+): Promise<void> {
   try {
-    const answers = await commit(pool, new Append(batch.map(({ call }) => call), known));
+    const answers = await commit(pool, append(batch.map(({ call }) => call)));
     for (const [i, { resolve, reject }] of batch.entries()) {
       const answer = answers[i]!;
       if (answer instanceof DatabaseError) reject(answer);
@@ -57,7 +63,7 @@ async function store(pool: Pool, known: Known, batch: readonly Pending<NewMessag
     if (batch.length === 1 || (kind !== "bad" && kind !== "duplicate")) throw error;
     const half = batch.length >> 1;
     for (const part of [batch.slice(0, half), batch.slice(half)]) {
-      await store(pool, known, part).catch((error) => part.forEach(({ reject }) => reject(error)));
+      await store(pool, append, part).catch((error) => part.forEach(({ reject }) => reject(error)));
     }
   }
 }

@@ -2,14 +2,22 @@
 import { type Key, keyOf } from "../conversation.ts";
 import type { Delivered } from "../store.ts";
 import { byKey } from "./known.ts";
-import type { Session } from "./session.ts";
+import type { Fence } from "./fence.ts";
+import { BEGIN, COMMIT, type Session } from "./session.ts";
 import { among, rows, sql } from "./sql.ts";
 
 /** A cursor: whose, of which conversation, and where it is. */
 type Cursor = readonly [user: number, ...Key, seq: number];
 
-/** Moves cursors forward: never back, and never past the last seq. Those that aren't there are ignored. */
-export async function moveCursors(session: Session, upTo: readonly Delivered[]): Promise<void> {
+/**
+ * Moves cursors forward, never back. Those that aren't there are ignored. A seq beyond the conversation's last one was
+ * committed and seen, and is gone: that is reported to `fence`, and the cursor stays.
+ */
+export async function moveCursors(
+  session: Session,
+  fence: Fence,
+  upTo: readonly Delivered[],
+): Promise<void> {
   const wanted = new Map<string, Cursor>();
   for (const { user, peer, seq } of upTo) {
     const key = keyOf(user, peer);
@@ -17,18 +25,24 @@ export async function moveCursors(session: Session, upTo: readonly Delivered[]):
     if (seq > (wanted.get(name)?.[3] ?? 0)) wanted.set(name, [user, ...key, seq]);
   }
   const names = [...wanted.values()].map(([user, low, high]) => [user, low, high]);
-  const [behind] = await session.query(
+  const [, there] = await session.query(
+    BEGIN,
     sql`SELECT userid, low, high, seq, last_seq FROM MemberCursor JOIN Conversation USING (low, high)
-        WHERE ${among("(userid, low, high)", names)} AND seq < last_seq`,
+        WHERE ${among("(userid, low, high)", names)}`,
   );
-  const moved = behind!.rows.flatMap(({ userid, low, high, seq, last_seq: last }) => {
+  const moved = there!.rows.flatMap(({ userid, low, high, seq, last_seq: last }) => {
     const name = [userid, low, high] as readonly number[];
-    const to = Math.min(wanted.get(name.join(" "))![3], last as number);
+    const to = wanted.get(name.join(" "))![3];
+    if (to > (last as number)) {
+      fence.reportLoss();
+      return [];
+    }
     return to > (seq as number) ? [[...name, to]] : [];
   });
   if (moved.length === 0) return;
   await session.query(
     sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(moved.sort(byKey))}
         ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))`,
+    COMMIT,
   );
 }

@@ -19,12 +19,28 @@ export function byKey(a: readonly number[], b: readonly number[]): number {
 
 /** Conversations that are known to be in the database, and so are their users or groups, which are never deleted. */
 export class Known {
-  readonly #names = new Set<string>();
+  /** Each with the last seq that this node has committed, or 0. */
+  readonly #names = new Map<string, number>();
   readonly #most: number;
 
   /** At most `most` are remembered, those that were found last. */
   constructor(most = REMEMBERED) {
     this.#most = most;
+  }
+
+  /** Whether one of these conversations is shorter now than when this node committed its last message. */
+  isAhead(lastSeqs: ReadonlyMap<string, number>): boolean {
+    return [...lastSeqs].some(([name, last]) => last < (this.#names.get(name) ?? 0));
+  }
+
+  /** This node has committed messages up to these seqs. */
+  committed(lastSeqs: ReadonlyMap<string, number>): void {
+    for (const [name, last] of lastSeqs) if (this.#names.has(name)) this.#names.set(name, last);
+  }
+
+  /** Forgets all: the database's history is another one. */
+  clear(): void {
+    this.#names.clear();
   }
 
   /**
@@ -85,8 +101,8 @@ export class Known {
   #remember(unknown: Map<string, Key>, key: Key): void {
     const name = nameOf(key);
     unknown.delete(name);
-    this.#names.add(name);
-    if (this.#names.size > this.#most) this.#names.delete(this.#names.values().next().value!);
+    this.#names.set(name, 0);
+    if (this.#names.size > this.#most) this.#names.delete(this.#names.keys().next().value!);
   }
 }
 

@@ -4,6 +4,7 @@ import type {
   Appended,
   Contacts,
   Delivered,
+  Identity,
   Login,
   Member,
   NewMessage,
@@ -25,7 +26,9 @@ import { checkServer } from "./checks.ts";
 import * as contacts from "./contacts.ts";
 import { moveCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
+import { Fence } from "./fence.ts";
 import type { Gatherer } from "./gatherer.ts";
+import { readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
 import { Keyed } from "./keyed.ts";
 import { type LoginChange, loginGatherer } from "./logins.ts";
@@ -53,16 +56,26 @@ export class MysqlStore implements Store {
   readonly #writer: Pool; // of one connection
   readonly #log: Gatherer<NewMessage, Answer>;
   readonly #logins: Gatherer<LoginChange, number>;
+  readonly #fence: Fence;
+  #lastUser = 0; // the highest id that this node has given out
   readonly #ordered = new Keyed();
   #calls = 0; // under way
   #closed: PromiseWithResolvers<void> | undefined; // fulfilled when none is
   #closing: Promise<void> | undefined;
 
-  private constructor(address: MysqlAddress, limits: StoreLimits, connections: number, maxPacket: number) {
+  private constructor(
+    address: MysqlAddress,
+    limits: StoreLimits,
+    connections: number,
+    maxPacket: number,
+    fence: Fence,
+  ) {
     this.#limits = limits;
-    this.#pool = new Pool(address, connections - 1);
-    this.#writer = new Pool(address, 1);
-    this.#log = appender(this.#writer, maxPacket);
+    this.#fence = fence;
+    fence.onAdopt(() => this.#lastUser = 0);
+    this.#pool = new Pool(address, connections - 1, fence);
+    this.#writer = new Pool(address, 1, fence);
+    this.#log = appender(this.#writer, maxPacket, fence);
     this.#logins = loginGatherer(this.#pool);
   }
 
@@ -78,14 +91,40 @@ export class MysqlStore implements Store {
       const { maxPacket } = await checkServer(server).finally(() => server.close());
       const { host, port, user, password, database } = address;
       await prepareSchema({ host, port, user, password, database }, options.log);
-      return new MysqlStore(address, limits, options.connections, maxPacket);
+      const fence = new Fence();
+      const session = await Session.open(address);
+      const { epoch } = await settleIdentity(session).finally(() => session.close());
+      fence.adopt(epoch);
+      return new MysqlStore(address, limits, options.connections, maxPacket, fence);
     } catch (error) {
       throw new Error(`cannot open the database ${address.name}: ${reasonOf(error)}`);
     }
   }
 
-  createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
-    return this.#change(`name ${name}`, (session) => accounts.createUser(session, name, passwordHash));
+  async createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
+    const before = this.#lastUser;
+    const made = await this.#change(
+      `name ${name}`,
+      (session) => accounts.createUser(session, name, passwordHash),
+    );
+    if ("id" in made) {
+      if (made.id <= before) throw this.#fence.reportLoss(); // the id of an account that is gone
+      this.#lastUser = Math.max(this.#lastUser, made.id);
+    }
+    return made;
+  }
+
+  async identity(): Promise<Identity> {
+    if (this.#fence.isLost) await this.renewEpoch(this.#fence.epoch);
+    return await this.#call(() => readIdentity(this.#pool));
+  }
+
+  async renewEpoch(was: string): Promise<void> {
+    await this.#call(() => this.#pool.change((session) => renewEpoch(session, was)));
+  }
+
+  adopt(epoch: string): void {
+    this.#fence.adopt(epoch);
   }
 
   findUser(by: { id: number } | { name: string }): Promise<Account | undefined> {
@@ -184,7 +223,10 @@ export class MysqlStore implements Store {
     if (upTo.length === 0) return Promise.resolve();
     return this.#call(async () => {
       await this.#log.alone(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
-      await this.#ordered.run("cursors", () => this.#pool.change((session) => moveCursors(session, upTo)));
+      await this.#ordered.run(
+        "cursors",
+        () => this.#pool.change((session) => moveCursors(session, this.#fence, upTo)),
+      );
     });
   }
 

@@ -1,6 +1,7 @@
 /** Connections to the database that many callers take turns in using. */
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError } from "./errors.ts";
+import type { Fence } from "./fence.ts";
 import { FRESH, type Result, Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
 
@@ -26,6 +27,7 @@ interface Waiting {
 export class Pool {
   readonly #address: MysqlAddress;
   readonly #size: number;
+  readonly #fence: Fence | undefined;
   readonly #free: Session[] = [];
   readonly #waiting = new Set<Waiting>(); // only while there are as many connections as there may be
   readonly #ending = new Set<Promise<void>>();
@@ -33,7 +35,8 @@ export class Pool {
   #tidying: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
-  constructor(address: MysqlAddress, size: number) {
+  constructor(address: MysqlAddress, size: number, fence?: Fence) {
+    this.#fence = fence;
     this.#address = address;
     this.#size = size;
   }
@@ -102,7 +105,7 @@ export class Pool {
   async #connect(): Promise<Session> {
     this.#open++;
     try {
-      return await Session.open(this.#address);
+      return await Session.open(this.#address, this.#fence);
     } catch (error) {
       this.#open--;
       if (this.#isEnough(error)) throw error;

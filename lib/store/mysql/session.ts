@@ -3,6 +3,7 @@ import { type Connection, createConnection } from "mysql2";
 import { connect, type Socket } from "node:net";
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError, databaseError } from "./errors.ts";
+import { EPOCH, type Fence } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
 
 /** Milliseconds for a connection to be made and the password to be checked. */
@@ -69,11 +70,13 @@ export type Row = Readonly<Record<string, unknown>>;
 export class Session {
   readonly #socket: Socket;
   readonly #connection: Connection;
+  readonly #fence: Fence | undefined;
   #broken = false;
   #inTransaction = false;
   #used = performance.now(); // last
 
-  private constructor(address: MysqlAddress) {
+  private constructor(address: MysqlAddress, fence: Fence | undefined) {
+    this.#fence = fence;
     const { host, port, user, password, database } = address;
     this.#socket = connect({ host, port, noDelay: true, keepAlive: true });
     this.#connection = createConnection({
@@ -92,9 +95,9 @@ export class Session {
     this.#connection.on("end", () => this.#broken = true);
   }
 
-  /** Connects. Rejects with a {@link DatabaseError}. */
-  static async open(address: MysqlAddress): Promise<Session> {
-    const session = new Session(address);
+  /** Connects. `fence` is checked in each transaction. Rejects with a {@link DatabaseError}. */
+  static async open(address: MysqlAddress, fence?: Fence): Promise<Session> {
+    const session = new Session(address, fence);
     try {
       await new Promise<void>((resolve, reject) =>
         session.#connection.connect((error) => error ? reject(error) : resolve())
@@ -123,11 +126,15 @@ export class Session {
    * server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<Result[]> {
-    if (statements[0] === BEGIN) this.#inTransaction = true;
-    const text = statements.map(({ text }) => text).join(";\n");
-    const answer = await this.#answer(text);
-    if (statements.at(-1) === COMMIT) this.#inTransaction = false;
-    return (statements.length === 1 ? [answer] : answer as unknown[]).map(resultOf);
+    const begins = statements[0] === BEGIN;
+    if (begins) this.#inTransaction = true;
+    const fence = begins ? this.#fence : undefined;
+    const sent = fence ? [BEGIN, EPOCH, ...statements.slice(1)] : statements;
+    const answer = await this.#answer(sent.map(({ text }) => text).join(";\n"));
+    if (sent.at(-1) === COMMIT) this.#inTransaction = false;
+    const results = (sent.length === 1 ? [answer] : answer as unknown[]).map(resultOf);
+    if (fence) fence.check(results.splice(1, 1)[0]!.rows[0]?.epoch);
+    return results;
   }
 
   /** Leaves nothing of a transaction. */

@@ -14,11 +14,13 @@ export type ChangeName =
   | "createGroup"
   | "joinGroup"
   | "append"
+  | "renewEpoch"
   | "delivered";
 
 /** The store's methods that only look: they run after it. */
 export type ReadName =
   | "findUser"
+  | "identity"
   | "unhashed"
   | "lastLogins"
   | "loggedIn"

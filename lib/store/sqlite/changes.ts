@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Login, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
 import { type Key, keyOf } from "../conversation.ts";
+import { newId } from "../new_id.ts";
 import { nameOf, type RecentMessage, type RecentMessages } from "./recent.ts";
 
 /** A row of Message. */
@@ -105,14 +106,16 @@ export class Changes implements Direct<ChangeName> {
     return seq;
   }
 
+  renewEpoch(was: string): void {
+    this.#sql.renewEpoch.run(newId(), was);
+  }
+
   delivered(upTo: readonly number[]): void {
     for (let at = 0; at < upTo.length; at += 3) {
       const [user, peer, seq] = upTo.slice(at, at + 3) as [number, Peer, number];
       const key = keyOf(user, peer);
       const conversation = this.#conversation(key);
-      if (conversation) {
-        this.#sql.moveCursor.run(Math.min(seq, conversation.last), user, ...key);
-      }
+      if (conversation && seq <= conversation.last) this.#sql.moveCursor.run(seq, user, ...key);
     }
   }
 
@@ -204,6 +207,8 @@ function prepare(db: DatabaseSync) {
     isMember: db.prepare("SELECT 1 FROM GroupUser WHERE groupid = ? AND userid = ?"),
     countGroups: db.prepare("SELECT count(*) AS count FROM GroupUser WHERE userid = ?"),
     addMember: db.prepare("INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (?, ?, ?)"),
+
+    renewEpoch: db.prepare("UPDATE StoreIdentity SET epoch = ? WHERE epoch = ?"),
 
     lastSeq: db.prepare("SELECT last_seq FROM Conversation WHERE low = ? AND high = ?"),
     createConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, 0)"),

@@ -1,5 +1,6 @@
 /** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
 import { DatabaseSync } from "node:sqlite";
+import { newId } from "../new_id.ts";
 import schema from "./schema.sql" with { type: "text" };
 
 /** Marks a database file as this program's; "Chat" in ASCII. */
@@ -11,6 +12,7 @@ const UPGRADES = [
    ALTER TABLE User ADD COLUMN logins INTEGER NOT NULL DEFAULT 0;`,
   `DROP VIEW OfflineMessage;
    ${["RecentMessage", "AnyMessage", "OfflineMessage"].map(definitionOf).join("\n")}`,
+  definitionOf("StoreIdentity"),
 ];
 
 /** The version of the schema, kept as SQLite's `user_version`. 0 is an empty file's. */
@@ -60,6 +62,7 @@ export function openDatabase(file: string): DatabaseSync {
         COMMIT;
       `);
     }
+    settleIdentity(db);
     return db;
   } catch (error) {
     db?.close();
@@ -68,7 +71,7 @@ export function openDatabase(file: string): DatabaseSync {
 }
 
 /** The version of the file's schema, 0 if there is nothing in it yet. Throws if what is there isn't ours to use. */
-function versionOf(db: DatabaseSync): number {
+export function versionOf(db: DatabaseSync): number {
   const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
   const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
   const { objects } = db.prepare("SELECT count(*) AS objects FROM sqlite_schema").get() as {
@@ -84,6 +87,38 @@ function versionOf(db: DatabaseSync): number {
     throw new Error("it is another program's database");
   }
   return 0;
+}
+
+/**
+ * Gives a store its identity if it has none, and lifts the counters of ids above every id that a row refers to: an
+ * operator may have deleted the row with the highest id, or loaded a part of a dump, and ids are never reused.
+ */
+function settleIdentity(db: DatabaseSync): void {
+  const { users } = db.prepare(
+    `SELECT max(
+       (SELECT ifnull(max(userid), 0) FROM Friend), (SELECT ifnull(max(friendid), 0) FROM Friend),
+       (SELECT ifnull(max(userid), 0) FROM GroupUser), (SELECT ifnull(max(userid), 0) FROM MemberCursor),
+       (SELECT ifnull(max(sender), 0) FROM Message), (SELECT ifnull(max(userid), 0) FROM Session)
+     ) AS users`,
+  ).get() as { users: number };
+  const { groups } = db.prepare(
+    `SELECT max(
+       (SELECT ifnull(max(groupid), 0) FROM GroupUser),
+       (SELECT ifnull(max(high), 0) FROM Conversation WHERE low = 0)
+     ) AS groups`,
+  ).get() as { groups: number };
+  const identity = db.prepare(
+    "INSERT OR IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)",
+  );
+  if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) identity.run(newId(), newId());
+  for (const [table, id] of [["User", users], ["AllGroup", groups]] as const) {
+    const counter = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(table) as
+      | { seq: number }
+      | undefined;
+    if (id <= (counter?.seq ?? 0)) continue;
+    if (counter) db.prepare("UPDATE sqlite_sequence SET seq = ? WHERE name = ?").run(id, table);
+    else db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(table, id);
+  }
 }
 
 /** What the schema says of a table or view. */

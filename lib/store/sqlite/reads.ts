@@ -4,6 +4,7 @@ import {
   type Account,
   type Contacts,
   type Group,
+  type Identity,
   type Login,
   type Member,
   type Page,
@@ -43,6 +44,10 @@ export class Reads implements Direct<ReadName> {
   findUser(by: { id: number } | { name: string }): Account | undefined {
     const row = "id" in by ? this.#sql.userById.get(by.id) : this.#sql.userByName.get(by.name);
     return row && account(row);
+  }
+
+  identity(): Identity {
+    return this.#sql.identity.get() as unknown as Identity;
   }
 
   unhashed(after: number, limit: number): Account[] {
@@ -152,6 +157,7 @@ function prepare(db: DatabaseSync) {
     userById: db.prepare(`${ACCOUNTS} WHERE id = ?`),
     userByName: db.prepare(`${ACCOUNTS} WHERE name = ?`),
     unhashed: db.prepare(`${ACCOUNTS} WHERE id > ? AND password GLOB '${PLAIN}*' ORDER BY id LIMIT ?`),
+    identity: db.prepare("SELECT deployment, epoch FROM StoreIdentity"),
     lastLogins: db.prepare("SELECT id, logins FROM User WHERE id IN (SELECT value FROM json_each(?))"),
     loggedIn: db.prepare(
       "SELECT id AS user, logins AS login FROM User WHERE state = 'online' AND id > ? ORDER BY id LIMIT ?",

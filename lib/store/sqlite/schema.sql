@@ -101,6 +101,14 @@ CREATE TABLE MemberCursor (
   PRIMARY KEY (userid, low, high)
 ) WITHOUT ROWID;
 
+-- One row: which deployment this is, and which history it has. Both are random. The deployment's id is made once.
+-- The epoch is renewed when the file is restored from a backup: see main.ts restore.
+CREATE TABLE StoreIdentity (
+  id         INTEGER PRIMARY KEY CHECK (id = 1),
+  deployment TEXT NOT NULL,
+  epoch      TEXT NOT NULL
+);
+
 -- The one session of each account that outlives its connections.
 CREATE TABLE Session (
   userid     INTEGER PRIMARY KEY,

@@ -4,6 +4,7 @@ import {
   type Appended,
   type Contacts,
   type Delivered,
+  type Identity,
   type Login,
   type Member,
   type NewMessage,
@@ -97,6 +98,17 @@ export class SqliteStore implements Store {
   setPassword(user: number, passwordHash: string, was: string): Promise<void> {
     return this.#batcher.change("setPassword", user, passwordHash, was);
   }
+
+  identity(): Promise<Identity> {
+    return this.#batcher.read("identity");
+  }
+
+  renewEpoch(was: string): Promise<void> {
+    return this.#batcher.change("renewEpoch", was);
+  }
+
+  /** A file that a server has open is never restored under it: the epoch is that of the opening. */
+  adopt(): void {}
 
   unhashed(after: number, limit: number): Promise<readonly Account[]> {
     return this.#batcher.read("unhashed", after, limit);

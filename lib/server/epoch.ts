@@ -1,0 +1,80 @@
+/**
+ * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica took over
+ * that had not received all. Then seqs, ids and logins are given out again, and whatever the node remembers is wrong.
+ */
+import { describe, type Log } from "../log.ts";
+import type { Identity, Store } from "../store/store.ts";
+import { Duty } from "./duty.ts";
+
+/** ms between two looks at the store's epoch: for so long a node may go on with what it remembers of another history. */
+const EPOCH_CHECK_INTERVAL_MS = 1_000;
+
+/** What the check works with. */
+export interface EpochDeps {
+  readonly store: Store;
+  readonly log: Log;
+}
+
+/** A node's knowledge of the epoch. */
+export class Epoch {
+  readonly #deps: EpochDeps;
+  readonly #changed: () => void;
+  readonly #check: Duty;
+  readonly #renewal: Duty;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #identity: Identity = { deployment: "", epoch: "" };
+
+  /** `changed` drops all that the node remembers of the store, before the node goes on in the new epoch. */
+  constructor(deps: EpochDeps, changed: () => void) {
+    this.#deps = deps;
+    this.#changed = changed;
+    this.#check = new Duty("reading the store's epoch", () => this.#look(), deps.log);
+    this.#renewal = new Duty("renewing the store's epoch", () => this.#renew(), deps.log);
+  }
+
+  /** Reads the epoch. Rejects as the store does. */
+  async open(): Promise<void> {
+    this.#identity = await this.#deps.store.identity();
+    this.#deps.store.adopt(this.#identity.epoch);
+    this.#timer = setInterval(() => this.#check.fallDue(), EPOCH_CHECK_INTERVAL_MS);
+  }
+
+  /** The epoch in which the node serves its clients. */
+  get current(): string {
+    return this.#identity.epoch;
+  }
+
+  /** The store lacks what it had committed: the epoch is renewed for all nodes. `what` is for the log. */
+  reportLoss(what: string): void {
+    this.#deps.log.error("the database lacks committed data", { error: what });
+    this.#renewal.fallDue();
+  }
+
+  /** Resolves when nothing is in progress. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all([this.#check.stop(), this.#renewal.stop()]);
+  }
+
+  async #renew(): Promise<void> {
+    await this.#deps.store.renewEpoch(this.current);
+    this.#check.fallDue();
+  }
+
+  async #look(): Promise<void> {
+    const { store, log } = this.#deps;
+    const identity = await store.identity();
+    if (identity.epoch === this.current) return;
+    log.error("the database was restored or replaced: all sessions end", {
+      epoch: identity.epoch,
+      before: this.current,
+    });
+    try {
+      this.#changed();
+    } catch (error) {
+      log.error("sessions not ended", { error: describe(error) });
+    }
+    this.#identity = identity;
+    store.adopt(identity.epoch);
+  }
+}

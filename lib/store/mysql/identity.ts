@@ -1,0 +1,71 @@
+/** The database's identity, and its counters of ids. */
+import { newId } from "../new_id.ts";
+import type { Identity } from "../store.ts";
+import type { Pool } from "./pool.ts";
+import type { Session } from "./session.ts";
+import { Sql, sql } from "./sql.ts";
+
+/** Gives the database its identity if it has none, and lifts its counters of ids above every id in use. */
+export async function settleIdentity(session: Session): Promise<Identity> {
+  const [found] = await session.query(
+    sql`SELECT table_name FROM information_schema.tables
+        WHERE table_schema = DATABASE() AND table_name = 'StoreIdentity'`,
+  );
+  if (found!.rows.length === 0) { // made by a release before this table, whose nodes may still be running
+    const { wanted } = await import("./schema/wanted.ts");
+    const { statement } = wanted("StoreIdentity");
+    await session.query(new Sql(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")));
+  }
+  await session.query(
+    sql`INSERT IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ${newId()}, ${newId()})`,
+  );
+  await liftCounters(session);
+  return identityOf((await session.query(IDENTITY))[0]!.rows);
+}
+
+/** The identity as it is now. */
+export async function readIdentity(pool: Pool): Promise<Identity> {
+  return identityOf((await pool.read(IDENTITY))[0]!.rows);
+}
+
+/** Renews the epoch if it still is `was`, or, without it, whatever it is. */
+export async function renewEpoch(session: Session, was?: string): Promise<void> {
+  await session.query(
+    sql`UPDATE StoreIdentity SET epoch = ${newId()}
+        WHERE id = 1 AND ${was === undefined ? sql`TRUE` : sql`epoch = ${was}`}`,
+  );
+}
+
+const IDENTITY = sql`SELECT deployment, epoch FROM StoreIdentity WHERE id = 1`;
+
+function identityOf(rows: readonly Readonly<Record<string, unknown>>[]): Identity {
+  const [row] = rows;
+  if (!row) throw new Error("the table StoreIdentity is empty: start a node anew, which fills it");
+  return { deployment: row.deployment as string, epoch: row.epoch as string };
+}
+
+/**
+ * An operator may have deleted the row with the highest id, or loaded a part of a dump: ids that rows refer to are
+ * never given out again. Each maximum is read from the end of an index.
+ */
+async function liftCounters(session: Session): Promise<void> {
+  const [users, groups] = await session.query(
+    sql`SELECT GREATEST(
+          (SELECT COALESCE(MAX(userid), 0) FROM Friend), (SELECT COALESCE(MAX(friendid), 0) FROM Friend),
+          (SELECT COALESCE(MAX(userid), 0) FROM GroupUser), (SELECT COALESCE(MAX(userid), 0) FROM MemberCursor),
+          (SELECT COALESCE(MAX(sender), 0) FROM Message), (SELECT COALESCE(MAX(userid), 0) FROM Session)
+        ) AS used, (SELECT COALESCE(MAX(id), 0) FROM User) AS last`,
+    sql`SELECT GREATEST(
+          (SELECT COALESCE(MAX(groupid), 0) FROM GroupUser),
+          (SELECT COALESCE(MAX(high), 0) FROM Conversation WHERE low = 0)
+        ) AS used, (SELECT COALESCE(MAX(id), 0) FROM AllGroup) AS last`,
+  );
+  for (const [table, found] of [["User", users], ["AllGroup", groups]] as const) {
+    const { used, last } = found!.rows[0] as { used: number; last: number };
+    if (used > last) {
+      await session.query(
+        new Sql(`ALTER TABLE ${table} AUTO_INCREMENT = ${Number(used) + 1}`),
+      );
+    }
+  }
+}

@@ -1,0 +1,164 @@
+/** Nodes on a database that loses what it had committed, as when a backup is restored or a replica promoted. */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { type Cluster, startCluster } from "../harness/cluster.ts";
+import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { FramedClient, login, PASSWORD } from "../harness/framed_client.ts";
+import type { TestDatabase } from "../harness/mariadb.ts";
+import { runProgram } from "../harness/program.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const TABLES = ["User", "Conversation", "Message", "MemberCursor", "Session"];
+const AGAIN_MS = 100; // before a message that was not acked is sent again
+const LOGIN_TRIES = 100;
+
+/** Keeps the tables as they are, for {@link goBack}. */
+async function remember({ database }: Cluster): Promise<void> {
+  for (const table of TABLES) await database.sql(`CREATE TABLE Old${table} AS SELECT * FROM ${table}`);
+}
+
+/** Puts the tables back in one transaction; the epoch stays, as on a replica that had not received all. */
+async function goBack({ database }: Cluster): Promise<void> {
+  const back = TABLES.flatMap((
+    table,
+  ) => [`DELETE FROM ${table}`, `INSERT INTO ${table} SELECT * FROM Old${table}`]);
+  await together(database, back);
+}
+
+/** Runs statements in one transaction. */
+async function together(database: TestDatabase, statements: readonly string[]): Promise<void> {
+  await using transaction = await database.transaction();
+  for (const statement of [...statements, "COMMIT"]) await transaction.sql(statement);
+}
+
+/** Logs in until the old session has ended. */
+async function comeBack(cluster: Cluster, at: number, id: number): Promise<FramedClient> {
+  for (let tries = 0; tries < LOGIN_TRIES; tries++) {
+    const client = await FramedClient.connect(cluster.node(at));
+    const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true });
+    if (reply.errno === Errno.OK) {
+      client.id = id;
+      client.welcome = reply;
+      return client;
+    }
+    await client.close();
+    await pause(AGAIN_MS);
+  }
+  throw new Error(`user ${id} could not log in`);
+}
+
+/** Sends messages one after the other, each until it is acked; gives back their texts. */
+async function sendAll(cluster: Cluster, from: FramedClient, to: number, texts: readonly string[]) {
+  let client = from;
+  for (const text of texts) {
+    for (let isAcked = false; !isAcked;) {
+      try {
+        const ack = await client.request({ msgid: Msg.ONE_CHAT, toid: to, msg: text, cid: text });
+        isAcked = ack.errno === Errno.OK;
+        if (!isAcked) await pause(AGAIN_MS);
+      } catch { // the server has ended the session
+        client = await comeBack(cluster, 0, from.id);
+      }
+    }
+  }
+  return client;
+}
+
+function texts(name: string, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${name}${i}`);
+}
+
+Deno.test("restore: I9 what is acked after a database has gone back is shown, and sessions end", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
+  assert(typeof alice.welcome!.epoch === "string" && alice.welcome!.epoch.length > 0);
+  assertEquals(alice.welcome!.epoch, bob.welcome!.epoch);
+  await sendAll(cluster, alice, bob.id, texts("kept", 5));
+  await bob.take(5, Msg.ONE_CHAT);
+  await bob.delivered({ id: alice.id }, 5);
+  await cluster.hasAll(bob.id);
+  await remember(cluster);
+  await sendAll(cluster, alice, bob.id, texts("lost", 20));
+  await bob.take(20, Msg.ONE_CHAT);
+  await bob.delivered({ id: alice.id }, 25);
+  await cluster.hasAll(bob.id);
+  await goBack(cluster);
+
+  // Alice's node has committed more than there is: it refuses to go on in this history.
+  const after = texts("after", 10);
+  open.use(await sendAll(cluster, alice, bob.id, after));
+  await bob.serverCloses();
+  assertEquals(bob.drain().filter(({ msgid }) => msgid === Msg.NOTICE).map(({ kind }) => kind), ["closing"]);
+  const again = open.use(await comeBack(cluster, 1, bob.id));
+  assertNotEquals(again.welcome!.epoch, bob.welcome!.epoch);
+  const shown: Received[] = await again.take(10, Msg.ONE_CHAT);
+  assertEquals(shown.map(({ msg, seq }) => [msg, seq]), after.map((text, i) => [text, 6 + i]));
+});
+
+Deno.test("restore: I4 a cursor from before does not pass over what came in the place of lost messages", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
+  await sendAll(cluster, alice, bob.id, texts("kept", 5));
+  await bob.take(5, Msg.ONE_CHAT);
+  await bob.delivered({ id: alice.id }, 5);
+  await cluster.hasAll(bob.id);
+  await remember(cluster);
+  await sendAll(cluster, alice, bob.id, texts("lost", 20));
+  await bob.take(20, Msg.ONE_CHAT);
+  await goBack(cluster);
+  // Committed by another node of this history; bob's node takes the seqs for ones that it has pushed.
+  await together(
+    cluster.database,
+    [6, 7].flatMap((seq) => [
+      `INSERT INTO Message (low, high, seq, sender, cid, time, body)
+       VALUES (${Math.min(alice.id, bob.id)}, ${
+        Math.max(alice.id, bob.id)
+      }, ${seq}, ${alice.id}, 'n${seq}', 1, 'new${seq}')`,
+      `UPDATE Conversation SET last_seq = ${seq} WHERE low > 0`,
+    ]),
+  );
+  await bob.delivered({ id: alice.id }, 25);
+  await bob.serverCloses();
+  const again = open.use(await comeBack(cluster, 1, bob.id));
+  assertEquals((await again.take(2, Msg.ONE_CHAT)).map(({ msg }) => msg), ["new6", "new7"]);
+});
+
+Deno.test("restore: renew-epoch ends the sessions of all nodes, which go on in the new epoch", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const users = await cluster.usersApart(open);
+  const { code, stdout, stderr } = await runProgram("main.ts", [
+    "renew-epoch",
+    "--mysql",
+    cluster.database.url,
+  ]);
+  assertEquals([code, stderr], [0, ""]);
+  const [, epoch] = /the epoch is ([0-9a-f]{16}) now/.exec(stdout)!;
+  for (const [at, user] of users.entries()) {
+    await user.serverCloses();
+    const again = open.use(await login(cluster.node(at), { id: user.id }));
+    assertEquals(again.welcome!.epoch, epoch);
+    assertEquals((await again.chat(users[1 - at]!.id, "on")).errno, Errno.OK);
+  }
+});
+
+Deno.test("restore: a session whose account is gone ends, and its id is not given out again", async () => {
+  await using cluster = await startCluster({ nodes: 1 });
+  await using open = new AsyncDisposableStack();
+  const [alice] = await cluster.usersApart(open) as [FramedClient];
+  const bob = open.use(await FramedClient.connect(cluster.node(0)));
+  const id = await bob.register("bob");
+  await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+  await cluster.database.sql("DELETE FROM User WHERE id = ?", [id]);
+  await cluster.database.sql("DELETE FROM User WHERE id = ?", [alice.id]);
+  cluster.redis.kill("SIGKILL"); // after an outage all sessions are compared with the store at once
+  await cluster.redis.start();
+  await alice.serverCloses();
+  await until(() => cluster.node(0).log().includes("the account of a session is gone"), "a line in the log");
+
+  await cluster.database.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+  await cluster.node(0).restart();
+  const carol = open.use(await FramedClient.connect(cluster.node(0)));
+  assert(await carol.register("carol") > id, "a friend list still names the id");
+});

@@ -1,0 +1,83 @@
+/** The epoch on MySQL: no store writes into another history than the one that it knows. */
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { StoreUnavailable } from "../lib/store/store.ts";
+import { sharedMariadb } from "./harness/mariadb.ts";
+import { withStores } from "./mysql_fixture.ts";
+import { granted, makeUsers, send } from "./store_fixture.ts";
+
+const mariadb = sharedMariadb();
+
+mariadb.test("epoch: a conversation shorter than what the store has committed is a loss", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 1");
+    await db.sql("UPDATE Conversation SET last_seq = 1");
+    await assertRejects(() => send(store!, a, b, "4"), StoreUnavailable);
+    await assertRejects(() => send(store!, a, b, "5"), StoreUnavailable); // until the epoch is renewed
+    const renewed = await store!.identity();
+    assertNotEquals(renewed.epoch, epoch);
+    store!.adopt(renewed.epoch);
+    assertEquals(granted(await send(store!, a, b, "4")).seq, 2);
+  });
+});
+
+mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [, , last] = await makeUsers(store!, 3) as [number, number, number];
+    const { epoch } = await store!.identity();
+    await db.sql("DELETE FROM User WHERE id = ?", [last]);
+    await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+    await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailable);
+    assertNotEquals((await store!.identity()).epoch, epoch);
+  });
+});
+
+mariadb.test("epoch: a store that does not know of a renewal changes nothing, and reads on", async (db) => {
+  await withStores(2, db, async (...stores) => {
+    const [store, other] = stores as [typeof stores[0], typeof stores[0]];
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    granted(await send(store, a, b, "1"));
+    const login = await store.beginLogin(a);
+    await other.renewEpoch((await other.identity()).epoch);
+    const changes: (() => Promise<unknown>)[] = [
+      () => send(store, a, b, "2"),
+      () => store.delivered([{ user: b, peer: a, seq: 1 }]),
+      () => store.beginLogin(b),
+      () => store.endLogins([{ user: a, login }]),
+      () => store.addFriend(a, b),
+      () => store.createGroup(a, "g", ""),
+    ];
+    for (const change of changes) await assertRejects(change, StoreUnavailable);
+    assertEquals(await db.sql("SELECT COUNT(*) AS n FROM Message"), [{ n: 1 }]);
+    assertEquals((await store.read(b, a, undefined, 10, 1_000)).after, 0);
+    store.adopt((await store.identity()).epoch);
+    for (const change of changes) await change();
+  });
+});
+
+mariadb.test("epoch: two nodes that see the same loss renew it once", async (db) => {
+  await withStores(2, db, async (...stores) => {
+    const { epoch } = await stores[0]!.identity();
+    await Promise.all(stores.map((store) => store.renewEpoch(epoch)));
+    const renewed = await stores[0]!.identity();
+    await stores[1]!.renewEpoch(epoch);
+    assertEquals(await stores[1]!.identity(), renewed);
+  });
+});
+
+mariadb.test("epoch: ids that rows refer to are not given out again", async (db) => {
+  let last = 0;
+  await withStores(1, db, async (store) => {
+    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    granted(await store!.addFriend(a, c));
+    granted(await send(store!, b, c, "1"));
+    last = c;
+  });
+  await db.sql("DELETE FROM User WHERE id = ?", [last]);
+  await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+  await withStores(1, db, async (store) => {
+    assertEquals(await store!.createUser("new", "hash"), { id: last + 1 });
+  });
+});
