@@ -1,4 +1,5 @@
 /** The chat server's program: reads its configuration, starts, and leaves well when it is asked to. */
+import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands.ts";
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
@@ -69,14 +70,22 @@ function askedToLeave(): Promise<void> {
 }
 
 try {
+  if (isAdminCommand(Deno.args[0])) {
+    print(`${await runAdminCommand(Deno.args)}\n`);
+    Deno.exit(0);
+  }
   const command = parseCommand(Deno.args, (name) => Deno.env.get(name));
-  if ("help" in command) print(help());
+  if ("help" in command) print(`${help()}\nOther commands:\n${adminHelp()}`);
   else if ("version" in command) print(`${VERSION}\n`);
   else {
     const isWell = "run" in command ? await run(command.run) : await checkUpgrade(command.upgradeCheck);
     Deno.exit(isWell ? 0 : EXIT_FAILED);
   }
 } catch (error) {
+  if (isAdminCommand(Deno.args[0]) && !(error instanceof ConfigError)) {
+    print(`${(error as Error).message}\n`, Deno.stderr);
+    Deno.exit(EXIT_FAILED);
+  }
   if (!(error instanceof ConfigError)) throw error;
   print(`${error.message}\n`, Deno.stderr);
   Deno.exit(EXIT_USAGE);

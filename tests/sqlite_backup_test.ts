@@ -1,0 +1,121 @@
+/** The commands backup and restore, as an operator uses them on the embedded database. */
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { Errno, Msg } from "./harness/contract.ts";
+import { ClientProcess } from "./harness/client_process.ts";
+import { login, newUser, PASSWORD } from "./harness/framed_client.ts";
+import { runProgram } from "./harness/program.ts";
+import { startServer } from "./harness/server.ts";
+
+/** Texts of what a user has not received. */
+async function missed(server: Awaited<ReturnType<typeof startServer>>, id: number, count: number) {
+  await using user = await login(server, { id });
+  const texts = (await user.take(count, Msg.ONE_CHAT)).map(({ msg }) => msg);
+  await user.settle();
+  assertEquals(user.drain(), []);
+  return { texts, epoch: user.welcome!.epoch! };
+}
+
+Deno.test("backup: a copy made beside a busy server, restored over its crashed files, has all from before it", async () => {
+  await using server = await startServer();
+  const copy = `${server.folder}/copy.db`;
+  const alice = await newUser(server);
+  const bob = await newUser(server);
+  const { epoch } = bob.welcome!;
+  await bob.close();
+  for (let i = 0; i < 20; i++) await alice.chat(bob.id, `before ${i}`);
+  const sending = Promise.all(Array.from({ length: 100 }, (_, i) => alice.chat(bob.id, `beside ${i}`)));
+  const backup = await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy]);
+  assertEquals([backup.code, backup.stderr], [0, ""]);
+  await sending;
+  for (let i = 0; i < 5; i++) await alice.chat(bob.id, `after ${i}`);
+
+  const early = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
+  assertEquals(early.code, 1);
+  assertStringIncludes(early.stderr, "another server is using it");
+  assertEquals((await alice.chat(bob.id, "still here")).errno, Errno.OK);
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.close();
+
+  const restored = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
+  assertEquals([restored.code, restored.stderr], [0, ""]);
+  const [, replaced] = /the database before it is (.+)\n/.exec(restored.stdout)!;
+  assert((await Deno.stat(replaced!)).isFile, "what was there is renamed, not deleted");
+  await server.start();
+  await using user = await login(server, { id: bob.id });
+  const { messages } = await user.succeed({ msgid: Msg.HISTORY, id: alice.id, limit: 200 });
+  const texts = messages!.map(({ msg }) => msg!);
+  const beside = texts.slice(20);
+  assertEquals(texts.slice(0, 20), Array.from({ length: 20 }, (_, i) => `before ${i}`));
+  assertEquals(beside, beside.map((_, i) => `beside ${i}`), "what was committed beside it is a prefix");
+  assertNotEquals(user.welcome!.epoch, epoch);
+});
+
+Deno.test("restore: a client that runs on shows what comes with seqs that it has seen before", async () => {
+  await using server = await startServer();
+  const copy = `${server.folder}/copy.db`;
+  let alice = await newUser(server);
+  await using bob = await newUser(server);
+  await bob.close();
+  const args = ["127.0.0.1", `${server.port}`, "--id", `${bob.id}`, "--json", "--follow"];
+  await using client = new ClientProcess(args, { env: { CHAT_PASSWORD: PASSWORD } });
+  const shows = (text: string) => client.until(({ stdout }) => stdout.includes(`"${text}"`), text);
+  await alice.chat(bob.id, "kept");
+  await shows("kept");
+  assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
+  for (const text of ["lost 1", "lost 2", "lost 3"]) await alice.chat(bob.id, text);
+  await shows("lost 3");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.close();
+  assertEquals((await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db])).code, 0);
+  await server.start();
+  alice = await login(server, { id: alice.id });
+  assertEquals((await alice.chat(bob.id, "new")).seq, 2);
+  await shows("new");
+  await alice.close();
+});
+
+Deno.test("restore: into a place where nothing is", async () => {
+  await using server = await startServer();
+  const [copy, fresh] = [`${server.folder}/copy.db`, `${server.folder}/fresh.db`];
+  const alice = await newUser(server);
+  await using bob = await newUser(server);
+  await bob.close();
+  await alice.chat(bob.id, "hi");
+  await alice.close();
+  assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
+  assertEquals((await runProgram("main.ts", ["restore", "--from", copy, "--db", fresh])).code, 0);
+  await using other = await startServer({ db: fresh });
+  assertEquals((await missed(other, bob.id, 1)).texts, ["hi"]);
+});
+
+Deno.test("backup, restore: what cannot be done is refused in one line, and changes nothing", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  try {
+    await Deno.writeTextFile(`${folder}/text`, "no database");
+    await Deno.writeTextFile(`${folder}/db`, "kept");
+    const refused: [args: string[], code: number, words: string][] = [
+      [["backup"], 2, "--db is missing"],
+      [["backup", "--db", "x", "--to", "y", "--more", "z"], 2, "unknown argument --more"],
+      [["backup", "--db", `${folder}/none`, "--to", `${folder}/copy`], 1, "there is no such file"],
+      [["backup", "--db", `${folder}/text`, "--to", `${folder}/db`], 1, "is there already"],
+      [["backup", "--db", `${folder}/text`, "--to", `${folder}/copy`], 1, "not a database"],
+      [["restore", "--from", `${folder}/none`, "--db", `${folder}/db`], 1, "there is no such file"],
+      [["restore", "--from", `${folder}/text`, "--db", `${folder}/db`], 1, "not a database"],
+    ];
+    for (const [args, code, words] of refused) {
+      const outcome = await runProgram("main.ts", args);
+      assertEquals(outcome.code, code, outcome.stderr);
+      assertStringIncludes(outcome.stderr, words);
+      assertEquals(outcome.stderr.trimEnd().split("\n").length, 1);
+    }
+    assertEquals(await Deno.readTextFile(`${folder}/db`), "kept");
+    const left = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
+      !name.endsWith(".lock")
+    );
+    assertEquals(left.sort(), ["db", "text"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
