@@ -13,6 +13,8 @@ export interface Ports {
   readonly bus: Bus;
   /** Fulfilled, with the reason, if the store can't go on and must be opened anew. */
   readonly failed: Promise<Error>;
+  /** Fulfilled, with the reason, if the store rejects all calls until the process is started anew. The log says why. */
+  readonly lost: Promise<Error>;
 }
 
 /** What the threads of a process have in common: the ends of ports to the thread that holds it. */
@@ -26,9 +28,9 @@ const NEVER = new Promise<never>(() => {});
 
 /** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
-  const [store, failed] = await openStore(config, log, lent.store);
+  const { store, failed, lost } = await openStore(config, log, lent.store);
   try {
-    return { store, bus: await openBus(config, log, lent.bus), failed };
+    return { store, bus: await openBus(config, log, lent.bus), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
@@ -36,22 +38,23 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 }
 
 /** Opens the embedded store. Rejects with an Error of one line. */
-export function openEmbedded(config: Config): Promise<SqliteStore> {
-  return SqliteStore.open(config.db, limitsOf(config));
+export function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
+  return SqliteStore.open(config.db, limitsOf(config), log);
 }
 
 async function openStore(
   config: Config,
   log: Log,
   lent: MessagePort | undefined,
-): Promise<[Store, failed: Promise<Error>]> {
+): Promise<Omit<Ports, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
     const options = { log, connections: config.mysqlConnections };
-    return [await MysqlStore.open(config.mysql, limitsOf(config), options), NEVER];
+    const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
+    return { store, failed: NEVER, lost: NEVER };
   }
-  const store = lent ? SqliteStore.over(lent) : await openEmbedded(config);
-  return [store, store.failed];
+  const store = lent ? SqliteStore.over(lent) : await openEmbedded(config, log);
+  return { store, failed: store.failed, lost: store.lost };
 }
 
 async function openBus(config: Config, log: Log, lent: MessagePort | undefined): Promise<Bus> {

@@ -11,7 +11,10 @@ export interface Operator {
    * have the certificate read again.
    */
   listening(address: Deno.NetAddr, reload: () => void): Promise<void>;
-  /** Told when they leave, for whatever reason: from now on they accept nobody more. */
+  /**
+   * Told when they leave, for whatever reason, and before that if their store is lost: from now on new connections are
+   * not welcome. It may be told more than once.
+   */
   leaving(): void;
 }
 
@@ -27,7 +30,7 @@ export async function runNode(config: Config, log: Log, lent: Lent, operator: Op
     log.error((error as Error).message);
     return false;
   }
-  const { store, bus, failed } = ports;
+  const { store, bus, failed, lost } = ports;
   let server: Server | undefined;
   try {
     server = await Server.start({ config, log, store, bus, now: Date.now });
@@ -35,6 +38,11 @@ export async function runNode(config: Config, log: Log, lent: Lent, operator: Op
     cantListen(config, log, error);
   }
   let isWell = server !== undefined;
+  let isLost = false;
+  void lost.then(() => {
+    isLost = true;
+    operator.leaving(); // clients stay connected, but new ones are better sent elsewhere
+  });
   if (server) {
     const broken = failed.then((error) => {
       log.error("the database failed", { why: describe(error) });
@@ -46,7 +54,7 @@ export async function runNode(config: Config, log: Log, lent: Lent, operator: Op
   }
   await bus.close();
   await store.close();
-  return isWell;
+  return isWell && !isLost;
 }
 
 /** Says that a server can't listen where it should. */

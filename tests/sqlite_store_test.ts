@@ -1,6 +1,7 @@
 /** The embedded store: the contract, and what is particular to a file. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
+import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
 import { storeContract } from "./store_contract.ts";
@@ -306,4 +307,58 @@ fileTest("a commit doesn't wait for all reads that were there before it", async 
   await Promise.all(reads);
   assertEquals(settled, reads.map((_, i) => i));
   await store.close();
+});
+
+fileTest("locking a file is refused while a server has it, and keeps servers out", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  await makeUsers(store, 1);
+  await Deno.link(file, `${file}.hard`);
+  for (const name of [file, `${file}.hard`]) {
+    await assertRejects(() => lockDatabaseFile(name), Error, "another server is using it");
+  }
+  // The refused attempts must leave SQLite's own locks in place: else this program would remove the -wal at its end.
+  const look = `import { DatabaseSync } from "node:sqlite";
+    const db = new DatabaseSync(${JSON.stringify(file)});
+    console.log(db.prepare("SELECT name FROM User").get().name);
+    db.close();`;
+  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["eval", look] }).output();
+  assertEquals(new TextDecoder().decode(stdout), "u1\n");
+  assert((await Deno.stat(`${file}-wal`)).size > 0);
+  await store.close();
+  {
+    using lock = await lockDatabaseFile(file);
+    assert(lock.isLinked());
+    for (const name of [file, `${file}.hard`]) {
+      assertStringIncludes(await refusal(name), "another server is using it");
+    }
+  }
+  await (await SqliteStore.open(file, ROOMY)).close();
+});
+
+fileTest("a file that does not exist can be locked, and is not made", async (file) => {
+  {
+    using lock = await lockDatabaseFile(file);
+    assertEquals(lock.identity, undefined);
+    assertStringIncludes(await refusal(file), "another server is using it");
+  }
+  await assertRejects(() => Deno.stat(file), Deno.errors.NotFound);
+  await (await SqliteStore.open(file, ROOMY)).close();
+});
+
+fileTest("when the files are lost, calls are rejected also at those that share the store", async (file) => {
+  const lines: string[] = [];
+  const log = {
+    warn: (event: string) => void lines.push(event),
+    error: (event: string) => void lines.push(event),
+  };
+  const store = await SqliteStore.open(file, ROOMY, log);
+  const share = SqliteStore.over(store.share());
+  const [a, b] = await makeUsers(share, 2) as [number, number];
+  for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(file + suffix);
+  await assertRejects(() => send(share, a, b, "1"), StoreUnavailable, "removed or moved");
+  assertStringIncludes((await store.lost).message, "removed or moved");
+  for (const each of [store, share]) await assertRejects(() => each.findUser({ id: a }), StoreUnavailable);
+  await share.close();
+  await store.close();
+  assertEquals(lines.length, 2, lines.join("\n"));
 });

@@ -16,11 +16,16 @@ export async function runWorkers(config: Config, log: Log, operator: Operator): 
   if (!isFree(config, log)) return false;
   let shared: Shared;
   try {
-    shared = await Shared.open(config);
+    shared = await Shared.open(config, log);
   } catch (error) {
     log.error((error as Error).message);
     return false;
   }
+  let isLost = false;
+  void shared.lost.then(() => {
+    isLost = true;
+    operator.leaving(); // clients stay connected, but new ones are better sent elsewhere
+  });
   const workers: WorkerNode[] = [];
   const run = async () => {
     const address = await startAll(config, log, shared, workers);
@@ -46,7 +51,7 @@ export async function runWorkers(config: Config, log: Log, operator: Operator): 
     isStranded ? worker.terminate() : worker.leave(config.drainSeconds + LEAVE_SLACK);
   const ends = await Promise.all(workers.map(end));
   await shared.close();
-  return ends.every((isWell) => isWell);
+  return ends.every((isWell) => isWell) && !isLost;
 }
 
 /**

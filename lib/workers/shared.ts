@@ -2,6 +2,7 @@
 import { LocalHub } from "../bus/local.ts";
 import { serveBus } from "../bus/port_server.ts";
 import type { Config } from "../config/options.ts";
+import type { Log } from "../log.ts";
 import { type Lent, openEmbedded } from "../ports.ts";
 import type { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 
@@ -23,14 +24,19 @@ export class Shared {
   }
 
   /** Rejects with an Error of one line. */
-  static async open(config: Config): Promise<Shared> {
-    const store = config.mysql ? undefined : await openEmbedded(config);
+  static async open(config: Config, log: Log): Promise<Shared> {
+    const store = config.mysql ? undefined : await openEmbedded(config, log);
     return new Shared(store, config.redis ? undefined : new LocalHub());
   }
 
   /** Fulfilled, with the reason, if the store can't go on. */
   get failed(): Promise<Error> {
     return this.#store?.failed ?? new Promise(() => {});
+  }
+
+  /** Fulfilled, with the reason, if the store rejects all calls until the process is started anew. */
+  get lost(): Promise<Error> {
+    return this.#store?.lost ?? new Promise(() => {});
   }
 
   /** For one more worker. */

@@ -10,6 +10,8 @@ import {
   type Call,
   type ChangeName,
   type Failure,
+  type Locked,
+  type Loss,
   pack,
   type ReadName,
   type Request,
@@ -30,12 +32,18 @@ export type Thread = Worker | MessagePort;
 export class Batcher {
   /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. Ports don't tell. */
   readonly failed: Promise<Error>;
+  /**
+   * Fulfilled, with the reason, if the database's files are removed, moved or replaced; every call is rejected from
+   * then on. What was committed can be saved: see {@link Batcher.rescue}. Ports don't tell.
+   */
+  readonly lost: Promise<Error>;
 
   readonly #thread: Thread;
   readonly #changes = new Queue<Call<ChangeName>>(CHANGES_PER_BATCH);
   readonly #reads = new Queue<Call<ReadName>>(READS_PER_BATCH);
   #running: Promise<void> | undefined;
   #answered: PromiseWithResolvers<Answer> | undefined; // of the request under way
+  #controlled: Promise<void> | undefined; // the last request that is no batch
   #closed: StoreUnavailable | undefined; // why no more calls are taken
   #dead: Error | undefined; // what the worker died of
 
@@ -43,8 +51,14 @@ export class Batcher {
     this.#thread = thread;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
-    thread.onmessage = ({ data }: MessageEvent<Answer | Failure>) => {
-      if ("error" in data) this.#answered?.reject(data.error);
+    const lost = Promise.withResolvers<Error>();
+    this.lost = lost.promise;
+    thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss>) => {
+      if ("lost" in data) {
+        const error = new Error(data.lost);
+        this.#closed = unavailable(error);
+        lost.resolve(error);
+      } else if ("error" in data) this.#answered?.reject(data.error);
       else this.#answered?.resolve(data);
     };
     if (thread instanceof MessagePort) return;
@@ -59,8 +73,18 @@ export class Batcher {
   }
 
   /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
-  async open(file: string, limits: StoreLimits): Promise<void> {
-    await this.#ask({ kind: "open", file, limits });
+  async open(file: string, limits: StoreLimits, locked?: Locked): Promise<void> {
+    await this.#control({ kind: "open", file, limits, locked });
+  }
+
+  /** Looks whether the database's files are in their places: if not, `lost` is fulfilled before this is. */
+  async check(): Promise<void> {
+    await this.#control({ kind: "check" });
+  }
+
+  /** Saves what was committed before the files were lost. Rejects if that can't be done; see rescue.ts. */
+  async rescue(copy?: string): Promise<void> {
+    await this.#control({ kind: "rescue", copy });
   }
 
   /** Calls a method that changes something: it is fulfilled when that is committed. */
@@ -88,7 +112,7 @@ export class Batcher {
   /** Does the same, and then closes the database for all that use it. */
   async close(): Promise<void> {
     await this.finish();
-    await this.#ask({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
+    await this.#control({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
   }
 
   #enqueue<C extends Call<ChangeName | ReadName>, R>(queue: Queue<C>, call: C): Promise<R> {
@@ -117,6 +141,18 @@ export class Batcher {
       }
     }
     this.#running = undefined;
+  }
+
+  /** Asks for something else than a batch, when nothing else is under way. */
+  #control(request: Exclude<Request, { kind: "batch" }>): Promise<Answer> {
+    const before = this.#controlled;
+    const answer = (async () => {
+      await before;
+      await this.#running;
+      return await this.#ask(request);
+    })();
+    this.#controlled = answer.then(() => {}, () => {});
+    return answer;
   }
 
   #ask(request: Request): Promise<Answer> {

@@ -1,5 +1,6 @@
 /** What the two threads of the embedded store say to each other. */
 import type { Appended, Peer, Refused, Store, StoreLimits } from "../store.ts";
+import type { Identity } from "./file_watch.ts";
 
 /** The store's methods that change something: they run in a batch's transaction. */
 export type ChangeName =
@@ -102,10 +103,33 @@ export function unpack<N extends ChangeName | ReadName>(packed: Packed): Call<N>
   return calls;
 }
 
+/** The file that was locked before the database is opened; see {@link FileLock}. */
+export interface Locked {
+  readonly path: string;
+  readonly identity: Identity;
+}
+
+/**
+ * To the thread that opened the database, without being asked: its files are not where they were. From then on all
+ * batches are answered with a {@link Failure}.
+ */
+export interface Loss {
+  readonly lost: string;
+}
+
 /** To the thread that holds the database. Each is answered with one {@link Answer} or {@link Failure}, in order. */
 export type Request =
-  | { readonly kind: "open"; readonly file: string; readonly limits: StoreLimits }
+  | {
+    readonly kind: "open";
+    readonly file: string;
+    readonly limits: StoreLimits;
+    readonly locked: Locked | undefined;
+  }
   | PackedBatch
+  /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
+  | { readonly kind: "check" }
+  /** Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. */
+  | { readonly kind: "rescue"; readonly copy: string | undefined }
   | { readonly kind: "close" };
 
 /** What became of a batch's calls; of none, if it was another request. */

@@ -20,11 +20,15 @@ import {
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
+import { type FileLock, lockDatabaseFile, rescueName } from "./file_lock.ts";
 
 export { IN_MEMORY };
 
-/** Only the server's own account reads what people wrote. SQLite gives its other files the same permissions. */
-const PRIVATE = 0o600;
+/** The part of a log that the store writes to. */
+export interface StoreLog {
+  warn(event: string, fields: Record<string, string>): void;
+  error(event: string, fields: Record<string, string>): void;
+}
 
 /** A {@link Store} in a file that one server process at a time uses, from any of its threads. */
 export class SqliteStore implements Store {
@@ -34,6 +38,12 @@ export class SqliteStore implements Store {
    */
   readonly failed: Promise<Error>;
 
+  /**
+   * Fulfilled, with the reason, if the database's files are removed, moved or replaced. All calls are rejected from then
+   * on, also those of the stores that share the file, and the log says what to do. The process must not exit with 0.
+   */
+  readonly lost: Promise<Error>;
+
   readonly #batcher: Batcher;
   readonly #close: () => Promise<void>;
   #closing: Promise<void> | undefined;
@@ -42,23 +52,32 @@ export class SqliteStore implements Store {
     this.#batcher = batcher;
     this.#close = close;
     this.failed = batcher.failed;
+    this.lost = batcher.lost;
   }
 
   /**
    * Opens the database in `file`, making it if it isn't there; {@link IN_MEMORY} is one for tests. Rejects with
-   * an Error of one line if the file can't be opened, is something else, or is in use by another server.
+   * an Error of one line if the file can't be opened, is something else, or is in use by another server. The log is
+   * told if the database's files are lost later.
    */
-  static async open(file: string, limits: StoreLimits): Promise<SqliteStore> {
-    const lock = file === IN_MEMORY ? undefined : await takeFile(file);
+  static async open(file: string, limits: StoreLimits, log?: StoreLog): Promise<SqliteStore> {
+    const lock = file === IN_MEMORY ? undefined : await lockDatabaseFile(file, { create: true });
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
+    let rescuing: Promise<void> | undefined;
     const store = new SqliteStore(batcher, async () => {
+      await batcher.finish();
+      await batcher.check().catch(() => {}); // a dead worker
+      await rescuing;
       await batcher.close();
       worker.terminate();
-      lock?.close();
+      lock?.[Symbol.dispose](); // after the database: closing the file takes SQLite's locks from it
     });
+    if (lock) void batcher.lost.then((error) => rescuing = rescue(batcher, file, lock, error, log));
     try {
-      await batcher.open(file, limits);
+      const identity = lock?.identity;
+      await batcher.open(file, limits, lock && identity && { path: lock.path, identity });
+      await batcher.check();
       return store;
     } catch (error) {
       await store.close();
@@ -218,26 +237,41 @@ export class SqliteStore implements Store {
   }
 }
 
-/** Makes the file if it isn't there and takes the lock beside it; closing what it gives back lets go. */
-async function takeFile(file: string): Promise<Deno.FsFile> {
-  // Not a lock on the database itself: its own locks are SQLite's, and operators' tools may look at any time.
-  let lock: Deno.FsFile | undefined;
+/** Says that the files are lost, and saves what was committed to them. */
+async function rescue(
+  batcher: Batcher,
+  file: string,
+  lock: FileLock,
+  loss: Error,
+  log: StoreLog | undefined,
+): Promise<void> {
+  log?.error("the database file is lost: nothing can be stored or read until a restart", {
+    why: loss.message,
+    action:
+      "wait for the next line of the log, which says where the data is; then stop the server, put the file back",
+  });
   try {
-    lock = await Deno.open(`${file}.lock`, { create: true, write: true, mode: PRIVATE });
-    if (!await lock.tryLock(true)) throw new Error("another server is using it");
-    await createFile(file);
-    return lock;
+    if (lock.isLinked()) {
+      const isSaved = await batcher.rescue().then(() => true, () => false);
+      if (isSaved) {
+        log?.warn("all acknowledged data is in the database file, where that is now", {
+          action: `stop the server, move the database to ${file}, start the server`,
+        });
+        return;
+      }
+    }
+    const copy = rescueName(file);
+    await batcher.rescue(copy);
+    log?.warn("all acknowledged data was copied", {
+      copy,
+      action:
+        `stop the server, move ${copy} to ${file}, remove ${file}-wal and ${file}-shm, start the server`,
+    });
   } catch (error) {
-    lock?.close();
-    throw new Error(`cannot open the database ${file}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-async function createFile(file: string): Promise<void> {
-  try {
-    const created = await Deno.open(file, { createNew: true, write: true, mode: PRIVATE });
-    created.close();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    log?.error("cannot copy the lost database", {
+      why: (error as Error).message,
+      action:
+        `do not stop the server before /proc/${Deno.pid}/fd has been searched for the database and its -wal`,
+    });
   }
 }

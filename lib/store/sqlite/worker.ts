@@ -9,6 +9,7 @@ import {
   type Batch,
   type ChangeName,
   type Failure,
+  type Loss,
   type PackedBatch,
   type ReadName,
   type Request,
@@ -17,11 +18,13 @@ import {
 import { Checkpoints } from "./checkpoints.ts";
 import { IN_MEMORY, openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
+import { FileWatch } from "./file_watch.ts";
+import { rescue } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
 interface Client {
   onmessage: ((event: MessageEvent<Request | Attach>) => void) | null;
-  postMessage(answer: Answer | Failure): void;
+  postMessage(answer: Answer | Failure | Loss): void;
 }
 
 const DONE: Answer = { results: [], failures: new Map() };
@@ -29,11 +32,18 @@ const DONE: Answer = { results: [], failures: new Map() };
 let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
+let watch: FileWatch | undefined;
+let timer: ReturnType<typeof setInterval> | undefined;
+let lost: Error | undefined;
+
+/** Milliseconds between two looks at the files of an idle database. Changes are followed by one each. */
+const WATCH_INTERVAL_MS = 1_000;
 
 /** Batches that are there and not carried out yet, at most one of each client. */
 const gathered: { readonly client: Client; readonly batch: Batch }[] = [];
 
-serve(globalThis as unknown as Client);
+const owner = globalThis as unknown as Client;
+serve(owner);
 
 function serve(client: Client): void {
   client.onmessage = ({ data }) => {
@@ -51,11 +61,39 @@ function gather(client: Client, { changes, reads }: PackedBatch): void {
 
 function run(): void {
   const clients = gathered.splice(0);
-  const answers = executor?.run(clients.map(({ batch }) => batch));
+  const hasChanges = clients.some(({ batch }) => batch.changes.length > 0);
+  const answers = answersTo(clients.map(({ batch }) => batch), hasChanges);
   for (const [i, { client }] of clients.entries()) {
-    reply(client, answers?.[i] ?? { error: new Error("no database is open") });
+    reply(client, Array.isArray(answers) ? answers[i]! : answers);
   }
-  if (clients.some(({ batch }) => batch.changes.length > 0)) checkpoints?.committed();
+  if (hasChanges && !lost) checkpoints?.committed();
+}
+
+function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | Failure {
+  if (lost || !executor) return { error: lost ?? new Error("no database is open") };
+  const answers = executor.run(batches);
+  try {
+    if (haveChanges) check(); // between the commit and its acknowledgement
+  } catch (error) {
+    return { error };
+  }
+  return lost ? { error: lost } : answers;
+}
+
+/** Looks whether the database's files are in their places. Throws if that can't be found out. */
+function check(): void {
+  const loss = lost ? undefined : watch?.check();
+  if (loss === undefined) return;
+  lost = new Error(loss);
+  owner.postMessage({ lost: loss });
+}
+
+function checkAnyway(): void {
+  try {
+    check();
+  } catch {
+    // The next change that is asked for is answered with the reason.
+  }
 }
 
 async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
@@ -63,8 +101,19 @@ async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer 
     if (request.kind === "open") {
       db = openDatabase(request.file);
       executor = new Executor(db, request.limits);
-      if (request.file !== IN_MEMORY) checkpoints = new Checkpoints(request.file, db);
+      const { file, locked } = request;
+      if (file !== IN_MEMORY) checkpoints = new Checkpoints(file, db);
+      if (locked) {
+        watch = new FileWatch(file, locked.path, locked.identity);
+        timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
+      }
+    } else if (request.kind === "check") checkAnyway();
+    else if (request.kind === "rescue") {
+      await checkpoints?.close(); // two copies of the log at a time exclude each other
+      checkpoints = undefined;
+      await rescue(db!, request.copy);
     } else {
+      clearInterval(timer);
       await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
       db?.close();
     }

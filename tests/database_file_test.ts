@@ -1,0 +1,211 @@
+/** A server whose database file is removed, moved, replaced, or used by another server under another name. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { Errno, Msg, type Received } from "./harness/contract.ts";
+import { type FramedClient, login, newUser } from "./harness/framed_client.ts";
+import { runProgram } from "./harness/program.ts";
+import { type Server, serverTest, withServer } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
+
+const EXIT_FAILED = 1;
+const MESSAGES = 20; // acknowledged before each fault
+
+interface Entry {
+  readonly level: string;
+  readonly event: string;
+  readonly copy?: string;
+}
+
+function entries(server: Server): Entry[] {
+  return server.log().split("\n").filter((line) => line.startsWith("{")).map((line) =>
+    JSON.parse(line) as Entry
+  );
+}
+
+function isLoss({ event }: Entry): boolean {
+  return event.startsWith("the database file is lost");
+}
+
+function send(from: FramedClient, toid: number, cid: string): Promise<Received> {
+  return from.request({ msgid: Msg.ONE_CHAT, toid, msg: "text", cid });
+}
+
+/** Sends messages one after the other and expects each to be acknowledged. */
+async function sendSome(from: FramedClient, toid: number): Promise<void> {
+  for (let at = 0; at < MESSAGES; at++) assertEquals((await send(from, toid, `cid ${at}`)).errno, Errno.OK);
+}
+
+function messagesIn(file: string): number {
+  const db = new DatabaseSync(file);
+  try {
+    const [check] = db.prepare("PRAGMA integrity_check").all() as { integrity_check: string }[];
+    assertEquals(check?.integrity_check, "ok");
+    return (db.prepare("SELECT count(*) AS count FROM AnyMessage").get() as { count: number }).count;
+  } finally {
+    db.close();
+  }
+}
+
+async function removeAll(db: string): Promise<void> {
+  for (const suffix of ["", "-wal", "-shm", ".lock"]) await Deno.remove(db + suffix);
+}
+
+async function replace(db: string): Promise<void> {
+  await Deno.copyFile(db, `${db}.other`);
+  await Deno.rename(`${db}.other`, db);
+}
+
+/** A fault, and the file that has all messages afterwards, or undefined if that is the copy. */
+interface Fault {
+  readonly name: string;
+  readonly args?: readonly string[];
+  readonly cause: (db: string) => Promise<void>;
+  readonly whole?: (db: string) => string;
+}
+
+const FAULTS: readonly Fault[] = [
+  { name: "all its files are removed", cause: removeAll },
+  { name: "all its files are removed under two workers", args: ["--workers", "2"], cause: removeAll },
+  { name: "it is replaced by another file", cause: replace },
+  { name: "it is moved", cause: (db) => Deno.rename(db, `${db}.moved`), whole: (db) => `${db}.moved` },
+  { name: "its -wal is removed", cause: (db) => Deno.remove(`${db}-wal`), whole: (db) => db },
+  { name: "its -shm is removed", cause: (db) => Deno.remove(`${db}-shm`), whole: (db) => db },
+];
+
+/** Returns the file that the log names as the one that has everything. */
+async function rescued(server: Server, { whole }: Fault): Promise<string> {
+  const isSaved = ({ event }: Entry): boolean => event.startsWith("all acknowledged data");
+  const saved = await until(() => entries(server).find(isSaved), "the data to be saved");
+  assertEquals(saved.copy === undefined, whole !== undefined, saved.event);
+  return saved.copy ?? whole!(server.db);
+}
+
+for (const fault of FAULTS) {
+  serverTest(
+    `database file: nothing more is acknowledged and nothing is lost when ${fault.name}`,
+    { args: fault.args ?? [] },
+    async (server) => {
+      const [ann, bob] = [await newUser(server), await newUser(server)];
+      await sendSome(ann, bob.id);
+      await fault.cause(server.db);
+      assertEquals(
+        (await send(ann, bob.id, "late")).errno,
+        Errno.UNAVAILABLE,
+        "the very next one is refused",
+      );
+      const file = await rescued(server, fault);
+      const page = { msgid: Msg.HISTORY, id: bob.id };
+      assertEquals(
+        (await ann.request(page)).errno,
+        Errno.UNAVAILABLE,
+        "reads are refused on the same connection",
+      );
+      server.kill("SIGTERM");
+      assertEquals(await server.wait(), EXIT_FAILED);
+      assertEquals(entries(server).filter(isLoss).map(({ level }) => level), ["error"]);
+      for (const client of [ann, bob]) await client.close();
+
+      assert(messagesIn(file) >= MESSAGES, "all are there");
+      if (file !== server.db) {
+        for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(server.db + suffix).catch(() => {});
+        await Deno.rename(file, server.db);
+      }
+      assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600);
+      await server.restart();
+      await using again = await login(server, { name: ann.name });
+      assertEquals((await send(again, bob.id, "cid 3")).seq, 4, "the server goes on with them");
+    },
+  );
+}
+
+serverTest("database file: an idle server sees that its file is removed", {}, async (server) => {
+  await Deno.remove(server.db);
+  await until(() => entries(server).some(isLoss), "an error in the log");
+  server.kill("SIGTERM");
+  assertEquals(await server.wait(), EXIT_FAILED);
+});
+
+serverTest(
+  "database file: a server that stops right after its files are removed saves them",
+  {},
+  async (server) => {
+    const [ann, bob] = [await newUser(server), await newUser(server)];
+    await sendSome(ann, bob.id);
+    for (const client of [ann, bob]) await client.close();
+    await removeAll(server.db);
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), EXIT_FAILED);
+    assertEquals(messagesIn(await rescued(server, FAULTS[0]!)), MESSAGES);
+    const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", server.db]);
+    assertEquals(code, EXIT_FAILED, "a new database must not take its place");
+    assertStringIncludes(stderr, ".rescued-");
+  },
+);
+
+/** Expects that a server can't be started on a file, and returns what it says. */
+async function refusal(db: string): Promise<string> {
+  const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
+  assertEquals(code, EXIT_FAILED, stderr);
+  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+  assertStringIncludes(stderr, db);
+  return stderr;
+}
+
+serverTest(
+  "database file: a second server is refused by whatever name it knows the file",
+  {},
+  async (server) => {
+    const { db, folder } = server;
+    await Deno.mkdir(`${folder}/other`);
+    await Deno.symlink(db, `${folder}/symlink.db`);
+    await Deno.symlink("../symlink.db", `${folder}/other/relative.db`);
+    await Deno.link(db, `${folder}/other/hard.db`);
+    for (const name of ["symlink.db", "other/relative.db", "other/hard.db"]) {
+      assertStringIncludes(await refusal(`${folder}/${name}`), "another server is using it");
+    }
+    await Deno.remove(`${db}.lock`);
+    assertStringIncludes(await refusal(db), "another server is using it");
+
+    const [ann, bob] = [await newUser(server), await newUser(server)];
+    await sendSome(ann, bob.id);
+    assertEquals(messagesIn(db), MESSAGES, "other programs may look meanwhile");
+    await sendSome(ann, bob.id);
+    for (const client of [ann, bob]) await client.close();
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), 0);
+    assertEquals(messagesIn(db), MESSAGES);
+  },
+);
+
+Deno.test("database file: a symbolic link to a file that does not exist yet is followed", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.symlink("real.db", `${folder}/link.db`);
+    await withServer({ db: `${folder}/link.db` }, async (server) => {
+      assertStringIncludes(await refusal(`${folder}/real.db`), "another server is using it");
+      await (await newUser(server)).close();
+    });
+    assertEquals((await Deno.stat(`${folder}/real.db`)).mode! & 0o777, 0o600);
+    const wal = `${folder}/real.db-wal`;
+    await Deno.remove(`${folder}/real.db`);
+    assertStringIncludes(await refusal(`${folder}/link.db`), wal);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+serverTest("database file: a write-ahead log without its database is refused", {}, async (server) => {
+  await (await newUser(server)).close();
+  server.kill("SIGKILL");
+  await server.wait();
+  const wal = `${server.db}-wal`;
+  const before = await Deno.readFile(wal);
+  await Deno.rename(server.db, `${server.db}.away`);
+  assertStringIncludes(await refusal(server.db), wal);
+  await Deno.writeTextFile(server.db, ""); // SQLite would delete the log beside an empty database
+  assertStringIncludes(await refusal(server.db), wal);
+  assertEquals(await Deno.readFile(wal), before);
+  await Deno.rename(`${server.db}.away`, server.db);
+  await server.start();
+  await (await newUser(server)).close();
+});
