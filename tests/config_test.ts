@@ -74,6 +74,22 @@ Deno.test("config: what is unknown, too much or empty is one clear line", () => 
   assertStringIncludes(refused([], { CHAT_LOG_LEVEL: "loud" }), "CHAT_LOG_LEVEL must be one of debug, info");
 });
 
+Deno.test("config: an empty environment variable is a value like any other, and one line where it is none", () => {
+  for (const [name, option] of Object.entries(options)) {
+    const variable = variableOf(name);
+    let value: unknown;
+    try {
+      value = option.parse("");
+    } catch {
+      assertStringIncludes(refused([], { [variable]: "" }), `${variable} must`);
+      continue;
+    }
+    assertEquals(configured([], { [variable]: "" })[name as keyof Config], value, variable);
+  }
+  assertStringIncludes(refused([], { CHAT_DB: "" }), "CHAT_DB must not be empty");
+  assertStringIncludes(refused([], { CHAT_PORT: "" }), "CHAT_PORT must be a whole number");
+});
+
 Deno.test("config: help, version and the table name every option", () => {
   assertEquals(parseCommand(["--help"], () => undefined), { help: true });
   assertEquals(parseCommand(["-h"], () => undefined), { help: true });

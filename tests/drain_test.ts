@@ -135,6 +135,28 @@ serverTest(
   },
 );
 
+const QUEUED = 100; // connections: fewer than the kernel keeps in line, more than are accepted in one turn
+
+serverTest("SIGTERM: those who wait in line to be accepted are let in, and told", {}, async (server) => {
+  await using _first = await newUser(server);
+  server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
+  const clients: FramedClient[] = [];
+  try {
+    clients.push(...await Promise.all(Array.from({ length: QUEUED }, () => FramedClient.connect(server))));
+    for (const client of clients) await client.send({ msgid: Msg.PING });
+    server.kill("SIGTERM");
+    server.kill("SIGCONT");
+    await Promise.all(clients.map(async (client) => {
+      await client.next(Msg.PONG);
+      assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
+      await client.serverCloses();
+    }));
+    assertEquals(await server.wait(), 0);
+  } finally {
+    for (const client of clients) await client.close();
+  }
+});
+
 serverTest("SIGTERM: nobody is accepted any more", {}, async (server) => {
   await using client = await newUser(server);
   server.kill("SIGTERM");

@@ -123,6 +123,27 @@ Deno.test("outbox: paced, every frame is a write of its own, with the gap betwee
   }
 });
 
+Deno.test("outbox: paced, the gap begins when a write has ended, however long it takes", async () => {
+  const [gap, write] = [40, 60]; // ms
+  const times: { began: number; ended: number }[] = [];
+  const socket = Object.assign(new SlowSocket(), {
+    write: async (bytes: Uint8Array) => {
+      const began = performance.now();
+      await new Promise((resolve) => setTimeout(resolve, write));
+      times.push({ began, ended: performance.now() });
+      return bytes.length;
+    },
+  });
+  const outbox = new PacedOutbox(socket, gap);
+  for (let i = 0; i < 4; i++) outbox.push(frame(10));
+  await outbox.whenAtMost(0);
+  assertEquals(times.length, 4);
+  for (const [i, { began }] of times.entries()) {
+    const after = i > 0 ? began - times[i - 1]!.ended : gap;
+    assert(after >= gap, `only ${after} ms from the end of a write to the next one`);
+  }
+});
+
 Deno.test("replies: come in the order of the requests, whatever is ready first", async () => {
   const sent: string[] = [];
   const replies = new Replies<string>((reply) => sent.push(reply));

@@ -42,10 +42,10 @@ export class Cursors {
 
   /** Resolves when all that is known of the user's cursors has been written, or could not be: after two writes at most. */
   async settled(user: number): Promise<void> {
+    if (this.#written.has(user) || this.#moved.has(user)) await this.#writing;
+    // The next write may have been begun meanwhile, for others.
     if (this.#written.has(user)) await this.#writing;
-    if (!this.#moved.has(user)) return;
-    await this.#writing;
-    if (this.#moved.has(user)) await this.#start();
+    else if (this.#moved.has(user)) await this.#start();
   }
 
   /** Forgets all: the store's history is another one. What is being written is not tried again. */

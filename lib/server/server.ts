@@ -134,8 +134,10 @@ export class Server {
   /** To close the listener resets the connections that wait to be accepted: so not while some do. */
   async #lastArrivals(atMost: number): Promise<void> {
     const end = performance.now() + atMost;
-    for (let now; (now = performance.now()) < end && now - this.#lastArrival < LAST_ARRIVALS;) {
+    for (let last; performance.now() < end && last !== this.#lastArrival;) {
+      last = this.#lastArrival;
       await pause(LAST_ARRIVALS);
+      await this.#node.breaks.next(); // a busy server's timer is over before its sockets have been looked at
     }
   }
 

@@ -1,0 +1,61 @@
+/** What a node takes for gone, and when: after an outage the others may need as long to come back as it did. */
+import { assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
+import { nodeName } from "../lib/bus/redis/names.ts";
+import { Neighbours } from "../lib/bus/redis/neighbours.ts";
+
+/** Milliseconds that the others get after an outage, and a few less, as clocks round. */
+const GRACE = 1_990;
+
+/** Watches one other node, which is not there; gives how often and when it was asked for, and found to be gone. */
+async function watch(afterOutage: boolean) {
+  const neighbours = new Neighbours("own");
+  for (const id of ["other", "own"]) neighbours.hear(id);
+  const over = new AbortController();
+  const asked: { after: number; channels: readonly string[] }[] = [];
+  const began = performance.now();
+  let gone = 0;
+  const count = (channels: readonly string[]) => {
+    asked.push({ after: performance.now() - began, channels });
+    if (asked.length > 1 || channels.length !== 1) over.abort();
+    return Promise.resolve(new Map(channels.map((name) => [name, 0])));
+  };
+  await neighbours.watch(
+    count,
+    () => {
+      gone++;
+      over.abort();
+    },
+    over.signal,
+    afterOutage,
+  );
+  return { asked, gone };
+}
+
+Deno.test("neighbours: after an outage the others have two seconds to come back, else they have less", async () => {
+  const [after, without] = await Promise.all([watch(true), watch(false)]);
+  for (const { asked, gone } of [after, without]) {
+    assertEquals([asked.map(({ channels }) => channels), gone], [[[nodeName("other")]], 1]);
+  }
+  assertGreaterOrEqual(after.asked[0]!.after, GRACE);
+  assertLess(without.asked[0]!.after, after.asked[0]!.after);
+});
+
+Deno.test("neighbours: who is there, and who nothing is said of, is not gone", async () => {
+  const neighbours = new Neighbours("own");
+  for (const id of ["one", "two"]) neighbours.hear(id);
+  const over = new AbortController();
+  const left: string[][] = [];
+  let looks = 0;
+  await neighbours.watch(
+    (channels) => {
+      left.push([...channels]);
+      if (++looks === 2) over.abort();
+      // A server that says nothing of a channel has not said that it is gone.
+      return Promise.resolve(new Map([[nodeName("one"), 1]]));
+    },
+    () => left.push(["gone"]),
+    over.signal,
+    false,
+  );
+  assertEquals(left, [[nodeName("one"), nodeName("two")], [nodeName("one"), nodeName("two")]]);
+});
