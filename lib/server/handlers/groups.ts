@@ -1,5 +1,6 @@
 /** CREATE_GROUP_MSG, ADD_GROUP_MSG and MEMBERS. */
-import type { Answer } from "../answer.ts";
+import { Errno, Msg } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { stateOf } from "../dialect.ts";
 import type { Session } from "../session.ts";
@@ -25,8 +26,15 @@ export async function createGroup(
 export async function joinGroup(
   { node }: Caller,
   session: Session,
-  { groupid }: { groupid: number },
+  { groupid, msg, message }: { groupid: number; msg?: unknown; message?: unknown },
 ): Promise<Answer> {
+  // In another numbering of the C++ servers this is a message to the group, which must not make its sender a member.
+  if (msg !== undefined || message !== undefined) {
+    throw new RequestError(
+      Errno.BAD_REQUEST,
+      `there is a text in it: msgid ${Msg.ADD_GROUP} joins a group, and ${Msg.GROUP_CHAT} sends a message to it`,
+    );
+  }
   const { name } = granted(await node.store.joinGroup(session.user, groupid), {
     not_found: `there is no group ${groupid}`,
     full: "the group has as many members as there can be, or you are in as many groups",
