@@ -220,6 +220,11 @@ export const options = {
     365 * 86_400_000,
   ),
 
+  confusableNames: choice<"refuse" | "allow">(
+    "refuse",
+    ["refuse", "allow"],
+    "new names that mix scripts, or hide combining marks, as names do that are made to look like others. Names that exist stay",
+  ),
   maxFriends: integer(
     1_000,
     1,

@@ -4,6 +4,7 @@ import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { stateOf } from "../dialect.ts";
 import type { Session } from "../session.ts";
+import { newName } from "./name.ts";
 import { pageSize } from "./page.ts";
 import { granted } from "./refusal.ts";
 
@@ -15,8 +16,9 @@ export async function createGroup(
   session: Session,
   { groupname, groupdesc }: { groupname: string; groupdesc: string | undefined },
 ): Promise<Answer> {
-  const { id } = granted(await node.store.createGroup(session.user, groupname, groupdesc ?? ""), {
-    taken: `the name ${JSON.stringify(groupname)} is taken`,
+  const name = newName("groupname", groupname, "group", node.config);
+  const { id } = granted(await node.store.createGroup(session.user, name, groupdesc ?? ""), {
+    taken: `the name ${JSON.stringify(name)} is taken`,
     full: `you are in ${node.config.maxGroups} groups, which is the most there can be`,
   });
   await node.joined(session.user, id);
