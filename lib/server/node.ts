@@ -11,6 +11,7 @@ import { Fresh } from "./delivery.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
 import { Passwords } from "../passwords/passwords.ts";
+import { StoredPasswords } from "../passwords/stored.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
@@ -51,6 +52,7 @@ export class Node implements NodeParts {
   readonly presence: Presence;
   readonly recovery: Recovery;
   readonly passwords: Passwords;
+  readonly storedPasswords: StoredPasswords;
   /** In which everybody has a turn who is ready. */
   readonly breaks = new Breaks();
   /** Those who log in take turns. */
@@ -86,6 +88,7 @@ export class Node implements NodeParts {
     // This node's share, without the one for everything else: a flood of passwords must not take that as well.
     const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);

@@ -98,7 +98,7 @@ async function proveByPassword(node: Node, claimed: Claimed, password: string): 
   const who = account?.id ?? ("id" in claimed ? claimed.id : claimed.name); // one, by whichever it is called
   const { right, stale } = await node.attempts.check(
     who,
-    () => node.passwords.verify(password, account?.password),
+    () => node.passwords.verify(password, account && node.storedPasswords.of(account)),
   );
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
   if (stale) await rehash(node, account, password);

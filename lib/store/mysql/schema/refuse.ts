@@ -1,4 +1,5 @@
 /** What in a C++ server's database would give rights to the wrong users if it were taken over as it is. */
+import { FOREIGN_HASH } from "../../../passwords/stored.ts";
 import { PLAIN } from "../../store.ts";
 import { type Found, type FoundTable, same } from "./found.ts";
 import { type Db, quoted, rowsInWords, rowsOf } from "./sql.ts";
@@ -12,12 +13,6 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
   GroupUser: ["groupuser", "groupmember", "usergroup", "allgroupuser", "chatgroupuser"],
   OfflineMessage: ["offlinemessage", "offlinemsg", "offline", "offlinechat"],
 };
-
-/** How hashes begin that carry their method in front: crypt(3) and PHC, the server's own aside. */
-const MARKED_HASH = "[$](1|2[abxy]?|5|6|7|y|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
-
-/** Hex digits of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
-const HEX_LENGTHS = [32, 40, 56, 64, 96, 128];
 
 /** The name of a table without what differs between these servers: case, lines, a prefix, an ending, a plural. */
 export function bareName(name: string): string {
@@ -105,9 +100,7 @@ async function countOrphans(
  * be the password, and the user's own would be wrong.
  */
 export async function lookForHashes(db: Db, user: FoundTable, condition: string): Promise<string[]> {
-  const hex = HEX_LENGTHS.map((length) => `[0-9a-fA-F]{${length}}`).join("|");
-  const isHash =
-    `CONVERT(password USING utf8mb4) REGEXP '^((0x)?(${hex})|[*][0-9a-fA-F]{40}|${MARKED_HASH}.*)$'`;
+  const isHash = `CONVERT(password USING utf8mb4) REGEXP '${FOREIGN_HASH}'`;
   const [row] = await rowsOf<{ count: string }>(
     db,
     `SELECT COUNT(*) AS count FROM ${quoted(user.name)} WHERE ${condition} AND ${isHash}`,
