@@ -11,13 +11,13 @@ import { Fresh } from "./delivery.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
 import { Passwords } from "../passwords/passwords.ts";
-import { StoredPasswords } from "../passwords/stored.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
 /**

@@ -1,6 +1,5 @@
 /** What in a C++ server's database would give rights to the wrong users if it were taken over as it is. */
-import { FOREIGN_HASH } from "../../../passwords/stored.ts";
-import { PLAIN } from "../../store.ts";
+import { FOREIGN_HASH, PLAIN } from "../../store.ts";
 import { type Found, type FoundTable, same } from "./found.ts";
 import { type Db, quoted, rowsInWords, rowsOf } from "./sql.ts";
 import { TABLES } from "./wanted.ts";

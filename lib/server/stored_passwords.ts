@@ -1,16 +1,7 @@
 /** What stands in the place of an account's password: the server's own forms, and what was written there by SQL. */
 import type { Log } from "../log.ts";
-import { type Account, PLAIN } from "../store/store.ts";
-import { PHC } from "./passwords.ts";
-
-/** Hex digits of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
-const HEX = [32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
-
-/** How hashes begin that carry their method in front, as crypt(3) and PHC write them. */
-const MARKED = "[$](1|2[abxy]?|5|6|7|y|scrypt|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
-
-/** What hashes of other programs look like, for JavaScript and MySQL alike: taken for plain text, they would log in. */
-export const FOREIGN_HASH = `^((0x)?(${HEX})|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
+import { PHC } from "../passwords/passwords.ts";
+import { type Account, FOREIGN_HASH, PLAIN } from "../store/store.ts";
 
 /** Milliseconds between two lines in the log about one account, which strangers can try as often as they like. */
 const NOTICE_INTERVAL_MS = 60_000;
