@@ -1,5 +1,5 @@
 /** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ClientProcess } from "./harness/client_process.ts";
 import { runClient } from "./harness/program.ts";
 import { type Server, serverTest } from "./harness/server.ts";
@@ -197,3 +197,87 @@ serverTest("an account in use is taken over when the person says so", {}, async 
   await alice.types("3\r");
   assertEquals(await alice.client.end(), 0);
 });
+
+/** A paste as a terminal sends it that marks pastes, and one that does not. */
+const PASTES: readonly (readonly [string, (text: string) => string])[] = [
+  ["marked", (text) => `\x1b[200~${text}\x1b[201~`],
+  ["unmarked", (text) => text],
+];
+
+for (const [kind, paste] of PASTES) {
+  serverTest(
+    `several pasted lines are one message or ask first, never commands: ${kind}`,
+    {},
+    async (server) => {
+      const env = { CHAT_PASSWORD: PASSWORD };
+      const to = [server.host, `${server.port}`];
+      await using alice = new Person(server);
+      await register(alice, "bob");
+      await register(alice, "alice");
+      await logIn(alice, "alice");
+      await alice.atPrompt("alice> ");
+      assert(alice.client.stdout.includes("\x1b[?2004h"));
+
+      await alice.types(paste("friends\rquit\rchat:1:no\r"));
+      await alice.atPrompt("Run the 3 pasted lines as commands? (y/n) ");
+      await alice.types("n\r");
+      await alice.sees(/^\* the 3 pasted lines were dropped$/);
+      await alice.atPrompt("alice> ");
+
+      await alice.types("chat:1:");
+      await alice.atPrompt("alice> chat:1:");
+      await alice.types(paste("one: é\r\nquit\n\rthree\r"));
+      await alice.atPrompt("Send the 4 pasted lines as one message? (y/n) ");
+      await alice.types(paste("y\ry\ry\r"));
+      await alice.sees(/^\* several pasted lines are no answer$/);
+      await alice.types("y\r");
+      await alice.sees(/^sent to 1 as #1$/);
+      await alice.atPrompt("alice> ");
+      await alice.types("quit\r");
+      assertEquals(await alice.client.end(), 0);
+      assert(alice.client.stdout.includes("\x1b[?2004l"));
+
+      const read = await runClient([...to, "--user", "bob", "--json"], { env, stdin: "history:2\n" });
+      assertEquals(read.stdout.match(/"msg":"(.*?)"/)?.[1], "one: é\\nquit\\n\\nthree", read.stdout);
+      assertEquals(read.stdout.includes('"no"'), false);
+    },
+  );
+}
+
+serverTest("one pasted line is typed, and not carried out before Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("\x1b[200~quit\r\x1b[20");
+  await alice.types("1~"); // the mark may come in pieces
+  await alice.atPrompt("alice> quit");
+  await alice.types("\r");
+  assertEquals(await alice.client.end(), 0);
+});
+
+serverTest(
+  "a name of digits logs in: marked as a name, too large for an id, or where no such id does",
+  {},
+  async (server) => {
+    await using alice = new Person(server);
+    for (const name of ["2", "15551234567", "777"]) await register(alice, name);
+    for (
+      const [typed, name] of [["name:2", "2"], ["15551234567", "15551234567"], ["777", "777"], [
+        "name:777",
+        "777",
+      ]] as const
+    ) {
+      await logIn(alice, typed);
+      await alice.atPrompt(`${name}> `);
+      await alice.types("loginout\r");
+    }
+    await alice.atPrompt("choice: ");
+    const env = { CHAT_PASSWORD: PASSWORD };
+    const sent = await runClient([server.host, `${server.port}`, "--user", "name:2"], {
+      env,
+      stdin: "chat:2:hi\n",
+    });
+    assertEquals(sent.code, 0, sent.stderr);
+  },
+);

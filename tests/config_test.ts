@@ -67,6 +67,15 @@ Deno.test("config: times have units, plain numbers are seconds, and bounds hold"
   for (const text of ["99ms", "25h", "5 s", "s", "-1s", "1y"]) refused([`--ping-after=${text}`]);
 });
 
+Deno.test("config: a switch stands alone, takes no argument after it, and a variable says yes or no", () => {
+  const { acceptPlainPasswords, port } = configured(["--accept-plain-passwords", "6001"]);
+  assertEquals([acceptPlainPasswords, port], ["yes", 6001]);
+  assertEquals(configured([]).acceptPlainPasswords, "no");
+  const env = (value: string) => ({ CHAT_ACCEPT_PLAIN_PASSWORDS: value });
+  assertEquals(["yes", "no"].map((value) => configured([], env(value)).acceptPlainPasswords), ["yes", "no"]);
+  assertStringIncludes(refused([], env("")), "CHAT_ACCEPT_PLAIN_PASSWORDS must be one of yes, no");
+});
+
 Deno.test("config: what is unknown, too much or empty is one clear line", () => {
   assertEquals(refused(["--nonsense=1"]), "unknown option --nonsense; --help lists them");
   assertStringIncludes(refused(["a", "b", "c"]), "too many arguments");

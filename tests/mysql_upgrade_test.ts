@@ -27,9 +27,9 @@ const shared = sharedMariadb({ args: HASTY });
 const LIVED_IN = [
   ...CLASSIC,
   "INSERT INTO user VALUES (1, 'u1', 'one', 'online'), (2, 'w2', 'two', NULL), (3, 'ü', '', 'offline')",
-  "INSERT INTO friend VALUES (1, 2), (1, 2), (2, 1), (1, 99), (1, 2)",
+  "INSERT INTO friend VALUES (1, 2), (1, 2), (2, 1), (1, 3), (1, 2)",
   "INSERT INTO allgroup VALUES (1, 'g', 'first'), (2, 'g', NULL), (3, 'G', 'third')",
-  "INSERT INTO groupuser VALUES (1, 1, 'normal'), (1, 2, NULL), (1, 1, 'creator'), (3, 3, 'creator'), (9, 1, 'normal')",
+  "INSERT INTO groupuser VALUES (1, 1, 'normal'), (1, 2, NULL), (1, 1, 'creator'), (3, 3, 'creator'), (2, 1, 'normal')",
   `INSERT INTO offlinemessage VALUES
     (2, '${oneChat(1, 2, "hello")}'), (2, 'not JSON'), (1, '${groupChat(2, 1, "to all")}'),
     (2, '${oneChat(1, 2, "again")}')`,
@@ -44,19 +44,19 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
   ]);
   assertEquals(await db.sql("SELECT userid, friendid FROM Friend ORDER BY userid, friendid"), [
     { userid: 1, friendid: 2 },
-    { userid: 1, friendid: 99 },
+    { userid: 1, friendid: 3 },
     { userid: 2, friendid: 1 },
   ]);
   assertEquals(await db.sql("SELECT id, groupname, groupdesc, members FROM AllGroup ORDER BY id"), [
     { id: 1, groupname: "g", groupdesc: "first", members: 2 },
-    { id: 2, groupname: "g (2)", groupdesc: "", members: 0 },
+    { id: 2, groupname: "g (2)", groupdesc: "", members: 1 },
     { id: 3, groupname: "G", groupdesc: "third", members: 1 },
   ]);
   assertEquals(await db.sql("SELECT groupid, userid, grouprole FROM GroupUser ORDER BY groupid, userid"), [
     { groupid: 1, userid: 1, grouprole: "creator" },
     { groupid: 1, userid: 2, grouprole: "normal" },
+    { groupid: 2, userid: 1, grouprole: "normal" },
     { groupid: 3, userid: 3, grouprole: "creator" },
-    { groupid: 9, userid: 1, grouprole: "normal" },
   ]);
   assertEquals(await db.sql("SELECT low, high, last_seq FROM Conversation ORDER BY low, high"), [
     { low: 0, high: 1, last_seq: 1 },
@@ -66,6 +66,7 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
   ]);
   assertEquals(await db.sql("SELECT userid, low, high, seq FROM MemberCursor ORDER BY userid, low, high"), [
     { userid: 1, low: 0, high: 1, seq: 0 },
+    { userid: 1, low: 0, high: 2, seq: 0 },
     { userid: 1, low: 1, high: 2, seq: 2 },
     { userid: 2, low: 0, high: 1, seq: 1 },
     { userid: 2, low: 1, high: 2, seq: 0 },
@@ -187,7 +188,65 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
   ["there are tables OfflineMessage and OldOfflineMessage", [
     "CREATE TABLE OldOfflineMessage (userid INT, message TEXT)",
   ]],
+  ["1 row of GroupUser: of a group or user that does not exist; DELETE FROM `GroupUser` WHERE", [
+    "INSERT INTO GroupUser VALUES (9, 7, 'normal')",
+  ]],
+  ["2 rows of GroupUser: of a group or user that does not exist", [
+    "INSERT INTO GroupUser VALUES (3, 6, 'normal'), (8, 6, 'normal')",
+  ]],
+  ["3 rows of GroupUser: of a group or user that does not exist", ["DROP TABLE AllGroup"]],
+  ["1 row of Friend: of a user that does not exist; DELETE FROM `Friend` WHERE", [
+    "INSERT INTO Friend VALUES (5, 6)",
+  ]],
+  [
+    "the table Groups (2 rows) seems to be AllGroup under another name: if it is, RENAME TABLE `Groups` TO `AllGroup`",
+    [
+      "RENAME TABLE AllGroup TO `Groups`",
+    ],
+  ],
+  ...["users", "t_user", "UserInfo", "chat_users"].map((name) =>
+    [`the table ${name} (2 rows) seems to be User under another name`, [
+      `RENAME TABLE User TO ${name}`,
+    ]] as const
+  ),
+  ["the table group_members (3 rows) seems to be GroupUser under another name", [
+    "RENAME TABLE GroupUser TO group_members",
+  ]],
+  ["the table Friends (2 rows) seems to be Friend under another name", ["RENAME TABLE Friend TO Friends"]],
+  ["the table offline_msg (2 rows) seems to be OfflineMessage under another name", [
+    "RENAME TABLE OfflineMessage TO offline_msg",
+  ]],
+  ...["MD5('x')", "UPPER(SHA1('x'))", "SHA2('x', 256)", "SHA2('x', 512)", "PASSWORD('x')", "'$2b$12$abcdefg'"]
+    .map((hash) =>
+      [`1 row of User: password looks like a hash, which would log in by itself; give these users new`, [
+        "ALTER TABLE User MODIFY password VARCHAR(255)",
+        `UPDATE User SET password = ${hash} WHERE id = 5`,
+      ]] as const
+    ),
 ];
+
+shared.test("mysql upgrade: a text of hex digits can be said to be a password, and shorter ones are none of a hash", async (db) => {
+  const hex = "0123456789abcdef".repeat(2);
+  await run(
+    db,
+    ...tables(""),
+    ...ROWS,
+    `UPDATE User SET password = CONCAT('$plain$', '${hex}') WHERE id = 5`,
+    `UPDATE User SET password = '${hex.slice(1)}' WHERE id = 7`,
+  );
+  await prepareSchema(connectionTo(db), new Told());
+  assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
+    { password: `$plain$${hex}` },
+    { password: `$plain$${hex.slice(1)}` },
+  ]);
+});
+
+shared.test("mysql upgrade: rows that refer to nothing do not keep the server's own database from opening", async (db) => {
+  await prepareSchema(connectionTo(db), new Told());
+  await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
+  await prepareSchema(connectionTo(db), new Told());
+  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
+});
 
 for (const [words, statements] of OBSTACLES) {
   shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {

@@ -72,10 +72,10 @@ test("a name full of SQL is a name", async (server) => {
   const victim = await register(server, "victim");
   const names = [
     "' OR '1'='1",
-    "victim' -- ",
+    "victim' -- -",
     'victim" or ""="',
     "'; DROP TABLE User; --",
-    "' UNION SELECT password FROM User -- ",
+    "' UNION SELECT password FROM User -- -",
     "\\' OR 1=1 #",
   ];
   for (const name of names) {

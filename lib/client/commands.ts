@@ -146,6 +146,11 @@ export async function run(line: string, context: Context): Promise<void> {
   await command.run(given, context);
 }
 
+/** Whether it begins a message, which then goes on to the text's end, however many lines that has. */
+export function isMessage(text: string): boolean {
+  return /^\s*(chat|groupchat)\s*:[^:\n]*:/.test(text);
+}
+
 /** The list of the commands. */
 export function helpText(): string {
   const width = Math.max(...COMMANDS.map((command) => usage(command).length));

@@ -1,12 +1,26 @@
 /** What is said to a server before a session: who the user is. */
 import type { Message } from "../wire/message.ts";
-import { Errno, Msg } from "../wire/protocol.ts";
+import { Errno, Limit, Msg } from "../wire/protocol.ts";
 import { errnoOf, isForLater, isReply, number, refusal, retryAfter, string, wordsOf } from "./incoming.ts";
 import { type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
 
 /** Who logs in. */
 export type Who = { readonly id: number } | { readonly name: string };
+
+/** Marks what follows as a name, also if it consists of digits. */
+const NAME_MARK = "name:";
+
+/** The name in `name:NAME`, or in NAME alone. */
+export function markedName(text: string): string {
+  return text.startsWith(NAME_MARK) ? text.slice(NAME_MARK.length) : text;
+}
+
+/** Whom a user means: digits are an id, unless no id is as large or they are marked as a name. */
+export function whoIs(text: string): Who {
+  const isId = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= Limit.INTEGER;
+  return isId ? { id: Number(text) } : { name: markedName(text) };
+}
 
 /** What a login may have to ask its user. */
 export interface Questions {

@@ -1,7 +1,7 @@
 /** The client's command line. */
 import { parseArgs } from "@std/cli/parse-args";
 import { VERSION } from "../version.ts";
-import type { Who } from "./login.ts";
+import { markedName, type Who } from "./login.ts";
 import type { Address } from "./transport.ts";
 
 /** What the user wants, from the command line. */
@@ -39,7 +39,7 @@ const HELP = `A client for the chat server.
 On a terminal it shows a menu, and after the login the command "help" tells the others. Otherwise
 it reads commands from its input, one a line, for example: chat:2:hello
 
-  --user NAME            log in as this user
+  --user NAME            log in as this user; name:NAME is the same, as at the question for the user
   --id N                 log in as the user with this id
   --password-file FILE   read the password from the file's first line;
                          otherwise it is in the environment variable CHAT_PASSWORD
@@ -80,6 +80,7 @@ export function parseOptions(args: readonly string[]): Options | string {
     return typeof given === "string" ? given : undefined;
   };
   const [user, id] = [value("user"), value("id")];
+  if (user === "name:") throw new UsageError("--user needs a value");
   if (user !== undefined && id !== undefined) throw new UsageError("--user and --id exclude each other");
   if (parsed.register && user === undefined) throw new UsageError("--register needs --user NAME");
   const caFile = value("ca");
@@ -88,7 +89,7 @@ export function parseOptions(args: readonly string[]): Options | string {
     tls: parsed.tls === true || caFile !== undefined, // nothing else could be meant
     caFile,
     who: user !== undefined
-      ? { name: user }
+      ? { name: markedName(user) }
       : id !== undefined
       ? { id: integer("--id", id, 1, 2 ** 31 - 1) }
       : undefined,

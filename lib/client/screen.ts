@@ -2,12 +2,15 @@
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import process from "node:process";
 import { Writable } from "node:stream";
+import { type KeyListener, Keys } from "./keys.ts";
 
 /** A line that is waited for. */
 interface Question {
   readonly text: string;
   /** Whether what is typed stays unseen. */
   readonly hidden: boolean;
+  /** Whether several lines at once are no answer. */
+  readonly oneLine: boolean;
   readonly resolve: (answer: string | undefined) => void;
 }
 
@@ -15,14 +18,16 @@ const HISTORY = 200; // commands that can be called back with the arrow keys
 const READ_AHEAD = 100; // lines typed while nothing is asked that are kept: a paste, not a stuck key
 
 /** What is typed goes to the question that is open, else to the commands, else it is kept for the next of them. */
-export class Screen {
+export class Screen implements KeyListener {
   readonly #readline: Interface;
+  readonly #keys: Keys;
   readonly #questions: Question[] = [];
   readonly #early: string[] = [];
   readonly #closed = Promise.withResolvers<void>();
   #history: string[] = [];
   #prompt = "";
   #command: ((line: string) => void) | undefined;
+  #paste: (text: string) => void = () => {};
   #draft = ""; // what was typed of a command when a question came between
   #ended = false;
 
@@ -36,7 +41,9 @@ export class Screen {
     // readline asks the output for its width, to know where a long line wraps.
     Object.defineProperty(output, "columns", { get: () => process.stdout.columns });
     process.stdout.on("resize", () => output.emit("resize"));
-    this.#readline = createInterface({ input: process.stdin, output, terminal: true, historySize: HISTORY });
+    this.#keys = new Keys(this);
+    const { input } = this.#keys;
+    this.#readline = createInterface({ input, output, terminal: true, historySize: HISTORY });
     this.#readline.on("history", (history: string[]) => {
       this.#history = history;
       if (!this.#inCommands) history.shift(); // an answer, maybe a password, is not to be called back
@@ -69,27 +76,56 @@ export class Screen {
     }
   }
 
+  /** Whether a paste of several lines may come: not where answers may be typed ahead. */
+  get expectsLines(): boolean {
+    return this.#inCommands || this.#questions[0]?.oneLine === true;
+  }
+
+  /** Takes a paste: one line as if it were typed, several for {@link takeCommands}, but only the first as an answer. */
+  pasted(text: string): void {
+    const [question] = this.#questions;
+    if (question?.oneLine && text.includes("\n")) return this.print("* several pasted lines are no answer");
+    if (!this.#inCommands) {
+      if (question) this.#readline.write(text.split("\n", 1)[0]!);
+    } else if (!text.includes("\n")) {
+      this.#readline.write(text);
+    } else {
+      const { line, cursor } = this.#readline;
+      this.#wipe();
+      this.#paste(line.slice(0, cursor) + text + line.slice(cursor));
+      if (this.#inCommands) this.#readline.prompt();
+    }
+  }
+
+  /** As {@link ask}, but what several lines at once bring is no answer: the rest of a paste, for instance. */
+  askForOneLine(text: string): Promise<string | undefined> {
+    return this.ask(text, false, true);
+  }
+
   /** Asks for a line; undefined when the input has ended. `hidden`: what is typed isn't shown. */
-  ask(text: string, hidden = false): Promise<string | undefined> {
+  ask(text: string, hidden = false, oneLine = false): Promise<string | undefined> {
     if (this.#ended) return Promise.resolve(undefined);
-    const early = this.#inCommands ? undefined : this.#early.shift();
+    const early = this.#inCommands || oneLine ? undefined : this.#early.shift();
     if (early !== undefined) {
       process.stdout.write(`${text}${hidden ? "" : early}\n`);
       return Promise.resolve(early);
     }
     return new Promise((resolve) => {
       if (this.#inCommands) this.#setDraftAside();
-      this.#questions.push({ text, hidden, resolve });
+      this.#questions.push({ text, hidden, oneLine, resolve });
       if (this.#questions.length === 1) this.#draw();
     });
   }
 
-  /** From now on, lines are commands, typed after `prompt`. */
-  takeCommands(prompt: string, command: (line: string) => void): void {
+  /** From now on, lines are commands, typed after `prompt`; several that are pasted go to `paste` together. */
+  takeCommands(prompt: string, command: (line: string) => void, paste: (text: string) => void): void {
     this.#prompt = prompt;
     this.#command = command;
+    this.#paste = paste;
     this.#draw();
-    for (const line of this.#early.splice(0)) command(line);
+    const early = this.#early.splice(0);
+    if (early.length === 1) command(early[0]!);
+    else if (early.length > 1) paste(early.join("\n"));
   }
 
   /** Ends what {@link takeCommands} began; the commands can't be called back any more. */
@@ -153,6 +189,7 @@ export class Screen {
 
   #end(): void {
     if (this.#echoes) process.stdout.write("\n");
+    this.#keys.close();
     this.#ended = true;
     for (const { resolve } of this.#questions.splice(0)) resolve(undefined);
     this.#closed.resolve();

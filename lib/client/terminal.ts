@@ -1,11 +1,11 @@
 /** The client on a terminal: the menu, and after the login the commands. */
 import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
-import { run } from "./commands.ts";
+import { isMessage, run } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
 import { describe, friendLines, groupLines, harmless, person, type Style } from "./format.ts";
 import { Refused } from "./incoming.ts";
-import { register, type Who } from "./login.ts";
+import { register, type Who, whoIs } from "./login.ts";
 import { Running } from "./running.ts";
 import type { Screen } from "./screen.ts";
 import type { Servers } from "./servers.ts";
@@ -100,23 +100,35 @@ class Terminal implements Listener {
 
   async #askAndLogIn(): Promise<void> {
     const who = (await this.#screen.ask("user id or name: "))?.trim();
-    if (who) await this.#logIn(/^\d+$/.test(who) ? { id: Number(who) } : { name: who }, undefined);
+    if (!who) return;
+    const claimed = whoIs(who);
+    // A name may consist of digits, too: where no such id logs in, it is tried as one.
+    await this.#logIn(claimed, undefined, "id" in claimed ? { name: who } : undefined);
   }
 
-  async #logIn(who: Who, known: string | undefined): Promise<void> {
+  async #logIn(who: Who, known: string | undefined, otherwise?: Who): Promise<void> {
     const password = known ?? await this.#screen.ask("password: ", true);
     if (password === undefined) return;
     try {
-      const session = await Session.open(this.#servers, who, password, this, this.#interrupt.signal);
-      await this.#use(session);
+      await this.#use(await this.#open(who, password, otherwise));
     } catch (error) {
       this.#say("login failed", error);
     }
     this.#contacts = undefined;
   }
 
+  async #open(who: Who, password: string, otherwise: Who | undefined): Promise<Session> {
+    const { signal } = this.#interrupt;
+    try {
+      return await Session.open(this.#servers, who, password, this, signal);
+    } catch (error) {
+      if (!otherwise || !(error instanceof Refused) || error.errno !== Errno.FAILED) throw error;
+      return await Session.open(this.#servers, otherwise, password, this, signal);
+    }
+  }
+
   async #register(): Promise<void> {
-    const name = await this.#screen.ask("name: ");
+    const name = (await this.#screen.ask("name: "))?.trim();
     const password = name && await this.#screen.ask("password: ", true);
     if (!name || password === undefined) return;
     try {
@@ -142,19 +154,35 @@ class Terminal implements Listener {
     };
     const quit = () => context.leave("program");
     signal.addEventListener("abort", quit, { once: true });
-    screen.takeCommands(`${harmless(session.contacts.name)}> `, (line) => {
+    const command = (line: string) => {
       if (line.trim() === "") return;
       if (!session.online) {
         screen.print(this.#style.dim("* not connected: this is kept until it can be sent"));
       }
       running.add(run(line, context), (error) => this.#say(line, error));
-    });
+    };
+    const prompt = `${harmless(session.contacts.name)}> `;
+    screen.takeCommands(prompt, command, (text) => void this.#paste(text, command));
     const { kind, why } = await session.ended;
     signal.removeEventListener("abort", quit); // the next session is not this one's to leave
     screen.endCommands();
     if (kind === "left") screen.print("logged out");
     if (kind === "kicked") this.#say("the server ended the session", why);
     if (kind === "failed") this.#say("the session ended", why);
+  }
+
+  /** Asks what several pasted lines are: one message, or commands. Nothing of them is carried out before. */
+  async #paste(text: string, command: (line: string) => void): Promise<void> {
+    const lines = text.split("\n");
+    const wanted = isMessage(text)
+      ? `Send the ${lines.length} pasted lines as one message? (y/n) `
+      : `Run the ${lines.length} pasted lines as commands? (y/n) `;
+    const answer = await this.#screen.askForOneLine(wanted);
+    if (answer === undefined) return;
+    if (!/^\s*y(es)?\s*$/i.test(answer)) {
+      this.#screen.print(this.#style.dim(`* the ${lines.length} pasted lines were dropped`));
+    } else if (isMessage(text)) command(text);
+    else lines.forEach(command);
   }
 
   async #leave(what: "program" | "session", session: Session, running: Running): Promise<void> {

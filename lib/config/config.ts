@@ -26,8 +26,13 @@ export function defaults(): Config {
  */
 export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
   const flags = parseArgs(args, {
-    string: [...all.map(([name]) => flagOf(name)), "_"],
-    boolean: ["help", "version", "upgrade-check"],
+    string: [...all.filter(([, { isSwitch }]) => !isSwitch).map(([name]) => flagOf(name)), "_"],
+    boolean: [
+      ...all.filter(([, { isSwitch }]) => isSwitch).map(([name]) => flagOf(name)),
+      "help",
+      "version",
+      "upgrade-check",
+    ],
     alias: { h: "help" },
     unknown(arg, key) {
       if (key !== undefined) throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help lists them`);
@@ -57,9 +62,11 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
   const port = places.pop();
   if (port !== undefined) set("port", port, "the port");
   if (places[0] !== undefined) set("host", places[0], "the host");
-  for (const [name] of all) {
+  for (const [name, { isSwitch }] of all) {
     const said = flags[flagOf(name)];
-    if (said !== undefined) set(name, said, `--${flagOf(name)}`);
+    if (isSwitch) { // the parser gives false where it isn't there
+      if (said === true) values[name] = "yes";
+    } else if (said !== undefined) set(name, said, `--${flagOf(name)}`);
   }
   const config = values as Config;
   checkTogether(config);
@@ -81,7 +88,7 @@ function checkTogether({ mysql, redis, tlsCert, tlsKey }: Config): void {
 /** The text of `--help`. */
 export function help(): string {
   const rows = all.map(([name, option]) => ({
-    flag: `--${flagOf(name)} ${option.placeholder}`,
+    flag: `--${flagOf(name)} ${option.placeholder}`.trimEnd(),
     words: `${option.description} (default ${option.format(option.default)})`,
   }));
   const width = Math.max(...rows.map(({ flag }) => flag.length));
@@ -103,7 +110,9 @@ export function help(): string {
 /** The options as a Markdown table, for the README. */
 export function optionsTable(): string {
   const rows = all.map(([name, option]) =>
-    `| \`--${flagOf(name)} ${option.placeholder.replaceAll("|", "\\|")}\` | \`${variableOf(name)}\` | ` +
+    `| \`${`--${flagOf(name)} ${option.placeholder.replaceAll("|", "\\|")}`.trimEnd()}\` | \`${
+      variableOf(name)
+    }\` | ` +
     `\`${option.format(option.default)}\` | ${option.description} |`
   );
   return ["| option | environment | default | what it is |", "| --- | --- | --- | --- |", ...rows, ""].join(

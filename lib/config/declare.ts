@@ -13,6 +13,8 @@ export interface Option<T> {
   format(value: T): string;
   /** Whether what was given may hold a password, and so must not be repeated in an error. */
   readonly secret?: true;
+  /** Whether its flag stands alone, and means yes. */
+  readonly isSwitch?: true;
 }
 
 /** Any text that is not empty. */
@@ -78,6 +80,11 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
       choices.find((choice) => choice === text) ?? refuse(`must be one of ${choices.join(", ")}`),
     format: String,
   };
+}
+
+/** A flag without a value, no unless said; a variable says yes or no. */
+export function onOff(description: string): Option<"yes" | "no"> {
+  return { ...choice("no", ["yes", "no"], description), placeholder: "", isSwitch: true };
 }
 
 /** An option that may also be 0, for none. */

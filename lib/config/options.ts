@@ -4,7 +4,18 @@
  */
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
-import { choice, duration, file, integer, networks, type Option, orNone, text, url } from "./declare.ts";
+import {
+  choice,
+  duration,
+  file,
+  integer,
+  networks,
+  onOff,
+  type Option,
+  orNone,
+  text,
+  url,
+} from "./declare.ts";
 
 /** Every option, by the name it has in the code. */
 export const options = {
@@ -220,6 +231,15 @@ export const options = {
     365 * 86_400_000,
   ),
 
+  acceptPlainPasswords: onOff(
+    "takes a password that was written into the database as plain text: the right one logs in, and is hashed then. Without " +
+      "it such an account cannot log in by password. Either way the log names the user's id",
+  ),
+  confusableNames: choice<"refuse" | "allow">(
+    "refuse",
+    ["refuse", "allow"],
+    "new names that mix scripts, or hide combining marks, as names do that are made to look like others. Names that exist stay",
+  ),
   maxFriends: integer(
     1_000,
     1,

@@ -28,7 +28,8 @@ const HASH = 32; // bytes
  */
 const REST = 1;
 const LEAST_REST = 1; // ms: a timer can't do less
-const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
+/** The form of the server's own hashes. */
+export const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
 /** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed. */
 export class Passwords implements Disposable {

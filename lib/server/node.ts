@@ -18,6 +18,7 @@ import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
 /**
@@ -63,6 +64,7 @@ export class Node implements NodeParts {
   readonly recovery: Recovery;
   readonly epoch: Epoch;
   readonly passwords: Passwords;
+  readonly storedPasswords: StoredPasswords;
   /** In which everybody has a turn who is ready. */
   readonly breaks = new Breaks();
   /** Those who log in take turns. */
@@ -98,6 +100,7 @@ export class Node implements NodeParts {
     // This node's share, without the one for everything else: a flood of passwords must not take that as well.
     const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);

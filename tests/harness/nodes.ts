@@ -15,6 +15,8 @@ export interface Between {
   readonly store?: (store: Store) => Store;
   /** In place of what nodes are configured for. */
   readonly config?: Partial<Config>;
+  /** Given what goes wrong, a line each; without it that need not be read, as it is on purpose. */
+  readonly log?: Log;
   /** In place of the system's time. */
   readonly now?: () => number;
 }
@@ -42,7 +44,7 @@ export async function withNodes(
     messageRate: 0,
     ...between.config,
   };
-  const log = new Log("error", "text", () => {}); // what goes wrong on purpose need not be read
+  const log = between.log ?? new Log("error", "text", () => {});
   const buses = Array.from({ length: count }, () => between.bus?.(hub.attach()) ?? hub.attach());
   const servers = await Promise.all(
     buses.map((bus) => Server.start({ config, log, store, bus, now: between.now ?? Date.now })),

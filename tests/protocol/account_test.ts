@@ -54,7 +54,7 @@ const goodNames = [
   "😀".repeat(50),
   "中".repeat(50),
   "a b",
-  "e\u0301",
+  "\u00e9",
   "O'Neill; DROP TABLE User;--",
 ];
 const badNames = [
@@ -87,6 +87,55 @@ test("a user's name: 1 to 50 characters, not blank, no control characters", asyn
     assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], JSON.stringify(name));
     assertStringIncludes(reply.errmsg!, "name");
   }
+});
+
+test("names are kept in one form, and in any form one can log in", async (server) => {
+  await using client = await FramedClient.connect(server);
+  for (
+    const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
+      "\uff42\uff4f\uff42\u3000\uff11",
+      "bob 1",
+    ]] as const
+  ) {
+    const id = await client.register(given);
+    for (const name of [given, kept]) {
+      const ack = await client.login({ name });
+      assertEquals([ack.id, ack.name], [id, kept]);
+      await client.succeed({ msgid: Msg.LOGOUT });
+      const again = await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+      assertEquals([again.errno, again.errmsg], [Errno.FAILED, `the name "${kept}" is taken`]);
+    }
+  }
+});
+
+test("names that are made to look like others, or have nothing to see, are refused with the reason", async (server) => {
+  await using client = await newUser(server);
+  await using stranger = await FramedClient.connect(server);
+  for (
+    const [name, reason] of [
+      ["al\u200bice", "cannot be seen: U+200B"],
+      ["\u3164", "cannot be seen: U+3164"],
+      ["\u0430lice", "mixes letters of scripts"],
+      [" alice", "a space at its beginning or end"],
+    ] as const
+  ) {
+    const user = await stranger.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+    assertEquals([user.msgid, user.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], name);
+    assertStringIncludes(user.errmsg!, reason);
+    const group = await client.request({ msgid: Msg.CREATE_GROUP, groupname: name });
+    assertEquals([group.of, group.errno], [Msg.CREATE_GROUP, Errno.BAD_REQUEST], name);
+    assertStringIncludes(group.errmsg!, "groupname");
+    assertStringIncludes(group.errmsg!, reason);
+  }
+});
+
+serverTest("names that mix scripts can be allowed, and invisible characters cannot", {
+  args: ["--confusable-names", "allow"],
+}, async (server) => {
+  await using client = await FramedClient.connect(server);
+  await client.register("\u0430lice");
+  const reply = await client.request({ msgid: Msg.REGISTER, name: "al\u00adice", password: PASSWORD });
+  assertEquals(reply.errno, Errno.BAD_REQUEST);
 });
 
 test("a password: 1 to 128 characters, and every one of them counts", async (server) => {

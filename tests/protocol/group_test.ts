@@ -1,7 +1,8 @@
 /** Groups: making and joining them, their messages, their members. */
 import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
+import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
-import { FramedClient, freshName, login, newGroup, newUser } from "../harness/framed_client.ts";
+import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
@@ -67,6 +68,25 @@ test("a group's name that is taken is refused; a user may have it", async (serve
   const replies = await Promise.all([alice.request(request), bob.request(request)]);
   assertEquals(replies.map((reply) => reply.errno).sort(), [Errno.OK, Errno.FAILED]);
   assertEquals((await bob.request(request)).errno, Errno.FAILED);
+});
+
+test("a request to join with a text in it, another numbering's message to a group, is refused", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const groupid = await newGroup(alice);
+  for (const text of [{ msg: "hello" }, { msg: "" }, { message: "hello" }]) {
+    const refused = await bob.request({ msgid: Msg.ADD_GROUP, groupid, ...text });
+    assertEquals([refused.of, refused.errno], [Msg.ADD_GROUP, Errno.BAD_REQUEST]);
+    assertStringIncludes(refused.errmsg!, "there is a text in it");
+  }
+  await using classic = await ClassicClient.connect(server);
+  const id = await register(server);
+  await classic.enter(id);
+  await classic.send({ msgid: Msg.ADD_GROUP, id, groupid, msg: "hello" });
+  await classic.send({ msgid: Msg.ONE_CHAT, id, toid: alice.id, msg: "after it" });
+  assertEquals((await alice.next(Msg.ONE_CHAT)).msg, "after it");
+  const { users } = await alice.request({ msgid: Msg.MEMBERS, groupid });
+  assertEquals(users!.map(({ id }) => id), [alice.id]);
 });
 
 test("a message goes to every other member, with the group's own seq", async (server) => {

@@ -1,8 +1,10 @@
 /** CREATE_GROUP_MSG, ADD_GROUP_MSG and MEMBERS. */
-import type { Answer } from "../answer.ts";
+import { Errno, Msg } from "../../wire/protocol.ts";
+import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { stateOf } from "../dialect.ts";
 import type { Session } from "../session.ts";
+import { newName } from "./name.ts";
 import { pageSize } from "./page.ts";
 import { granted } from "./refusal.ts";
 
@@ -14,8 +16,9 @@ export async function createGroup(
   session: Session,
   { groupname, groupdesc }: { groupname: string; groupdesc: string | undefined },
 ): Promise<Answer> {
-  const { id } = granted(await node.store.createGroup(session.user, groupname, groupdesc ?? ""), {
-    taken: `the name ${JSON.stringify(groupname)} is taken`,
+  const name = newName("groupname", groupname, "group", node.config);
+  const { id } = granted(await node.store.createGroup(session.user, name, groupdesc ?? ""), {
+    taken: `the name ${JSON.stringify(name)} is taken`,
     full: `you are in ${node.config.maxGroups} groups, which is the most there can be`,
   });
   await node.joined(session.user, id);
@@ -25,8 +28,15 @@ export async function createGroup(
 export async function joinGroup(
   { node }: Caller,
   session: Session,
-  { groupid }: { groupid: number },
+  { groupid, msg, message }: { groupid: number; msg?: unknown; message?: unknown },
 ): Promise<Answer> {
+  // In another numbering of the C++ servers this is a message to the group, which must not make its sender a member.
+  if (msg !== undefined || message !== undefined) {
+    throw new RequestError(
+      Errno.BAD_REQUEST,
+      `there is a text in it: msgid ${Msg.ADD_GROUP} joins a group, and ${Msg.GROUP_CHAT} sends a message to it`,
+    );
+  }
   const { name } = granted(await node.store.joinGroup(session.user, groupid), {
     not_found: `there is no group ${groupid}`,
     full: "the group has as many members as there can be, or you are in as many groups",

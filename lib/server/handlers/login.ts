@@ -4,6 +4,7 @@ import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import { alreadyOnline, enter, type Entrant, invalidToken, leave } from "../entrance.ts";
+import { normalName } from "../names.ts";
 import type { Node } from "../node.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
@@ -93,15 +94,23 @@ async function prove(caller: Caller, { id, name, password, token }: LoginFields)
 }
 
 async function proveByPassword(node: Node, claimed: Claimed, password: string): Promise<Proven> {
-  const account = await node.store.findUser(claimed);
+  const account = await findUser(node, claimed);
   const who = account?.id ?? ("id" in claimed ? claimed.id : claimed.name); // one, by whichever it is called
   const { right, stale } = await node.attempts.check(
     who,
-    () => node.passwords.verify(password, account?.password),
+    () => node.passwords.verify(password, account && node.storedPasswords.of(account)),
   );
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
   if (stale) await rehash(node, account, password);
   return account;
+}
+
+/** An account of earlier times may have a name in any form: as it is given it counts first. */
+async function findUser({ store }: Node, claimed: Claimed): Promise<Account | undefined> {
+  const account = await store.findUser(claimed);
+  if (account || "id" in claimed) return account;
+  const name = normalName(claimed.name);
+  return name === claimed.name ? undefined : await store.findUser({ name });
 }
 
 /** The password again, hashed at today's cost; it can wait for the next login if it must. */

@@ -1,15 +1,23 @@
 /** REG_MSG: makes an account. */
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
+import { newName } from "./name.ts";
 import { granted } from "./refusal.ts";
 
 export async function register(
   caller: Caller,
-  { name, password }: { name: string; password: string },
+  fields: { name: string; password: string },
 ): Promise<Answer> {
-  const { store, passwords, attempts } = caller.node;
+  const { store, passwords, attempts, config } = caller.node;
+  const { password } = fields;
+  const name = newName("name", fields.name, "user", config);
   const hash = await attempts.register(caller.address, () => passwords.hash(password));
-  const { id } = granted(await store.createUser(name, hash), {
+  // An account of earlier times may have the same name in another form.
+  const others = new Set([fields.name, name.normalize("NFD")]);
+  others.delete(name);
+  const found = await Promise.all(Array.from(others, (other) => store.findUser({ name: other })));
+  const isTaken = found.some((account) => account !== undefined);
+  const { id } = granted(isTaken ? { refused: "taken" } : await store.createUser(name, hash), {
     taken: `the name ${JSON.stringify(name)} is taken`,
   });
   caller.registered();

@@ -40,6 +40,11 @@ export class Found {
     this.#caseMatters = caseMatters;
   }
 
+  /** All tables and views. */
+  get all(): readonly FoundTable[] {
+    return this.#tables;
+  }
+
   /** The table that a statement means by this name. */
   named(name: string): FoundTable | undefined {
     return this.#tables.find((table) => this.#caseMatters ? table.name === name : same(table.name, name));

@@ -3,6 +3,7 @@ import { PLAIN } from "../../store.ts";
 import { type Found, type FoundTable, same } from "./found.ts";
 import { mend } from "./mend.ts";
 import { OLD, type OnLeft, planMove } from "./offline_move.ts";
+import { lookForHashes, lookForOrphans, lookForOtherNames } from "./refuse.ts";
 import { type Db, quoted, rowsInWords, rowsOf, type Step, step } from "./sql.ts";
 import { TABLES, VERSION_STATEMENT, VIEW_STATEMENT, type WantedTable } from "./wanted.ts";
 
@@ -35,6 +36,7 @@ export async function makePlan(db: Db, found: Found, onLeft: OnLeft): Promise<Pl
   const obstacles: string[] = [];
   const before: Step[] = [];
   const old = oldTables(found, obstacles);
+  obstacles.push(...await lookForOtherNames(db, found, old));
   for (const [name, table] of old) before.push(...dropForeignKeys(name, table));
   for (const table of TABLES) {
     const there = old.get(table.name);
@@ -54,6 +56,8 @@ export async function makePlan(db: Db, found: Found, onLeft: OnLeft): Promise<Pl
   }
   const user = old.get("User");
   if (obstacles.length > 0) return { before, together: [], after: [], obstacles }; // looking on could fail
+  obstacles.push(...await lookForOrphans(db, old));
+  if (user) obstacles.push(...await lookForHashes(db, user, FOREIGN_PASSWORD));
   const together: Step[] = user ? await markPasswords(db, user, obstacles) : [];
   const after: Step[] = [];
   const offline = old.get(VIEW);

@@ -1,0 +1,126 @@
+/** Tells what is typed on a terminal from what is pasted, so that a paste of several lines is not taken for commands. */
+import type { Buffer } from "node:buffer";
+import process from "node:process";
+import { StringDecoder } from "node:string_decoder";
+import { PassThrough } from "node:stream";
+
+/** Where keys and pastes go. */
+export interface KeyListener {
+  /** Whether several lines that come at once are a paste here, also where the terminal does not say so. */
+  readonly expectsLines: boolean;
+  pasted(text: string): void;
+}
+
+/** Asks a terminal to put {@link PASTE_BEGIN} and {@link PASTE_END} around pastes, and no more ("bracketed paste"). */
+const BRACKETS_ON = "\x1b[?2004h";
+const BRACKETS_OFF = "\x1b[?2004l";
+const PASTE_BEGIN = "\x1b[200~";
+const PASTE_END = "\x1b[201~";
+
+/** Milliseconds in which the rest of a paste comes that was read in several pieces. Between two keys there is more. */
+const BURST_MS = 20;
+
+/** A line with another one behind it. */
+const SEVERAL_LINES = /[\r\n]\s*[^\s\p{Cc}]/u;
+
+/** Cuts what a terminal sends at the marks around pastes. */
+export class PasteReader {
+  #pasted: string | undefined; // since PASTE_BEGIN
+  #rest = ""; // may be the beginning of a mark
+
+  /** The pieces of the next text, in their order. */
+  take(text: string): { readonly kind: "keys" | "paste"; readonly text: string }[] {
+    const pieces: { kind: "keys" | "paste"; text: string }[] = [];
+    let left = this.#rest + text;
+    this.#rest = "";
+    for (;;) {
+      const isInside = this.#pasted !== undefined;
+      const mark = isInside ? PASTE_END : PASTE_BEGIN;
+      const at = left.indexOf(mark);
+      const end = at < 0 ? left.length - beginning(left, mark) : at;
+      const before = left.slice(0, end);
+      if (isInside) this.#pasted += before;
+      else if (before !== "") pieces.push({ kind: "keys", text: before });
+      if (at < 0) {
+        this.#rest = left.slice(end);
+        return pieces;
+      }
+      left = left.slice(at + mark.length);
+      if (isInside) pieces.push({ kind: "paste", text: this.#pasted! });
+      this.#pasted = isInside ? undefined : "";
+    }
+  }
+}
+
+/** How many characters at the end of a text can be the beginning of a mark. ESC alone is a key. */
+function beginning(text: string, mark: string): number {
+  for (let length = mark.length - 1; length >= 2; length--) {
+    if (text.endsWith(mark.slice(0, length))) return length;
+  }
+  return 0;
+}
+
+/** A paste's text with one kind of line ends, none at its end, and no control characters that would steer the terminal. */
+export function cleanPaste(text: string): string {
+  return text.replace(/\r\n?/g, "\n").replace(/(?![\n\t])\p{Cc}/gu, "").replace(/\n+$/, "");
+}
+
+/** The keys typed on standard input, as readline reads them; pastes go to the listener. */
+export class Keys {
+  readonly input = Object.assign(new PassThrough(), {
+    setRawMode: (isRaw: boolean) => process.stdin.setRawMode(isRaw),
+  });
+  readonly #listener: KeyListener;
+  readonly #reader = new PasteReader();
+  readonly #decoder = new StringDecoder("utf8");
+  #burst = "";
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(listener: KeyListener) {
+    this.#listener = listener;
+    process.stdin.on("data", (chunk: Buffer) => {
+      for (const { kind, text } of this.#reader.take(this.#decoder.write(chunk))) {
+        if (kind === "keys") this.#typed(text);
+        else {
+          this.#flush();
+          listener.pasted(cleanPaste(text));
+        }
+      }
+    });
+    process.stdin.on("end", () => this.input.end());
+    this.brackets(true);
+  }
+
+  /** Turns the marks around pastes on or off. */
+  brackets(on: boolean): void {
+    if (process.env.TERM !== "dumb") process.stdout.write(on ? BRACKETS_ON : BRACKETS_OFF);
+  }
+
+  /** Gives the terminal back. */
+  close(): void {
+    clearTimeout(this.#timer);
+    process.stdin.pause();
+    this.brackets(false);
+  }
+
+  #typed(text: string): void {
+    const isLine = text.length > 1 && /[\r\n]/.test(text); // not one key
+    if (!this.#listener.expectsLines || (!isLine && this.#burst === "")) {
+      this.#flush();
+      this.input.write(text);
+      return;
+    }
+    this.#burst += text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#flush(), BURST_MS);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    const burst = this.#burst;
+    this.#burst = "";
+    if (burst === "") return;
+    if (this.#listener.expectsLines && SEVERAL_LINES.test(burst)) this.#listener.pasted(cleanPaste(burst));
+    else this.input.write(burst);
+  }
+}

@@ -1,0 +1,18 @@
+/** Names that requests bring for new users and groups. */
+import type { Config } from "../../config/options.ts";
+import { Errno } from "../../wire/protocol.ts";
+import { RequestError } from "../answer.ts";
+import { type Named, normalName, problemOf } from "../names.ts";
+
+/** Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is wrong with it. */
+export function newName(
+  field: string,
+  text: string,
+  named: Named,
+  { confusableNames }: Pick<Config, "confusableNames">,
+): string {
+  const name = normalName(text);
+  const problem = problemOf(name, named, confusableNames === "allow");
+  if (problem !== undefined) throw new RequestError(Errno.BAD_REQUEST, `${field} ${problem}`);
+  return name;
+}
