@@ -289,11 +289,11 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
     for (const client of [atA, atB]) {
       assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
     }
-    const [key] = (await redis.command("KEYS", "chat:bucket:*")).split("\n");
-    assertEquals(key, `chat:bucket:{wrong:${id}}`);
+    const [key] = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n");
+    assertEquals(key, `chat:d:bucket:{wrong:${id}}`);
     await redis.stop();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-  }, { bus: () => new RedisBus([redis.url], quiet) });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
 });
 
 Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {

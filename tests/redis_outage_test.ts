@@ -1,7 +1,7 @@
 /** The bus over Redis, while Redis or a node is gone, or a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
-import { channelName } from "../lib/bus/redis/names.ts";
+import { Names } from "../lib/bus/redis/names.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
@@ -20,7 +20,7 @@ class Node implements AsyncDisposable {
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log);
+    this.bus = new RedisBus(urls, log, "d");
   }
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {
@@ -199,7 +199,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
-       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} });
+       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
        await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,
@@ -345,7 +345,7 @@ Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards
   await worksBetween(a, b, 777);
   a.wasDownOnce();
 
-  await moveSlot(cluster, channelName(5));
+  await moveSlot(cluster, new Names("d").channel(5));
   await worksAgain(a, b);
 });
 

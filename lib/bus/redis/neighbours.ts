@@ -3,7 +3,7 @@
  * everybody when it has come. So each knows the channels of the others, and looks now and then whether they are still
  * subscribed. (To list all channels as often would make Redis go through every user's.)
  */
-import { nodeIdOf, nodeName } from "./names.ts";
+import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 
 /** Milliseconds between two looks: so soon is it known that a node has crashed. */
@@ -18,21 +18,23 @@ export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string,
 /** The other nodes that this one has heard of. */
 export class Neighbours {
   readonly #known = new Set<string>(); // their channels
+  readonly #names: Names;
   readonly #own: string;
 
   /** `id`: this node's own. */
-  constructor(id: string) {
-    this.#own = nodeName(id);
+  constructor(names: Names, id: string) {
+    this.#names = names;
+    this.#own = names.node(id);
   }
 
   /** A node has said hello. */
   hear(id: string): void {
-    this.#add(nodeName(id));
+    this.#add(this.#names.node(id));
   }
 
   /** Takes notice of the nodes whose channels these are. */
   see(channels: readonly string[]): void {
-    for (const channel of channels) if (nodeIdOf(channel) !== "") this.#add(channel);
+    for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
   }
 
   /**
