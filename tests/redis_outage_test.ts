@@ -6,6 +6,7 @@ import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
+import { Relay } from "./harness/relay.ts";
 import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
 
@@ -200,7 +201,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
        const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
-       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {} });
+       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,
     ],
@@ -233,6 +234,23 @@ Deno.test("a node that leaves while another can't see it is found to be gone aft
   await Promise.all([a.isUp(), c.isUp()]);
   for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "nobody noticed");
   assertEquals([a.heard.left, c.heard.left], [1, 1]);
+});
+
+Deno.test("a node whose link is frozen is silent for the others, until it is heard again", async () => {
+  await using redis = await startRedis();
+  await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
+  await using b = await Node.open([redis.url]);
+  const { heard } = b;
+  relay.freeze();
+  await heard.until(() => heard.silences.includes(true), () => "the frozen node isn't silent");
+  await a.isDown();
+  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still takes it for connected
+  relay.thaw();
+  await a.isUp();
+  await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");
+  await worksBetween(a, b);
+  assertEquals(heard.downs, []);
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {

@@ -19,8 +19,8 @@ export function randomId(): string {
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What the nodes say to each other: a hint, or that there is a new node. */
-export type Said = Hint | { readonly kind: "hello" };
+/** What the nodes say to each other: a hint, that there is a new node, or that a node still is there. */
+export type Said = Hint | { readonly kind: "hello" } | { readonly kind: "beat" };
 
 /** Writes a payload. */
 export function encode(sender: string, said: Said): string {
@@ -58,6 +58,8 @@ function asArray(said: Said): readonly (string | number)[] {
       return ["l"];
     case "hello":
       return ["h"];
+    case "beat":
+      return ["b"];
   }
 }
 
@@ -80,6 +82,8 @@ function fromArray(value: unknown): Said | undefined {
       return { kind: "look" };
     case "h":
       return { kind: "hello" };
+    case "b":
+      return { kind: "beat" };
     default:
       return undefined;
   }

@@ -162,7 +162,14 @@ export class RedisBus implements Bus {
       await servers.of(everybody).publish(everybody, encode(this.#id, { kind: "hello" }));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
-      watching = this.#neighbours.watch(count, () => listener.gone(), over.signal, this.#down !== undefined)
+      const watch = {
+        count,
+        beat: () =>
+          void servers.of(everybody).publish(everybody, encode(this.#id, { kind: "beat" })).catch(expected),
+        gone: () => listener.gone(),
+        silent: (isSilent: boolean) => listener.silent(isSilent),
+      };
+      watching = this.#neighbours.watch(watch, over.signal, this.#down !== undefined)
         .catch((error) => void expected(error));
       opened();
       this.#tellUp(listener);
@@ -220,9 +227,9 @@ export class RedisBus implements Bus {
       this.#strange.say((times) =>
         this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
       );
-    } else if (said.kind === "hello") {
+    } else if (said.kind === "hello" || said.kind === "beat") {
       this.#neighbours.hear(senderOf(payload));
-      if (this.#ready) listener.came();
+      if (this.#ready && said.kind === "hello") listener.came();
     } else if (this.#ready) this.#pass(listener, name, said);
   }
 
