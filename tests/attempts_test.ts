@@ -196,6 +196,8 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   }
 });
 
+const quiet = new Log("error", "text", () => {});
+
 Deno.test("attempts: after the time that is told, one may try again", () =>
   withServer({
     args: [
@@ -275,7 +277,6 @@ Deno.test("attempts: while the nodes can't reach each other, each counts for its
 
 Deno.test("attempts: nodes count together in Redis, and each alone while it is gone", async () => {
   await using redis = await startRedis();
-  const quiet = new Log("error", "text", () => {});
   const most = defaults().accountAttempts;
   await withNodes(2, async (a, b) => {
     const id = await register(a);
@@ -293,6 +294,17 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
     assertEquals(key, `chat:d:bucket:{wrong:${id}}`);
     await redis.stop();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
+  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+});
+
+Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
+  await using redis = await startRedis();
+  await withNodes(1, async (node) => {
+    const id = await register(node);
+    await redis.command("CONFIG", "SET", "maxmemory", "1mb");
+    await using alice = await login(node, { id });
+    await alice.settle();
+    await redis.command("CONFIG", "SET", "maxmemory", "0");
   }, { bus: () => new RedisBus([redis.url], quiet, "d") });
 });
 

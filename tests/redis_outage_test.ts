@@ -253,6 +253,31 @@ Deno.test("a node whose link is frozen is silent for the others, until it is hea
   assertEquals(heard.downs, []);
 });
 
+Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
+  await using redis = await startRedis();
+  const lines: string[] = [];
+  const log = new Log("warn", "text", (line) => lines.push(line));
+  await using a = await Node.open([redis.url], log);
+  await using b = await Node.open([redis.url]);
+  await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
+  await redis.command("CONFIG", "SET", "maxmemory", "1mb");
+  await b.bus.subscribe(5);
+  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailable, "OOM");
+  await assertRejects(() => a.bus.spend("test", { size: 1, within: 60_000 }, 1), BusUnavailable, "OOM");
+  a.bus.publish(5, message(1));
+  assertEquals(await b.heard.atLeast(1), [[5, message(1)]]);
+  assertEquals(await a.bus.online([5]), new Set([5]));
+  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0]!, "OOM");
+  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
+  await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
+  await redis.command("ACL", "SETUSER", "default", "+pubsub");
+  await redis.command("CONFIG", "SET", "maxmemory", "0");
+  await worksBetween(a, b);
+  assertEquals([a.heard.downs, a.heard.left], [[], 0]);
+});
+
 Deno.test("a Redis that isn't there yet can be waited for", async () => {
   await using redis = await startRedis();
   await redis.stop();

@@ -6,6 +6,7 @@
  * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
  * also publishes a heartbeat, and is silent for the others while they hear none.
  */
+import { BusUnavailable } from "../bus.ts";
 import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 
@@ -62,7 +63,7 @@ export class Neighbours {
   }
 
   /**
-   * Looks until the signal is given or `count` fails. Nodes that left during an outage are found as well.
+   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during an outage are found as well.
    */
   async watch(
     { count, beat, gone, silent }: Watch,
@@ -75,7 +76,7 @@ export class Neighbours {
       if (look % BEAT_LOOKS === 0) beat();
       for (const [channel, looks] of this.#known) this.#known.set(channel, looks + 1);
       if (this.#known.size > 0) {
-        const counts = await count([...this.#known.keys()]);
+        const counts = await count([...this.#known.keys()]).catch(unknown);
         if (signal.aborted) return;
         const left = [...this.#known.keys()].filter((channel) => counts.get(channel) === 0);
         for (const channel of left) this.#known.delete(channel);
@@ -90,4 +91,10 @@ export class Neighbours {
   #add(channel: string): void {
     if (channel !== this.#own) this.#known.set(channel, 0);
   }
+}
+
+/** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
+function unknown(error: unknown): ReadonlyMap<string, number> {
+  if (error instanceof BusUnavailable) return new Map();
+  throw error;
 }

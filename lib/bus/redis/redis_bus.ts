@@ -25,6 +25,9 @@ const GOOD_AFTER = 5_000;
 /** Milliseconds between two warnings of payloads that were ignored: a newer node may send them all the time. */
 const STRANGE_EVERY_MS = 60_000;
 
+/** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
+const REFUSED_EVERY_MS = 60_000;
+
 /** What there is while Redis can be reached. */
 interface Connected {
   readonly servers: Servers;
@@ -43,6 +46,7 @@ export class RedisBus implements Bus {
   readonly #missed: Missed;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
+  readonly #refusals = new Seldom(REFUSED_EVERY_MS);
   readonly #strange = new Seldom(STRANGE_EVERY_MS);
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
@@ -143,6 +147,8 @@ export class RedisBus implements Bus {
       servers = await Servers.connect({
         urls: this.#urlsInTurn(),
         receive: (name, payload) => this.#receive(listener, name, payload),
+        refused: (error) =>
+          this.#refusals.say((count) => this.#log.warn("Redis refuses commands", { error, count })),
         signal: this.#closing.signal,
       });
     } catch (error) {
