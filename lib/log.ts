@@ -65,17 +65,22 @@ export class Log {
 
 const SELDOM = 1_000; // ms
 
-/** Says the same thing at most once a second: strangers can make it happen as often as they like. */
+/** Says the same thing at most once a second, or in `everyMs` milliseconds: strangers can make it happen as often as they like. */
 export class Seldom {
+  readonly #everyMs: number;
   #next = 0;
   #times = 0;
+
+  constructor(everyMs = SELDOM) {
+    this.#everyMs = everyMs;
+  }
 
   /** Calls `log` with how many times there was something to say since the last time, or waits for the next one. */
   say(log: (times: number) => void): void {
     this.#times++;
     const now = performance.now();
     if (now < this.#next) return;
-    this.#next = now + SELDOM;
+    this.#next = now + this.#everyMs;
     log(this.#times);
     this.#times = 0;
   }

@@ -60,7 +60,7 @@ async function openStore(
 async function openBus(config: Config, log: Log, lent: MessagePort | undefined): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(config.redis.split(","), log);
+    return new RedisBus(config.redis.split(","), log, "0");
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }

@@ -196,6 +196,8 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   }
 });
 
+const quiet = new Log("error", "text", () => {});
+
 Deno.test("attempts: after the time that is told, one may try again", () =>
   withServer({
     args: [
@@ -275,7 +277,6 @@ Deno.test("attempts: while the nodes can't reach each other, each counts for its
 
 Deno.test("attempts: nodes count together in Redis, and each alone while it is gone", async () => {
   await using redis = await startRedis();
-  const quiet = new Log("error", "text", () => {});
   const most = defaults().accountAttempts;
   await withNodes(2, async (a, b) => {
     const id = await register(a);
@@ -289,11 +290,22 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
     for (const client of [atA, atB]) {
       assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
     }
-    const [key] = (await redis.command("KEYS", "chat:bucket:*")).split("\n");
-    assertEquals(key, `chat:bucket:{wrong:${id}}`);
+    const [key] = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n");
+    assertEquals(key, `chat:d:bucket:{wrong:${id}}`);
     await redis.stop();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-  }, { bus: () => new RedisBus([redis.url], quiet) });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+});
+
+Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
+  await using redis = await startRedis();
+  await withNodes(1, async (node) => {
+    const id = await register(node);
+    await redis.command("CONFIG", "SET", "maxmemory", "1mb");
+    await using alice = await login(node, { id });
+    await alice.settle();
+    await redis.command("CONFIG", "SET", "maxmemory", "0");
+  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
 });
 
 Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {

@@ -202,3 +202,13 @@ Deno.test("talks: as many are remembered as may be, and the oldest goes for a ne
   assertEquals(talks.add(talk(4, 0, 0))?.peer, 1);
   assertEquals(kept(), [2, 3, 4]);
 });
+
+Deno.test("backlog: a message may be passed after its conversation was taken out", async () => {
+  const backlog = new Backlog(reader(new Map([[1, [10, 20]]])));
+  const dropped = talk(1, 0, 2);
+  backlog.add(dropped);
+  const next = (await backlog.peek())!;
+  backlog.drop(dropped);
+  backlog.shift(next);
+  assertEquals([dropped.pushed, backlog.empty], [1, true]);
+});

@@ -52,6 +52,8 @@ export class Heard implements Listener {
   /** How often a node was said to have come, or to have left. */
   arrived = 0;
   left = 0;
+  /** Whether some node was said to be silent, at each change. */
+  readonly silences: boolean[] = [];
   #changed = Promise.withResolvers<void>();
 
   receive(channel: Channel, hint: Hint): void {
@@ -76,6 +78,11 @@ export class Heard implements Listener {
 
   gone(): void {
     this.left++;
+    this.#tell();
+  }
+
+  silent(isSilent: boolean): void {
+    this.silences.push(isSilent);
     this.#tell();
   }
 

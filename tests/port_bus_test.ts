@@ -57,9 +57,12 @@ Deno.test("bus over a port: what a listener is told of an outage comes through",
   const heard = new Heard();
   await bus.open(heard);
   listener!.down(new Error("the cable"));
+  listener!.silent(true);
+  listener!.silent(false);
   listener!.up();
   await heard.until(() => heard.ups === 1, () => "not up");
   assertEquals(heard.downs.map(({ message }) => message), ["the cable"]);
+  assertEquals(heard.silences, [true, false]);
   await bus.close();
   await end();
 });

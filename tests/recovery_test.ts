@@ -1,12 +1,12 @@
 /** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
 import { assert, assertEquals } from "@std/assert";
-import type { Bus } from "../lib/bus/bus.ts";
+import type { Bus, Listener } from "../lib/bus/bus.ts";
 import { type Store, StoreUnavailable } from "../lib/store/store.ts";
 import { Errno, Msg } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { withNodes, wrapped } from "./harness/nodes.ts";
 import { Outage } from "./harness/outage.ts";
-import { pause, until } from "./harness/wait.ts";
+import { pause, until, within } from "./harness/wait.ts";
 
 /** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
 const SOON = 10_000;
@@ -133,6 +133,37 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
     await alice.settle();
     await bob.settle();
     assertEquals([alice.drain(), bob.drain()], [[], []], "nobody is told twice");
+  }, { bus });
+});
+
+const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
+
+Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
+  let losing = false;
+  const listeners: Listener[] = [];
+  const bus = (bus: Bus) =>
+    wrapped(bus, (name, go, args) => {
+      if (name === "open") listeners.push(args[0] as Listener);
+      return name === "publish" && losing ? undefined : go();
+    });
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", LOOKS_ANYWAY_MS)).msg;
+    losing = true;
+    await alice.chat(bob.id, "before it came");
+    for (const listener of listeners) listener.came();
+    assertEquals(await next(), "before it came");
+    await alice.chat(bob.id, "before it was silent");
+    for (const listener of listeners) listener.silent(true);
+    assertEquals(await next(), "before it was silent");
+    await alice.chat(bob.id, "while it is silent");
+    assertEquals(await next(), "while it is silent");
+    await using later = await FramedClient.connect(a!);
+    await later.login({ id: bob.id }, { force: true });
+    await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", LOOKS_ANYWAY_MS);
+    await later.settle();
+    for (const listener of listeners) listener.silent(false);
   }, { bus });
 });
 

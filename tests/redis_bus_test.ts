@@ -27,8 +27,8 @@ function both(what: string, body: (urls: readonly string[]) => Promise<void>): v
   Deno.test(`Redis Cluster: ${what}`, () => body(cluster.urls));
 }
 
-function twoOn(urls: readonly string[], log = quiet): TwoNodes {
-  const [a, b] = [new RedisBus(urls, log), new RedisBus(urls, log)];
+function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): TwoNodes {
+  const [a, b] = [new RedisBus(urls, log, deployments[0]!), new RedisBus(urls, log, deployments[1]!)];
   return { a, b, close: async () => void await Promise.all([a.close(), b.close()]) };
 }
 
@@ -36,8 +36,9 @@ async function withTwo(
   urls: readonly string[],
   body: (nodes: TwoNodes, atA: Heard, atB: Heard) => Promise<void>,
   log?: Log,
+  deployments?: string[],
 ): Promise<void> {
-  const nodes = twoOn(urls, log);
+  const nodes = twoOn(urls, log, deployments);
   const [atA, atB] = [new Heard(), new Heard()];
   try {
     await Promise.all([nodes.a.open(atA), nodes.b.open(atB)]);
@@ -118,17 +119,17 @@ both("who asks for a lock first in a node has it first", (urls) =>
 Deno.test("Redis: a lock that was lost is not given back for who has it now", () =>
   withTwo([one.url], async ({ a, b }) => {
     const late = await a.lock(1);
-    await one.command("DEL", "chat:lock:{1}"); // as if it had expired
+    await one.command("DEL", "chat:d:lock:{1}"); // as if it had expired
     const release = await b.lock(1);
     await late();
-    assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "1");
+    assertEquals(await one.command("EXISTS", "chat:d:lock:{1}"), "1");
     await release();
-    assertEquals(await one.command("EXISTS", "chat:lock:{1}"), "0");
+    assertEquals(await one.command("EXISTS", "chat:d:lock:{1}"), "0");
   }));
 
 Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it says", () =>
   withTwo([one.url], async ({ a, b }) => {
-    const [key, quota] = ["chat:bucket:{mine}", { size: 10, within: 3_600_000 }];
+    const [key, quota] = ["chat:d:bucket:{mine}", { size: 10, within: 3_600_000 }];
     assertEquals(await a.spend("mine", quota, 4), 0);
     const ttl = Number(await one.command("PTTL", key));
     assert(ttl > 0.4 * quota.within - 60_000 && ttl <= 0.4 * quota.within, `${ttl} ms`);
@@ -146,7 +147,7 @@ Deno.test("Redis: when its clock is set back, an empty bucket is just empty", ()
   withTwo([one.url], async ({ a }) => {
     const quota = { size: 10, within: 3_600_000 };
     const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
-    await one.command("SET", "chat:bucket:{back}", `${tomorrow}`);
+    await one.command("SET", "chat:d:bucket:{back}", `${tomorrow}`);
     const wait = await a.spend("back", quota, 10);
     assert(wait > 0 && wait <= quota.within, `${wait} ms`);
   }));
@@ -164,10 +165,15 @@ Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated
   const begun = performance.now();
   await withTwo([one.url], async ({ a, b }, _, atB) => {
     await b.subscribe(5);
-    const id = "0123456789abcdef";
+    const sender = "0123456789abcdef";
+    const id = `${sender}1`; // and the version
     const strange = [
       "",
       "x",
+      sender,
+      `${sender}["l"]`, // of before there were versions
+      `${sender}2["l"]`,
+      `${sender}2["h"]`,
       id,
       `${id}{}`,
       `${id}[]`,
@@ -175,32 +181,54 @@ Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated
       `${id}["m","1",2,"ann","cid","body",3]`,
       `${id}["p","7"]`,
       `${id}["x",1]`,
-      `${id}["h"]`,
     ];
-    for (const payload of [...strange, "\u00ff"]) await one.command("PUBLISH", "chat:u:{5}", payload);
-    for (const channel of ["chat:{nodes}", "chat:u:{6}"]) await one.command("PUBLISH", channel, "x");
+    for (const payload of [...strange, "\u00ff"]) await one.command("PUBLISH", "chat:d:u:{5}", payload);
+    for (const channel of ["chat:d:{nodes}", "chat:d:u:{6}"]) await one.command("PUBLISH", channel, "x");
     a.publish(5, message(1));
     assertEquals(await atB.atLeast(1), [[5, message(1)]]);
   }, new Log("warn", "text", (line) => lines.push(line)));
   assert(lines.length > 0);
   for (const line of lines) assertStringIncludes(line, "ignored what is no hint");
-  const seconds = Math.ceil((performance.now() - begun) / 1_000);
-  assert(lines.length <= 2 * (1 + seconds), lines.join("")); // by each of two nodes, once a second
+  const minutes = Math.ceil((performance.now() - begun) / 60_000);
+  assert(lines.length <= 2 * (1 + minutes), lines.join("")); // by each of two nodes, once a minute
 });
+
+both(
+  "two deployments hear nothing of each other, and share no presence, locks or buckets",
+  (urls) =>
+    withTwo(
+      urls,
+      async ({ a, b }, atA, atB) => {
+        const quota = { size: 1, within: 3_600_000 };
+        for (const channel of [5, -6]) await b.subscribe(channel);
+        for (const channel of [5, -6]) a.publish(channel, message(1));
+        assertEquals(await a.online([5]), new Set());
+        const releases = [await a.lock(5), await b.lock(5)]; // neither waits
+        for (const bus of [a, b]) assertEquals(await bus.spend("shared", quota, 1), 0);
+        for (const release of releases) await release();
+        assertEquals(await b.online([5]), new Set([5])); // answered after whatever might have come
+        assertEquals([atB.hints, atA.arrived, atB.arrived], [[], 0, 0]);
+      },
+      undefined,
+      ["one", "two"],
+    ),
+);
 
 Deno.test("Redis: an address that is none is refused without being told", () => {
   for (
     const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]
   ) {
-    const { message } = assertThrows(() => new RedisBus([url], quiet), TypeError);
+    const { message } = assertThrows(() => new RedisBus([url], quiet, "d"), TypeError);
     assertStringIncludes(message, "redis://");
     assert(!message.includes("geheim"));
   }
-  assertThrows(() => new RedisBus([], quiet), TypeError);
+  assertThrows(() => new RedisBus([], quiet, "d"), TypeError);
 });
 
 Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async () => {
-  for (const name of ["chat:u:{5}", "chat:{nodes}:1", "chat", "", "{}x", "a{b}{c}", "{x", "ü{😀}", "}{y}"]) {
+  for (
+    const name of ["chat:d:u:{5}", "chat:d:{nodes}:1", "chat", "", "{}x", "a{b}{c}", "{x", "ü{😀}", "}{y}"]
+  ) {
     assertEquals(keySlot(name), Number(await cluster.masters[0]!.command("CLUSTER", "KEYSLOT", name)), name);
   }
 });

@@ -1,11 +1,12 @@
 /** The bus over Redis, while Redis or a node is gone, or a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
-import { channelName } from "../lib/bus/redis/names.ts";
+import { Names } from "../lib/bus/redis/names.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
+import { Relay } from "./harness/relay.ts";
 import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
 
@@ -20,7 +21,7 @@ class Node implements AsyncDisposable {
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log);
+    this.bus = new RedisBus(urls, log, "d");
   }
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {
@@ -199,8 +200,8 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
-       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} });
-       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {} });
+       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
+       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,
     ],
@@ -233,6 +234,48 @@ Deno.test("a node that leaves while another can't see it is found to be gone aft
   await Promise.all([a.isUp(), c.isUp()]);
   for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "nobody noticed");
   assertEquals([a.heard.left, c.heard.left], [1, 1]);
+});
+
+Deno.test("a node whose link is frozen is silent for the others, until it is heard again", async () => {
+  await using redis = await startRedis();
+  await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
+  await using b = await Node.open([redis.url]);
+  const { heard } = b;
+  relay.freeze();
+  await heard.until(() => heard.silences.includes(true), () => "the frozen node isn't silent");
+  await a.isDown();
+  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still takes it for connected
+  relay.thaw();
+  await a.isUp();
+  await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");
+  await worksBetween(a, b);
+  assertEquals(heard.downs, []);
+});
+
+Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
+  await using redis = await startRedis();
+  const lines: string[] = [];
+  const log = new Log("warn", "text", (line) => lines.push(line));
+  await using a = await Node.open([redis.url], log);
+  await using b = await Node.open([redis.url]);
+  await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
+  await redis.command("CONFIG", "SET", "maxmemory", "1mb");
+  await b.bus.subscribe(5);
+  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailable, "OOM");
+  await assertRejects(() => a.bus.spend("test", { size: 1, within: 60_000 }, 1), BusUnavailable, "OOM");
+  a.bus.publish(5, message(1));
+  assertEquals(await b.heard.atLeast(1), [[5, message(1)]]);
+  assertEquals(await a.bus.online([5]), new Set([5]));
+  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
+  assertEquals(lines.length, 1);
+  assertStringIncludes(lines[0]!, "OOM");
+  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
+  await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
+  await redis.command("ACL", "SETUSER", "default", "+pubsub");
+  await redis.command("CONFIG", "SET", "maxmemory", "0");
+  await worksBetween(a, b);
+  assertEquals([a.heard.downs, a.heard.left], [[], 0]);
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {
@@ -345,7 +388,7 @@ Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards
   await worksBetween(a, b, 777);
   a.wasDownOnce();
 
-  await moveSlot(cluster, channelName(5));
+  await moveSlot(cluster, new Names("d").channel(5));
   await worksAgain(a, b);
 });
 

@@ -35,6 +35,11 @@ export interface Listener {
   came(): void;
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;
+  /**
+   * Whether some node that is not known to have left has not been heard for seconds: its hints may be lost. Told at each
+   * change.
+   */
+  silent(isSilent: boolean): void;
 }
 
 /** A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within` ms. */

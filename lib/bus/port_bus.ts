@@ -86,6 +86,7 @@ export class PortBus implements Bus {
     } else if (this.#closing) return; // said before the other thread knew
     else if (tell.kind === "receive") this.#listener?.receive(tell.channel, tell.hint);
     else if (tell.kind === "down") this.#listener?.down(tell.why);
+    else if (tell.kind === "silent") this.#listener?.silent(tell.isSilent);
     else this.#listener?.[tell.kind]();
   }
 }

@@ -24,6 +24,7 @@ export type Tell =
   | { readonly kind: "failed"; readonly id: number; readonly why: string }
   | { readonly kind: "receive"; readonly channel: Channel; readonly hint: Hint }
   | { readonly kind: "down"; readonly why: Error }
+  | { readonly kind: "silent"; readonly isSilent: boolean }
   | { readonly kind: "up" | "came" | "gone" };
 
 /** Posts all messages of one turn together: waking the other thread costs more than a message does. */

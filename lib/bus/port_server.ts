@@ -21,6 +21,7 @@ export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
           up: () => outgoing.post({ kind: "up" }),
           came: () => outgoing.post({ kind: "came" }),
           gone: () => outgoing.post({ kind: "gone" }),
+          silent: (isSilent) => outgoing.post({ kind: "silent", isSilent }),
         });
       case "subscribe":
         return bus.subscribe(ask.channel);

@@ -96,7 +96,8 @@ export class Backlog {
   shift({ talk, message }: Missed): void {
     talk.pushed = message.seq;
     if (message.seq > talk.known) talk.known = message.seq; // newer than the page's reason, and its hint may be lost
-    const stream = this.#streams.get(talk)!;
+    const stream = this.#streams.get(talk);
+    if (!stream) return; // it was taken out meanwhile
     const next = stream.page[++stream.at];
     if (next) stream.head = next.time;
     else if (talk.pushed >= talk.known) this.drop(talk);

@@ -192,10 +192,9 @@ export class Delivery {
   }
 
   async #pump(): Promise<void> {
-    if (this.#pumping || !this.#started || this.#stopped) return;
+    // A store that has just refused is asked again when the timer says so, and not for each hint.
+    if (this.#pumping || !this.#started || this.#stopped || this.#retry !== undefined) return;
     this.#pumping = true;
-    clearTimeout(this.#retry);
-    this.#retry = undefined;
     try {
       while (!this.#stopped && this.#connection.hasRoom) {
         const missed = await this.#peek();
@@ -217,7 +216,12 @@ export class Delivery {
     } catch (error) {
       this.#again = true; // if it was a look that failed
       this.#ports.log.warn("backlog not read", { user: this.#user, why: describe(error) });
-      if (!this.#stopped) this.#retry = setTimeout(() => this.#pump(), RETRY);
+      if (!this.#stopped) {
+        this.#retry = setTimeout(() => {
+          this.#retry = undefined;
+          this.#pump();
+        }, RETRY);
+      }
     } finally {
       this.#pumping = false;
     }

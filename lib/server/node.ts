@@ -115,6 +115,7 @@ export class Node implements NodeParts {
       up: () => this.recovery.up(),
       came: () => this.recovery.came(),
       gone: () => this.recovery.gone(),
+      silent: (isSilent) => this.recovery.silent(isSilent),
     });
     await this.breaks.open().catch((error) => {
       this.log.warn("no connection to itself: when many come at once they wait longer", {

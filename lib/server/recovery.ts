@@ -10,7 +10,7 @@ import type { Presence } from "./presence.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
-const POLL = 1_000; // ms between two looks into the store while the bus is away
+const POLL = 1_000; // ms between two looks into the store while the bus is away or a node is silent
 const SETTLING = 2_000; // ms after the bus is back until it is believed who is not there: others may be slower
 const SWEEP_ANYWAY = 300_000; // ms between two sweeps at any time: a login may have begun whose answer was lost
 const LOOK_ANYWAY = 30_000; // ms between two looks at any time: another node may be cut off from the bus, and not know
@@ -39,6 +39,8 @@ export class Recovery {
   readonly #recheck: Duty;
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopped = false;
+  #isDown = false;
+  #isSilent = false;
   #polling: ReturnType<typeof setInterval> | undefined;
 
   /**
@@ -73,21 +75,37 @@ export class Recovery {
   down(why: Error): void {
     if (this.#stopped) return;
     this.#ports.log.info("asking the database until the other nodes can be reached", { why });
-    this.#polling ??= setInterval(() => this.#revision.fallDue(), POLL);
+    this.#isDown = true;
+    this.#poll();
   }
 
   /** The bus is back. */
   up(): void {
-    clearInterval(this.#polling);
-    this.#polling = undefined;
+    this.#isDown = false;
+    this.#poll();
     this.#revision.fallDue();
     this.#refresh.fallDue(SETTLING);
     this.#sweep.fallDue(SETTLING);
   }
 
-  /** Another node has come, or come back: its users are online, which nobody here may have been told. */
+  /**
+   * Another node has come, or come back: its users are online, which nobody here may have been told. While it was cut
+   * off it may have committed messages and begun logins of this node's users.
+   */
   came(): void {
+    this.#revision.fallDue();
     this.#refresh.fallDue();
+  }
+
+  /** Whether another node has not been heard for seconds: while it is, the store is polled for what its hints don't bring. */
+  silent(isSilent: boolean): void {
+    if (this.#stopped) return;
+    this.#ports.log.info(
+      isSilent ? "another node is silent: asking the database too" : "all nodes are heard",
+    );
+    this.#isSilent = isSilent;
+    this.#poll();
+    this.#revision.fallDue();
   }
 
   /** It isn't known whether a login has begun, of which nobody would be the session. */
@@ -143,6 +161,16 @@ export class Recovery {
       }
       if (this.#polling === undefined) await store.resumeLogins(this.#loginsOf(some));
       for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();
+    }
+  }
+
+  /** Polls while hints may be lost, and not else. */
+  #poll(): void {
+    if (this.#isDown || this.#isSilent) {
+      this.#polling ??= setInterval(() => this.#revision.fallDue(), POLL);
+    } else {
+      clearInterval(this.#polling);
+      this.#polling = undefined;
     }
   }
 

@@ -101,10 +101,12 @@ export class Session {
   tellPresence(user: number, online: boolean): void {
     if (!this.#started || this.#answering > 0 || !this.connection.hasRoom) {
       (this.#untold ??= new Map()).set(user, online);
-    } else if (online !== this.shown.has(user)) {
-      this.showsOne(user, online);
-      this.connection.send({ msgid: Msg.PRESENCE, id: user, state: stateOf(online) });
+      return;
     }
+    this.#untold?.delete(user); // older than this, and must not be told behind it
+    if (online === this.shown.has(user)) return;
+    this.showsOne(user, online);
+    this.connection.send({ msgid: Msg.PRESENCE, id: user, state: stateOf(online) });
   }
 
   /** What the client is told of one friend. */

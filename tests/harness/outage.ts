@@ -55,6 +55,7 @@ class CutBus implements Bus {
       up: () => listener.up(),
       came: () => this.#isCut || listener.came(),
       gone: () => this.#isCut || listener.gone(),
+      silent: (isSilent) => this.#isCut || listener.silent(isSilent),
     });
   }
 

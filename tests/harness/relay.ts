@@ -19,17 +19,30 @@ export class Relay implements Address, AsyncDisposable {
   readonly #to: Address;
   readonly #open = new Set<Deno.TcpConn>();
   readonly #work: Promise<void>[] = [];
+  #flowing = Promise.withResolvers<void>();
 
   /** Forwards to this server. */
   constructor(to: Address) {
     this.#to = to;
     this.#listener = Deno.listen({ hostname: this.host, port: 0 });
     this.port = this.#listener.addr.port;
+    this.#flowing.resolve();
     this.#work.push(this.#accept());
+  }
+
+  /** Nothing goes through from now on, not even the end of a connection: as when a cable is pulled. */
+  freeze(): void {
+    this.#flowing = Promise.withResolvers();
+  }
+
+  /** What was held up goes through. */
+  thaw(): void {
+    this.#flowing.resolve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
+    this.thaw();
     for (const conn of [...this.#open]) this.#close(conn);
     while (this.#work.length > 0) await this.#work.pop();
   }
@@ -63,6 +76,7 @@ export class Relay implements Address, AsyncDisposable {
     const requests = pieces(client, async (piece) => {
       if (!asking) this.roundTrips++;
       asking = true;
+      await this.#flowing.promise;
       const fate = this.judge(decoder.decode(piece));
       if (fate === "cut") return false;
       await writeAll(server, piece);
@@ -74,10 +88,11 @@ export class Relay implements Address, AsyncDisposable {
     });
     const answers = pieces(server, async (piece) => {
       asking = false;
+      await this.#flowing.promise;
       if (!cutting) await writeAll(client, piece);
       return true;
     });
-    const end = () => [client, server].forEach((conn) => this.#close(conn));
+    const end = () => this.#flowing.promise.then(() => [client, server].forEach((conn) => this.#close(conn)));
     await Promise.allSettled([requests.finally(end), answers.finally(end)]);
   }
 

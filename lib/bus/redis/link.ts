@@ -1,6 +1,7 @@
 /**
- * One connection to one Redis server, from its beginning to its end: it never comes back, another takes its place. Any
- * failure ends it, an error reply like a broken connection, so that there is one way to recover and no other.
+ * One connection to one Redis server, from its beginning to its end: it never comes back, another takes its place. What
+ * breaks it ends it, and so does an error reply to a subscription or one that says that the server is the wrong one. Any
+ * other error reply (OOM, READONLY, NOPERM) fails its own call only: the subscriptions are as good as before.
  *
  * Commands and subscriptions share the connection, which RESP3 allows. So Redis sees all that a node asks for in
  * the order in which it was asked, and there are no two connections that can be lost one without the other.
@@ -27,6 +28,9 @@ const FLUSH_WITHIN = 200;
 
 const RESP_3 = 3;
 
+/** Error replies that another connection may not get: the server is, for now or for good, not the right one. */
+const ENDING = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "NOAUTH"];
+
 /** The server was reached, but doesn't let this node in: trying again will not help soon. */
 export class Refused extends BusUnavailable {}
 
@@ -36,6 +40,8 @@ export interface LinkOptions {
   readonly sharded: boolean;
   /** Called for each message on a subscribed channel. */
   readonly receive: (channel: string, payload: string) => void;
+  /** Called for each command that the server refuses while the connection goes on. */
+  readonly refused?: (why: BusUnavailable) => void;
   /** Gives up connecting. */
   readonly signal: AbortSignal;
 }
@@ -45,6 +51,7 @@ export class Link {
   /** Resolves with the reason when the connection has failed, or was closed. */
   readonly lost: Promise<BusUnavailable>;
   readonly #tellLost: (why: BusUnavailable) => void;
+  readonly #refused: LinkOptions["refused"];
   readonly #redis: Redis;
   readonly #server: string;
   readonly #sharded: boolean;
@@ -55,7 +62,8 @@ export class Link {
   #silent = 0; // looks since the last sign of life
   #corked = false;
 
-  private constructor(url: URL, { sharded, receive }: LinkOptions) {
+  private constructor(url: URL, { sharded, receive, refused }: LinkOptions) {
+    this.#refused = refused;
     const lost = Promise.withResolvers<BusUnavailable>();
     this.lost = lost.promise;
     this.#tellLost = lost.resolve;
@@ -108,7 +116,7 @@ export class Link {
     }
     if (link.#why) throw link.#why;
     link.#looks = setInterval(() => link.#look(), LOOK_EVERY);
-    await link.call((redis) => redis.ping()); // a server that is still loading lets in, but does nothing else
+    await link.#callOrEnd((redis) => redis.ping()); // a server that is still loading lets in, but does nothing else
     return link;
   }
 
@@ -126,12 +134,14 @@ export class Link {
 
   /** Subscribes channels, which must be of one slot in a cluster. */
   async subscribe(channels: readonly string[]): Promise<void> {
-    await this.call((redis) => this.#sharded ? redis.ssubscribe(...channels) : redis.subscribe(...channels));
+    await this.#callOrEnd((redis) =>
+      this.#sharded ? redis.ssubscribe(...channels) : redis.subscribe(...channels)
+    );
   }
 
   /** Unsubscribes channels, which must be of one slot in a cluster. */
   async unsubscribe(channels: readonly string[]): Promise<void> {
-    await this.call((redis) =>
+    await this.#callOrEnd((redis) =>
       this.#sharded ? redis.sunsubscribe(...channels) : redis.unsubscribe(...channels)
     );
   }
@@ -155,12 +165,32 @@ export class Link {
 
   /** Sends a command. Calls of one turn of the event loop leave together. */
   async call<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
+    return await this.#call(send, (error) => {
+      if (this.#why || !isReply(error) || ENDING.some((code) => error.message.startsWith(`${code} `))) {
+        return this.#fail(error);
+      }
+      this.#silent = 0;
+      const why = new BusUnavailable(`Redis at ${this.#server}: ${error.message}`);
+      this.#refused?.(why);
+      return why;
+    });
+  }
+
+  /** Sends a command without which the connection is of no use. */
+  async #callOrEnd<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
+    return await this.#call(send, (error) => this.#fail(error));
+  }
+
+  async #call<T>(
+    send: (redis: Redis) => Promise<T>,
+    failure: (error: unknown) => BusUnavailable,
+  ): Promise<T> {
     if (this.#why) throw this.#why;
     this.#cork();
     try {
       return await send(this.#redis);
     } catch (error) {
-      throw this.#fail(error);
+      throw failure(error);
     }
   }
 
@@ -210,6 +240,6 @@ export class Link {
   }
 }
 
-function isReply(error: unknown): boolean {
+function isReply(error: unknown): error is Error {
   return error instanceof Error && error.name === "ReplyError";
 }

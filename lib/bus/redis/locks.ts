@@ -5,7 +5,7 @@
 import type { Redis } from "ioredis";
 import { BusUnavailable } from "../bus.ts";
 import { KeyedLock } from "../keyed_lock.ts";
-import { lockName } from "./names.ts";
+import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 import { randomId } from "./payload.ts";
 
@@ -27,14 +27,16 @@ export type Send = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promi
 /** A node's locks. */
 export class Locks {
   readonly #send: Send;
+  readonly #names: Names;
   readonly #signal: AbortSignal;
   readonly #turns = new KeyedLock();
   readonly #held = new Map<string, string>(); // keys by tokens
   readonly #waiting = new Set<Promise<unknown>>();
 
   /** `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed. */
-  constructor(send: Send, signal: AbortSignal) {
+  constructor(send: Send, names: Names, signal: AbortSignal) {
     this.#send = send;
+    this.#names = names;
     this.#signal = signal;
   }
 
@@ -83,7 +85,7 @@ export class Locks {
   }
 
   async #acquire(user: number, deadline: number): Promise<string> {
-    const [key, token] = [lockName(user), randomId()];
+    const [key, token] = [this.#names.lock(user), randomId()];
     const [least, most] = TRY_EVERY;
     this.#held.set(token, key); // before it is, so that closing gives back also what is under way
     try {

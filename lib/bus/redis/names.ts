@@ -5,32 +5,42 @@
 import type { Channel } from "../bus.ts";
 
 /** Other programs' names in the same Redis begin otherwise. */
-const PREFIX = "chat:";
+const PREFIX = "chat";
 
-/** The channel that every node listens to. */
-export const EVERYBODY = `${PREFIX}{nodes}`;
+/** The names that one deployment uses: another deployment on the same Redis uses none of them. */
+export class Names {
+  /** The channel that every node of the deployment listens to. */
+  readonly everybody: string;
+  readonly #prefix: string;
 
-/** The name of a user's or a group's channel. */
-export function channelName(channel: Channel): string {
-  return channel > 0 ? `${PREFIX}u:{${channel}}` : `${PREFIX}g:{${-channel}}`;
-}
+  /** `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as before. */
+  constructor(deployment: string) {
+    this.#prefix = `${PREFIX}:${deployment}:`;
+    this.everybody = `${this.#prefix}{nodes}`;
+  }
 
-/** The key of the lock on a user's login. */
-export function lockName(user: number): string {
-  return `${PREFIX}lock:{${user}}`;
-}
+  /** The name of a user's or a group's channel. */
+  channel(channel: Channel): string {
+    return channel > 0 ? `${this.#prefix}u:{${channel}}` : `${this.#prefix}g:{${-channel}}`;
+  }
 
-/** The key of a bucket. */
-export function bucketName(bucket: string): string {
-  return `${PREFIX}bucket:{${bucket}}`;
-}
+  /** The key of the lock on a user's login. */
+  lock(user: number): string {
+    return `${this.#prefix}lock:{${user}}`;
+  }
 
-/** The channel that only the node with this id subscribes, to be seen by the others. */
-export function nodeName(id: string): string {
-  return `${EVERYBODY}:${id}`;
-}
+  /** The key of a bucket. */
+  bucket(bucket: string): string {
+    return `${this.#prefix}bucket:{${bucket}}`;
+  }
 
-/** The id in a node's channel's name. */
-export function nodeIdOf(name: string): string {
-  return name.slice(EVERYBODY.length + 1);
+  /** The channel that only the node with this id subscribes, to be seen by the others. */
+  node(id: string): string {
+    return `${this.everybody}:${id}`;
+  }
+
+  /** The id in a node's channel's name. */
+  nodeId(name: string): string {
+    return name.slice(this.everybody.length + 1);
+  }
 }

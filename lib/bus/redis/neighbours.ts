@@ -2,8 +2,12 @@
  * Who else is there. Each node subscribes a channel of its own, which is gone with its connection, and says hello to
  * everybody when it has come. So each knows the channels of the others, and looks now and then whether they are still
  * subscribed. (To list all channels as often would make Redis go through every user's.)
+ *
+ * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
+ * also publishes a heartbeat, and is silent for the others while they hear none.
  */
-import { nodeIdOf, nodeName } from "./names.ts";
+import { BusUnavailable } from "../bus.ts";
+import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 
 /** Milliseconds between two looks: so soon is it known that a node has crashed. */
@@ -12,48 +16,85 @@ const LOOK_EVERY = 500;
 /** Milliseconds before the first look after an outage: the others may need as long to come back as this node. */
 const GRACE = 2_000;
 
+/** Looks from one heartbeat to the next: a second. */
+const BEAT_LOOKS = 2;
+
+/**
+ * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one. Looks are
+ * counted rather than milliseconds, for a process that was held up itself has heard nothing either.
+ */
+const SILENT_LOOKS = 6;
+
+/** What {@link Neighbours.watch} works with. */
+export interface Watch {
+  readonly count: Count;
+  /** Publishes a heartbeat. */
+  readonly beat: () => void;
+  /** A node has left. */
+  readonly gone: () => void;
+  /** Whether some node is silent, at each change. */
+  readonly silent: (isSilent: boolean) => void;
+}
+
 /** How many subscribers each of these channels has; rejects when that can't be found out. */
 export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
 /** The other nodes that this one has heard of. */
 export class Neighbours {
-  readonly #known = new Set<string>(); // their channels
+  readonly #known = new Map<string, number>(); // by their channels, looks since a heartbeat
+  readonly #names: Names;
   readonly #own: string;
+  #isSilent = false;
 
   /** `id`: this node's own. */
-  constructor(id: string) {
-    this.#own = nodeName(id);
+  constructor(names: Names, id: string) {
+    this.#names = names;
+    this.#own = names.node(id);
   }
 
-  /** A node has said hello. */
+  /** A node has said hello, or that it still is there. */
   hear(id: string): void {
-    this.#add(nodeName(id));
+    this.#add(this.#names.node(id));
   }
 
   /** Takes notice of the nodes whose channels these are. */
   see(channels: readonly string[]): void {
-    for (const channel of channels) if (nodeIdOf(channel) !== "") this.#add(channel);
+    for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
   }
 
   /**
-   * Calls `gone` when somebody has left, until the signal is given or `count` fails. Those who left during an outage
-   * are found as well.
+   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during an outage are found as well.
    */
-  async watch(count: Count, gone: () => void, signal: AbortSignal, afterOutage: boolean): Promise<void> {
+  async watch(
+    { count, beat, gone, silent }: Watch,
+    signal: AbortSignal,
+    afterOutage: boolean,
+  ): Promise<void> {
+    for (const channel of this.#known.keys()) this.#known.set(channel, 0); // nothing was heard during an outage
     await pause(afterOutage ? GRACE : LOOK_EVERY, signal);
-    while (!signal.aborted) {
+    for (let look = 0; !signal.aborted; look++) {
+      if (look % BEAT_LOOKS === 0) beat();
+      for (const [channel, looks] of this.#known) this.#known.set(channel, looks + 1);
       if (this.#known.size > 0) {
-        const counts = await count([...this.#known]);
+        const counts = await count([...this.#known.keys()]).catch(unknown);
         if (signal.aborted) return;
-        const left = [...this.#known].filter((channel) => counts.get(channel) === 0);
+        const left = [...this.#known.keys()].filter((channel) => counts.get(channel) === 0);
         for (const channel of left) this.#known.delete(channel);
         if (left.length > 0) gone();
       }
+      const isSilent = [...this.#known.values()].some((looks) => looks > SILENT_LOOKS);
+      if (isSilent !== this.#isSilent) silent(this.#isSilent = isSilent);
       await pause(LOOK_EVERY, signal);
     }
   }
 
   #add(channel: string): void {
-    if (channel !== this.#own) this.#known.add(channel);
+    if (channel !== this.#own) this.#known.set(channel, 0);
   }
+}
+
+/** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
+function unknown(error: unknown): ReadonlyMap<string, number> {
+  if (error instanceof BusUnavailable) return new Map();
+  throw error;
 }

@@ -1,5 +1,5 @@
 /**
- * What is published: the sender's id, and one of these as JSON. An array rather than an object, and one letter for
+ * What is published: the sender's id, the version, and one of these as JSON. An array rather than an object, and one letter for
  * the kind: most of a short message would be names of fields otherwise.
  */
 import type { Hint } from "../bus.ts";
@@ -7,18 +7,24 @@ import type { Hint } from "../bus.ts";
 /** How many characters {@link randomId} gives: every payload begins with them. */
 export const ID_LENGTH = 16;
 
+/**
+ * The version of what nodes say: one character. Nodes of two releases that mean different things by the same payload
+ * have different ones, and ignore each other's payloads. A new kind of hint needs none: nodes ignore unknown kinds.
+ */
+const VERSION = "1";
+
 /** An id for a node, which no other node has: 64 random bits. */
 export function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2))]
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What the nodes say to each other: a hint, or that there is a new node. */
-export type Said = Hint | { readonly kind: "hello" };
+/** What the nodes say to each other: a hint, that there is a new node, or that a node still is there. */
+export type Said = Hint | { readonly kind: "hello" } | { readonly kind: "beat" };
 
 /** Writes a payload. */
 export function encode(sender: string, said: Said): string {
-  return sender + JSON.stringify(asArray(said));
+  return sender + VERSION + JSON.stringify(asArray(said));
 }
 
 /** Who said the payload. */
@@ -26,10 +32,11 @@ export function senderOf(payload: string): string {
   return payload.slice(0, ID_LENGTH);
 }
 
-/** Reads a payload; undefined if it isn't one. */
+/** Reads a payload; undefined if it isn't one, or one of an unknown version or kind. */
 export function decode(payload: string): Said | undefined {
+  if (payload[ID_LENGTH] !== VERSION) return undefined;
   try {
-    return fromArray(JSON.parse(payload.slice(ID_LENGTH)));
+    return fromArray(JSON.parse(payload.slice(ID_LENGTH + VERSION.length)));
   } catch {
     return undefined;
   }
@@ -51,6 +58,8 @@ function asArray(said: Said): readonly (string | number)[] {
       return ["l"];
     case "hello":
       return ["h"];
+    case "beat":
+      return ["b"];
   }
 }
 
@@ -73,6 +82,8 @@ function fromArray(value: unknown): Said | undefined {
       return { kind: "look" };
     case "h":
       return { kind: "hello" };
+    case "b":
+      return { kind: "beat" };
     default:
       return undefined;
   }

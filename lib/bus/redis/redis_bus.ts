@@ -5,7 +5,7 @@ import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type 
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
 import { Missed } from "./missed.ts";
-import { channelName, EVERYBODY, nodeName } from "./names.ts";
+import { Names } from "./names.ts";
 import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
 import { decode, encode, randomId, senderOf } from "./payload.ts";
@@ -22,6 +22,12 @@ const RETRY_REFUSED = 5_000;
 /** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
 const GOOD_AFTER = 5_000;
 
+/** Milliseconds between two warnings of payloads that were ignored: a newer node may send them all the time. */
+const STRANGE_EVERY_MS = 60_000;
+
+/** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
+const REFUSED_EVERY_MS = 60_000;
+
 /** What there is while Redis can be reached. */
 interface Connected {
   readonly servers: Servers;
@@ -34,15 +40,14 @@ export class RedisBus implements Bus {
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #id = randomId();
   /** By their names the channels that should be subscribed; the nodes' own are nobody's. */
-  readonly #wanted = new Map<string, Channel | undefined>([[EVERYBODY, undefined], [
-    nodeName(this.#id),
-    undefined,
-  ]]);
-  readonly #neighbours = new Neighbours(this.#id);
-  readonly #missed = new Missed();
+  readonly #wanted: Map<string, Channel | undefined>;
+  readonly #names: Names;
+  readonly #neighbours: Neighbours;
+  readonly #missed: Missed;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
-  readonly #strange = new Seldom();
+  readonly #refusals = new Seldom(REFUSED_EVERY_MS);
+  readonly #strange = new Seldom(STRANGE_EVERY_MS);
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
   #connected: Connected | undefined;
@@ -52,13 +57,18 @@ export class RedisBus implements Bus {
 
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
-   * Throws a TypeError for others.
+   * Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of others on the same Redis
+   * nothing is heard.
    */
-  constructor(urls: readonly string[], log: Pick<Log, "info" | "warn" | "error">) {
+  constructor(urls: readonly string[], log: Pick<Log, "info" | "warn" | "error">, deployment: string) {
     this.#urls = urls.map(parse);
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
-    this.#locks = new Locks((key, send) => this.#send(key, send), this.#closing.signal);
+    const names = this.#names = new Names(deployment);
+    this.#wanted = new Map([[names.everybody, undefined], [names.node(this.#id), undefined]]);
+    this.#neighbours = new Neighbours(names, this.#id);
+    this.#missed = new Missed(names.everybody);
+    this.#locks = new Locks((key, send) => this.#send(key, send), names, this.#closing.signal);
   }
 
   async open(listener: Listener): Promise<void> {
@@ -70,26 +80,26 @@ export class RedisBus implements Bus {
 
   async subscribe(channel: Channel): Promise<void> {
     if (this.#closed) throw closed();
-    const name = channelName(channel);
+    const name = this.#names.channel(channel);
     this.#wanted.set(name, channel);
     await this.#connected?.subscriptions.change(name).catch(() => {}); // then the next connection begins with it
   }
 
   async unsubscribe(channel: Channel): Promise<void> {
-    const name = channelName(channel);
+    const name = this.#names.channel(channel);
     this.#wanted.delete(name);
     await this.#connected?.subscriptions.change(name).catch(() => {});
   }
 
   publish(channel: Channel, hint: Hint): void {
-    if (!this.#closed) this.#publish(channelName(channel), hint);
+    if (!this.#closed) this.#publish(this.#names.channel(channel), hint);
   }
 
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
     if (this.#closed) throw closed();
     if (!this.#ready) throw this.#unavailable;
-    const counts = await this.#ready.subscriptions.count(users.map(channelName));
-    return new Set(users.filter((user) => counts.get(channelName(user))! > 0));
+    const counts = await this.#ready.subscriptions.count(users.map((user) => this.#names.channel(user)));
+    return new Set(users.filter((user) => counts.get(this.#names.channel(user))! > 0));
   }
 
   async lock(user: number): Promise<() => Promise<void>> {
@@ -99,7 +109,7 @@ export class RedisBus implements Bus {
 
   async spend(bucket: string, quota: Quota, count: number): Promise<number> {
     if (this.#closed) throw closed();
-    return await spend((key, send) => this.#send(key, send), bucket, quota, count);
+    return await spend((key, send) => this.#send(key, send), this.#names, bucket, quota, count);
   }
 
   async close(): Promise<void> {
@@ -137,12 +147,15 @@ export class RedisBus implements Bus {
       servers = await Servers.connect({
         urls: this.#urlsInTurn(),
         receive: (name, payload) => this.#receive(listener, name, payload),
+        refused: (error) =>
+          this.#refusals.say((count) => this.#log.warn("Redis refuses commands", { error, count })),
         signal: this.#closing.signal,
       });
     } catch (error) {
       return expected(error);
     }
     const subscriptions = new Subscriptions(servers, this.#wanted);
+    const { everybody } = this.#names;
     const over = new AbortController();
     let watching: Promise<void> | undefined;
     let why = closed();
@@ -151,11 +164,18 @@ export class RedisBus implements Bus {
       const connected = this.#connected = { servers, subscriptions };
       await subscriptions.changeAll();
       // Whoever subscribes later than this node says hello to it, whoever did earlier is seen.
-      this.#neighbours.see(await servers.of(EVERYBODY).channels(nodeName("")));
-      await servers.of(EVERYBODY).publish(EVERYBODY, encode(this.#id, { kind: "hello" }));
+      this.#neighbours.see(await servers.of(everybody).channels(this.#names.node("")));
+      await servers.of(everybody).publish(everybody, encode(this.#id, { kind: "hello" }));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
-      watching = this.#neighbours.watch(count, () => listener.gone(), over.signal, this.#down !== undefined)
+      const watch = {
+        count,
+        beat: () =>
+          void servers.of(everybody).publish(everybody, encode(this.#id, { kind: "beat" })).catch(expected),
+        gone: () => listener.gone(),
+        silent: (isSilent: boolean) => listener.silent(isSilent),
+      };
+      watching = this.#neighbours.watch(watch, over.signal, this.#down !== undefined)
         .catch((error) => void expected(error));
       opened();
       this.#tellUp(listener);
@@ -210,17 +230,19 @@ export class RedisBus implements Bus {
     if (payload.startsWith(this.#id)) return;
     const said = decode(payload);
     if (!said) {
-      this.#strange.say((times) => this.#log.warn("ignored what is no hint", { channel: name, times }));
-    } else if (said.kind === "hello") {
+      this.#strange.say((times) =>
+        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
+      );
+    } else if (said.kind === "hello" || said.kind === "beat") {
       this.#neighbours.hear(senderOf(payload));
-      if (this.#ready) listener.came();
+      if (this.#ready && said.kind === "hello") listener.came();
     } else if (this.#ready) this.#pass(listener, name, said);
   }
 
   #pass(listener: Listener, name: string, hint: Hint): void {
     const channel = this.#wanted.get(name);
     if (channel !== undefined) listener.receive(channel, hint);
-    else if (name === EVERYBODY) {
+    else if (name === this.#names.everybody) {
       for (const each of [...this.#wanted.values()]) if (each !== undefined) listener.receive(each, hint);
     }
   }

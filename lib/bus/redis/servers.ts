@@ -9,7 +9,7 @@ import { Link, type LinkOptions } from "./link.ts";
 import { findShards } from "./shards.ts";
 
 /** How to reach them. */
-export interface ServersOptions extends Pick<LinkOptions, "receive" | "signal"> {
+export interface ServersOptions extends Pick<LinkOptions, "receive" | "refused" | "signal"> {
   /** One server, or any of a cluster's: the others are found through whichever answers first. */
   readonly urls: readonly URL[];
 }

@@ -2,7 +2,7 @@
 import type { Redis } from "ioredis";
 import { microseconds } from "../buckets.ts";
 import type { Quota } from "../bus.ts";
-import { bucketName } from "./names.ts";
+import type { Names } from "./names.ts";
 
 /**
  * Takes from the bucket and gives 0, or the microseconds until it will hold as much. Arguments: microseconds in which
@@ -25,8 +25,14 @@ return 0`;
 type Send = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
 /** See `Bus.spend`; rejects as `send` does. */
-export async function spend(send: Send, bucket: string, quota: Quota, count: number): Promise<number> {
-  const key = bucketName(bucket);
+export async function spend(
+  send: Send,
+  names: Names,
+  bucket: string,
+  quota: Quota,
+  count: number,
+): Promise<number> {
+  const key = names.bucket(bucket);
   const [within, cost] = [microseconds(quota, quota.size), microseconds(quota, count)];
   const wait = await send(key, (redis) => redis.eval(SPEND, 1, key, within, cost)) as number;
   return Math.ceil(wait / 1_000);

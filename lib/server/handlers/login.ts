@@ -175,7 +175,11 @@ async function settleIn(
   goOn();
 
   caller.enter(session);
-  connection.send(answer, taken);
+  const bytes = connection.dialect!.encode(answer);
+  if (bytes) {
+    caller.allowance?.charge(0, bytes.length, performance.now()); // the user's, and not the stranger's it was
+    connection.sendBytes(bytes, taken);
+  }
   session.start();
   node.log.debug("entered", { user: id, from: caller.from });
 }
