@@ -4,6 +4,7 @@ import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
+import type { AccessOptions } from "./store/mysql/address.ts";
 import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "./store/store.ts";
 
@@ -40,6 +41,22 @@ export function openEmbedded(config: Config): Promise<SqliteStore> {
   return SqliteStore.open(config.db, limitsOf(config));
 }
 
+/** How the configuration says that MySQL is used. Rejects with an Error of one line. */
+export async function mysqlAccess({ mysqlCa, singleWriter }: Config): Promise<AccessOptions> {
+  const access = { singleWriter: singleWriter === "yes" };
+  if (!mysqlCa) return access;
+  let ca: string;
+  try {
+    ca = await Deno.readTextFile(mysqlCa);
+  } catch (error) {
+    throw new Error(`Cannot read --mysql-ca ${mysqlCa}: ${(error as Error).message}`);
+  }
+  if (!ca.includes("BEGIN CERTIFICATE")) {
+    throw new Error(`Cannot use --mysql-ca ${mysqlCa}: it has no certificate in PEM form`);
+  }
+  return { ...access, ca };
+}
+
 async function openStore(
   config: Config,
   log: Log,
@@ -47,7 +64,7 @@ async function openStore(
 ): Promise<[Store, failed: Promise<Error>]> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections };
+    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config) };
     return [await MysqlStore.open(config.mysql, limitsOf(config), options), NEVER];
   }
   const store = lent ? SqliteStore.over(lent) : await openEmbedded(config);

@@ -25,7 +25,8 @@ export function defaults(): Config {
  * environment (`env` answers with a variable's value), and that beats the defaults. Throws a {@link ConfigError}.
  */
 export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
-  const flags = parseArgs(args, {
+  const bare = new Set(all.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
+  const flags = parseArgs(args.map((arg) => bare.has(arg) ? `${arg}=yes` : arg), {
     string: [...all.map(([name]) => flagOf(name)), "_"],
     boolean: ["help", "version", "upgrade-check"],
     alias: { h: "help" },
@@ -69,10 +70,12 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
 }
 
 /** What can't be seen in one option alone. */
-function checkTogether({ mysql, redis, tlsCert, tlsKey }: Config): void {
+function checkTogether({ mysql, mysqlCa, singleWriter, redis, tlsCert, tlsKey }: Config): void {
   if (redis && !mysql) {
     throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
   }
+  if (mysqlCa && !mysql) throw new ConfigError("--mysql-ca needs --mysql");
+  if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
   if (!tlsCert !== !tlsKey) {
     throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
   }

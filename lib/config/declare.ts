@@ -13,6 +13,8 @@ export interface Option<T> {
   format(value: T): string;
   /** Whether what was given may hold a password, and so must not be repeated in an error. */
   readonly secret?: true;
+  /** Whether it can stand without a value, which means `yes`. */
+  readonly bare?: true;
 }
 
 /** Any text that is not empty. */
@@ -78,6 +80,11 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
       choices.find((choice) => choice === text) ?? refuse(`must be one of ${choices.join(", ")}`),
     format: String,
   };
+}
+
+/** Something that is so or not; the option alone, without a value, says that it is. */
+export function flag(description: string): Option<"yes" | "no"> & { readonly bare: true } {
+  return { ...choice<"yes" | "no">("no", ["yes", "no"], description), placeholder: "[yes|no]", bare: true };
 }
 
 /** An option that may also be 0, for none. */

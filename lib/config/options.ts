@@ -4,7 +4,18 @@
  */
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
-import { choice, duration, file, integer, networks, type Option, orNone, text, url } from "./declare.ts";
+import {
+  choice,
+  duration,
+  file,
+  flag,
+  integer,
+  networks,
+  type Option,
+  orNone,
+  text,
+  url,
+} from "./declare.ts";
 
 /** Every option, by the name it has in the code. */
 export const options = {
@@ -12,9 +23,18 @@ export const options = {
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
   db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
   mysql: url(
-    /^mysql:\/\/[^/,]+\/[^/?#,]+$/,
+    /^mysqls?:\/\/[^/,]+\/[^/?#,]+$/,
     "mysql://user:password@host:3306/database",
-    "MySQL 8 or MariaDB (10.6 or newer) in place of the embedded database: mysql://user:password@host:port/database",
+    "MySQL 8 or MariaDB (10.6 or newer) in place of the embedded database: mysql://user:password@host:port/database, " +
+      "or mysqls:// for TLS with a certificate that the runtime trusts",
+  ),
+  mysqlCa: file(
+    "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
+      "and its certificate must have the host's name, or address, that the URL has",
+  ),
+  singleWriter: flag(
+    "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
+      "write to several, messages that were accepted can be lost",
   ),
   mysqlConnections: integer(
     10,
