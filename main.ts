@@ -47,10 +47,11 @@ async function run(config: Config): Promise<boolean> {
   return isWell;
 }
 
-async function checkUpgrade({ mysql }: Config): Promise<boolean> {
+async function checkUpgrade(config: Config): Promise<boolean> {
+  const { mysqlAccess } = await import("./lib/ports.ts");
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
-    const { lines, isPossible } = await describeUpgrade(mysql);
+    const { lines, isPossible } = await describeUpgrade(config.mysql, await mysqlAccess(config));
     print(lines.map((line) => `${line}\n`).join(""));
     return isPossible;
   } catch (error) {

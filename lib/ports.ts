@@ -4,6 +4,7 @@ import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
+import type { AccessOptions } from "./store/mysql/address.ts";
 import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "./store/store.ts";
 
@@ -30,7 +31,8 @@ const NEVER = new Promise<never>(() => {});
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
   const { store, failed, lost } = await openStore(config, log, lent.store);
   try {
-    return { store, bus: await openBus(config, log, lent.bus), failed, lost };
+    const { deployment } = await store.identity();
+    return { store, bus: await openBus(config, log, lent.bus, deployment), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
@@ -42,6 +44,22 @@ export function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
   return SqliteStore.open(config.db, limitsOf(config), log);
 }
 
+/** How the configuration says that MySQL is used. Rejects with an Error of one line. */
+export async function mysqlAccess({ mysqlCa, singleWriter }: Config): Promise<AccessOptions> {
+  const access = { singleWriter: singleWriter === "yes" };
+  if (!mysqlCa) return access;
+  let ca: string;
+  try {
+    ca = await Deno.readTextFile(mysqlCa);
+  } catch (error) {
+    throw new Error(`Cannot read --mysql-ca ${mysqlCa}: ${(error as Error).message}`);
+  }
+  if (!ca.includes("BEGIN CERTIFICATE")) {
+    throw new Error(`Cannot use --mysql-ca ${mysqlCa}: it has no certificate in PEM form`);
+  }
+  return { ...access, ca };
+}
+
 async function openStore(
   config: Config,
   log: Log,
@@ -49,7 +67,7 @@ async function openStore(
 ): Promise<Omit<Ports, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections };
+    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config) };
     const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
     return { store, failed: NEVER, lost: NEVER };
   }
@@ -57,10 +75,15 @@ async function openStore(
   return { store, failed: store.failed, lost: store.lost };
 }
 
-async function openBus(config: Config, log: Log, lent: MessagePort | undefined): Promise<Bus> {
+async function openBus(
+  config: Config,
+  log: Log,
+  lent: MessagePort | undefined,
+  deployment: string,
+): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(config.redis.split(","), log, "0");
+    return new RedisBus(config.redis.split(","), log, deployment);
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }

@@ -36,6 +36,17 @@ Deno.test("config: flags beat arguments, arguments beat the environment, and tha
   assertEquals(configured([], env).loginWithin, 5_000);
 });
 
+Deno.test("config: what is so or not can be said without a value, before an argument too", () => {
+  const mysql = ["--mysql", "mysql://ann@host/chat"];
+  assertEquals(configured([...mysql], {}).singleWriter, "no");
+  const bare = configured(["--single-writer", "7000", ...mysql], {});
+  assertEquals([bare.singleWriter, bare.port], ["yes", 7000]);
+  assertEquals(
+    configured(["--single-writer=no", ...mysql], { CHAT_SINGLE_WRITER: "yes" }).singleWriter,
+    "no",
+  );
+});
+
 Deno.test("config: numbers are taken at their bounds and refused beyond them", () => {
   assertEquals(configured(["--port", "0"]).port, 0);
   assertEquals(configured(["--port", "65535"]).port, 65_535);

@@ -1,14 +1,17 @@
 /** What a node takes for gone, and when: after an outage the others may need as long to come back as it did. */
 import { assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
-import { nodeName } from "../lib/bus/redis/names.ts";
+import { Names } from "../lib/bus/redis/names.ts";
 import { Neighbours } from "../lib/bus/redis/neighbours.ts";
+
+const names = new Names("0");
+const nodeName = (id: string) => names.node(id);
 
 /** Milliseconds that the others get after an outage, and a few less, as clocks round. */
 const GRACE = 1_990;
 
 /** Watches one other node, which is not there; gives how often and when it was asked for, and found to be gone. */
 async function watch(afterOutage: boolean) {
-  const neighbours = new Neighbours("own");
+  const neighbours = new Neighbours(names, "own");
   for (const id of ["other", "own"]) neighbours.hear(id);
   const over = new AbortController();
   const asked: { after: number; channels: readonly string[] }[] = [];
@@ -19,15 +22,11 @@ async function watch(afterOutage: boolean) {
     if (asked.length > 1 || channels.length !== 1) over.abort();
     return Promise.resolve(new Map(channels.map((name) => [name, 0])));
   };
-  await neighbours.watch(
-    count,
-    () => {
-      gone++;
-      over.abort();
-    },
-    over.signal,
-    afterOutage,
-  );
+  const leave = () => {
+    gone++;
+    over.abort();
+  };
+  await neighbours.watch({ count, beat() {}, gone: leave, silent() {} }, over.signal, afterOutage);
   return { asked, gone };
 }
 
@@ -41,21 +40,18 @@ Deno.test("neighbours: after an outage the others have two seconds to come back,
 });
 
 Deno.test("neighbours: who is there, and who nothing is said of, is not gone", async () => {
-  const neighbours = new Neighbours("own");
+  const neighbours = new Neighbours(names, "own");
   for (const id of ["one", "two"]) neighbours.hear(id);
   const over = new AbortController();
   const left: string[][] = [];
   let looks = 0;
-  await neighbours.watch(
-    (channels) => {
-      left.push([...channels]);
-      if (++looks === 2) over.abort();
-      // A server that says nothing of a channel has not said that it is gone.
-      return Promise.resolve(new Map([[nodeName("one"), 1]]));
-    },
-    () => left.push(["gone"]),
-    over.signal,
-    false,
-  );
+  const count = (channels: readonly string[]) => {
+    left.push([...channels]);
+    if (++looks === 2) over.abort();
+    // A server that says nothing of a channel has not said that it is gone.
+    return Promise.resolve(new Map([[nodeName("one"), 1]]));
+  };
+  const gone = () => void left.push(["gone"]);
+  await neighbours.watch({ count, beat() {}, gone, silent() {} }, over.signal, false);
   assertEquals(left, [[nodeName("one"), nodeName("two")], [nodeName("one"), nodeName("two")]]);
 });

@@ -232,3 +232,21 @@ Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async (
     assertEquals(keySlot(name), Number(await cluster.masters[0]!.command("CLUSTER", "KEYSLOT", name)), name);
   }
 });
+
+Deno.test("Redis: a replica is refused in a line that says so", async () => {
+  await using replica = await startRedis();
+  await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
+  const lines: string[] = [];
+  const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)));
+  const heard = new Heard();
+  try {
+    const opening = bus.open(heard).catch(() => {});
+    await until(() => lines.some((line) => line.includes("is a replica")) || undefined, "a refusal");
+    const line = lines.find((line) => line.includes("is a replica"))!;
+    assertStringIncludes(line, `127.0.0.1:${replica.port}`);
+    await bus.close();
+    await opening;
+  } finally {
+    await bus.close();
+  }
+});

@@ -25,14 +25,10 @@ export function defaults(): Config {
  * environment (`env` answers with a variable's value), and that beats the defaults. Throws a {@link ConfigError}.
  */
 export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
-  const flags = parseArgs(args, {
-    string: [...all.filter(([, { isSwitch }]) => !isSwitch).map(([name]) => flagOf(name)), "_"],
-    boolean: [
-      ...all.filter(([, { isSwitch }]) => isSwitch).map(([name]) => flagOf(name)),
-      "help",
-      "version",
-      "upgrade-check",
-    ],
+  const bare = new Set(all.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
+  const flags = parseArgs(args.map((arg) => bare.has(arg) ? `${arg}=yes` : arg), {
+    string: [...all.map(([name]) => flagOf(name)), "_"],
+    boolean: ["help", "version", "upgrade-check"],
     alias: { h: "help" },
     unknown(arg, key) {
       if (key !== undefined) throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help lists them`);
@@ -62,11 +58,9 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
   const port = places.pop();
   if (port !== undefined) set("port", port, "the port");
   if (places[0] !== undefined) set("host", places[0], "the host");
-  for (const [name, { isSwitch }] of all) {
+  for (const [name] of all) {
     const said = flags[flagOf(name)];
-    if (isSwitch) { // the parser gives false where it isn't there
-      if (said === true) values[name] = "yes";
-    } else if (said !== undefined) set(name, said, `--${flagOf(name)}`);
+    if (said !== undefined) set(name, said, `--${flagOf(name)}`);
   }
   const config = values as Config;
   checkTogether(config);
@@ -76,10 +70,12 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
 }
 
 /** What can't be seen in one option alone. */
-function checkTogether({ mysql, redis, tlsCert, tlsKey }: Config): void {
+function checkTogether({ mysql, mysqlCa, singleWriter, redis, tlsCert, tlsKey }: Config): void {
   if (redis && !mysql) {
     throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
   }
+  if (mysqlCa && !mysql) throw new ConfigError("--mysql-ca needs --mysql");
+  if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
   if (!tlsCert !== !tlsKey) {
     throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
   }

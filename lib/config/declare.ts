@@ -13,8 +13,8 @@ export interface Option<T> {
   format(value: T): string;
   /** Whether what was given may hold a password, and so must not be repeated in an error. */
   readonly secret?: true;
-  /** Whether its flag stands alone, and means yes. */
-  readonly isSwitch?: true;
+  /** Whether it can stand without a value, which means `yes`. */
+  readonly bare?: true;
 }
 
 /** Any text that is not empty. */
@@ -82,9 +82,9 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
   };
 }
 
-/** A flag without a value, no unless said; a variable says yes or no. */
-export function onOff(description: string): Option<"yes" | "no"> {
-  return { ...choice("no", ["yes", "no"], description), placeholder: "", isSwitch: true };
+/** Something that is so or not; the option alone, without a value, says that it is. */
+export function flag(description: string): Option<"yes" | "no"> & { readonly bare: true } {
+  return { ...choice<"yes" | "no">("no", ["yes", "no"], description), placeholder: "[yes|no]", bare: true };
 }
 
 /** An option that may also be 0, for none. */

@@ -8,9 +8,9 @@ import {
   choice,
   duration,
   file,
+  flag,
   integer,
   networks,
-  onOff,
   type Option,
   orNone,
   text,
@@ -23,9 +23,18 @@ export const options = {
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
   db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
   mysql: url(
-    /^mysql:\/\/[^/,]+\/[^/?#,]+$/,
+    /^mysqls?:\/\/[^/,]+\/[^/?#,]+$/,
     "mysql://user:password@host:3306/database",
-    "MySQL 8 or MariaDB (10.6 or newer) in place of the embedded database: mysql://user:password@host:port/database",
+    "MySQL 8 or MariaDB (10.6 or newer) in place of the embedded database: mysql://user:password@host:port/database, " +
+      "or mysqls:// for TLS with a certificate that the runtime trusts",
+  ),
+  mysqlCa: file(
+    "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
+      "and its certificate must have the host's name, or address, that the URL has",
+  ),
+  singleWriter: flag(
+    "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
+      "write to several, messages that were accepted can be lost",
   ),
   mysqlConnections: integer(
     10,
@@ -231,7 +240,7 @@ export const options = {
     365 * 86_400_000,
   ),
 
-  acceptPlainPasswords: onOff(
+  acceptPlainPasswords: flag(
     "takes a password that was written into the database as plain text: the right one logs in, and is hashed then. Without " +
       "it such an account cannot log in by password. Either way the log names the user's id",
   ),

@@ -57,6 +57,7 @@ export class Link {
   readonly #sharded: boolean;
   readonly #ended: Promise<void>;
   #inCluster = false;
+  #isMaster = false;
   #why: BusUnavailable | undefined;
   #looks: ReturnType<typeof setInterval> | undefined;
   #silent = 0; // looks since the last sign of life
@@ -107,6 +108,7 @@ export class Link {
       if (link.#redis.condition?.protocol !== RESP_3) throw new Refused("Redis 6 or a newer one is needed");
       const hello = await link.#redis.hello(); // name, value, name, value, …
       link.#inCluster = hello[hello.indexOf("mode") + 1] === "cluster";
+      link.#isMaster = hello[hello.indexOf("role") + 1] === "master";
     } catch (error) {
       link.#fail(error);
       await link.#ended;
@@ -123,6 +125,11 @@ export class Link {
   /** Whether the server is one of a cluster's. */
   get inCluster(): boolean {
     return this.#inCluster;
+  }
+
+  /** Whether it was a master when the connection was made, and not a replica. */
+  get isMaster(): boolean {
+    return this.#isMaster;
   }
 
   /** Publishes; resolves when the server has passed it on. As all that follow, it rejects with {@link BusUnavailable}. */

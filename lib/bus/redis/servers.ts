@@ -5,7 +5,7 @@
  */
 import { BusUnavailable } from "../bus.ts";
 import { keySlot, SLOTS } from "./key_slot.ts";
-import { Link, type LinkOptions } from "./link.ts";
+import { Link, type LinkOptions, Refused } from "./link.ts";
 import { findShards } from "./shards.ts";
 
 /** How to reach them. */
@@ -33,8 +33,12 @@ export class Servers {
     const [first, ...others] = options.urls;
     if (first && others.length === 0) {
       const link = await Link.open(first, { ...options, sharded: false });
-      if (!link.inCluster) return new Servers([link], []);
+      if (!link.inCluster && link.isMaster) return new Servers([link], []);
       await link.close();
+      // It takes no locks, and what is published there only its own subscribers get.
+      if (!link.inCluster) {
+        throw new Refused(`Redis at ${first.host} is a replica; the address must be its master's`);
+      }
     }
     const shards = await findShards(options);
     const urls = [...new Set(shards.map(({ url }) => url.href))];
@@ -75,6 +79,7 @@ export class Servers {
 async function openMaster(url: URL, options: ServersOptions): Promise<Link> {
   const link = await Link.open(url, { ...options, sharded: true });
   try {
+    if (!link.isMaster) throw new BusUnavailable(`Redis at ${url.host} is not a master any more`);
     const info = await link.call((redis) => redis.cluster("INFO"));
     if (!info.includes("cluster_state:ok")) {
       throw new BusUnavailable(`Redis at ${url.host}: the cluster isn't whole`);

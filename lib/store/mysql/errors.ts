@@ -22,6 +22,28 @@ export class DatabaseError extends StoreUnavailable {
   }
 }
 
+/** The server is set up so that it must not be written to. Another connection would find the same. */
+export class Unsafe extends DatabaseError {
+  constructor(message: string) {
+    super("refused", message);
+  }
+}
+
+/** An error of a commit, in whose text the storage engine's own number stands. */
+const ERROR_DURING_COMMIT = 1_180;
+/** The storage engine's number for a transaction that another member's was in the way of, in a replicated group. */
+const ENGINE_DEADLOCK = /\b149\b/;
+
+/** The server takes no connections without TLS. */
+const TLS_REQUIRED = 3_159;
+/** The name or the password is wrong, or the account may only be used by TLS: the server tells them not apart. */
+const ACCESS_DENIED = 1_045;
+
+/** The driver's code for a server that offers no TLS. */
+const NO_TLS_OFFERED = "HANDSHAKE_NO_SSL_SUPPORT";
+
+const USE_TLS = "mysqls:// or --mysql-ca makes the connections TLS";
+
 /** The server's error numbers, the same on MySQL and MariaDB. All others are of a server that isn't well: `refused`. */
 const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
   [1_062, "duplicate"], // duplicate entry for a key
@@ -29,6 +51,7 @@ const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
   [1_020, "conflict"], // record has changed since it was read
   [1_205, "locked"], // lock wait timeout
   [1_213, "conflict"], // deadlock
+  [1_305, "conflict"], // no such savepoint: the transaction that it was set in was given up
   [1_317, "conflict"], // an operator's KILL QUERY
   [3_101, "conflict"], // group replication: another member's transaction came first
 
@@ -59,7 +82,8 @@ export function databaseError(error: unknown): DatabaseError {
   if (typeof errno !== "number" || sqlState === undefined) {
     return new DatabaseError("lost", "the database can't be reached", { cause: error });
   }
-  const kind = KINDS.get(errno) ?? "refused";
+  const isBehind = errno === ERROR_DURING_COMMIT && ENGINE_DEADLOCK.test(sqlMessage ?? message);
+  const kind = isBehind ? "conflict" : KINDS.get(errno) ?? "refused";
   // Messages about statements quote them, or the values in them; those about the server's state don't.
   const told = kind === "lost" || kind === "refused"
     ? `: ${(sqlMessage ?? message).replace(/\s+/g, " ")}`
@@ -67,6 +91,22 @@ export function databaseError(error: unknown): DatabaseError {
   return new DatabaseError(kind, "the database gave up", {
     cause: new Error(`${code ?? "error"} (${errno})${told}`),
   });
+}
+
+/** As {@link databaseError}, of a connection that is being made; and says when what is wrong can be the lack of TLS. */
+export function connectError(error: unknown, isTls: boolean, isTlsOffered: boolean): DatabaseError {
+  const { errno, code } = error as DriverError;
+  const told = databaseError(error);
+  const because = (words: string) => new DatabaseError("refused", words, { cause: told.cause });
+  if (code === NO_TLS_OFFERED) {
+    return because("the server offers no TLS, and without it no connection is made");
+  }
+  if (isTls) return told;
+  if (errno === TLS_REQUIRED) return because(`the server demands TLS; ${USE_TLS}`);
+  if (errno === ACCESS_DENIED && isTlsOffered) {
+    return because(`the server demands TLS of this account, or name or password is wrong (${USE_TLS})`);
+  }
+  return told;
 }
 
 /** An error's message and those of its causes, in one line. */

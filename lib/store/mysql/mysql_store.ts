@@ -19,10 +19,9 @@ import type {
 } from "../store.ts";
 import { StoreUnavailable } from "../store.ts";
 import * as accounts from "./accounts.ts";
-import { type MysqlAddress, parseAddress } from "./address.ts";
+import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
 import type { Answer } from "./append.ts";
 import { appender } from "./appender.ts";
-import { checkServer } from "./checks.ts";
 import * as contacts from "./contacts.ts";
 import { moveCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
@@ -39,7 +38,7 @@ import { prepareSchema, type Progress } from "./schema/prepare.ts";
 import { Session } from "./session.ts";
 
 /** How a store is opened. */
-export interface MysqlOptions {
+export interface MysqlOptions extends AccessOptions {
   /** Told of what is done to the database when it is opened. */
   readonly log: Progress;
   /** Connections at most: one of them is for messages, the others for everything else. 2 at least. */
@@ -80,17 +79,17 @@ export class MysqlStore implements Store {
   }
 
   /**
-   * Opens the database that `url` names (`mysql://user:password@host:port/database`), making what isn't there. Rejects
+   * Opens the database that `url` names (see {@link parseAddress}), making what isn't there. Rejects
    * with an Error of one line, without the password, if it can't be reached or used, or if its server is set up so that
    * committed messages can be lost.
    */
   static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
-    const address = parseAddress(url);
+    const address = parseAddress(url, options);
     try {
       const server = await Session.open({ ...address, database: "" }); // which need not be there yet
-      const { maxPacket } = await checkServer(server).finally(() => server.close());
-      const { host, port, user, password, database } = address;
-      await prepareSchema({ host, port, user, password, database }, options.log);
+      await server.close();
+      const { maxPacket } = server.checked;
+      await prepareSchema(driverOptions(address), options.log);
       const fence = new Fence();
       const session = await Session.open(address);
       const { epoch } = await settleIdentity(session).finally(() => session.close());

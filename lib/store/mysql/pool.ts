@@ -1,6 +1,6 @@
 /** Connections to the database that many callers take turns in using. */
 import type { MysqlAddress } from "./address.ts";
-import { DatabaseError } from "./errors.ts";
+import { DatabaseError, Unsafe } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { FRESH, type Result, Session } from "./session.ts";
 import type { Sql } from "./sql.ts";
@@ -118,7 +118,7 @@ export class Pool {
 
   /** Whether there is no further connection to be had, most often as there are too many, but there are some. */
   #isEnough(error: unknown): boolean {
-    return this.#open > 0 && (error as DatabaseError).kind === "refused";
+    return this.#open > 0 && (error as DatabaseError).kind === "refused" && !(error instanceof Unsafe);
   }
 
   async #wait(): Promise<Session> {

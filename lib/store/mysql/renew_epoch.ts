@@ -9,7 +9,7 @@ import { Session } from "./session.ts";
  * the password.
  */
 export async function renewEpochAt(url: string): Promise<string> {
-  const address = parseAddress(url);
+  const address = parseAddress(url, { singleWriter: true }); // one write, on whichever member is asked
   try {
     const session = await Session.open(address);
     try {

@@ -1,8 +1,9 @@
 /** One connection to the database, with the settings that all statements here rely on. */
 import { type Connection, createConnection } from "mysql2";
-import { connect, type Socket } from "node:net";
-import type { MysqlAddress } from "./address.ts";
-import { DatabaseError, databaseError } from "./errors.ts";
+import type { Socket } from "node:net";
+import { connectTo, driverOptions, type MysqlAddress } from "./address.ts";
+import { AGAIN_QUESTION, checkAgain, type Checked, checkServer, SERVER_QUESTIONS } from "./checks.ts";
+import { connectError, DatabaseError, databaseError, Unsafe } from "./errors.ts";
 import { EPOCH, type Fence } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
 
@@ -27,6 +28,12 @@ const SERVER_PATIENCE = 10;
 /** Milliseconds of silence after which a connection isn't used again: before the server might just be ending it. */
 export const FRESH = 5_000;
 
+/**
+ * Milliseconds after which a connection asks anew whether the server still keeps what it commits: an operator can change
+ * that at any moment. A question costs some hundredths of a millisecond, and no round trip.
+ */
+const ASK_EVERY_MS = 1_000;
+
 /** Milliseconds for a connection to be closed in good order. */
 const GOODBYE_TIME = 1_000;
 
@@ -38,6 +45,32 @@ export const BEGIN: Sql = sql`START TRANSACTION`;
 /** Commits a transaction; see {@link BEGIN}. */
 export const COMMIT: Sql = sql`COMMIT`;
 const ROLLBACK = sql`ROLLBACK`;
+
+/**
+ * A member of a replicated group can give up a transaction between two statements of one round trip, and carry out those
+ * that follow outside of it. So these are not committed each by itself; and a savepoint, which is gone with the
+ * transaction that it was set in, stops at the end what is not whole.
+ */
+const APART = sql`SET SESSION autocommit = 0`;
+const AT_ONCE = sql`SET SESSION autocommit = 1`;
+const SAVEPOINT = sql`SAVEPOINT whole`;
+const IS_WHOLE = sql`RELEASE SAVEPOINT whole`;
+
+/** What is sent in the place of a statement. */
+const AROUND: ReadonlyMap<Sql, readonly Sql[]> = new Map([
+  [BEGIN, [APART, BEGIN, SAVEPOINT]],
+  [COMMIT, [IS_WHOLE, COMMIT, AT_ONCE]],
+  [ROLLBACK, [ROLLBACK, AT_ONCE]],
+]);
+
+/** Statements whose answers callers don't see. */
+const OWN: ReadonlySet<Sql> = new Set([APART, AT_ONCE, SAVEPOINT, IS_WHOLE]);
+
+/** The bit in the server's status that says that there is a transaction; a part of its protocol. */
+const IN_TRANSACTION = 1;
+
+/** The bit of what a server can do for TLS; a part of its protocol. */
+const TLS_OFFERED = 0x800;
 
 /**
  * Whatever the server's defaults are. The character set before all else: some servers are set up to take what they are
@@ -74,16 +107,17 @@ export class Session {
   #broken = false;
   #inTransaction = false;
   #used = performance.now(); // last
+  #asked = performance.now(); // whether the server is safe, last
+  #checked: Checked | undefined;
+  readonly #hasSchema: boolean;
 
   private constructor(address: MysqlAddress, fence: Fence | undefined) {
     this.#fence = fence;
-    const { host, port, user, password, database } = address;
-    this.#socket = connect({ host, port, noDelay: true, keepAlive: true });
+    this.#hasSchema = address.database !== "";
+    this.#socket = connectTo(address);
     this.#connection = createConnection({
+      ...driverOptions(address),
       stream: this.#socket,
-      user,
-      password,
-      database,
       charset: "UTF8MB4_BIN",
       connectTimeout: CONNECT_TIME,
       multipleStatements: true,
@@ -95,19 +129,25 @@ export class Session {
     this.#connection.on("end", () => this.#broken = true);
   }
 
-  /** Connects. `fence` is checked in each transaction. Rejects with a {@link DatabaseError}. */
+  /**
+   * Connects. Rejects with a {@link DatabaseError}, which is {@link Unsafe} if the server is not to be written to. The
+   * schema is only looked at where the address names a database. `fence` is checked in each transaction.
+   */
   static async open(address: MysqlAddress, fence?: Fence): Promise<Session> {
     const session = new Session(address, fence);
     try {
-      await new Promise<void>((resolve, reject) =>
-        session.#connection.connect((error) => error ? reject(error) : resolve())
-      );
-      await session.query(...SETTINGS);
+      await session.#connect(address);
+      await session.#begin(address.singleWriter ?? false);
       return session;
     } catch (error) {
       session.destroy();
       throw databaseError(error);
     }
+  }
+
+  /** What was found about the server. */
+  get checked(): Checked {
+    return this.#checked!;
   }
 
   /** Whether it can be used (again). */
@@ -126,13 +166,22 @@ export class Session {
    * server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<Result[]> {
+    const asks = !this.#inTransaction && this.#checked && this.#hasSchema &&
+      performance.now() - this.#asked >= ASK_EVERY_MS;
     const begins = statements[0] === BEGIN;
     if (begins) this.#inTransaction = true;
     const fence = begins ? this.#fence : undefined;
-    const sent = fence ? [BEGIN, EPOCH, ...statements.slice(1)] : statements;
+    const fenced = fence ? [BEGIN, EPOCH, ...statements.slice(1)] : statements;
+    const isCommit = this.#inTransaction && statements.at(-1) === COMMIT;
+    const sent = fenced.flatMap((statement) => AROUND.get(statement) ?? [statement]);
+    if (asks) sent.unshift(AGAIN_QUESTION);
     const answer = await this.#answer(sent.map(({ text }) => text).join(";\n"));
-    if (sent.at(-1) === COMMIT) this.#inTransaction = false;
-    const results = (sent.length === 1 ? [answer] : answer as unknown[]).map(resultOf);
+    const all = sent.length === 1 ? [answer] : answer as unknown[];
+    if (asks) this.#checkAgain(all[0]);
+    if (isCommit) this.#inTransaction = false;
+    const answers = all.slice(asks ? 1 : 0).filter((_, i) => !OWN.has(sent[asks ? i + 1 : i]!));
+    if (this.#inTransaction && statements[0] !== ROLLBACK) checkTransaction(answers);
+    const results = answers.map(resultOf);
     if (fence) fence.check(results.splice(1, 1)[0]!.rows[0]?.epoch);
     return results;
   }
@@ -162,6 +211,42 @@ export class Session {
     this.#socket.destroy();
   }
 
+  async #connect({ tls }: MysqlAddress): Promise<void> {
+    try {
+      await new Promise<void>((resolve, reject) =>
+        this.#connection.connect((error) => error ? reject(error) : resolve())
+      );
+    } catch (error) {
+      const { serverCapabilityFlags } = this.#connection as unknown as { serverCapabilityFlags: number };
+      throw connectError(error, tls !== undefined, (serverCapabilityFlags & TLS_OFFERED) !== 0);
+    }
+  }
+
+  /** Settings and checks, in one round trip. */
+  async #begin(isSingleWriter: boolean): Promise<void> {
+    const questions = this.#hasSchema ? [...SERVER_QUESTIONS, AGAIN_QUESTION] : SERVER_QUESTIONS;
+    const answers = await this.query(...SETTINGS, ...questions);
+    const [found, variables, again] = answers.slice(SETTINGS.length);
+    this.#safely(() => {
+      this.#checked = checkServer(found!.rows, variables!.rows, isSingleWriter);
+      if (again) checkAgain(again.rows);
+    });
+  }
+
+  #checkAgain(answer: unknown): void {
+    this.#asked = performance.now();
+    this.#safely(() => checkAgain(resultOf(answer).rows));
+  }
+
+  #safely(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.destroy();
+      throw new Unsafe((error as Error).message);
+    }
+  }
+
   async #answer(text: string): Promise<unknown> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
@@ -178,6 +263,17 @@ export class Session {
       this.#used = performance.now();
     }
   }
+}
+
+/**
+ * Throws if the server has given the transaction up by itself and says so in nothing but a bit, as members of a
+ * replicated group can. Answers of rows don't show it.
+ */
+function checkTransaction(answers: readonly unknown[]): void {
+  const isThere = answers.every((answer) =>
+    Array.isArray(answer) || ((answer as { serverStatus: number }).serverStatus & IN_TRANSACTION) !== 0
+  );
+  if (!isThere) throw new DatabaseError("conflict", "the database has given up a transaction unasked");
 }
 
 function resultOf(answer: unknown): Result {

@@ -1,15 +1,17 @@
 /** What `--upgrade-check` says: what would change in a database, without changing it. */
-import { parseAddress } from "./address.ts";
+import { type AccessOptions, driverOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
 import { checkUpgrade } from "./schema/prepare.ts";
 
 /** The words for it, a line each, and whether the server would start on the database. Rejects with an Error of one line. */
 export async function describeUpgrade(
   url: string,
+  options: AccessOptions = {},
 ): Promise<{ lines: readonly string[]; isPossible: boolean }> {
-  const { host, port, user, password, database, name } = parseAddress(url);
+  const address = parseAddress(url, options);
+  const { name } = address;
   try {
-    const { changes, obstacles } = await checkUpgrade({ host, port, user, password, database });
+    const { changes, obstacles } = await checkUpgrade(driverOptions(address));
     const nothing = changes.length + obstacles.length === 0;
     return {
       lines: [
