@@ -237,7 +237,7 @@ Deno.test("Redis: a replica is refused in a line that says so", async () => {
   await using replica = await startRedis();
   await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
   const lines: string[] = [];
-  const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)));
+  const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)), "0");
   const heard = new Heard();
   try {
     const opening = bus.open(heard).catch(() => {});
