@@ -281,3 +281,23 @@ serverTest(
     assertEquals(sent.code, 0, sent.stderr);
   },
 );
+
+serverTest(
+  "Ctrl-Z gives the terminal back, and afterwards the line that was typed is there",
+  {},
+  async (server) => {
+    await using alice = new Person(server);
+    await register(alice, "alice");
+    await logIn(alice, "alice");
+    await alice.atPrompt("alice> ");
+    await alice.types("half");
+    await alice.atPrompt("alice> half");
+    await alice.types("\x1a"); // nothing is stopped here, as there is no shell that could let it go on
+    await alice.client.until(
+      ({ stdout }) => /2004l[^]*2004h/.test(stdout),
+      "the marks around pastes off, and on",
+    );
+    await alice.types("s\x17quit\r"); // Ctrl-W takes the word away
+    assertEquals(await alice.client.end(), 0);
+  },
+);

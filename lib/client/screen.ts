@@ -15,6 +15,8 @@ interface Question {
 }
 
 const HISTORY = 200; // commands that can be called back with the arrow keys
+/** Milliseconds after which the program was not stopped: a shell without job control never lets it go on, either. */
+const NOT_STOPPED_MS = 200;
 const READ_AHEAD = 100; // lines typed while nothing is asked that are kept: a paste, not a stuck key
 
 /** What is typed goes to the question that is open, else to the commands, else it is kept for the next of them. */
@@ -50,6 +52,7 @@ export class Screen implements KeyListener {
     });
     this.#readline.on("line", (line: string) => this.#take(line));
     this.#readline.on("SIGINT", () => this.close());
+    this.#readline.on("SIGTSTP", () => this.#suspend());
     this.#readline.on("close", () => this.#end());
   }
 
@@ -185,6 +188,24 @@ export class Screen implements KeyListener {
     this.#readline.write(null, { ctrl: true, name: "u" });
     cursorTo(process.stdout, 0);
     clearScreenDown(process.stdout);
+  }
+
+  /** Stops the program until the shell lets it go on. What is typed in the shell is none of its keys. */
+  #suspend(): void {
+    let isOver = false;
+    const goOn = () => {
+      if (isOver || this.#ended) return;
+      isOver = true;
+      this.#keys.input.setRawMode(true);
+      this.#keys.brackets(true);
+      if (this.#questions[0]?.hidden) process.stdout.write(this.#questions[0].text);
+      else if (this.#echoes) this.#readline.prompt(true);
+    };
+    this.#keys.brackets(false);
+    this.#keys.input.setRawMode(false);
+    process.once("SIGCONT", goOn);
+    process.kill(process.pid, "SIGTSTP");
+    setTimeout(goOn, NOT_STOPPED_MS);
   }
 
   #end(): void {
