@@ -18,8 +18,11 @@ export async function moveCursors(session: Session, upTo: readonly Delivered[]):
   }
   const names = [...wanted.values()].map(([user, low, high]) => [user, low, high]);
   const [behind] = await session.query(
-    sql`SELECT userid, low, high, seq, last_seq FROM MemberCursor JOIN Conversation USING (low, high)
-        WHERE ${among("(userid, low, high)", names)} AND seq < last_seq`,
+    sql`SELECT userid, low, high, seq, COALESCE(last_seq, ( -- an operator may have deleted the conversation's row
+          SELECT MAX(seq) FROM Message WHERE low = MemberCursor.low AND high = MemberCursor.high
+        ), 0) AS last_seq
+        FROM MemberCursor LEFT JOIN Conversation USING (low, high)
+        WHERE ${among("(userid, low, high)", names)} AND (last_seq IS NULL OR seq < last_seq)`,
   );
   const moved = behind!.rows.flatMap(({ userid, low, high, seq, last_seq: last }) => {
     const name = [userid, low, high] as readonly number[];
