@@ -111,4 +111,21 @@ export function gapContract(test: ContractTest): void {
       assertEquals(seqs(await store.read(b, peer, undefined, 10, PLENTY)), [3, 4]);
     }
   });
+
+  test(
+    "within a conversation time never decreases, and the answer says what is stored",
+    async (store, reopen) => {
+      const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+      const times = async (...sent: number[]) =>
+        (await Promise.all(sent.map((time, i) => send(store, a, b, `${time} ${i}`, { time: NOON + time }))))
+          .map((answer) => granted(answer).time - NOON);
+      assertEquals(await times(5, 3, 7), [5, 5, 7]);
+      assertEquals(await times(1), [7]);
+      assertEquals(granted(await send(store, a, c, "other", { time: NOON + 1 })).time, NOON + 1);
+      store = await reopen();
+      assertEquals(await times(2, 9, 8), [7, 9, 9]);
+      const { messages } = await store.read(b, a, 0, 10, PLENTY);
+      assertEquals(messages.map(({ time }) => time - NOON), [5, 5, 7, 7, 7, 9, 9]);
+    },
+  );
 }

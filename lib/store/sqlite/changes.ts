@@ -12,6 +12,7 @@ type Settled = { readonly low: number; readonly high: number; readonly seq: numb
 interface Conversation {
   readonly key: Key;
   last: number; // seq
+  time: number; // of the last message that is there; 0 if there is none
 }
 
 /** Use: any number of changes in one transaction, and `forget` after it. */
@@ -95,14 +96,16 @@ export class Changes implements Direct<ChangeName> {
     if ("refused" in conversation) return conversation;
     const { key } = conversation;
     const seq = conversation.last + 1;
+    const stamp = Math.max(time, conversation.time); // within a conversation time never decreases
     const first = this.#recent.find(sender, cid);
     if (first) return repeated(key, first);
-    if (!this.#recent.add({ key, seq, sender, cid, body, time })) {
+    if (!this.#recent.add({ key, seq, sender, cid, body, time: stamp })) {
       const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as Settled;
       return repeated(key, { key: [low, high], ...first });
     }
     conversation.last = seq;
-    return seq;
+    conversation.time = stamp;
+    return stamp === time ? seq : { seq, time: stamp, repeated: false };
   }
 
   delivered(upTo: readonly number[]): void {
@@ -164,7 +167,8 @@ export class Changes implements Direct<ChangeName> {
     const last = this.#recent.lastOf(key) ??
       this.#sql.lastSeq.get(...key)?.last_seq as number | undefined ?? this.#restore(key);
     if (last === undefined) return undefined;
-    const conversation: Conversation = { key, last };
+    const time = (this.#recent.of(key).at(-1) ?? this.#sql.lastTime.get(...key))?.time ?? 0;
+    const conversation: Conversation = { key, last, time: time as number };
     this.#conversations.set(name, conversation);
     return conversation;
   }
@@ -222,6 +226,7 @@ function prepare(db: DatabaseSync) {
     lastSeq: db.prepare("SELECT last_seq FROM Conversation WHERE low = ? AND high = ?"),
     createConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, 0)"),
     restoreConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, ?)"),
+    lastTime: db.prepare("SELECT time FROM Message WHERE low = ? AND high = ? ORDER BY seq DESC LIMIT 1"),
     lastLeft: db.prepare(
       `SELECT max(
          coalesce((SELECT max(seq) FROM Message WHERE low = ?1 AND high = ?2), 0),
