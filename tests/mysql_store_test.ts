@@ -17,6 +17,7 @@ storeContract("mysql", async (limits) => {
       await store.close();
       return store = await openMysql(db.url, limits);
     },
+    sql: async (statement) => void await db.sql(statement),
     discard: async () => {
       await store.close();
       await db[Symbol.asyncDispose]();

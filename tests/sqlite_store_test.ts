@@ -27,6 +27,17 @@ storeContract("sqlite", async (limits) => {
       await store.close();
       return store = await SqliteStore.open(`${directory}/chat.db`, limits);
     },
+    sql: (statement) => {
+      const db = new DatabaseSync(`${directory}/chat.db`);
+      try {
+        db.exec(statement);
+        // The newest messages lie in a table of their own.
+        if (statement.includes(" Message ")) db.exec(statement.replace(" Message ", " RecentMessage "));
+      } finally {
+        db.close();
+      }
+      return Promise.resolve();
+    },
     discard: async () => {
       await store.close();
       await Deno.remove(directory, { recursive: true });

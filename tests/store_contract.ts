@@ -13,6 +13,7 @@ import { accountContract } from "./store_account_contract.ts";
 import { appendContract } from "./store_append_contract.ts";
 import { concurrencyContract } from "./store_concurrency_contract.ts";
 import { loginContract } from "./store_login_contract.ts";
+import { gapContract } from "./store_gap_contract.ts";
 import { cursorContract, pageContract } from "./store_read_contract.ts";
 
 /** Registers the whole suite as tests whose names begin with `name`. */
@@ -21,7 +22,7 @@ export function storeContract(name: string, open: OpenStore): void {
     Deno.test(`${name}: ${what}`, async () => {
       const opened = await open({ ...ROOMY, ...limits });
       try {
-        await body(opened.store, () => opened.reopen());
+        await body(opened.store, () => opened.reopen(), (statement) => opened.sql(statement));
       } finally {
         await opened.discard();
       }
@@ -34,6 +35,7 @@ export function storeContract(name: string, open: OpenStore): void {
   appendContract(test);
   cursorContract(test);
   pageContract(test);
+  gapContract(test);
   concurrencyContract(test);
 }
 

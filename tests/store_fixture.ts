@@ -7,6 +7,8 @@ export interface OpenedStore {
   readonly store: Store;
   /** Closes the store and opens it again on the same data. */
   reopen(): Promise<Store>;
+  /** Runs a statement as an operator would. What it changes of the newest messages may show after a reopening only. */
+  sql(statement: string): Promise<void>;
   /** Closes the store and removes its data. */
   discard(): Promise<void>;
 }
@@ -17,7 +19,11 @@ export type OpenStore = (limits: StoreLimits) => Promise<OpenedStore>;
 /** Registers one test of the contract, which gets an empty store. */
 export type ContractTest = (
   name: string,
-  body: (store: Store, reopen: () => Promise<Store>) => Promise<void>,
+  body: (
+    store: Store,
+    reopen: () => Promise<Store>,
+    sql: (statement: string) => Promise<void>,
+  ) => Promise<void>,
   limits?: Partial<StoreLimits>,
 ) => void;
 

@@ -170,7 +170,7 @@ export class Delivery {
     if (isNext && this.#started && (own || this.#connection.hasRoom)) {
       talk.pushed = seq;
       if (talk.known === seq) this.#backlog.drop(talk); // a look had been quicker than this
-      if (own) this.#passOwn(talk, seq);
+      if (own) this.#passOwn(talk, seq - 1, seq);
       else fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
       return;
     }
@@ -236,14 +236,18 @@ export class Delivery {
     for (;;) {
       const missed = await this.#backlog.peek();
       if (missed?.message.sender !== this.#user) return missed;
+      const { pushed } = missed.talk;
       this.#backlog.shift(missed);
-      this.#passOwn(missed.talk, missed.message.seq);
+      this.#passOwn(missed.talk, pushed, missed.message.seq);
     }
   }
 
-  /** Nobody has to say DELIVERED of the user's own message: right after the cursor, it moves it. */
-  #passOwn(talk: Talk, seq: number): void {
-    if (talk.cursor !== seq - 1) return;
+  /**
+   * Nobody has to say DELIVERED of the user's own message: it moves the cursor, if that is where the pushing was
+   * `before` it. In between there is no message, though an operator may have deleted some.
+   */
+  #passOwn(talk: Talk, before: number | undefined, seq: number): void {
+    if (talk.cursor !== before) return;
     talk.cursor = seq;
     this.#ports.cursors.move(this.#user, talk.peer, seq);
   }

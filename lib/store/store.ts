@@ -39,7 +39,10 @@ export interface StoredMessage {
   readonly time: number;
 }
 
-/** What became of a {@link NewMessage}: the first one's seq and time, if it is a repeat. */
+/**
+ * What became of a {@link NewMessage}: the first one's seq and time, if it is a repeat. The time is the message's own,
+ * or that of the one before it if that is later: within a conversation it never decreases.
+ */
 export interface Appended {
   readonly seq: number;
   readonly time: number;

@@ -38,6 +38,12 @@ const LOGIN_PIECES = 4;
 
 const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
 
+/** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
+const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
+
+/** That is at most this part of a token's time: one that was made to be short stays short. */
+const CLOCK_TOLERANCE_PART = 1 / 100;
+
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
 const RENEW_AFTER = 1 / 8;
 
@@ -125,7 +131,10 @@ async function rehash(node: Node, account: Account, password: string): Promise<v
 async function proveByToken(node: Node, text: string): Promise<Proven> {
   const claimed = readToken(text);
   const saved = claimed && await node.store.findSession(claimed.user);
-  if (!saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires <= node.now()) {
+  const tolerance = Math.min(CLOCK_TOLERANCE_MS, node.config.tokenTtl * CLOCK_TOLERANCE_PART);
+  if (
+    !saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires + tolerance <= node.now()
+  ) {
     throw invalidToken();
   }
   const { user: id, name, tokenHash, expires } = saved;

@@ -79,12 +79,14 @@ export class Append {
         if (first.conversation !== conversation) return { refused: "cid_reused" };
         return { seq: first.seq, time: first.time, repeated };
       }
-      const claim = { conversation, seq: last + 1, time };
+      const stamp = Math.max(time, log.times.get(conversation) ?? 0); // within a conversation time never decreases
+      log.times.set(conversation, stamp);
+      const claim = { conversation, seq: last + 1, time: stamp };
       claimed.set(id, claim);
       planned.set(id, claim);
       log.lastSeqs.set(conversation, claim.seq);
-      stored.push([...key, claim.seq, sender, cid, time, body]);
-      return { seq: claim.seq, time, repeated: false };
+      stored.push([...key, claim.seq, sender, cid, stamp, body]);
+      return { seq: claim.seq, time: stamp, repeated: false };
     });
     if (stored.length === 0) return answers;
     try {
@@ -105,10 +107,12 @@ export class Append {
     const keys = [...this.#conversations].filter(([name]) => !missing.has(name)).map(([, key]) => key);
     const members = this.#messages.filter(({ peer }) => peer < 0).map(({ sender, peer }) => [-peer, sender]);
     const cids = this.#lookUp ? this.#messages.map(({ sender, cid }) => [sender, cid]) : [];
-    const [, locked, joined, found] = await session.query(
+    const [, locked, timed, joined, found] = await session.query(
       BEGIN,
       sql`SELECT low, high, last_seq FROM Conversation WHERE ${among("(low, high)", keys)}
           ORDER BY low, high FOR UPDATE ${this.#passOver ? SKIP : WAIT}`,
+      sql`SELECT low, high, time FROM Conversation JOIN Message USING (low, high)
+          WHERE ${among("(low, high)", keys)} AND Message.seq = last_seq`,
       sql`SELECT groupid, userid FROM GroupUser WHERE ${among("(groupid, userid)", members)}`,
       sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${among("(sender, cid)", cids)}`,
     );
@@ -121,6 +125,7 @@ export class Append {
     }
     return {
       lastSeqs,
+      times: new Map(timed!.rows.map((row) => [nameOfRow(row), row.time as number])),
       members: new Set(joined!.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
       claims: new Map(found!.rows.map((row) => [
         idOf(row.sender as number, utf8.decode(row.cid as Uint8Array)),
@@ -148,6 +153,8 @@ export class Append {
 interface Looked {
   /** By the conversations' names. */
   readonly lastSeqs: Map<string, number>;
+  /** Of the conversations' last messages, by the same. */
+  readonly times: Map<string, number>;
   /** `group user` of those of the senders that are in the groups. */
   readonly members: ReadonlySet<string>;
   readonly claims: ReadonlyMap<string, Claim>;

@@ -81,9 +81,11 @@ export class Known {
     const cursors = pairs.flatMap(([low, high]) =>
       [...new Set([low, high])].map((user) => [user, low, high, 0])
     );
+    const lastLeft = await this.#lastLeft(session, keys);
     await session.query(
       BEGIN,
-      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${rows(keys.map((key) => [...key, 0]))}
+      sql`INSERT INTO Conversation (low, high, last_seq)
+          VALUES ${rows(keys.map((key) => [...key, lastLeft.get(nameOf(key)) ?? 0]))}
           ON DUPLICATE KEY UPDATE last_seq = last_seq`,
       ...pairs.length > 0
         ? [sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(cursors.sort(byKey))}
@@ -96,6 +98,31 @@ export class Known {
         : [],
       COMMIT,
     );
+  }
+
+  /** The last seqs of conversations whose rows an operator has deleted: none is given out twice. */
+  async #lastLeft(session: Session, keys: readonly Key[]): Promise<Map<string, number>> {
+    const pairs = keys.filter(([low]) => low > 0);
+    const groups = keys.filter(([low]) => low === 0).map(([, high]) => high);
+    const cursors = pairs.flatMap(([low, high]) =>
+      [...new Set([low, high])].map((user) => [user, low, high])
+    );
+    const found = await session.query(
+      sql`SELECT low, high, MAX(seq) AS seq FROM Message WHERE ${
+        among("(low, high)", keys)
+      } GROUP BY low, high`,
+      sql`SELECT low, high, seq FROM MemberCursor WHERE ${
+        among("(userid, low, high)", cursors)
+      } AND seq > 0 ORDER BY seq`,
+      sql`SELECT low, high, MAX(seq) AS seq FROM MemberCursor JOIN GroupUser USING (userid)
+          WHERE ${among("groupid", groups)} AND low = 0 AND high = groupid GROUP BY low, high`,
+    );
+    const last = new Map<string, number>();
+    for (const { low, high, seq } of found.flatMap(({ rows }) => rows)) {
+      const name = nameOf([low as number, high as number]);
+      last.set(name, Math.max(last.get(name) ?? 0, seq as number));
+    }
+    return last;
   }
 
   #remember(unknown: Map<string, Key>, key: Key): void {

@@ -36,6 +36,10 @@ import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
 import { prepareSchema, type Progress } from "./schema/prepare.ts";
 import { Session } from "./session.ts";
+import { sql } from "./sql.ts";
+
+/** ms that a node's clock may differ from the database's before it says so: more than clocks that are kept right do. */
+const CLOCK_DIFFERENCE_MS = 60_000;
 
 /** How a store is opened. */
 export interface MysqlOptions extends AccessOptions {
@@ -87,7 +91,7 @@ export class MysqlStore implements Store {
     const address = parseAddress(url, options);
     try {
       const server = await Session.open({ ...address, database: "" }); // which need not be there yet
-      await server.close();
+      await compareClocks(server, options.log).finally(() => server.close());
       const { maxPacket } = server.checked;
       await prepareSchema(driverOptions(address), options.log);
       const fence = new Fence();
@@ -282,4 +286,12 @@ export class MysqlStore implements Store {
     if (this.#calls > 0) await this.#closed.promise;
     await Promise.all([this.#pool.close(), this.#writer.close()]);
   }
+}
+
+/** Warns if this machine's clock and the database's differ: messages' times and tokens' expiry come from nodes' clocks. */
+async function compareClocks(server: Session, log: Progress): Promise<void> {
+  const [found] = await server.query(sql`SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) AS now`);
+  const differenceMs = Date.now() - (found!.rows[0]!.now as number);
+  if (Math.abs(differenceMs) <= CLOCK_DIFFERENCE_MS) return;
+  log.warn("this machine's clock differs from the database's", { differenceMs });
 }

@@ -2,36 +2,102 @@
 import { type Key, keyOf, peerOf } from "../conversation.ts";
 import type { Page, Peer, Refused, StoredMessage, Unread } from "../store.ts";
 import { membership } from "./contacts.ts";
+import { byKey } from "./known.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./session.ts";
-import { among, type Sql, sql } from "./sql.ts";
+import { among, Sql, sql } from "./sql.ts";
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
+/** Conversations looked at in one statement for the first message after a gap. */
+const GAPS_AT_ONCE = 200;
+
+/** A conversation with messages after a user's cursor. */
+interface Waiting {
+  readonly user: number;
+  readonly key: Key;
+  readonly cursor: number;
+  readonly last: number;
+  readonly since: number;
+}
+
 /** Conversations with messages after the user's cursor, the longest waiting first. */
 export async function unread(pool: Pool, user: number, limit: number): Promise<Unread[]> {
-  const [found] = await pool.read(
-    sql`SELECT low, high, MemberCursor.seq AS cursor_seq, last_seq, time
+  const [found, gaps] = await pool.read(
+    sql`SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq, time
         FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)
         WHERE userid = ${user} AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1
         ORDER BY time, low, high LIMIT ${limit}`,
+    gapsOf([user]),
   );
-  return found!.rows.map(({ low, high, cursor_seq: cursor, last_seq: last, time }) => ({
-    peer: peerOf(user, [low as number, high as number]),
-    cursor: cursor as number,
-    last: last as number,
-    since: time as number,
-  }));
+  const waiting = [...found!.rows.map(waitingOf), ...await afterGaps(pool, gaps!.rows)];
+  return waiting
+    .sort((a, b) => a.since - b.since || byKey(a.key, b.key))
+    .slice(0, limit)
+    .map(({ key, cursor, last, since }) => ({ peer: peerOf(user, key), cursor, last, since }));
 }
 
 /** Which of these users have messages after their cursors. */
 export async function behind(pool: Pool, users: readonly number[]): Promise<number[]> {
-  const [found] = await pool.read(
-    sql`SELECT id FROM User WHERE ${among("id", users)} AND EXISTS (
-          SELECT 1 FROM MemberCursor JOIN Conversation USING (low, high) WHERE userid = id AND last_seq > seq
-        )`,
+  const [found, gaps] = await pool.read(
+    sql`SELECT DISTINCT userid
+        FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)
+        WHERE ${
+      among("userid", users)
+    } AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1`,
+    gapsOf(users),
   );
-  return found!.rows.map(({ id }) => id as number);
+  const behind = new Set(found!.rows.map(({ userid }) => userid as number));
+  const unsure = gaps!.rows.filter(({ userid }) => !behind.has(userid as number));
+  for (const { user } of await afterGaps(pool, unsure)) behind.add(user);
+  return [...behind];
+}
+
+/**
+ * The cursors whose next message isn't there, although it should be, or whose conversation's row is not: an operator
+ * has deleted it.
+ */
+function gapsOf(users: readonly number[]): Sql {
+  return sql`
+    SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq
+    FROM MemberCursor LEFT JOIN Conversation USING (low, high)
+    WHERE ${among("userid", users)} AND (last_seq IS NULL OR last_seq > MemberCursor.seq) AND NOT EXISTS (
+      SELECT 1 FROM Message
+      WHERE low = MemberCursor.low AND high = MemberCursor.high AND Message.seq = MemberCursor.seq + 1
+        AND last_seq IS NOT NULL
+    )`;
+}
+
+/**
+ * What is there after gaps. Each is looked for by itself: with the seq as a constant it is one step in the index, where
+ * a join would read the conversation from its beginning.
+ */
+async function afterGaps(pool: Pool, gaps: readonly Row[]): Promise<Waiting[]> {
+  const waiting: Waiting[] = [];
+  for (let at = 0; at < gaps.length; at += GAPS_AT_ONCE) {
+    const each = gaps.slice(at, at + GAPS_AT_ONCE).map(({ userid, low, high, cursor_seq, last_seq }) => {
+      const [l, h, cursor] = [low as number, high as number, cursor_seq as number];
+      return sql`(SELECT ${userid as number} AS userid, low, high, ${cursor} AS cursor_seq, GREATEST(
+                    ${last_seq as number | null ?? 0},
+                    (SELECT MAX(seq) FROM Message WHERE low = ${l} AND high = ${h})
+                  ) AS last_seq, time
+                  FROM Message WHERE low = ${l} AND high = ${h} AND seq > ${cursor} ORDER BY seq LIMIT 1)`
+        .text;
+    });
+    const [found] = await pool.read(new Sql(each.join(" UNION ALL ")));
+    waiting.push(...found!.rows.map(waitingOf));
+  }
+  return waiting;
+}
+
+function waitingOf({ userid, low, high, cursor_seq: cursor, last_seq: last, time }: Row): Waiting {
+  return {
+    user: userid as number,
+    key: [low as number, high as number],
+    cursor: cursor as number,
+    last: last as number,
+    since: time as number,
+  };
 }
 
 /** Messages after `after`, or after the user's cursor. */
@@ -86,7 +152,7 @@ export async function history(
  */
 function messages([low, high]: Key, condition: Sql, order: Sql, limit: number, maxBytes: number): Sql {
   return sql`
-    SELECT Message.seq, sender, User.name AS senderName, cid, body, time
+    SELECT Message.seq, sender, COALESCE(User.name, '') AS senderName, cid, body, time
     FROM (
       SELECT seq, row_number() OVER (ORDER BY ${order}) AS place, sum(bytes) OVER (ORDER BY ${order}) AS total
       FROM (
@@ -95,7 +161,7 @@ function messages([low, high]: Key, condition: Sql, order: Sql, limit: number, m
       ) AS candidate
     ) AS chosen
     JOIN Message ON low = ${low} AND high = ${high} AND Message.seq = chosen.seq
-    JOIN User ON User.id = sender
+    LEFT JOIN User ON User.id = sender
     WHERE place = 1 OR total <= ${maxBytes}
     ORDER BY ${order}`;
 }

@@ -13,6 +13,7 @@ type Settled = { readonly low: number; readonly high: number; readonly seq: numb
 interface Conversation {
   readonly key: Key;
   last: number; // seq
+  time: number; // of the last message that is there; 0 if there is none
 }
 
 /** Use: any number of changes in one transaction, and `forget` after it. */
@@ -96,14 +97,16 @@ export class Changes implements Direct<ChangeName> {
     if ("refused" in conversation) return conversation;
     const { key } = conversation;
     const seq = conversation.last + 1;
+    const stamp = Math.max(time, conversation.time); // within a conversation time never decreases
     const first = this.#recent.find(sender, cid);
     if (first) return repeated(key, first);
-    if (!this.#recent.add({ key, seq, sender, cid, body, time })) {
+    if (!this.#recent.add({ key, seq, sender, cid, body, time: stamp })) {
       const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as Settled;
       return repeated(key, { key: [low, high], ...first });
     }
     conversation.last = seq;
-    return seq;
+    conversation.time = stamp;
+    return stamp === time ? seq : { seq, time: stamp, repeated: false };
   }
 
   renewEpoch(was: string): void {
@@ -137,23 +140,38 @@ export class Changes implements Direct<ChangeName> {
     return conversation;
   }
 
-  /** Makes a pair's conversation, if both are there; a group has one from the beginning. */
+  /** Makes a pair's conversation, if both are there; a group has one from the beginning, unless it was deleted. */
   #begin(key: Key): Conversation | undefined {
+    const [low, high] = key;
+    if (low === 0) {
+      if (!this.#sql.group.get(high)) return undefined;
+      this.#sql.restoreConversation.run(...key, 0);
+      return this.#conversation(key);
+    }
     const users = new Set(key);
     if (countOf(this.#sql.countUsers.get(...key)) < users.size) return undefined;
-    this.#sql.createConversation.run(...key);
-    for (const user of users) this.#sql.setCursor.run(user, ...key, 0);
+    this.#sql.restoreConversation.run(...key, 0);
+    for (const user of users) this.#sql.makeCursor.run(user, ...key);
     return this.#conversation(key);
+  }
+
+  /** Makes the row of a conversation anew that an operator has deleted: no seq is given out twice. */
+  #restore(key: Key): number | undefined {
+    const last = this.#sql.lastLeft.get(...key)!.last as number;
+    if (last === 0) return undefined;
+    this.#sql.restoreConversation.run(...key, last);
+    return last;
   }
 
   #conversation(key: Key): Conversation | undefined {
     const name = nameOf(key);
     const known = this.#conversations.get(name);
     if (known) return known;
-    const last = this.#recent.of(key).at(-1)?.seq ??
-      this.#sql.lastSeq.get(...key)?.last_seq as number | undefined;
+    const last = this.#recent.lastOf(key) ??
+      this.#sql.lastSeq.get(...key)?.last_seq as number | undefined ?? this.#restore(key);
     if (last === undefined) return undefined;
-    const conversation: Conversation = { key, last };
+    const time = (this.#recent.of(key).at(-1) ?? this.#sql.lastTime.get(...key))?.time ?? 0;
+    const conversation: Conversation = { key, last, time: time as number };
     this.#conversations.set(name, conversation);
     return conversation;
   }
@@ -212,6 +230,21 @@ function prepare(db: DatabaseSync) {
 
     lastSeq: db.prepare("SELECT last_seq FROM Conversation WHERE low = ? AND high = ?"),
     createConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, 0)"),
+    restoreConversation: db.prepare("INSERT INTO Conversation (low, high, last_seq) VALUES (?, ?, ?)"),
+    lastTime: db.prepare("SELECT time FROM Message WHERE low = ? AND high = ? ORDER BY seq DESC LIMIT 1"),
+    lastLeft: db.prepare(
+      `SELECT max(
+         coalesce((SELECT max(seq) FROM Message WHERE low = ?1 AND high = ?2), 0),
+         coalesce((
+           SELECT max(seq) FROM MemberCursor WHERE low = ?1 AND high = ?2 AND userid IN (
+             SELECT ?1 UNION SELECT ?2 UNION SELECT userid FROM GroupUser WHERE ?1 = 0 AND groupid = ?2
+           )
+         ), 0)
+       ) AS last`,
+    ),
+    makeCursor: db.prepare(
+      "INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING",
+    ),
     messageOf: db.prepare("SELECT low, high, seq, time FROM Message WHERE sender = ? AND cid = ?"),
     setCursor: db.prepare(
       `INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, ?, ?, ?)

@@ -18,13 +18,18 @@ export class MessageLog {
 
   /** A conversation's last seq, if that in its row is `settled`. */
   lastOf(key: Key, settled: number): number {
-    return this.#recent.of(key).at(-1)?.seq ?? settled;
+    return this.#recent.lastOf(key) ?? settled;
   }
 
-  /** The time of a message that is there. */
-  timeOf(key: Key, seq: number): number {
+  /** The time of the first message after a seq; undefined if there is none. An operator may have deleted the next one. */
+  timeAfter(key: Key, seq: number): number | undefined {
     const recent = this.#recent.of(key);
-    return recent[seq - firstOf(recent)]?.time ?? this.#sql.timeOf.get(...key, seq)!.time as number;
+    const at = firstAfter(recent, seq);
+    if (at === 0 && recent[0]?.seq !== seq + 1) {
+      const row = this.#sql.timeAfter.get(...key, seq);
+      if (row) return row.time as number;
+    }
+    return recent[at]?.time;
   }
 
   /** Messages after a seq in their order: up to `limit` while they fit into `maxBytes`, and the first in any case. */
@@ -39,21 +44,20 @@ export class MessageLog {
 
   *#after(key: Key, seq: number, limit: number): Iterable<StoredMessage> {
     const recent = this.#recent.of(key);
-    const skipped = seq + 1 - firstOf(recent);
+    const from = firstAfter(recent, seq);
     let left = limit;
-    if (skipped < 0) {
+    if (from === 0 && recent[0]?.seq !== seq + 1) {
       for (const row of this.#sql.after.iterate(...key, seq, limit)) {
         yield settled(row);
         left--;
       }
     }
-    const from = Math.max(0, skipped);
     yield* this.#named(recent.slice(from, from + left));
   }
 
   *#before(key: Key, seq: number, limit: number): Iterable<StoredMessage> {
     const recent = this.#recent.of(key);
-    const end = Math.max(0, Math.min(recent.length, seq - firstOf(recent)));
+    const end = firstAfter(recent, seq - 1);
     const newest = recent.slice(Math.max(0, end - limit), end).reverse();
     yield* this.#named(newest);
     if (newest.length === limit) return;
@@ -65,16 +69,22 @@ export class MessageLog {
     for (const { seq, sender, cid, body, time } of messages) {
       let senderName = names.get(sender);
       if (senderName === undefined) {
-        names.set(sender, senderName = this.#sql.userName.get(sender)!.name as string);
+        names.set(sender, senderName = (this.#sql.userName.get(sender)?.name ?? "") as string);
       }
       yield { seq, sender, senderName, cid, body, time };
     }
   }
 }
 
-/** The seq from which on a conversation's messages are recent. */
-function firstOf(recent: readonly { readonly seq: number }[]): number {
-  return recent[0]?.seq ?? Infinity;
+/** The index of the first message after a seq, or their number: an operator's deletions leave gaps. */
+function firstAfter(messages: readonly { readonly seq: number }[], seq: number): number {
+  let [low, high] = [0, messages.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (messages[middle]!.seq <= seq) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function settled({ seq, sender, senderName, cid, body, time }: Record<string, unknown>): StoredMessage {
@@ -99,15 +109,18 @@ function fitting(messages: Iterable<StoredMessage>, maxBytes: number): StoredMes
   return page;
 }
 
+/** A message whose sender's account an operator has deleted is there all the same: with no name. */
 const MESSAGES = `
-  SELECT seq, sender, User.name AS senderName, CAST(cid AS BLOB) AS cid, CAST(body AS BLOB) AS body, time
-  FROM Message JOIN User ON User.id = sender WHERE low = ? AND high = ?`;
+  SELECT seq, sender, coalesce(User.name, '') AS senderName, CAST(cid AS BLOB) AS cid, CAST(body AS BLOB) AS body, time
+  FROM Message LEFT JOIN User ON User.id = sender WHERE low = ? AND high = ?`;
 
 function prepare(db: DatabaseSync) {
   return {
     after: db.prepare(`${MESSAGES} AND seq > ? ORDER BY seq LIMIT ?`),
     before: db.prepare(`${MESSAGES} AND seq < ? ORDER BY seq DESC LIMIT ?`),
-    timeOf: db.prepare("SELECT time FROM Message WHERE low = ? AND high = ? AND seq = ?"),
+    timeAfter: db.prepare(
+      "SELECT time FROM Message WHERE low = ? AND high = ? AND seq > ? ORDER BY seq LIMIT 1",
+    ),
     userName: db.prepare("SELECT name FROM User WHERE id = ?"),
   };
 }

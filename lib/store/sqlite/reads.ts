@@ -88,15 +88,18 @@ export class Reads implements Direct<ReadName> {
 
   unread(user: number, limit: number): Unread[] {
     return this.#conversationsOf([user])
-      .filter(({ cursor, last }) => last > cursor)
-      .map(({ key, cursor, last }) => ({ key, cursor, last, since: this.#log.timeOf(key, cursor + 1) }))
+      .flatMap(({ key, cursor, last }) => {
+        const since = this.#since(key, cursor, last);
+        return since === undefined ? [] : [{ key, cursor, last, since }];
+      })
       .sort((a, b) => a.since - b.since || a.key[0] - b.key[0] || a.key[1] - b.key[1])
       .slice(0, limit)
       .map(({ key, ...rest }) => ({ peer: peerOf(user, key), ...rest }));
   }
 
   behind(users: readonly number[]): number[] {
-    const behind = this.#conversationsOf(users).filter(({ cursor, last }) => last > cursor);
+    const behind = this.#conversationsOf(users)
+      .filter(({ key, cursor, last }) => this.#since(key, cursor, last) !== undefined);
     return [...new Set(behind.map(({ user }) => user))];
   }
 
@@ -118,6 +121,11 @@ export class Reads implements Direct<ReadName> {
     const barred = this.#barred(user, peer);
     if (barred) return barred;
     return this.#log.before(keyOf(user, peer), before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes).reverse();
+  }
+
+  /** The time of the first message after a cursor; undefined if there is none, perhaps as an operator deleted them. */
+  #since(key: Key, cursor: number, last: number): number | undefined {
+    return last > cursor ? this.#log.timeAfter(key, cursor) : undefined;
   }
 
   #conversationsOf(users: readonly number[]): Membership[] {
@@ -194,8 +202,10 @@ function prepare(db: DatabaseSync) {
     ),
 
     conversations: db.prepare(
-      `SELECT userid AS user, low, high, seq AS cursor, last_seq AS settled
-       FROM json_each(?) CROSS JOIN MemberCursor ON userid = value JOIN Conversation USING (low, high)`,
+      `SELECT userid AS user, low, high, seq AS cursor, coalesce(last_seq, (
+         SELECT max(seq) FROM Message WHERE low = MemberCursor.low AND high = MemberCursor.high
+       ), 0) AS settled
+       FROM json_each(?) CROSS JOIN MemberCursor ON userid = value LEFT JOIN Conversation USING (low, high)`,
     ),
     cursor: db.prepare("SELECT seq FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?"),
   };

@@ -42,6 +42,8 @@ export class RecentMessages {
   readonly #generation: number;
   /** By conversation, in seq order. */
   readonly #conversations = new Map<string, RecentMessage[]>();
+  /** By conversation: how far cursors were past the last message, when the process began. */
+  readonly #passed = new Map<string, number>();
   /** By sender, and then by cid. */
   readonly #cids = new Map<number, Map<string, RecentMessage>>();
   /** Those of no generation yet, in the order in which they came. */
@@ -70,9 +72,23 @@ export class RecentMessages {
         time: time as number,
       });
     }
+    for (const { low, high, seq } of this.#sql.passed.iterate()) {
+      const key = [low as number, high as number] as const;
+      if ((this.of(key).at(-1)?.seq ?? 0) < (seq as number)) this.#passed.set(nameOf(key), seq as number);
+    }
   }
 
-  /** A conversation's newest messages, up to its last one and with no gap. */
+  /**
+   * A conversation's last seq; undefined if that in its row is the one. A cursor was there once: a seq up to it is not
+   * given out again, though an operator has deleted its message.
+   */
+  lastOf(key: Key): number | undefined {
+    const name = nameOf(key);
+    const [last, passed] = [this.#conversations.get(name)?.at(-1)?.seq, this.#passed.get(name)];
+    return last !== undefined && passed !== undefined ? Math.max(last, passed) : last ?? passed;
+  }
+
+  /** A conversation's newest messages in seq order, up to its last one. */
   of(key: Key): readonly RecentMessage[] {
     return this.#conversations.get(nameOf(key)) ?? NONE;
   }
@@ -190,7 +206,13 @@ function prepare(db: DatabaseSync) {
     ),
     forgetSettled: db.prepare(
       `DELETE FROM RecentMessage WHERE seq <=
-         (SELECT last_seq FROM Conversation AS c WHERE c.low = RecentMessage.low AND c.high = RecentMessage.high)`,
+         (SELECT last_seq FROM Conversation AS c WHERE c.low = RecentMessage.low AND c.high = RecentMessage.high)
+       OR EXISTS (SELECT 1 FROM Message AS m
+         WHERE m.low = RecentMessage.low AND m.high = RecentMessage.high AND m.seq = RecentMessage.seq)`,
+    ),
+    passed: db.prepare(
+      `SELECT low, high, max(seq) AS seq FROM MemberCursor JOIN Conversation USING (low, high)
+       WHERE seq > last_seq GROUP BY low, high`,
     ),
     add: db.prepare(
       `INSERT INTO RecentMessage (n, low, high, seq, sender, cid, time, body)
@@ -200,7 +222,10 @@ function prepare(db: DatabaseSync) {
       `INSERT INTO Message (low, high, seq, sender, cid, time, body)
        SELECT low, high, seq, sender, cid, time, body FROM json_each(?) CROSS JOIN RecentMessage ON n = value`,
     ),
-    setLastSeq: db.prepare("UPDATE Conversation SET last_seq = ? WHERE low = ? AND high = ?"),
+    setLastSeq: db.prepare(
+      `INSERT INTO Conversation (last_seq, low, high) VALUES (?, ?, ?)
+       ON CONFLICT (low, high) DO UPDATE SET last_seq = excluded.last_seq`,
+    ),
     forgetThrough: db.prepare("DELETE FROM RecentMessage WHERE n <= ?"),
   };
 }
