@@ -134,7 +134,8 @@ export class Server {
   /** To close the listener resets the connections that wait to be accepted: so not while some do. */
   async #lastArrivals(atMost: number): Promise<void> {
     const end = performance.now() + atMost;
-    for (let last; performance.now() < end && last !== this.#lastArrival;) {
+    let last = Infinity;
+    while (performance.now() < end && last !== this.#lastArrival) {
       last = this.#lastArrival;
       await pause(LAST_ARRIVALS);
       await this.#node.breaks.next(); // a busy server's timer is over before its sockets have been looked at
