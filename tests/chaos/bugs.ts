@@ -44,14 +44,14 @@ export const bugs = {
         "  early?: (answers: (Answer | DatabaseError)[]) => void;\n  readonly #messages: readonly NewMessage[];",
     }, {
       file: "lib/store/mysql/appender.ts",
-      from: "const answers = await commit(pool, new Append(batch.map(({ call }) => call), known));",
-      to: `const append = new Append(batch.map(({ call }) => call), known);
-    append.early = (answers) => {
+      from: "const answers = await commit(pool, append(batch.map(({ call }) => call)));",
+      to: `const attempt = append(batch.map(({ call }) => call));
+    attempt.early = (answers) => {
       for (const [i, answer] of answers.entries()) {
         if (!(answer instanceof DatabaseError)) batch[i]!.resolve(answer);
       }
     };
-    const answers = await commit(pool, append);`,
+    const answers = await commit(pool, attempt);`,
     }],
   },
   "publish-before-commit": {
@@ -64,9 +64,9 @@ export const bugs = {
         "  readonly time: number;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
     }, {
       file: "lib/store/mysql/append.ts",
-      from: "      stored.push([...key, claim.seq, sender, cid, time, body]);",
+      from: "      stored.push([...key, claim.seq, sender, cid, stamp, body]);",
       to:
-        "      stored.push([...key, claim.seq, sender, cid, time, body]);\n      message.early?.(claim.seq);",
+        "      stored.push([...key, claim.seq, sender, cid, stamp, body]);\n      message.early?.(claim.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "const result = await node.store.append({ sender, peer, cid, body, time: node.now() });",

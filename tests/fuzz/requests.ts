@@ -19,7 +19,7 @@ const encoder = new TextEncoder();
 
 /** The fields that a reply or a push may have besides msgid and rid, by msgid: nothing else gets out. */
 const FIELDS: Readonly<Record<number, readonly string[]>> = {
-  [Msg.LOGIN_ACK]: ["id", "name", "token", "friends", "groups"],
+  [Msg.LOGIN_ACK]: ["id", "name", "token", "epoch", "friends", "groups"],
   [Msg.REGISTER_ACK]: ["id"],
   [Msg.ACK]: ["of", "seq", "time", "friendid", "name", "state", "groupid", "groupname"],
   [Msg.HISTORY_ACK]: ["id", "groupid", "messages"],
