@@ -1,4 +1,5 @@
 /** Texts as a target: what is stored comes back as it was, whatever it means to a program on its way. */
+import { type Named, normalName, problemOf } from "../../lib/server/names.ts";
 import { assertEquals } from "@std/assert";
 import { Msg } from "../harness/contract.ts";
 import { FramedClient, freshName } from "../harness/framed_client.ts";
@@ -38,7 +39,7 @@ export function texts(node: HostileNode): Target {
         new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes),
       ) as Input;
       // What comes first makes it the only one; a blank at the end may not count for who is who.
-      const [name, groupname] = [input.name, input.groupname].map((text) => `${freshName("#")}${text}.`);
+      const [name, groupname] = [allowed(input.name, "user"), allowed(input.groupname, "group")];
       await using client = await FramedClient.connect(node);
       const { id } = await client.succeed({ msgid: Msg.REGISTER, name, password: input.password });
       const account = await client.succeed({ msgid: Msg.LOGIN, name, password: input.password });
@@ -102,6 +103,12 @@ function text(random: Random, most: number): string {
 /** The first characters: code points. */
 function firstOf(text: string, most: number): string {
   return [...text].slice(0, most).join("");
+}
+
+/** A name with this text in it, in the server's form, or one without where the rules for names refuse the text. */
+function allowed(text: string, named: Named): string {
+  const name = normalName(`${freshName("#")}${text}.`);
+  return problemOf(name, named, true) === undefined ? name : freshName("plain");
 }
 
 /** As names may be: without control characters. */
