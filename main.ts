@@ -26,11 +26,13 @@ async function run(config: Config): Promise<boolean> {
     return false;
   }
   let isStarted = false;
+  let reload = () => {}; // until it listens there is nothing to read again
+  Deno.addSignalListener("SIGHUP", () => reload()); // without a listener the signal ends the process
   const operator: Operator = {
-    listening({ hostname: host, port }, reload) {
+    listening({ hostname: host, port }, reloadIt) {
       isStarted = true;
       const left = askedToLeave(); // before anybody hears that it listens, and asks
-      if (config.tlsCert) Deno.addSignalListener("SIGHUP", reload);
+      reload = reloadIt;
       if (health) health.ready = true;
       log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
       return left;

@@ -110,6 +110,13 @@ Deno.test("config: an empty environment variable is a value like any other, and 
   assertStringIncludes(refused([], { CHAT_PORT: "" }), "CHAT_PORT must be a whole number");
 });
 
+Deno.test("config: a variable that the command line overrides may hold anything", () => {
+  const env = { CHAT_PORT: "tcp://10.0.0.1:6000" };
+  assertEquals(configured(["6001"], env).port, 6001);
+  assertEquals(configured(["--port", "6001"], env).port, 6001);
+  assertStringIncludes(refused([], env), "CHAT_PORT must be a whole number");
+});
+
 Deno.test("config: help, version and the table name every option", () => {
   assertEquals(parseCommand(["--help"], () => undefined), { help: true });
   assertEquals(parseCommand(["-h"], () => undefined), { help: true });

@@ -47,15 +47,18 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
       throw new ConfigError(`${where} ${(error as Error).message}${what}`, { cause: error });
     }
   };
-  for (const [name] of all) {
-    const said = env(variableOf(name));
-    if (said !== undefined) set(name, said, variableOf(name));
-  }
   const places = flags._.map(String);
   if (places.length > 2) {
     throw new ConfigError(`too many arguments: ${places.join(" ")}; usage: main.ts [HOST] [PORT]`);
   }
   const port = places.pop();
+  const placed: Readonly<Record<string, string | undefined>> = { port, host: places[0] };
+  for (const [name] of all) {
+    // A variable that the command line overrides may be anything: Kubernetes sets CHAT_PORT for a service named chat.
+    if (placed[name] !== undefined || flags[flagOf(name)] !== undefined) continue;
+    const said = env(variableOf(name));
+    if (said !== undefined) set(name, said, variableOf(name));
+  }
   if (port !== undefined) set("port", port, "the port");
   if (places[0] !== undefined) set("host", places[0], "the host");
   for (const [name] of all) {
