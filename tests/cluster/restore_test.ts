@@ -67,12 +67,8 @@ function texts(name: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${name}${i}`);
 }
 
-Deno.test("restore: I9 what is acked after a database has gone back is shown, and sessions end", async () => {
-  await using cluster = await startCluster({ nodes: 2 });
-  await using open = new AsyncDisposableStack();
-  const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
-  assert(typeof alice.welcome!.epoch === "string" && alice.welcome!.epoch.length > 0);
-  assertEquals(alice.welcome!.epoch, bob.welcome!.epoch);
+/** Has bob get 5 messages that stay, and then 20 that {@link goBack} takes away. */
+async function chatAndRemember(cluster: Cluster, alice: FramedClient, bob: FramedClient): Promise<void> {
   await sendAll(cluster, alice, bob.id, texts("kept", 5));
   await bob.take(5, Msg.ONE_CHAT);
   await bob.delivered({ id: alice.id }, 5);
@@ -80,6 +76,15 @@ Deno.test("restore: I9 what is acked after a database has gone back is shown, an
   await remember(cluster);
   await sendAll(cluster, alice, bob.id, texts("lost", 20));
   await bob.take(20, Msg.ONE_CHAT);
+}
+
+Deno.test("restore: I9 what is acked after a database has gone back is shown, and sessions end", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
+  assert(typeof alice.welcome!.epoch === "string" && alice.welcome!.epoch.length > 0);
+  assertEquals(alice.welcome!.epoch, bob.welcome!.epoch);
+  await chatAndRemember(cluster, alice, bob);
   await bob.delivered({ id: alice.id }, 25);
   await cluster.hasAll(bob.id);
   await goBack(cluster);
@@ -99,13 +104,7 @@ Deno.test("restore: I4 a cursor from before does not pass over what came in the 
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
-  await sendAll(cluster, alice, bob.id, texts("kept", 5));
-  await bob.take(5, Msg.ONE_CHAT);
-  await bob.delivered({ id: alice.id }, 5);
-  await cluster.hasAll(bob.id);
-  await remember(cluster);
-  await sendAll(cluster, alice, bob.id, texts("lost", 20));
-  await bob.take(20, Msg.ONE_CHAT);
+  await chatAndRemember(cluster, alice, bob);
   await goBack(cluster);
   // Committed by another node of this history; bob's node takes the seqs for ones that it has pushed.
   await together(
