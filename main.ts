@@ -1,6 +1,7 @@
 /** The chat server's program: reads its configuration, starts, and leaves well when it is asked to. */
 import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands.ts";
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
+import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
@@ -15,8 +16,9 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config): Promise<boolean> {
+async function run(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
+  for (const { event, fields } of warnings) log.warn(event, fields);
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {
@@ -49,7 +51,9 @@ async function run(config: Config): Promise<boolean> {
   return isWell;
 }
 
-async function checkUpgrade(config: Config): Promise<boolean> {
+async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(config.logLevel, config.logFormat);
+  for (const { event, fields } of warnings) log.warn(event, fields);
   const { mysqlAccess } = await import("./lib/ports.ts");
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
@@ -77,11 +81,14 @@ try {
     print(`${await runAdminCommand(Deno.args)}\n`);
     Deno.exit(0);
   }
-  const command = parseCommand(Deno.args, (name) => Deno.env.get(name));
+  const command = parseCommand(Deno.args, processEnvironment);
   if ("help" in command) print(`${help()}\nOther commands:\n${adminHelp()}`);
   else if ("version" in command) print(`${VERSION}\n`);
   else {
-    const isWell = "run" in command ? await run(command.run) : await checkUpgrade(command.upgradeCheck);
+    const { warnings } = command;
+    const isWell = "run" in command
+      ? await run(command.run, warnings)
+      : await checkUpgrade(command.upgradeCheck, warnings);
     Deno.exit(isWell ? 0 : EXIT_FAILED);
   }
 } catch (error) {

@@ -63,6 +63,41 @@ Deno.test("an environment variable that isn't right: exit code 2, and the line n
     assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
   }));
 
+Deno.test("an environment as Kubernetes and Docker Compose make it: the server starts, and warns", async () => {
+  const env = {
+    CHAT_HEALTH_PORT: "tcp://10.0.0.1:6001",
+    CHAT_REDIS: "",
+    CHAT_PORT: "tcp://10.0.0.1:6000", // the command line overrides it
+    CHAT_SERVICE_HOST: "10.0.0.1",
+    CHAT_WORKRES: "2",
+  };
+  for (const permissions of [["-A"], ["--no-prompt", "-P=server"]]) {
+    const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" });
+    try {
+      await withServer({ env, permissions, db: `${folder}/chat.db` }, (server) => {
+        const lines = server.log().split("\n").filter((line) => line.includes('"warn"'));
+        const warnings = lines.map((line) => JSON.parse(line));
+        assertEquals(warnings.map(({ variable, variables }) => variable ?? variables), [
+          "CHAT_HEALTH_PORT",
+          "CHAT_REDIS",
+          "CHAT_WORKRES",
+        ]);
+        return Promise.resolve();
+      });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  }
+});
+
+Deno.test("a process that may read some variables only: the server starts, and isn't asked for others", async () => {
+  const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-write", "--allow-env=CHAT_*"];
+  await withServer({ permissions, env: { CHAT_REDIS: "" } }, (server) => {
+    assertStringIncludes(server.log(), '"variables":"CHAT_REDIS"');
+    return Promise.resolve();
+  });
+});
+
 Deno.test("a database that can't be opened: exit code 1, and the line names it", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/text.db`, "This is not a database but a text. ".repeat(1_000));
