@@ -6,8 +6,9 @@ import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
+import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
-import { runWorkers } from "./lib/workers/run_workers.ts";
+import { LEAVE_SLACK, runWorkers } from "./lib/workers/run_workers.ts";
 
 const EXIT_FAILED = 1; // it could not start, or could not go on
 const EXIT_USAGE = 2; // the command line or the environment was wrong
@@ -18,7 +19,21 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
 
 async function run(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
+  const isTerminal = isAtTerminal();
+  const graceMs = config.drainSeconds + LEAVE_SLACK;
+  const signals = new StopSignals(log, {
+    graceMs,
+    isTerminal,
+    exit: Deno.exit,
+    now: () => performance.now(),
+  });
+  signals.listen();
   for (const { event, fields } of warnings) log.warn(event, fields);
+  if (!isTerminal && isUnderNpm()) {
+    log.warn("started by npm or npx, which pass no signals on: SIGTERM would leave this process behind", {
+      hint: "start it with: exec deno run …",
+    });
+  }
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {
@@ -33,11 +48,11 @@ async function run(config: Config, warnings: readonly Warning[]): Promise<boolea
   const operator: Operator = {
     listening({ hostname: host, port }, reloadIt) {
       isStarted = true;
-      const left = askedToLeave(); // before anybody hears that it listens, and asks
+      signals.started();
       reload = reloadIt;
       if (health) health.ready = true;
       log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
-      return left;
+      return signals.asked;
     },
     leaving() {
       if (health) health.ready = false;
@@ -66,14 +81,9 @@ async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promi
   }
 }
 
-/** Fulfilled at the first signal to leave; at the second, the program ends at once. */
-function askedToLeave(): Promise<void> {
-  return new Promise((resolve) => {
-    let asked = 0;
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.addSignalListener(signal, () => ++asked === 1 ? resolve() : Deno.exit(EXIT_FAILED));
-    }
-  });
+/** Whether npm, npx included, has started this process, by way of a shell that passes no signals on. */
+function isUnderNpm(): boolean {
+  return processEnvironment.names().includes("npm_command");
 }
 
 try {

@@ -1,9 +1,9 @@
 /** How a server starts; one that can't says why in one line and ends. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Msg } from "./harness/contract.ts";
-import { FramedClient, newUser } from "./harness/framed_client.ts";
+import { FramedClient } from "./harness/framed_client.ts";
 import { type Outcome, ROOT, runProgram } from "./harness/program.ts";
-import { startServer, withServer } from "./harness/server.ts";
+import { withServer } from "./harness/server.ts";
 
 /** In a folder of the test's own, which goes with it. */
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -128,13 +128,4 @@ Deno.test("the permissions that deno.json names for the server are enough for it
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
-
-Deno.test("SIGHUP does not end a server without TLS", async () => {
-  await using server = await startServer();
-  server.kill("SIGHUP");
-  await using user = await newUser(server);
-  assertEquals((await user.request({ msgid: Msg.PING })).msgid, Msg.PONG);
-  server.kill("SIGTERM");
-  assertEquals(await server.wait(), 0);
 });

@@ -1,4 +1,4 @@
-/** Runs the command-line client while a test goes on: talks to it and reads what it says as it says it. */
+/** Runs the command-line client, or the server, while a test goes on: talks to it and reads what it says as it says it. */
 import { cleanEnv, ROOT } from "./program.ts";
 import { until, within } from "./wait.ts";
 
@@ -7,6 +7,8 @@ export interface ClientProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Gives it a terminal of 100 columns, by way of script(1); its two outputs are one then. */
   readonly terminal?: boolean;
+  /** The program, if it isn't the client. */
+  readonly program?: "main.ts";
 }
 
 /** One running client. Dispose of it when done. */
@@ -18,9 +20,10 @@ export class ClientProcess implements AsyncDisposable {
   #stderr = "";
   #running = true;
 
-  /** Starts `client.ts` with these arguments; none of them may need quoting where there is a terminal. */
-  constructor(args: readonly string[], { env = {}, terminal = false }: ClientProcessOptions = {}) {
-    const command = [Deno.execPath(), "run", "-A", "client.ts", ...args];
+  /** Starts the program with these arguments; none of them may need quoting where there is a terminal. */
+  constructor(args: readonly string[], options: ClientProcessOptions = {}) {
+    const { env = {}, terminal = false, program: file = "client.ts" } = options;
+    const command = [Deno.execPath(), "run", "-A", file, ...args];
     const inTerminal = ["script", "-qec", `stty cols 100 rows 40; exec ${command.join(" ")}`, "/dev/null"];
     const [program, ...rest] = terminal ? inTerminal : command;
     this.#child = new Deno.Command(program!, {
