@@ -9,6 +9,8 @@ export interface ClientProcessOptions {
   readonly terminal?: boolean;
   /** The program, if it isn't the client. */
   readonly program?: "main.ts";
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
 }
 
 /** One running client. Dispose of it when done. */
@@ -22,9 +24,11 @@ export class ClientProcess implements AsyncDisposable {
 
   /** Starts the program with these arguments; none of them may need quoting where there is a terminal. */
   constructor(args: readonly string[], options: ClientProcessOptions = {}) {
-    const { env = {}, terminal = false, program: file = "client.ts" } = options;
-    const command = [Deno.execPath(), "run", "-A", file, ...args];
-    const inTerminal = ["script", "-qec", `stty cols 100 rows 40; exec ${command.join(" ")}`, "/dev/null"];
+    const { env = {}, terminal = false, program: file = "client.ts", permissions = ["-A"] } = options;
+    const command = [Deno.execPath(), "run", ...permissions, file, ...args];
+    // A server does not end with its terminal. With script(1) killed it must not be left behind.
+    const typed = `stty cols 100 rows 40; exec setpriv --pdeathsig KILL ${command.join(" ")}`;
+    const inTerminal = ["script", "-qec", typed, "/dev/null"];
     const [program, ...rest] = terminal ? inTerminal : command;
     this.#child = new Deno.Command(program!, {
       args: rest,
