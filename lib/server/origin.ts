@@ -4,7 +4,7 @@ import { type Log, Seldom } from "../log.ts";
 import { Networks } from "../wire/networks.ts";
 import { beginsProxyHeader, MAX_PROXY_HEADER, type ProxyHeader, readProxyHeader } from "../wire/proxy.ts";
 import { Addresses, type Place, TooMany } from "./addresses.ts";
-import type { Preface } from "./connection.ts";
+import type { Preface } from "./connection_context.ts";
 
 /** A connection's origin. */
 export interface Origin extends Preface {

@@ -7,7 +7,7 @@ import type { Socket as NodeSocket } from "node:net";
 import { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
 import { type SecureContext, TLSSocket } from "node:tls";
-import type { Preface, Socket } from "./connection.ts";
+import type { Preface, Socket } from "./connection_context.ts";
 
 const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
 const READ_LARGE = 16_384; // bytes: a TLS record has as many
