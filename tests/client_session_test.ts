@@ -177,14 +177,14 @@ serverTest(
 );
 
 serverTest("a person may take longer to answer than the server waits for a login", {
-  args: ["--login-within", "2s"],
+  args: ["--login-within", "1s"],
 }, async (server) => {
   const servers = serversAt(server);
   const id = await newUser(servers, "wanted");
   const first = await open(servers, { id }, new Recorder());
   const slow = new Recorder();
   slow.takeOver = async () => {
-    await pause(3_000); // longer than that
+    await pause(1_500); // longer than that
     return true;
   };
   const second = await open(servers, { id }, slow);
