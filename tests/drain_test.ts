@@ -85,8 +85,8 @@ serverTest("SIGTERM: clients are told times within 70 % of the whole, spread ove
     const count = times.filter((time) => time >= from && time < from + 100).length;
     assert(count > 40 && count < 140, `${count} of 600 between ${from} and ${from + 100} ms`); // 86 if it were even
   }
-  assertEquals(await server.wait(), 0);
   for (const client of clients) await client.close();
+  assertEquals(await server.wait(), 0);
 });
 
 serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
@@ -103,6 +103,7 @@ serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
   assertEquals(got.map(({ msg }) => msg), got.map((_, at) => `${at}`));
   await classic.serverCloses();
   assertEquals(classic.drain(), []);
+  for (const client of [classic, alice]) await client.close();
   assertEquals(await server.wait(), 0);
 });
 
@@ -140,7 +141,7 @@ serverTest(
 const QUEUED = 100; // connections: fewer than the kernel keeps in line, more than are accepted in one turn
 
 serverTest("SIGTERM: those who wait in line to be accepted are let in, and told", {}, async (server) => {
-  await using _first = await newUser(server);
+  await using first = await newUser(server);
   server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
   const clients: FramedClient[] = [];
   try {
@@ -152,7 +153,9 @@ serverTest("SIGTERM: those who wait in line to be accepted are let in, and told"
       await client.next(Msg.PONG);
       assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
       await client.serverCloses();
+      await client.close();
     }));
+    await first.close();
     assertEquals(await server.wait(), 0);
   } finally {
     for (const client of clients) await client.close();
@@ -167,6 +170,7 @@ serverTest("SIGTERM: nobody is accepted any more", {}, async (server) => {
   assert(late instanceof Deno.errors.ConnectionRefused, `${late}`);
   await client.settle(); // it is served all the same
   await client.serverCloses();
+  await client.close();
   assertEquals(await server.wait(), 0);
 });
 

@@ -54,6 +54,7 @@ test(
     assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
     assertEquals(await ask(port, "/live"), [200, { live: true }]);
     await client.settle(); // it is served all the same
+    await client.close();
     assertEquals(await server.wait(), 0);
     assertEquals(await ask(port, "/ready"), undefined);
   },
@@ -65,6 +66,7 @@ test("health: one port for all workers", ["--workers", "2"], async (server, port
   server.kill("SIGTERM");
   await client.next(Msg.NOTICE);
   assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+  await client.close();
   assertEquals(await server.wait(), 0);
 });
 
