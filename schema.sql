@@ -32,7 +32,7 @@ CREATE TABLE AllGroup (
   id        INT NOT NULL AUTO_INCREMENT,
   groupname VARCHAR(50) NOT NULL,
   groupdesc VARCHAR(200) NOT NULL DEFAULT '',
-  members   INT UNSIGNED NOT NULL DEFAULT 0, -- how many it has in GroupUser, so that nobody has to count them
+  members   INT UNSIGNED NOT NULL DEFAULT 0, -- how many it has in GroupUser, so that they need not be counted
   PRIMARY KEY (id),
   UNIQUE KEY groupname (groupname)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;

@@ -68,8 +68,8 @@ export class Dispatcher implements Handler {
   }
 
   /**
-   * Whether it may be answered with errno 8: a classic client would never hear of it, and whoever isn't logged in yet,
-   * or says something that has no answer, is slowed down instead.
+   * Whether it may be answered with errno 8: a classic client would never hear of it, and a client that is not logged in
+   * yet, or a request that has no answer, is slowed down instead.
    */
   #isRefusable(spec: RequestSpec): boolean {
     return this.#caller.session !== undefined && spec.needsLogin && spec.reply !== undefined &&

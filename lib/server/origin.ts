@@ -70,7 +70,7 @@ export class Origins {
   };
 }
 
-/** The origin of a connection from anybody else: nothing is taken from its bytes. */
+/** The origin of any other connection: nothing is taken from its bytes. */
 class Direct implements Origin {
   readonly from: string;
   readonly place: Place;
