@@ -53,7 +53,7 @@ Deno.test("breaks: one for all who ask meanwhile, and then the next", async () =
   await second;
 });
 
-Deno.test("breaks: nobody waits for ever when it is closed", async () => {
+Deno.test("breaks: no caller waits for ever when it is closed", async () => {
   const breaks = new Breaks();
   await breaks.open();
   const waiting = breaks.next();

@@ -16,7 +16,7 @@ Deno.test("buffers: one that was given back is taken again, but not a small one"
   assert(takeBuffer(1_024) !== large, "it is taken");
 });
 
-Deno.test("buffers: small ones are parts of a larger one, and nobody's bytes are another's", () => {
+Deno.test("buffers: small ones are parts of a larger one, and share no bytes", () => {
   const all = Array.from({ length: 40 }, () => takeBuffer(256));
   all.forEach((buffer, i) => buffer.fill(i));
   all.forEach((buffer, i) => assertEquals(buffer, new Uint8Array(256).fill(i)));

@@ -196,28 +196,32 @@ serverTest("a person may take longer to answer than the server waits for a login
   }
 });
 
-serverTest("a server that leaves is left, and not before it wants anybody back", {}, async (server) => {
-  const servers = serversAt(server);
-  const id = await newUser(servers, "moved");
-  const recorder = new Recorder();
-  const session = await open(servers, { id }, recorder);
-  try {
-    server.kill("SIGTERM");
-    const notice = await until(
-      () => recorder.messages.find(({ msgid }) => msgid === Msg.NOTICE),
-      "the notice",
-    );
-    const since = performance.now();
-    assertEquals(notice.kind, "draining");
-    await server.wait();
-    await server.restart();
-    await until(() => recorder.events.includes("again"), "the reconnection");
-    const waited = performance.now() - since;
-    assert(waited >= Number(notice.retry_after) - 50, `${waited} ms, asked for ${notice.retry_after}`);
-  } finally {
-    await session.close();
-  }
-});
+serverTest(
+  "a server that leaves is left, and the client comes back no earlier than it is told",
+  {},
+  async (server) => {
+    const servers = serversAt(server);
+    const id = await newUser(servers, "moved");
+    const recorder = new Recorder();
+    const session = await open(servers, { id }, recorder);
+    try {
+      server.kill("SIGTERM");
+      const notice = await until(
+        () => recorder.messages.find(({ msgid }) => msgid === Msg.NOTICE),
+        "the notice",
+      );
+      const since = performance.now();
+      assertEquals(notice.kind, "draining");
+      await server.wait();
+      await server.restart();
+      await until(() => recorder.events.includes("again"), "the reconnection");
+      const waited = performance.now() - since;
+      assert(waited >= Number(notice.retry_after) - 50, `${waited} ms, asked for ${notice.retry_after}`);
+    } finally {
+      await session.close();
+    }
+  },
+);
 
 serverTest(
   "bounds: a message over the frame's maximum, and requests over the queue's",

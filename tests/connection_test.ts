@@ -115,7 +115,7 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
   return got;
 }
 
-Deno.test("connection: who isn't logged in waits for a turn with what it says, and everybody with going", () =>
+Deno.test("connection: unauthenticated clients wait for a turn with what they send, and all connections with ending", () =>
   withConnection(async ({ crowd, handler, client, ran }) => {
     crowd.isHeld = true;
     await client.write(frame("1"));

@@ -162,7 +162,7 @@ serverTest("SIGTERM: those who wait in line to be accepted are let in, and told"
   }
 });
 
-serverTest("SIGTERM: nobody is accepted any more", {}, async (server) => {
+serverTest("SIGTERM: no connection is accepted any more", {}, async (server) => {
   await using client = await newUser(server);
   server.kill("SIGTERM");
   await client.next(Msg.NOTICE);

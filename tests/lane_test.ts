@@ -42,7 +42,7 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
   assertEquals(lane.isFree, true);
 });
 
-Deno.test("lane: sixteen times as long as a piece took is everybody else's", async () => {
+Deno.test("lane: sixteen times as long as a piece took is left to other work", async () => {
   const lane = new Lane(new Breaks());
   lane.spent(5);
   assert(!lane.isFree);

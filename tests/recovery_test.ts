@@ -191,7 +191,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: a login that may have begun, and was refused, leaves nobody online", async () => {
+Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
   let store: Store | undefined;
   let losing = false;
   const between = {

@@ -114,7 +114,7 @@ test("a conversation can be read by those who are in it", async (server) => {
   assertEquals(eve.drain(), [], "nothing was pushed to her");
 });
 
-test("what anybody who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
+test("what a user who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
   await using alice = await newUser(server);
   await using stranger = await newUser(server);
   const groupid = await newGroup(alice);

@@ -10,12 +10,12 @@ import {
   idOf,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   ROOMY,
   send,
   seqs,
+  UNKNOWN_ID,
 } from "./store_fixture.ts";
 
 storeContract("sqlite", async (limits) => {
@@ -180,11 +180,11 @@ fileTest(
   "when too many calls wait already, further ones are turned away and the others carried out",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
-    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(NOBODY));
+    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(UNKNOWN_ID));
     const last = calls.pop()!;
     await assertRejects(() => last, StoreUnavailable, "waiting");
     await Promise.all(calls);
-    await store.beginLogin(NOBODY);
+    await store.beginLogin(UNKNOWN_ID);
     await store.close();
   },
 );

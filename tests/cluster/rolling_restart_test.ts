@@ -97,7 +97,7 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
 }
 
 clusterTest(
-  "a rolling restart under load: nothing is lost or doubled, and nobody is shown an error",
+  "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
   { nodes: 3, args: ["--drain-seconds", `${DRAIN}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(

@@ -16,7 +16,7 @@ test("PING is answered, before a login and after it", async (server) => {
   assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
 });
 
-test("a PONG that nobody asked for gets no answer", async (server) => {
+test("a PONG without a PING gets no answer", async (server) => {
   await using client = await newUser(server);
   await client.send({ msgid: Msg.PONG });
   await client.settle();

@@ -72,7 +72,7 @@ test("bytes: what is more than may be sent is refused with the time that it take
   );
 });
 
-test("whoever logs in again has no more than before", async (server) => {
+test("a user who logs in again has no more than before", async (server) => {
   await using bob = await newUser(server);
   await using alice = await newUser(server);
   await atOnce(alice, chats(bob.id, BURST));
@@ -146,7 +146,7 @@ test("client.ts waits as long as it is told, and all is sent, once and in order"
   assertEquals((await bob.take(texts.length, Msg.ONE_CHAT)).map(({ msg }) => msg), texts);
 });
 
-serverTest("what is spare goes to whoever is busy, and nobody's own is touched by that", {
+serverTest("what is spare goes to busy sessions, and no session's own is touched by that", {
   args: ["--message-rate", "1", "--message-burst", "10", "--spare-rate", "100"],
 }, async (server) => {
   await using alice = await newUser(server);

@@ -74,7 +74,7 @@ test("force takes the session over, and the other is told", async (server) => {
   assertEquals(errno, Errno.NOT_LOGGED_IN);
 });
 
-test("force where nobody is logged in is a login", async (server) => {
+test("force where no session exists is a login", async (server) => {
   const id = await register(server);
   await using client = await FramedClient.connect(server);
   assertEquals((await client.login({ id }, { force: true })).id, id);

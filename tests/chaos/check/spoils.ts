@@ -160,18 +160,18 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     replace(history, user, shown, { sender, cid, body });
     return { kind: "reordered", user, in: shown.in, seq: shown.seq, cid };
   },
-  "a message that nobody has sent is pushed"(history, random) {
+  "a message that was never sent is pushed"(history, random) {
     const [user, shown] = anyShown(history, random);
     replace(history, user, shown, { cid: "nobody's" });
     return { kind: "invented", user, in: shown.in, seq: shown.seq, cid: "nobody's" };
   },
-  "a message that nobody has sent is in the log"(history, random) {
+  "a message that was never sent is in the log"(history, random) {
     const row = random.pick(history.log);
     const events = history.users.get(row.sender)!;
     remove(events, events.find((event) => event.kind === "sent" && event.cid === row.cid)!);
     return { kind: "invented", user: row.sender, in: row.in, seq: row.seq, seen: /^in the log/ };
   },
-  "a message that nobody has sent is acked"(history, random) {
+  "a message that was never sent is acked"(history, random) {
     const user = random.pick([...history.users.keys()]);
     history.users.get(user)!.push({ kind: "acked", at: 10_000, cid: "unsent", to: GROUP, seq: 1 });
     return { kind: "invented", user, cid: "unsent" };
@@ -235,13 +235,13 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     remove(history.members.get(GROUP)!, LATE);
     return { kind: "membership", user: LATE, in: GROUP };
   },
-  "somebody is seen as online who is not"(history, random) {
+  "a user is seen as online who is not"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
     const online = [...event.online, OFFLINE];
     history.users.get(user)!.push({ ...event, online, offline: [] });
     return { kind: "presence", user };
   },
-  "somebody is seen as offline who is online"(history, random) {
+  "a user is seen as offline who is online"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
     history.users.get(user)!.push({
       ...event,
@@ -250,16 +250,16 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     });
     return { kind: "presence", user };
   },
-  "somebody does not say whom it sees"(history, random) {
+  "a user does not say whom it sees"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
     remove(history.users.get(user)!, event);
     return { kind: "presence", user };
   },
-  "the database has somebody as online who is not"(history) {
+  "the database has a user as online who is not"(history) {
     history.states.add(OFFLINE);
     return { kind: "presence", user: OFFLINE };
   },
-  "the database has somebody as offline who is online"(history, random) {
+  "the database has a user as offline who is online"(history, random) {
     const user = random.pick([...history.online]);
     history.states.delete(user);
     return { kind: "presence", user };
