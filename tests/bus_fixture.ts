@@ -1,7 +1,7 @@
 /** What the parts of the bus's contract share: two nodes, and a listener that records what it is told. */
 import type { Bus, Channel, Hint, Listener, Quota } from "../lib/bus/bus.ts";
 
-/** Two nodes' connections to one bus that nobody else is on. */
+/** Two nodes' connections to one bus that no other is on. */
 export interface TwoNodes {
   readonly a: Bus;
   readonly b: Bus;
@@ -102,7 +102,7 @@ export const HOURLY: Quota = { size: 7, within: 3_600_000 };
 
 let buckets = 0;
 
-/** A bucket that nobody has used. */
+/** A bucket that is unused. */
 export function freshBucket(): string {
   return `test:${++buckets}:2001:db8::/64`;
 }

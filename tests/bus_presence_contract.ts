@@ -16,7 +16,7 @@ export function presenceContract(test: BusTest): void {
 
   test("a node that closes is gone for the others, and not for itself", async (_, b, atA, atB) => {
     await b.close();
-    await atA.until(() => atA.left > 0, () => "nobody was told to have left");
+    await atA.until(() => atA.left > 0, () => "no node was told to have left");
     assertEquals(atB.left, 0);
   });
 

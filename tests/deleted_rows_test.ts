@@ -1,4 +1,4 @@
-/** Rows that an operator deletes: nobody is locked out, and all that is left comes, in order. */
+/** Rows that an operator deletes: no user is locked out, and all that is left comes, in order. */
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Msg } from "./harness/contract.ts";

@@ -1,4 +1,4 @@
-/** How a server leaves: everybody is told, served until the time to move has come, and closed with all that is owed. */
+/** How a server leaves: every client is told, served until the time to move has come, and closed with all that is owed. */
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "./harness/classic_client.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";

@@ -14,7 +14,7 @@ Deno.test("lane: one turn each time the event loop comes round, in the order of 
     log.push(name);
     queueMicrotask(() => log.push(`after ${name}`));
   });
-  assertEquals(log, [], "not at once, even if nobody else waits");
+  assertEquals(log, [], "not at once, even if nothing else waits");
   await Promise.all(turns);
   await round();
   assertEquals(log, ["a", "after a", "b", "after b", "c", "after c"]);

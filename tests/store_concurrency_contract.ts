@@ -168,7 +168,7 @@ function messagesAtOnce(test: ContractTest): void {
       [at("2", UNKNOWN_ID), { refused: "not_found" }],
       [at("2", -UNKNOWN_ID), { refused: "not_found" }],
       [at("2", -group, c), { refused: "forbidden" }],
-      [at("2", c), fresh(1)], // what was refused before is nobody's cid
+      [at("2", c), fresh(1)], // what was refused before has used no cid
       [at("2", -group, b), fresh(2)],
       [at("old in the group", -group), { seq: 1, time: NOON, repeated: true }],
       [at("3", -group), fresh(3)],

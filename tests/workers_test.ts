@@ -206,7 +206,7 @@ serverTest("workers: the database's death ends the process at once", {
 Deno.test("workers: one that doesn't leave is ended", async () => {
   const lines: string[] = [];
   const log = new Log("info", "text", (line) => lines.push(line));
-  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // nobody answers: the node waits
+  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without an answer the node waits
   let isBack = false;
   const worker = new WorkerNode(7, { ...defaults(), host: "127.0.0.1", port: 0 }, log, {
     lent: { store: store.port1, bus: bus.port1 },

@@ -69,7 +69,7 @@ test("force takes the session over, and the other is told", async (server) => {
   await friend.chat(first.id, "to the new one");
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "to the new one");
   assertEquals(first.drain(), [], "the old one gets nothing more");
-  // The old connection is closed, or at the least is nobody's.
+  // The old connection is closed, or at the least has no session.
   const errno = await first.request({ msgid: Msg.CONTACTS }).then((m) => m.errno, () => Errno.NOT_LOGGED_IN);
   assertEquals(errno, Errno.NOT_LOGGED_IN);
 });

@@ -104,7 +104,7 @@ export function swap(events: Event[], a: Event, b: Event): void {
   [events[i], events[j]] = [b, a];
 }
 
-/** Swaps the seqs of two messages, of which one was acked, or pushed to somebody, before the other was sent. */
+/** Swaps the seqs of two messages, of which one was acked, or pushed to a user, before the other was sent. */
 export function spoilOrder(
   history: Spoilable,
   by: "acked" | "pushed" = "acked",
@@ -119,7 +119,7 @@ export function spoilOrder(
     history.log[history.log.indexOf(second)] = { ...second, seq: first.seq };
     return { user: second.sender, in: second.in, cid: second.cid, seen: /^sent when/ };
   }
-  throw new Error("nobody sent a message when another was known to be there");
+  throw new Error("no user sent a message when another was known to be there");
 }
 
 export function unack(history: Spoilable, { sender, cid }: Logged): void {
