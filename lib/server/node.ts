@@ -240,7 +240,7 @@ export class Node implements NodeParts {
     else if (session.login < hint.login) void this.#letGo(session);
   }
 
-  /** What the client has said to have, its next node is to know before it looks for what was missed. */
+  /** What the client has acknowledged, its next node is to know before it looks for what was missed. */
   async #letGo(session: Session): Promise<void> {
     await this.cursors.settled(session.user);
     this.#takenOver(session);

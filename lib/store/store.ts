@@ -1,5 +1,5 @@
 /**
- * The port to durable storage. The message log behind it is the only truth there is; every implementation
+ * The port to durable storage. The message log behind it is the source of truth; every implementation
  * passes the one suite in tests/store_contract.ts.
  */
 
