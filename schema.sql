@@ -67,7 +67,7 @@ CREATE TABLE Message (
   UNIQUE KEY cid (sender, cid)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- How far each member of a conversation has said to have it.
+-- How far each member of a conversation has acknowledged it.
 CREATE TABLE MemberCursor (
   userid INT NOT NULL,
   low    INT NOT NULL,
