@@ -111,6 +111,6 @@ function toStandardError(line: string): void {
   try {
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   } catch {
-    // Nobody reads the log any more (a closed pipe): that must not stop the server.
+    // The log is not read any more (a closed pipe): that must not stop the server.
   }
 }

@@ -93,7 +93,7 @@ serverTest("the menu registers and logs in, and no password is shown", {}, async
   await alice.sees(/^created the group club \(1\)$/);
   await alice.types("loginout\r");
   await alice.atPrompt("choice: ");
-  await alice.types("\x1b[A"); // nor does a command, for whoever logs in next
+  await alice.types("\x1b[A"); // nor does a command, for the user who logs in next
   await logIn(alice, "1");
   await alice.sees(/^ {4}alice \(1\) online creator$/);
   await alice.types("quit\r");

@@ -34,7 +34,8 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/bus/", ["lib/bus/", "lib/store/store.ts", "lib/log.ts"]],
   ["lib/client/", ["lib/client/", "lib/wire/", "lib/version.ts"]],
   ["client.ts", ["lib/client/"]],
-  ["lib/server/connection.ts", [
+  ["lib/server/connection", [
+    "lib/server/connection_context.ts",
     "lib/server/breaks.ts",
     "lib/server/crowd.ts",
     "lib/server/dialect.ts",

@@ -132,7 +132,7 @@ async function largeAnswer(store: MysqlStore, relay: Relay, a: number, b: number
   assertLess(11_000, performance.now() - began, "longer than silence is waited for");
 }
 
-mariadb.test("mysql: what is slow on its way is carried, once, and refuses nobody who waits", async (db) => {
+mariadb.test("mysql: what is slow on its way is carried, once, and refuses no call that waits", async (db) => {
   const cases = [slowAlways, slowSuddenly, committedLate, largeAnswer];
   const users: number[] = [];
   await withStores(1, db, async (store) => void users.push(...await makeUsers(store, 2 * cases.length)));

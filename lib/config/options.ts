@@ -110,7 +110,7 @@ export const options = {
     1_000_000,
     "per second",
     "requests that each session may always make, a large question counting for several; beyond it they take from " +
-      "--spare-rate, and then get errno 8. Nobody types as fast. 0: no limit",
+      "--spare-rate, and then get errno 8. No person types as fast. 0: no limit",
   )),
   messageBurst: integer(
     50,

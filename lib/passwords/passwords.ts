@@ -23,7 +23,7 @@ const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
 const HASH = 32; // bytes
 /**
  * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be nice is not
- * enough, as Linux lets a thread finish its slice of some milliseconds before whoever waits for the core. So a flood of
+ * enough, as Linux lets a thread finish its slice of some milliseconds before another that waits for the core. So a flood of
  * guesses leaves the cores to the others half of the time, and a rush of people who know their passwords isn't held up.
  */
 const REST = 1;

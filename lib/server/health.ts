@@ -4,7 +4,7 @@
  */
 import { describe, type Log } from "../log.ts";
 
-const MOST = 64; // connections at once; whoever asks needs one for a moment. For one more the oldest is closed
+const MOST = 64; // connections at once; a balancer needs one for a moment. For one more the oldest is closed
 const PATIENCE = 2_000; // ms for a request to come and its answer to be read
 const LONGEST = 8_192; // bytes of a request, as other servers have it
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)

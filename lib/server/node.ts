@@ -23,7 +23,7 @@ import { Turns } from "./turns.ts";
 
 /**
  * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few enough for each
- * to be done in a moment. Not those that wait for an account's lock or for another node: these keep nobody waiting.
+ * to be done in a moment. Not those that wait for an account's lock or for another node: these hold up no other.
  */
 const LOGINS_AT_ONCE = 100;
 
@@ -65,13 +65,13 @@ export class Node implements NodeParts {
   readonly epoch: Epoch;
   readonly passwords: Passwords;
   readonly storedPasswords: StoredPasswords;
-  /** In which everybody has a turn who is ready. */
+  /** Yields to all work that is ready. */
   readonly breaks = new Breaks();
-  /** Those who log in take turns. */
+  /** Logins take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
-  /** So do those who ask for much. */
+  /** So do large answers. */
   readonly pages = new Turns(PAGES_AT_ONCE);
-  /** And so does everybody who asks for more than others do. */
+  /** And so do the requests of clients that ask for more than others do. */
   readonly lane: Lane;
   readonly attempts: Attempts;
   /** How much its clients may ask for. */
@@ -180,7 +180,7 @@ export class Node implements NodeParts {
 
   /**
    * Offers a message to the others that the sender has sent once more: perhaps a node committed it and crashed before
-   * it could tell anybody.
+   * it could tell the others.
    */
   async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
@@ -240,7 +240,7 @@ export class Node implements NodeParts {
     else if (session.login < hint.login) void this.#letGo(session);
   }
 
-  /** What the client has said to have, its next node is to know before it looks for what was missed. */
+  /** What the client has acknowledged, its next node is to know before it looks for what was missed. */
   async #letGo(session: Session): Promise<void> {
     await this.cursors.settled(session.user);
     this.#takenOver(session);

@@ -3,7 +3,8 @@ import { describe, Seldom } from "../log.ts";
 import { Bucket } from "./allowance.ts";
 import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
-import { Connection, type Surroundings } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionContext } from "./connection_context.ts";
 import { framed } from "./dialect.ts";
 import { Crowd } from "./crowd.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -33,7 +34,7 @@ export class Server {
   readonly #listener: Deno.Listener;
   readonly #tls: Tls | undefined;
   readonly #callers = new Map<Caller, Promise<void>>(); // each with the end of its connection
-  readonly #around: Surroundings;
+  readonly #around: ConnectionContext;
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   readonly #refusals = new Seldom();

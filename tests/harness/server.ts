@@ -108,7 +108,7 @@ export class Server implements Address, AsyncDisposable {
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
     const before = this.logSize;
     // The log goes to a file and not through a pipe: reading a pipe would be an operation under way in every
-    // test that shares the server, and nobody might be there to read. `exec` keeps the process id.
+    // test that shares the server, and it might not be read. `exec` keeps the process id.
     const { diskKib } = this.#options;
     // Without the trap the system would end a process whose file has grown too far, and not just refuse to write.
     const limit = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
@@ -155,7 +155,7 @@ export class Server implements Address, AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** Writes the end of the log, from byte `from` on, to standard error, for whoever looks into a failure. */
+  /** Writes the end of the log, from byte `from` on, to standard error, to explain a failure. */
   showLog(from = 0): void {
     const text = this.log(Math.max(from, this.logSize - SHOWN_LOG));
     Deno.stderr.writeSync(new TextEncoder().encode(`\n--- server's log ---\n${text}--- end of log ---\n`));

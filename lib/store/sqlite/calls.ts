@@ -63,7 +63,7 @@ export type Direct<N extends ChangeName | ReadName> = {
 /** One call of a method. */
 export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
 
-/** Makes the thread that holds the database serve whoever has the other end of the port as well. Not answered. */
+/** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
 export interface Attach {
   readonly kind: "attach";
   readonly port: MessagePort;

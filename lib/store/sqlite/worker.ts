@@ -1,6 +1,6 @@
 /**
  * The thread that holds the database, so that waiting for the disk never stops the network. It serves the thread that
- * started it, and whoever has the other end of a port that was attached.
+ * started it, and each thread that has the other end of a port that was attached.
  */
 import type { DatabaseSync } from "node:sqlite";
 import {
