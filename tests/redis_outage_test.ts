@@ -31,9 +31,16 @@ class Node implements AsyncDisposable {
     return node;
   }
 
+  /** Waits until it is down. Only for outages that last: after a short one it may be up again already. */
   async isDown(): Promise<void> {
     const { heard } = this;
     await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
+  }
+
+  /** Waits for the end of its first outage, however short that is. */
+  async isUpAgain(): Promise<void> {
+    const { heard } = this;
+    await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
   }
 
   async isUp(): Promise<void> {
@@ -70,7 +77,33 @@ async function refuses({ bus }: Node): Promise<void> {
   await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
 }
 
-/** Cuts off the connections of one node, or of all. */
+/** A way to Redis on which a node can be cut off for as long as that is wanted. */
+class Way implements AsyncDisposable {
+  readonly #relay: Relay;
+
+  constructor(redis: Redis) {
+    this.#relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.#relay.port}`;
+  }
+
+  /** Ends the connection at the node's next word, and each that it makes after it. */
+  cut(): void {
+    this.#relay.judge = () => "cut";
+  }
+
+  mend(): void {
+    this.#relay.judge = () => "pass";
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#relay[Symbol.asyncDispose]();
+  }
+}
+
+/** Cuts off the connections of one node, or of all, which may be back before this resolves. */
 async function cut(redis: Redis, id?: string): Promise<void> {
   const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
   assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
@@ -133,8 +166,7 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
   const users = Array.from({ length: 12_000 }, (_, i) => i + 1);
   await Promise.all(users.map((user) => b.bus.subscribe(user)));
   await cut(redis);
-  await Promise.all([a.isDown(), b.isDown()]);
-  await Promise.all([a.isUp(), b.isUp()]);
+  await Promise.all([a.isUpAgain(), b.isUpAgain()]);
   assertEquals(await a.bus.online(users), new Set(users));
   await worksBetween(a, b, 77_777);
   a.wasDownOnce();
@@ -143,15 +175,16 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
 
 Deno.test("what couldn't be published is made up for by looks, where messages were lost", async () => {
   await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  const connection = await connectionOf(redis);
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7, 8]) await b.bus.subscribe(channel);
-  await cut(redis, connection);
+  way.cut();
   await a.isDown();
   for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
   a.bus.publish(7, { kind: "presence", user: 1 });
   a.bus.publish(8, { kind: "takeover", login: 1 });
+  way.mend();
   await a.isUp();
   a.bus.publish(8, message(3));
   assertEquals(await b.heard.atLeast(3), [[5, { kind: "look" }], [-6, { kind: "look" }], [8, message(3)]]);
@@ -182,14 +215,15 @@ Deno.test("a message that was on its way when the connection was lost is made up
 
 Deno.test("when too much was missed to remember, everybody looks at everything", async () => {
   await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  const connection = await connectionOf(redis);
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
   await using b = await Node.open([redis.url]);
   await b.bus.subscribe(5);
   await b.bus.subscribe(-6);
-  await cut(redis, connection);
+  way.cut();
   await a.isDown();
   for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
+  way.mend();
   assertEquals(await b.heard.atLeast(2), [[5, { kind: "look" }], [-6, { kind: "look" }]]);
 });
 
@@ -256,6 +290,55 @@ Deno.test("a node whose link is frozen is silent for the others, until it is hea
   assertEquals(heard.downs, []);
 });
 
+/** How many calls of a command Redis has taken, and has refused. */
+async function callsOf(redis: Redis, command: string): Promise<{ taken: number; refused: number }> {
+  const stats = await redis.command("INFO", "commandstats");
+  const line = stats.split("\n").find((line) => line.startsWith(`cmdstat_${command}:`)) ?? "";
+  const [, taken = 0, refused = 0] = /:calls=(\d+),.*rejected_calls=(\d+)/.exec(line) ?? [];
+  return { taken: Number(taken), refused: Number(refused) };
+}
+
+Deno.test("a node is told once that another has come, and those that are there are not silent", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  await using b = await Node.open([redis.url]);
+  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
+  // Far more heartbeats than must be missed: each of the two publishes one in a second.
+  await until(async () => (await callsOf(redis, "publish")).taken >= 14, "heartbeats");
+  assertEquals([a, b].map(({ heard: { arrived, silences } }) => ({ arrived, silences })), [
+    { arrived: 1, silences: [] },
+    { arrived: 0, silences: [] },
+  ]);
+});
+
+Deno.test("what Redis refuses to publish is made up for as soon as it takes a heartbeat", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  await using b = await Node.open([redis.url]);
+  for (const channel of [5, -6, 7]) await b.bus.subscribe(channel);
+  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
+  await redis.command("ACL", "SETUSER", "default", "-publish", "-ping"); // nothing of it comes but refusals
+  for (const channel of [5, -6]) a.bus.publish(channel, message(1));
+  a.bus.publish(7, { kind: "joined", group: 6 });
+  await until(async () => (await callsOf(redis, "publish")).refused >= 3 + 8, "refused heartbeats too");
+  assertEquals(b.heard.hints, []);
+  await redis.command("ACL", "SETUSER", "default", "+publish", "+ping");
+  const look = { kind: "look" } as const;
+  assertEquals(await b.heard.atLeast(3), [[5, look], [-6, look], [7, look]]);
+  assertEquals(b.heard.arrived, 0);
+
+  await redis.command("ACL", "SETUSER", "default", "-publish");
+  const { refused } = await callsOf(redis, "publish");
+  a.bus.publish(7, { kind: "takeover", login: 2 }); // which no look makes up for
+  await until(async () => (await callsOf(redis, "publish")).refused > refused + 4, "refused heartbeats too");
+  await redis.command("ACL", "SETUSER", "default", "+publish");
+  await b.heard.until(() => b.heard.arrived > 0, () => "the other nodes don't look");
+  const { taken } = await callsOf(redis, "publish");
+  await until(async () => (await callsOf(redis, "publish")).taken >= taken + 6, "heartbeats");
+  assertEquals([b.heard.arrived, b.heard.hints.length], [1, 3], "once");
+  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
+});
+
 Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
   await using redis = await startRedis();
   const lines: string[] = [];
@@ -275,10 +358,20 @@ Deno.test("a refused command fails alone: subscriptions and hints go on", async 
   assertStringIncludes(lines[0]!, "OOM");
   await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
   await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
-  await redis.command("ACL", "SETUSER", "default", "+pubsub");
+  await until(async () => (await callsOf(redis, "pubsub|numsub")).refused >= 5, "looks at the other node");
+  await redis.command("ACL", "SETUSER", "default", "+pubsub", "-ping"); // how it is seen whether Redis is there
+  await until(async () => (await callsOf(redis, "ping")).refused >= 14, "more looks than Redis may miss");
+  await redis.command("ACL", "SETUSER", "default", "+ping");
   await redis.command("CONFIG", "SET", "maxmemory", "0");
+  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of nobody who is there
+  await assertRejects(() => a.bus.lock(5), BusUnavailable, "READONLY");
+  a.bus.publish(5, message(2));
+  assertEquals(await b.heard.atLeast(2), [[5, message(1)], [5, message(2)]]);
+  await redis.command("REPLICAOF", "NO", "ONE");
   await worksBetween(a, b);
-  assertEquals([a.heard.downs, a.heard.left], [[], 0]);
+  assertEquals([a.heard.downs, a.heard.left, b.heard.downs], [[], 0, []]);
+  await b.bus.close();
+  await a.heard.until(() => a.heard.left > 0, () => "a node that has left isn't seen any more");
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {
