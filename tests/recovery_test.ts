@@ -209,10 +209,10 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   let [looks, resumed] = [0, 0];
   const between = {
     bus: (bus: Bus) =>
-      outage.bus(wrapped(bus, (name, go, args) => {
+      wrapped(outage.bus(bus), (name, go, args) => {
         if (name === "open") listeners.push(args[0] as Listener);
         return go();
-      })),
+      }),
     store: (real: Store) =>
       wrapped(store = real, (name, go) => {
         if (name === "behind") looks++;
@@ -222,9 +222,12 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   };
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
-    for (const listener of listeners) listener.silent(true);
     outage.begin();
     await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const begun = looks;
+    for (const listener of listeners) listener.silent(true);
+    await until(() => looks >= begun + 2, "looks while the bus is away");
+    assertEquals(resumed, 0, "another node would end them again");
     outage.end();
     await until(async () => (await store!.findUser({ id: alice.id }))!.online, "alice online in the store");
     const before = { looks, resumed };

@@ -57,10 +57,17 @@ export interface Found {
 /** How many subscribers each of these channels has; rejects when that can't be found out. */
 export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
+/** A node whose channel is there. */
+interface Known {
+  /** Looks since a heartbeat. */
+  looks: number;
+  /** It has said goodbye. */
+  isLeaving: boolean;
+}
+
 /** The other nodes that this one has heard of. */
 export class PeerNodes {
-  readonly #known = new Map<string, number>(); // by their channels, looks since a heartbeat
-  readonly #leaving = new Set<string>(); // channels of known nodes that have said goodbye
+  readonly #known = new Map<string, Known>(); // by their channels
   readonly #vanished = new Map<string, number>(); // by channels that were gone without a goodbye, looks since then
   readonly #names: Names;
   readonly #own: string;
@@ -79,8 +86,8 @@ export class PeerNodes {
 
   /** A node has said goodbye: when its channel is gone, so is the node. */
   leaves(id: string): void {
-    const channel = this.#names.node(id);
-    if (this.#known.has(channel)) this.#leaving.add(channel);
+    const node = this.#known.get(this.#names.node(id));
+    if (node) node.isLeaving = true;
   }
 
   /** Takes notice of the nodes whose channels these are. */
@@ -97,7 +104,7 @@ export class PeerNodes {
     signal: AbortSignal,
     afterOutage: boolean,
   ): Promise<void> {
-    for (const channel of this.#known.keys()) this.#known.set(channel, 0); // nothing was heard during an outage
+    for (const node of this.#known.values()) node.looks = 0; // nothing was heard during an outage
     await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
     for (let look = 0; !signal.aborted; look++) {
       if (look % HEARTBEAT_CHECKS === 0) beat();
@@ -119,21 +126,20 @@ export class PeerNodes {
     }
     let hasLeft = false;
     let isSilent = false;
-    for (const [channel, looks] of this.#known) {
-      this.#known.set(channel, looks + 1);
+    for (const [channel, node] of this.#known) {
+      node.looks++;
       if (counts.get(channel) === 0) {
         hasLeft = true;
         this.#known.delete(channel);
-        if (!this.#leaving.delete(channel)) this.#vanished.set(channel, 0);
-      } else if (looks + 1 > MAX_SILENT_CHECKS) isSilent = true;
+        if (!node.isLeaving) this.#vanished.set(channel, 0);
+      } else if (node.looks > MAX_SILENT_CHECKS) isSilent = true;
     }
     return { hasLeft, isSilent: isSilent || this.#vanished.size > 0 };
   }
 
   #add(channel: string): void {
     if (channel === this.#own) return;
-    this.#known.set(channel, 0);
-    this.#leaving.delete(channel);
+    this.#known.set(channel, { looks: 0, isLeaving: false });
     this.#vanished.delete(channel);
   }
 }
