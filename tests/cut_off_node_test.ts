@@ -1,4 +1,4 @@
-/** Two nodes in this process over a real Redis, whose hints are lost for as long as one is cut off, or Redis refuses them. */
+/** Two nodes in this process over a real Redis: hints are lost while one is cut off, or while Redis refuses them. */
 import { assertEquals } from "@std/assert";
 import type { Bus, Hint } from "../lib/bus/bus.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
@@ -13,7 +13,7 @@ import { until, within } from "./harness/wait.ts";
 /** Messages that are sent one after another, each when the one before has come. */
 const MESSAGES = 5;
 
-/** Milliseconds in which they come: the looks of each half minute would bring two of them at the most, and a third by chance. */
+/** Milliseconds in which they come: looks each half minute, and one when a node is gone, would bring only some. */
 const SOON = 40_000;
 
 /** What puts the nodes, in their order, on the buses of these addresses. */

@@ -100,8 +100,8 @@ export class Recovery {
   }
 
   /**
-   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is so, the store is
-   * polled for what that node's hints don't bring.
+   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is so, the
+   * store is polled for what that node's hints don't bring.
    */
   silent(isSilent: boolean): void {
     if (this.#stopped) return;
@@ -157,8 +157,8 @@ export class Recovery {
   }
 
   /**
-   * Ends sessions that were taken over without a word, sets right that the others go on if it `resumes` them, and lets
-   * those with messages waiting look for them.
+   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told so, and
+   * lets those with messages waiting look for them.
    */
   async #reviseUsers(resumes: boolean): Promise<void> {
     const { store, sessions, presence } = this.#ports;

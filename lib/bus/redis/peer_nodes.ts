@@ -6,9 +6,9 @@
  * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
  * also publishes a heartbeat, and is silent for the others while they hear none.
  *
- * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was killed, or of one
- * that only lost its connection and goes on committing messages. Nothing in Redis tells which. So such a node is silent
- * for the others until it comes back, for some minutes at the most.
+ * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was killed, or of
+ * one that only lost its connection and goes on committing messages. Nothing in Redis tells which. So such a node is
+ * silent for the others until it comes back, for some minutes at the most.
  */
 import { BusUnavailable } from "../bus.ts";
 import type { Names } from "./names.ts";
@@ -30,8 +30,8 @@ const HEARTBEAT_CHECKS = 2;
 const MAX_SILENT_CHECKS = 6;
 
 /**
- * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. It is what a killed node costs
- * the others, who ask the store meanwhile; and how long a node may be cut off before its messages are late.
+ * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a killed node
+ * costs the others, who ask the store meanwhile; and how long a node may be cut off before its messages are late.
  */
 export const MAX_VANISHED_CHECKS = 600;
 

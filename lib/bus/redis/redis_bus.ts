@@ -123,7 +123,7 @@ export class RedisBus implements Bus {
     await this.#locks.settled();
   }
 
-  /** Tells the other nodes that this one commits nothing more. It is not waited for: without it they only look for longer. */
+  /** Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some minutes. */
   #sayGoodbye(): void {
     const { allNodes } = this.#names;
     this.#ready?.servers.of(allNodes).publish(allNodes, encode(this.#id, { kind: "bye" })).catch(expected);
