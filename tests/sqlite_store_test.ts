@@ -332,6 +332,16 @@ fileTest(
   },
 );
 
+fileTest("a copy of a lost database stands in the way of a new one, unless it is not whole", async (file) => {
+  const copy = `${file}.rescued-20260101T000000Z`;
+  await Deno.writeTextFile(copy, ""); // holds nothing
+  await Deno.writeTextFile(`${copy}.part`, "the beginning of a copy");
+  await (await SqliteStore.open(file, ROOMY)).close();
+  await Deno.remove(file);
+  await Deno.writeTextFile(copy, "a copy");
+  assertStringIncludes(await refusal(file), copy);
+});
+
 /** SQLite's locks on a file, as Linux lists them; none elsewhere. */
 async function sqliteLocks(file: string): Promise<string[]> {
   if (Deno.build.os !== "linux") return [];
