@@ -38,6 +38,7 @@ export class Checkpoints {
   #worker: Worker | undefined; // begun when there is something to do
   readonly #copyLast: () => void;
   #last = performance.now() + FIRST - EVERY; // when one was begun
+  #hasOpened = false; // the thread, the file, or it is about to
   #isCopying = false;
   #copies = 0; // since there was reason to begin anew
   #isDead = false;
@@ -51,6 +52,15 @@ export class Checkpoints {
     this.#copyLast = () => void rest.get();
   }
 
+  /**
+   * Begins the thread now. It opens the file when there is something to copy: until then the file could be replaced
+   * without the store's noticing it. The call does not wait for the thread. The runtime takes a second for one that
+   * does not belong to the main thread.
+   */
+  start(): void {
+    this.#worker ??= this.#start();
+  }
+
   /** Something was committed: call it between transactions. */
   committed(): void {
     if (this.#isCopying || this.#closed || performance.now() - this.#last < EVERY) return;
@@ -61,6 +71,7 @@ export class Checkpoints {
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#closed = resolve);
     if (!this.#worker || this.#isDead) return;
+    if (!this.#hasOpened) return this.#worker.terminate();
     this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
     await closed;
     this.#worker.terminate();
@@ -82,8 +93,9 @@ export class Checkpoints {
   #copy(): void {
     this.#last = performance.now();
     this.#isCopying = true;
-    this.#worker ??= this.#start();
-    this.#worker.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
+    this.#hasOpened = true;
+    this.start();
+    this.#worker!.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
   }
 
   #start(): Worker {
