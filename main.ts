@@ -3,6 +3,7 @@ import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
+import { fitToOpenFiles } from "./lib/open_files.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
 import { VERSION } from "./lib/version.ts";
@@ -15,8 +16,10 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config): Promise<boolean> {
-  const log = new Log(config.logLevel, config.logFormat);
+async function run(asked: Config): Promise<boolean> {
+  const log = new Log(asked.logLevel, asked.logFormat);
+  const config = fitToOpenFiles(asked, log);
+  if (!config) return false;
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {
