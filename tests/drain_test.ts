@@ -196,16 +196,3 @@ serverTest("SIGTERM with --drain-seconds 0: clients are told, and closed at once
   await client.serverCloses();
   assertEquals(await server.wait(), 0);
 });
-
-serverTest(
-  "SIGTERM twice: the second ends it at once",
-  { args: ["--drain-seconds", "1h"] },
-  async (server) => {
-    await using client = await newUser(server);
-    server.kill("SIGTERM");
-    await client.next(Msg.NOTICE); // served for six minutes more
-    server.kill("SIGTERM");
-    assertEquals(await server.wait(), 1);
-    await client.serverCloses();
-  },
-);

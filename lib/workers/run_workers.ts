@@ -6,7 +6,7 @@ import { Shared } from "./shared.ts";
 import { WorkerNode } from "./worker_node.ts";
 
 /** Milliseconds beyond the time to drain after which a worker is not waited for: a slow store may hold it up. */
-const LEAVE_SLACK = 15_000;
+export const LEAVE_SLACK = 15_000;
 
 /**
  * Runs the configured number of nodes until they are told to leave, or one can't go on: then all leave, since a

@@ -118,7 +118,8 @@ export class Pool {
 
   /** Whether there is no further connection to be had, most often as there are too many, but there are some. */
   #isEnough(error: unknown): boolean {
-    return this.#open > 0 && (error as DatabaseError).kind === "refused" && !(error instanceof Unsafe);
+    const { kind } = error as DatabaseError;
+    return this.#open > 0 && (kind === "refused" || kind === "silent") && !(error instanceof Unsafe);
   }
 
   async #wait(): Promise<Session> {
