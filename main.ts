@@ -1,12 +1,15 @@
 /** The chat server's program: reads its configuration, starts, and leaves well when it is asked to. */
 import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands.ts";
 import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
+import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
+import { fitToOpenFiles } from "./lib/open_files.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
+import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
-import { runWorkers } from "./lib/workers/run_workers.ts";
+import { LEAVE_SLACK, runWorkers } from "./lib/workers/run_workers.ts";
 
 const EXIT_FAILED = 1; // it could not start, or could not go on
 const EXIT_USAGE = 2; // the command line or the environment was wrong
@@ -15,8 +18,25 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config): Promise<boolean> {
-  const log = new Log(config.logLevel, config.logFormat);
+async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(asked.logLevel, asked.logFormat);
+  const isTerminal = isAtTerminal();
+  const graceMs = asked.drainSeconds + LEAVE_SLACK;
+  const signals = new StopSignals(log, {
+    graceMs,
+    isTerminal,
+    exit: Deno.exit,
+    now: () => performance.now(),
+  });
+  signals.listen();
+  for (const { event, fields } of warnings) log.warn(event, fields);
+  if (!isTerminal && isUnderNpm()) {
+    log.warn("started by npm or npx, which pass no signals on: SIGTERM would leave this process behind", {
+      hint: "start it with: exec deno run …",
+    });
+  }
+  const config = fitToOpenFiles(asked, log);
+  if (!config) return false;
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {
@@ -31,11 +51,11 @@ async function run(config: Config): Promise<boolean> {
   const operator: Operator = {
     listening({ hostname: host, port }, reloadIt) {
       isStarted = true;
-      const left = askedToLeave(); // before anybody hears that it listens, and asks
+      signals.started();
       reload = reloadIt;
       if (health) health.ready = true;
       log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
-      return left;
+      return signals.asked;
     },
     leaving() {
       if (health) health.ready = false;
@@ -49,7 +69,9 @@ async function run(config: Config): Promise<boolean> {
   return isWell;
 }
 
-async function checkUpgrade(config: Config): Promise<boolean> {
+async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(config.logLevel, config.logFormat);
+  for (const { event, fields } of warnings) log.warn(event, fields);
   const { mysqlAccess } = await import("./lib/ports.ts");
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
@@ -62,14 +84,9 @@ async function checkUpgrade(config: Config): Promise<boolean> {
   }
 }
 
-/** Fulfilled at the first signal to leave; at the second, the program ends at once. */
-function askedToLeave(): Promise<void> {
-  return new Promise((resolve) => {
-    let asked = 0;
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      Deno.addSignalListener(signal, () => ++asked === 1 ? resolve() : Deno.exit(EXIT_FAILED));
-    }
-  });
+/** Whether npm, npx included, has started this process, by way of a shell that passes no signals on. */
+function isUnderNpm(): boolean {
+  return processEnvironment.names().includes("npm_command");
 }
 
 try {
@@ -77,11 +94,14 @@ try {
     print(`${await runAdminCommand(Deno.args)}\n`);
     Deno.exit(0);
   }
-  const command = parseCommand(Deno.args, (name) => Deno.env.get(name));
+  const command = parseCommand(Deno.args, processEnvironment);
   if ("help" in command) print(`${help()}\nOther commands:\n${adminHelp()}`);
   else if ("version" in command) print(`${VERSION}\n`);
   else {
-    const isWell = "run" in command ? await run(command.run) : await checkUpgrade(command.upgradeCheck);
+    const { warnings } = command;
+    const isWell = "run" in command
+      ? await run(command.run, warnings)
+      : await checkUpgrade(command.upgradeCheck, warnings);
     Deno.exit(isWell ? 0 : EXIT_FAILED);
   }
 } catch (error) {

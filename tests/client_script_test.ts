@@ -249,6 +249,9 @@ Deno.test("a command line that makes no sense is told in one line and makes the 
     assertEquals([code, stdout, stderr.split("\n").length], [2, "", 2], stderr);
     assertStringIncludes(stderr, words);
   }
+  const { code, stderr } = await runClient(["localhost:1", "--user", "a"], { env: { CHAT_PASSWORD: "" } });
+  assertEquals(code, 2);
+  assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must hold the password", "empty is not set");
 });
 
 Deno.test("--help and --version answer on standard output", async () => {

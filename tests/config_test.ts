@@ -1,15 +1,24 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, defaults, help, optionsTable, parseCommand } from "../lib/config/config.ts";
+import type { Environment } from "../lib/config/environment.ts";
 import { type Config, flagOf, options, variableOf } from "../lib/config/options.ts";
 
-function configured(args: string[], env: Record<string, string> = {}): Config {
-  const command = parseCommand(args, (name) => env[name]);
+function environment(variables: Record<string, string>): Environment {
+  return { get: (name) => variables[name], names: () => Object.keys(variables) };
+}
+
+function parsed(args: string[], env: Record<string, string> = {}) {
+  const command = parseCommand(args, environment(env));
   assert("run" in command, "expected a configuration to run with");
-  return command.run;
+  return command;
+}
+
+function configured(args: string[], env: Record<string, string> = {}): Config {
+  return parsed(args, env).run;
 }
 
 function refused(args: string[], env: Record<string, string> = {}): string {
-  const { message } = assertThrows(() => parseCommand(args, (name) => env[name]), ConfigError);
+  const { message } = assertThrows(() => parseCommand(args, environment(env)), ConfigError);
   assert(!message.includes("\n"), "one line");
   return message;
 }
@@ -84,7 +93,7 @@ Deno.test("config: a switch stands alone, takes no argument after it, and a vari
   assertEquals(configured([]).acceptPlainPasswords, "no");
   const env = (value: string) => ({ CHAT_ACCEPT_PLAIN_PASSWORDS: value });
   assertEquals(["yes", "no"].map((value) => configured([], env(value)).acceptPlainPasswords), ["yes", "no"]);
-  assertStringIncludes(refused([], env("")), "CHAT_ACCEPT_PLAIN_PASSWORDS must be one of yes, no");
+  assertStringIncludes(refused([], env("on")), "CHAT_ACCEPT_PLAIN_PASSWORDS must be one of yes, no");
 });
 
 Deno.test("config: what is unknown, too much or empty is one clear line", () => {
@@ -94,33 +103,89 @@ Deno.test("config: what is unknown, too much or empty is one clear line", () => 
   assertStringIncludes(refused([], { CHAT_LOG_LEVEL: "loud" }), "CHAT_LOG_LEVEL must be one of debug, info");
 });
 
-Deno.test("config: an empty environment variable is a value like any other, and one line where it is none", () => {
-  for (const [name, option] of Object.entries(options)) {
-    const variable = variableOf(name);
-    let value: unknown;
-    try {
-      value = option.parse("");
-    } catch {
-      assertStringIncludes(refused([], { [variable]: "" }), `${variable} must`);
-      continue;
-    }
-    assertEquals(configured([], { [variable]: "" })[name as keyof Config], value, variable);
+Deno.test("config: an empty environment variable counts as not set, with a warning, for every option", () => {
+  const variables = Object.keys(options).map(variableOf);
+  for (const variable of variables) {
+    const { run, warnings } = parsed([], { [variable]: "" });
+    assertEquals(run, defaults(), variable);
+    assertEquals(warnings, [{
+      event: "empty environment variables count as not set",
+      fields: { variables: variable },
+    }]);
   }
-  assertStringIncludes(refused([], { CHAT_DB: "" }), "CHAT_DB must not be empty");
-  assertStringIncludes(refused([], { CHAT_PORT: "" }), "CHAT_PORT must be a whole number");
+  const { run, warnings } = parsed([], Object.fromEntries(variables.map((variable) => [variable, ""])));
+  assertEquals(run, defaults());
+  assertEquals(warnings.map(({ fields }) => fields.variables), [variables.join(", ")], "one line for all");
 });
 
-Deno.test("config: a variable that the command line overrides may hold anything", () => {
-  const env = { CHAT_PORT: "tcp://10.0.0.1:6000" };
-  assertEquals(configured(["6001"], env).port, 6001);
-  assertEquals(configured(["--port", "6001"], env).port, 6001);
-  assertStringIncludes(refused([], env), "CHAT_PORT must be a whole number");
+Deno.test("config: an environment variable that isn't empty is a value for every option, 0 and blanks too", () => {
+  for (const [name, option] of Object.entries(options)) {
+    const variable = variableOf(name);
+    const said = option.format(option.default as never);
+    assertEquals(parsed([], { [variable]: said }), { run: defaults(), warnings: [] }, variable);
+    if (option.placeholder === "ADDRESS" || option.placeholder === "FILE") continue; // any text is one
+    assertStringIncludes(refused([], { [variable]: " " }), `${variable} must`);
+  }
+  assertEquals(configured([], { CHAT_PORT: "0" }).port, 0);
+  assertEquals(configured([], { CHAT_CLASSIC_GAP: "0" }).classicGap, 0);
+  assertEquals(configured([], { CHAT_DB: " " }).db, " ");
+  assertEquals(configured([], { CHAT_UNLIMITED_ADDRESSES: "none" }).unlimitedAddresses, "");
+});
+
+Deno.test("config: an address as Kubernetes sets it for a Service is ignored with a warning, for every option", () => {
+  const addresses = ["tcp://10.0.0.1:6000", "udp://10.0.0.1:53", "sctp://10.0.0.1:7", "tcp://[fd00::1]:6000"];
+  for (const variable of Object.keys(options).map(variableOf)) {
+    for (const address of addresses) {
+      const { run, warnings } = parsed([], { [variable]: address });
+      assertEquals(run, defaults(), variable);
+      assertEquals(warnings.map(({ fields }) => fields.variable), [variable]);
+      assertStringIncludes(warnings[0]!.fields.reason!, "Kubernetes");
+    }
+  }
+  const { warnings } = parsed([], { CHAT_MYSQL: "tcp://ann:secret@host" });
+  assert(!JSON.stringify(warnings).includes("secret"));
+  assertStringIncludes(
+    refused([], { CHAT_PORT: "http://10.0.0.1:6000" }),
+    "CHAT_PORT must be a whole number",
+  );
+});
+
+Deno.test("config: a variable that the command line overrides may hold anything, and deserves no warning", () => {
+  for (const value of ["tcp://10.0.0.1:6000", "", "many"]) {
+    const env = { CHAT_PORT: value, CHAT_HOST: "" };
+    for (const args of [["::1", "6001"], ["--port", "6001", "--host", "::1"]]) {
+      const { run, warnings } = parsed(args, env);
+      assertEquals([run.port, run.host, warnings], [6001, "::1", []]);
+    }
+  }
+});
+
+Deno.test("config: unknown variables are ignored; misspelled ones with a warning, those of Kubernetes without", () => {
+  const ofKubernetes = {
+    CHAT_SERVICE_HOST: "10.0.0.1",
+    CHAT_SERVICE_PORT: "6000",
+    CHAT_SERVICE_PORT_CLIENTS: "6000",
+    CHAT_PORT_6000_TCP: "tcp://10.0.0.1:6000",
+    CHAT_PORT_6000_TCP_ADDR: "10.0.0.1",
+    CHAT_PORT_6000_TCP_PORT: "6000",
+    CHAT_PORT_6000_TCP_PROTO: "tcp",
+    CHAT_REDIS_PORT: "tcp://10.0.0.2:6379", // of a Service named chat-redis
+    CHAT_REDIS_SERVICE_HOST: "10.0.0.2",
+    CHAT_REDIS_PORT_6379_TCP_ADDR: "10.0.0.2",
+  };
+  const others = { PATH: "/bin", CHATTY: "yes", CHAT_PASSWORD: "secret" };
+  assertEquals(parsed([], { ...ofKubernetes, ...others }), { run: defaults(), warnings: [] });
+  const { run, warnings } = parsed([], { CHAT_LOGIN_WITHN: "5s", CHAT_DATABASE: "", ...ofKubernetes });
+  assertEquals(run, defaults());
+  assertEquals(warnings.map(({ event, fields }) => [event, fields.variables]), [
+    ["unknown environment variables are ignored", "CHAT_DATABASE, CHAT_LOGIN_WITHN"],
+  ]);
 });
 
 Deno.test("config: help, version and the table name every option", () => {
-  assertEquals(parseCommand(["--help"], () => undefined), { help: true });
-  assertEquals(parseCommand(["-h"], () => undefined), { help: true });
-  assertEquals(parseCommand(["--version"], () => undefined), { version: true });
+  assertEquals(parseCommand(["--help"], environment({})), { help: true });
+  assertEquals(parseCommand(["-h"], environment({})), { help: true });
+  assertEquals(parseCommand(["--version"], environment({})), { version: true });
   for (const name of Object.keys(options)) {
     assertStringIncludes(help(), `--${flagOf(name)} `);
     assertStringIncludes(optionsTable(), `\`${variableOf(name)}\``);

@@ -63,7 +63,9 @@ function gatherer(): {
       batches.push([...batch]);
       await new Promise<void>((resolve) => gates.push(resolve));
       if (batch.some(({ call }) => call === 13)) throw new DatabaseError("bad", "13");
-      if (batch.some(({ call }) => call === 14)) throw new DatabaseError("lost", "14");
+      for (const [call, kind] of [[14, "lost"], [15, "refused"], [16, "silent"]] as const) {
+        if (batch.some((pending) => pending.call === call)) throw new DatabaseError(kind, `${call}`);
+      }
       for (const { call, resolve } of batch) resolve(call * 2);
     },
   });
@@ -107,7 +109,7 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
   await Promise.all(done);
 });
 
-Deno.test("mysql: where the database is lost, those who wait are told; where a call was to blame, they go on", async () => {
+Deno.test("mysql: where the database is away, those who wait are told; where a call was to blame, they go on", async () => {
   const { all, batches, next } = gatherer();
   const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailable, "13"));
   await settle();
@@ -117,12 +119,16 @@ Deno.test("mysql: where the database is lost, those who wait are told; where a c
   next();
   assertEquals(await waiting, 4);
   await Promise.all(bad);
-  const lost = [assertRejects(() => all.add(14), StoreUnavailable, "14")];
-  await settle();
-  for (let call = 0; call < 10; call++) lost.push(assertRejects(() => all.add(call), StoreUnavailable, "14"));
-  next();
-  await Promise.all(lost);
-  assertEquals(batches.length, 3);
+  for (const away of [14, 15, 16]) {
+    const lost = [assertRejects(() => all.add(away), StoreUnavailable, `${away}`)];
+    await settle();
+    for (let call = 0; call < 10; call++) {
+      lost.push(assertRejects(() => all.add(call), StoreUnavailable, `${away}`));
+    }
+    next();
+    await Promise.all(lost);
+  }
+  assertEquals(batches.length, 5);
   const again = all.add(5);
   await settle();
   next();

@@ -272,7 +272,7 @@ Deno.test("networks: what is none is one line that names it", () => {
 
 Deno.test("networks: --trusted-proxies takes them, or none", () => {
   const trusted = (...args: string[]) => {
-    const command = parseCommand(args, () => undefined);
+    const command = parseCommand(args, { get: () => undefined, names: () => [] });
     assert("run" in command);
     return command.run.trustedProxies;
   };

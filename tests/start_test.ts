@@ -1,9 +1,10 @@
 /** How a server starts; one that can't says why in one line and ends. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ClientProcess } from "./harness/client_process.ts";
 import { Msg } from "./harness/contract.ts";
-import { FramedClient, newUser } from "./harness/framed_client.ts";
+import { FramedClient } from "./harness/framed_client.ts";
 import { type Outcome, ROOT, runProgram } from "./harness/program.ts";
-import { startServer, withServer } from "./harness/server.ts";
+import { withServer } from "./harness/server.ts";
 
 /** In a folder of the test's own, which goes with it. */
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -63,6 +64,48 @@ Deno.test("an environment variable that isn't right: exit code 2, and the line n
     assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
   }));
 
+Deno.test("an environment as Kubernetes and Docker Compose make it: the server starts, and warns", async () => {
+  const env = {
+    CHAT_HEALTH_PORT: "tcp://10.0.0.1:6001",
+    CHAT_REDIS: "",
+    CHAT_PORT: "tcp://10.0.0.1:6000", // the command line overrides it
+    CHAT_SERVICE_HOST: "10.0.0.1",
+    CHAT_WORKRES: "2",
+  };
+  for (const permissions of [["-A"], ["--no-prompt", "-P=server"]]) {
+    const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" });
+    try {
+      await withServer({ env, permissions, db: `${folder}/chat.db` }, (server) => {
+        const lines = server.log().split("\n").filter((line) => line.includes('"warn"'));
+        const warnings = lines.map((line) => JSON.parse(line));
+        assertEquals(warnings.map(({ variable, variables }) => variable ?? variables), [
+          "CHAT_HEALTH_PORT",
+          "CHAT_REDIS",
+          "CHAT_WORKRES",
+        ]);
+        return Promise.resolve();
+      });
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  }
+});
+
+Deno.test("a process that may read some variables only: the server starts, and nobody is asked for others", () =>
+  inFolder(async (folder) => {
+    const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env=CHAT_*", "--allow-sys"];
+    const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
+    for (const terminal of [true, false]) {
+      const env = { CHAT_REDIS: "" };
+      await using server = new ClientProcess(args, { program: "main.ts", permissions, terminal, env });
+      await server.until(({ stdout, stderr }) => `${stdout}${stderr}`.includes("listening"), "it to listen");
+      assertStringIncludes(`${server.stdout}${server.stderr}`, "CHAT_REDIS");
+      if (terminal) await server.write("\x03");
+      else server.signal("SIGTERM");
+      assertEquals(await server.end(), 0);
+    }
+  }));
+
 Deno.test("a database that can't be opened: exit code 1, and the line names it", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/text.db`, "This is not a database but a text. ".repeat(1_000));
@@ -93,13 +136,4 @@ Deno.test("the permissions that deno.json names for the server are enough for it
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
-
-Deno.test("SIGHUP does not end a server without TLS", async () => {
-  await using server = await startServer();
-  server.kill("SIGHUP");
-  await using user = await newUser(server);
-  assertEquals((await user.request({ msgid: Msg.PING })).msgid, Msg.PONG);
-  server.kill("SIGTERM");
-  assertEquals(await server.wait(), 0);
 });

@@ -68,7 +68,7 @@ function withTls({ servers, tls, caFile }: Options): readonly Address[] {
 }
 
 function readPassword({ passwordFile }: Options): string | undefined {
-  if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD");
+  if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD") || undefined; // empty is as good as not set
   return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
 }
 

@@ -1,6 +1,7 @@
 /** From a command line and an environment to a {@link Config}; and back to the words that explain it. */
 import { parseArgs } from "@std/cli/parse-args";
 import type { Option } from "./declare.ts";
+import { type Environment, readVariables, type Warning } from "./environment.ts";
 import { type Config, flagOf, options, variableOf } from "./options.ts";
 
 /** What is wrong with the configuration, in one line for the user. */
@@ -8,8 +9,12 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
-/** What the command line asks for. */
-export type Command = { run: Config } | { upgradeCheck: Config } | { help: true } | { version: true };
+/** What the command line asks for; where a configuration belongs to it, with what is worth a warning there. */
+export type Command =
+  | { run: Config; warnings: readonly Warning[] }
+  | { upgradeCheck: Config; warnings: readonly Warning[] }
+  | { help: true }
+  | { version: true };
 
 type Value = string | number;
 
@@ -22,9 +27,9 @@ export function defaults(): Config {
 
 /**
  * Reads the server's arguments, `[HOST] [PORT] [options]`. Flags beat positional arguments, these beat the
- * environment (`env` answers with a variable's value), and that beats the defaults. Throws a {@link ConfigError}.
+ * environment, and that beats the defaults. Throws a {@link ConfigError}.
  */
-export function parseCommand(args: readonly string[], env: (name: string) => string | undefined): Command {
+export function parseCommand(args: readonly string[], env: Environment): Command {
   const bare = new Set(all.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
   const flags = parseArgs(args.map((arg) => bare.has(arg) ? `${arg}=yes` : arg), {
     string: [...all.map(([name]) => flagOf(name)), "_"],
@@ -53,10 +58,13 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
   }
   const port = places.pop();
   const placed: Readonly<Record<string, string | undefined>> = { port, host: places[0] };
-  for (const [name] of all) {
-    // A variable that the command line overrides may be anything: Kubernetes sets CHAT_PORT for a service named chat.
-    if (placed[name] !== undefined || flags[flagOf(name)] !== undefined) continue;
-    const said = env(variableOf(name));
+  // A variable that the command line overrides may be anything.
+  const unsaid = all.map(([name]) => name).filter((name) =>
+    placed[name] === undefined && flags[flagOf(name)] === undefined
+  );
+  const { values: variables, warnings } = readVariables(env, unsaid.map(variableOf));
+  for (const name of unsaid) {
+    const said = variables.get(variableOf(name));
     if (said !== undefined) set(name, said, variableOf(name));
   }
   if (port !== undefined) set("port", port, "the port");
@@ -67,9 +75,9 @@ export function parseCommand(args: readonly string[], env: (name: string) => str
   }
   const config = values as Config;
   checkTogether(config);
-  if (!flags["upgrade-check"]) return { run: config };
+  if (!flags["upgrade-check"]) return { run: config, warnings };
   if (!config.mysql) throw new ConfigError("--upgrade-check needs --mysql");
-  return { upgradeCheck: config };
+  return { upgradeCheck: config, warnings };
 }
 
 /** What can't be seen in one option alone. */
@@ -95,6 +103,7 @@ export function help(): string {
     "usage: main.ts [HOST] [PORT] [options]",
     "",
     "Starts a chat server. Each option can also be set in the environment: --login-within as CHAT_LOGIN_WITHIN.",
+    "A variable that is empty counts as not set.",
     "",
     ...rows.map(({ flag, words }) => `  ${flag.padEnd(width)}  ${words}`),
     `  ${

@@ -1,4 +1,4 @@
-/** Runs the command-line client while a test goes on: talks to it and reads what it says as it says it. */
+/** Runs the command-line client, or the server, while a test goes on: talks to it and reads what it says as it says it. */
 import { cleanEnv, ROOT } from "./program.ts";
 import { until, within } from "./wait.ts";
 
@@ -7,6 +7,10 @@ export interface ClientProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Gives it a terminal of 100 columns, by way of script(1); its two outputs are one then. */
   readonly terminal?: boolean;
+  /** The program, if it isn't the client. */
+  readonly program?: "main.ts";
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
 }
 
 /** One running client. Dispose of it when done. */
@@ -18,10 +22,13 @@ export class ClientProcess implements AsyncDisposable {
   #stderr = "";
   #running = true;
 
-  /** Starts `client.ts` with these arguments; none of them may need quoting where there is a terminal. */
-  constructor(args: readonly string[], { env = {}, terminal = false }: ClientProcessOptions = {}) {
-    const command = [Deno.execPath(), "run", "-A", "client.ts", ...args];
-    const inTerminal = ["script", "-qec", `stty cols 100 rows 40; exec ${command.join(" ")}`, "/dev/null"];
+  /** Starts the program with these arguments; none of them may need quoting where there is a terminal. */
+  constructor(args: readonly string[], options: ClientProcessOptions = {}) {
+    const { env = {}, terminal = false, program: file = "client.ts", permissions = ["-A"] } = options;
+    const command = [Deno.execPath(), "run", ...permissions, file, ...args];
+    // A server does not end with its terminal. With script(1) killed it must not be left behind.
+    const typed = `stty cols 100 rows 40; exec setpriv --pdeathsig KILL ${command.join(" ")}`;
+    const inTerminal = ["script", "-qec", typed, "/dev/null"];
     const [program, ...rest] = terminal ? inTerminal : command;
     this.#child = new Deno.Command(program!, {
       args: rest,

@@ -17,6 +17,13 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
+/** A field of the process's status, such as `NSpid`, as proc(5) has it. Throws when it has ended. */
+export function fieldOf(pid: number, field: string): string {
+  const value = new RegExp(`^${field}:\\s+(.*)$`, "m").exec(read(pid, "status"))?.[1];
+  if (value === undefined) throw new Error(`process ${pid} has no ${field}`);
+  return value;
+}
+
 /** The name of the process's program, as ps(1) shows it. Throws when it has ended. */
 export function nameOf(pid: number): string {
   return read(pid, "comm").trim();

@@ -18,9 +18,14 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** This process's environment without settings of the server or the client, which would change what is tested. */
+/**
+ * This process's environment without settings of the server or the client, which would change what is tested, and without
+ * the sign that npm started it, of which the server would warn.
+ */
 export function cleanEnv(env: Readonly<Record<string, string>> = {}): Record<string, string> {
-  const kept = Object.entries(Deno.env.toObject()).filter(([name]) => !name.startsWith("CHAT_"));
+  const kept = Object.entries(Deno.env.toObject()).filter(([name]) =>
+    !name.startsWith("CHAT_") && name !== "npm_command"
+  );
   return { ...Object.fromEntries(kept), ...env };
 }
 

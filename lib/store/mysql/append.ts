@@ -8,6 +8,12 @@ import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
 import { among, rows, sql, type Value } from "./sql.ts";
 
 const [WAIT, SKIP] = [sql``, sql`SKIP LOCKED`];
+/**
+ * Milliseconds after a time-out for which the conversations are waited for: they can be locked by the transaction that
+ * timed out, which goes on until its end, or until the server sees that its connection is gone.
+ */
+const OWN_LOCKS_TIME = 8_000;
+
 const LOCKED = new DatabaseError("locked", "the conversation is locked by somebody else");
 
 /** What becomes of a message. */
@@ -31,15 +37,36 @@ export class Append {
   #lookUp = false;
   /** Whether conversations are passed over that somebody else keeps locked. They are waited for once. */
   #passOver = false;
-  /** What was asked to be committed last, if it isn't known whether that was done. */
-  #uncertain: ReadonlyMap<string, Claim> = new Map();
+  /** What was asked to be committed without its being known whether that was done. */
+  readonly #uncertain: Map<string, Claim>;
+  /** Until when conversations that are locked are waited for, in performance.now()'s time. */
+  #waitsUntil = 0;
 
-  constructor(messages: readonly NewMessage[], known: Known, fence: Fence) {
+  constructor(
+    messages: readonly NewMessage[],
+    known: Known,
+    fence: Fence,
+    uncertain = new Map<string, Claim>(),
+  ) {
+    this.#uncertain = uncertain;
     this.#fence = fence;
     this.#messages = messages;
     this.#known = known;
     this.#keys = messages.map(({ sender, peer }) => keyOf(sender, peer));
     this.#conversations = new Map(this.#keys.map((key) => [nameOf(key), key]));
+  }
+
+  /** Whether an attempt got no answer in time. */
+  get hasTimedOut(): boolean {
+    return this.#waitsUntil > 0;
+  }
+
+  /** A part of the messages, for further attempts after one that failed. */
+  part(from: number, to: number): Append {
+    const part = new Append(this.#messages.slice(from, to), this.#known, this.#fence, this.#uncertain);
+    part.#lookUp = this.#lookUp;
+    part.#waitsUntil = this.#waitsUntil;
+    return part;
   }
 
   /**
@@ -52,8 +79,9 @@ export class Append {
       return await this.#attempt(session);
     } catch (error) {
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "duplicate") this.#lookUp = true;
-      if (kind === "locked") this.#passOver = true;
+      if (kind === "lost" || kind === "silent" || kind === "duplicate") this.#lookUp = true;
+      if (kind === "silent") this.#waitsUntil = performance.now() + OWN_LOCKS_TIME;
+      if (kind === "locked" && performance.now() >= this.#waitsUntil) this.#passOver = true;
       throw error;
     }
   }
@@ -92,7 +120,10 @@ export class Append {
     try {
       await this.#write(session, stored, log.lastSeqs);
     } catch (error) {
-      this.#uncertain = (error as DatabaseError).kind === "lost" ? planned : new Map();
+      const { kind } = error as DatabaseError;
+      if (kind === "lost" || kind === "silent") {
+        for (const [id, claim] of planned) this.#uncertain.set(id, claim);
+      }
       throw error;
     }
     this.#known.committed(log.lastSeqs);

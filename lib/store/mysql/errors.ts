@@ -7,10 +7,11 @@ import { StoreUnavailable } from "../store.ts";
  * - `conflict`: another transaction was in the way; nothing was done, and the same again may succeed
  * - `locked`: the same, and it has been waited for
  * - `duplicate`: a key is there already
- * - `refused`: the server takes no statements of this kind now, or none at all, or gives no answer
+ * - `refused`: the server takes no statements of this kind now, or none at all
+ * - `silent`: no answer came in time; whether the statement was carried out, or will be, isn't known
  * - `bad`: the server doesn't take this statement, because of what is in it
  */
-export type Kind = "lost" | "conflict" | "locked" | "duplicate" | "refused" | "bad";
+export type Kind = "lost" | "conflict" | "locked" | "duplicate" | "refused" | "silent" | "bad";
 
 /** An error of the database's. It says what is wrong with the database, and nothing of what it was asked. */
 export class DatabaseError extends StoreUnavailable {

@@ -89,7 +89,7 @@ export class Gatherer<C, R> {
     } catch (error) {
       for (const { reject } of batch) reject(error as Error);
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "refused") this.#giveUp(error as Error);
+      if (kind === "lost" || kind === "refused" || kind === "silent") this.#giveUp(error as Error);
     }
   }
 

@@ -80,7 +80,7 @@ export class Pool {
     }
   }
 
-  /** Closes the connections. Nobody may be using it, or want to. */
+  /** Closes the connections. No caller may be using it, or want to. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#tidying);
@@ -118,7 +118,8 @@ export class Pool {
 
   /** Whether there is no further connection to be had, most often as there are too many, but there are some. */
   #isEnough(error: unknown): boolean {
-    return this.#open > 0 && (error as DatabaseError).kind === "refused" && !(error instanceof Unsafe);
+    const { kind } = error as DatabaseError;
+    return this.#open > 0 && (kind === "refused" || kind === "silent") && !(error instanceof Unsafe);
   }
 
   async #wait(): Promise<Session> {
@@ -156,7 +157,7 @@ export class Pool {
     }
   }
 
-  /** Ends what nobody has used for long before the server does, which would complain of it in its log. */
+  /** Ends what has not been used for long before the server does, which would complain of it in its log. */
   #tidy(): void {
     for (const session of this.#free.filter(({ usable }) => !usable)) {
       this.#free.splice(this.#free.indexOf(session), 1);

@@ -3,7 +3,7 @@ import { type Connection, createConnection } from "mysql2";
 import type { Socket } from "node:net";
 import { connectTo, driverOptions, type MysqlAddress } from "./address.ts";
 import { AGAIN_QUESTION, checkAgain, type Checked, checkServer, SERVER_QUESTIONS } from "./checks.ts";
-import { connectError, DatabaseError, databaseError, Unsafe } from "./errors.ts";
+import { connectError, DatabaseError, databaseError, type Kind, Unsafe } from "./errors.ts";
 import { EPOCH, type Fence } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
 
@@ -11,8 +11,9 @@ import { type Sql, sql } from "./sql.ts";
 const CONNECT_TIME = 5_000;
 
 /**
- * Milliseconds for what is sent at once to be answered: far more than anything here takes on a server that works, lock
- * waits included, and little enough for clients to be told that it doesn't.
+ * Milliseconds of silence after which no answer is waited for: far more than anything here takes on a server that works,
+ * lock waits included, and little enough for clients to be told that it doesn't. Over a slow link a large request takes
+ * as long to be sent; a large answer is waited for as long as more of it comes.
  */
 const ANSWER_TIME = 10_000;
 
@@ -85,6 +86,9 @@ const SETTINGS = [
     SESSION innodb_lock_wait_timeout = ${LOCK_WAIT}, SESSION wait_timeout = ${SERVER_PATIENCE}
     /*M! , SESSION in_predicate_conversion_threshold = 0 */`,
 ];
+
+/** Errors after which a connection is not used again. */
+const ENDING: ReadonlySet<Kind> = new Set<Kind>(["lost", "refused", "silent"]);
 
 const SILENT = `the database gave no answer for ${ANSWER_TIME} ms`;
 
@@ -162,7 +166,7 @@ export class Session {
 
   /**
    * Sends statements, all at once, and gives their results. If one fails, those after it are not carried out. Rejects
-   * with a {@link DatabaseError}, after `lost` and `refused` of which the session is not usable: another may be, on a
+   * with a {@link DatabaseError}, after `lost`, `refused` and `silent` of which the session is not usable: another may be, on a
    * server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<Result[]> {
@@ -251,12 +255,21 @@ export class Session {
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       return await new Promise((resolve, reject) => {
-        timer = setTimeout(() => reject(new DatabaseError("refused", SILENT)), ANSWER_TIME);
+        const wait = (seen: number) => {
+          timer = setTimeout(() => {
+            if (this.#socket.bytesRead > seen) wait(this.#socket.bytesRead);
+            else {
+              this.#socket.resetAndDestroy(); // what is still on its way is not sent: the next connection needs the link
+              reject(new DatabaseError("silent", SILENT));
+            }
+          }, ANSWER_TIME);
+        };
+        wait(this.#socket.bytesRead);
         this.#connection.query(text, (error, result) => error ? reject(error) : resolve(result));
       });
     } catch (error) {
       const told = databaseError(error);
-      if (told.kind === "lost" || told.kind === "refused") this.destroy();
+      if (ENDING.has(told.kind)) this.destroy();
       throw told;
     } finally {
       clearTimeout(timer);
