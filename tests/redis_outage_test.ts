@@ -1,118 +1,19 @@
 /** The bus over Redis, while Redis or a node is gone, or a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
+import { BusUnavailable } from "../lib/bus/bus.ts";
 import { Names } from "../lib/bus/redis/names.ts";
-import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
-import { Heard, message } from "./bus_contract.ts";
+import { message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
 import { Relay } from "./harness/relay.ts";
-import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
+import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
 
 const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
 const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
 const LEASE = 5_000; // milliseconds that a lock lives without its holder
 const GRACE = 1_990; // milliseconds that others get to come back after an outage, less what clocks round
-const quiet = new Log("error", "text", () => {});
-
-/** A node under test. Dispose of it when done. */
-class Node implements AsyncDisposable {
-  readonly heard = new Heard();
-  readonly bus: Bus;
-
-  constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log, "d");
-  }
-
-  static async open(urls: readonly string[], log?: Log): Promise<Node> {
-    const node = new Node(urls, log);
-    await node.bus.open(node.heard);
-    return node;
-  }
-
-  /** Waits until it is down. Only for outages that last: after a short one it may be up again already. */
-  async isDown(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
-  }
-
-  /** Waits for the end of its first outage, however short that is. */
-  async isUpAgain(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
-  }
-
-  async isUp(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
-  }
-
-  /** Asserts that there was exactly one outage, which is over. */
-  wasDownOnce(): void {
-    assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
-    assert(this.heard.downs[0] instanceof BusUnavailable);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.bus.close();
-  }
-}
-
-/** Asserts that hints and locks work between the two. `b` must not have subscribed the channel. */
-async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
-  await b.subscribe(channel);
-  a.publish(channel, message(7));
-  await heard.until(() => heard.hints.some(([on]) => on === channel), () => "no hint came");
-  await b.unsubscribe(channel);
-  const release = await a.lock(channel);
-  await release();
-  await (await b.lock(channel))();
-}
-
-/** Asserts that what needs Redis is refused. */
-async function refuses({ bus }: Node): Promise<void> {
-  await assertRejects(() => bus.online([1]), BusUnavailable);
-  await assertRejects(() => bus.lock(1), BusUnavailable);
-  await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
-}
-
-/** A way to Redis on which a node can be cut off for as long as that is wanted. */
-class Way implements AsyncDisposable {
-  readonly #relay: Relay;
-
-  constructor(redis: Redis) {
-    this.#relay = new Relay({ host: "127.0.0.1", port: redis.port });
-  }
-
-  get url(): string {
-    return `redis://127.0.0.1:${this.#relay.port}`;
-  }
-
-  /** Ends the connection at the node's next word, and each that it makes after it. */
-  cut(): void {
-    this.#relay.judge = () => "cut";
-  }
-
-  mend(): void {
-    this.#relay.judge = () => "pass";
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#relay[Symbol.asyncDispose]();
-  }
-}
-
-/** Cuts off the connections of one node, or of all, which may be back before this resolves. */
-async function cut(redis: Redis, id?: string): Promise<void> {
-  const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
-  assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
-}
-
-/** The id of the only node's connection. */
-async function connectionOf(redis: Redis): Promise<string> {
-  return /^id=(\d+) /.exec(await redis.command("CLIENT", "LIST", "TYPE", "pubsub"))![1]!;
-}
 
 Deno.test("Redis that dies and comes back empty is found as it was left, but for what was asked meanwhile", async () => {
   await using redis = await startRedis();
@@ -313,90 +214,6 @@ Deno.test("a node that has lost its connection is gone and silent for the others
   await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
   await worksBetween(a, b);
   assertEquals([b.heard.silences, b.heard.left, b.heard.downs], [[true, false], 2, []]);
-});
-
-/** How many calls of a command Redis has taken, and has refused. */
-async function callsOf(redis: Redis, command: string): Promise<{ taken: number; refused: number }> {
-  const stats = await redis.command("INFO", "commandstats");
-  const line = stats.split("\n").find((line) => line.startsWith(`cmdstat_${command}:`)) ?? "";
-  const [, taken = 0, refused = 0] = /:calls=(\d+),.*rejected_calls=(\d+)/.exec(line) ?? [];
-  return { taken: Number(taken), refused: Number(refused) };
-}
-
-Deno.test("a node is told once that another has come, and those that are there are not silent", async () => {
-  await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  await using b = await Node.open([redis.url]);
-  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
-  // Far more heartbeats than must be missed: each of the two publishes one in a second.
-  await until(async () => (await callsOf(redis, "publish")).taken >= 14, "heartbeats");
-  assertEquals([a, b].map(({ heard: { arrived, silences } }) => ({ arrived, silences })), [
-    { arrived: 1, silences: [] },
-    { arrived: 0, silences: [] },
-  ]);
-});
-
-Deno.test("what Redis refuses to publish is made up for as soon as it takes a heartbeat", async () => {
-  await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  await using b = await Node.open([redis.url]);
-  for (const channel of [5, -6, 7]) await b.bus.subscribe(channel);
-  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
-  await redis.command("ACL", "SETUSER", "default", "-publish", "-ping"); // nothing of it comes but refusals
-  for (const channel of [5, -6]) a.bus.publish(channel, message(1));
-  a.bus.publish(7, { kind: "joined", group: 6 });
-  await until(async () => (await callsOf(redis, "publish")).refused >= 3 + 8, "refused heartbeats too");
-  assertEquals(b.heard.hints, []);
-  await redis.command("ACL", "SETUSER", "default", "+publish", "+ping");
-  const look = { kind: "look" } as const;
-  assertEquals(await b.heard.atLeast(3), [[5, look], [-6, look], [7, look]]);
-  assertEquals(b.heard.arrived, 0);
-
-  await redis.command("ACL", "SETUSER", "default", "-publish");
-  const { refused } = await callsOf(redis, "publish");
-  a.bus.publish(7, { kind: "takeover", login: 2 }); // which no look makes up for
-  await until(async () => (await callsOf(redis, "publish")).refused > refused + 4, "refused heartbeats too");
-  await redis.command("ACL", "SETUSER", "default", "+publish");
-  await b.heard.until(() => b.heard.arrived > 0, () => "the other nodes don't look");
-  const { taken } = await callsOf(redis, "publish");
-  await until(async () => (await callsOf(redis, "publish")).taken >= taken + 6, "heartbeats");
-  assertEquals([b.heard.arrived, b.heard.hints.length], [1, 3], "once");
-  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
-});
-
-Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
-  await using redis = await startRedis();
-  const lines: string[] = [];
-  const log = new Log("warn", "text", (line) => lines.push(line));
-  await using a = await Node.open([redis.url], log);
-  await using b = await Node.open([redis.url]);
-  await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
-  await redis.command("CONFIG", "SET", "maxmemory", "1mb");
-  await b.bus.subscribe(5);
-  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailable, "OOM");
-  await assertRejects(() => a.bus.spend("test", { size: 1, within: 60_000 }, 1), BusUnavailable, "OOM");
-  a.bus.publish(5, message(1));
-  assertEquals(await b.heard.atLeast(1), [[5, message(1)]]);
-  assertEquals(await a.bus.online([5]), new Set([5]));
-  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
-  assertEquals(lines.length, 1);
-  assertStringIncludes(lines[0]!, "OOM");
-  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
-  await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
-  await until(async () => (await callsOf(redis, "pubsub|numsub")).refused >= 5, "looks at the other node");
-  await redis.command("ACL", "SETUSER", "default", "+pubsub", "-ping"); // how it is seen whether Redis is there
-  await until(async () => (await callsOf(redis, "ping")).refused >= 14, "more looks than Redis may miss");
-  await redis.command("ACL", "SETUSER", "default", "+ping");
-  await redis.command("CONFIG", "SET", "maxmemory", "0");
-  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of nobody who is there
-  await assertRejects(() => a.bus.lock(5), BusUnavailable, "READONLY");
-  a.bus.publish(5, message(2));
-  assertEquals(await b.heard.atLeast(2), [[5, message(1)], [5, message(2)]]);
-  await redis.command("REPLICAOF", "NO", "ONE");
-  await worksBetween(a, b);
-  assertEquals([a.heard.downs, a.heard.left, b.heard.downs], [[], 0, []]);
-  await b.bus.close();
-  await a.heard.until(() => a.heard.left > 0, () => "a node that has left isn't seen any more");
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {

@@ -68,6 +68,28 @@ fileTest("only its owner may read the files of a database", async (file) => {
   await store.close();
 });
 
+fileTest(
+  "the id of a deleted sender whose message is not settled yet is not given out again",
+  async (file) => {
+    await (await SqliteStore.open(file, ROOMY)).close();
+    const columns = "low, high, seq, sender, cid, time, body";
+    sql(file, `INSERT INTO RecentMessage (${columns}) VALUES (1, 50, 1, 50, 'c', 0, 'text')`, "SELECT 1");
+    const store = await SqliteStore.open(file, ROOMY);
+    assertEquals(await store.createUser("new", "hash"), { id: 51 });
+    await store.close();
+  },
+);
+
+fileTest("a copy of a lost database stands in the way of a new one, unless it is not whole", async (file) => {
+  const copy = `${file}.rescued-20260101T000000Z`;
+  await Deno.writeTextFile(copy, ""); // holds nothing
+  await Deno.writeTextFile(`${copy}.part`, "the beginning of a copy");
+  await (await SqliteStore.open(file, ROOMY)).close();
+  await Deno.remove(file);
+  await Deno.writeTextFile(copy, "a copy");
+  assertStringIncludes(await refusal(file), copy);
+});
+
 /** SQLite's locks on a file, as Linux lists them; none elsewhere. */
 async function sqliteLocks(file: string): Promise<string[]> {
   if (Deno.build.os !== "linux") return [];

@@ -227,15 +227,3 @@ fileTest("a commit doesn't wait for all reads that were there before it", async 
   assertEquals(settled, reads.map((_, i) => i));
   await store.close();
 });
-
-fileTest(
-  "the id of a deleted sender whose message is not settled yet is not given out again",
-  async (file) => {
-    await (await SqliteStore.open(file, ROOMY)).close();
-    const columns = "low, high, seq, sender, cid, time, body";
-    sql(file, `INSERT INTO RecentMessage (${columns}) VALUES (1, 50, 1, 50, 'c', 0, 'text')`, "SELECT 1");
-    const store = await SqliteStore.open(file, ROOMY);
-    assertEquals(await store.createUser("new", "hash"), { id: 51 });
-    await store.close();
-  },
-);
