@@ -93,7 +93,7 @@ relayTest(
 );
 
 relayTest("what isn't safe to do twice is not done twice", async (store, relay, db) => {
-  meddle(relay, "INSERT INTO User", "cut its answer");
+  meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
   await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailable);
   assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
   const { id } = (await store.findUser({ name: "ann" }))!;
