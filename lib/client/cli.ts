@@ -3,10 +3,11 @@ import { clearTextWarning } from "./clear_text.ts";
 import { harmless, styleFor } from "./format.ts";
 import { type Options, parseOptions, UsageError } from "./options.ts";
 import { Screen } from "./screen.ts";
+import { isGranted, variable } from "./permissions.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import { runScript } from "./script.ts";
 import { Servers } from "./servers.ts";
-import { isGranted, openSavedLogins } from "./state_folder.ts";
+import { openSavedLogins } from "./state_folder.ts";
 import { runTerminal } from "./terminal.ts";
 import type { Address } from "./transport.ts";
 
@@ -92,7 +93,7 @@ function withTls({ servers, tls, caFile }: Options): readonly Address[] {
 }
 
 function readPassword({ passwordFile }: Options): string | undefined {
-  if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD") || undefined; // empty is as good as not set
+  if (passwordFile === undefined) return variable("CHAT_PASSWORD") || undefined; // empty is as good as not set
   return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
 }
 

@@ -2,6 +2,7 @@
 import type { Message } from "../wire/message.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Contacts } from "./contacts.ts";
+import { variable } from "./permissions.ts";
 import { type Chat, type Group, number, readChat, string, type User } from "./incoming.ts";
 
 /** How text is set off. */
@@ -26,7 +27,7 @@ const COLOUR: Style = {
 
 /** Colours on a terminal, unless the user's environment has NO_COLOR. */
 export function styleFor(stdout: { isTerminal(): boolean }): Style {
-  return stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COLOUR : PLAIN;
+  return stdout.isTerminal() && !variable("NO_COLOR") ? COLOUR : PLAIN;
 }
 
 // Control characters command a terminal; those that turn the direction of writing make it show what isn't there.

@@ -1,4 +1,5 @@
 /** Where the client keeps what outlives it, and whether it may. */
+import { isGranted, variable } from "./permissions.ts";
 import { SavedLogins } from "./saved_logins.ts";
 import type { Address } from "./transport.ts";
 
@@ -22,18 +23,9 @@ export function openSavedLogins(
     { name: "write", path: root },
     { name: "sys", kind: "uid" },
   ];
-  if (!needed.every(isGranted)) return `the program may not use ${root}; "deno task client" lets it`;
+  if (!needed.every(isGranted)) return `the program may not use ${root}, as with "deno task client"`;
   const uid = Deno.uid();
   return uid === null ? "this system has no user numbers" : new SavedLogins(root, servers, uid, warn);
-}
-
-/** Whether the runtime allows it without asking its user. */
-export function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
-}
-
-function variable(name: string): string | undefined {
-  return isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined;
 }
 
 function isAbsolute(path: string | undefined): path is string {
