@@ -124,14 +124,18 @@ Deno.test("saved logins: of several servers the newest counts, and a token that 
   await withRoot((root) => {
     const [one, two] = [{ hostname: "a.example", port: 1 }, { hostname: "b.example", port: 1 }];
     const of = (...servers: (typeof one)[]) => new SavedLogins(root, servers, uid, quiet);
-    const [first, second, both] = [of(one), of(two), of(one, two)];
+    const [first, second, both, reversed] = [of(one), of(two), of(one, two), of(two, one)];
     both.keep({ id: 1, name: "a", token: "1.old" });
     both.release();
     const until = Date.now() + 1;
     while (Date.now() < until);
     second.keep({ id: 1, name: "a", token: "1.new" });
     second.release();
-    assertEquals([first.find()?.token, both.find()?.token], ["1.old", "1.new"]);
+    assertEquals([first.find()?.token, both.find()?.token, reversed.find()?.token], [
+      "1.old",
+      "1.new",
+      "1.new",
+    ]);
     both.forget("1.old"); // what was saved since stays
     assertEquals([first.find(), both.find()?.token], [undefined, "1.new"]);
     both.forget("1.new");

@@ -4,6 +4,7 @@ import { ClientProcess } from "./harness/client_process.ts";
 import { logIn, PASSWORD, Person, register } from "./harness/person.ts";
 import { type Outcome, runClient } from "./harness/program.ts";
 import { type Server, serverTest } from "./harness/server.ts";
+import { until } from "./harness/wait.ts";
 
 const [FILE_MODE, FOLDER_MODE] = [0o600, 0o700];
 
@@ -55,6 +56,11 @@ function assertNothingSaved({ code, stderr }: Outcome): void {
 }
 
 const modeOf = (path: string) => Deno.lstatSync(path).mode! & 0o777;
+
+function isLocked(path: string): boolean {
+  using file = Deno.openSync(path, { write: true });
+  return !file.tryLockSync(true);
+}
 
 serverTest("saved login: the next start needs no password, until loginout", {}, async (server) => {
   using state = new State();
@@ -232,8 +238,13 @@ serverTest("saved login: a second client of the user asks before it takes over",
   await second.types("y\r");
   await second.atPrompt("alice> ");
   await alice.sees(/^the server ended the session: /);
+  // The account is the second one's now: it is marked as in use again as soon as the first one has let it go.
+  await until(() => isLocked(`${state.folder(server)}/1.lock`), "the second client's lock");
+  assertStringIncludes((await state.run(server, "--user alice")).stderr, "in use on another connection");
   assertIn(await state.run(server, "--user alice --force"));
   await second.sees(/^the server ended the session: /);
+  for (const person of [alice, second]) await person.atPrompt("choice: ");
+  assertIn(await state.run(server, "--user alice")); // the two at the menu have let it go
 });
 
 serverTest("saved login: many clients at once leave whole files", {}, async (server) => {

@@ -193,10 +193,12 @@ export class Screen implements KeyListener {
 
   /** Stops the program until the shell lets it go on. What is typed in the shell is none of its keys. */
   #suspend(): void {
-    // A shell waits for the programs that it has started: with "deno task" in between, that one has to stop as well.
+    // A shell waits for the program that it has started: with deno task or npx in between, that one has to stop too.
     const hasShell = variable("INIT_CWD") === undefined;
     const group = isGranted({ name: "run" }) ? 0 : hasShell ? process.pid : undefined;
-    if (group === undefined) return this.print("* under deno task, Ctrl-Z cannot stop the program");
+    if (group === undefined) {
+      return this.print("* Ctrl-Z cannot stop the program: deno task or npx would go on waiting for it");
+    }
     let isOver = false;
     const goOn = () => {
       if (isOver || this.#ended) return;
