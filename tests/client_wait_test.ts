@@ -1,9 +1,10 @@
-/** A login that the server puts off: the client says for how long, waits, and goes on. */
+/** A login that the server puts off: the client says for how long, waits, and goes on. And what a login leaves to keep. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { encodeFrame, FramedDecoder } from "../lib/wire/framed.ts";
 import { type Message, parseMessage } from "../lib/wire/message.ts";
 import { MAX_CLIENT_FRAME, Msg } from "../lib/wire/protocol.ts";
 import { Refused } from "../lib/client/incoming.ts";
+import type { TokenKeeper } from "../lib/client/login.ts";
 import { Servers } from "../lib/client/servers.ts";
 import { type Listener, Session } from "../lib/client/session.ts";
 import { ClientProcess } from "./harness/client_process.ts";
@@ -50,7 +51,7 @@ serverTest("login wait: ends when its time is over, at Ctrl-C and at SIGINT", {
   await using script = new ClientProcess([server.host, `${server.port}`, "--user", "alice"], { env });
   await script.until(({ stderr }) => stderr.includes("trying again in"), "the wait");
   script.signal("SIGINT");
-  await script.end();
+  assertEquals(await script.end(), 1); // nothing was done
   assertEquals(script.stderr.includes("can't log in"), false, script.stderr);
 });
 
@@ -88,7 +89,7 @@ const SIGNAL = new AbortController().signal; // never aborts
 class Silent implements Listener {
   readonly waits: number[] = [];
   received(): void {}
-  online(): void {}
+  online(_contacts: unknown, _again: boolean): void {}
   offline(): void {}
   putOff(_: string, ms: number): void {
     this.waits.push(ms);
@@ -153,4 +154,30 @@ Deno.test("login wait: a long one is not waited on the connection", async () => 
     await (await open(servers, listener, 60_000)).close(); // the second connection is taken when the first one has ended
   });
   assertEquals([asked, listener.waits], [2, [10_500]]);
+});
+
+Deno.test("login: each new token is kept, the last one is used, and forgotten at a logout", async () => {
+  const events: string[] = [];
+  const keeper: TokenKeeper = {
+    keep: ({ id, name, token }) => void events.push(`keep ${id} ${name} ${token}`),
+    forget: (token) => void events.push(`forget ${token}`),
+  };
+  const answer = ({ msgid, token, password }: Message) => {
+    if (msgid === Msg.LOGOUT) return { msgid: Msg.ACK, of: Msg.LOGOUT, errno: 0 };
+    if (msgid !== Msg.LOGIN) return "end" as const;
+    events.push(`login ${token ?? password}`);
+    return { ...ACK, token: token === undefined ? "1.first" : "1.second" };
+  };
+  await withScripted(2, answer, async (servers) => {
+    const listener = new Silent();
+    const again = Promise.withResolvers<void>();
+    listener.online = (_: unknown, isAgain: boolean) => isAgain ? again.resolve() : undefined;
+    const session = await Session.open(servers, { id: 1 }, { password: "x", keeper }, listener, SIGNAL);
+    const lost = session.ask({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
+    await again.promise;
+    await lost;
+    await session.logOut();
+  });
+  const kept = ["login x", "keep 1 me 1.first", "login 1.first", "keep 1 me 1.second"];
+  assertEquals(events, [...kept, "forget 1.second"]);
 });

@@ -78,6 +78,7 @@ class Script implements Listener {
       const session = await this.#open();
       await this.#use(session);
     } catch (error) {
+      this.#failed = true; // also if it is the user who has had enough
       if (!interrupted.aborted) this.#complain(`can't log in: ${words(error)}`);
     }
     await within(this.#written, CLOSE_PATIENCE).catch((error) => {
