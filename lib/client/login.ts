@@ -72,7 +72,7 @@ export interface Credentials {
 export type Witness = (message: Message) => void | Promise<void>;
 
 /**
- * Milliseconds of trying, at most, while the server says "later". An account at which somebody has guessed gets one
+ * Milliseconds of trying, at most, while the server says "later". An account whose password was guessed at gets one
  * more password a minute, and all of them after 10 minutes: twice that.
  */
 export const LOGIN_WAIT_MS = 1_200_000;
@@ -214,7 +214,7 @@ class Waits {
   }
 }
 
-/** Sends a request on a connection that nobody else reads, and resolves to its reply. */
+/** Sends a request on a connection that has no other reader, and resolves to its reply. */
 async function once(connection: Connection, request: Request, patience: number, witness: Witness) {
   const timer = setTimeout(() => connection.abort(`no answer within ${patience / 1_000} s`), patience);
   try {

@@ -5,7 +5,7 @@ import { isMessage, run } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
 import { describe, friendLines, groupLines, harmless, person, PLAIN, seconds, type Style } from "./format.ts";
 import { Refused } from "./incoming.ts";
-import { type Proof, register, type Who, whoIs } from "./login.ts";
+import { register, type Who, whoIs } from "./login.ts";
 import { Running } from "./running.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import type { Screen } from "./screen.ts";
@@ -112,39 +112,31 @@ class Terminal implements Listener {
   async #askAndLogIn(): Promise<void> {
     const who = (await this.#screen.ask("user id or name: "))?.trim();
     if (!who) return;
-    const claimed = whoIs(who);
-    // A name may consist of digits, too: where no such id logs in, it is tried as one.
-    await this.#logIn(claimed, undefined, "id" in claimed ? { name: who } : undefined);
+    await this.#logIn(whoIs(who), undefined);
   }
 
-  async #logIn(who: Who, known: string | undefined, otherwise?: Who): Promise<void> {
+  async #logIn(who: Who, known: string | undefined): Promise<void> {
     const { saved: keeper, loginWait } = this.#first;
     const saved = keeper?.find(who);
     try {
       if (saved) {
         if (!keeper!.claim(saved.id) && !await this.takeOver()) throw new Error(IN_USE);
-        this.#screen.print(
-          this.#style.dim(`* logging in as ${person(saved.id, saved.name, PLAIN)}: saved login`),
-        );
+        const name = person(saved.id, saved.name, PLAIN);
+        this.#screen.print(this.#style.dim(`* logging in as ${name}: saved login`));
       }
       const password = saved ? known : known ?? await this.#screen.ask("password: ", true);
       if (!saved && password === undefined) return;
-      await this.#use(await this.#open(who, { password, token: saved?.token, keeper, loginWait }, otherwise));
+      const proof = { password, token: saved?.token, keeper, loginWait };
+      await this.#use(await Session.open(this.#servers, who, proof, this, this.#interrupt.signal));
     } catch (error) {
       this.#say("login failed", error);
+      // It is not tried as one: it would count as a guess at the password of the user with the id.
+      if (!saved && "id" in who) {
+        this.#screen.print(this.#style.dim(`* if ${who.id} is a name, write name:${who.id}`));
+      }
     } finally {
       this.#contacts = undefined;
       keeper?.release();
-    }
-  }
-
-  async #open(who: Who, proof: Proof, otherwise: Who | undefined): Promise<Session> {
-    const { signal } = this.#interrupt;
-    try {
-      return await Session.open(this.#servers, who, proof, this, signal);
-    } catch (error) {
-      if (!otherwise || !(error instanceof Refused) || error.errno !== Errno.FAILED) throw error;
-      return await Session.open(this.#servers, otherwise, proof, this, signal);
     }
   }
 

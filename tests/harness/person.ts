@@ -2,7 +2,7 @@
 import { ClientProcess, type ClientProcessOptions } from "./client_process.ts";
 import type { Address } from "./server.ts";
 
-/** Everybody's password. It needs no quoting in a shell. */
+/** The password of every test user. It needs no quoting in a shell. */
 export const PASSWORD = "open-sesame";
 
 /** What a terminal shows after these bytes: as much of one as readline makes use of, and no wrapping. */
