@@ -32,6 +32,10 @@ export const options = {
     "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
       "and its certificate must have the host's name, or address, that the URL has",
   ),
+  mysqlPasswordFile: file(
+    "file with MySQL's password in its one line, in place of one in the URL. Other users of the machine see a command " +
+      "line, and not this",
+  ),
   singleWriter: flag(
     "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
       "write to several, messages that were accepted can be lost",
@@ -48,6 +52,7 @@ export const options = {
     "redis://host:6379",
     "Redis, through which nodes on one MySQL reach each other: redis://host:port, several with commas for a Redis Cluster",
   ),
+  redisPasswordFile: file("the same with Redis' password"),
   workers: integer(
     1,
     1,

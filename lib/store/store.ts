@@ -5,7 +5,10 @@
 
 /** Which store this is, and which history it has. */
 export interface Identity {
-  /** Random, made once with the database: other deployments on the same Redis have another one. */
+  /**
+   * Random, made once with the database: other deployments on the same Redis have another one. A copy of the database
+   * has the same until `renew-epoch --new-deployment` gives it one of its own.
+   */
   readonly deployment: string;
   /** Random, renewed whenever data that was committed may be gone: seqs, ids and logins count anew from then on. */
   readonly epoch: string;
