@@ -1,8 +1,8 @@
 /** Rows that an operator deletes: no user is locked out, and all that is left comes, in order. */
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { Msg } from "./harness/contract.ts";
-import { login, register } from "./harness/framed_client.ts";
+import { Errno, Msg } from "./harness/contract.ts";
+import { login, newUser, register } from "./harness/framed_client.ts";
 import { sharedMariadb } from "./harness/mariadb.ts";
 import { type Server, serverTest, withServer } from "./harness/server.ts";
 
@@ -49,4 +49,16 @@ mariadb.test("deleted messages lock no user out of MySQL, while it runs", async 
     { args: ["--mysql", db.url] },
     (server) => comesBack(server, async ([statement]) => void await db.sql(statement!)),
   );
+});
+
+mariadb.test("a session whose account was deleted is told that, and not that the recipient is missing", async (db) => {
+  await withServer({ args: ["--mysql", db.url] }, async (server) => {
+    const to = await register(server);
+    await using sender = await newUser(server);
+    const nobody = await sender.chat(to + 1_000, "1");
+    assertEquals([nobody.errno, nobody.errmsg], [Errno.NOT_FOUND, `there is no user ${to + 1_000}`]);
+    await db.sql("DELETE FROM User WHERE id = ?", [sender.id]);
+    const gone = await sender.chat(to, "2");
+    assertEquals([gone.errno, gone.errmsg], [Errno.NOT_FOUND, "your account does not exist any more"]);
+  });
 });

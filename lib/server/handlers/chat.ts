@@ -37,6 +37,7 @@ async function chat(
 ): Promise<Answer> {
   const sender = session.user;
   const result = await node.store.append({ sender, peer, cid, body, time: node.now() });
+  if ("refused" in result && result.refused === "not_found" && peer > 0) await checkAccount(node, sender);
   const { seq, time, repeated } = granted(result, {
     not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
     forbidden: `you are not a member of group ${-peer}`,
@@ -45,4 +46,10 @@ async function chat(
   if (repeated) void node.deliverAgain(session, peer, seq);
   else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
   return { seq, time };
+}
+
+/** A pair lacks one of its users: throws a {@link RequestError} if that is the sender, whose account was deleted. */
+async function checkAccount(node: Node, sender: number): Promise<void> {
+  if (await node.store.findUser({ id: sender })) return;
+  throw new RequestError(Errno.NOT_FOUND, "your account does not exist any more");
 }
