@@ -70,14 +70,17 @@ export interface Account {
 /** Marks a password that was taken over from a server that didn't hash it. */
 export const PLAIN = "$plain$";
 
-/** Hex digits of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
-const HEX = [32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
+/** Hex digits of MySQL's old hash and a shortened MD5, of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
+const HEX = [16, 32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
+
+/** The same in base64, where padding tells it apart: MD5, SHA-1, SHA-224, SHA-256 and SHA-512. */
+const BASE64 = ["{22}==", "{27}=", "{38}==", "{43}=", "{86}=="].map((end) => `[A-Za-z0-9+/]${end}`).join("|");
 
 /** How hashes begin that carry their method in front, as crypt(3) and PHC write them. */
 const MARKED = "[$](1|2[abxy]?|5|6|7|y|scrypt|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
 
 /** What hashes of other programs look like, for JavaScript and MySQL alike: taken for plain text, they would log in. */
-export const FOREIGN_HASH = `^((0x)?(${HEX})|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
+export const FOREIGN_HASH = `^((0x)?(${HEX})|${BASE64}|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
 
 /**
  * One login of an account. Each has a number, which is higher than that of any earlier one: the account is the last
