@@ -41,7 +41,7 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 
 /** Opens the embedded store. Rejects with an Error of one line. */
 export function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  return SqliteStore.open(config.db, limitsOf(config), log);
+  return SqliteStore.open(config.db, limitsOf(config), log, config.minFreeSpace);
 }
 
 async function openStore(

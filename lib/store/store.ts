@@ -54,7 +54,7 @@ export interface Appended {
 
 /** Why the store won't do a thing that was asked for properly. */
 export interface Refused {
-  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full";
+  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full";
 }
 
 /** A user's account. */
@@ -223,7 +223,8 @@ export interface Store {
 
   /**
    * Stores a message and gives it the conversation's next seq. `not_found`: no such user or group;
-   * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation.
+   * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation;
+   * `disk_full`: there is hardly any room left on the disk.
    */
   append(message: NewMessage): Promise<Appended | Refused>;
   /**
