@@ -1,11 +1,16 @@
 /** The mark of free space on the embedded database's disk: to the byte, and on a real server. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { statfsSync } from "node:fs";
+import type { Batch } from "../lib/store/sqlite/calls.ts";
+import { IN_MEMORY, openDatabase } from "../lib/store/sqlite/database.ts";
+import { Executor } from "../lib/store/sqlite/executor.ts";
 import { FreeSpace, type Space } from "../lib/store/sqlite/free_space.ts";
+import { RecentMessages } from "../lib/store/sqlite/recent.ts";
 import { Errno, Msg } from "./harness/contract.ts";
 import { login, newUser } from "./harness/framed_client.ts";
 import { startServer } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+import { NOON, ROOMY } from "./store_fixture.ts";
 
 const MIN = 1_048_576; // the least that can be configured
 
@@ -35,6 +40,29 @@ Deno.test("min-free-space: a disk that can't be looked at is not low, and that i
   assertEquals(told, [{ space: "unknown", free: "no" }]);
   new FreeSpace("file", 0, () => told.push({ space: "low", free: 0 }), () => 0).isLow;
   assertEquals(told.length, 1, "without a mark nothing is looked at");
+});
+
+Deno.test("min-free-space: a message that is settled long ago is found when it is sent again", () => {
+  const db = openDatabase(IN_MEMORY);
+  try {
+    const space = { isLow: false };
+    const executor = new Executor(db, ROOMY, new RecentMessages(db, 2), space);
+    const run = (changes: Batch["changes"]) => executor.run([{ changes, reads: [] }])[0]!.results;
+    const append = (cid: string): Batch["changes"][number] => ["append", 1, 2, cid, cid, NOON];
+    run([["createUser", "u1", "hash"], ["createUser", "u2", "hash"]]);
+    for (let i = 0; i < 20; i++) run([append(`${i}`)]); // one batch moves what came before it into the log
+    assertEquals(db.prepare("SELECT count(*) AS n FROM Message WHERE cid = '0'").get()!.n, 1);
+    space.isLow = true;
+    assertEquals(run([append("0"), append("19"), append("20")]), [
+      { seq: 1, time: NOON, repeated: true },
+      { seq: 20, time: NOON, repeated: true },
+      { refused: "disk_full" },
+    ]);
+    space.isLow = false;
+    assertEquals(run([append("20")]), [21]);
+  } finally {
+    db.close();
+  }
 });
 
 /** Other programs write to the disk meanwhile, so that the mark is this far from what is free. */
