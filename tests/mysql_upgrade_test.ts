@@ -279,6 +279,11 @@ shared.test("mysql upgrade: an empty table of another name beside a proper one i
   assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
 });
 
+shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+  await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+});
+
 for (const [words, statements] of OBSTACLES) {
   shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
