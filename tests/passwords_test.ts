@@ -1,6 +1,13 @@
-import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { Passwords, TooBusy } from "../lib/passwords/passwords.ts";
-import { HashThread } from "../lib/passwords/thread.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  AbandonedError,
+  MAX_RETRY_AFTER_MS,
+  Passwords,
+  type Requester,
+  TooBusy,
+} from "../lib/passwords/passwords.ts";
+import { type HashOrder, HashThread } from "../lib/passwords/thread.ts";
+import { missingWork } from "../lib/passwords/work.ts";
 import { makeToken, readToken, sameHash } from "../lib/server/tokens.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
@@ -59,6 +66,110 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
   await passwords.hash("x"); // there is room again
 });
 
+Deno.test("passwords: however long the queue is, nobody is told to come again later than that", async () => {
+  const passwords = new Passwords(CHEAP, 1, 10_000);
+  const told: number[] = [];
+  const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
+  for (let count = 0; count < 3; count++) {
+    told.push((await assertRejects(() => passwords.hash("x"), TooBusy)).retryAfter);
+  }
+  assertEquals(told[0], MAX_RETRY_AFTER_MS);
+  assert(told.every((ms) => ms > 0 && ms <= MAX_RETRY_AFTER_MS));
+  await Promise.all(work);
+  passwords[Symbol.dispose]();
+});
+
+/** Somebody at an address; the signal says when there is nobody any more. */
+function at(address: string, signal?: AbortSignal): Requester {
+  return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
+}
+
+Deno.test("passwords: what nobody waits for any more isn't hashed, and nobody waits for it", async () => {
+  let hashed = 0;
+  class CountingThread extends HashThread {
+    override derive(order: HashOrder): Promise<Uint8Array> {
+      hashed++;
+      return super.derive(order);
+    }
+  }
+  using passwords = new Passwords({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingThread());
+  const client = new AbortController();
+  const first = passwords.hash("x", at("a", client.signal)); // begun at once
+  const gone = Array.from({ length: 50 }, () => passwords.hash("x", at("a", client.signal)));
+  const other = passwords.hash("x", at("b"));
+  client.abort();
+  const results = await Promise.allSettled(gone);
+  assert(results.every((result) => result.status === "rejected" && result.reason instanceof AbandonedError));
+  assertEquals(passwords.isBusy, true);
+  await Promise.all([first, other]);
+  assertEquals([hashed, passwords.isBusy], [2, false]);
+  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, but nobody else does
+  await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
+  await alone;
+  assertEquals(hashed, 3);
+});
+
+Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
+  using passwords = new Passwords({ ln: 10, r: 8, p: 1 }, 1, 1_000);
+  let flooded = 0;
+  const flood = Array.from({ length: 100 }, () => passwords.hash("x", at("a")).then(() => flooded++));
+  const before = await passwords.hash("x", at("b")).then(() => flooded);
+  assert(before <= 2, `${before} were hashed first`);
+  await Promise.all(flood);
+});
+
+Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
+  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
+  const hash = await passwords.hash("sesame");
+  const order: string[] = [];
+  const wrong = passwords.verify("guess", hash, at("a")).then(() => order.push("wrong"));
+  await wrong;
+  const next = passwords.verify("guess", hash, at("b")).then(() => order.push("new"));
+  const known = passwords.verify("sesame", hash, { ...at("c"), standing: "known" });
+  await known.then(() => order.push("known"));
+  await next;
+  assertEquals(order, ["wrong", "known", "new"]);
+});
+
+Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
+  const today = { ln: 14, r: 8, p: 1 };
+  let work = 0;
+  class MeasuringThread extends HashThread {
+    override derive(order: HashOrder): Promise<Uint8Array> {
+      work += 2 ** order.cost.ln * order.cost.r * order.cost.p;
+      return super.derive(order);
+    }
+  }
+  using now = new Passwords(today, 1, 10, () => new MeasuringThread());
+  const worked = async (password: string, phc: string | undefined) => {
+    work = 0;
+    await now.verify(password, phc);
+    return work;
+  };
+  const unknown = await worked("wrong", undefined);
+  assertEquals(unknown, 2 ** 14 * 8);
+  for (const cost of [{ ln: 13, r: 8, p: 1 }, { ln: 10, r: 8, p: 3 }, { ln: 14, r: 4, p: 1 }, CHEAP, today]) {
+    using before = new Passwords(cost, 1, 1);
+    const phc = await before.hash("sesame");
+    const known = await worked("wrong", phc);
+    assert(known > 0.9 * unknown && known <= unknown, `${known} of ${unknown} for ${JSON.stringify(cost)}`);
+    assertEquals(
+      await worked("sesame", phc),
+      2 ** cost.ln * cost.r * cost.p,
+      "a right one is known by itself",
+    );
+  }
+});
+
+Deno.test("passwords: what makes two costs equal is never more than the difference", () => {
+  assertEquals(missingWork({ ln: 14, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [
+    { ln: 15, r: 8, p: 1 },
+    { ln: 14, r: 8, p: 1 },
+  ]);
+  assertEquals(missingWork({ ln: 15, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), []);
+  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be taken away");
+});
+
 Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
   const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
   const begun: (URL | undefined)[] = [broken, undefined];
@@ -69,23 +180,26 @@ Deno.test("passwords: a thread that dies fails its own order, and another takes 
 });
 
 Deno.test("passwords: a thread rests as long as a hash took, unless the password was right", async () => {
-  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
-  const hash = await passwords.hash("sesame");
-  const time = async (count: number, password: string, phc?: string) => {
-    const began = performance.now();
-    for (let check = 0; check < count; check++) await passwords.verify(password, phc);
-    return performance.now() - began;
-  };
-  let alone = Infinity;
-  for (let check = 0; check < 3; check++) {
-    await new Promise((resolve) => setTimeout(resolve, 150)); // it has rested
-    alone = Math.min(alone, await time(1, "sesame", hash));
+  const hashes: { began: number; ended: number }[] = [];
+  class TimedThread extends HashThread {
+    override async derive(order: HashOrder): Promise<Uint8Array> {
+      const began = performance.now();
+      const key = await super.derive(order);
+      hashes.push({ began, ended: performance.now() });
+      return key;
+    }
   }
-  let right = Infinity; // the least of several, as other work on the machine only ever adds
-  for (let round = 0; round < 3; round++) right = Math.min(right, await time(8, "sesame", hash));
-  const rested = Math.min(await time(8, "guess", hash), await time(8, "guess"));
-  assertLess(8 * alone * 1.5, rested); // twice as long each, but for the first
-  assertLess(right * 1.3, rested);
+  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10, () => new TimedThread());
+  const hash = await passwords.hash("sesame");
+  for (const first of ["guess", "guess", "sesame"]) {
+    await passwords.verify(first, hash);
+    const next = passwords.verify("sesame", hash);
+    assertEquals(passwords.isBusy, first === "guess", "whether it has to wait");
+    await next;
+    const [before, after] = hashes.slice(-2);
+    const [took, rested] = [before!.ended - before!.began, after!.began - before!.ended];
+    if (first === "guess") assert(rested > 0.9 * took, `${rested} ms after a hash of ${took} ms`);
+  }
 });
 
 Deno.test({

@@ -11,6 +11,7 @@ import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
 import { Pauses } from "./pauses.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
 
@@ -96,6 +97,7 @@ export class Connection implements Sink {
   readonly #around: Surroundings;
   readonly #handler: Handler;
   readonly #pauses: Pauses;
+  readonly #reading: ReadAhead;
   readonly #replies = new Replies<ServerMessage>((reply) => this.#reply(reply));
   #preface: Preface | undefined; // until it has been read
   #dialect: Dialect | undefined; // known from the first byte on
@@ -115,6 +117,7 @@ export class Connection implements Sink {
     preface?: Preface,
   ) {
     this.#socket = socket;
+    this.#reading = new ReadAhead(socket);
     this.#around = around;
     this.#pauses = new Pauses(around.lane);
     this.#preface = preface;
@@ -185,6 +188,14 @@ export class Connection implements Sink {
     this.abort();
   }
 
+  /**
+   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is being
+   * answered; to be called while one is.
+   */
+  watchForEnd(left: () => void): void {
+    this.#reading.begin(left);
+  }
+
   /** Sends a message, if the client's dialect has such a one. */
   send(message: ServerMessage, taken?: () => void): void {
     const bytes = this.#dialect?.encode(message);
@@ -212,7 +223,7 @@ export class Connection implements Sink {
       let worked = 0; // ms since others had a turn
       let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
-        const read = await this.#socket.read(this.open ? buffer.bytes : UNHEARD);
+        const read = await this.#reading.read(this.open ? buffer.bytes : UNHEARD);
         if (read === null) break;
         if (this.#handler.isNobody || !this.open) await this.#around.crowd.turn();
         this.lastHeard = performance.now();

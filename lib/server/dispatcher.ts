@@ -64,6 +64,7 @@ export class Dispatcher implements Handler {
   }
 
   ended(): void {
+    this.#caller.left();
     void this.#caller.hangUp();
   }
 

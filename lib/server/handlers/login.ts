@@ -1,4 +1,5 @@
 /** LOGIN_MSG: by password, or by the token of an earlier login. */
+import type { Requester } from "../../passwords/passwords.ts";
 import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
@@ -96,18 +97,21 @@ async function prove(caller: Caller, { id, name, password, token }: LoginFields)
     throw new RequestError(Errno.BAD_REQUEST, "id is missing, and so is name");
   }
   const claimed = id !== undefined ? { id } : { name: name! };
-  return await node.attempts.login(address, () => proveByPassword(node, claimed, password));
+  return await node.attempts.login(address, () => proveByPassword(caller, claimed, password));
 }
 
-async function proveByPassword(node: Node, claimed: Claimed, password: string): Promise<Proven> {
+async function proveByPassword(caller: Caller, claimed: Claimed, password: string): Promise<Proven> {
+  const { node, address } = caller;
   const account = await findUser(node, claimed);
-  const who = account?.id ?? ("id" in claimed ? claimed.id : claimed.name); // one, by whichever it is called
+  const place = node.places.of(account?.id, address);
+  const requester = caller.requester(place.standing);
   const { right, stale } = await node.attempts.check(
-    who,
-    () => node.passwords.verify(password, account && node.storedPasswords.of(account)),
+    "id" in claimed ? claimed.id : normalName(claimed.name), // all forms of a name are one account's
+    place,
+    () => node.passwords.verify(password, account && node.storedPasswords.of(account), requester),
   );
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
-  if (stale) await rehash(node, account, password);
+  if (stale) await rehash(node, account, password, requester);
   return account;
 }
 
@@ -120,9 +124,10 @@ async function findUser({ store }: Node, claimed: Claimed): Promise<Account | un
 }
 
 /** The password again, hashed at today's cost; it can wait for the next login if it must. */
-async function rehash(node: Node, account: Account, password: string): Promise<void> {
+async function rehash(node: Node, account: Account, password: string, requester: Requester): Promise<void> {
   try {
-    await node.store.setPassword(account.id, await node.passwords.hash(password), account.password);
+    const hash = await node.passwords.hash(password, { ...requester, standing: "known" });
+    await node.store.setPassword(account.id, hash, account.password);
   } catch (error) {
     node.log.warn("password not hashed anew", { user: account.id, why: error as Error });
   }
@@ -184,6 +189,7 @@ async function settleIn(
   goOn();
 
   caller.enter(session);
+  node.places.add(id, caller.address);
   const bytes = connection.dialect!.encode(answer);
   if (bytes) {
     caller.allowance?.charge(0, bytes.length, performance.now()); // the user's, and not the stranger's it was
