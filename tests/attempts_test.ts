@@ -126,6 +126,34 @@ test("attempts: others' wrong passwords, however many, lock nobody out of an acc
   assertLimited(await tryLogin(server, home, { id }), ACCOUNT);
 });
 
+test("attempts: a device that has logged in before has attempts of its own, by a token that is over", async (server) => {
+  const id = await register(server);
+  const { token } = await tryLogin(server, EXEMPT, { id }, PASSWORD);
+  await tryLogin(server, EXEMPT, { id }, PASSWORD); // its token replaces the first
+  const host = freshAddress();
+  for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
+  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+  await using client = await from(server, host);
+  assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
+  const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
+  assertEquals(reply.errno, Errno.OK);
+  assert(reply.token !== undefined && reply.token !== token);
+  for (let count = 0; count < WRONG; count++) {
+    assertEquals((await tryLogin(server, EXEMPT, { id, token })).errno, Errno.FAILED);
+    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others' are others'");
+  }
+  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
+  // Its next token tells the same device, and a valid one is enough by itself, whatever the password is.
+  assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
+  const other = await login(server, { id: await register(server) });
+  assertLimited(
+    await tryLogin(server, EXEMPT, { id, token: `${id}${other.token.slice(`${other.id}`.length)}` }),
+    ACCOUNT,
+  );
+  await other.close();
+});
+
 test("attempts: one place alone never uses up what all places have together", async (server) => {
   const id = await register(server);
   for (let count = 0; count < TOTAL + 5; count++) await tryLogin(server, EXEMPT, { id });

@@ -8,7 +8,7 @@ import {
 } from "../lib/passwords/passwords.ts";
 import { type HashOrder, HashThread } from "../lib/passwords/thread.ts";
 import { missingWork } from "../lib/passwords/work.ts";
-import { makeToken, readToken, sameHash } from "../lib/server/tokens.ts";
+import { makeDevice, makeToken, readDevice, readToken, sameHash } from "../lib/server/tokens.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
 
@@ -213,6 +213,28 @@ Deno.test({
     const usual = Math.min(...niceness);
     assertEquals(niceness.filter((nice) => nice !== usual), [usual + 10]);
   },
+});
+
+Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
+  const device = makeDevice(7, "$scrypt$hash");
+  const [one, two] = [makeToken(7, device), makeToken(7, device)];
+  assertNotEquals(one.text, two.text);
+  const id = readDevice(one.text, 7, "$scrypt$hash")!;
+  assertEquals(id.length, 8);
+  assertEquals(readDevice(two.text, 7, "$scrypt$hash"), id);
+  assertEquals(makeDevice(7, "$scrypt$hash", id), device, "it stays the same device");
+  const anew = makeToken(7, makeDevice(7, "$scrypt$other", id));
+  assertEquals(readDevice(anew.text, 7, "$scrypt$other"), id);
+  for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
+    assertEquals(readDevice(one.text, user, password), undefined);
+  }
+  assertEquals(readDevice(makeToken(7).text, 7, "$scrypt$hash"), undefined);
+  assertEquals(readDevice("7.short", 7, "$scrypt$hash"), undefined);
+  const [user, secret] = one.text.split(".");
+  const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
+  assertEquals(readDevice(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
+  const first = `${user}.${secret!.at(0) === "A" ? "E" : "A"}${secret!.slice(1)}`;
+  assertEquals(readDevice(first, 7, "$scrypt$hash"), undefined);
 });
 
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {

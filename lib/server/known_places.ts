@@ -2,6 +2,7 @@
  * From where, or by which device, a user has logged in before: such a place has attempts of its own, which nobody else
  * can use up, and its passwords are hashed first. As OWASP's device cookies, but that the address counts as well.
  */
+import { Buffer } from "node:buffer";
 import { NamedBuckets } from "../bus/buckets.ts";
 import type { Quota } from "../bus/bus.ts";
 import type { Standing } from "../passwords/passwords.ts";
@@ -44,13 +45,24 @@ export class KnownPlaces {
     if (this.#places.size > this.#max) this.#places.delete(this.#places.keys().next().value!);
   }
 
-  /** The place of a login by password. `user` is undefined if there is no such user. Counts it among the user's. */
-  of(user: number | undefined, address: string | undefined): Place {
-    const isKnown = user !== undefined && address !== undefined && this.#places.has(nameOf(user, address));
-    if (!isKnown) return { address, knownBy: undefined, standing: "new" };
+  /**
+   * The place of a login by password, which counts among the user's. `user` is undefined if there is no such user,
+   * `device` if the client has shown none of the user's.
+   */
+  of(user: number | undefined, address: string | undefined, device?: Uint8Array): Place {
+    if (user !== undefined && device) {
+      const knownBy = `device ${Buffer.from(device).toString("hex")}`;
+      return { address, knownBy, standing: this.#standing(user, "device") }; // of all: each login makes another one
+    }
+    if (user === undefined || address === undefined || !this.#places.has(nameOf(user, address))) {
+      return { address, knownBy: undefined, standing: "new" };
+    }
     const knownBy = `address ${address}`;
-    const isFirst = this.#first.spend(nameOf(user, knownBy), FIRST, 1) === 0;
-    return { address, knownBy, standing: isFirst ? "known" : "frequent" };
+    return { address, knownBy, standing: this.#standing(user, knownBy) };
+  }
+
+  #standing(user: number, place: string): Standing {
+    return this.#first.spend(nameOf(user, place), FIRST, 1) === 0 ? "known" : "frequent";
   }
 }
 

@@ -12,8 +12,8 @@ serverTest("more logins than can wait to be hashed are told to come again", {
 }, async (server) => {
   const id = await register(server);
   const clients = await Promise.all(Array.from({ length: LOGINS }, () => FramedClient.connect(server)));
-  const replies = await Promise.all(clients.map((client) => (
-    client.request({ msgid: Msg.LOGIN, id, password: "wrong" })
+  const replies = await Promise.all(clients.map((client, at) => (
+    client.request({ msgid: Msg.LOGIN, id: id + at, password: "wrong" })
   )));
   const limited = replies.filter((reply) => reply.errno === Errno.RATE_LIMITED);
   assert(limited.length > 0 && limited.length < LOGINS, `${limited.length} of ${LOGINS}`);
