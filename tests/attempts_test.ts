@@ -1,4 +1,4 @@
-/** How often passwords may be tried and accounts be made: exactly that often, whoever asks from wherever. */
+/** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { LocalHub } from "../lib/bus/local.ts";
@@ -28,7 +28,7 @@ const test = sharedServer({
   ],
 });
 
-const WAIT_AT_MOST = 60_000; // milliseconds that anybody is told to wait
+const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
 
 /** A client that comes through a proxy from this address. */
 async function from(at: Address, host: string): Promise<FramedClient> {
@@ -67,7 +67,7 @@ const REGISTER = "too many registrations from this address";
 
 let lastAddress = 0;
 
-/** An address that nobody has called from. */
+/** An address from which no client has called. */
 function freshAddress(): string {
   lastAddress++;
   return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;
@@ -76,7 +76,7 @@ function freshAddress(): string {
 /** Where addresses aren't counted, and an account's wrong passwords are. */
 const EXEMPT = "127.0.0.9";
 
-/** Wrong passwords for one account from places that nobody knows, before each has only one more. */
+/** Wrong passwords for one account from unknown places, before each of them has only one more. */
 const TOTAL = 10 * WRONG;
 
 test("attempts: where a password was wrong too often not even the right one is looked at; a token still is", async (server) => {
@@ -97,7 +97,7 @@ test("attempts: where a password was wrong too often not even the right one is l
   assertEquals((await tryLogin(server, EXEMPT, { id: other }, PASSWORD)).errno, Errno.OK);
 });
 
-test("attempts: others' wrong passwords, however many, lock nobody out of an account", async (server) => {
+test("attempts: others' wrong passwords, however many, lock no user out of an account", async (server) => {
   const id = await register(server);
   const home = freshAddress();
   assertEquals((await tryLogin(server, home, { id }, PASSWORD)).errno, Errno.OK);

@@ -1,4 +1,4 @@
-/** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and nobody else does. */
+/** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and no other client does. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "./harness/contract.ts";
 import { FramedClient, PASSWORD, register } from "./harness/framed_client.ts";
@@ -73,7 +73,7 @@ serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in fro
   }
 });
 
-serverTest("hash queue: a full queue refuses those who have the most waiting, and no others", {
+serverTest("hash queue: a full queue refuses the address that has the most waiting, and no other", {
   args: [...TRUSTING, ...HASHED, "--hash-queue", "10"],
 }, async (server) => {
   const id = await register(server);
@@ -92,7 +92,7 @@ serverTest("hash queue: a full queue refuses those who have the most waiting, an
   await Promise.all(clients.map((client) => client.close()));
 });
 
-serverTest("hash queue: who only ends its sending is answered, at once if nobody else waits", {
+serverTest("hash queue: a client that only ends its sending is answered if no other waits", {
   args: [...TRUSTING],
 }, async (server) => {
   const id = await register(server);

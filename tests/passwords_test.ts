@@ -66,7 +66,7 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
   await passwords.hash("x"); // there is room again
 });
 
-Deno.test("passwords: however long the queue is, nobody is told to come again later than that", async () => {
+Deno.test("passwords: however long the queue is, the time after which to come again is bounded", async () => {
   const passwords = new Passwords(CHEAP, 1, 10_000);
   const told: number[] = [];
   const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
@@ -79,12 +79,12 @@ Deno.test("passwords: however long the queue is, nobody is told to come again la
   passwords[Symbol.dispose]();
 });
 
-/** Somebody at an address; the signal says when there is nobody any more. */
+/** A client at an address; the signal says that it has gone. */
 function at(address: string, signal?: AbortSignal): Requester {
   return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
 }
 
-Deno.test("passwords: what nobody waits for any more isn't hashed, and nobody waits for it", async () => {
+Deno.test("passwords: the work of a client that has gone is not done while others wait", async () => {
   let hashed = 0;
   class CountingThread extends HashThread {
     override derive(order: HashOrder): Promise<Uint8Array> {
@@ -103,7 +103,7 @@ Deno.test("passwords: what nobody waits for any more isn't hashed, and nobody wa
   assertEquals(passwords.isBusy, true);
   await Promise.all([first, other]);
   assertEquals([hashed, passwords.isBusy], [2, false]);
-  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, but nobody else does
+  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, and no other does
   await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
   await alone;
   assertEquals(hashed, 3);

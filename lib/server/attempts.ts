@@ -13,8 +13,8 @@ import { RequestError } from "./answer.ts";
 import type { Place } from "./known_places.ts";
 
 /**
- * Milliseconds that somebody is told to wait at the most: what one attempt takes to come back with the default limits.
- * To ask too soon costs nobody much, and the limits may have been raised by then.
+ * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the default limits.
+ * To ask too soon costs little, and the limits may have been raised by then.
  */
 const WAIT_AT_MOST = 60_000;
 

@@ -1,6 +1,6 @@
 /**
- * From where, or by which device, a user has logged in before: such a place has attempts of its own, which nobody else
- * can use up, and its passwords are hashed first. As OWASP's device cookies, but that the address counts as well.
+ * From where, or by which device, a user has logged in before: such a place has attempts of its own, which no other
+ * client can use up, and its passwords are hashed first. As OWASP's device cookies, but that the address counts as well.
  */
 import { Buffer } from "node:buffer";
 import { NamedBuckets } from "../bus/buckets.ts";
