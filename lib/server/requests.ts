@@ -78,7 +78,7 @@ const table: readonly RequestSpec[] = [
   open({
     msgid: Msg.LOGIN,
     name: "LOGIN_MSG",
-    summary: "logs in, by a `token`, or by `password` with `id` or `name`",
+    summary: "logs in, by `password` with `id` or `name`, or by a `token`",
     reply: Msg.LOGIN_ACK,
     classic: true,
     fields: {
