@@ -1,6 +1,7 @@
 /** The order in which passwords are hashed: a client that fills the queue waits behind itself. */
 import { assert, assertEquals } from "@std/assert";
 import { FairQueue, type Queued, type Standing } from "../lib/passwords/fair_queue.ts";
+import { Shares } from "../lib/passwords/shares.ts";
 
 const FORGOTTEN_MS = 150_000; // of all that an address has had: see shares.ts
 const ROOM = 1_000_000;
@@ -139,4 +140,15 @@ Deno.test("fair queue: what was taken out has no turn", () => {
   assert(queue.delete(gone) && queue.delete(known));
   assert(!queue.delete(gone) && !queue.delete(item("z.1")));
   assertEquals([queue.next(), queue.next(), queue.size], [kept, undefined, 0]);
+});
+
+Deno.test("shares: so many keys are remembered, and then the one that was charged the longest ago is forgotten", () => {
+  const shares = new Shares(() => now, 3);
+  for (const key of ["a", "b", "c"]) shares.charge(key, 1);
+  assertEquals(shares.least(["a", "b", "c"]), "a");
+  shares.charge("a", 1);
+  assertEquals(shares.least(["a", "b", "c"]), "b", "it has one, and before the others");
+  shares.charge("d", 1); // one too many
+  for (const key of ["b", "b"]) assertEquals(shares.least(["c", "d", key]), "b", "as a new one");
+  assertEquals(shares.least(["a", "c", "d"]), "c");
 });

@@ -24,11 +24,13 @@ interface Share {
 export class Shares {
   readonly #shares = new Map<string, Share>();
   readonly #clock: () => number;
+  readonly #max: number;
   #turn = 0;
 
-  /** `clock`: milliseconds that never go back. */
-  constructor(clock: () => number) {
+  /** `clock`: milliseconds that never go back. `max`: keys that are remembered. */
+  constructor(clock: () => number, max = MAX_KEYS) {
     this.#clock = clock;
+    this.#max = max;
   }
 
   /** Counts pieces that the key gets; a negative number is given back. */
@@ -38,7 +40,7 @@ export class Shares {
     const turn = count > 0 ? ++this.#turn : this.#shares.get(key)?.turn ?? 0;
     this.#shares.delete(key); // to stand behind the others, of which the first is forgotten first
     this.#shares.set(key, { debt, at: now, turn });
-    if (this.#shares.size > MAX_KEYS) this.#shares.delete(this.#shares.keys().next().value!);
+    if (this.#shares.size > this.#max) this.#shares.delete(this.#shares.keys().next().value!);
   }
 
   /** The key with the smallest debt, of those the one that was charged the longest ago, of those the first. */

@@ -77,8 +77,9 @@ export class Caller {
    */
   get leaving(): AbortSignal {
     this.#leaving ??= new AbortController();
-    this.connection.watchForEnd(() => this.left());
-    return this.#leaving.signal;
+    const leaving = this.#leaving;
+    this.connection.watchForEnd(() => leaving.abort());
+    return leaving.signal;
   }
 
   /** On whose behalf a password is hashed for it; see {@link leaving}. Those who are exempt from limits share a place. */
@@ -86,11 +87,6 @@ export class Caller {
     const address = this.address ?? "exempt";
     const network = this.address === undefined ? address : networkKey(this.address);
     return { network, address, standing, signal: this.leaving };
-  }
-
-  /** Nothing more comes from the client. */
-  left(): void {
-    this.#leaving?.abort();
   }
 
   /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */

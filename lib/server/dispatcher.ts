@@ -64,7 +64,6 @@ export class Dispatcher implements Handler {
   }
 
   ended(): void {
-    this.#caller.left();
     void this.#caller.hangUp();
   }
 
