@@ -107,6 +107,11 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
   await alone;
   assertEquals(hashed, 3);
+  const last = new AbortController();
+  const lone = passwords.hash("x", at("a", last.signal));
+  last.abort(); // while it waits
+  await lone;
+  assertEquals(hashed, 4);
 });
 
 Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
@@ -121,14 +126,14 @@ Deno.test("passwords: the flood of one address is beside, and not in front of, a
 Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
   using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
   const hash = await passwords.hash("sesame");
-  const order: string[] = [];
-  const wrong = passwords.verify("guess", hash, at("a")).then(() => order.push("wrong"));
-  await wrong;
-  const next = passwords.verify("guess", hash, at("b")).then(() => order.push("new"));
-  const known = passwords.verify("sesame", hash, { ...at("c"), standing: "known" });
-  await known.then(() => order.push("known"));
+  await passwords.verify("guess", hash, at("a"));
+  const known = passwords.verify("sesame", hash, { ...at("a"), standing: "known" });
+  assertEquals(passwords.isBusy, false, "it is at work");
+  await known;
+  await passwords.verify("guess", hash, at("a"));
+  const next = passwords.verify("sesame", hash, at("b"));
+  assertEquals(passwords.isBusy, true, "a new one waits");
   await next;
-  assertEquals(order, ["wrong", "known", "new"]);
 });
 
 Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
