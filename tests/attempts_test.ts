@@ -1,6 +1,8 @@
 /** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
+import { NamedBuckets } from "../lib/bus/buckets.ts";
+import type { Quota } from "../lib/bus/bus.ts";
 import { LocalHub } from "../lib/bus/local.ts";
 import { defaults } from "../lib/config/config.ts";
 import { Log } from "../lib/log.ts";
@@ -454,4 +456,47 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
     await assertRejects(() => way("192.0.2.2", leave), RequestError);
   }
   await bus.close();
+});
+
+/** Counts for itself, by a clock that the test sets. */
+function attemptsAt(clock: () => number, accountAttempts: number): Attempts {
+  const buckets = new NamedBuckets(clock);
+  const spend = (bucket: string, quota: Quota, count: number) =>
+    Promise.resolve(buckets.spend(bucket, quota, count));
+  const [addressAttempts, addressRegistrations, attemptsWithin] = [1, 1, WITHIN];
+  return new Attempts({ spend }, { accountAttempts, addressAttempts, addressRegistrations, attemptsWithin });
+}
+
+const WITHIN = 3_600_000; // milliseconds
+
+/** A place that is not known. */
+function unknown(at: number): { address: string; knownBy: undefined } {
+  return { address: `192.0.2.${at}`, knownBy: undefined };
+}
+
+const wrong = () => Promise.resolve({ right: false });
+const right = () => Promise.resolve({ right: true });
+
+Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
+  const attempts = attemptsAt(() => 0, 2);
+  for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
+  for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
+  await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
+});
+
+Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
+  let now = 0;
+  const attempts = attemptsAt(() => now, 2);
+  for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
+  const last = unknown(200);
+  await attempts.check(1, last, wrong);
+  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
+  for (now = 0; now < back; now += 1_000) {
+    await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  }
+  now = back - 1;
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  now = back;
+  await attempts.check(1, last, wrong);
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
 });
