@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { PLAIN } from "../store/store.ts";
 import { FairQueue, type Requester } from "./fair_queue.ts";
-import { type Cost, HashThread } from "./thread.ts";
+import { type Cost, type HashOrder, HashThread } from "./thread.ts";
 import { missingWork } from "./work.ts";
 
 export type { Requester, Standing } from "./fair_queue.ts";
@@ -166,9 +166,7 @@ export class Passwords implements Disposable {
       const key = await thread.derive({ password, salt, length, cost });
       known = isRight(key);
       if (known) this.#queue.payBack(requester);
-      else {for (const part of missingWork(cost, this.#cost)) {
-          await thread.derive({ password, salt, length, cost: part });
-        }}
+      else await this.#makeUp(thread, { password, salt, length, cost });
       return key;
     } finally {
       const took = performance.now() - began;
@@ -177,6 +175,11 @@ export class Passwords implements Disposable {
       if (rest < LEAST_REST) this.#free(thread);
       else this.#rest(thread, rest);
     }
+  }
+
+  /** After a hash of an earlier, smaller cost: the rest of the work that one of today's is. */
+  async #makeUp(thread: HashThread, order: HashOrder): Promise<void> {
+    for (const cost of missingWork(order.cost, this.#cost)) await thread.derive({ ...order, cost });
   }
 
   #rest(thread: HashThread, ms: number): void {
