@@ -1,5 +1,7 @@
 /** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Errno, Msg } from "./harness/contract.ts";
+import { FramedClient } from "./harness/framed_client.ts";
 import { logIn, PASSWORD, Person, register } from "./harness/person.ts";
 import { runClient } from "./harness/program.ts";
 import { serverTest } from "./harness/server.ts";
@@ -66,7 +68,7 @@ serverTest("what is typed while the server is away is sent when it is back", {},
 });
 
 serverTest("the password is asked for again when the token has expired, and the typed line stays", {
-  args: ["--token-ttl", "1s"],
+  args: ["--token-ttl", "1s", "--account-attempts", "1"],
 }, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
@@ -80,6 +82,11 @@ serverTest("the password is asked for again when the token has expired, and the 
   await pause(1_100); // longer than the token's life
   await server.restart();
   await alice.atPrompt("password: ");
+  // The expired token shows whose device it is: it is not kept waiting for what others of its address have guessed.
+  await using guesser = await FramedClient.connect(server);
+  const guess = { msgid: Msg.LOGIN, name: "alice", password: "guess" };
+  assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
+  assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
   await alice.types(`${PASSWORD}\r`);
   await alice.sees(/^\* connected again$/);
   await alice.atPrompt("alice> chat:1:unfin");

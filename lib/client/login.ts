@@ -100,9 +100,11 @@ export async function logIn(
   witness: Witness,
 ): Promise<LoggedIn> {
   const putOff = (why: string, ms: number) => questions.putOff(why, ms);
+  let earlier: string | undefined; // a token that no longer logs in: it shows that the device is the user's
   for (;;) {
     const { who, token, password, force } = credentials;
-    const proof = token === undefined ? { ...who, password: password ?? "" } : { token };
+    const known = earlier === undefined ? {} : { token: earlier };
+    const proof = token === undefined ? { ...who, password: password ?? "", ...known } : { token };
     const request = { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) };
     const waits = new Waits(credentials.loginWait, putOff, signal);
     const { connection, reply } = await ask(servers, request, waits, signal, witness);
@@ -119,6 +121,7 @@ export async function logIn(
     if (errno === Errno.ALREADY_ONLINE && !force && await questions.takeOver()) {
       credentials.force = true;
     } else if (errno === Errno.FAILED && token !== undefined) {
+      earlier = token;
       credentials.token = undefined;
       credentials.keeper?.forget(token);
       credentials.password ??= await questions.password();
