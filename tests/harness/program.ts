@@ -4,6 +4,13 @@ import { within } from "./wait.ts";
 /** The folder with main.ts and client.ts. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
+/** Makes a folder where the permission set `server` may write; its caller removes it. */
+export async function writableFolder(): Promise<string> {
+  const data = new URL("data/", ROOT).pathname;
+  await Deno.mkdir(data, { recursive: true, mode: 0o700 });
+  return await Deno.makeTempDir({ dir: data, prefix: "test-" });
+}
+
 /** What a program left behind when it ended. */
 export interface Outcome {
   readonly code: number;
@@ -16,6 +23,8 @@ export interface RunOptions {
   /** All of its standard input; empty if it isn't given. */
   readonly stdin?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
 }
 
 /**
@@ -36,7 +45,7 @@ export async function runProgram(
   options: RunOptions = {},
 ): Promise<Outcome> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", file, ...args],
+    args: ["run", ...options.permissions ?? ["-A"], file, ...args],
     cwd: ROOT,
     clearEnv: true,
     env: cleanEnv(options.env),
