@@ -52,7 +52,12 @@ for (const permissions of PERMISSIONS) {
 
   Deno.test(`database: ${set}: a chat.db in the working directory goes on being used, with a notice`, async () => {
     await using tree = await plant();
-    await withServer({ root: tree.root, db: "chat.db" }, (server) => register(server, "alice"));
+    await withServer({ root: tree.root, db: "chat.db" }, async (server) => {
+      await register(server, "alice");
+      server.kill("SIGTERM");
+      assertEquals(await server.wait(), 0);
+    });
+    assertEquals([...Deno.readDirSync(tree.root)].some(({ name }) => name === "chat.db-wal"), false);
     await withServer(at(tree.root, permissions), async (server) => {
       assert(await isThere(server, "alice"));
       assertEquals(await isThere(server, "bob"), false);
