@@ -28,6 +28,25 @@ export interface RunOptions {
 }
 
 /**
+ * A program's folder for state, of its own: what a client saves there is not used by the next one, unless the environment
+ * names a folder. Dispose of it when the program has ended.
+ */
+export class StateFolder implements Disposable {
+  /** The environment with that folder in it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly #made: string | undefined;
+
+  constructor(env: Readonly<Record<string, string>> = {}) {
+    this.#made = env.XDG_STATE_HOME === undefined ? Deno.makeTempDirSync({ prefix: "state-" }) : undefined;
+    this.env = this.#made === undefined ? env : { ...env, XDG_STATE_HOME: this.#made };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#made !== undefined) Deno.removeSync(this.#made, { recursive: true });
+  }
+}
+
+/**
  * This process's environment without settings of the server or the client, which would change what is tested, and without
  * the sign that npm started it, of which the server would warn.
  */
@@ -44,11 +63,12 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Outcome> {
+  using state = new StateFolder(options.env);
   const child = new Deno.Command(Deno.execPath(), {
     args: ["run", ...options.permissions ?? ["-A"], file, ...args],
     cwd: ROOT,
     clearEnv: true,
-    env: cleanEnv(options.env),
+    env: cleanEnv(state.env),
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
