@@ -180,6 +180,19 @@ serverTest("one pasted line is typed, and not carried out before Enter", {}, asy
   assertEquals(await alice.client.end(), 0);
 });
 
+serverTest("a command that is pasted behind a login waits for Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await alice.types(`1\ralice\r${PASSWORD}\rcreategroup:team:of pasted\r`);
+  await alice.atPrompt("alice> creategroup:team:of pasted");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`, "--user", "alice", "--no-save"];
+  const { stdout } = await runClient(to, { env, stdin: "groups\n" });
+  assertEquals(stdout.includes("team"), false, stdout);
+});
+
 serverTest(
   "a name of digits logs in where it is marked as a name, or too large for an id",
   {},
