@@ -5,7 +5,7 @@ import { PortBus } from "./bus/port_bus.ts";
 import { locateDatabase } from "./config/default_database.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
-import type { AccessOptions } from "./store/mysql/address.ts";
+import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
 import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "./store/store.ts";
 
@@ -43,25 +43,9 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 /** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
 export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
   const file = config.db || await locateDatabase(log);
-  const store = await SqliteStore.open(file, limitsOf(config), log);
+  const store = await SqliteStore.open(file, limitsOf(config), log, config.minFreeSpace);
   await store.start();
   return store;
-}
-
-/** How the configuration says that MySQL is used. Rejects with an Error of one line. */
-export async function mysqlAccess({ mysqlCa, singleWriter }: Config): Promise<AccessOptions> {
-  const access = { singleWriter: singleWriter === "yes" };
-  if (!mysqlCa) return access;
-  let ca: string;
-  try {
-    ca = await Deno.readTextFile(mysqlCa);
-  } catch (error) {
-    throw new Error(`Cannot read --mysql-ca ${mysqlCa}: ${(error as Error).message}`);
-  }
-  if (!ca.includes("BEGIN CERTIFICATE")) {
-    throw new Error(`Cannot use --mysql-ca ${mysqlCa}: it has no certificate in PEM form`);
-  }
-  return { ...access, ca };
 }
 
 async function openStore(
@@ -71,7 +55,7 @@ async function openStore(
 ): Promise<Omit<Ports, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config) };
+    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config, warnIn(log)) };
     const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
     return { store, failed: NEVER, lost: NEVER };
   }
@@ -87,9 +71,14 @@ async function openBus(
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(config.redis.split(","), log, deployment);
+    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment);
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
+}
+
+/** Returns what writes warnings into the log. */
+export function warnIn(log: Log): Warn {
+  return ({ event, fields }) => log.warn(event, fields);
 }
 
 function limitsOf({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {

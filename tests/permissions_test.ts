@@ -107,7 +107,7 @@ Deno.test("permissions: every permission set is narrow in all that the runtime c
     assertEquals([net, env, sys, others], [
       true, // the ports, MySQL and Redis are options
       { allow: ["CHAT_*", "npm_command"], ignore: true },
-      ["getPriority", "setPriority"],
+      name === "server" ? ["getPriority", "setPriority", "statfs"] : ["getPriority", "setPriority"],
       {},
     ]);
     const code = ["./lib", "./schema.sql"]; // workers read the schema as a module
