@@ -50,14 +50,17 @@ mariadb.test("start: server-mysql is enough for workers, for --upgrade-check and
 
 mariadb.test("start: a database that can't be used is said in one line, without its password", async (database) => {
   const away = lineOf(
-    await runProgram("main.ts", ["0", "--mysql", `mysql://u:${SECRET}@127.0.0.1:1/chat`]),
+    await runProgram("main.ts", ["0"], { env: { CHAT_MYSQL: `mysql://u:${SECRET}@127.0.0.1:1/chat` } }),
     1,
   );
   assertStringIncludes(away, "127.0.0.1:1/chat");
   const url = new URL(database.url);
   url.username = "nobody";
   url.password = SECRET;
-  assertStringIncludes(lineOf(await runProgram("main.ts", ["0", "--mysql", url.href]), 1), "Access denied");
+  assertStringIncludes(
+    lineOf(await runProgram("main.ts", ["0"], { env: { CHAT_MYSQL: url.href } }), 1),
+    "Access denied",
+  );
 });
 
 Deno.test("start: urls that aren't right, or don't go together, are said in one line, without their passwords", async () => {
