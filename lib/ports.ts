@@ -2,6 +2,7 @@
 import type { Bus } from "./bus/bus.ts";
 import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
+import { locateDatabase } from "./config/default_database.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
 import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
@@ -41,7 +42,8 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 
 /** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
 export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  const store = await SqliteStore.open(config.db, limitsOf(config), log, config.minFreeSpace);
+  const file = config.db || await locateDatabase(log);
+  const store = await SqliteStore.open(file, limitsOf(config), log, config.minFreeSpace);
   await store.start();
   return store;
 }
