@@ -4,7 +4,7 @@ import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { keySlot } from "../lib/bus/redis/key_slot.ts";
 import { Log } from "../lib/log.ts";
 import { busContract, Heard, message, type TwoNodes } from "./bus_contract.ts";
-import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { type Redis, type RedisCluster, SECRET, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
 
 const quiet = new Log("error", "text", () => {});
@@ -28,7 +28,10 @@ function both(what: string, body: (urls: readonly string[]) => Promise<void>): v
 }
 
 function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): TwoNodes {
-  const [a, b] = [new RedisBus(urls, log, deployments[0]!), new RedisBus(urls, log, deployments[1]!)];
+  const [a, b] = deployments.map((deployment) => new RedisBus(urls, log, deployment, SECRET)) as [
+    RedisBus,
+    RedisBus,
+  ];
   return { a, b, close: async () => void await Promise.all([a.close(), b.close()]) };
 }
 
@@ -218,11 +221,11 @@ Deno.test("Redis: an address that is none is refused without being told", () => 
   for (
     const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]
   ) {
-    const { message } = assertThrows(() => new RedisBus([url], quiet, "d"), TypeError);
+    const { message } = assertThrows(() => new RedisBus([url], quiet, "d", SECRET), TypeError);
     assertStringIncludes(message, "redis://");
     assert(!message.includes("geheim"));
   }
-  assertThrows(() => new RedisBus([], quiet, "d"), TypeError);
+  assertThrows(() => new RedisBus([], quiet, "d", SECRET), TypeError);
 });
 
 Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async () => {
@@ -237,7 +240,7 @@ Deno.test("Redis: a replica is refused in a line that says so", async () => {
   await using replica = await startRedis();
   await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
   const lines: string[] = [];
-  const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)), "0");
+  const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)), "0", SECRET);
   const heard = new Heard();
   try {
     const opening = bus.open(heard).catch(() => {});

@@ -7,7 +7,7 @@ import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
 import { Relay } from "./harness/relay.ts";
-import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { type Redis, type RedisCluster, SECRET, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
 
 const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
@@ -22,7 +22,7 @@ class Node implements AsyncDisposable {
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log, "d");
+    this.bus = new RedisBus(urls, log, "d", SECRET);
   }
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {
@@ -201,7 +201,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
-       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
+       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d", "${SECRET}");
        await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,

@@ -8,6 +8,9 @@ const START_TRIES = 5; // another program may take a port between finding it fre
 const SLOTS = 16_384; // of a Redis Cluster
 const NODE_TIMEOUT = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
 
+/** The key of the nodes in a test that makes no database to have one from. */
+export const SECRET = "5e".repeat(32);
+
 /** One server. It is the same server after a restart, but empty: same port, same place in its cluster. */
 export class Redis implements AsyncDisposable {
   readonly folder: string;

@@ -18,6 +18,20 @@ const WAIT_AT_MOST = 15_000;
 /** Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in step. */
 const TRY_EVERY = [10, 50] as const;
 
+/**
+ * Takes a lock that is taken for none: a node's is a string that expires within the lease. Anything else, which another
+ * program has written, would lock the account for good. Gives whether it has.
+ */
+const REPLACE = `
+local left = redis.call("PTTL", KEYS[1])
+if redis.call("TYPE", KEYS[1]).ok == "string" and left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
+local isThere = redis.call("EXISTS", KEYS[1])
+redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+return 1 + isThere`;
+
+/** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
+const [TAKEN, FOREIGN] = [0, 2];
+
 /** Gives back a lock, but not one that has expired and is another's now. */
 const RELEASE = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;
 
@@ -29,15 +43,20 @@ export class Locks {
   readonly #send: Send;
   readonly #names: Names;
   readonly #signal: AbortSignal;
+  readonly #foundForeign: (key: string) => void;
   readonly #turns = new KeyedLock();
   readonly #held = new Map<string, string>(); // keys by tokens
   readonly #waiting = new Set<Promise<unknown>>();
 
-  /** `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed. */
-  constructor(send: Send, names: Names, signal: AbortSignal) {
+  /**
+   * `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed.
+   * `foundForeign` is told of a key in place of a lock's that no node has written, and that was replaced.
+   */
+  constructor(send: Send, names: Names, signal: AbortSignal, foundForeign: (key: string) => void) {
     this.#send = send;
     this.#names = names;
     this.#signal = signal;
+    this.#foundForeign = foundForeign;
   }
 
   /** See `Bus.lock`. */
@@ -89,7 +108,7 @@ export class Locks {
     const [least, most] = TRY_EVERY;
     this.#held.set(token, key); // before it is, so that closing gives back also what is under way
     try {
-      while (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) !== "OK") {
+      while (!(await this.#try(key, token))) {
         if (performance.now() > deadline) throw tooLate(user);
         await pause(least + Math.random() * (most - least), this.#signal);
         if (this.#signal.aborted) break;
@@ -100,6 +119,14 @@ export class Locks {
       this.#held.delete(token);
       throw error;
     }
+  }
+
+  /** Whether the lock is this node's now. */
+  async #try(key: string, token: string): Promise<boolean> {
+    if (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) === "OK") return true;
+    const found = await this.#send(key, (redis) => redis.eval(REPLACE, 1, key, token, LEASE));
+    if (found === FOREIGN) this.#foundForeign(key);
+    return found !== TAKEN;
   }
 
   async #giveBack(token: string): Promise<void> {

@@ -1,6 +1,7 @@
 /**
  * What is published: the sender's id, the version, and one of these as JSON. An array rather than an object, and one letter for
- * the kind: most of a short message would be names of fields otherwise.
+ * the kind: most of a short message would be names of fields otherwise. The array's last element is a signature, see
+ * signer.ts; releases before there was one skip it.
  */
 import type { Hint } from "../bus.ts";
 
@@ -19,10 +20,16 @@ export function randomId(): string {
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What the nodes say to each other: a hint, that there is a new node, or that a node still is there. */
-export type Said = Hint | { readonly kind: "hello" } | { readonly kind: "beat" };
+/**
+ * What the nodes say to each other: a hint, that there is a new node, or that a node still is there. The latter two have
+ * the node's next number, so that they count once.
+ */
+export type Said = Hint | { readonly kind: "hello"; readonly count: number } | {
+  readonly kind: "beat";
+  readonly count: number;
+};
 
-/** Writes a payload. */
+/** Writes a payload, which is still to be signed. */
 export function encode(sender: string, said: Said): string {
   return sender + VERSION + JSON.stringify(asArray(said));
 }
@@ -32,7 +39,7 @@ export function senderOf(payload: string): string {
   return payload.slice(0, ID_LENGTH);
 }
 
-/** Reads a payload; undefined if it isn't one, or one of an unknown version or kind. */
+/** Reads a signed payload; undefined if it isn't one, or one of an unknown version or kind. */
 export function decode(payload: string): Said | undefined {
   if (payload[ID_LENGTH] !== VERSION) return undefined;
   try {
@@ -57,9 +64,9 @@ function asArray(said: Said): readonly (string | number)[] {
     case "look":
       return ["l"];
     case "hello":
-      return ["h"];
+      return ["h", said.count];
     case "beat":
-      return ["b"];
+      return ["b", said.count];
   }
 }
 
@@ -81,9 +88,9 @@ function fromArray(value: unknown): Said | undefined {
     case "l":
       return { kind: "look" };
     case "h":
-      return { kind: "hello" };
+      return isNumber(first) ? { kind: "hello", count: first } : undefined;
     case "b":
-      return { kind: "beat" };
+      return isNumber(first) ? { kind: "beat", count: first } : undefined;
     default:
       return undefined;
   }

@@ -2,14 +2,16 @@
 import type { Redis } from "ioredis";
 import { type Log, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
+import { Counters } from "./counters.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
 import { Missed } from "./missed.ts";
 import { Names } from "./names.ts";
 import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
-import { decode, encode, randomId, senderOf } from "./payload.ts";
+import { decode, encode, randomId, type Said, senderOf } from "./payload.ts";
 import { Servers } from "./servers.ts";
+import { Signer } from "./signer.ts";
 import { spend } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
@@ -27,6 +29,15 @@ const STRANGE_EVERY_MS = 60_000;
 
 /** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
 const REFUSED_EVERY_MS = 60_000;
+
+/** Milliseconds between two warnings of payloads without this deployment's signature: a forger may send many. */
+const UNSIGNED_EVERY_MS = 60_000;
+
+/** Milliseconds between two warnings of keys that no node has written. */
+const FOREIGN_KEY_EVERY_MS = 60_000;
+
+/** The number of the channel of all nodes in signatures: users' numbers are above it, and groups' below. */
+const ALL_NODES = 0;
 
 /** What there is while Redis can be reached. */
 interface Connected {
@@ -48,6 +59,11 @@ export class RedisBus implements Bus {
   readonly #locks: Locks;
   readonly #refusals = new Seldom(REFUSED_EVERY_MS);
   readonly #strange = new Seldom(STRANGE_EVERY_MS);
+  readonly #unsigned = new Seldom(UNSIGNED_EVERY_MS);
+  readonly #foreignKeys = new Seldom(FOREIGN_KEY_EVERY_MS);
+  readonly #signer: Signer;
+  readonly #counters = new Counters();
+  #announcements = 0;
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
   #connected: Connected | undefined;
@@ -58,9 +74,14 @@ export class RedisBus implements Bus {
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
    * Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of others on the same Redis
-   * nothing is heard.
+   * nothing is heard. `secret`: the key of these nodes, in hexadecimal; without a signature by it nothing counts.
    */
-  constructor(urls: readonly string[], log: Pick<Log, "info" | "warn" | "error">, deployment: string) {
+  constructor(
+    urls: readonly string[],
+    log: Pick<Log, "info" | "warn" | "error">,
+    deployment: string,
+    secret: string,
+  ) {
     this.#urls = urls.map(parse);
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
@@ -68,7 +89,17 @@ export class RedisBus implements Bus {
     this.#wanted = new Map([[names.everybody, undefined], [names.node(this.#id), undefined]]);
     this.#neighbours = new Neighbours(names, this.#id);
     this.#missed = new Missed(names.everybody);
-    this.#locks = new Locks((key, send) => this.#send(key, send), names, this.#closing.signal);
+    this.#signer = new Signer(secret);
+    this.#locks = new Locks(
+      (key, send) => this.#send(key, send),
+      names,
+      this.#closing.signal,
+      (key) => this.#foundForeign(key),
+    );
+  }
+
+  adopt(epoch: string): void {
+    this.#signer.adopt(epoch);
   }
 
   async open(listener: Listener): Promise<void> {
@@ -92,7 +123,7 @@ export class RedisBus implements Bus {
   }
 
   publish(channel: Channel, hint: Hint): void {
-    if (!this.#closed) this.#publish(this.#names.channel(channel), hint);
+    if (!this.#closed) this.#publish(this.#names.channel(channel), channel, hint);
   }
 
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
@@ -109,7 +140,10 @@ export class RedisBus implements Bus {
 
   async spend(bucket: string, quota: Quota, count: number): Promise<number> {
     if (this.#closed) throw closed();
-    return await spend((key, send) => this.#send(key, send), this.#names, bucket, quota, count);
+    const key = this.#names.bucket(bucket);
+    const { wait, isForeign } = await spend((key, send) => this.#send(key, send), key, quota, count);
+    if (isForeign) this.#foundForeign(key);
+    return wait;
   }
 
   async close(): Promise<void> {
@@ -165,13 +199,12 @@ export class RedisBus implements Bus {
       await subscriptions.changeAll();
       // Whoever subscribes later than this node says hello to it, whoever did earlier is seen.
       this.#neighbours.see(await servers.of(everybody).channels(this.#names.node("")));
-      await servers.of(everybody).publish(everybody, encode(this.#id, { kind: "hello" }));
+      await servers.of(everybody).publish(everybody, this.#announce("hello"));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
       const watch = {
         count,
-        beat: () =>
-          void servers.of(everybody).publish(everybody, encode(this.#id, { kind: "beat" })).catch(expected),
+        beat: () => void servers.of(everybody).publish(everybody, this.#announce("beat")).catch(expected),
         gone: () => listener.gone(),
         silent: (isSilent: boolean) => listener.silent(isSilent),
       };
@@ -215,34 +248,59 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.up();
     }
-    for (const name of this.#missed.take()) this.#publish(name, { kind: "look" });
+    for (const name of this.#missed.take()) {
+      this.#publish(name, this.#names.channelOf(name), { kind: "look" });
+    }
   }
 
-  #publish(name: string, hint: Hint): void {
+  #publish(name: string, channel: Channel, hint: Hint): void {
     const missed = () => {
       if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#missed.add(name);
     };
-    if (this.#ready) this.#ready.servers.of(name).publish(name, encode(this.#id, hint)).catch(missed);
+    if (this.#ready) this.#ready.servers.of(name).publish(name, this.#sign(channel, hint)).catch(missed);
     else missed();
+  }
+
+  #sign(channel: Channel, said: Said): string {
+    return this.#signer.sign(channel, encode(this.#id, said));
+  }
+
+  #announce(kind: "hello" | "beat"): string {
+    return this.#sign(ALL_NODES, { kind, count: ++this.#announcements });
+  }
+
+  #foundForeign(key: string): void {
+    this.#foreignKeys.say((count) =>
+      this.#log.warn("replaced a key in Redis that no node has written", { key, count })
+    );
   }
 
   #receive(listener: Listener, name: string, payload: string): void {
     if (payload.startsWith(this.#id)) return;
+    const channel = name === this.#names.everybody ? ALL_NODES : this.#wanted.get(name);
+    if (channel === undefined) return; // it has just been unsubscribed
+    if (!this.#signer.verify(channel, payload)) {
+      this.#unsigned.say((count) =>
+        this.#log.warn("ignored messages without this deployment's signature", { channel: name, count })
+      );
+      return;
+    }
     const said = decode(payload);
     if (!said) {
       this.#strange.say((times) =>
         this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
       );
     } else if (said.kind === "hello" || said.kind === "beat") {
-      this.#neighbours.hear(senderOf(payload));
+      const sender = senderOf(payload);
+      if (!this.#counters.isNew(sender, said.count)) return; // recorded, and published once more
+      this.#neighbours.hear(sender);
       if (this.#ready && said.kind === "hello") listener.came();
-    } else if (this.#ready) this.#pass(listener, name, said);
+    } else if (this.#ready) this.#pass(listener, channel, said);
   }
 
-  #pass(listener: Listener, name: string, hint: Hint): void {
-    const channel = this.#wanted.get(name);
-    if (channel !== undefined) listener.receive(channel, hint);
-    else if (name === this.#names.everybody) {
+  #pass(listener: Listener, channel: Channel, hint: Hint): void {
+    if (channel !== ALL_NODES) listener.receive(channel, hint);
+    else {
       for (const each of [...this.#wanted.values()]) if (each !== undefined) listener.receive(each, hint);
     }
   }
