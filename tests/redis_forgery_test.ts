@@ -1,7 +1,7 @@
 /** The bus over Redis, while others use the same Redis who are no nodes: what they publish or write changes nothing. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
-import { decode, encode } from "../lib/bus/redis/payload.ts";
+import { decode, encode, headingOf } from "../lib/bus/redis/payload.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Counters } from "../lib/bus/redis/counters.ts";
 import { Signer } from "../lib/bus/redis/signer.ts";
@@ -13,7 +13,7 @@ import { type Redis, SECRET, startRedis } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
 
 const USER = 5;
-const FOREIGN_SENDER = "0123456789abcdef";
+const HEADING = headingOf("0123456789abcdef");
 const LEASE = 5_000; // milliseconds that a node's lock lives at the most
 const hints: readonly Hint[] = [
   message(1),
@@ -24,9 +24,9 @@ const hints: readonly Hint[] = [
 ];
 /** As releases before signatures published them. */
 const unsigned = [
-  ...hints.map((hint) => encode(FOREIGN_SENDER, hint)),
-  `${FOREIGN_SENDER}1["h"]`,
-  `${FOREIGN_SENDER}1["b"]`,
+  ...hints.map((hint) => HEADING + encode(hint)),
+  `${HEADING}["h"]`,
+  `${HEADING}["b"]`,
 ];
 
 let redis: Redis;
@@ -96,22 +96,22 @@ Deno.test("forgery: a signature counts for its text, its channel, its key and it
     const [right, wrong, later] = [new Signer(SECRET), new Signer("5f".repeat(32)), new Signer(SECRET)];
     later.adopt("later");
     for (const hint of hints) {
-      const text = encode(FOREIGN_SENDER, hint);
-      const signed = right.sign(USER, text);
+      const array = encode(hint);
+      const signed = right.sign(USER, HEADING, array);
       const random = new Random(1);
       const at = (index: number) => {
         const code = signed.charCodeAt(index);
         return signed.slice(0, index) + String.fromCharCode(code ^ 1) + signed.slice(index + 1);
       };
       const bad = [
-        wrong.sign(USER, text),
-        later.sign(USER, text),
-        ...[-USER, USER + 1, 0, USER + 2 ** 32].map((channel) => right.sign(channel, text)),
+        wrong.sign(USER, HEADING, array),
+        later.sign(USER, HEADING, array),
+        ...[-USER, USER + 1, 0, USER + 2 ** 32].map((channel) => right.sign(channel, HEADING, array)),
         ...Array.from(signed, (_, index) => at(index)).filter((altered) => altered !== signed),
         signed.slice(0, -1),
         `${signed} `,
         `${signed.slice(0, -1)},1]`,
-        text,
+        HEADING + array,
         random.text(50),
       ];
       for (const payload of bad) await other.publish("chat:d:u:{5}", payload);
@@ -121,7 +121,7 @@ Deno.test("forgery: a signature counts for its text, its channel, its key and it
     a.publish(USER, message(2));
     assertEquals(await atB.atLeast(1), [[USER, message(2)]]);
     for (const hint of hints) {
-      await other.publish("chat:d:u:{5}", right.sign(USER, encode(FOREIGN_SENDER, hint)));
+      await other.publish("chat:d:u:{5}", right.sign(USER, HEADING, encode(hint)));
     }
     assertEquals(await atB.atLeast(1 + hints.length), [
       [USER, message(2)],
@@ -195,8 +195,8 @@ Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones
 
 Deno.test("forgery: what nodes publish is read by releases before signatures", () => {
   for (const hint of hints) {
-    const plain = encode(FOREIGN_SENDER, hint);
-    const signed = new Signer(SECRET).sign(USER, plain);
+    const plain = HEADING + encode(hint);
+    const signed = new Signer(SECRET).sign(USER, HEADING, encode(hint));
     assertEquals(signed.slice(0, 17), plain.slice(0, 17)); // sender and version
     const [before, after] = [plain, signed].map((text) => JSON.parse(text.slice(17)) as unknown[]);
     assertEquals(after!.slice(0, -1), before); // they look at the first elements only
@@ -258,3 +258,20 @@ Deno.test("forgery: a bucket's key that no node has written counts as missing", 
     assertEquals(lines.length, 1, lines.join(""));
     assertStringIncludes(lines[0]!, "replaced a key in Redis that no node has written");
   }));
+
+Deno.test("forgery: payloads of any length and text are signed and checked, whatever was before them", () => {
+  const [one, other] = [new Signer(SECRET), new Signer(SECRET)];
+  const random = new Random(3);
+  const encoder = new TextEncoder();
+  for (let i = 0; i < 500; i++) {
+    const body = random.text(i % 50 === 0 ? 20_000 : 200);
+    const channel = random.pick([0, 1, -1, 2 ** 31 + 5, -(2 ** 31) - 5]);
+    const heading = headingOf(random.pick(["0123456789abcdef", "fedcba9876543210"]));
+    const signed = one.sign(channel, heading, JSON.stringify(["m", body]));
+    assert(other.verify(channel, encoder.encode(signed)), body);
+    assertEquals(JSON.parse(signed.slice(17)).slice(0, 2), ["m", body]);
+    for (const wrong of [channel + 1, channel + 2 ** 32]) {
+      assertEquals(other.verify(wrong, encoder.encode(signed)), false);
+    }
+  }
+});

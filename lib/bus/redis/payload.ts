@@ -29,9 +29,14 @@ export type Said = Hint | { readonly kind: "hello"; readonly count: number } | {
   readonly count: number;
 };
 
-/** Writes a payload, which is still to be signed. */
-export function encode(sender: string, said: Said): string {
-  return sender + VERSION + JSON.stringify(asArray(said));
+/** What a node's payloads begin with. */
+export function headingOf(sender: string): string {
+  return sender + VERSION;
+}
+
+/** Writes what follows the heading, and is still to be signed. */
+export function encode(said: Said): string {
+  return JSON.stringify(asArray(said));
 }
 
 /** Who said the payload. */

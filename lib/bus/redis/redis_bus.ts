@@ -1,5 +1,6 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
+import type { Buffer } from "node:buffer";
 import { type Log, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
 import { Counters } from "./counters.ts";
@@ -9,7 +10,7 @@ import { Missed } from "./missed.ts";
 import { Names } from "./names.ts";
 import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
-import { decode, encode, randomId, type Said, senderOf } from "./payload.ts";
+import { decode, encode, headingOf, randomId, type Said, senderOf } from "./payload.ts";
 import { Servers } from "./servers.ts";
 import { Signer } from "./signer.ts";
 import { spend } from "./spend.ts";
@@ -50,6 +51,7 @@ export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #id = randomId();
+  readonly #heading = headingOf(this.#id);
   /** By their names the channels that should be subscribed; the nodes' own are nobody's. */
   readonly #wanted: Map<string, Channel | undefined>;
   readonly #names: Names;
@@ -262,7 +264,7 @@ export class RedisBus implements Bus {
   }
 
   #sign(channel: Channel, said: Said): string {
-    return this.#signer.sign(channel, encode(this.#id, said));
+    return this.#signer.sign(channel, this.#heading, encode(said));
   }
 
   #announce(kind: "hello" | "beat"): string {
@@ -275,8 +277,9 @@ export class RedisBus implements Bus {
     );
   }
 
-  #receive(listener: Listener, name: string, payload: string): void {
-    if (payload.startsWith(this.#id)) return;
+  #receive(listener: Listener, name: string, payload: Buffer): void {
+    const text = payload.toString();
+    if (text.startsWith(this.#id)) return;
     const channel = name === this.#names.everybody ? ALL_NODES : this.#wanted.get(name);
     if (channel === undefined) return; // it has just been unsubscribed
     if (!this.#signer.verify(channel, payload)) {
@@ -285,13 +288,13 @@ export class RedisBus implements Bus {
       );
       return;
     }
-    const said = decode(payload);
+    const said = decode(text);
     if (!said) {
       this.#strange.say((times) =>
         this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
       );
     } else if (said.kind === "hello" || said.kind === "beat") {
-      const sender = senderOf(payload);
+      const sender = senderOf(text);
       if (!this.#counters.isNew(sender, said.count)) return; // recorded, and published once more
       this.#neighbours.hear(sender);
       if (this.#ready && said.kind === "hello") listener.came();
