@@ -4,7 +4,7 @@ import { describe, type Log } from "./log.ts";
 import { type Lent, openPorts, type Ports } from "./ports.ts";
 import { Server } from "./server/server.ts";
 
-/** Whoever runs nodes. */
+/** The program that runs nodes. */
 export interface Operator {
   /**
    * Told where they listen; what it gives back is fulfilled when they are to leave. Until then it may call `reload`, to

@@ -1,4 +1,4 @@
-/** How often passwords may be tried and accounts be made: exactly that often, whoever asks from wherever. */
+/** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { LocalHub } from "../lib/bus/local.ts";
@@ -27,7 +27,7 @@ const test = sharedServer({
   ],
 });
 
-const WAIT_AT_MOST = 60_000; // milliseconds that anybody is told to wait
+const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
 
 /** A client that comes through a proxy from this address. */
 async function from(at: Address, host: string): Promise<FramedClient> {
@@ -66,7 +66,7 @@ const REGISTER = "too many registrations from this address";
 
 let lastAddress = 0;
 
-/** An address that nobody has called from. */
+/** An address from which no client has called. */
 function freshAddress(): string {
   lastAddress++;
   return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;

@@ -83,7 +83,7 @@ async function rescued(server: Server, { whole }: Fault): Promise<string> {
 for (const fault of FAULTS) {
   serverTest(
     `database file: nothing more is acknowledged and nothing is lost when ${fault.name}`,
-    { args: fault.args ?? [] },
+    { args: ["--drain-seconds", "2s", ...fault.args ?? []] },
     async (server) => {
       const [ann, bob] = [await newUser(server), await newUser(server)];
       await sendSome(ann, bob.id);

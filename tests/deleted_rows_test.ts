@@ -1,4 +1,4 @@
-/** Rows that an operator deletes: nobody is locked out, and all that is left comes, in order. */
+/** Rows that an operator deletes: no user is locked out, and all that is left comes, in order. */
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Msg } from "./harness/contract.ts";
@@ -33,7 +33,7 @@ async function comesBack(
   assertEquals((await back.next(Msg.ONE_CHAT)).seq, 7);
 }
 
-serverTest("deleted messages lock nobody out of the embedded store", {}, async (server) => {
+serverTest("deleted messages lock no user out of the embedded store", {}, async (server) => {
   await comesBack(server, async (statements) => {
     server.kill("SIGTERM");
     await server.wait();
@@ -44,7 +44,7 @@ serverTest("deleted messages lock nobody out of the embedded store", {}, async (
   });
 });
 
-mariadb.test("deleted messages lock nobody out of MySQL, while it runs", async (db) => {
+mariadb.test("deleted messages lock no user out of MySQL, while it runs", async (db) => {
   await withServer(
     { args: ["--mysql", db.url] },
     (server) => comesBack(server, async ([statement]) => void await db.sql(statement!)),

@@ -26,7 +26,7 @@ const test = sharedServer({
   ],
 });
 
-test("max-friends: a full list takes who is on it already, and nobody else", async (server) => {
+test("max-friends: a full list takes a user who is on it already, and no other", async (server) => {
   await using alice = await newUser(server);
   const friends: number[] = [];
   for (let count = 0; count < FRIENDS; count++) friends.push(await register(server));

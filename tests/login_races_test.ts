@@ -143,7 +143,7 @@ Deno.test("login races: friends are told of an account whose session let go for 
 });
 
 for (const isHintLost of [false, true]) {
-  const what = isHintLost ? "and nobody says so: the next look finds out" : "is known to the session there";
+  const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
   Deno.test(`login races: a joining that is done when the account is on another node ${what}`, async () => {
     const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const store = (real: Store) =>

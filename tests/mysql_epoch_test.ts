@@ -1,5 +1,5 @@
 /** The epoch on MySQL: no store writes into another history than the one that it knows. */
-import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { StoreUnavailable } from "../lib/store/store.ts";
 import { sharedMariadb } from "./harness/mariadb.ts";
 import { withStores } from "./mysql_fixture.ts";
@@ -31,6 +31,38 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
     await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
     await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailable);
     assertNotEquals((await store!.identity()).epoch, epoch);
+  });
+});
+
+mariadb.test("epoch: an id that rows refer to is never given out, whoever has written them", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a] = await makeUsers(store!, 1) as [number];
+    const nextUser = async () =>
+      granted(await store!.createUser(crypto.randomUUID().slice(0, 20), "hash")).id;
+    const nextGroup = async () =>
+      granted(await store!.createGroup(a, crypto.randomUUID().slice(0, 20), "")).id;
+    const rows = [
+      "INSERT INTO Friend (userid, friendid) VALUES (?, 1)",
+      "INSERT INTO Friend (userid, friendid) VALUES (1, ?)",
+      "INSERT INTO GroupUser (groupid, userid) VALUES (999, ?)",
+      "INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, 1, 2, 0)",
+      "INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES (1, 2, 1, ?, 'c', 1, 'secret')",
+      "INSERT INTO Session (userid, token_hash, expires) VALUES (?, REPEAT('x', 32), 1)",
+    ];
+    for (const row of rows) {
+      const wanted = await nextUser() + 1;
+      await db.sql(row, [wanted]);
+      assert(await nextUser() > wanted, row);
+    }
+    const groupRows = [
+      "INSERT INTO GroupUser (groupid, userid) VALUES (?, 1)",
+      "INSERT INTO Conversation (low, high, last_seq) VALUES (0, ?, 7)",
+    ];
+    for (const row of groupRows) {
+      const wanted = await nextGroup() + 1;
+      await db.sql(row, [wanted]);
+      assert(await nextGroup() > wanted, row);
+    }
   });
 });
 

@@ -132,7 +132,7 @@ relayTest(
 );
 
 relayTest(
-  "a conversation that somebody keeps locked holds up no other: its messages are refused, and go on when it is free",
+  "a conversation that is kept locked holds up no other: its messages are refused, and go on when it is free",
   async (store, _, db) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "1 to c")]);

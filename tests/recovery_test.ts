@@ -61,7 +61,7 @@ Deno.test("recovery: without a bus an account still has one session", async () =
     await third.login({ token: second.token });
     assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
     await third.succeed({ msgid: Msg.LOGOUT });
-    await using fourth = await login(b!, { id }); // nobody has it now, which the store knows
+    await using fourth = await login(b!, { id }); // no session has it now, which the store knows
     outage.end();
     await fourth.settle();
   }, outage);
@@ -132,7 +132,7 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
     await alice.chat(bob.id, "one", "cid-1");
     await alice.settle();
     await bob.settle();
-    assertEquals([alice.drain(), bob.drain()], [[], []], "nobody is told twice");
+    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is told twice");
   }, { bus });
 });
 
@@ -191,7 +191,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: a login that may have begun, and was refused, leaves nobody online", async () => {
+Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
   let store: Store | undefined;
   let losing = false;
   const between = {

@@ -142,7 +142,7 @@ Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", 
   assertEquals(codes, [1]);
 });
 
-Deno.test("npx: the server warns that no signals come through, unless somebody is at a terminal", async () => {
+Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
   await using server = await startServer(); // whose port the other can't have: it ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {

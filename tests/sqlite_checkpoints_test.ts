@@ -4,9 +4,12 @@ import { Checkpoints } from "../lib/store/sqlite/checkpoints.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
-import { until } from "./harness/wait.ts";
+import { pause, until, within } from "./harness/wait.ts";
 
 const MEBIBYTE = 1_048_576;
+
+/** Milliseconds without a thread that copies, for databases that are only open for a moment. */
+const FIRST = 1_000;
 
 async function sizeOf(file: string): Promise<number> {
   return await Deno.stat(file).then(({ size }) => size, () => 0);
@@ -67,10 +70,24 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     db.close();
   }));
 
+Deno.test("sqlite: a thread that copies and is still starting is not waited for when the database is closed", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const endless = new URL("data:text/javascript,"); // it never says that it is ready
+    const checkpoints = new Checkpoints(file, db, endless);
+    db.exec("CREATE TABLE small (n INTEGER)");
+    await pause(FIRST + 100);
+    checkpoints.committed();
+    await within(checkpoints.close(), "the thread's end");
+    db.close();
+  }));
+
 Deno.test("sqlite: commits go on, and it can be closed, when the thread that copies has died", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
-    const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
+    const broken = new URL(
+      "data:text/javascript,onmessage = () => { throw new Error('out of luck'); }; postMessage({ kind: 'ready' });",
+    );
     const checkpoints = new Checkpoints(file, db, broken);
     db.exec("CREATE TABLE small (n INTEGER)");
     for (const end = performance.now() + 1_500; performance.now() < end;) {

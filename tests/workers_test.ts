@@ -15,6 +15,9 @@ function count(to: number): number[] {
   return Array.from({ length: to }, (_, at) => at + 1);
 }
 
+/** Clients are served for a tenth of this time after they should have moved. */
+const BRISKLY = ["--drain-seconds", "2s"];
+
 const workersTest = sharedServer({ args: WORKERS });
 
 workersTest("workers: they listen on one port, which is logged once", async (server) => {
@@ -129,7 +132,9 @@ serverTest(
   },
 );
 
-serverTest("workers: SIGTERM lets all of them leave, and ends with 0", { args: WORKERS }, async (server) => {
+serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
+  args: [...WORKERS, ...BRISKLY],
+}, async (server) => {
   const clients = await oneEach(server);
   const [alice, bob] = clients;
   const ack = alice.chat(bob.id, "a last word");
@@ -149,7 +154,7 @@ serverTest("workers: SIGTERM lets all of them leave, and ends with 0", { args: W
 const MORTAL = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
 
 serverTest("workers: one that dies takes the process with it, when the others have left", {
-  args: WORKERS,
+  args: [...WORKERS, ...BRISKLY],
   permissions: MORTAL,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
@@ -166,7 +171,7 @@ serverTest("workers: one that dies takes the process with it, when the others ha
 });
 
 serverTest("workers: one that dies while it leaves makes the exit code 1", {
-  args: [...WORKERS, "--scrypt-ln", "15"],
+  args: [...WORKERS, "--scrypt-ln", "15", "--drain-seconds", "3s"],
   permissions: MORTAL,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
@@ -201,7 +206,7 @@ serverTest("workers: the database's death ends the process at once", {
 Deno.test("workers: one that doesn't leave is ended", async () => {
   const lines: string[] = [];
   const log = new Log("info", "text", (line) => lines.push(line));
-  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // nobody answers: the node waits
+  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without an answer the node waits
   let isBack = false;
   const worker = new WorkerNode(7, { ...defaults(), host: "127.0.0.1", port: 0 }, log, {
     lent: { store: store.port1, bus: bus.port1 },

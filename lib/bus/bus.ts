@@ -13,7 +13,7 @@ export type Hint =
   | { readonly kind: "message"; readonly message: StoredMessage }
   /** There may be messages that a hint was lost of: those whom the channel concerns should look. */
   | { readonly kind: "look" }
-  /** Somebody whom the channel's user has as a friend came or went: ask {@link Bus.online} which. */
+  /** A friend of the channel's user came or went: ask {@link Bus.online} which. */
   | { readonly kind: "presence"; readonly user: number }
   /** The channel's user has become a member of this group, by a session that isn't its last one any more. */
   | { readonly kind: "joined"; readonly group: number }
@@ -31,7 +31,7 @@ export interface Listener {
   down(why: Error): void;
   /** After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost. */
   up(): void;
-  /** A node has come, or come back: what it had told nobody is to be seen from now on. */
+  /** A node has come, or come back: what it could not tell before is to be seen from now on. */
   came(): void;
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;

@@ -42,7 +42,7 @@ export interface Credentials {
 /** What the caller is told of each message that comes. */
 export type Witness = (message: Message) => void | Promise<void>;
 
-/** Sends a request on a connection that nobody else reads, and resolves to its reply. */
+/** Sends a request on a connection that has no other reader, and resolves to its reply. */
 type Exchange = (connection: Connection, request: Request) => Promise<Message>;
 
 const PATIENCE_WHEN_BUSY = 30_000; // milliseconds for a server that says "later", before the user is told so

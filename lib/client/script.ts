@@ -38,7 +38,7 @@ export interface Surroundings {
 // Milliseconds without anything new before a script whose work is done takes it that all messages that were
 // missed have come: the server sends them right after the login.
 const SETTLE = 300;
-const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output nobody may be reading
+const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output may not be read
 
 /** Runs a script to its end; resolves to the exit code. */
 export async function runScript(options: ScriptOptions, surroundings: Surroundings): Promise<number> {

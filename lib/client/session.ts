@@ -12,7 +12,7 @@ import { Outbox } from "./outbox.ts";
 import { backoff, type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
 
-/** What a session tells whoever shows it to the user. */
+/** What a session tells the program that shows it to the user. */
 export interface Listener extends Questions {
   /**
    * Something came; of chat messages, only what wasn't shown before. A chat message counts as delivered when
@@ -222,7 +222,7 @@ export class Session {
   }
 
   /**
-   * Logs in on another server while the connection to one that stops is still good: friends see nobody leave, and no
+   * Logs in on another server while the connection to one that stops is still good: friends do not see the user leave, and no
    * request is left without an answer. Resolves to undefined if that can't be done.
    */
   async #moveFrom(connection: Connection): Promise<Login | undefined> {

@@ -101,30 +101,20 @@ class Terminal implements Listener {
   async #askAndLogIn(): Promise<void> {
     const who = (await this.#screen.ask("user id or name: "))?.trim();
     if (!who) return;
-    const claimed = whoIs(who);
-    // A name may consist of digits, too: where no such id logs in, it is tried as one.
-    await this.#logIn(claimed, undefined, "id" in claimed ? { name: who } : undefined);
+    await this.#logIn(whoIs(who), undefined);
   }
 
-  async #logIn(who: Who, known: string | undefined, otherwise?: Who): Promise<void> {
+  async #logIn(who: Who, known: string | undefined): Promise<void> {
     const password = known ?? await this.#screen.ask("password: ", true);
     if (password === undefined) return;
     try {
-      await this.#use(await this.#open(who, password, otherwise));
+      await this.#use(await Session.open(this.#servers, who, password, this, this.#interrupt.signal));
     } catch (error) {
       this.#say("login failed", error);
+      // It is not tried as one: it would count as a guess at the password of the user with the id.
+      if ("id" in who) this.#screen.print(this.#style.dim(`* if ${who.id} is a name, write name:${who.id}`));
     }
     this.#contacts = undefined;
-  }
-
-  async #open(who: Who, password: string, otherwise: Who | undefined): Promise<Session> {
-    const { signal } = this.#interrupt;
-    try {
-      return await Session.open(this.#servers, who, password, this, signal);
-    } catch (error) {
-      if (!otherwise || !(error instanceof Refused) || error.errno !== Errno.FAILED) throw error;
-      return await Session.open(this.#servers, otherwise, password, this, signal);
-    }
   }
 
   async #register(): Promise<void> {

@@ -76,7 +76,8 @@ export const options = {
     1,
     1_000_000,
     "count",
-    "open connections; more are closed at once. The default leaves room in a limit of 20,000 open files",
+    "open connections; more are closed at once. Where the limit of open files is too low for so many, the server accepts " +
+      "fewer and says so at the start. The default leaves room in a limit of 20,000 open files",
   ),
   maxConnectionsPerAddress: integer(
     1_000,
@@ -110,7 +111,7 @@ export const options = {
     1_000_000,
     "per second",
     "requests that each session may always make, a large question counting for several; beyond it they take from " +
-      "--spare-rate, and then get errno 8. Nobody types as fast. 0: no limit",
+      "--spare-rate, and then get errno 8. No person types as fast. 0: no limit",
   )),
   messageBurst: integer(
     50,

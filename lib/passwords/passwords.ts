@@ -23,15 +23,23 @@ const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
 const HASH = 32; // bytes
 /**
  * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be nice is not
- * enough, as Linux lets a thread finish its slice of some milliseconds before whoever waits for the core. So a flood of
+ * enough, as Linux lets a thread finish its slice of some milliseconds before another that waits for the core. So a flood of
  * guesses leaves the cores to the others half of the time, and a rush of people who know their passwords isn't held up.
  */
 const REST = 1;
 const LEAST_REST = 1; // ms: a timer can't do less
+/** What a thread hashes to show that it is there: next to no work. */
+const TRIAL = { password: "", salt: new Uint8Array(SALT), length: HASH, cost: { ln: 1, r: 1, p: 1 } };
+
+/** Threads that hash passwords for each of so many nodes: one core less than there are, as a flood of passwords must leave one. */
+export function hashThreads(nodes: number): number {
+  return Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / nodes));
+}
+
 /** The form of the server's own hashes. */
 export const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed. */
+/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed, or at {@link start}. */
 export class Passwords implements Disposable {
   readonly #cost: Cost;
   readonly #atOnce: number;
@@ -49,6 +57,18 @@ export class Passwords implements Disposable {
     this.#cost = cost;
     this.#atOnce = atOnce;
     this.#queueLimit = queueLimit;
+  }
+
+  /**
+   * Begins all threads, and resolves when each has hashed something: a process that has no descriptors left could not
+   * begin them. Rejects if one can't do it.
+   */
+  async start(): Promise<void> {
+    await Promise.all(Array.from({ length: this.#atOnce - this.#threads.size }, async () => {
+      const thread = this.#add();
+      await thread.derive(TRIAL);
+      this.#free(thread);
+    }));
   }
 
   /** The hash of a new password. Throws {@link TooBusy}. */

@@ -10,8 +10,8 @@ import { Errno } from "../wire/protocol.ts";
 import { RequestError } from "./answer.ts";
 
 /**
- * Milliseconds that somebody is told to wait at the most: what one attempt takes to come back with the default limits.
- * To ask too soon costs nobody much, and the limits may have been raised by then.
+ * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the default limits.
+ * To ask too soon costs little, and the limits may have been raised by then.
  */
 const WAIT_AT_MOST = 60_000;
 
@@ -70,7 +70,7 @@ export class Attempts {
 
   /**
    * Checks a password, and counts it for the account if it was wrong. It is counted before, so that checks at the same
-   * time can't be more either. `account` is an id, or a name that nobody has: both are treated alike.
+   * time can't be more either. `account` is an id, or a name that no account has: both are treated alike.
    */
   check<T extends { readonly right: boolean }>(
     account: number | string,

@@ -1,4 +1,4 @@
-/** Who is at the other end of a connection: nobody yet, or a user with a session. */
+/** The client of a connection: not authenticated yet, or a user with a session. */
 import type { Allowance } from "./allowance.ts";
 import type { Connection } from "./connection.ts";
 import { leave } from "./entrance.ts";

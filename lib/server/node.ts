@@ -11,7 +11,7 @@ import { Fresh } from "./delivery.ts";
 import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
-import { Passwords } from "../passwords/passwords.ts";
+import { hashThreads, Passwords } from "../passwords/passwords.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
@@ -23,7 +23,7 @@ import { Turns } from "./turns.ts";
 
 /**
  * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few enough for each
- * to be done in a moment. Not those that wait for an account's lock or for another node: these keep nobody waiting.
+ * to be done in a moment. Not those that wait for an account's lock or for another node: these hold up no other.
  */
 const LOGINS_AT_ONCE = 100;
 
@@ -65,13 +65,13 @@ export class Node implements NodeParts {
   readonly epoch: Epoch;
   readonly passwords: Passwords;
   readonly storedPasswords: StoredPasswords;
-  /** In which everybody has a turn who is ready. */
+  /** Yields to all work that is ready. */
   readonly breaks = new Breaks();
-  /** Those who log in take turns. */
+  /** Logins take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
-  /** So do those who ask for much. */
+  /** So do large answers. */
   readonly pages = new Turns(PAGES_AT_ONCE);
-  /** And so does everybody who asks for more than others do. */
+  /** And so do the requests of clients that ask for more than others do. */
   readonly lane: Lane;
   readonly attempts: Attempts;
   /** How much its clients may ask for. */
@@ -95,17 +95,16 @@ export class Node implements NodeParts {
     this.epoch = new Epoch(this, () => this.#forget(restored));
     this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
-    // This node's share, without the one for everything else: a flood of passwords must not take that as well.
-    const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
-    this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.passwords = new Passwords({ ln, r, p }, hashThreads(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 
-  /** Starts to listen to the other nodes. */
+  /** Starts its threads, and to listen to the other nodes. */
   async open(): Promise<void> {
+    await this.passwords.start();
     await this.epoch.open();
     await this.bus.open({
       receive: (channel, hint) => this.#receive(channel, hint),
@@ -178,7 +177,7 @@ export class Node implements NodeParts {
 
   /**
    * Offers a message to the others that the sender has sent once more: perhaps a node committed it and crashed before
-   * it could tell anybody.
+   * it could tell the others.
    */
   async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
     try {

@@ -97,7 +97,7 @@ export class Recovery {
   }
 
   /**
-   * Another node has come, or come back: its users are online, which nobody here may have been told. While it was cut
+   * Another node has come, or come back: its users are online, which this node may not have been told. While it was cut
    * off it may have committed messages and begun logins of this node's users.
    */
   came(): void {
@@ -125,14 +125,14 @@ export class Recovery {
     this.#confirmation.fallDue();
   }
 
-  /** It isn't known whether a login has begun, of which nobody would be the session. */
+  /** It isn't known whether a login has begun that would have no session. */
   uncertain(): void {
     this.#sweep.fallDue(SETTLING);
   }
 
   /**
    * Another node has gone. What it had committed without saying so is found, and its users are offline. In the store
-   * they become so a little later: many come back at once, and should find nobody busy with them.
+   * they become so a little later: many come back at once, and should not find them busy.
    */
   gone(): void {
     this.#ports.log.info("another node has gone");
@@ -205,7 +205,7 @@ export class Recovery {
           return;
         }
         this.#takenOver(session);
-        presence.announce(user); // perhaps by nobody
+        presence.announce(user); // perhaps without a session
         this.uncertain();
       }
       if (this.#polling === undefined) await store.resumeLogins(this.#loginsOf(some));
@@ -250,7 +250,7 @@ export class Recovery {
     }
   }
 
-  /** Under the lock, as somebody who is just coming in is online by the store first. */
+  /** Under the lock, as a user who is just logging in is online by the store first. */
   async #end(login: Login): Promise<void> {
     const { store, bus } = this.#ports;
     const release = await bus.lock(login.user);

@@ -97,7 +97,7 @@ export class Session {
     }
   }
 
-  /** Somebody on the friend list is online, or is not: the client is told, unless it knows. */
+  /** A friend is online, or is not: the client is told, unless it knows. */
   tellPresence(user: number, online: boolean): void {
     if (!this.#started || this.#answering > 0 || !this.connection.hasRoom) {
       (this.#untold ??= new Map()).set(user, online);

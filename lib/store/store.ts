@@ -1,5 +1,5 @@
 /**
- * The port to durable storage. The message log behind it is the only truth there is; every implementation
+ * The port to durable storage. The message log behind it is the source of truth; every implementation
  * passes the one suite in tests/store_contract.ts.
  */
 
@@ -181,7 +181,7 @@ export interface Store {
   beginLogin(user: number, tokenHash?: Uint8Array): Promise<number>;
   /** Ends logins: where one still is the account's last, the state becomes offline. */
   endLogins(logins: readonly Login[]): Promise<void>;
-  /** Says that logins go on: where one still is the account's last, the state becomes online if somebody had ended it. */
+  /** Says that logins go on: where one still is the account's last, the state becomes online if the login had been ended. */
   resumeLogins(logins: readonly Login[]): Promise<void>;
   /** The number of the last login of each of these users; 0 of who never was logged in. */
   lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>>;

@@ -44,14 +44,13 @@ export const bugs = {
         "  early?: (answers: (Answer | DatabaseError)[]) => void;\n  readonly #messages: readonly NewMessage[];",
     }, {
       file: "lib/store/mysql/appender.ts",
-      from: "const answers = await commit(pool, append(batch.map(({ call }) => call)));",
-      to: `const attempt = append(batch.map(({ call }) => call));
-    attempt.early = (answers) => {
+      from: "const answers = await commit(way, append, textOf(batch));",
+      to: `append.early = (answers) => {
       for (const [i, answer] of answers.entries()) {
         if (!(answer instanceof DatabaseError)) batch[i]!.resolve(answer);
       }
     };
-    const answers = await commit(pool, attempt);`,
+    const answers = await commit(way, append, textOf(batch));`,
     }],
   },
   "publish-before-commit": {

@@ -277,7 +277,7 @@ test("logout ends the session and its token, and the connection may log in again
   assertEquals((await client.login({ id })).id, id);
   assertNotEquals(client.token, token);
   assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
-  // And as somebody else: whatever it sends now is of that one.
+  // And as another user: whatever it sends now is of that one.
   await client.succeed({ msgid: Msg.LOGOUT });
   const another = await register(server, "another");
   await client.login({ id: another });

@@ -1,6 +1,6 @@
 /**
- * The locks on logins: within the node the first to ask is the first to have one, and among nodes whoever asks when it
- * is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
+ * The locks on logins: within the node the first to ask is the first to have one, and among nodes the one that asks when
+ * it is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
  */
 import type { Redis } from "ioredis";
 import { BusUnavailable } from "../bus.ts";
@@ -67,12 +67,12 @@ export class Locks {
     return taken;
   }
 
-  /** Resolves when nobody waits for a lock. */
+  /** Resolves when no caller waits for a lock. */
   async settled(): Promise<void> {
     await Promise.all(this.#waiting);
   }
 
-  /** The bus is down: nobody has to wait any more. What is held may be lost, and is still given back if not. */
+  /** The bus is down: no caller has to wait any more. What is held may be lost, and is still given back if not. */
   turnAway(why: BusUnavailable): void {
     this.#turns.turnAway(this, why);
   }

@@ -10,13 +10,13 @@ const PREFIX = "chat";
 /** The names that one deployment uses: another deployment on the same Redis uses none of them. */
 export class Names {
   /** The channel that every node of the deployment listens to. */
-  readonly everybody: string;
+  readonly allNodes: string;
   readonly #prefix: string;
 
   /** `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as before. */
   constructor(deployment: string) {
     this.#prefix = `${PREFIX}:${deployment}:`;
-    this.everybody = `${this.#prefix}{nodes}`;
+    this.allNodes = `${this.#prefix}{nodes}`;
   }
 
   /** The name of a user's or a group's channel. */
@@ -42,11 +42,11 @@ export class Names {
 
   /** The channel that only the node with this id subscribes, to be seen by the others. */
   node(id: string): string {
-    return `${this.everybody}:${id}`;
+    return `${this.allNodes}:${id}`;
   }
 
   /** The id in a node's channel's name. */
   nodeId(name: string): string {
-    return name.slice(this.everybody.length + 1);
+    return name.slice(this.allNodes.length + 1);
   }
 }

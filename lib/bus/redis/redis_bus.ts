@@ -6,11 +6,11 @@ import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type 
 import { Counters } from "./counters.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
-import { Missed } from "./missed.ts";
+import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
-import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
 import { decode, encode, headingOf, randomId, type Said, senderOf } from "./payload.ts";
+import { PeerNodes } from "./peer_nodes.ts";
 import { Servers } from "./servers.ts";
 import { Signer } from "./signer.ts";
 import { spend } from "./spend.ts";
@@ -19,7 +19,7 @@ import { Subscriptions } from "./subscriptions.ts";
 /** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
 const RETRY = { first: 50, most: 1_000 } as const;
 
-/** Milliseconds before the next try when Redis was reached but lets this node not in: somebody must do something. */
+/** Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do something. */
 const RETRY_REFUSED = 5_000;
 
 /** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
@@ -52,11 +52,11 @@ export class RedisBus implements Bus {
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #id = randomId();
   readonly #heading = headingOf(this.#id);
-  /** By their names the channels that should be subscribed; the nodes' own are nobody's. */
+  /** By their names the channels that should be subscribed; the nodes' own have none. */
   readonly #wanted: Map<string, Channel | undefined>;
   readonly #names: Names;
-  readonly #neighbours: Neighbours;
-  readonly #missed: Missed;
+  readonly #peers: PeerNodes;
+  readonly #lost: LostNotifications;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
   readonly #refusals = new Seldom(REFUSED_EVERY_MS);
@@ -88,9 +88,9 @@ export class RedisBus implements Bus {
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
     const names = this.#names = new Names(deployment);
-    this.#wanted = new Map([[names.everybody, undefined], [names.node(this.#id), undefined]]);
-    this.#neighbours = new Neighbours(names, this.#id);
-    this.#missed = new Missed(names.everybody);
+    this.#wanted = new Map([[names.allNodes, undefined], [names.node(this.#id), undefined]]);
+    this.#peers = new PeerNodes(names, this.#id);
+    this.#lost = new LostNotifications(names.allNodes);
     this.#signer = new Signer(secret);
     this.#locks = new Locks(
       (key, send) => this.#send(key, send),
@@ -191,7 +191,7 @@ export class RedisBus implements Bus {
       return expected(error);
     }
     const subscriptions = new Subscriptions(servers, this.#wanted);
-    const { everybody } = this.#names;
+    const { allNodes } = this.#names;
     const over = new AbortController();
     let watching: Promise<void> | undefined;
     let why = closed();
@@ -199,18 +199,18 @@ export class RedisBus implements Bus {
       if (this.#closed) throw why; // while it was connecting, when there was nothing to close yet
       const connected = this.#connected = { servers, subscriptions };
       await subscriptions.changeAll();
-      // Whoever subscribes later than this node says hello to it, whoever did earlier is seen.
-      this.#neighbours.see(await servers.of(everybody).channels(this.#names.node("")));
-      await servers.of(everybody).publish(everybody, this.#announce("hello"));
+      // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
+      this.#peers.addAll(await servers.of(allNodes).channels(this.#names.node("")));
+      await servers.of(allNodes).publish(allNodes, this.#announce("hello"));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
       const watch = {
         count,
-        beat: () => void servers.of(everybody).publish(everybody, this.#announce("beat")).catch(expected),
+        beat: () => void servers.of(allNodes).publish(allNodes, this.#announce("beat")).catch(expected),
         gone: () => listener.gone(),
         silent: (isSilent: boolean) => listener.silent(isSilent),
       };
-      watching = this.#neighbours.watch(watch, over.signal, this.#down !== undefined)
+      watching = this.#peers.watch(watch, over.signal, this.#down !== undefined)
         .catch((error) => void expected(error));
       opened();
       this.#tellUp(listener);
@@ -250,14 +250,14 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.up();
     }
-    for (const name of this.#missed.take()) {
+    for (const name of this.#lost.take()) {
       this.#publish(name, this.#names.channelOf(name), { kind: "look" });
     }
   }
 
   #publish(name: string, channel: Channel, hint: Hint): void {
     const missed = () => {
-      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#missed.add(name);
+      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#lost.add(name);
     };
     if (this.#ready) this.#ready.servers.of(name).publish(name, this.#sign(channel, hint)).catch(missed);
     else missed();
@@ -280,7 +280,7 @@ export class RedisBus implements Bus {
   #receive(listener: Listener, name: string, payload: Buffer): void {
     const text = payload.toString();
     if (text.startsWith(this.#id)) return;
-    const channel = name === this.#names.everybody ? ALL_NODES : this.#wanted.get(name);
+    const channel = name === this.#names.allNodes ? ALL_NODES : this.#wanted.get(name);
     if (channel === undefined) return; // it has just been unsubscribed
     if (!this.#signer.verify(channel, payload)) {
       this.#unsigned.say((count) =>
@@ -296,7 +296,7 @@ export class RedisBus implements Bus {
     } else if (said.kind === "hello" || said.kind === "beat") {
       const sender = senderOf(text);
       if (!this.#counters.isNew(sender, said.count)) return; // recorded, and published once more
-      this.#neighbours.hear(sender);
+      this.#peers.add(sender);
       if (this.#ready && said.kind === "hello") listener.came();
     } else if (this.#ready) this.#pass(listener, channel, said);
   }

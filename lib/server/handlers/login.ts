@@ -19,7 +19,7 @@ export interface LoginFields {
   readonly force: boolean | undefined;
 }
 
-/** Who somebody says to be who has a password to show. */
+/** The account that a client with a password claims. */
 type Claimed = { readonly id: number } | { readonly name: string };
 
 interface Token {

@@ -1,6 +1,8 @@
 /** REG_MSG: makes an account. */
+import { BusUnavailable } from "../../bus/bus.ts";
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
+import type { Node } from "../node.ts";
 import { newName } from "./name.ts";
 import { granted } from "./refusal.ts";
 
@@ -21,5 +23,15 @@ export async function register(
     taken: `the name ${JSON.stringify(name)} is taken`,
   });
   caller.registered();
+  await checkUnused(caller.node, id);
   return { id };
+}
+
+/** Who is online by an id that has just been given out had it in another history of the database. */
+async function checkUnused({ sessions, bus, epoch }: Node, id: number): Promise<void> {
+  try {
+    if (sessions.of(id) || (await bus.online([id])).has(id)) epoch.reportLoss(`the account of user ${id}`);
+  } catch (error) {
+    if (!(error instanceof BusUnavailable)) throw error; // each node looks at its own users by and by
+  }
 }

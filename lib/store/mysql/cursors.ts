@@ -1,4 +1,4 @@
-/** How far the members of conversations have said to have them. */
+/** How far the members of conversations have acknowledged them. */
 import { type Key, keyOf } from "../conversation.ts";
 import type { Delivered } from "../store.ts";
 import { byKey } from "./known.ts";

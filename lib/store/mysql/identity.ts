@@ -1,6 +1,7 @@
 /** The database's identity, and its counters of ids. */
 import { newId, newKey } from "../new_id.ts";
 import type { Identity } from "../store.ts";
+import { DatabaseError } from "./errors.ts";
 import type { Pool } from "./pool.ts";
 import type { Session } from "./session.ts";
 import { among, Sql, sql } from "./sql.ts";
@@ -27,6 +28,29 @@ export async function settleIdentity(session: Session): Promise<Identity> {
   );
   await liftCounters(session);
   return identityOf((await session.query(IDENTITY))[0]!.rows);
+}
+
+/**
+ * Whether rows refer to the id that this connection has just given out. An operator can have deleted the user or group,
+ * or loaded a part of a dump. Part of the transaction that gives it out.
+ */
+export const USER_ID_IS_USED: Sql = sql`SELECT
+    EXISTS (SELECT 1 FROM Friend WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Friend WHERE friendid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM GroupUser WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM MemberCursor WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Message WHERE sender = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Session WHERE userid = LAST_INSERT_ID()) AS used`;
+/** As {@link USER_ID_IS_USED}, of a group's id. */
+export const GROUP_ID_IS_USED: Sql = sql`SELECT
+    EXISTS (SELECT 1 FROM GroupUser WHERE groupid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Conversation WHERE low = 0 AND high = LAST_INSERT_ID()) AS used`;
+
+/** Takes an id back that rows refer to, and lifts the counters. Throws a {@link DatabaseError}: try again. */
+export async function skipUsedIds(session: Session): Promise<never> {
+  await session.rollback();
+  await liftCounters(session);
+  throw new DatabaseError("conflict", "rows refer to the id that was given out");
 }
 
 /** The identity as it is now. */

@@ -51,7 +51,7 @@ export interface MysqlOptions extends AccessOptions {
 
 /**
  * A {@link Store} that any number of nodes use at once. One connection brings the node's messages into the log, batch
- * by batch; the others share everything else, so that nobody's login waits for messages, or they for it.
+ * by batch; the others share everything else, so that no login waits for messages, or they for it.
  */
 export class MysqlStore implements Store {
   readonly #limits: StoreLimits;

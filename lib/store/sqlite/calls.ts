@@ -64,7 +64,7 @@ export type Direct<N extends ChangeName | ReadName> = {
 /** One call of a method. */
 export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
 
-/** Makes the thread that holds the database serve whoever has the other end of the port as well. Not answered. */
+/** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
 export interface Attach {
   readonly kind: "attach";
   readonly port: MessagePort;
@@ -127,6 +127,8 @@ export type Request =
     readonly locked: Locked | undefined;
   }
   | PackedBatch
+  /** Begins the thread that else begins when it is first needed. */
+  | { readonly kind: "start" }
   /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
   | { readonly kind: "check" }
   /** Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. */

@@ -25,3 +25,4 @@ port.onmessage = ({ data }) => {
     port.postMessage({ kind: "done", pages: 0 }); // the database's own checkpoints go on, and say what is wrong
   }
 };
+port.postMessage({ kind: "ready" });

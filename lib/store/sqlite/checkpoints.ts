@@ -4,10 +4,13 @@ import type { DatabaseSync } from "node:sqlite";
 /** To the thread that copies. Each is answered, in order. */
 export type CheckpointOrder = { readonly kind: "copy"; readonly file: string } | { readonly kind: "close" };
 
-/** From that thread; `pages` is how many the log holds. */
-export type CheckpointAnswer = { readonly kind: "done"; readonly pages: number } | {
-  readonly kind: "closed";
-};
+/** From that thread: once, that it takes orders; then its answers. `pages` is how many the log holds. */
+export type CheckpointAnswer =
+  | { readonly kind: "ready" }
+  | { readonly kind: "done"; readonly pages: number }
+  | {
+    readonly kind: "closed";
+  };
 
 /**
  * Milliseconds between two copies. A commit must wait while the disk takes what was copied, so that many small ones
@@ -35,10 +38,11 @@ const MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
 export class Checkpoints {
   readonly #file: string;
   readonly #module: URL;
-  #worker: Worker | undefined; // begun when there is something to do
+  #worker: Worker | undefined;
   readonly #copyLast: () => void;
   #last = performance.now() + FIRST - EVERY; // when one was begun
   #isCopying = false;
+  #isReady = false;
   #copies = 0; // since there was reason to begin anew
   #isDead = false;
   #closed: (() => void) | undefined;
@@ -51,24 +55,41 @@ export class Checkpoints {
     this.#copyLast = () => void rest.get();
   }
 
+  /**
+   * Begins the thread now. It opens the file when there is something to copy: until then the file could be replaced
+   * without the store's noticing it. The call does not wait for the thread. The runtime takes a second for one that
+   * does not belong to the main thread.
+   */
+  start(): void {
+    this.#worker ??= this.#start();
+  }
+
   /** Something was committed: call it between transactions. */
   committed(): void {
     if (this.#isCopying || this.#closed || performance.now() - this.#last < EVERY) return;
     this.#copy();
   }
 
-  /** Ends the thread, which lets go of the file. */
+  /**
+   * Ends the thread, which lets go of the file. A thread that is still starting has no order, and so has not opened
+   * the file: the runtime takes a second to start one from another thread, which is not waited for.
+   */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#closed = resolve);
     if (!this.#worker || this.#isDead) return;
-    this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
-    await closed;
+    if (this.#isReady) {
+      this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
+      await closed;
+    }
     this.#worker.terminate();
   }
 
   #answered(answer: CheckpointAnswer): void {
     if (answer.kind === "closed") this.#closed?.();
-    else {
+    else if (answer.kind === "ready") {
+      this.#isReady = true;
+      if (this.#isCopying) this.#order();
+    } else {
       this.#isCopying = false;
       if (answer.pages < ANEW_AFTER || this.#closed) return;
       if (performance.now() - this.#last >= SHORT && ++this.#copies < COPIES) this.#copy();
@@ -82,8 +103,12 @@ export class Checkpoints {
   #copy(): void {
     this.#last = performance.now();
     this.#isCopying = true;
-    this.#worker ??= this.#start();
-    this.#worker.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
+    this.start();
+    if (this.#isReady) this.#order();
+  }
+
+  #order(): void {
+    this.#worker!.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
   }
 
   #start(): Worker {

@@ -92,7 +92,7 @@ UNION ALL
 SELECT low, high, seq, sender, cid, time, body FROM RecentMessage JOIN Conversation USING (low, high)
 WHERE seq > last_seq;
 
--- How far each member of a conversation has said to have it.
+-- How far each member of a conversation has acknowledged it.
 CREATE TABLE MemberCursor (
   userid INTEGER NOT NULL,
   low    INTEGER NOT NULL,

@@ -1,6 +1,6 @@
 /**
- * Who else is there. Each node subscribes a channel of its own, which is gone with its connection, and says hello to
- * everybody when it has come. So each knows the channels of the others, and looks now and then whether they are still
+ * The other nodes. Each node subscribes a channel of its own, which is gone with its connection, and says hello to
+ * all nodes when it has come. So each knows the channels of the others, and looks now and then whether they are still
  * subscribed. (To list all channels as often would make Redis go through every user's.)
  *
  * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
@@ -11,21 +11,21 @@ import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 
 /** Milliseconds between two looks: so soon is it known that a node has crashed. */
-const LOOK_EVERY = 500;
+const CHECK_INTERVAL_MS = 500;
 
 /** Milliseconds before the first look after an outage: the others may need as long to come back as this node. */
-const GRACE = 2_000;
+const REJOIN_GRACE_MS = 2_000;
 
 /** Looks from one heartbeat to the next: a second. */
-const BEAT_LOOKS = 2;
+const HEARTBEAT_CHECKS = 2;
 
 /**
  * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one. Looks are
  * counted rather than milliseconds, for a process that was held up itself has heard nothing either.
  */
-const SILENT_LOOKS = 6;
+const MAX_SILENT_CHECKS = 6;
 
-/** What {@link Neighbours.watch} works with. */
+/** What {@link PeerNodes.watch} works with. */
 export interface Watch {
   readonly count: Count;
   /** Publishes a heartbeat. */
@@ -40,7 +40,7 @@ export interface Watch {
 export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
 /** The other nodes that this one has heard of. */
-export class Neighbours {
+export class PeerNodes {
   readonly #known = new Map<string, number>(); // by their channels, looks since a heartbeat
   readonly #names: Names;
   readonly #own: string;
@@ -53,17 +53,18 @@ export class Neighbours {
   }
 
   /** A node has said hello, or that it still is there. */
-  hear(id: string): void {
+  add(id: string): void {
     this.#add(this.#names.node(id));
   }
 
   /** Takes notice of the nodes whose channels these are. */
-  see(channels: readonly string[]): void {
+  addAll(channels: readonly string[]): void {
     for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
   }
 
   /**
-   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during an outage are found as well.
+   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during
+   * an outage are found as well.
    */
   async watch(
     { count, beat, gone, silent }: Watch,
@@ -71,9 +72,9 @@ export class Neighbours {
     afterOutage: boolean,
   ): Promise<void> {
     for (const channel of this.#known.keys()) this.#known.set(channel, 0); // nothing was heard during an outage
-    await pause(afterOutage ? GRACE : LOOK_EVERY, signal);
+    await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
     for (let look = 0; !signal.aborted; look++) {
-      if (look % BEAT_LOOKS === 0) beat();
+      if (look % HEARTBEAT_CHECKS === 0) beat();
       for (const [channel, looks] of this.#known) this.#known.set(channel, looks + 1);
       if (this.#known.size > 0) {
         const counts = await count([...this.#known.keys()]).catch(unknown);
@@ -82,9 +83,9 @@ export class Neighbours {
         for (const channel of left) this.#known.delete(channel);
         if (left.length > 0) gone();
       }
-      const isSilent = [...this.#known.values()].some((looks) => looks > SILENT_LOOKS);
+      const isSilent = [...this.#known.values()].some((looks) => looks > MAX_SILENT_CHECKS);
       if (isSilent !== this.#isSilent) silent(this.#isSilent = isSilent);
-      await pause(LOOK_EVERY, signal);
+      await pause(CHECK_INTERVAL_MS, signal);
     }
   }
 

@@ -1,7 +1,7 @@
 /** What a node takes for gone, and when: after an outage the others may need as long to come back as it did. */
 import { assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { Names } from "../lib/bus/redis/names.ts";
-import { Neighbours } from "../lib/bus/redis/neighbours.ts";
+import { PeerNodes } from "../lib/bus/redis/peer_nodes.ts";
 
 const names = new Names("0");
 const nodeName = (id: string) => names.node(id);
@@ -11,8 +11,8 @@ const GRACE = 1_990;
 
 /** Watches one other node, which is not there; gives how often and when it was asked for, and found to be gone. */
 async function watch(afterOutage: boolean) {
-  const neighbours = new Neighbours(names, "own");
-  for (const id of ["other", "own"]) neighbours.hear(id);
+  const peers = new PeerNodes(names, "own");
+  for (const id of ["other", "own"]) peers.add(id);
   const over = new AbortController();
   const asked: { after: number; channels: readonly string[] }[] = [];
   const began = performance.now();
@@ -26,11 +26,11 @@ async function watch(afterOutage: boolean) {
     gone++;
     over.abort();
   };
-  await neighbours.watch({ count, beat() {}, gone: leave, silent() {} }, over.signal, afterOutage);
+  await peers.watch({ count, beat() {}, gone: leave, silent() {} }, over.signal, afterOutage);
   return { asked, gone };
 }
 
-Deno.test("neighbours: after an outage the others have two seconds to come back, else they have less", async () => {
+Deno.test("peer nodes: after an outage the others have two seconds to come back, otherwise less", async () => {
   const [after, without] = await Promise.all([watch(true), watch(false)]);
   for (const { asked, gone } of [after, without]) {
     assertEquals([asked.map(({ channels }) => channels), gone], [[[nodeName("other")]], 1]);
@@ -39,9 +39,9 @@ Deno.test("neighbours: after an outage the others have two seconds to come back,
   assertLess(without.asked[0]!.after, after.asked[0]!.after);
 });
 
-Deno.test("neighbours: who is there, and who nothing is said of, is not gone", async () => {
-  const neighbours = new Neighbours(names, "own");
-  for (const id of ["one", "two"]) neighbours.hear(id);
+Deno.test("peer nodes: who is there, and who nothing is said of, is not gone", async () => {
+  const peers = new PeerNodes(names, "own");
+  for (const id of ["one", "two"]) peers.add(id);
   const over = new AbortController();
   const left: string[][] = [];
   let looks = 0;
@@ -52,6 +52,6 @@ Deno.test("neighbours: who is there, and who nothing is said of, is not gone", a
     return Promise.resolve(new Map([[nodeName("one"), 1]]));
   };
   const gone = () => void left.push(["gone"]);
-  await neighbours.watch({ count, beat() {}, gone, silent() {} }, over.signal, false);
+  await peers.watch({ count, beat() {}, gone, silent() {} }, over.signal, false);
   assertEquals(left, [[nodeName("one"), nodeName("two")], [nodeName("one"), nodeName("two")]]);
 });
