@@ -9,7 +9,7 @@ import type { Hint } from "../lib/bus/bus.ts";
 import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
 import { Random } from "./harness/random.ts";
-import { type Redis, SECRET, startRedis } from "./harness/redis.ts";
+import { disconnect, type Redis, SECRET, startRedis } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
 
 const USER = 5;
@@ -57,18 +57,18 @@ async function scene(body: (scene: Scene) => Promise<void>): Promise<void> {
     assertEquals([atA.downs, atB.downs], [[], []], "the links stay");
   } finally {
     await Promise.all([a.close(), b.close()]);
-    other.disconnect();
+    await disconnect(other);
     await redis.command("FLUSHALL");
   }
 }
 
 /** What nodes publish, by its channel; and `done`, to be called at the end. */
-async function record(): Promise<{ published: [string, string][]; done: () => void }> {
+async function record(): Promise<{ published: [string, string][]; done: () => Promise<void> }> {
   const published: [string, string][] = [];
   const client = new Client(redis.url);
   client.on("pmessage", (_, channel: string, payload: string) => published.push([channel, payload]));
   await client.psubscribe("chat:*");
-  return { published, done: () => client.disconnect() };
+  return { published, done: () => disconnect(client) };
 }
 
 Deno.test("forgery: messages of every kind without a signature are ignored, and the log tells their number once", () =>
@@ -150,7 +150,7 @@ Deno.test("forgery: of another epoch nothing is received, and what was recorded 
       // The second one was ignored when it came, and is of b's epoch by now.
       assertEquals(await atB.atLeast(3), [1, 2, 3].map((seq) => [USER, message(seq)]));
     } finally {
-      done();
+      await done();
     }
   }));
 
@@ -173,7 +173,7 @@ Deno.test("forgery: a hello or heartbeat that is published again counts once", (
       assertEquals(atB.arrived, before + 1);
     } finally {
       await late.close();
-      done();
+      await done();
     }
   }));
 

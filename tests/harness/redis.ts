@@ -1,4 +1,5 @@
 /** Real Redis servers in processes of their own, on free ports of 127.0.0.1, that keep nothing when they end. */
+import type { Redis as Client } from "ioredis";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { until, within } from "./wait.ts";
@@ -93,6 +94,13 @@ export class Redis implements AsyncDisposable {
   async #log(): Promise<string> {
     return await Deno.readTextFile(`${this.folder}/redis.log`).catch(() => "it has written no log");
   }
+}
+
+/** Ends a connection of the client's library, and resolves when nothing of it is left. */
+export async function disconnect(client: Client): Promise<void> {
+  const ended = new Promise((resolve) => client.once("end", resolve));
+  client.disconnect();
+  await ended;
 }
 
 /** Starts a server and resolves when it answers. Dispose of it when done: `await using`. */

@@ -20,14 +20,14 @@ const TRY_EVERY = [10, 50] as const;
 
 /**
  * Takes a lock that is taken for none: a node's is a string that expires within the lease. Anything else, which another
- * program has written, would lock the account for good. Gives whether it has.
+ * program has written, would lock the account for good.
  */
 const REPLACE = `
+local kind = redis.call("TYPE", KEYS[1]).ok
 local left = redis.call("PTTL", KEYS[1])
-if redis.call("TYPE", KEYS[1]).ok == "string" and left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
-local isThere = redis.call("EXISTS", KEYS[1])
+if kind == "string" and left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
-return 1 + isThere`;
+return kind == "none" and 1 or 2`;
 
 /** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
 const [TAKEN, FOREIGN] = [0, 2];
