@@ -1,5 +1,5 @@
 /** What a node makes of hints that are not true: it asks the store before it does what they say. */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Bus } from "../lib/bus/bus.ts";
 import { Log } from "../lib/log.ts";
 import { type Store, StoreUnavailable } from "../lib/store/store.ts";
@@ -73,4 +73,23 @@ Deno.test("forged hint: who isn't a member gets no group's messages by being sai
     assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "behind it");
     assertEquals(bob.drain(), []);
   }, { bus: (bus) => buses[buses.push(bus) - 1]!, store });
+});
+
+Deno.test("forged hint: the bus is told the store's epoch before it is opened, and each later one", async () => {
+  const calls: string[] = [];
+  const bus = (bus: Bus) =>
+    wrapped(bus, (name, go, [epoch]) => {
+      if (name === "adopt") calls.push(`${epoch}`);
+      if (name === "open") calls.push(name);
+      return go();
+    });
+  let store: Store | undefined;
+  await withNodes(1, async () => {
+    const { epoch } = await store!.identity();
+    assertEquals(calls, [epoch, "open"]);
+    await store!.renewEpoch(epoch);
+    await until(() => calls.length === 3, "the new epoch");
+    assertEquals(calls[2], (await store!.identity()).epoch);
+    assertNotEquals(calls[2], epoch);
+  }, { bus, store: (real) => store = real });
 });

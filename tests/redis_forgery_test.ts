@@ -275,3 +275,25 @@ Deno.test("forgery: payloads of any length and text are signed and checked, what
     }
   }
 });
+
+Deno.test("forgery: a node of a release before signatures counts as silent, so that the store is polled beside it", async () => {
+  const old = new Client(redis.url);
+  const beats = new Client(redis.url);
+  const bus = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
+  const heard = new Heard();
+  const beating = setInterval(() => beats.publish("chat:d:{nodes}", `${HEADING}["b"]`), 200);
+  try {
+    await old.subscribe("chat:d:{nodes}:0123456789abcdef");
+    await bus.open(heard);
+    await heard.until(() => heard.silences.length > 0, () => "it does not count as silent");
+    assertEquals([heard.silences, heard.left, heard.downs], [[true], 0, []]);
+    await disconnect(old);
+    await heard.until(() => heard.silences.length > 1, () => "it still counts as silent");
+    assertEquals([heard.silences, heard.left], [[true, false], 1]);
+  } finally {
+    clearInterval(beating);
+    await bus.close();
+    if (old.status !== "end") await disconnect(old);
+    await disconnect(beats);
+  }
+});
