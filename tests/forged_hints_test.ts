@@ -54,25 +54,32 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
 
 Deno.test("forged hint: who isn't a member gets no group's messages by being said to have joined", async () => {
   const buses: Bus[] = [];
+  const subscribed: unknown[] = [];
+  const bus = (bus: Bus) =>
+    wrapped(bus, (name, go, [channel]) => {
+      if (name === "subscribe") subscribed.push(channel);
+      return go();
+    });
   let asked = 0;
   const store = (real: Store) =>
-    wrapped(real, async (name, go) => {
-      const answer = await go();
+    wrapped(real, (name, go) => {
       if (name === "members") asked++;
-      return answer;
+      return go();
     });
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
-    const groupid = await newGroup(alice, []);
-    buses[0]!.publish(bob.id, { kind: "joined", group: groupid });
-    await until(() => asked > 0, "the store to be asked");
+    const [foreign, own] = [await newGroup(alice), await newGroup(bob)];
+    subscribed.length = 0;
+    for (const group of [foreign, own]) buses[0]!.publish(bob.id, { kind: "joined", group });
+    await until(() => subscribed.includes(-own), "the group that bob is in");
     await bob.settle();
-    await alice.groupChat(groupid, "secret");
+    assertEquals([asked, subscribed], [2, [-own]]);
+    await alice.groupChat(foreign, "secret");
     await alice.chat(bob.id, "behind it");
     assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "behind it");
     assertEquals(bob.drain(), []);
-  }, { bus: (bus) => buses[buses.push(bus) - 1]!, store });
+  }, { bus: (real) => buses[buses.push(bus(real)) - 1]!, store });
 });
 
 Deno.test("forged hint: the bus is told the store's epoch before it is opened, and each later one", async () => {

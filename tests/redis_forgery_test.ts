@@ -208,7 +208,6 @@ Deno.test("forgery: a lock's key that no node has written is replaced, and the l
     const key = "chat:d:lock:{1}";
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
-      ["HSET", key, "x", "y"],
       ["SET", key, "for ever"],
       ["SET", key, "for long", "PX", `${10 * LEASE}`],
     ];

@@ -1,5 +1,7 @@
 /** SipHash-2-4 by its authors' test vectors, and by a plain implementation. */
 import { assertEquals } from "@std/assert";
+import { createHmac } from "node:crypto";
+import { Signer } from "../lib/bus/redis/signer.ts";
 import { SipHash } from "../lib/bus/redis/siphash.ts";
 import { Random } from "./harness/random.ts";
 
@@ -10,6 +12,10 @@ const VECTORS = [
   ...["6224939a79f5f593", "b0e4a90bdf82009e", "f3b9dd94c5bb5d7a", "a7ad6b22462fb3f4"],
   ...["fbe50e86bc8f1e75", "903d84c02756ea14", "eef27a8e90ca23f7", "e545be4961ca29a1"],
 ];
+
+/** A signed message, byte for byte: nodes of all releases must agree on it. */
+const SECRET = "5e".repeat(32);
+const [HEADING, ARRAY, CHANNEL, EPOCH] = ["0123456789abcdef1", '["p",7]', -5, "an epoch"];
 
 const MASK = (1n << 64n) - 1n;
 
@@ -86,4 +92,20 @@ Deno.test("siphash: there is room for a message that fills the memory, and for a
     const [tag] = new BigUint64Array(tagOf(message, key).buffer);
     assertEquals(tag, plain(message, key), `${length} bytes`);
   }
+});
+
+Deno.test("signer: the tag is of the channel and the text, by the key that HMAC-SHA-256 makes for the epoch", () => {
+  const signer = new Signer(SECRET);
+  signer.adopt(EPOCH);
+  const signed = signer.sign(CHANNEL, HEADING, ARRAY);
+  const text = HEADING + ARRAY.slice(0, -1);
+  assertEquals([signed.slice(0, -20), signed.slice(-2)], [`${text}`, '"]']);
+  const key = createHmac("sha256", Uint8Array.fromHex(SECRET)).update(`chat bus, epoch ${EPOCH}`).digest();
+  const message = new Uint8Array([
+    ...new Uint8Array(Float64Array.of(CHANNEL).buffer),
+    ...new TextEncoder().encode(text),
+  ]);
+  const tag = plain(message, key.subarray(0, 16));
+  const halves = [tag & 0xffffffffn, tag >> 32n].map((half) => half.toString(16).padStart(8, "0"));
+  assertEquals(signed.slice(-20), `,"${halves.join("")}"]`);
 });

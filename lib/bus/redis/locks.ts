@@ -19,15 +19,14 @@ const WAIT_AT_MOST = 15_000;
 const TRY_EVERY = [10, 50] as const;
 
 /**
- * Takes a lock that is taken for none: a node's is a string that expires within the lease. Anything else, which another
- * program has written, would lock the account for good.
+ * Takes a lock that isn't a node's, as those expire within the lease: what another program has written would lock the
+ * account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that does not expire.
  */
 const REPLACE = `
-local kind = redis.call("TYPE", KEYS[1]).ok
 local left = redis.call("PTTL", KEYS[1])
-if kind == "string" and left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
+if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
-return kind == "none" and 1 or 2`;
+return left == -2 and 1 or 2`;
 
 /** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
 const [TAKEN, FOREIGN] = [0, 2];

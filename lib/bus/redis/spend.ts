@@ -17,7 +17,6 @@ local most = now + ARGV[1]
 local kind = redis.call("TYPE", KEYS[1]).ok
 local said = kind == "string" and redis.call("PTTL", KEYS[1]) >= 0 and tonumber(redis.call("GET", KEYS[1]))
 local foreign = (kind == "none" or said and said == said) and 0 or 1
-if foreign == 1 then redis.call("DEL", KEYS[1]) end
 local before = math.min(math.max(foreign == 0 and said or now, now), most)
 local after = before + ARGV[2]
 if after > most then return {after - most, foreign} end
