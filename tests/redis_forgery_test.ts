@@ -243,6 +243,7 @@ Deno.test("forgery: a bucket's key that no node has written counts as missing", 
     const quota = { size: 10, within: 3_600_000 };
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
+      ["EVAL", "redis.call('RPUSH', KEYS[1], 'x'); redis.call('PEXPIRE', KEYS[1], 3600000)", "1", key],
       ["SET", key, "9e99"], // an empty bucket, for ever
       ["SET", key, "nan", "PX", "3600000"],
       ["SET", key, "nonsense", "PX", "3600000"],
