@@ -14,8 +14,8 @@ const ROUNDS = 3;
 function forgeries(peer: number, group: number, nextSeq: number): string[] {
   const message = ["m", nextSeq, peer, "forged", `forged ${nextSeq}`, "forged", 1_700_000_000_000];
   const plain = [
-    ...[message, ["t", 2 ** 53 - 1], ["g", group], ["p", peer], ["l"], ["h"], ["b"]],
-    ...[["h", 2 ** 53 - 1], ["b", 2 ** 53 - 1]],
+    ...[message, ["t", 2 ** 53 - 1], ["g", group], ["p", peer], ["l"], ["h"], ["b"], ["e"]],
+    ...[["h", 2 ** 53 - 1], ["b", 2 ** 53 - 1], ["e", 2 ** 53 - 1]],
   ].map((array) => JSON.stringify(array));
   const signed = plain.map((array) => `${array.slice(0, -1)},"0123456789abcdef"]`);
   return [...plain, ...signed].map((array) => HEADING + array);

@@ -21,13 +21,24 @@ export function randomId(): string {
 }
 
 /**
- * What the nodes say to each other: a hint, that there is a new node, or that a node still is there. The latter two have
- * the node's next number, so that they count once.
+ * What the nodes say to each other: a hint, or of themselves that there is a new node, that a node still is there, or that
+ * it closes. The latter have the node's next number, so that each counts once.
  */
-export type Said = Hint | { readonly kind: "hello"; readonly count: number } | {
-  readonly kind: "beat";
+export type Said = Hint | Announced;
+
+/** What a node says of itself. */
+export interface Announced {
+  readonly kind: Announcement;
   readonly count: number;
-};
+}
+
+/** The kinds of it. */
+export type Announcement = "hello" | "beat" | "bye";
+
+/** Whether it isn't a hint. */
+export function isAnnouncement(said: Said): said is Announced {
+  return "count" in said;
+}
 
 /** What a node's payloads begin with. */
 export function headingOf(sender: string): string {
@@ -72,6 +83,8 @@ function asArray(said: Said): readonly (string | number)[] {
       return ["h", said.count];
     case "beat":
       return ["b", said.count];
+    case "bye":
+      return ["e", said.count];
   }
 }
 
@@ -96,6 +109,8 @@ function fromArray(value: unknown): Said | undefined {
       return isNumber(first) ? { kind: "hello", count: first } : undefined;
     case "b":
       return isNumber(first) ? { kind: "beat", count: first } : undefined;
+    case "e":
+      return isNumber(first) ? { kind: "bye", count: first } : undefined;
     default:
       return undefined;
   }

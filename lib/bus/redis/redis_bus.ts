@@ -3,16 +3,15 @@ import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { type Log, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
-import { Counters } from "./counters.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
 import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
 import { pause } from "./pause.ts";
-import { decode, encode, headingOf, randomId, type Said, senderOf } from "./payload.ts";
+import { type Announced, isAnnouncement } from "./payload.ts";
+import { ALL_NODES, PayloadCodec } from "./payload_codec.ts";
 import { PeerNodes } from "./peer_nodes.ts";
 import { Servers } from "./servers.ts";
-import { Signer } from "./signer.ts";
 import { spend } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
@@ -25,20 +24,11 @@ const RETRY_REFUSED = 5_000;
 /** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
 const GOOD_AFTER = 5_000;
 
-/** Milliseconds between two warnings of payloads that were ignored: a newer node may send them all the time. */
-const STRANGE_EVERY_MS = 60_000;
-
 /** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
 const REFUSED_EVERY_MS = 60_000;
 
-/** Milliseconds between two warnings of payloads without this deployment's signature: a forger may send many. */
-const UNSIGNED_EVERY_MS = 60_000;
-
 /** Milliseconds between two warnings of keys that no node has written. */
 const FOREIGN_KEY_EVERY_MS = 60_000;
-
-/** The number of the channel of all nodes in signatures: users' numbers are above it, and groups' below. */
-const ALL_NODES = 0;
 
 /** What there is while Redis can be reached. */
 interface Connected {
@@ -50,8 +40,7 @@ interface Connected {
 export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
-  readonly #id = randomId();
-  readonly #heading = headingOf(this.#id);
+  readonly #codec: PayloadCodec;
   /** By their names the channels that should be subscribed; the nodes' own have none. */
   readonly #wanted: Map<string, Channel | undefined>;
   readonly #names: Names;
@@ -60,18 +49,15 @@ export class RedisBus implements Bus {
   readonly #closing = new AbortController();
   readonly #locks: Locks;
   readonly #refusals = new Seldom(REFUSED_EVERY_MS);
-  readonly #strange = new Seldom(STRANGE_EVERY_MS);
-  readonly #unsigned = new Seldom(UNSIGNED_EVERY_MS);
   readonly #foreignKeys = new Seldom(FOREIGN_KEY_EVERY_MS);
-  readonly #signer: Signer;
-  readonly #counters = new Counters();
-  #announcements = 0;
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
   #connected: Connected | undefined;
   #ready: Connected | undefined;
   #tries = 0;
   #down: BusUnavailable | undefined;
+  /** Redis has refused a hint that a look on its channel does not make up for. */
+  #owesHello = false;
 
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
@@ -88,10 +74,10 @@ export class RedisBus implements Bus {
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
     const names = this.#names = new Names(deployment);
-    this.#wanted = new Map([[names.allNodes, undefined], [names.node(this.#id), undefined]]);
-    this.#peers = new PeerNodes(names, this.#id);
+    this.#codec = new PayloadCodec(secret, log);
+    this.#wanted = new Map([[names.allNodes, undefined], [names.node(this.#codec.id), undefined]]);
+    this.#peers = new PeerNodes(names, this.#codec.id);
     this.#lost = new LostNotifications(names.allNodes);
-    this.#signer = new Signer(secret);
     this.#locks = new Locks(
       (key, send) => this.#send(key, send),
       names,
@@ -101,7 +87,7 @@ export class RedisBus implements Bus {
   }
 
   adopt(epoch: string): void {
-    this.#signer.adopt(epoch);
+    this.#codec.adopt(epoch);
   }
 
   async open(listener: Listener): Promise<void> {
@@ -151,9 +137,16 @@ export class RedisBus implements Bus {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#locks.close(closed());
+    this.#sayGoodbye();
     await this.#connected?.servers.close();
     await this.#running;
     await this.#locks.settled();
+  }
+
+  /** Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some minutes. */
+  #sayGoodbye(): void {
+    const { allNodes } = this.#names;
+    this.#ready?.servers.of(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(expected);
   }
 
   get #closed(): boolean {
@@ -201,12 +194,13 @@ export class RedisBus implements Bus {
       await subscriptions.changeAll();
       // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
       this.#peers.addAll(await servers.of(allNodes).channels(this.#names.node("")));
-      await servers.of(allNodes).publish(allNodes, this.#announce("hello"));
+      this.#owesHello = false;
+      await servers.of(allNodes).publish(allNodes, this.#codec.announce("hello"));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
       const watch = {
         count,
-        beat: () => void servers.of(allNodes).publish(allNodes, this.#announce("beat")).catch(expected),
+        beat: () => void this.#beat(servers).catch(expected),
         gone: () => listener.gone(),
         silent: (isSilent: boolean) => listener.silent(isSilent),
       };
@@ -250,6 +244,27 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.up();
     }
+    this.#makeUp();
+  }
+
+  /**
+   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages were lost,
+   * and a hello, after which the other nodes look for logins and friends.
+   */
+  async #beat(servers: Servers): Promise<void> {
+    const { allNodes } = this.#names;
+    const kind = this.#owesHello ? "hello" : "beat";
+    this.#owesHello = false;
+    try {
+      await servers.of(allNodes).publish(allNodes, this.#codec.announce(kind));
+    } catch (error) {
+      this.#owesHello ||= kind === "hello";
+      throw error;
+    }
+    if (this.#ready?.servers === servers) this.#makeUp();
+  }
+
+  #makeUp(): void {
     for (const name of this.#lost.take()) {
       this.#publish(name, this.#names.channelOf(name), { kind: "look" });
     }
@@ -257,18 +272,12 @@ export class RedisBus implements Bus {
 
   #publish(name: string, channel: Channel, hint: Hint): void {
     const missed = () => {
-      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#lost.add(name);
+      if (hint.kind === "presence" || hint.kind === "takeover") this.#owesHello = true;
+      else this.#lost.add(name);
     };
-    if (this.#ready) this.#ready.servers.of(name).publish(name, this.#sign(channel, hint)).catch(missed);
-    else missed();
-  }
-
-  #sign(channel: Channel, said: Said): string {
-    return this.#signer.sign(channel, this.#heading, encode(said));
-  }
-
-  #announce(kind: "hello" | "beat"): string {
-    return this.#sign(ALL_NODES, { kind, count: ++this.#announcements });
+    if (this.#ready) {
+      this.#ready.servers.of(name).publish(name, this.#codec.write(channel, hint)).catch(missed);
+    } else missed();
   }
 
   #foundForeign(key: string): void {
@@ -278,27 +287,19 @@ export class RedisBus implements Bus {
   }
 
   #receive(listener: Listener, name: string, payload: Buffer): void {
-    const text = payload.toString();
-    if (text.startsWith(this.#id)) return;
     const channel = name === this.#names.allNodes ? ALL_NODES : this.#wanted.get(name);
     if (channel === undefined) return; // it has just been unsubscribed
-    if (!this.#signer.verify(channel, payload)) {
-      this.#unsigned.say((count) =>
-        this.#log.warn("ignored messages without this deployment's signature", { channel: name, count })
-      );
-      return;
-    }
-    const said = decode(text);
-    if (!said) {
-      this.#strange.say((times) =>
-        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
-      );
-    } else if (said.kind === "hello" || said.kind === "beat") {
-      const sender = senderOf(text);
-      if (!this.#counters.isNew(sender, said.count)) return; // recorded, and published once more
-      this.#peers.add(sender);
-      if (this.#ready && said.kind === "hello") listener.came();
-    } else if (this.#ready) this.#pass(listener, channel, said);
+    const read = this.#codec.read(channel, name, payload);
+    if (!read) return;
+    const { sender, said } = read;
+    if (isAnnouncement(said)) this.#hear(listener, sender, said);
+    else if (this.#ready) this.#pass(listener, channel, said);
+  }
+
+  #hear(listener: Listener, sender: string, { kind }: Announced): void {
+    if (kind === "bye") return this.#peers.leaves(sender);
+    this.#peers.add(sender);
+    if (this.#ready && kind === "hello") listener.came();
   }
 
   #pass(listener: Listener, channel: Channel, hint: Hint): void {
