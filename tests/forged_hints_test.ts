@@ -52,7 +52,7 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
   }, { store });
 });
 
-Deno.test("forged hint: who isn't a member gets no group's messages by being said to have joined", async () => {
+Deno.test("forged hint: a user who isn't a member gets no group's messages by a hint of having joined", async () => {
   const buses: Bus[] = [];
   const subscribed: unknown[] = [];
   const bus = (bus: Bus) =>

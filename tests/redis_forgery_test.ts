@@ -1,4 +1,4 @@
-/** The bus over Redis, while others use the same Redis who are no nodes: what they publish or write changes nothing. */
+/** The bus over Redis, while other programs use the same Redis: nothing that they publish or write changes anything. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { decode, encode, headingOf } from "../lib/bus/redis/payload.ts";
@@ -194,7 +194,7 @@ Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones
   assertEquals(["a", "c", "b"].map((node) => counters.isNew(node, 1)), [false, false, true]);
 });
 
-Deno.test("forgery: what nodes publish is read by releases before signatures", () => {
+Deno.test("forgery: releases before signatures read what nodes publish", () => {
   for (const hint of hints) {
     const plain = HEADING + encode(hint);
     const signed = new Signer(SECRET).sign(USER, HEADING, encode(hint));

@@ -1,4 +1,4 @@
-/** What a client of Redis who is no node publishes or publishes again, while users of two nodes chat. */
+/** Messages that another client of Redis makes up or publishes again, while users of two nodes chat. */
 import { assert, assertEquals } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { type Cluster, clusterTest } from "../harness/cluster.ts";
@@ -27,7 +27,7 @@ function logs(cluster: Cluster): string {
 }
 
 clusterTest(
-  "forgery: whatever is published, nobody is kicked, nothing hidden, and no link torn down",
+  "forgery: whatever is published, no user is kicked, no message hidden and no link torn down",
   { nodes: 2 },
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
