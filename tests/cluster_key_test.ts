@@ -1,6 +1,7 @@
 /** The key of a deployment: made once, whichever release made the database. */
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
+import { renewEpochAt } from "../lib/store/mysql/renew_epoch.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { sharedMariadb } from "./harness/mariadb.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
@@ -54,6 +55,15 @@ mariadb.test("cluster key: all nodes on one MySQL have the same, also those that
       assertEquals(await two!.clusterKey(), key);
     });
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [version]);
+    await withStores(1, db, async (store) => {
+      const key = await store!.clusterKey();
+      await renewEpochAt(db.url, { singleWriter: false }, false);
+      assertEquals(await store!.clusterKey(), key);
+      await renewEpochAt(db.url, { singleWriter: false }, true); // a copy of a database
+      const renewed = await store!.clusterKey();
+      assertMatch(renewed, KEY);
+      assertNotEquals(renewed, key);
+    });
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }

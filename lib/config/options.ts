@@ -32,6 +32,10 @@ export const options = {
     "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
       "and its certificate must have the host's name, or address, that the URL has",
   ),
+  mysqlPasswordFile: file(
+    "file with MySQL's password in its one line, in place of one in the URL. Other users of the machine see a command " +
+      "line, and not this",
+  ),
   singleWriter: flag(
     "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
       "write to several, messages that were accepted can be lost",
@@ -48,6 +52,7 @@ export const options = {
     "redis://host:6379",
     "Redis, through which nodes on one MySQL reach each other: redis://host:port, several with commas for a Redis Cluster",
   ),
+  redisPasswordFile: file("the same with Redis' password"),
   workers: integer(
     1,
     1,
@@ -150,6 +155,22 @@ export const options = {
     "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
       "tenth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
   )),
+  dailyBytes: orNone(integer(
+    1_073_741_824,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes of messages that one account may store in a day, in the whole cluster, each counted with 200 more; what is used " +
+      "up comes back bit by bit, and beyond it is errno 8. Short messages at --message-rate all day are less than half of it. 0: no limit",
+  )),
+  minFreeSpace: orNone(integer(
+    268_435_456,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes that must be free on the disk of the embedded database; with less, new messages are refused with errno 9, while " +
+      "logins and DELIVERED still have room. 0: until the disk is full",
+  )),
   maxDepth: integer(
     32,
     1,
@@ -205,15 +226,16 @@ export const options = {
     1,
     100_000,
     "count",
-    "passwords waiting to be hashed; beyond it logins are told to come again later",
+    "passwords waiting to be hashed; beyond it the address that has the most waiting is told to come again later",
   ),
   accountAttempts: integer(
     10,
     1,
     1_000_000,
     "count",
-    "wrong passwords for one account within --attempts-within, in the whole cluster; then errno 8 for passwords, while " +
-      "tokens still work. At this rate the 10,000 most common passwords take a week",
+    "wrong passwords for one account from one address, IPv6 /48 or known device within --attempts-within, in the whole " +
+      "cluster; then errno 8 for its passwords. Ten times as many in six times as long from all unknown places together, by " +
+      "default 100 an hour; then one from each",
   ),
   addressAttempts: integer(
     300,

@@ -12,12 +12,14 @@ import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
 import { hashThreads, Passwords } from "../passwords/passwords.ts";
+import { KnownPlaces } from "./known_places.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { StorageQuota } from "./storage_quota.ts";
 import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
@@ -74,8 +76,12 @@ export class Node implements NodeParts {
   /** And so do the requests of clients that ask for more than others do. */
   readonly lane: Lane;
   readonly attempts: Attempts;
+  /** From where users have logged in before. */
+  readonly places = new KnownPlaces();
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
+  /** How much its users may store. */
+  readonly storageQuota: StorageQuota;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
   readonly #rehash: Duty;
@@ -99,6 +105,7 @@ export class Node implements NodeParts {
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
+    this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 

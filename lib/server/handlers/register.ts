@@ -13,7 +13,10 @@ export async function register(
   const { store, passwords, attempts, config } = caller.node;
   const { password } = fields;
   const name = newName("name", fields.name, "user", config);
-  const hash = await attempts.register(caller.address, () => passwords.hash(password));
+  const hash = await attempts.register(
+    caller.address,
+    () => passwords.hash(password, caller.requester("new")),
+  );
   // An account of earlier times may have the same name in another form.
   const others = new Set([fields.name, name.normalize("NFD")]);
   others.delete(name);

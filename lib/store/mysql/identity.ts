@@ -73,6 +73,14 @@ export async function renewEpoch(session: Session, was?: string): Promise<void> 
   );
 }
 
+/** Makes the database another deployment's, with another key and epoch: what it was copied from keeps the old ones. */
+export async function renewDeployment(session: Session): Promise<void> {
+  await session.query(
+    sql`UPDATE ClusterKey SET secret = ${newKey()} WHERE id = 1`,
+    sql`UPDATE StoreIdentity SET deployment = ${newId()}, epoch = ${newId()} WHERE id = 1`,
+  );
+}
+
 const IDENTITY = sql`SELECT deployment, epoch FROM StoreIdentity WHERE id = 1`;
 
 function identityOf(rows: readonly Readonly<Record<string, unknown>>[]): Identity {
