@@ -32,8 +32,7 @@ const NEVER = new Promise<never>(() => {});
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
   const { store, failed, lost } = await openStore(config, log, lent.store);
   try {
-    const { deployment } = await store.identity();
-    return { store, bus: await openBus(config, log, lent.bus, deployment), failed, lost };
+    return { store, bus: await openBus(config, log, lent.bus, store), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
@@ -67,11 +66,12 @@ async function openBus(
   config: Config,
   log: Log,
   lent: MessagePort | undefined,
-  deployment: string,
+  store: Store,
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment);
+    const { deployment } = await store.identity();
+    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment, await store.clusterKey());
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }
