@@ -242,6 +242,8 @@ export class Node implements NodeParts {
     else if (hint.kind === "joined") void this.#joinedElsewhere(channel, hint.group);
     else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
     else if (session.login < hint.login) this.recovery.claimed(channel);
+    // Another node was given the number that this session has: the store has forgotten that it gave it out.
+    else if (session.login === hint.login) this.epoch.reportLoss(`the login of user ${channel}`);
   }
 
   /** By a hint, the user has become a member of a group; the store has the last word. */

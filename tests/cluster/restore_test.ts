@@ -177,3 +177,17 @@ Deno.test("restore: I3 a session whose id is given out again ends, and writes no
   const again = open.use(await comeBack(cluster, 0, alice.id));
   assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);
 });
+
+Deno.test("restore: I3 of two sessions with the same number, on two nodes, one goes on", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
+  await bob.close();
+  await remember(cluster);
+  const before = open.use(await comeBack(cluster, 1, bob.id));
+  await goBack(cluster);
+  // Gets the number of the login that is not known any more: refused until all is in another epoch.
+  const again = open.use(await comeBack(cluster, 0, bob.id));
+  await before.serverCloses();
+  assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);
+});
