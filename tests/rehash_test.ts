@@ -95,7 +95,17 @@ Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; anot
 Deno.test("rehash: names of earlier times log in as they are", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
-    for (const name of ["al\u200bice", " \u0430lice ", "re\u0301ne\u0301"]) {
+    const names = [
+      "al\u200bice",
+      " \u0430lice ",
+      "re\u0301ne\u0301",
+      "a\tb",
+      "a\nb",
+      "a\u007f",
+      "\u200b",
+      "so\u0338ren",
+    ];
+    for (const name of names) {
       const id = idOf(await store!.createUser(name, `${PLAIN}123456`));
       await using client = await FramedClient.connect(node!);
       assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password: "123456" })).id, id);

@@ -95,7 +95,7 @@ test("names are kept in one form, and in any form one can log in", async (server
     const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
       "\uff42\uff4f\uff42\u3000\uff11",
       "bob 1",
-    ]] as const
+    ], ["e\u0301".repeat(50), "\u00e9".repeat(50)]] as const
   ) {
     const id = await client.register(given);
     for (const name of [given, kept]) {
@@ -115,6 +115,8 @@ test("names that are made to look like others, or have nothing to see, are refus
     const [name, reason] of [
       ["al\u200bice", "cannot be seen: U+200B"],
       ["\u3164", "cannot be seen: U+3164"],
+      ["\u200b", "cannot be seen: U+200B"],
+      ["\ue000", "private use: U+E000"],
       ["\u0430lice", "mixes letters of scripts"],
       [" alice", "a space at its beginning or end"],
     ] as const
