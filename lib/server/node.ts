@@ -97,10 +97,14 @@ export class Node implements NodeParts {
     this.epoch = new Epoch(this, () => this.#forget(restored));
     this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
+    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
+      ln,
+      r,
+      p,
+    });
     // This node's share, without the one for everything else: a flood of passwords must not take that as well.
     const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
     this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
-    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
