@@ -4,6 +4,7 @@ import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
+import { fitToOpenFiles } from "./lib/open_files.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
 import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
@@ -17,10 +18,10 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config, warnings: readonly Warning[]): Promise<boolean> {
-  const log = new Log(config.logLevel, config.logFormat);
+async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(asked.logLevel, asked.logFormat);
   const isTerminal = isAtTerminal();
-  const graceMs = config.drainSeconds + LEAVE_SLACK;
+  const graceMs = asked.drainSeconds + LEAVE_SLACK;
   const signals = new StopSignals(log, {
     graceMs,
     isTerminal,
@@ -34,6 +35,8 @@ async function run(config: Config, warnings: readonly Warning[]): Promise<boolea
       hint: "start it with: exec deno run …",
     });
   }
+  const config = fitToOpenFiles(asked, log);
+  if (!config) return false;
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {

@@ -65,6 +65,9 @@ export class Log {
 
 const SELDOM = 1_000; // ms
 
+/** Milliseconds between two lines about what may go on for hours, many times a second, such as accepts that fail. */
+export const MINUTELY = 60_000;
+
 /** Says the same thing at most once a second, or in `everyMs` milliseconds: strangers can make it happen as often as they like. */
 export class Seldom {
   readonly #everyMs: number;

@@ -39,9 +39,11 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
   }
 }
 
-/** Opens the embedded store. Rejects with an Error of one line. */
-export function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  return SqliteStore.open(config.db, limitsOf(config), log);
+/** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
+export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
+  const store = await SqliteStore.open(config.db, limitsOf(config), log);
+  await store.start();
+  return store;
 }
 
 /** How the configuration says that MySQL is used. Rejects with an Error of one line. */

@@ -118,6 +118,27 @@ for (const fault of FAULTS) {
   );
 }
 
+serverTest(
+  "database file: it is copied if it is moved while another program keeps it from being whole",
+  {},
+  async (server) => {
+    const [ann, bob] = [await newUser(server), await newUser(server)];
+    const reader = new DatabaseSync(server.db, { readOnly: true });
+    reader.exec("BEGIN; SELECT count(*) FROM User"); // what is committed from now on stays in the -wal
+    await sendSome(ann, bob.id);
+    await Deno.rename(server.db, `${server.db}.moved`);
+    const { copy } = await until(
+      () => entries(server).find(({ event }) => event.startsWith("all acknowledged data")),
+      "the data to be saved",
+    );
+    assertEquals(messagesIn(copy!), MESSAGES);
+    reader.close();
+    for (const client of [ann, bob]) await client.close();
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), EXIT_FAILED);
+  },
+);
+
 serverTest("database file: an idle server sees that its file is removed", {}, async (server) => {
   await Deno.remove(server.db);
   await until(() => entries(server).some(isLoss), "an error in the log");

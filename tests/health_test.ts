@@ -70,6 +70,19 @@ test("health: one port for all workers", ["--workers", "2"], async (server, port
   assertEquals(await server.wait(), 0);
 });
 
+for (const args of [[], ["--workers", "2"]]) {
+  test(`health: 503 when the database file is lost ${args.join(" ")}`, args, async (server, port) => {
+    assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+    await Deno.remove(server.db);
+    const isReady = async () => (await ask(port, "/ready"))?.[0] === 200;
+    await until(async () => !await isReady(), "a server that isn't ready");
+    assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+    assertEquals(await ask(port, "/live"), [200, { live: true }]);
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), 1);
+  });
+}
+
 test("health: what else is asked, and who asks nothing", [], async (server, port) => {
   for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
     assertEquals((await ask(port, path))?.[0], 404, path);

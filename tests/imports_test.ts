@@ -60,6 +60,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/admin/", ["lib/config/", "lib/store/"]],
   ["lib/ports.ts", ["lib/store/", "lib/bus/", "lib/config/", "lib/log.ts"]],
   ["lib/run_node.ts", ["lib/ports.ts", "lib/server/server.ts", "lib/config/", "lib/log.ts"]],
+  ["lib/open_files.ts", ["lib/config/", "lib/passwords/passwords.ts", "lib/server/health.ts", "lib/log.ts"]],
   ["lib/workers/", [
     "lib/workers/",
     "lib/run_node.ts",

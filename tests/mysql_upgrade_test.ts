@@ -248,6 +248,11 @@ shared.test("mysql upgrade: rows that refer to nothing do not keep the server's 
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
 });
 
+shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+  await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+});
+
 for (const [words, statements] of OBSTACLES) {
   shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);

@@ -150,10 +150,16 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", LOOKS_ANYWAY_MS)).msg;
+    const friend = await register(b!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend });
     losing = true;
     await alice.chat(bob.id, "before it came");
+    await using _friend = await login(b!, { id: friend });
+    assertEquals(alice.drain(), []);
     for (const listener of listeners) listener.came();
     assertEquals(await next(), "before it came");
+    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", LOOKS_ANYWAY_MS);
+    assertEquals([id, state], [friend, "online"]);
     await alice.chat(bob.id, "before it was silent");
     for (const listener of listeners) listener.silent(true);
     assertEquals(await next(), "before it was silent");
@@ -165,6 +171,35 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await later.settle();
     for (const listener of listeners) listener.silent(false);
   }, { bus });
+});
+
+/** Milliseconds between two looks into the store while the bus is away. */
+const POLL_MS = 1_000;
+
+Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+  const outage = new Outage();
+  let store: Store | undefined;
+  let [looks, resumed] = [0, 0];
+  const counting = (real: Store) =>
+    wrapped(store = real, (name, go) => {
+      if (name === "behind") looks++;
+      if (name === "resumeLogins") resumed++;
+      return go();
+    });
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
+    outage.begin();
+    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const before = looks;
+    await until(() => looks >= before + 2, "two looks while the bus is away");
+    assertEquals([resumed, await isOnline()], [0, false]);
+    outage.end();
+    await until(isOnline, "alice online in the store");
+    const after = looks;
+    await pause(5 * POLL_MS);
+    assert(looks <= after + 2, `${looks - after} looks`); // of which one is what each half minute brings
+  }, { bus: outage.bus, store: counting });
 });
 
 Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {

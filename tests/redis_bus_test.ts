@@ -214,6 +214,18 @@ both(
     ),
 );
 
+Deno.test("Redis: two deployments hold locks on the same user's id at the same time", () =>
+  withTwo(
+    [one.url],
+    async ({ a, b }) => {
+      const releases = [await a.lock(5), await b.lock(5)];
+      assertEquals(await one.command("EXISTS", "chat:one:lock:{5}", "chat:two:lock:{5}"), "2");
+      for (const release of releases) await release();
+    },
+    undefined,
+    ["one", "two"],
+  ));
+
 Deno.test("Redis: an address that is none is refused without being told", () => {
   for (
     const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]

@@ -68,7 +68,7 @@ export interface Bus {
   unsubscribe(channel: Channel): Promise<void>;
   /**
    * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel stay in order. Where
-   * a message's hint can't be sent now, a `look` on its channel makes up for it later.
+   * a message's hint can't be sent now, a `look` on its channel makes up for it later; for other hints, `came` does.
    */
   publish(channel: Channel, hint: Hint): void;
   /**

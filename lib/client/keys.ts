@@ -40,7 +40,8 @@ export class PasteReader {
       const isInside = this.#pasted !== undefined;
       const mark = isInside ? PASTE_END : PASTE_BEGIN;
       const at = left.indexOf(mark);
-      const end = at < 0 ? left.length - beginning(left, mark) : at;
+      const least = isInside ? 1 : 2; // outside of a paste ESC alone is a key
+      const end = at < 0 ? left.length - beginning(left, mark, least) : at;
       const before = left.slice(0, end);
       if (isInside) this.#pasted += before;
       else if (before !== "") pieces.push({ kind: "keys", text: before });
@@ -55,9 +56,9 @@ export class PasteReader {
   }
 }
 
-/** How many characters at the end of a text can be the beginning of a mark. ESC alone is a key. */
-function beginning(text: string, mark: string): number {
-  for (let length = mark.length - 1; length >= 2; length--) {
+/** How many characters at the end of a text can be the beginning of a mark: at least so many, or none. */
+function beginning(text: string, mark: string, least: number): number {
+  for (let length = mark.length - 1; length >= least; length--) {
     if (text.endsWith(mark.slice(0, length))) return length;
   }
   return 0;

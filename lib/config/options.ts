@@ -76,7 +76,8 @@ export const options = {
     1,
     1_000_000,
     "count",
-    "open connections; more are closed at once. The default leaves room in a limit of 20,000 open files",
+    "open connections; more are closed at once. Where the limit of open files is too low for so many, the server accepts " +
+      "fewer and says so at the start. The default leaves room in a limit of 20,000 open files",
   ),
   maxConnectionsPerAddress: integer(
     1_000,

@@ -28,10 +28,18 @@ const HASH = 32; // bytes
  */
 const REST = 1;
 const LEAST_REST = 1; // ms: a timer can't do less
+/** What a thread hashes to show that it is there: next to no work. */
+const TRIAL = { password: "", salt: new Uint8Array(SALT), length: HASH, cost: { ln: 1, r: 1, p: 1 } };
+
+/** Threads that hash passwords for each of so many nodes: one core less than there are, as a flood of passwords must leave one. */
+export function hashThreads(nodes: number): number {
+  return Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / nodes));
+}
+
 /** The form of the server's own hashes. */
 export const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed. */
+/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed, or at {@link start}. */
 export class Passwords implements Disposable {
   readonly #cost: Cost;
   readonly #atOnce: number;
@@ -49,6 +57,18 @@ export class Passwords implements Disposable {
     this.#cost = cost;
     this.#atOnce = atOnce;
     this.#queueLimit = queueLimit;
+  }
+
+  /**
+   * Begins all threads, and resolves when each has hashed something: a process that has no descriptors left could not
+   * begin them. Rejects if one can't do it.
+   */
+  async start(): Promise<void> {
+    await Promise.all(Array.from({ length: this.#atOnce - this.#threads.size }, async () => {
+      const thread = this.#add();
+      await thread.derive(TRIAL);
+      this.#free(thread);
+    }));
   }
 
   /** The hash of a new password. Throws {@link TooBusy}. */

@@ -61,7 +61,7 @@ export function classicDialect(maxBytes: number, gap: number): Dialect {
       }
     },
     withRoster(message, roster) {
-      const { token: _, ...rest } = cleaned(message); // no use to them, and every byte counts
+      const { token: _, ...rest } = message; // no use to them, and every byte counts
       const whole = (fitted: Roster) => ({ ...rest, ...inStrings(fitted) });
       return whole(fitRoster(cleanedRoster(roster), (fitted) => jsonBytes(whole(fitted)) <= room));
     },

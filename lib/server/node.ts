@@ -11,7 +11,7 @@ import { Fresh } from "./delivery.ts";
 import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
-import { Passwords } from "../passwords/passwords.ts";
+import { hashThreads, Passwords } from "../passwords/passwords.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
@@ -97,21 +97,20 @@ export class Node implements NodeParts {
     this.epoch = new Epoch(this, () => this.#forget(restored));
     this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
+    this.passwords = new Passwords({ ln, r, p }, hashThreads(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
       ln,
       r,
       p,
     });
-    // This node's share, without the one for everything else: a flood of passwords must not take that as well.
-    const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
-    this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 
-  /** Starts to listen to the other nodes. */
+  /** Starts its threads, and to listen to the other nodes. */
   async open(): Promise<void> {
+    await this.passwords.start();
     await this.epoch.open();
     await this.bus.open({
       receive: (channel, hint) => this.#receive(channel, hint),

@@ -1,5 +1,5 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
-import { describe, Seldom } from "../log.ts";
+import { describe, MINUTELY, Seldom } from "../log.ts";
 import { Bucket } from "./allowance.ts";
 import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
@@ -38,6 +38,7 @@ export class Server {
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   readonly #refusals = new Seldom();
+  readonly #acceptFailures = new Seldom(MINUTELY);
   readonly #origins: Origins;
   readonly #arrivals = new Bucket(ARRIVALS);
   #lastArrival = -Infinity; // by performance.now
@@ -167,7 +168,7 @@ export class Server {
         } else if (count % AT_ONCE === 0) await this.#node.breaks.next();
       } catch (error) {
         if (!this.#listening) return;
-        log.error("accept failed", { why: describe(error) });
+        this.#acceptFailures.say((count) => log.error("accept failed", { error: describe(error), count }));
         await pause(ACCEPT_PAUSE);
       }
     }

@@ -54,6 +54,8 @@ export class RedisBus implements Bus {
   #ready: Connected | undefined;
   #tries = 0;
   #down: BusUnavailable | undefined;
+  /** Redis has refused a hint that a look on its channel does not make up for. */
+  #owesHello = false;
 
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
@@ -165,13 +167,13 @@ export class RedisBus implements Bus {
       await subscriptions.changeAll();
       // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
       this.#peers.addAll(await servers.of(allNodes).channels(this.#names.node("")));
+      this.#owesHello = false;
       await servers.of(allNodes).publish(allNodes, encode(this.#id, { kind: "hello" }));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
       const watch = {
         count,
-        beat: () =>
-          void servers.of(allNodes).publish(allNodes, encode(this.#id, { kind: "beat" })).catch(expected),
+        beat: () => void this.#beat(servers).catch(expected),
         gone: () => listener.gone(),
         silent: (isSilent: boolean) => listener.silent(isSilent),
       };
@@ -215,12 +217,34 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.up();
     }
+    this.#makeUp();
+  }
+
+  /**
+   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages were lost,
+   * and a hello, after which the other nodes look for logins and friends.
+   */
+  async #beat(servers: Servers): Promise<void> {
+    const { allNodes } = this.#names;
+    const kind = this.#owesHello ? "hello" : "beat";
+    this.#owesHello = false;
+    try {
+      await servers.of(allNodes).publish(allNodes, encode(this.#id, { kind }));
+    } catch (error) {
+      this.#owesHello ||= kind === "hello";
+      throw error;
+    }
+    if (this.#ready?.servers === servers) this.#makeUp();
+  }
+
+  #makeUp(): void {
     for (const name of this.#lost.take()) this.#publish(name, { kind: "look" });
   }
 
   #publish(name: string, hint: Hint): void {
     const missed = () => {
-      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#lost.add(name);
+      if (hint.kind === "presence" || hint.kind === "takeover") this.#owesHello = true;
+      else this.#lost.add(name);
     };
     if (this.#ready) this.#ready.servers.of(name).publish(name, encode(this.#id, hint)).catch(missed);
     else missed();

@@ -77,6 +77,11 @@ export class Batcher {
     await this.#control({ kind: "open", file, limits, locked });
   }
 
+  /** Begins the thread that copies the write-ahead log, which else begins when it is first needed. */
+  async start(): Promise<void> {
+    await this.#control({ kind: "start" });
+  }
+
   /** Looks whether the database's files are in their places: if not, `lost` is fulfilled before this is. */
   async check(): Promise<void> {
     await this.#control({ kind: "check" });

@@ -126,6 +126,8 @@ export type Request =
     readonly locked: Locked | undefined;
   }
   | PackedBatch
+  /** Begins the thread that else begins when it is first needed. */
+  | { readonly kind: "start" }
   /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
   | { readonly kind: "check" }
   /** Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. */

@@ -38,7 +38,7 @@ const MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
 export class Checkpoints {
   readonly #file: string;
   readonly #module: URL;
-  #worker: Worker | undefined; // begun when there is something to do
+  #worker: Worker | undefined;
   readonly #copyLast: () => void;
   #last = performance.now() + FIRST - EVERY; // when one was begun
   #isCopying = false;
@@ -53,6 +53,15 @@ export class Checkpoints {
     this.#module = module;
     const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
     this.#copyLast = () => void rest.get();
+  }
+
+  /**
+   * Begins the thread now. It opens the file when there is something to copy: until then the file could be replaced
+   * without the store's noticing it. The call does not wait for the thread. The runtime takes a second for one that
+   * does not belong to the main thread.
+   */
+  start(): void {
+    this.#worker ??= this.#start();
   }
 
   /** Something was committed: call it between transactions. */
@@ -79,7 +88,7 @@ export class Checkpoints {
     if (answer.kind === "closed") this.#closed?.();
     else if (answer.kind === "ready") {
       this.#isReady = true;
-      this.#order(); // for which it was started
+      if (this.#isCopying) this.#order();
     } else {
       this.#isCopying = false;
       if (answer.pages < ANEW_AFTER || this.#closed) return;
@@ -94,7 +103,7 @@ export class Checkpoints {
   #copy(): void {
     this.#last = performance.now();
     this.#isCopying = true;
-    this.#worker ??= this.#start();
+    this.start();
     if (this.#isReady) this.#order();
   }
 

@@ -98,7 +98,8 @@ function settleIdentity(db: DatabaseSync): void {
     `SELECT max(
        (SELECT ifnull(max(userid), 0) FROM Friend), (SELECT ifnull(max(friendid), 0) FROM Friend),
        (SELECT ifnull(max(userid), 0) FROM GroupUser), (SELECT ifnull(max(userid), 0) FROM MemberCursor),
-       (SELECT ifnull(max(sender), 0) FROM Message), (SELECT ifnull(max(userid), 0) FROM Session)
+       (SELECT ifnull(max(sender), 0) FROM Message), (SELECT ifnull(max(sender), 0) FROM RecentMessage),
+       (SELECT ifnull(max(userid), 0) FROM Session)
      ) AS users`,
   ).get() as { users: number };
   const { groups } = db.prepare(

@@ -85,6 +85,11 @@ export class SqliteStore implements Store {
     }
   }
 
+  /** Begins all threads now: a process that has no descriptors left could not begin them later. */
+  async start(): Promise<void> {
+    await this.#batcher.start();
+  }
+
   /** The database that another store has given a share of: see {@link SqliteStore.share}. */
   static over(port: MessagePort): SqliteStore {
     const batcher = new Batcher(port);

@@ -107,7 +107,8 @@ async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer 
         watch = new FileWatch(file, locked.path, locked.identity);
         timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
       }
-    } else if (request.kind === "check") checkAnyway();
+    } else if (request.kind === "start") checkpoints?.start();
+    else if (request.kind === "check") checkAnyway();
     else if (request.kind === "rescue") {
       await checkpoints?.close(); // two copies of the log at a time exclude each other
       checkpoints = undefined;
