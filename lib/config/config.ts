@@ -81,12 +81,17 @@ export function parseCommand(args: readonly string[], env: Environment): Command
 }
 
 /** What can't be seen in one option alone. */
-function checkTogether({ mysql, mysqlCa, singleWriter, redis, tlsCert, tlsKey }: Config): void {
+function checkTogether(config: Config): void {
+  const { mysql, mysqlCa, singleWriter, redis, tlsCert, tlsKey } = config;
   if (redis && !mysql) {
     throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
   }
   if (mysqlCa && !mysql) throw new ConfigError("--mysql-ca needs --mysql");
   if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
+  if (config.proxyRequired === "yes" && !config.trustedProxies) {
+    throw new ConfigError("--proxy-required needs --trusted-proxies: a header is taken from these alone");
+  }
+  if (config.healthHost && !config.healthPort) throw new ConfigError("--health-host needs --health-port");
   if (!tlsCert !== !tlsKey) {
     throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
   }

@@ -5,6 +5,7 @@
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
 import {
+  address,
   choice,
   duration,
   file,
@@ -59,6 +60,12 @@ export const options = {
     "load balancers that begin each connection with a PROXY protocol header (version 1 or 2), such as 127.0.0.1 or " +
       "10.0.0.0/8,fd00::/8: clients then have their own addresses in the log and for the limits per address",
   ),
+  proxyRequired: choice<"auto" | "yes" | "no">(
+    "auto",
+    ["auto", "yes", "no"],
+    "connections from --trusted-proxies must begin with a header that has the client's address, so that the limits per " +
+      "address hold. auto: yes if --host is a loopback address that is one of them, as then only proxies connect",
+  ),
   tlsCert: file(
     "certificate chain in PEM form: connections are TLS then. Read again on SIGHUP; needs --tls-key",
   ),
@@ -70,6 +77,9 @@ export const options = {
     "port",
     "port for HTTP's GET /ready (200, and 503 while it drains) and GET /live, for load balancers; 0: none",
   )),
+  healthHost: address(
+    "address of --health-port, such as one that only load balancers reach; none: that of --host",
+  ),
 
   maxConnections: integer(
     16_000,

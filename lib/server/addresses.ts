@@ -72,11 +72,13 @@ export class Addresses {
     return this.#open.size;
   }
 
-  /** One more connection from this address. Throws a {@link TooMany} when there are as many as there may be. */
-  enter(host: string): Place {
-    const address = this.#uncounted.some((networks) => networks.contains(host))
-      ? undefined
-      : addressKey(host);
+  /**
+   * One more connection from this address, which counts in any case if `always`. Throws a {@link TooMany} when there are as
+   * many as there may be.
+   */
+  enter(host: string, always = false): Place {
+    const isUncounted = !always && this.#uncounted.some((networks) => networks.contains(host));
+    const address = isUncounted ? undefined : addressKey(host);
     if (address !== undefined && (this.#open.get(address) ?? 0) >= this.#most) throw new TooMany(address);
     return new Place(address, this.#open);
   }
