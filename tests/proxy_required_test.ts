@@ -80,6 +80,20 @@ Deno.test("proxy-required: a proxy that only looks whether the port is there is 
     assert(!server.log().includes(REFUSED), server.log());
   }));
 
+Deno.test("proxy-required: a header without a client is waited behind, as a message may not come at all", () =>
+  withServer({ args: [...LIMITS, "--proxy-within", "10m"] }, async (server) => {
+    for (const header of [UNKNOWN, LOCAL]) {
+      using conn = await Deno.connect({ hostname: server.host, port: server.port });
+      await conn.write(header);
+      const end = conn.read(new Uint8Array(1)).then(() => "closed", () => "closed");
+      // Long enough for the server to have read it, as it answers who came later.
+      for (let count = 0; count < 3; count++) {
+        assert(await admitted(server, line(1, { host: "192.0.2.8", port: 1 })) > 0);
+      }
+      assertEquals(await Promise.race([end, Promise.resolve("open")]), "open");
+    }
+  }));
+
 Deno.test("proxy-required: where it is not, a message without a client's address is taken, with a warning", () =>
   withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
     assert(await answerTo(server, [PING]) > 0);
