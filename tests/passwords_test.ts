@@ -141,13 +141,37 @@ Deno.test({
   },
 });
 
+const HOUR_MS = 3_600_000;
+const NOW = Date.UTC(2026, 11, 24, 18);
+
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
-  const { text: token, hash } = makeToken(7);
-  assertEquals(readToken(token)!.user, 7);
-  assert(sameHash(readToken(token)!.hash, hash));
-  assert(!sameHash(readToken(makeToken(7).text)!.hash, hash));
+  const { text: token, hash } = makeToken(7, NOW);
+  assertEquals(readToken(token, NOW)!.user, 7);
+  assert(sameHash(readToken(token, NOW)!.hash, hash));
+  assert(!sameHash(readToken(makeToken(7, NOW).text, NOW)!.hash, hash));
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
-    assertEquals(readToken(bad), undefined, bad);
+    assertEquals(readToken(bad, NOW), undefined, bad);
   }
-  assertEquals(readToken(token.replace("7.", "8."))!.user, 8); // the hash won't be the one kept for 8
+  assertEquals(readToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
+});
+
+Deno.test("tokens: they tell when they were made, in full hours, and not without another hash", () => {
+  for (
+    const [made, told] of [[NOW, NOW], [NOW + 1, NOW + HOUR_MS], [NOW + HOUR_MS, NOW + HOUR_MS]] as const
+  ) {
+    const { text } = makeToken(7, made);
+    assertEquals(readToken(text, made)!.madeAt, told);
+    assertEquals(readToken(text, told + 10 * 365 * 24 * HOUR_MS)!.madeAt, told);
+  }
+  const { text, hash } = makeToken(7, NOW);
+  assertEquals(readToken(text, NOW - 2 * HOUR_MS)!.madeAt, NOW, "by a node whose clock is ahead");
+  assertEquals(readToken(text, NOW - 2 * HOUR_MS - 1)!.madeAt, undefined, "it says a time to come");
+  const younger = makeToken(7, NOW + 24 * HOUR_MS).text;
+  const forged = text.slice(0, -4) + younger.slice(-4);
+  assertEquals(readToken(forged, NOW + 24 * HOUR_MS)!.madeAt, NOW + 24 * HOUR_MS);
+  assert(!sameHash(readToken(forged, NOW)!.hash, hash));
+  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) { // as an earlier version may have made them
+    const old = `7.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+    assertEquals(readToken(old, NOW)!.madeAt, undefined);
+  }
 });

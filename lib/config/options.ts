@@ -250,6 +250,13 @@ export const options = {
     "a session's token expires after this long without a login by it",
     365 * 86_400_000,
   ),
+  tokenLifetime: duration(
+    90 * 86_400_000,
+    3_600_000,
+    "a session's token expires this long after the login by password that made it, however often it is used; counted in " +
+      "hours. A stolen one is worth something for so long at the most",
+    3_650 * 86_400_000,
+  ),
 
   acceptPlainPasswords: flag(
     "takes a password that was written into the database as plain text: the right one logs in, and is hashed then. Without " +

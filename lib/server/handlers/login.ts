@@ -8,7 +8,7 @@ import { normalName } from "../names.ts";
 import type { Node } from "../node.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
-import { makeToken, readToken, sameHash } from "../tokens.ts";
+import { CLOCK_TOLERANCE_MS, makeToken, readToken, sameHash, TOKEN_TIME_UNIT_MS } from "../tokens.ts";
 
 /** The fields of a login; which of them must be there together is checked here. */
 export interface LoginFields {
@@ -26,6 +26,8 @@ interface Token {
   readonly text: string;
   readonly hash: Uint8Array;
   readonly expires: number; // milliseconds since 1970, UTC
+  /** How far that can be put off, in the same unit. */
+  readonly end: number;
 }
 
 interface Proven extends Entrant {
@@ -38,10 +40,7 @@ const LOGIN_PIECES = 4;
 
 const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
 
-/** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
-const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
-
-/** That is at most this part of a token's time: one that was made to be short stays short. */
+/** {@link CLOCK_TOLERANCE_MS} is at most this part of a token's time: one that was made to be short stays short. */
 const CLOCK_TOLERANCE_PART = 1 / 100;
 
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
@@ -129,16 +128,17 @@ async function rehash(node: Node, account: Account, password: string): Promise<v
 }
 
 async function proveByToken(node: Node, text: string): Promise<Proven> {
-  const claimed = readToken(text);
+  const { tokenTtl, tokenLifetime } = node.config;
+  const now = node.now();
+  const claimed = readToken(text, now);
   const saved = claimed && await node.store.findSession(claimed.user);
-  const tolerance = Math.min(CLOCK_TOLERANCE_MS, node.config.tokenTtl * CLOCK_TOLERANCE_PART);
-  if (
-    !saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires + tolerance <= node.now()
-  ) {
-    throw invalidToken();
-  }
+  if (!saved || !sameHash(saved.tokenHash, claimed.hash)) throw invalidToken();
   const { user: id, name, tokenHash, expires } = saved;
-  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires } };
+  // One of an earlier version doesn't tell its age: it is not put off any more.
+  const end = claimed.madeAt === undefined ? expires : claimed.madeAt + tokenLifetime;
+  const tolerance = Math.min(CLOCK_TOLERANCE_MS, tokenTtl * CLOCK_TOLERANCE_PART);
+  if (Math.min(expires, end) + tolerance <= now) throw invalidToken();
+  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires, end } };
 }
 
 /**
@@ -195,8 +195,12 @@ async function settleIn(
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */
 function tokenFor(node: Node, { id, token }: Proven): Token & { isNews: boolean } {
-  const { tokenTtl } = node.config;
-  const expires = node.now() + tokenTtl;
-  if (!token) return { ...makeToken(id), expires, isNews: true };
+  const { tokenTtl, tokenLifetime } = node.config;
+  const now = node.now();
+  if (!token) {
+    const end = Math.ceil(now / TOKEN_TIME_UNIT_MS) * TOKEN_TIME_UNIT_MS + tokenLifetime;
+    return { ...makeToken(id, now), expires: Math.min(now + tokenTtl, end), end, isNews: true };
+  }
+  const expires = Math.min(now + tokenTtl, token.end);
   return { ...token, expires, isNews: expires - token.expires > tokenTtl * RENEW_AFTER };
 }
