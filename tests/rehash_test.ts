@@ -185,7 +185,11 @@ Deno.test("rehash: names of earlier times log in as they are", async () => {
       assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password: "123456" })).id, id);
     }
     await using client = await FramedClient.connect(node!);
-    const reply = await client.request({ msgid: Msg.REGISTER, name: "r\u00e9n\u00e9", password: "x" });
+    const reply = await client.request({
+      msgid: Msg.REGISTER,
+      name: "r\u00e9n\u00e9",
+      password: "correct horse",
+    });
     assertEquals(reply.errno, Errno.FAILED, "the same name in another form");
   }, { store: (real) => store = real });
 });

@@ -262,6 +262,18 @@ export const options = {
     "takes a password that was written into the database as plain text: the right one logs in, and is hashed then. Without " +
       "it such an account cannot log in by password. Either way the log names the user's id",
   ),
+  minPassword: integer(
+    8,
+    1,
+    128,
+    "characters",
+    "length of a new account's password at the least, as NIST SP 800-63B has it. Accounts that exist log in with shorter ones",
+  ),
+  commonPasswords: choice<"refuse" | "allow">(
+    "refuse",
+    ["refuse", "allow"],
+    "new passwords that are guessed first: the 10,000 most common ones, one character again and again, and the account's name",
+  ),
   confusableNames: choice<"refuse" | "allow">(
     "refuse",
     ["refuse", "allow"],
