@@ -7,6 +7,8 @@ import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { PLAIN } from "../store/store.ts";
 import { type Cost, HashThread } from "./thread.ts";
 
+export type { Cost } from "./thread.ts";
+
 /** Too many passwords wait to be hashed. */
 export class TooBusy extends Error {
   override readonly name = "TooBusy";

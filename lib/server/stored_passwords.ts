@@ -1,7 +1,6 @@
 /** What stands in the place of an account's password: the server's own forms, and what was written there by SQL. */
 import type { Log } from "../log.ts";
-import { PHC } from "../passwords/passwords.ts";
-import type { Cost } from "../passwords/thread.ts";
+import { type Cost, PHC } from "../passwords/passwords.ts";
 import { type Account, FOREIGN_HASH, PLAIN } from "../store/store.ts";
 import { Limit } from "../wire/protocol.ts";
 
