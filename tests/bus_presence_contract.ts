@@ -17,6 +17,7 @@ export function presenceContract(test: BusTest): void {
   test("a node that closes is gone for the others, and not for itself", async (_, b, atA, atB) => {
     await b.close();
     await atA.until(() => atA.left > 0, () => "no node was told to have left");
+    assertEquals(atA.silences, [], "it commits nothing more, of which hints may be lost");
     assertEquals(atB.left, 0);
   });
 

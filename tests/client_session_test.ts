@@ -59,7 +59,7 @@ function serversAt({ host, port }: Address, patience = PATIENCE): Servers {
 }
 
 function open(servers: Servers, who: Who, listener: Listener): Promise<Session> {
-  return Session.open(servers, who, PASSWORD, listener, SIGNAL);
+  return Session.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
 }
 
 function newUser(servers: Servers, name: string): Promise<number> {

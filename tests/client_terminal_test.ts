@@ -1,85 +1,9 @@
 /** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ClientProcess } from "./harness/client_process.ts";
+import { logIn, PASSWORD, Person, register } from "./harness/person.ts";
 import { runClient } from "./harness/program.ts";
-import { type Server, serverTest } from "./harness/server.ts";
+import { serverTest } from "./harness/server.ts";
 import { pause } from "./harness/wait.ts";
-
-const PASSWORD = "open-sesame";
-
-/** What a terminal shows after these bytes: as much of one as readline makes use of, and no wrapping. */
-function screenAfter(output: string): string[] {
-  const rows: string[][] = [[]];
-  let [row, column] = [0, 0];
-  // deno-lint-ignore no-control-regex -- that is what is looked for
-  for (const [part, count, command] of output.matchAll(/\x1b\[([\d;?]*)([A-Za-z])|\r|\n|[^]/gu)) {
-    const n = Math.max(1, Number(count || 1));
-    if (command === "A") row = Math.max(0, row - n);
-    else if (command === "B") row += n;
-    else if (command === "C") column += n;
-    else if (command === "D") column = Math.max(0, column - n);
-    else if (command === "G") column = n - 1;
-    else if (command === "K") rows[row]!.length = count === "2" ? 0 : column;
-    else if (command === "J") {
-      rows.length = row + 1;
-      rows[row]!.length = Math.min(rows[row]!.length, column);
-    } else if (part === "\r") column = 0;
-    else if (part === "\n") row++;
-    else if (command === undefined) rows[row]![column++] = part;
-    while (rows.length <= row) rows.push([]);
-  }
-  return rows.map((cells) => Array.from(cells, (cell) => cell ?? " ").join("").trimEnd());
-}
-
-/** A client on a terminal, and the screen that a person sees. */
-class Person implements AsyncDisposable {
-  readonly client: ClientProcess;
-
-  constructor({ host, port }: Server, ...args: string[]) {
-    this.client = new ClientProcess([host, `${port}`, ...args], { terminal: true });
-  }
-
-  get screen(): string[] {
-    return screenAfter(this.client.stdout);
-  }
-
-  /** Waits until the last line, where one types, is this. */
-  async atPrompt(line: string): Promise<void> {
-    await this.client.until(() => this.screen.at(-1) === line.trimEnd(), `a screen that ends in "${line}"`);
-  }
-
-  /** Waits until a line of the screen matches. */
-  async sees(line: RegExp): Promise<void> {
-    await this.client.until(() => this.screen.some((shown) => line.test(shown)), `a line like ${line}`);
-  }
-
-  async types(text: string): Promise<void> {
-    await this.client.write(text);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.client[Symbol.asyncDispose]();
-  }
-}
-
-async function logIn(person: Person, name: string): Promise<void> {
-  await person.atPrompt("choice: ");
-  await person.types("1\r");
-  await person.atPrompt("user id or name: ");
-  await person.types(`${name}\r`);
-  await person.atPrompt("password: ");
-  await person.types(`${PASSWORD}\r`);
-}
-
-async function register(person: Person, name: string): Promise<void> {
-  await person.atPrompt("choice: ");
-  await person.types("2\r");
-  await person.atPrompt("name: ");
-  await person.types(`${name}\r`);
-  await person.atPrompt("password: ");
-  await person.types(`${PASSWORD}\r`);
-  await person.sees(new RegExp(`^Registered ${name} \\(\\d+\\)`));
-}
 
 serverTest("the menu registers and logs in, and no password is shown", {}, async (server) => {
   await using alice = new Person(server);

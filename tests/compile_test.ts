@@ -7,9 +7,8 @@ const tasks = JSON.parse(await Deno.readTextFile("deno.json")).tasks as Record<s
 async function compile(task: string): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
-    const [deno, ...args] = tasks[task]!.split(" ").map((arg) =>
-      arg.startsWith("bin/") ? `${folder}/image` : arg
-    );
+    const words = tasks[task]!.replaceAll('"', "").replace(/\$(\w+)/g, (_, name) => Deno.env.get(name) ?? "");
+    const [deno, ...args] = words.split(" ").map((arg) => arg.startsWith("bin/") ? `${folder}/image` : arg);
     assertEquals(deno, "deno");
     // The base binary is usually fetched. The image is the same with any other in its place, except that it won't run.
     const env = { DENORT_BIN: await Deno.realPath(Deno.execPath()), NO_COLOR: "1" };

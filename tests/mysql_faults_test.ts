@@ -93,11 +93,11 @@ relayTest(
 );
 
 relayTest("what isn't safe to do twice is not done twice", async (store, relay, db) => {
-  meddle(relay, "INSERT INTO User", "cut its answer");
+  meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
   await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailable);
   assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
   const { id } = (await store.findUser({ name: "ann" }))!;
-  meddle(relay, "INSERT INTO AllGroup", "cut its answer");
+  meddle(relay, "RELEASE SAVEPOINT", "cut its answer");
   await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailable);
   assertEquals(await store.createGroup(id, "team", ""), { refused: "taken" });
   assertEquals(await db.sql("SELECT count(*) AS count FROM AllGroup"), [{ count: 1 }]);

@@ -1,7 +1,7 @@
 /** What a node takes for gone, and when: after an outage the others may need as long to come back as it did. */
 import { assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { Names } from "../lib/bus/redis/names.ts";
-import { PeerNodes } from "../lib/bus/redis/peer_nodes.ts";
+import { MAX_VANISHED_CHECKS, PeerNodes } from "../lib/bus/redis/peer_nodes.ts";
 
 const names = new Names("0");
 const nodeName = (id: string) => names.node(id);
@@ -54,4 +54,48 @@ Deno.test("peer nodes: who is there, and who nothing is said of, is not gone", a
   const gone = () => void left.push(["gone"]);
   await peers.watch({ count, beat() {}, gone, silent() {} }, over.signal, false);
   assertEquals(left, [[nodeName("one"), nodeName("two")], [nodeName("one"), nodeName("two")]]);
+});
+
+/** No channel has a subscriber. */
+const gone = new Map(["one", "two"].map((id) => [nodeName(id), 0]));
+
+/** How many of the next looks in a row find a node silent. */
+function silentLooks(peers: PeerNodes): number {
+  let looks = 0;
+  while (peers.check(gone).isSilent) looks++;
+  return looks;
+}
+
+Deno.test("peer nodes: a node that is gone without a goodbye is silent for some minutes, and then has ended", () => {
+  const peers = new PeerNodes(names, "own");
+  peers.add("one");
+  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
+  assertEquals(silentLooks(peers), MAX_VANISHED_CHECKS - 1);
+  assertEquals(peers.check(gone), { hasLeft: false, isSilent: false });
+  peers.add("two");
+  peers.add("one"); // back after all
+  assertEquals(peers.check(new Map()), { hasLeft: false, isSilent: false });
+  peers.check(gone);
+  assertEquals(silentLooks(peers), MAX_VANISHED_CHECKS - 1, "each time anew");
+});
+
+Deno.test("peer nodes: a node that is back is silent no more", () => {
+  const peers = new PeerNodes(names, "own");
+  peers.add("one");
+  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
+  peers.add("one");
+  assertEquals(peers.check(new Map([[nodeName("one"), 1]])), { hasLeft: false, isSilent: false });
+});
+
+Deno.test("peer nodes: a node that says goodbye is not silent when it is gone, and before is as good as any", () => {
+  const peers = new PeerNodes(names, "own");
+  peers.leaves("two"); // which nothing is known of
+  for (const id of ["one", "two"]) peers.add(id);
+  peers.leaves("one");
+  const here = new Map(["one", "two"].map((id) => [nodeName(id), 1]));
+  assertEquals(peers.check(here), { hasLeft: false, isSilent: false });
+  assertEquals(peers.check(new Map([...here, [nodeName("one"), 0]])), { hasLeft: true, isSilent: false });
+  peers.leaves("two");
+  peers.add("two"); // and says something else afterwards
+  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
 });

@@ -202,6 +202,44 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
   }, { bus: outage.bus, store: counting });
 });
 
+Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+  const outage = new Outage();
+  const listeners: Listener[] = [];
+  let store: Store | undefined;
+  let [looks, resumed] = [0, 0];
+  const between = {
+    bus: (bus: Bus) =>
+      wrapped(outage.bus(bus), (name, go, args) => {
+        if (name === "open") listeners.push(args[0] as Listener);
+        return go();
+      }),
+    store: (real: Store) =>
+      wrapped(store = real, (name, go) => {
+        if (name === "behind") looks++;
+        if (name === "resumeLogins") resumed++;
+        return go();
+      }),
+  };
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    outage.begin();
+    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const begun = looks;
+    for (const listener of listeners) listener.silent(true);
+    await until(() => looks >= begun + 2, "looks while the bus is away");
+    assertEquals(resumed, 0, "another node would end them again");
+    outage.end();
+    await until(async () => (await store!.findUser({ id: alice.id }))!.online, "alice online in the store");
+    const before = { looks, resumed };
+    await until(() => looks >= before.looks + 4, "looks while the other node is silent");
+    // One more may be that of each half minute.
+    assert(
+      resumed <= before.resumed + 1,
+      `${resumed - before.resumed} times in ${looks - before.looks} looks`,
+    );
+  }, between);
+});
+
 Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
   let store: Store | undefined;
   let failing = false;

@@ -153,6 +153,11 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     await child.status;
   }
   for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "nobody noticed");
+  assertEquals(
+    [a.heard.silences, b.heard.silences],
+    [[true], [true]],
+    "it might only have lost its connection",
+  );
   assertEquals(await a.bus.online([42]), new Set());
   await (await a.bus.lock(42))();
   assertEquals([a.heard.left, b.heard.left], [1, 1]);
@@ -189,6 +194,26 @@ Deno.test("a node whose link is frozen is silent for the others, until it is hea
   await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");
   await worksBetween(a, b);
   assertEquals(heard.downs, []);
+});
+
+Deno.test("a node that has lost its connection is gone and silent for the others, until it is back", async () => {
+  await using redis = await startRedis();
+  await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
+  await using b = await Node.open([redis.url]);
+  await using c = await Node.open([redis.url]);
+  await c.bus.close();
+  await b.heard.until(() => b.heard.left > 0, () => "the node that was closed isn't gone");
+  assertEquals(b.heard.silences, []);
+  relay.judge = () => "cut";
+  await a.isDown();
+  await b.heard.until(() => b.heard.left > 1, () => "the node that was cut off isn't gone");
+  assertEquals(b.heard.silences, [true]);
+  relay.judge = () => "pass";
+  await a.isUp();
+  await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
+  await worksBetween(a, b);
+  assertEquals([b.heard.silences, b.heard.left, b.heard.downs], [[true, false], 2, []]);
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {

@@ -36,8 +36,9 @@ export interface Listener {
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;
   /**
-   * Whether some node that is not known to have left has not been heard for seconds: its hints may be lost. Told at each
-   * change.
+   * Whether some node that is not known to have ended has not been heard for seconds, or has left without closing.
+   * Such a node may go on committing messages, and its hints may be lost. Told at each change. A node that has left
+   * and is not back in a few minutes counts as ended.
    */
   silent(isSilent: boolean): void;
 }

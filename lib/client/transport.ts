@@ -193,7 +193,7 @@ async function secure(
 }
 
 /** An address as users write it. */
-function nameOf({ hostname, port }: Address): string {
+export function nameOf({ hostname, port }: Address): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 

@@ -41,6 +41,8 @@ export class Recovery {
   #stopped = false;
   #isDown = false;
   #isSilent = false;
+  /** Logins may have been ended by others, who took this node for gone. */
+  #mayResume = false;
   #polling: ReturnType<typeof setInterval> | undefined;
 
   /**
@@ -61,7 +63,7 @@ export class Recovery {
     this.#refresh = new Duty("looking at all friends", () => presence.refresh(() => this.#stopped), log);
     this.#recheck = new Duty("looking at friends who are online", () => presence.recheck(), log);
     this.#timers = [
-      setInterval(() => this.#revision.fallDue(), LOOK_ANYWAY),
+      setInterval(() => this.#reviseAll(), LOOK_ANYWAY),
       setInterval(() => this.#sweep.fallDue(), SWEEP_ANYWAY),
     ];
   }
@@ -83,7 +85,7 @@ export class Recovery {
   up(): void {
     this.#isDown = false;
     this.#poll();
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#refresh.fallDue(SETTLING);
     this.#sweep.fallDue(SETTLING);
   }
@@ -93,19 +95,22 @@ export class Recovery {
    * off it may have committed messages and begun logins of this node's users.
    */
   came(): void {
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#refresh.fallDue();
   }
 
-  /** Whether another node has not been heard for seconds: while it is, the store is polled for what its hints don't bring. */
+  /**
+   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is so, the
+   * store is polled for what that node's hints don't bring.
+   */
   silent(isSilent: boolean): void {
     if (this.#stopped) return;
     this.#ports.log.info(
-      isSilent ? "another node is silent: asking the database too" : "all nodes are heard",
+      isSilent ? "another node is silent: asking the database too" : "no other node is silent",
     );
     this.#isSilent = isSilent;
     this.#poll();
-    this.#revision.fallDue();
+    this.#reviseAll();
   }
 
   /** It isn't known whether a login has begun that would have no session. */
@@ -120,7 +125,7 @@ export class Recovery {
   gone(): void {
     this.#ports.log.info("another node has gone");
     this.#recheck.fallDue();
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#sweep.fallDue(SETTLING);
   }
 
@@ -134,11 +139,28 @@ export class Recovery {
     );
   }
 
-  /**
-   * Ends sessions that were taken over without a word, sets right that the others go on, and lets those with messages
-   * waiting look for them.
-   */
+  /** Looks for what hints did not bring, and sets logins right as soon as the bus is there. */
+  #reviseAll(): void {
+    this.#mayResume = true;
+    this.#revision.fallDue();
+  }
+
   async #revise(): Promise<void> {
+    const resumes = this.#mayResume && !this.#isDown;
+    if (resumes) this.#mayResume = false;
+    try {
+      await this.#reviseUsers(resumes);
+    } catch (error) {
+      this.#mayResume ||= resumes;
+      throw error;
+    }
+  }
+
+  /**
+   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told so, and
+   * lets those with messages waiting look for them.
+   */
+  async #reviseUsers(resumes: boolean): Promise<void> {
     const { store, sessions, presence } = this.#ports;
     const users = [...sessions].map(({ user }) => user);
     for (let i = 0; i < users.length && !this.#stopped; i += AT_ONCE) {
@@ -159,7 +181,7 @@ export class Recovery {
         presence.announce(user); // perhaps without a session
         this.uncertain();
       }
-      if (this.#polling === undefined) await store.resumeLogins(this.#loginsOf(some));
+      if (resumes) await store.resumeLogins(this.#loginsOf(some));
       for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();
     }
   }

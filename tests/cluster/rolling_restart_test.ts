@@ -36,7 +36,7 @@ class User implements Listener {
     const user = new User();
     const servers = new Servers([{ hostname: at.host, port: at.port }]);
     const id = await register(servers, name, PASSWORD, SIGNAL, () => {});
-    user.session = await Session.open(servers, { id }, PASSWORD, user, SIGNAL);
+    user.session = await Session.open(servers, { id }, { password: PASSWORD }, user, SIGNAL);
     void user.session.ended.then(({ kind, why }) => user.ended = `${kind} ${why}`);
     return user;
   }

@@ -16,6 +16,27 @@ export interface RunOptions {
   /** All of its standard input; empty if it isn't given. */
   readonly stdin?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
+}
+
+/**
+ * A program's folder for state, of its own: what a client saves there is not used by the next one, unless the environment
+ * names a folder. Dispose of it when the program has ended.
+ */
+export class StateFolder implements Disposable {
+  /** The environment with that folder in it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly #made: string | undefined;
+
+  constructor(env: Readonly<Record<string, string>> = {}) {
+    this.#made = env.XDG_STATE_HOME === undefined ? Deno.makeTempDirSync({ prefix: "state-" }) : undefined;
+    this.env = this.#made === undefined ? env : { ...env, XDG_STATE_HOME: this.#made };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#made !== undefined) Deno.removeSync(this.#made, { recursive: true });
+  }
 }
 
 /**
@@ -35,11 +56,12 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Outcome> {
+  using state = new StateFolder(options.env);
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", file, ...args],
+    args: ["run", ...options.permissions ?? ["-A"], file, ...args],
     cwd: ROOT,
     clearEnv: true,
-    env: cleanEnv(options.env),
+    env: cleanEnv(state.env),
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

@@ -19,8 +19,8 @@ export function randomId(): string {
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What the nodes say to each other: a hint, that there is a new node, or that a node still is there. */
-export type Said = Hint | { readonly kind: "hello" } | { readonly kind: "beat" };
+/** What the nodes say to each other: a hint, that there is a new node, that a node still is there, or that it closes. */
+export type Said = Hint | { readonly kind: "hello" } | { readonly kind: "beat" } | { readonly kind: "bye" };
 
 /** Writes a payload. */
 export function encode(sender: string, said: Said): string {
@@ -60,6 +60,8 @@ function asArray(said: Said): readonly (string | number)[] {
       return ["h"];
     case "beat":
       return ["b"];
+    case "bye":
+      return ["e"];
   }
 }
 
@@ -84,6 +86,8 @@ function fromArray(value: unknown): Said | undefined {
       return { kind: "hello" };
     case "b":
       return { kind: "beat" };
+    case "e":
+      return { kind: "bye" };
     default:
       return undefined;
   }

@@ -5,6 +5,10 @@
  *
  * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
  * also publishes a heartbeat, and is silent for the others while they hear none.
+ *
+ * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was killed, or of
+ * one that only lost its connection and goes on committing messages. Nothing in Redis tells which. So such a node is
+ * silent for the others until it comes back, for some minutes at the most.
  */
 import { BusUnavailable } from "../bus.ts";
 import type { Names } from "./names.ts";
@@ -25,6 +29,12 @@ const HEARTBEAT_CHECKS = 2;
  */
 const MAX_SILENT_CHECKS = 6;
 
+/**
+ * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a killed node
+ * costs the others, who ask the store meanwhile; and how long a node may be cut off before its messages are late.
+ */
+export const MAX_VANISHED_CHECKS = 600;
+
 /** What {@link PeerNodes.watch} works with. */
 export interface Watch {
   readonly count: Count;
@@ -36,12 +46,29 @@ export interface Watch {
   readonly silent: (isSilent: boolean) => void;
 }
 
+/** What a look has found. */
+export interface Found {
+  /** Whether a node has left since the look before. */
+  readonly hasLeft: boolean;
+  /** Whether some node is silent. */
+  readonly isSilent: boolean;
+}
+
 /** How many subscribers each of these channels has; rejects when that can't be found out. */
 export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
+/** A node whose channel is there. */
+interface Known {
+  /** Looks since a heartbeat. */
+  looks: number;
+  /** It has said goodbye. */
+  isLeaving: boolean;
+}
+
 /** The other nodes that this one has heard of. */
 export class PeerNodes {
-  readonly #known = new Map<string, number>(); // by their channels, looks since a heartbeat
+  readonly #known = new Map<string, Known>(); // by their channels
+  readonly #vanished = new Map<string, number>(); // by channels that were gone without a goodbye, looks since then
   readonly #names: Names;
   readonly #own: string;
   #isSilent = false;
@@ -55,6 +82,12 @@ export class PeerNodes {
   /** A node has said hello, or that it still is there. */
   add(id: string): void {
     this.#add(this.#names.node(id));
+  }
+
+  /** A node has said goodbye: when its channel is gone, so is the node. */
+  leaves(id: string): void {
+    const node = this.#known.get(this.#names.node(id));
+    if (node) node.isLeaving = true;
   }
 
   /** Takes notice of the nodes whose channels these are. */
@@ -71,31 +104,50 @@ export class PeerNodes {
     signal: AbortSignal,
     afterOutage: boolean,
   ): Promise<void> {
-    for (const channel of this.#known.keys()) this.#known.set(channel, 0); // nothing was heard during an outage
+    for (const node of this.#known.values()) node.looks = 0; // nothing was heard during an outage
     await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
     for (let look = 0; !signal.aborted; look++) {
       if (look % HEARTBEAT_CHECKS === 0) beat();
-      for (const [channel, looks] of this.#known) this.#known.set(channel, looks + 1);
-      if (this.#known.size > 0) {
-        const counts = await count([...this.#known.keys()]).catch(unknown);
-        if (signal.aborted) return;
-        const left = [...this.#known.keys()].filter((channel) => counts.get(channel) === 0);
-        for (const channel of left) this.#known.delete(channel);
-        if (left.length > 0) gone();
-      }
-      const isSilent = [...this.#known.values()].some((looks) => looks > MAX_SILENT_CHECKS);
+      const channels = [...this.#known.keys()];
+      const counts = channels.length > 0 ? await count(channels).catch(unknown) : NOTHING;
+      if (signal.aborted) return;
+      const { hasLeft, isSilent } = this.check(counts);
+      if (hasLeft) gone();
       if (isSilent !== this.#isSilent) silent(this.#isSilent = isSilent);
       await pause(CHECK_INTERVAL_MS, signal);
     }
   }
 
+  /** Counts a look, at which known nodes' channels had so many subscribers, as far as that could be told. */
+  check(counts: ReadonlyMap<string, number>): Found {
+    for (const [channel, looks] of this.#vanished) {
+      if (looks + 1 < MAX_VANISHED_CHECKS) this.#vanished.set(channel, looks + 1);
+      else this.#vanished.delete(channel);
+    }
+    let hasLeft = false;
+    let isSilent = false;
+    for (const [channel, node] of this.#known) {
+      node.looks++;
+      if (counts.get(channel) === 0) {
+        hasLeft = true;
+        this.#known.delete(channel);
+        if (!node.isLeaving) this.#vanished.set(channel, 0);
+      } else if (node.looks > MAX_SILENT_CHECKS) isSilent = true;
+    }
+    return { hasLeft, isSilent: isSilent || this.#vanished.size > 0 };
+  }
+
   #add(channel: string): void {
-    if (channel !== this.#own) this.#known.set(channel, 0);
+    if (channel === this.#own) return;
+    this.#known.set(channel, { looks: 0, isLeaving: false });
+    this.#vanished.delete(channel);
   }
 }
 
+const NOTHING: ReadonlyMap<string, number> = new Map();
+
 /** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
 function unknown(error: unknown): ReadonlyMap<string, number> {
-  if (error instanceof BusUnavailable) return new Map();
+  if (error instanceof BusUnavailable) return NOTHING;
   throw error;
 }

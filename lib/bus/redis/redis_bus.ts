@@ -117,9 +117,16 @@ export class RedisBus implements Bus {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#locks.close(closed());
+    this.#sayGoodbye();
     await this.#connected?.servers.close();
     await this.#running;
     await this.#locks.settled();
+  }
+
+  /** Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some minutes. */
+  #sayGoodbye(): void {
+    const { allNodes } = this.#names;
+    this.#ready?.servers.of(allNodes).publish(allNodes, encode(this.#id, { kind: "bye" })).catch(expected);
   }
 
   get #closed(): boolean {
@@ -260,7 +267,8 @@ export class RedisBus implements Bus {
     } else if (said.kind === "hello" || said.kind === "beat") {
       this.#peers.add(senderOf(payload));
       if (this.#ready && said.kind === "hello") listener.came();
-    } else if (this.#ready) this.#pass(listener, name, said);
+    } else if (said.kind === "bye") this.#peers.leaves(senderOf(payload));
+    else if (this.#ready) this.#pass(listener, name, said);
   }
 
   #pass(listener: Listener, name: string, hint: Hint): void {
