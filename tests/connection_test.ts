@@ -115,6 +115,49 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
   return got;
 }
 
+Deno.test("connection: a client that goes while its request is answered is noticed", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    server.watchForEnd(() => left++);
+    client.close();
+    await until(() => left === 2, "both to be told");
+    assertEquals(handler.endings, 0, "its requests come to their ends all the same");
+    handler.answer();
+    await ran;
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: what comes while it is watched is read behind the answer, and is whole", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    server.watchForEnd(() => {});
+    const long = "y".repeat(10_000); // more than is read ahead
+    await client.write(frame(long));
+    await pause(50);
+    assertEquals(handler.bodies, ["x"], "it isn't looked at yet");
+    handler.answer(7);
+    await until(() => handler.begun.length === 2, "the next request");
+    assertEquals(handler.bodies, ["x", long]);
+    handler.answer(8);
+    assertEquals(await msgids(client, 2), [7, 8]);
+  }));
+
+Deno.test("connection: a client that only ends its sending while it is watched still has its answer", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    await client.closeWrite();
+    await until(() => left === 1, "it to be noticed");
+    handler.answer(7);
+    assertEquals(await msgids(client), [7]);
+  }));
+
 Deno.test("connection: unauthenticated clients wait for a turn with what they send, and all connections with ending", () =>
   withConnection(async ({ crowd, handler, client, ran }) => {
     crowd.isHeld = true;

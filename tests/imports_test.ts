@@ -42,6 +42,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/server/lane.ts",
     "lib/server/outbox.ts",
     "lib/server/pauses.ts",
+    "lib/server/read_ahead.ts",
     "lib/server/read_buffer.ts",
     "lib/server/replies.ts",
     "lib/wire/",

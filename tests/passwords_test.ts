@@ -6,10 +6,17 @@ import {
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
-import { Passwords, TooBusy } from "../lib/passwords/passwords.ts";
+import {
+  AbandonedError,
+  MAX_RETRY_AFTER_MS,
+  Passwords,
+  type Requester,
+  TooBusy,
+} from "../lib/passwords/passwords.ts";
 import { type HashOrder, HashThread } from "../lib/passwords/thread.ts";
+import { missingWork } from "../lib/passwords/work.ts";
 import { PLAIN } from "../lib/store/store.ts";
-import { makeToken, readToken, sameHash } from "../lib/server/tokens.ts";
+import { makeDevice, makeToken, readDevice, readToken, sameHash } from "../lib/server/tokens.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
 
@@ -91,6 +98,115 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
   await passwords.hash("x"); // there is room again
 });
 
+Deno.test("passwords: however long the queue is, the time after which to come again is bounded", async () => {
+  const passwords = new Passwords(CHEAP, 1, 10_000);
+  const told: number[] = [];
+  const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
+  for (let count = 0; count < 3; count++) {
+    told.push((await assertRejects(() => passwords.hash("x"), TooBusy)).retryAfter);
+  }
+  assertEquals(told[0], MAX_RETRY_AFTER_MS);
+  assert(told.every((ms) => ms > 0 && ms <= MAX_RETRY_AFTER_MS));
+  await Promise.all(work);
+  passwords[Symbol.dispose]();
+});
+
+/** A client at an address; the signal says that it has gone. */
+function at(address: string, signal?: AbortSignal): Requester {
+  return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
+}
+
+Deno.test("passwords: the work of a client that has gone is not done while others wait", async () => {
+  let hashed = 0;
+  class CountingThread extends HashThread {
+    override derive(order: HashOrder): Promise<Uint8Array> {
+      hashed++;
+      return super.derive(order);
+    }
+  }
+  using passwords = new Passwords({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingThread());
+  const client = new AbortController();
+  const first = passwords.hash("x", at("a", client.signal)); // begun at once
+  const gone = Array.from({ length: 50 }, () => passwords.hash("x", at("a", client.signal)));
+  const other = passwords.hash("x", at("b"));
+  client.abort();
+  const results = await Promise.allSettled(gone);
+  assert(results.every((result) => result.status === "rejected" && result.reason instanceof AbandonedError));
+  assertEquals(passwords.isBusy, true);
+  await Promise.all([first, other]);
+  assertEquals([hashed, passwords.isBusy], [2, false]);
+  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, and no other does
+  await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
+  await alone;
+  assertEquals(hashed, 3);
+  const last = new AbortController();
+  const lone = passwords.hash("x", at("a", last.signal));
+  last.abort(); // while it waits
+  await lone;
+  assertEquals(hashed, 4);
+});
+
+Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
+  using passwords = new Passwords({ ln: 10, r: 8, p: 1 }, 1, 1_000);
+  let flooded = 0;
+  const flood = Array.from({ length: 100 }, () => passwords.hash("x", at("a")).then(() => flooded++));
+  const before = await passwords.hash("x", at("b")).then(() => flooded);
+  assert(before <= 2, `${before} were hashed first`);
+  await Promise.all(flood);
+});
+
+Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
+  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
+  const hash = await passwords.hash("sesame");
+  await passwords.verify("guess", hash, at("a"));
+  const known = passwords.verify("sesame", hash, { ...at("a"), standing: "known" });
+  assertEquals(passwords.isBusy, false, "it is at work");
+  await known;
+  await passwords.verify("guess", hash, at("a"));
+  const next = passwords.verify("sesame", hash, at("b"));
+  assertEquals(passwords.isBusy, true, "a new one waits");
+  await next;
+});
+
+Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
+  const today = { ln: 14, r: 8, p: 1 };
+  let work = 0;
+  class MeasuringThread extends HashThread {
+    override derive(order: HashOrder): Promise<Uint8Array> {
+      work += 2 ** order.cost.ln * order.cost.r * order.cost.p;
+      return super.derive(order);
+    }
+  }
+  using now = new Passwords(today, 1, 10, () => new MeasuringThread());
+  const worked = async (password: string, phc: string | undefined) => {
+    work = 0;
+    await now.verify(password, phc);
+    return work;
+  };
+  const unknown = await worked("wrong", undefined);
+  assertEquals(unknown, 2 ** 14 * 8);
+  for (const cost of [{ ln: 13, r: 8, p: 1 }, { ln: 10, r: 8, p: 3 }, { ln: 14, r: 4, p: 1 }, CHEAP, today]) {
+    using before = new Passwords(cost, 1, 1);
+    const phc = await before.hash("sesame");
+    const known = await worked("wrong", phc);
+    assert(known > 0.9 * unknown && known <= unknown, `${known} of ${unknown} for ${JSON.stringify(cost)}`);
+    assertEquals(
+      await worked("sesame", phc),
+      2 ** cost.ln * cost.r * cost.p,
+      "a right one is known by itself",
+    );
+  }
+});
+
+Deno.test("passwords: what makes two costs equal is never more than the difference", () => {
+  assertEquals(missingWork({ ln: 14, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [
+    { ln: 15, r: 8, p: 1 },
+    { ln: 14, r: 8, p: 1 },
+  ]);
+  assertEquals(missingWork({ ln: 15, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), []);
+  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be taken away");
+});
+
 Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
   const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
   const begun: (URL | undefined)[] = [broken, undefined];
@@ -143,6 +259,28 @@ Deno.test({
 
 const HOUR_MS = 3_600_000;
 const NOW = Date.UTC(2026, 11, 24, 18);
+
+Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
+  const device = makeDevice(7, "$scrypt$hash");
+  const [one, two] = [makeToken(7, NOW, device), makeToken(7, NOW, device)];
+  assertNotEquals(one.text, two.text);
+  const id = readDevice(one.text, 7, "$scrypt$hash")!;
+  assertEquals(id.length, 8);
+  assertEquals(readDevice(two.text, 7, "$scrypt$hash"), id);
+  assertEquals(makeDevice(7, "$scrypt$hash", id), device, "it stays the same device");
+  const anew = makeToken(7, NOW, makeDevice(7, "$scrypt$other", id));
+  assertEquals(readDevice(anew.text, 7, "$scrypt$other"), id);
+  for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
+    assertEquals(readDevice(one.text, user, password), undefined);
+  }
+  assertEquals(readDevice(makeToken(7, NOW).text, 7, "$scrypt$hash"), undefined);
+  assertEquals(readDevice("7.short", 7, "$scrypt$hash"), undefined);
+  const [user, secret] = one.text.split(".");
+  const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
+  assertEquals(readDevice(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
+  const first = `${user}.${secret!.at(0) === "A" ? "E" : "A"}${secret!.slice(1)}`;
+  assertEquals(readDevice(first, 7, "$scrypt$hash"), undefined);
+});
 
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
   const { text: token, hash } = makeToken(7, NOW);

@@ -215,15 +215,16 @@ export const options = {
     1,
     100_000,
     "count",
-    "passwords waiting to be hashed; beyond it logins are told to come again later",
+    "passwords waiting to be hashed; beyond it the address that has the most waiting is told to come again later",
   ),
   accountAttempts: integer(
     10,
     1,
     1_000_000,
     "count",
-    "wrong passwords for one account within --attempts-within, in the whole cluster; then errno 8 for passwords, while " +
-      "tokens still work. At this rate the 10,000 most common passwords take a week",
+    "wrong passwords for one account from one address, IPv6 /48 or known device within --attempts-within, in the whole " +
+      "cluster; then errno 8 for its passwords. Ten times as many in six times as long from all unknown places together, by " +
+      "default 100 an hour; then one from each",
   ),
   addressAttempts: integer(
     300,

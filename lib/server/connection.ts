@@ -9,6 +9,7 @@ import type { ConnectionContext, Handler, Preface, Request, Socket } from "./con
 import type { Dialect, ServerMessage } from "./dialect.ts";
 import type { Outbox, Sink } from "./outbox.ts";
 import { Pauses } from "./pauses.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
 
@@ -28,6 +29,7 @@ export class Connection implements Sink {
   readonly #pauses: Pauses;
   readonly #replies = new Replies<ServerMessage>((reply) => this.#reply(reply));
   #preface: Preface | undefined; // until it has been read
+  #ahead: ReadAhead | undefined; // while the end is watched for
   #dialect: Dialect | undefined; // known from the first byte on
   #outbox: Outbox | undefined;
   #state: "open" | "ending" | "closed" = "open";
@@ -115,6 +117,15 @@ export class Connection implements Sink {
     this.abort();
   }
 
+  /**
+   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is being
+   * answered; to be called while one is. Bytes that the client sends meanwhile hide that.
+   */
+  watchForEnd(left: () => void): void {
+    this.#ahead ??= new ReadAhead(this.#socket);
+    this.#ahead.whenEnded(left);
+  }
+
   /** Sends a message, if the client's dialect has such a one. */
   send(message: ServerMessage, taken?: () => void): void {
     const bytes = this.#dialect?.encode(message);
@@ -142,7 +153,7 @@ export class Connection implements Sink {
       let worked = 0; // ms since others had a turn
       let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
-        const read = await this.#socket.read(this.open ? buffer.bytes : UNHEARD);
+        const read = await this.#read(this.open ? buffer.bytes : UNHEARD);
         if (read === null) break;
         if (!this.#handler.isAuthenticated || !this.open) await this.#context.crowd.turn();
         this.lastHeard = performance.now();
@@ -247,6 +258,12 @@ export class Connection implements Sink {
   /** Reads nothing for a while; gives the time. What the client says meanwhile isn't read, so its silence is no sign. */
   async #rest(ms: number): Promise<number> {
     return this.lastHeard = await this.#pauses.rest(ms);
+  }
+
+  #read(into: Uint8Array): Promise<number | null> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    return ahead ? ahead.take(into) : this.#socket.read(into);
   }
 
   #behindPreface(bytes: Uint8Array): Uint8Array {

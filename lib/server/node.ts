@@ -12,6 +12,7 @@ import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
 import { hashThreads, Passwords } from "../passwords/passwords.ts";
+import { KnownPlaces } from "./known_places.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
@@ -74,6 +75,8 @@ export class Node implements NodeParts {
   /** And so do the requests of clients that ask for more than others do. */
   readonly lane: Lane;
   readonly attempts: Attempts;
+  /** From where users have logged in before. */
+  readonly places = new KnownPlaces();
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
   /** For what goes wrong with every request while it goes wrong. */

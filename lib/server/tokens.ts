@@ -1,12 +1,16 @@
 /**
- * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and long. Its last
+ * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and long. Its first
+ * half tells a device that has logged in to the account before, also when the token itself is no longer valid. Its last
  * bytes tell when it was made, so that it can't be used for ever; they are hashed with the rest, and so can't be changed.
  */
 import { Buffer } from "node:buffer";
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
-const SECRET = 32; // bytes, of which 232 bits are random: no hash that is slow on purpose is needed
-const TIME = 3; // bytes at its end: hours since 1970, enough for 1,900 years
+const DEVICE_ID = 8; // random bytes
+const DEVICE_MAC = 8; // bytes; to guess it is tried with the server, and gains some attempts at the password
+const REST = 13; // bytes, so 104 random bits that no device ever tells: no hash that is slow on purpose is needed
+const TIME = 3; // bytes at the end: hours since 1970, enough for 1,900 years
+const TIME_AT = DEVICE_ID + DEVICE_MAC + REST;
 const TOKEN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
 
 /** Milliseconds in which the time of a token is counted, rounded up. */
@@ -21,12 +25,47 @@ const FIRST = Date.UTC(2024, 0, 1);
 /** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
 export const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
 
-/** A new token, and the hash to keep of it. `now` is in milliseconds since 1970, UTC. */
-export function makeToken(user: number, now: number): { text: string; hash: Uint8Array } {
-  const bytes = randomBytes(SECRET);
-  bytes.writeUIntBE(Math.ceil(now / TOKEN_TIME_UNIT_MS), SECRET - TIME, TIME);
-  const secret = bytes.toString("base64url");
+/** The first half of a token. */
+export type Device = Uint8Array;
+
+/**
+ * A new token of a device, and the hash to keep of it. Without a device it is one that is never known again. `now` is in
+ * milliseconds since 1970, UTC.
+ */
+export function makeToken(
+  user: number,
+  now: number,
+  device: Device = randomBytes(DEVICE_ID + DEVICE_MAC),
+): { text: string; hash: Uint8Array } {
+  const time = Buffer.alloc(TIME);
+  time.writeUIntBE(Math.ceil(now / TOKEN_TIME_UNIT_MS), 0, TIME);
+  const secret = Buffer.concat([device, randomBytes(REST), time]).toString("base64url");
   return { text: `${user}.${secret}`, hash: hashOf(secret) };
+}
+
+/**
+ * A device of the account with this stored password, as OWASP's device cookies are. It is known by that alone, on every
+ * node, until the password changes or is hashed anew; a client learns nothing of the hash by it. `id` is that of an
+ * earlier device of the account, which this one is.
+ */
+export function makeDevice(user: number, password: string, id: Uint8Array = randomBytes(DEVICE_ID)): Device {
+  return Buffer.concat([id, macOf(user, password, id)]);
+}
+
+/** The id of the account's device by which a token was made, valid or not; undefined if it tells of none. */
+export function readDevice(token: string, user: number, password: string): Uint8Array | undefined {
+  const secret = TOKEN.exec(token)?.[2];
+  if (secret === undefined) return undefined;
+  const bytes = new Uint8Array(Buffer.from(secret, "base64url"));
+  const id = bytes.subarray(0, DEVICE_ID);
+  return sameHash(bytes.subarray(DEVICE_ID, DEVICE_ID + DEVICE_MAC), macOf(user, password, id))
+    ? id
+    : undefined;
+}
+
+function macOf(user: number, password: string, id: Uint8Array): Uint8Array {
+  const mac = createHmac("sha256", `device of ${password}`).update(`${user}.`).update(id).digest();
+  return new Uint8Array(mac.subarray(0, DEVICE_MAC));
 }
 
 /**
@@ -39,7 +78,7 @@ export function readToken(
 ): { user: number; hash: Uint8Array; madeAt: number | undefined } | undefined {
   const match = TOKEN.exec(token);
   if (!match) return undefined;
-  const time = Buffer.from(match[2]!, "base64url").readUIntBE(SECRET - TIME, TIME) * TOKEN_TIME_UNIT_MS;
+  const time = Buffer.from(match[2]!, "base64url").readUIntBE(TIME_AT, TIME) * TOKEN_TIME_UNIT_MS;
   const madeAt = time >= FIRST && time <= now + CLOCK_TOLERANCE_MS ? time : undefined;
   return { user: Number(match[1]), hash: hashOf(match[2]!), madeAt };
 }

@@ -15,7 +15,10 @@ export async function register(
   const { password } = fields;
   const name = newName("name", fields.name, "user", config);
   checkNewPassword(password, name, config);
-  const hash = await attempts.register(caller.address, () => passwords.hash(password));
+  const hash = await attempts.register(
+    caller.address,
+    () => passwords.hash(password, caller.requester("new")),
+  );
   // An account of earlier times may have the same name in another form.
   const others = new Set([fields.name, name.normalize("NFD")]);
   others.delete(name);
