@@ -73,10 +73,11 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
 async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
   for (const { event, fields } of warnings) log.warn(event, fields);
-  const { mysqlAccess } = await import("./lib/ports.ts");
+  const { mysqlAccess } = await import("./lib/services.ts");
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
-    const { lines, isPossible } = await describeUpgrade(config.mysql, await mysqlAccess(config));
+    const access = await mysqlAccess(config, ({ event, fields }) => log.warn(event, fields));
+    const { lines, isPossible } = await describeUpgrade(config.mysql, access);
     print(lines.map((line) => `${line}\n`).join(""));
     return isPossible;
   } catch (error) {
@@ -92,7 +93,9 @@ function isUnderNpm(): boolean {
 
 try {
   if (isAdminCommand(Deno.args[0])) {
-    print(`${await runAdminCommand(Deno.args)}\n`);
+    const warn = ({ event, fields }: Warning) =>
+      print(`Warning: ${event}: ${Object.values(fields).join("; ")}\n`, Deno.stderr);
+    print(`${await runAdminCommand(Deno.args, processEnvironment, warn)}\n`);
     Deno.exit(0);
   }
   const command = parseCommand(Deno.args, processEnvironment);

@@ -4,7 +4,7 @@ import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
-import type { AccessOptions } from "./store/mysql/address.ts";
+import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
 import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "./store/store.ts";
 
@@ -41,25 +41,9 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 
 /** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
 export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  const store = await SqliteStore.open(config.db, limitsOf(config), log);
+  const store = await SqliteStore.open(config.db, limitsOf(config), log, config.minFreeSpace);
   await store.start();
   return store;
-}
-
-/** How the configuration says that MySQL is used. Rejects with an Error of one line. */
-export async function mysqlAccess({ mysqlCa, singleWriter }: Config): Promise<AccessOptions> {
-  const access = { singleWriter: singleWriter === "yes" };
-  if (!mysqlCa) return access;
-  let ca: string;
-  try {
-    ca = await Deno.readTextFile(mysqlCa);
-  } catch (error) {
-    throw new Error(`Cannot read --mysql-ca ${mysqlCa}: ${(error as Error).message}`);
-  }
-  if (!ca.includes("BEGIN CERTIFICATE")) {
-    throw new Error(`Cannot use --mysql-ca ${mysqlCa}: it has no certificate in PEM form`);
-  }
-  return { ...access, ca };
 }
 
 async function openStore(
@@ -69,7 +53,7 @@ async function openStore(
 ): Promise<Omit<Ports, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config) };
+    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config, warnIn(log)) };
     const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
     return { store, failed: NEVER, lost: NEVER };
   }
@@ -85,9 +69,14 @@ async function openBus(
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(config.redis.split(","), log, deployment);
+    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment);
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
+}
+
+/** Returns what writes warnings into the log. */
+export function warnIn(log: Log): Warn {
+  return ({ event, fields }) => log.warn(event, fields);
 }
 
 function limitsOf({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {

@@ -1,5 +1,7 @@
 /** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Errno, Msg } from "./harness/contract.ts";
+import { FramedClient } from "./harness/framed_client.ts";
 import { logIn, PASSWORD, Person, register } from "./harness/person.ts";
 import { runClient } from "./harness/program.ts";
 import { serverTest } from "./harness/server.ts";
@@ -66,7 +68,7 @@ serverTest("what is typed while the server is away is sent when it is back", {},
 });
 
 serverTest("the password is asked for again when the token has expired, and the typed line stays", {
-  args: ["--token-ttl", "1s"],
+  args: ["--token-ttl", "1s", "--account-attempts", "1"],
 }, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
@@ -80,6 +82,11 @@ serverTest("the password is asked for again when the token has expired, and the 
   await pause(1_100); // longer than the token's life
   await server.restart();
   await alice.atPrompt("password: ");
+  // The expired token shows whose device it is: it is not kept waiting for what others of its address have guessed.
+  await using guesser = await FramedClient.connect(server);
+  const guess = { msgid: Msg.LOGIN, name: "alice", password: "guess" };
+  assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
+  assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
   await alice.types(`${PASSWORD}\r`);
   await alice.sees(/^\* connected again$/);
   await alice.atPrompt("alice> chat:1:unfin");
@@ -178,6 +185,19 @@ serverTest("one pasted line is typed, and not carried out before Enter", {}, asy
   await alice.atPrompt("alice> quit");
   await alice.types("\r");
   assertEquals(await alice.client.end(), 0);
+});
+
+serverTest("a command that is pasted behind a login waits for Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await alice.types(`1\ralice\r${PASSWORD}\rcreategroup:team:of pasted\r`);
+  await alice.atPrompt("alice> creategroup:team:of pasted");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`, "--user", "alice", "--no-save"];
+  const { stdout } = await runClient(to, { env, stdin: "groups\n" });
+  assertEquals(stdout.includes("team"), false, stdout);
 });
 
 serverTest(

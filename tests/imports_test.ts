@@ -59,8 +59,9 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
     "lib/wire/",
     "lib/log.ts",
   ]],
-  ["lib/admin/", ["lib/config/", "lib/store/"]],
-  ["lib/ports.ts", ["lib/store/", "lib/bus/", "lib/config/", "lib/log.ts"]],
+  ["lib/services.ts", ["lib/store/mysql/", "lib/config/"]],
+  ["lib/admin/", ["lib/services.ts", "lib/config/", "lib/store/"]],
+  ["lib/ports.ts", ["lib/services.ts", "lib/store/", "lib/bus/", "lib/config/", "lib/log.ts"]],
   ["lib/run_node.ts", ["lib/ports.ts", "lib/server/server.ts", "lib/config/", "lib/log.ts"]],
   ["lib/open_files.ts", ["lib/config/", "lib/passwords/passwords.ts", "lib/server/health.ts", "lib/log.ts"]],
   ["lib/workers/", [

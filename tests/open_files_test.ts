@@ -14,7 +14,7 @@ import { Msg } from "./harness/contract.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { startMariadb } from "./harness/mariadb.ts";
 import { freePort } from "./harness/ports.ts";
-import { ROOT } from "./harness/program.ts";
+import { cleanEnv, ROOT } from "./harness/program.ts";
 import { startRedis } from "./harness/redis.ts";
 import { type Server, withServer } from "./harness/server.ts";
 import { needTool } from "./harness/tools.ts";
@@ -324,6 +324,8 @@ Deno.test("open files: a limit without room for a connection is an error that na
         ...["127.0.0.1", "0", "--db", `${folder}/chat.db`],
       ],
       cwd: ROOT,
+      clearEnv: true,
+      env: cleanEnv(),
       stdin: "null",
     }).output();
     const [line, ...others] = new TextDecoder().decode(stderr).trim().split("\n");

@@ -78,6 +78,7 @@ export type Witness = (message: Message) => void | Promise<void>;
 export const LOGIN_WAIT_MS = 1_200_000;
 
 const HOLD_MS = 10_000; // of waiting on one connection: the server closes it after 30 s without a login
+const TRUSTED_TRIES = 5; // the server knows best when to come back; a later try waits longer each time
 const SHOW_MS = 1_000; // a shorter wait is over before it is read
 
 /** A connection that is logged in, and the server's answer to the login. */
@@ -99,9 +100,11 @@ export async function logIn(
   witness: Witness,
 ): Promise<LoggedIn> {
   const putOff = (why: string, ms: number) => questions.putOff(why, ms);
+  let earlier: string | undefined; // a token that no longer logs in: it shows that the device is the user's
   for (;;) {
     const { who, token, password, force } = credentials;
-    const proof = token === undefined ? { ...who, password: password ?? "" } : { token };
+    const known = earlier === undefined ? {} : { token: earlier };
+    const proof = token === undefined ? { ...who, password: password ?? "", ...known } : { token };
     const request = { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) };
     const waits = new Waits(credentials.loginWait, putOff, signal);
     const { connection, reply } = await ask(servers, request, waits, signal, witness);
@@ -118,6 +121,7 @@ export async function logIn(
     if (errno === Errno.ALREADY_ONLINE && !force && await questions.takeOver()) {
       credentials.force = true;
     } else if (errno === Errno.FAILED && token !== undefined) {
+      earlier = token;
       credentials.token = undefined;
       credentials.keeper?.forget(token);
       credentials.password ??= await questions.password();
@@ -202,9 +206,12 @@ class Waits {
     return this.#round > 0;
   }
 
-  /** Milliseconds until the next try; undefined when there is no time left. Each is longer than the server asks for. */
+  /** Milliseconds until the next try; undefined when there is no time left. None is shorter than the server asks for. */
   next(reply?: Message): number | undefined {
-    const ms = Math.ceil(Math.max(reply ? retryAfter(reply) : 0, backoff(++this.#round)));
+    const least = ++this.#round > TRUSTED_TRIES || !reply
+      ? backoff(Math.max(this.#round - TRUSTED_TRIES, 1))
+      : 0;
+    const ms = Math.ceil(Math.max(reply ? retryAfter(reply) : 0, least));
     return performance.now() + ms > this.#end ? undefined : ms;
   }
 

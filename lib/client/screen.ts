@@ -128,7 +128,8 @@ export class Screen implements KeyListener {
     this.#paste = paste;
     this.#draw();
     const early = this.#early.splice(0);
-    if (early.length === 1) command(early[0]!);
+    // Behind a login that was pasted one line is as little a command as several: it is there to be sent by Enter.
+    if (early.length === 1) this.#readline.write(early[0]!);
     else if (early.length > 1) paste(early.join("\n"));
   }
 

@@ -33,6 +33,10 @@ export const options = {
     "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
       "and its certificate must have the host's name, or address, that the URL has",
   ),
+  mysqlPasswordFile: file(
+    "file with MySQL's password in its one line, in place of one in the URL. Other users of the machine see a command " +
+      "line, and not this",
+  ),
   singleWriter: flag(
     "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
       "write to several, messages that were accepted can be lost",
@@ -49,6 +53,7 @@ export const options = {
     "redis://host:6379",
     "Redis, through which nodes on one MySQL reach each other: redis://host:port, several with commas for a Redis Cluster",
   ),
+  redisPasswordFile: file("the same with Redis' password"),
   workers: integer(
     1,
     1,
@@ -159,6 +164,22 @@ export const options = {
     "per second",
     "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
       "tenth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
+  )),
+  dailyBytes: orNone(integer(
+    1_073_741_824,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes of messages that one account may store in a day, in the whole cluster, each counted with 200 more; what is used " +
+      "up comes back bit by bit, and beyond it is errno 8. Short messages at --message-rate all day are less than half of it. 0: no limit",
+  )),
+  minFreeSpace: orNone(integer(
+    268_435_456,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes that must be free on the disk of the embedded database; with less, new messages are refused with errno 9, while " +
+      "logins and DELIVERED still have room. 0: until the disk is full",
   )),
   maxDepth: integer(
     32,

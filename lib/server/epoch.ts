@@ -21,6 +21,7 @@ export class Epoch {
   readonly #changed: () => void;
   readonly #check: Duty;
   readonly #renewal: Duty;
+  readonly #moved = Promise.withResolvers<Error>();
   #timer: ReturnType<typeof setInterval> | undefined;
   #identity: Identity = { deployment: "", epoch: "" };
 
@@ -37,6 +38,14 @@ export class Epoch {
     this.#identity = await this.#deps.store.identity();
     this.#deps.store.adopt(this.#identity.epoch);
     this.#timer = setInterval(() => this.#check.fallDue(), EPOCH_CHECK_INTERVAL_MS);
+  }
+
+  /**
+   * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are the old
+   * one's, and it must not go on under them.
+   */
+  get moved(): Promise<Error> {
+    return this.#moved.promise;
   }
 
   /** The epoch in which the node serves its clients. */
@@ -64,7 +73,8 @@ export class Epoch {
   async #look(): Promise<void> {
     const { store, log } = this.#deps;
     const identity = await store.identity();
-    if (identity.epoch === this.current) return;
+    const isMoved = identity.deployment !== this.#identity.deployment;
+    if (identity.epoch === this.current && !isMoved) return;
     log.error("the database was restored or replaced: all sessions end", {
       epoch: identity.epoch,
       before: this.current,
@@ -73,6 +83,11 @@ export class Epoch {
       this.#changed();
     } catch (error) {
       log.error("sessions not ended", { error: describe(error) });
+    }
+    if (isMoved) { // the new epoch isn't adopted: nothing is written any more
+      clearInterval(this.#timer);
+      this.#moved.resolve(new Error(`the database is deployment ${identity.deployment} now`));
+      return;
     }
     this.#identity = identity;
     store.adopt(identity.epoch);

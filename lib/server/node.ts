@@ -19,6 +19,7 @@ import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { StorageQuota } from "./storage_quota.ts";
 import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
@@ -79,6 +80,8 @@ export class Node implements NodeParts {
   readonly places = new KnownPlaces();
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
+  /** How much its users may store. */
+  readonly storageQuota: StorageQuota;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
   readonly #takenOver: (session: Session) => void;
@@ -108,6 +111,7 @@ export class Node implements NodeParts {
     });
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
+    this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 

@@ -100,6 +100,11 @@ export class Server {
     return this.#listener.addr as Deno.NetAddr;
   }
 
+  /** As {@link Epoch.moved} is. */
+  get moved(): Promise<Error> {
+    return this.#node.epoch.moved;
+  }
+
   /** Reads the certificate again, for connections from now on; see {@link Tls.reload}. */
   reload(): void {
     this.#tls?.reload();

@@ -68,11 +68,11 @@ export const bugs = {
         "      stored.push([...key, claim.seq, sender, cid, stamp, body]);\n      message.early?.(claim.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
-      from: "const result = await node.store.append({ sender, peer, cid, body, time: node.now() });",
+      from: "const append = () => node.store.append({ sender, peer, cid, body, time: node.now() });",
       to: `const now = node.now();
   const early = (seq: number) =>
     node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time: now });
-  const result = await node.store.append({ sender, peer, cid, body, time: now, early });`,
+  const append = () => node.store.append({ sender, peer, cid, body, time: now, early });`,
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });",

@@ -60,6 +60,13 @@ export async function renewEpoch(session: Session, was?: string): Promise<void> 
   );
 }
 
+/** Makes the database another deployment's, in another epoch: what it was copied from keeps the old ones. */
+export async function renewDeployment(session: Session): Promise<void> {
+  await session.query(
+    sql`UPDATE StoreIdentity SET deployment = ${newId()}, epoch = ${newId()} WHERE id = 1`,
+  );
+}
+
 const IDENTITY = sql`SELECT deployment, epoch FROM StoreIdentity WHERE id = 1`;
 
 function identityOf(rows: readonly Readonly<Record<string, unknown>>[]): Identity {

@@ -17,6 +17,7 @@ import {
   type Request,
   type Result,
 } from "./calls.ts";
+import type { Space } from "./free_space.ts";
 import { Queue, type Waiting } from "./queue.ts";
 
 /** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
@@ -38,6 +39,9 @@ export class Batcher {
    */
   readonly lost: Promise<Error>;
 
+  /** Told when the disk has little room, and when it has more again. Ports don't tell. */
+  onSpace: (space: Space) => void = () => {};
+
   readonly #thread: Thread;
   readonly #changes = new Queue<Call<ChangeName>>(CHANGES_PER_BATCH);
   readonly #reads = new Queue<Call<ReadName>>(READS_PER_BATCH);
@@ -53,8 +57,9 @@ export class Batcher {
     this.failed = promise;
     const lost = Promise.withResolvers<Error>();
     this.lost = lost.promise;
-    thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss>) => {
-      if ("lost" in data) {
+    thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss | Space>) => {
+      if ("space" in data) this.onSpace(data);
+      else if ("lost" in data) {
         const error = new Error(data.lost);
         this.#closed = unavailable(error);
         lost.resolve(error);
@@ -73,8 +78,8 @@ export class Batcher {
   }
 
   /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
-  async open(file: string, limits: StoreLimits, locked?: Locked): Promise<void> {
-    await this.#control({ kind: "open", file, limits, locked });
+  async open(file: string, limits: StoreLimits, locked?: Locked, minFreeSpace = 0): Promise<void> {
+    await this.#control({ kind: "open", file, limits, minFreeSpace, locked });
   }
 
   /** Begins the thread that copies the write-ahead log, which else begins when it is first needed. */

@@ -123,6 +123,8 @@ export type Request =
     readonly kind: "open";
     readonly file: string;
     readonly limits: StoreLimits;
+    /** Bytes; see {@link FreeSpace}. */
+    readonly minFreeSpace: number;
     readonly locked: Locked | undefined;
   }
   | PackedBatch

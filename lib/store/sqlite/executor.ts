@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
 import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
 import { Changes } from "./changes.ts";
+import type { FreeSpace } from "./free_space.ts";
 import { Reads } from "./reads.ts";
 import { RecentMessages } from "./recent.ts";
 
@@ -21,10 +22,15 @@ export class Executor {
   readonly #sql: ReturnType<typeof prepare>;
 
   /** `recent` is another than the default in tests. */
-  constructor(db: DatabaseSync, limits: StoreLimits, recent: RecentMessages = new RecentMessages(db)) {
+  constructor(
+    db: DatabaseSync,
+    limits: StoreLimits,
+    recent: RecentMessages = new RecentMessages(db),
+    space: Pick<FreeSpace, "isLow"> = { isLow: false },
+  ) {
     this.#db = db;
     this.#recent = recent;
-    this.#changes = new Changes(db, recent, limits);
+    this.#changes = new Changes(db, recent, limits, space);
     this.#reads = new Reads(db, recent);
     this.#sql = prepare(db);
   }

@@ -20,6 +20,7 @@ import {
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
+import type { Space } from "./free_space.ts";
 import { type FileLock, lockDatabaseFile, rescueName } from "./file_lock.ts";
 
 export { IN_MEMORY };
@@ -58,12 +59,18 @@ export class SqliteStore implements Store {
   /**
    * Opens the database in `file`, making it if it isn't there; {@link IN_MEMORY} is one for tests. Rejects with
    * an Error of one line if the file can't be opened, is something else, or is in use by another server. The log is
-   * told if the database's files are lost later.
+   * told if the database's files are lost later, or their disk has less than `minFreeSpace` bytes left (0: no mark).
    */
-  static async open(file: string, limits: StoreLimits, log?: StoreLog): Promise<SqliteStore> {
+  static async open(
+    file: string,
+    limits: StoreLimits,
+    log?: StoreLog,
+    minFreeSpace = 0,
+  ): Promise<SqliteStore> {
     const lock = file === IN_MEMORY ? undefined : await lockDatabaseFile(file, { create: true });
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
+    if (log) batcher.onSpace = (space) => tellSpace(log, space, minFreeSpace);
     let rescuing: Promise<void> | undefined;
     const store = new SqliteStore(batcher, async () => {
       await batcher.finish();
@@ -76,7 +83,7 @@ export class SqliteStore implements Store {
     if (lock) void batcher.lost.then((error) => rescuing = rescue(batcher, file, lock, error, log));
     try {
       const identity = lock?.identity;
-      await batcher.open(file, limits, lock && identity && { path: lock.path, identity });
+      await batcher.open(file, limits, lock && identity && { path: lock.path, identity }, minFreeSpace);
       await batcher.check();
       return store;
     } catch (error) {
@@ -240,6 +247,18 @@ export class SqliteStore implements Store {
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
+}
+
+/** Says what became of the room on the disk. */
+function tellSpace(log: StoreLog, { space, free }: Space, minFreeSpace: number): void {
+  const fields = { free: `${free}`, minFreeSpace: `${minFreeSpace}` };
+  if (space === "low") {
+    log.error("the disk is nearly full: new messages are refused", {
+      ...fields,
+      action: "make room; or lower --min-free-space, which leaves less for logins and DELIVERED",
+    });
+  } else if (space === "enough") log.warn("the disk has room again: new messages are taken", fields);
+  else log.warn("the room on the disk is not known: messages are taken until it is full", fields);
 }
 
 /** Says that the files are lost, and saves what was committed to them. */

@@ -18,13 +18,14 @@ import {
 import { Checkpoints } from "./checkpoints.ts";
 import { IN_MEMORY, openDatabase } from "./database.ts";
 import { Executor } from "./executor.ts";
+import { FreeSpace, type Space } from "./free_space.ts";
 import { FileWatch } from "./file_watch.ts";
 import { rescue } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
 interface Client {
   onmessage: ((event: MessageEvent<Request | Attach>) => void) | null;
-  postMessage(answer: Answer | Failure | Loss): void;
+  postMessage(answer: Answer | Failure | Loss | Space): void;
 }
 
 const DONE: Answer = { results: [], failures: new Map() };
@@ -100,8 +101,13 @@ async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer 
   try {
     if (request.kind === "open") {
       db = openDatabase(request.file);
-      executor = new Executor(db, request.limits);
-      const { file, locked } = request;
+      const { file, limits, minFreeSpace, locked } = request;
+      const space = new FreeSpace(
+        file,
+        file === IN_MEMORY ? 0 : minFreeSpace,
+        (seen) => owner.postMessage(seen),
+      );
+      executor = new Executor(db, limits, undefined, space);
       if (file !== IN_MEMORY) checkpoints = new Checkpoints(file, db);
       if (locked) {
         watch = new FileWatch(file, locked.path, locked.identity);
