@@ -5,6 +5,7 @@ import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { fitToOpenFiles } from "./lib/open_files.ts";
+import { dropWritePermission } from "./lib/permissions.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
 import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
@@ -37,6 +38,7 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
   }
   const config = fitToOpenFiles(asked, log);
   if (!config) return false;
+  if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads begin
   const { healthPort } = config;
   const healthHost = config.healthHost || config.host;
   let health: Health | undefined;

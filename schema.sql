@@ -112,6 +112,14 @@ CREATE TABLE StoreIdentity (
   PRIMARY KEY (id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
+-- One row: the secret by which the nodes of the deployment know each other on Redis, in hexadecimal. It is random, and
+-- made once. To change it, delete the row and restart the nodes one after the other.
+CREATE TABLE ClusterKey (
+  id     INT NOT NULL,
+  secret VARCHAR(64) NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
 -- What the server goes by. Other versions have other numbers; the server brings them up to its own.
 CREATE TABLE SchemaVersion (
   version INT NOT NULL,

@@ -88,9 +88,7 @@ export function reservedFiles(
  * not open any.
  */
 export function measureFileRoom(wanted: number): FileRoom | undefined {
-  const path = ["/", ".", import.meta.dirname].find((path) =>
-    path !== undefined && Deno.permissions.querySync({ name: "read", path }).state === "granted"
-  );
+  const path = ["/", ".", import.meta.dirname, "data"].find((path) => path !== undefined && canOpen(path));
   if (path === undefined) return undefined;
   const open: number[] = [];
   try {
@@ -102,6 +100,17 @@ export function measureFileRoom(wanted: number): FileRoom | undefined {
     return { free: open.length, limit: open.length > 0 ? open.at(-1)! + 1 : undefined };
   } finally {
     open.forEach((file) => closeSync(file));
+  }
+}
+
+/** Whether a path may be opened, and is there: in a compiled program the code's folder is none of the system's. */
+function canOpen(path: string): boolean {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
+  try {
+    closeSync(openSync(path, "r"));
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EMFILE";
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Bus } from "./bus/bus.ts";
 import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
+import { locateDatabase } from "./config/default_database.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
 import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
@@ -31,8 +32,7 @@ const NEVER = new Promise<never>(() => {});
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
   const { store, failed, lost } = await openStore(config, log, lent.store);
   try {
-    const { deployment } = await store.identity();
-    return { store, bus: await openBus(config, log, lent.bus, deployment), failed, lost };
+    return { store, bus: await openBus(config, log, lent.bus, store), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
@@ -41,7 +41,8 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 
 /** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
 export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  const store = await SqliteStore.open(config.db, limitsOf(config), log, config.minFreeSpace);
+  const file = config.db || await locateDatabase(log);
+  const store = await SqliteStore.open(file, limitsOf(config), log, config.minFreeSpace);
   await store.start();
   return store;
 }
@@ -65,11 +66,12 @@ async function openBus(
   config: Config,
   log: Log,
   lent: MessagePort | undefined,
-  deployment: string,
+  store: Store,
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment);
+    const { deployment } = await store.identity();
+    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment, await store.clusterKey());
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }

@@ -15,7 +15,7 @@ import { FramedClient, freshName, login, newUser, PASSWORD, register } from "./h
 import { withNodes } from "./harness/nodes.ts";
 import { Outage } from "./harness/outage.ts";
 import { line, TRUSTING } from "./harness/proxy.ts";
-import { startRedis } from "./harness/redis.ts";
+import { SECRET, startRedis } from "./harness/redis.ts";
 import { type Address, sharedServer, withServer } from "./harness/server.ts";
 import { pause, until } from "./harness/wait.ts";
 import { events, WORKERS } from "./harness/workers.ts";
@@ -392,7 +392,7 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
     assertEquals(keys, [`chat:d:bucket:{total:${id}}`, `chat:d:bucket:{wrong:${id}/exempt}`]);
     await redis.stop();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
 });
 
 Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
@@ -403,7 +403,7 @@ Deno.test("attempts: while Redis refuses to write, logins go on without its lock
     await using alice = await login(node, { id });
     await alice.settle();
     await redis.command("CONFIG", "SET", "maxmemory", "0");
-  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
 });
 
 Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {

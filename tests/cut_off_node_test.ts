@@ -6,7 +6,7 @@ import { Log } from "../lib/log.ts";
 import { Msg } from "./harness/contract.ts";
 import { type FramedClient, newUser } from "./harness/framed_client.ts";
 import { withNodes, wrapped } from "./harness/nodes.ts";
-import { startRedis } from "./harness/redis.ts";
+import { SECRET, startRedis } from "./harness/redis.ts";
 import { Relay } from "./harness/relay.ts";
 import { until, within } from "./harness/wait.ts";
 
@@ -19,7 +19,7 @@ const SOON = 40_000;
 /** What puts the nodes, in their order, on the buses of these addresses. */
 function overRedis(urls: readonly string[]): (bus: Bus) => Bus {
   const left = [...urls];
-  return () => new RedisBus([left.shift()!], new Log("error", "text", () => {}), "d");
+  return () => new RedisBus([left.shift()!], new Log("error", "text", () => {}), "d", SECRET);
 }
 
 async function oneByOne(from: FramedClient, to: FramedClient): Promise<void> {

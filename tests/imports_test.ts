@@ -27,6 +27,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/wire/", ["lib/wire/"]],
   ["lib/log.ts", []],
   ["lib/version.ts", []],
+  ["lib/permissions.ts", []],
   ["lib/stop_signals.ts", ["lib/log.ts"]],
   ["lib/config/", ["lib/config/", "lib/wire/", "lib/log.ts"]],
   ["lib/store/store.ts", []],

@@ -14,7 +14,7 @@ import { Msg } from "./harness/contract.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { startMariadb } from "./harness/mariadb.ts";
 import { freePort } from "./harness/ports.ts";
-import { cleanEnv, ROOT } from "./harness/program.ts";
+import { cleanEnv, ROOT, writableFolder } from "./harness/program.ts";
 import { startRedis } from "./harness/redis.ts";
 import { type Server, withServer } from "./harness/server.ts";
 import { needTool } from "./harness/tools.ts";
@@ -301,8 +301,7 @@ Deno.test("open files: no thread begins after the server listens", () =>
   }));
 
 Deno.test("open files: the permissions of deno.json are enough to find out the limit", async () => {
-  // All that the server may write to.
-  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" });
+  const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
     await withServer({ permissions, db: `${folder}/chat.db`, openFiles: LIMIT }, async (server) => {
@@ -382,4 +381,24 @@ Deno.test("open files: failed accepts are logged once a minute, and connections 
     assertEquals(server.log().match(/"accept failed/g)?.length, 2, server.log());
     await health.then((response) => response.body?.cancel());
   });
+});
+
+Deno.test("open files: where only the data folder may be read, that is enough to find out the limit", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  try {
+    await Deno.mkdir(`${folder}/data`);
+    const module = new URL("lib/open_files.ts", ROOT).href;
+    await Deno.writeTextFile(
+      `${folder}/measure.ts`,
+      `import { measureFileRoom } from "${module}"; console.log(JSON.stringify(measureFileRoom(10)));`,
+    );
+    const config = new URL("deno.json", ROOT).pathname;
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-prompt", `--config=${config}`, "--allow-read=data", "measure.ts"],
+      cwd: folder,
+    }).output();
+    assertEquals(new TextDecoder().decode(stdout).trim(), '{"free":10}', new TextDecoder().decode(stderr));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

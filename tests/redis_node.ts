@@ -5,7 +5,7 @@ import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
 import { Heard, message } from "./bus_contract.ts";
 import { Relay } from "./harness/relay.ts";
-import type { Redis } from "./harness/redis.ts";
+import { type Redis, SECRET } from "./harness/redis.ts";
 
 const quiet = new Log("error", "text", () => {});
 
@@ -15,7 +15,7 @@ export class Node implements AsyncDisposable {
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log, "d");
+    this.bus = new RedisBus(urls, log, "d", SECRET);
   }
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {

@@ -6,7 +6,7 @@ import { Log } from "../lib/log.ts";
 import { message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
 import { Relay } from "./harness/relay.ts";
-import { type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { type RedisCluster, SECRET, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
 import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
 
@@ -136,7 +136,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
-       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
+       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d", "${SECRET}");
        await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,

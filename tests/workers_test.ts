@@ -5,7 +5,7 @@ import { Log } from "../lib/log.ts";
 import { WorkerNode } from "../lib/workers/worker_node.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD } from "./harness/framed_client.ts";
-import { ROOT, runProgram } from "./harness/program.ts";
+import { runProgram, writableFolder } from "./harness/program.ts";
 import { serverTest, sharedServer, withServer } from "./harness/server.ts";
 import { until, within } from "./harness/wait.ts";
 import { entered, enterOn, events, oneEach, TRIES, WORKERS } from "./harness/workers.ts";
@@ -264,7 +264,7 @@ Deno.test("workers: a database that can't be opened, and numbers of workers that
 });
 
 Deno.test("workers: the permissions that deno.json names for the server are enough for them", async () => {
-  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" }); // all it may write to
+  const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
     await withServer({ args: WORKERS, permissions, db: `${folder}/chat.db` }, async (server) => {

@@ -57,6 +57,11 @@ export class BusUnavailable extends Error {
 /** A node's connection to the bus. */
 export interface Bus {
   /**
+   * Hints are of this epoch of the store from now on, and those of another one are not received: their numbers mean
+   * other messages and logins. Called before {@link Bus.open}, and whenever the epoch has changed.
+   */
+  adopt(epoch: string): void;
+  /**
    * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is told.
    */
   open(listener: Listener): Promise<void>;

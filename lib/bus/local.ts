@@ -36,6 +36,9 @@ class LocalBus implements Bus {
     this.#shared = shared;
   }
 
+  /** Hints are received in the same moment. */
+  adopt(): void {}
+
   open(listener: Listener): Promise<void> {
     if (this.#closed) return Promise.reject(closed());
     const { open } = this.#shared;

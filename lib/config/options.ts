@@ -15,14 +15,26 @@ import {
   type Option,
   orNone,
   text,
+  textOrUsual,
   url,
 } from "./declare.ts";
+
+/**
+ * The embedded database's file unless `--db` says another. It has a folder of its own, so that the server needs no
+ * permission to write where its program is.
+ */
+export const DEFAULT_DB = "data/chat.db";
 
 /** Every option, by the name it has in the code. */
 export const options = {
   host: text("0.0.0.0", "ADDRESS", "address to listen on; the default is every IPv4 address of the machine"),
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
-  db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
+  db: textOrUsual(
+    DEFAULT_DB,
+    "FILE",
+    "file of the embedded database; made if it isn't there, and so is the default's folder. Not used with --mysql. A " +
+      "chat.db in the working directory, which was the default once, goes on being used",
+  ),
   mysql: url(
     /^mysqls?:\/\/[^/,]+\/[^/?#,]+$/,
     "mysql://user:password@host:3306/database",

@@ -2,6 +2,7 @@
  * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica took over
  * that had not received all. Then seqs, ids and logins are given out again, and whatever the node remembers is wrong.
  */
+import type { Bus } from "../bus/bus.ts";
 import { describe, type Log } from "../log.ts";
 import type { Identity, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
@@ -12,6 +13,7 @@ const EPOCH_CHECK_INTERVAL_MS = 1_000;
 /** What the check works with. */
 export interface EpochDeps {
   readonly store: Store;
+  readonly bus: Pick<Bus, "adopt">;
   readonly log: Log;
 }
 
@@ -35,8 +37,7 @@ export class Epoch {
 
   /** Reads the epoch. Rejects as the store does. */
   async open(): Promise<void> {
-    this.#identity = await this.#deps.store.identity();
-    this.#deps.store.adopt(this.#identity.epoch);
+    this.#adopt(await this.#deps.store.identity());
     this.#timer = setInterval(() => this.#check.fallDue(), EPOCH_CHECK_INTERVAL_MS);
   }
 
@@ -89,7 +90,13 @@ export class Epoch {
       this.#moved.resolve(new Error(`the database is deployment ${identity.deployment} now`));
       return;
     }
+    this.#adopt(identity);
+  }
+
+  #adopt(identity: Identity): void {
+    const { store, bus } = this.#deps;
     this.#identity = identity;
     store.adopt(identity.epoch);
+    bus.adopt(identity.epoch);
   }
 }

@@ -84,7 +84,6 @@ export class Node implements NodeParts {
   readonly storageQuota: StorageQuota;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
-  readonly #takenOver: (session: Session) => void;
   readonly #rehash: Duty;
   #closing = false;
 
@@ -94,7 +93,6 @@ export class Node implements NodeParts {
     this.store = parts.store;
     this.bus = parts.bus;
     this.now = parts.now;
-    this.#takenOver = takenOver;
     this.lane = new Lane(this.breaks);
     this.sessions = new Sessions(this.bus);
     this.cursors = new Cursors(this.store, this.log);
@@ -245,14 +243,18 @@ export class Node implements NodeParts {
     if (hint.kind === "message") {
       session.delivery.offer(hint.message.sender, new Fresh(hint.message, channel));
     } else if (hint.kind === "look") session.delivery.lookAgain();
-    else if (hint.kind === "joined") this.joined(channel, hint.group).catch(() => {}); // the bus is being closed
+    else if (hint.kind === "joined") void this.#joinedElsewhere(channel, hint.group);
     else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
-    else if (session.login < hint.login) void this.#letGo(session);
+    else if (session.login < hint.login) this.recovery.claimed(channel);
   }
 
-  /** What the client has acknowledged, its next node is to know before it looks for what was missed. */
-  async #letGo(session: Session): Promise<void> {
-    await this.cursors.settled(session.user);
-    this.#takenOver(session);
+  /** By a hint, the user has become a member of a group; the store has the last word. */
+  async #joinedElsewhere(user: number, group: number): Promise<void> {
+    try {
+      if (!("refused" in await this.store.members(user, group, 0, 1))) await this.joined(user, group);
+    } catch (error) {
+      this.log.debug("joining not confirmed", { error: describe(error) });
+      this.sessions.of(user)?.delivery.lookAgain(); // which finds the group by its next message
+    }
   }
 }

@@ -257,6 +257,10 @@ export interface Store {
     maxBytes: number,
   ): Promise<readonly StoredMessage[] | Refused>;
 
+  /**
+   * The secret by which the nodes of the deployment know each other: 64 hexadecimal digits, made once with the database.
+   */
+  clusterKey(): Promise<string>;
   /** The identity as the database has it now. */
   identity(): Promise<Identity>;
   /**

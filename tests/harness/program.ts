@@ -4,6 +4,13 @@ import { within } from "./wait.ts";
 /** The folder with main.ts and client.ts. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
+/** Makes a folder where the permission set `server` may write; its caller removes it. */
+export async function writableFolder(): Promise<string> {
+  const data = new URL("data/", ROOT).pathname;
+  await Deno.mkdir(data, { recursive: true, mode: 0o700 });
+  return await Deno.makeTempDir({ dir: data, prefix: "test-" });
+}
+
 /** What a program left behind when it ended. */
 export interface Outcome {
   readonly code: number;

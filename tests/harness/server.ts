@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly permissions?: readonly string[];
   /** The database's file; one in the server's own folder if it isn't given. */
   readonly db?: string;
+  /** Whether it is not told of a database's file at all. */
+  readonly usualDb?: boolean;
   /** The port; any free one if it isn't given. */
   readonly port?: number;
   /** The source tree that it runs from; this one if it isn't given. */
@@ -105,7 +107,10 @@ export class Server implements Address, AsyncDisposable {
         this.host,
         `${this.#port}`,
       ],
-      ...["--db", this.db, ...hash, ...rate, ...given],
+      ...(this.#options.usualDb ? [] : ["--db", this.db]),
+      ...hash,
+      ...rate,
+      ...given,
     ];
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
     const before = this.logSize;

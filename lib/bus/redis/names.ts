@@ -24,6 +24,12 @@ export class Names {
     return channel > 0 ? `${this.#prefix}u:{${channel}}` : `${this.#prefix}g:{${-channel}}`;
   }
 
+  /** The channel of a name that {@link Names.channel} has given; 0 for that of all nodes, which is no channel's number. */
+  channelOf(name: string): Channel {
+    const [, kind, id] = /:([ug]):\{(\d+)\}$/.exec(name) ?? [];
+    return kind === "g" ? -Number(id) : Number(id ?? 0);
+  }
+
   /** The key of the lock on a user's login. */
   lock(user: number): string {
     return `${this.#prefix}lock:{${user}}`;

@@ -27,7 +27,7 @@ import { moveCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
 import { Fence } from "./fence.ts";
 import type { Gatherer } from "./gatherer.ts";
-import { readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
+import { readClusterKey, readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
 import { Keyed } from "./keyed.ts";
 import { type LoginChange, loginGatherer } from "./logins.ts";
@@ -115,6 +115,10 @@ export class MysqlStore implements Store {
       this.#lastUser = Math.max(this.#lastUser, made.id);
     }
     return made;
+  }
+
+  clusterKey(): Promise<string> {
+    return this.#call(() => readClusterKey(this.#pool));
   }
 
   async identity(): Promise<Identity> {

@@ -21,6 +21,7 @@ export type ChangeName =
 /** The store's methods that only look: they run after it. */
 export type ReadName =
   | "findUser"
+  | "clusterKey"
   | "identity"
   | "unhashed"
   | "lastLogins"

@@ -109,6 +109,12 @@ CREATE TABLE StoreIdentity (
   epoch      TEXT NOT NULL
 );
 
+-- One row: the secret by which the nodes of the deployment know each other on Redis, in hexadecimal. It is made once.
+CREATE TABLE ClusterKey (
+  id     INTEGER PRIMARY KEY CHECK (id = 1),
+  secret TEXT NOT NULL
+);
+
 -- The one session of each account that outlives its connections.
 CREATE TABLE Session (
   userid     INTEGER PRIMARY KEY,

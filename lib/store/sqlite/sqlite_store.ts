@@ -130,6 +130,10 @@ export class SqliteStore implements Store {
     return this.#batcher.change("setPassword", user, passwordHash, was);
   }
 
+  clusterKey(): Promise<string> {
+    return this.#batcher.read("clusterKey");
+  }
+
   identity(): Promise<Identity> {
     return this.#batcher.read("identity");
   }
