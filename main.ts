@@ -39,12 +39,13 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
   const config = fitToOpenFiles(asked, log);
   if (!config) return false;
   if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads begin
-  const { host, healthPort } = config;
+  const { healthPort } = config;
+  const healthHost = config.healthHost || config.host;
   let health: Health | undefined;
   try {
-    if (healthPort > 0) health = new Health(host, healthPort, log); // from now on it says that it isn't ready
+    if (healthPort > 0) health = new Health(healthHost, healthPort, log); // from now on it says that it isn't ready
   } catch (error) {
-    cantListen({ host, port: healthPort }, log, error);
+    cantListen({ host: healthHost, port: healthPort }, log, error);
     return false;
   }
   let isStarted = false;

@@ -53,12 +53,12 @@ export class Log {
       [name, value instanceof Error ? describe(value) : value] as const
     );
     if (this.#json) {
-      this.#write(JSON.stringify({ time, level, event, ...Object.fromEntries(told) }) + "\n");
+      this.#write(escaped(JSON.stringify({ time, level, event, ...Object.fromEntries(told) })) + "\n");
     } else {
       const words = told.filter(([, value]) => value !== undefined).map(([name, value]) =>
         ` ${name}=${quote(value)}`
       );
-      this.#write(`${time.slice(11, 19)} ${level.padEnd(5)} ${event}${words.join("")}\n`);
+      this.#write(`${time.slice(11, 19)} ${level.padEnd(5)} ${escaped(event)}${words.join("")}\n`);
     }
   }
 }
@@ -104,7 +104,18 @@ export function describe(error: unknown): string {
 
 function quote(value: string | number | boolean | undefined): string {
   const text = String(value);
-  return /^[\w.:/@-]+$/.test(text) ? text : JSON.stringify(text);
+  return /^[\w.:/@-]+$/.test(text) ? text : escaped(JSON.stringify(text));
+}
+
+/** What a terminal obeys, or does not show: control and format characters, separators, private and unassigned ones. */
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
+/** With such characters as JSON escapes them: within quotes the text stays the same JSON. */
+function escaped(text: string): string {
+  return text.replace(UNSEEN, (character) => {
+    const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  });
 }
 
 const encoder = new TextEncoder();

@@ -19,7 +19,14 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
     ["2001:0DB8:0000:0000::", "2001:db8:0:0::/64"],
     ["2001:db8:0:1::1", "2001:db8:0:1::/64"],
     ["1:2:3:4:5:6:7:8", "1:2:3:4::/64"],
-    ["64:ff9b::192.0.2.1", "64:ff9b:0:0::/64"],
+    ["64:ff9b::192.0.2.1", "192.0.2.1"],
+    ["64:FF9B::c000:201", "192.0.2.1"],
+    ["64:ff9b::255.255.255.255", "255.255.255.255"],
+    ["64:ff9b::1:192.0.2.1", "64:ff9b:0:0::/64"], // not in the /96
+    ["64:ff9b:1::192.0.2.1", "64:ff9b:1:0::/64"], // local prefixes (RFC 8215) have the IPv4 address elsewhere
+    ["64:ff9c::192.0.2.1", "64:ff9c:0:0::/64"],
+    ["::ffff:0:192.0.2.1", "192.0.2.1"],
+    ["::fffe:0:192.0.2.1", "0:0:0:0::/64"],
     ["::", "0:0:0:0::/64"],
     ["::1", "0:0:0:0::/64"],
     ["::192.0.2.1", "0:0:0:0::/64"],
@@ -29,6 +36,12 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
     ["", undefined],
   ];
   for (const [host, key] of cases) assertEquals(addressKey(host), key, host);
+  const exempt = new Addresses(1, [Networks.parse("127.0.0.0/8,::1")]);
+  assertEquals(
+    exempt.enter("64:ff9b::127.0.0.1").address,
+    "127.0.0.1",
+    "what is translated is not this machine",
+  );
 });
 
 Deno.test("addresses: each has so many, those that end make room, and nothing is left of them", () => {

@@ -193,3 +193,14 @@ Deno.test("config: help, version and the table name every option", () => {
     assertStringIncludes(optionsTable(), `\`${variableOf(name)}\``);
   }
 });
+
+Deno.test("config: what needs another option is refused without it", () => {
+  assertEquals(
+    refused(["--proxy-required", "yes"]),
+    "--proxy-required needs --trusted-proxies: a header is taken from these alone",
+  );
+  assertEquals(configured(["--proxy-required", "yes", "--trusted-proxies", "::1"]).proxyRequired, "yes");
+  assertEquals(configured(["--proxy-required", "no"]).proxyRequired, "no");
+  assertEquals(refused(["--health-host", "127.0.0.1"]), "--health-host needs --health-port");
+  assertEquals(configured(["--health-host", "::1", "--health-port", "1"]).healthHost, "::1");
+});

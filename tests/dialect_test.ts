@@ -83,6 +83,30 @@ Deno.test("classic: lists are strings of JSON, and what is empty is left out", (
   assertEquals(Object.keys(empty), ["msgid", "errno", "id", "name"]);
 });
 
+Deno.test("classic: control characters of others come as question marks, but for tabs and line feeds", () => {
+  const classic = classicDialect(0, 0);
+  const read = (bytes: Uint8Array | undefined) => JSON.parse(decoder.decode(bytes!.subarray(0, -1)));
+  const bad = "a\u0000\u0007\b\u001b[2J\u007f\u0080\u009b\u009fb\tc\nd\r\ne\rf é😀\u202e";
+  const good = "a????[2J????b\tc\nd\ne?f é😀\u202e";
+  const stored = { seq: 1, sender: 2, senderName: bad, cid: "c", time: 0, body: bad };
+  for (const to of [3, -4]) {
+    const { msg, name } = read(classic.encode(chatMessage(stored, to)));
+    assertEquals([msg, name], [good, good]);
+  }
+  const friend = { id: 1, name: bad, state: "online" as const };
+  const group = { id: 1, groupname: bad, groupdesc: bad, members: 1, users: [friend] };
+  const head = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: bad };
+  const gathering = classic.gatherMissed(classic.withRoster(head, { friends: [friend], groups: [group] }))!;
+  assertEquals(gathering.add(chatMessage(stored, 1)), true);
+  const ack = read(classic.encode(gathering.answer()));
+  assertEquals([ack.name, JSON.parse(ack.friends[0]).name], [good, good]);
+  const listed = JSON.parse(ack.groups[0]);
+  assertEquals([listed.groupname, listed.groupdesc, JSON.parse(listed.users[0]).name], [good, good, good]);
+  assertEquals([JSON.parse(ack.offlinemsg[0]).msg, JSON.parse(ack.offlinemsg[0]).name], [good, good]);
+  assertEquals(read(classic.encode({ msgid: Msg.REGISTER_ACK, errno: 1, errmsg: bad })).errmsg, good);
+  assertEquals(JSON.parse(decoder.decode(framed.encode(chatMessage(stored, 3))!.subarray(4))).msg, bad);
+});
+
 Deno.test("classic: every message is at most so many bytes, to the byte", () => {
   const stored = { seq: 1, sender: 2, senderName: "bob", cid: "c", time: 0 };
   const encode = (bytes: number, body: string) =>
@@ -91,7 +115,7 @@ Deno.test("classic: every message is at most so many bytes, to the byte", () => 
   const whole = encode(exact, "x".repeat(500));
   assertEquals(whole.length, exact);
   assert(!decoder.decode(whole).includes("…"));
-  for (const letter of ["x", "é", "语", "😀", '"', "\n", "\u0001"]) {
+  for (const letter of ["x", "é", "语", "😀", '"', "\n", "\t"]) {
     for (let bytes = 200; bytes < 220; bytes++) {
       const cut = encode(bytes, letter.repeat(500));
       assert(cut.length <= bytes, `${cut.length} bytes of ${bytes}`);

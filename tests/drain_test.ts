@@ -179,10 +179,10 @@ serverTest("SIGTERM: what takes too long is not waited for", {
 }, async (server) => {
   const waiting = 80; // passwords to be hashed: half a minute of work
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
-  for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: "x" });
+  for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: PASSWORD });
   // One that has shut down its sending is owed its reply for longer than there is time.
   using half = await Deno.connect({ hostname: server.host, port: server.port });
-  await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: "y" }));
+  await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: PASSWORD }));
   await half.closeWrite();
   await until(() => clients.some(({ waiting }) => waiting.length > 0), "the first reply: they are under way");
   const began = performance.now();

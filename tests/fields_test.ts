@@ -1,5 +1,15 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { type Field, flag, id, integer, name, optional, problem, text } from "../lib/server/fields.ts";
+import {
+  type Field,
+  flag,
+  id,
+  integer,
+  knownName,
+  name,
+  optional,
+  problem,
+  text,
+} from "../lib/server/fields.ts";
 import { Limit } from "../lib/wire/protocol.ts";
 
 function accepts(field: Field<unknown>, yes: unknown[], no: unknown[]): void {
@@ -27,7 +37,6 @@ Deno.test("fields: names have 1 to 50 characters, counted as code points, and so
       "😀".repeat(most + 1),
       " ",
       "\u3000",
-      "\u200b",
       "a\nb",
       "a\u0000",
       "a\u007f",
@@ -35,6 +44,21 @@ Deno.test("fields: names have 1 to 50 characters, counted as code points, and so
       1,
     ],
   );
+});
+
+Deno.test("fields: the name of an account that exists may be anything of 1 to 50 characters", () => {
+  const yes = [
+    "a",
+    " ",
+    "\tq",
+    "a\nb",
+    "a\u007f",
+    "\u200b",
+    "\u0000",
+    "x".repeat(50),
+    "é".repeat(50).normalize("NFD"),
+  ];
+  accepts(knownName, yes, ["", "x".repeat(51), "\ud800", 1, null]);
 });
 
 Deno.test("fields: text has its bounds at both ends, and no half of a character", () => {

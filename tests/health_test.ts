@@ -83,6 +83,21 @@ for (const args of [[], ["--workers", "2"]]) {
   });
 }
 
+Deno.test("health: on an address of its own, and on no other", async () => {
+  const [port, own] = [freePort(), "127.0.0.2"];
+  await withServer({ args: ["--health-port", `${port}`, "--health-host", own] }, async (server) => {
+    const response = await fetch(`http://${own}:${port}/ready`);
+    assertEquals([response.status, await response.json()], [200, { ready: true }]);
+    assertEquals(await ask(port, "/ready"), undefined, "not where the chat port is");
+    await using client = await newUser(server);
+    await client.settle();
+  });
+  const args = ["127.0.0.1", "0", "--health-port", `${port}`, "--health-host", "192.0.2.1"];
+  const { code, stderr } = await runProgram("main.ts", args); // an address that this machine has not
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, `can't listen on 192.0.2.1:${port}`);
+});
+
 test("health: what else is asked, and who asks nothing", [], async (server, port) => {
   for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
     assertEquals((await ask(port, path))?.[0], 404, path);

@@ -52,6 +52,7 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/server/", [
     "lib/server/",
     "lib/passwords/passwords.ts",
+    "lib/passwords/common_passwords.ts",
     "lib/store/store.ts",
     "lib/bus/bus.ts",
     "lib/bus/buckets.ts",

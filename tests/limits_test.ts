@@ -112,7 +112,7 @@ test("max-depth: JSON as deep as may be, in both dialects", async (server) => {
     ]);
   }
   await using classic = await ClassicClient.connect(server);
-  const request = { msgid: Msg.REGISTER, name: freshName(), password: "x" };
+  const request = { msgid: Msg.REGISTER, name: freshName(), password: "correct horse" };
   await classic.send({ ...request, extra: nested(DEPTH) });
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.BAD_REQUEST);
   await classic.send({ ...request, extra: nested(DEPTH - 1) });

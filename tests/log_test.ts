@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { describe, type Level, Log, Seldom } from "../lib/log.ts";
 
 function lines(level: Level, format: "text" | "json", write: (log: Log) => void): string[] {
@@ -32,6 +32,19 @@ Deno.test("log: one JSON object a line, whatever is in it", () => {
 Deno.test("log: text for people stays on one line too", () => {
   const [line] = lines("info", "text", (log) => log.info("listening", { host: "127.0.0.1", why: "a\nb" }));
   assertEquals(line!.slice(8), ' info  listening host=127.0.0.1 why="a\\nb"\n');
+});
+
+Deno.test("log: what a terminal obeys or does not show is escaped, in both formats", () => {
+  const name = "\u202eevil\u2028\u009b31m\u007f\u200b\ufe0f\u061c\u{e0041}\ue000 é李😀";
+  const escaped = "\\u202eevil\\u2028\\u009b31m\\u007f\\u200b\\ufe0f\\u061c\\udb40\\udc41\\ue000 é李😀";
+  const [text] = lines("info", "text", (log) => log.info("x", { name }));
+  assertEquals(text!.slice(8), ` info  x name="${escaped}"\n`);
+  const [json] = lines("info", "json", (log) => log.info("x", { name }));
+  assertStringIncludes(json!, `"${escaped}"`);
+  assertEquals(JSON.parse(json!).name, name);
+  // The event itself may be an error's message.
+  const [event] = lines("info", "text", (log) => log.error("can't\n\u001b[2J"));
+  assertEquals(event!.slice(8), " error can't\\u000a\\u001b[2J\n");
 });
 
 Deno.test("log: an error is told with its causes", () => {

@@ -257,20 +257,23 @@ Deno.test({
   },
 });
 
+const HOUR_MS = 3_600_000;
+const NOW = Date.UTC(2026, 11, 24, 18);
+
 Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
   const device = makeDevice(7, "$scrypt$hash");
-  const [one, two] = [makeToken(7, device), makeToken(7, device)];
+  const [one, two] = [makeToken(7, NOW, device), makeToken(7, NOW, device)];
   assertNotEquals(one.text, two.text);
   const id = readDevice(one.text, 7, "$scrypt$hash")!;
   assertEquals(id.length, 8);
   assertEquals(readDevice(two.text, 7, "$scrypt$hash"), id);
   assertEquals(makeDevice(7, "$scrypt$hash", id), device, "it stays the same device");
-  const anew = makeToken(7, makeDevice(7, "$scrypt$other", id));
+  const anew = makeToken(7, NOW, makeDevice(7, "$scrypt$other", id));
   assertEquals(readDevice(anew.text, 7, "$scrypt$other"), id);
   for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
     assertEquals(readDevice(one.text, user, password), undefined);
   }
-  assertEquals(readDevice(makeToken(7).text, 7, "$scrypt$hash"), undefined);
+  assertEquals(readDevice(makeToken(7, NOW).text, 7, "$scrypt$hash"), undefined);
   assertEquals(readDevice("7.short", 7, "$scrypt$hash"), undefined);
   const [user, secret] = one.text.split(".");
   const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
@@ -280,12 +283,33 @@ Deno.test("tokens: a device is known by any of its tokens, as long as the accoun
 });
 
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
-  const { text: token, hash } = makeToken(7);
-  assertEquals(readToken(token)!.user, 7);
-  assert(sameHash(readToken(token)!.hash, hash));
-  assert(!sameHash(readToken(makeToken(7).text)!.hash, hash));
+  const { text: token, hash } = makeToken(7, NOW);
+  assertEquals(readToken(token, NOW)!.user, 7);
+  assert(sameHash(readToken(token, NOW)!.hash, hash));
+  assert(!sameHash(readToken(makeToken(7, NOW).text, NOW)!.hash, hash));
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
-    assertEquals(readToken(bad), undefined, bad);
+    assertEquals(readToken(bad, NOW), undefined, bad);
   }
-  assertEquals(readToken(token.replace("7.", "8."))!.user, 8); // the hash won't be the one kept for 8
+  assertEquals(readToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
+});
+
+Deno.test("tokens: they tell when they were made, in full hours, and not without another hash", () => {
+  for (
+    const [made, told] of [[NOW, NOW], [NOW + 1, NOW + HOUR_MS], [NOW + HOUR_MS, NOW + HOUR_MS]] as const
+  ) {
+    const { text } = makeToken(7, made);
+    assertEquals(readToken(text, made)!.madeAt, told);
+    assertEquals(readToken(text, told + 10 * 365 * 24 * HOUR_MS)!.madeAt, told);
+  }
+  const { text, hash } = makeToken(7, NOW);
+  assertEquals(readToken(text, NOW - 2 * HOUR_MS)!.madeAt, NOW, "by a node whose clock is ahead");
+  assertEquals(readToken(text, NOW - 2 * HOUR_MS - 1)!.madeAt, undefined, "it says a time to come");
+  const younger = makeToken(7, NOW + 24 * HOUR_MS).text;
+  const forged = text.slice(0, -4) + younger.slice(-4);
+  assertEquals(readToken(forged, NOW + 24 * HOUR_MS)!.madeAt, NOW + 24 * HOUR_MS);
+  assert(!sameHash(readToken(forged, NOW)!.hash, hash));
+  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) { // as an earlier version may have made them
+    const old = `7.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
+    assertEquals(readToken(old, NOW)!.madeAt, undefined);
+  }
 });

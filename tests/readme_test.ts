@@ -33,7 +33,7 @@ await redis-cli ping
 bash -eu "$TMP/commands" >"$TMP/nodes.log" 2>&1 || { cat "$TMP/nodes.log"; exit 1; }
 await sh -c "test \\$(grep -c listening $TMP/nodes.log) = 2" || { cat "$TMP/nodes.log"; exit 1; }
 
-chat() { CHAT_PASSWORD=secret deno run -A client.ts 127.0.0.1 8000 "$@"; }
+chat() { CHAT_PASSWORD="correct horse" deno run -A client.ts 127.0.0.1 8000 "$@"; }
 chat --user alice --register </dev/null
 chat --user bob --register --json --follow </dev/null >"$TMP/bob" &
 await grep -q '"friends"' "$TMP/bob"

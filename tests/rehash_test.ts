@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { Log } from "../lib/log.ts";
 import { Passwords } from "../lib/passwords/passwords.ts";
 import { rehashAll } from "../lib/server/rehash.ts";
+import { StoredPasswords } from "../lib/server/stored_passwords.ts";
 import { IN_MEMORY, SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { PLAIN, type Store } from "../lib/store/store.ts";
 import { Errno, Msg } from "./harness/contract.ts";
@@ -61,7 +62,7 @@ Deno.test("rehash: a password written as plain text is told of by the user's id,
     }
     assertEquals((await store.findUser({ id }))!.password, WRITTEN);
   });
-  assertEquals(log.match(/stored password is not hashed/g)?.length, 1, log);
+  assertEquals(log.match(/stored password is not a hash/g)?.length, 1, log);
   assertMatch(log, /user=1 help=.*--accept-plain-passwords/);
   assert(!log.includes(WRITTEN) && !log.includes("wrong"), log);
 });
@@ -94,16 +95,101 @@ Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; anot
   }
 });
 
+const SALT = "c2FsdHNhbHRzYWx0c2FsdA";
+const KEY = "A".repeat(43);
+
+Deno.test("rehash: a hash that this server cannot have made is refused in time, and told of by the user's id", async () => {
+  const cases: readonly (readonly [stored: string, help: string])[] = [
+    [`$scrypt$ln=40,r=8,p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=20,r=8,p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=1,r=8,p=99999999$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=${"9".repeat(60)},r=${"9".repeat(60)},p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // scrypt has no such cost
+    [`$scrypt$ln=0,r=8,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=0,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=8,p=0$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would be right
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$${"A".repeat(255)}`, "another program's hash"],
+    ["", "1 to 128 characters"],
+    ["p".repeat(129), "1 to 128 characters"],
+    ["😀".repeat(129), "1 to 128 characters"],
+  ];
+  for (const accepts of ["yes", "no"] as const) {
+    for (const [stored, help] of cases) {
+      const log = await withWritten(stored, accepts, async (node, id) => {
+        await using client = await FramedClient.connect(node);
+        const reply = await client.request({ msgid: Msg.LOGIN, id, password: stored.slice(0, 128) || "x" });
+        assertEquals([reply.errno, reply.errmsg], [Errno.FAILED, "unknown user or wrong password"], stored);
+      });
+      assertMatch(log, new RegExp(`user=1 help=.*${help}`), stored);
+      assert(!log.includes("--accept-plain-passwords"), log);
+      assertEquals(log.trim().split("\n").length, 1, log);
+    }
+  }
+});
+
+Deno.test("rehash: a hash of a cost that may have been configured is checked, and one step more is not", () => {
+  const account = { id: 1, name: "old", online: false };
+  const refuses = (cost: string, configured = CHEAP) => {
+    const lines: string[] = [];
+    const log = new Log("warn", "text", (line) => lines.push(line));
+    const password = `$scrypt$${cost}$${SALT}$${KEY}`;
+    const stored = new StoredPasswords(log, false, configured).of({ ...account, password });
+    assertEquals(lines.length, stored === password ? 0 : 1);
+    return stored !== password;
+  };
+  assertEquals([refuses("ln=17,r=8,p=3"), refuses("ln=18,r=8,p=4")], [false, true], "time");
+  assertEquals([refuses("ln=17,r=15,p=1"), refuses("ln=18,r=9,p=1")], [false, true], "memory");
+  assertEquals([refuses("ln=15,r=8,p=24"), refuses("ln=15,r=8,p=25")], [false, true], "time by p");
+  const high = { ln: 20, r: 8, p: 1 };
+  assertEquals([
+    refuses("ln=20,r=8,p=1", high),
+    refuses("ln=22,r=8,p=1", high),
+    refuses("ln=24,r=8,p=1", high),
+  ], [
+    false,
+    false,
+    true,
+  ]);
+});
+
+Deno.test("rehash: the longest password that was written as plain text logs in with --accept-plain-passwords", async () => {
+  const longest = "😀".repeat(128);
+  await withWritten(longest, "yes", async (node, id) => {
+    await using client = await FramedClient.connect(node);
+    await client.succeed({ msgid: Msg.LOGIN, id, password: longest });
+  });
+  const log = await withWritten(longest, "no", async (node, id) => {
+    await using client = await FramedClient.connect(node);
+    assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: longest })).errno, Errno.FAILED);
+  });
+  assertStringIncludes(log, "--accept-plain-passwords");
+});
+
 Deno.test("rehash: names of earlier times log in as they are", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
-    for (const name of ["al\u200bice", " \u0430lice ", "re\u0301ne\u0301"]) {
+    const names = [
+      "al\u200bice",
+      " \u0430lice ",
+      "re\u0301ne\u0301",
+      "a\tb",
+      "a\nb",
+      "a\u007f",
+      "\u200b",
+      "so\u0338ren",
+    ];
+    for (const name of names) {
       const id = idOf(await store!.createUser(name, `${PLAIN}123456`));
       await using client = await FramedClient.connect(node!);
       assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password: "123456" })).id, id);
     }
     await using client = await FramedClient.connect(node!);
-    const reply = await client.request({ msgid: Msg.REGISTER, name: "r\u00e9n\u00e9", password: "x" });
+    const reply = await client.request({
+      msgid: Msg.REGISTER,
+      name: "r\u00e9n\u00e9",
+      password: "correct horse",
+    });
     assertEquals(reply.errno, Errno.FAILED, "the same name in another form");
   }, { store: (real) => store = real });
 });

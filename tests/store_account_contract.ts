@@ -39,6 +39,10 @@ export function accountContract(test: ContractTest): void {
       "ß",
       "ss",
       "\ufeffann",
+      "ann\t",
+      "a\nnn",
+      "ann\u007f",
+      "\u200b",
       "😀",
       "😃",
     ];

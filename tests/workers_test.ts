@@ -178,7 +178,7 @@ serverTest("workers: one that dies while it leaves makes the exit code 1", {
   const clients = await Promise.all(Array.from({ length: 20 }, () => FramedClient.connect(server)));
   // A second's work or more, which is waited for.
   for (const [at, client] of clients.entries()) {
-    await client.send({ msgid: Msg.REGISTER, name: `${at}`, password: "x" });
+    await client.send({ msgid: Msg.REGISTER, name: `${at}`, password: "correct horse" });
   }
   server.kill("SIGTERM");
   await until(() => events(server, "draining").length === 2, "both to leave");

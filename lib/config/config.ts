@@ -112,6 +112,10 @@ function checkTogether(config: Config): void {
   checkPassword("mysql", mysql, mysqlPasswordFile);
   checkPassword("redis", redis, redisPasswordFile);
   if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
+  if (config.proxyRequired === "yes" && !config.trustedProxies) {
+    throw new ConfigError("--proxy-required needs --trusted-proxies: a header is taken from these alone");
+  }
+  if (config.healthHost && !config.healthPort) throw new ConfigError("--health-host needs --health-port");
   if (!tlsCert !== !tlsKey) {
     throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
   }

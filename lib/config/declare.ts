@@ -51,10 +51,19 @@ export function url(pattern: RegExp, example: string, description: string): Opti
 
 /** A file's path, none unless said. */
 export function file(description: string): Option<string> {
+  return textOrNone("FILE", description);
+}
+
+/** An address to listen on, none unless said. */
+export function address(description: string): Option<string> {
+  return textOrNone("ADDRESS", description);
+}
+
+function textOrNone(placeholder: string, description: string): Option<string> {
   return {
     default: "",
     description,
-    placeholder: "FILE",
+    placeholder,
     parse: (text) => text === "" ? refuse("must not be empty") : text === "none" ? "" : text,
     format: (value) => value || "none",
   };

@@ -5,6 +5,7 @@
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
 import {
+  address,
   choice,
   duration,
   file,
@@ -76,6 +77,12 @@ export const options = {
     "load balancers that begin each connection with a PROXY protocol header (version 1 or 2), such as 127.0.0.1 or " +
       "10.0.0.0/8,fd00::/8: clients then have their own addresses in the log and for the limits per address",
   ),
+  proxyRequired: choice<"auto" | "yes" | "no">(
+    "auto",
+    ["auto", "yes", "no"],
+    "connections from --trusted-proxies must begin with a header that has the client's address, so that the limits per " +
+      "address hold. auto: yes if --host is a loopback address that is one of them, as then only proxies connect",
+  ),
   tlsCert: file(
     "certificate chain in PEM form: connections are TLS then. Read again on SIGHUP; needs --tls-key",
   ),
@@ -87,6 +94,9 @@ export const options = {
     "port",
     "port for HTTP's GET /ready (200, and 503 while it drains) and GET /live, for load balancers; 0: none",
   )),
+  healthHost: address(
+    "address of --health-port, such as one that only load balancers reach; none: that of --host",
+  ),
 
   maxConnections: integer(
     16_000,
@@ -274,10 +284,29 @@ export const options = {
     "a session's token expires after this long without a login by it",
     365 * 86_400_000,
   ),
+  tokenLifetime: duration(
+    90 * 86_400_000,
+    3_600_000,
+    "a session's token expires this long after the login by password that made it, however often it is used; counted in " +
+      "hours. A stolen one is worth something for so long at the most",
+    3_650 * 86_400_000,
+  ),
 
   acceptPlainPasswords: flag(
     "takes a password that was written into the database as plain text: the right one logs in, and is hashed then. Without " +
       "it such an account cannot log in by password. Either way the log names the user's id",
+  ),
+  minPassword: integer(
+    8,
+    1,
+    128,
+    "characters",
+    "length of a new account's password at the least, as NIST SP 800-63B has it. Accounts that exist log in with shorter ones",
+  ),
+  commonPasswords: choice<"refuse" | "allow">(
+    "refuse",
+    ["refuse", "allow"],
+    "new passwords that are guessed first: the 10,000 most common ones, one character again and again, and the account's name",
   ),
   confusableNames: choice<"refuse" | "allow">(
     "refuse",

@@ -12,6 +12,8 @@ import { missingWork } from "./work.ts";
 
 export type { Requester, Standing } from "./fair_queue.ts";
 
+export type { Cost } from "./thread.ts";
+
 /** Too many passwords wait to be hashed. */
 export class TooBusy extends Error {
   override readonly name: string = "TooBusy";

@@ -5,16 +5,23 @@ import type { Networks } from "../wire/networks.ts";
 const GROUPS_OF_48 = 3; // what a site is given at the most: a customer may have any number of /64 in it
 const GROUPS_OF_64 = 4; // of an IPv6 address's eight groups: a customer is given at least a /64, and may use all of it
 
+/** The /96 networks whose last 32 bits are an IPv4 address. */
+const WITH_IPV4 = [
+  [0, 0, 0, 0, 0, 0xffff], // IPv4-mapped (RFC 4291, section 2.5.5.2)
+  [0, 0, 0, 0, 0xffff, 0], // IPv4-translated, of SIIT (RFC 2765, section 2.1)
+  [0x64, 0xff9b, 0, 0, 0, 0], // the well-known prefix of NAT64 and SIIT (RFC 6052, section 2.1)
+];
+
 /**
  * What an address is counted by: itself, the /64 that an IPv6 address is in, or the IPv4 address that is written as
- * an IPv6 one. Undefined for what is no address.
+ * an IPv6 one, or translated to one: all clients of a NAT64 share its /64. Undefined for what is no address.
  */
 export function addressKey(host: string): string | undefined {
   if (isIPv4(host)) return host;
   if (!isIPv6(host)) return undefined;
   const groups = groupsOf(host);
-  const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
-  if (isMapped) return groups.slice(6).flatMap((group) => [group >> 8, group & 0xff]).join(".");
+  const isIPv4Inside = WITH_IPV4.some((prefix) => prefix.every((group, at) => group === groups[at]));
+  if (isIPv4Inside) return groups.slice(6).flatMap((group) => [group >> 8, group & 0xff]).join(".");
   return groups.slice(0, GROUPS_OF_64).map((group) => group.toString(16)).join(":") + "::/64";
 }
 
@@ -80,11 +87,13 @@ export class Addresses {
     return this.#open.size;
   }
 
-  /** One more connection from this address. Throws a {@link TooMany} when there are as many as there may be. */
-  enter(host: string): Place {
-    const address = this.#uncounted.some((networks) => networks.contains(host))
-      ? undefined
-      : addressKey(host);
+  /**
+   * One more connection from this address, which counts in any case if `always`. Throws a {@link TooMany} when there are as
+   * many as there may be.
+   */
+  enter(host: string, always = false): Place {
+    const isUncounted = !always && this.#uncounted.some((networks) => networks.contains(host));
+    const address = isUncounted ? undefined : addressKey(host);
     if (address !== undefined && (this.#open.get(address) ?? 0) >= this.#most) throw new TooMany(address);
     return new Place(address, this.#open);
   }

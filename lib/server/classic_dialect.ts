@@ -14,6 +14,31 @@ import { GatheringOutbox, PacedOutbox } from "./outbox.ts";
 const encoder = new TextEncoder();
 
 /**
+ * Control characters but tab and line feed: these clients write what they get to the terminal, which obeys an ESC, or
+ * one of C1. A `?` in their place takes no more bytes than they did.
+ */
+const CONTROL = /[^\P{Cc}\t\n]/gu;
+
+function clean(text: string): string {
+  return text.replaceAll("\r\n", "\n").replace(CONTROL, "?");
+}
+
+/** The texts among a message's fields without control characters. */
+function cleaned<T extends object>(fields: T): T {
+  const texts = Object.entries(fields).filter((entry): entry is [string, string] =>
+    typeof entry[1] === "string"
+  );
+  return { ...fields, ...Object.fromEntries(texts.map(([name, text]) => [name, clean(text)])) };
+}
+
+function cleanedRoster({ friends, groups }: Roster): Roster {
+  return {
+    friends: friends.map(cleaned),
+    groups: groups.map((group) => ({ ...cleaned(group), users: group.users.map(cleaned) })),
+  };
+}
+
+/**
  * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's bound; `gap` ms lie between two
  * writes of one message each, 0 lets them run together.
  */
@@ -29,7 +54,7 @@ export function classicDialect(maxBytes: number, gap: number): Dialect {
         case Msg.LOGIN_ACK:
         case Msg.REGISTER_ACK: {
           const { rid: _, ...rest } = message; // these clients send none
-          return terminated(rest);
+          return terminated(cleaned(rest));
         }
         default:
           return undefined;
@@ -38,7 +63,7 @@ export function classicDialect(maxBytes: number, gap: number): Dialect {
     withRoster(message, roster) {
       const { token: _, ...rest } = message; // no use to them, and every byte counts
       const whole = (fitted: Roster) => ({ ...rest, ...inStrings(fitted) });
-      return whole(fitRoster(roster, (fitted) => jsonBytes(whole(fitted)) <= room));
+      return whole(fitRoster(cleanedRoster(roster), (fitted) => jsonBytes(whole(fitted)) <= room));
     },
     gatherMissed(answer) {
       const offlinemsg: string[] = [];
@@ -78,7 +103,7 @@ function listed(name: string, items: readonly unknown[]): Record<string, string[
 
 /** What these clients know of a message, with the time in words. */
 function plain({ seq: _, cid: __, ...message }: ChatMessage): ServerMessage & { msg: string } {
-  return { ...message, time: wallClock(message.time) };
+  return { ...cleaned(message), time: wallClock(message.time) };
 }
 
 /** `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the C++ servers wrote it. */

@@ -1,5 +1,6 @@
 /** The kinds of fields that requests have: what each accepts, in code and in words. */
 import { Limit } from "../wire/protocol.ts";
+import { hasNameLength } from "./names.ts";
 
 /** A kind of field. */
 export interface Field<T> {
@@ -50,13 +51,19 @@ export function text(min: number, max = Infinity): Field<string> {
   };
 }
 
-/** What a user or a group is called. */
+/** What a user or a group is newly called: the characters are those of the normal form. names.ts has the other rules. */
 export const name: Field<string> = {
   optional: false,
   says: `a string of 1 to ${Limit.NAME} characters, not blank, with no control characters`,
   accepts: (value) =>
-    typeof value === "string" && value.isWellFormed() && hasLength(value, 1, Limit.NAME) &&
-    !/\p{Cc}/u.test(value) && /[^\p{Z}\p{C}]/u.test(value),
+    typeof value === "string" && value.isWellFormed() && hasNameLength(value) &&
+    !/\p{Cc}/u.test(value) && /\P{Z}/u.test(value),
+};
+
+/** What a user is called already: an account of earlier times may have any name. */
+export const knownName: Field<string> = {
+  ...text(1, Limit.NAME),
+  accepts: (value) => typeof value === "string" && value.isWellFormed() && hasNameLength(value),
 };
 
 /** A field that may be absent. */

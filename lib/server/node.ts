@@ -102,7 +102,11 @@ export class Node implements NodeParts {
     this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
     this.passwords = new Passwords({ ln, r, p }, hashThreads(workers), hashQueue);
-    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
+    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
+      ln,
+      r,
+      p,
+    });
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
     this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);

@@ -5,7 +5,7 @@
 import { Limit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../wire/protocol.ts";
 import type { Answer } from "./answer.ts";
 import type { Caller } from "./caller.ts";
-import { type Fields, flag, id, integer, name, optional, text, type Values } from "./fields.ts";
+import { type Fields, flag, id, integer, knownName, name, optional, text, type Values } from "./fields.ts";
 import { groupChat, oneChat } from "./handlers/chat.ts";
 import { contacts } from "./handlers/contacts.ts";
 import { delivered } from "./handlers/delivered.ts";
@@ -83,7 +83,7 @@ const table: readonly RequestSpec[] = [
     classic: true,
     fields: {
       id: optional(id),
-      name: optional(name),
+      name: optional(knownName),
       password: optional(text(1, Limit.PASSWORD)),
       token: optional(text(1, Limit.PASSWORD)),
       force: optional(flag),

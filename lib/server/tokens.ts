@@ -1,24 +1,45 @@
 /**
  * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and long. Its first
- * half tells a device that has logged in to the account before, also when the token itself is no longer valid.
+ * half tells a device that has logged in to the account before, also when the token itself is no longer valid. Its last
+ * bytes tell when it was made, so that it can't be used for ever; they are hashed with the rest, and so can't be changed.
  */
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
 const DEVICE_ID = 8; // random bytes
 const DEVICE_MAC = 8; // bytes; to guess it is tried with the server, and gains some attempts at the password
-const REST = 16; // bytes, so 128 random bits that no device ever tells: no hash that is slow on purpose is needed
+const REST = 13; // bytes, so 104 random bits that no device ever tells: no hash that is slow on purpose is needed
+const TIME = 3; // bytes at the end: hours since 1970, enough for 1,900 years
+const TIME_AT = DEVICE_ID + DEVICE_MAC + REST;
 const TOKEN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
+
+/** Milliseconds in which the time of a token is counted, rounded up. */
+export const TOKEN_TIME_UNIT_MS = 3_600_000;
+
+/**
+ * Milliseconds since 1970, UTC: no token of this form is older. Those of earlier versions end in random bytes, and one in 600 of
+ * them seems to have been made since: it may have to be replaced by a login by password earlier than the others.
+ */
+const FIRST = Date.UTC(2024, 0, 1);
+
+/** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
+export const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
 
 /** The first half of a token. */
 export type Device = Uint8Array;
 
-/** A new token of a device, and the hash to keep of it. Without a device it is one that is never known again. */
+/**
+ * A new token of a device, and the hash to keep of it. Without a device it is one that is never known again. `now` is in
+ * milliseconds since 1970, UTC.
+ */
 export function makeToken(
   user: number,
+  now: number,
   device: Device = randomBytes(DEVICE_ID + DEVICE_MAC),
 ): { text: string; hash: Uint8Array } {
-  const secret = Buffer.concat([device, randomBytes(REST)]).toString("base64url");
+  const time = Buffer.alloc(TIME);
+  time.writeUIntBE(Math.ceil(now / TOKEN_TIME_UNIT_MS), 0, TIME);
+  const secret = Buffer.concat([device, randomBytes(REST), time]).toString("base64url");
   return { text: `${user}.${secret}`, hash: hashOf(secret) };
 }
 
@@ -47,10 +68,19 @@ function macOf(user: number, password: string, id: Uint8Array): Uint8Array {
   return new Uint8Array(mac.subarray(0, DEVICE_MAC));
 }
 
-/** Whose token it says it is, and the hash to compare with the one kept; undefined if it isn't a token at all. */
-export function readToken(token: string): { user: number; hash: Uint8Array } | undefined {
+/**
+ * Whose token it says it is, the hash to compare with the one kept, and when it was made (milliseconds since 1970, UTC;
+ * undefined if it doesn't say that, or says a time to come); undefined if it isn't a token at all.
+ */
+export function readToken(
+  token: string,
+  now: number,
+): { user: number; hash: Uint8Array; madeAt: number | undefined } | undefined {
   const match = TOKEN.exec(token);
-  return match ? { user: Number(match[1]), hash: hashOf(match[2]!) } : undefined;
+  if (!match) return undefined;
+  const time = Buffer.from(match[2]!, "base64url").readUIntBE(TIME_AT, TIME) * TOKEN_TIME_UNIT_MS;
+  const madeAt = time >= FIRST && time <= now + CLOCK_TOLERANCE_MS ? time : undefined;
+  return { user: Number(match[1]), hash: hashOf(match[2]!), madeAt };
 }
 
 /** Compares two hashes in a time that tells nothing. */

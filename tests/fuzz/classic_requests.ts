@@ -58,7 +58,7 @@ export function classicRequests(node: HostileNode): Target {
 /** All that the server sends to who sends these bytes, in pieces of so many. */
 async function answersTo(node: HostileNode, script: Uint8Array, piece: number): Promise<Arrival[]> {
   await using client = await ClassicClient.connect(node);
-  const last = { msgid: Msg.REGISTER, name: freshName("last"), password: "x" };
+  const last = { msgid: Msg.REGISTER, name: freshName("last"), password: "correct horse" };
   // What is open ends at the NUL. That the name is taken by then is the last thing to be said.
   const bytes = joined(
     encoder.encode("{}\0"),

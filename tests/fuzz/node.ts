@@ -22,6 +22,8 @@ const BOUNDLESS: Partial<Config> = {
   messageRate: 0,
   byteRate: 0,
   strangerRate: 0,
+  minPassword: 1,
+  commonPasswords: "allow",
   accountAttempts: 1_000_000,
   maxValues: 1_000_000,
 };

@@ -115,7 +115,16 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const database = await mariadb.fresh();
   const args = [
     ...["--mysql", database.url, "--redis", urlsOf(redis).join(",")],
-    ...["--trusted-proxies", "127.0.0.1", "--log-level", "debug", "--workers", `${options.workers ?? 1}`],
+    ...[
+      "--trusted-proxies",
+      "127.0.0.1",
+      "--proxy-required",
+      "no",
+      "--log-level",
+      "debug",
+      "--workers",
+      `${options.workers ?? 1}`,
+    ],
     ...CHEAP_HASH,
     ...PATIENT,
     ...options.args ?? [],

@@ -63,10 +63,12 @@ function octets(host: string): number[] {
   return [...first, ...zeros, ...last].flatMap(word);
 }
 
-/** Options of a server that believes every address of this machine, and logs what it believes. */
+/** Options of a server that believes every address of this machine, and takes it for a client without a header, too. */
 export const TRUSTING: readonly string[] = [
   "--trusted-proxies",
   "10.0.0.0/8,127.0.0.1",
+  "--proxy-required",
+  "no",
   "--log-level",
   "debug",
 ];

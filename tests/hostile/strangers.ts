@@ -166,7 +166,7 @@ export const strangers: readonly Kind[] = [
         await foe.write(many(ATTEMPTS, () => ({
           msgid: Msg.REGISTER,
           name: `hostile ${foe.at} ${++registered} ${Date.now()}`,
-          password: "x",
+          password: "a password of theirs",
         })));
       }
     },

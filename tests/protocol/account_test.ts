@@ -14,12 +14,12 @@ const test = sharedServer();
 
 test("a new account gets an id, and logs in with it or with its name", async (server) => {
   await using client = await FramedClient.connect(server);
-  const reply = await client.request({ msgid: Msg.REGISTER, name: "zhang san 张三", password: "pass" });
+  const reply = await client.request({ msgid: Msg.REGISTER, name: "zhang san 张三", password: "a password" });
   assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.OK]);
   const id = reply.id!;
   assert(Number.isInteger(id) && id > 0 && id <= MAX_INTEGER);
   for (const who of [{ id }, { name: "zhang san 张三" }]) {
-    const ack = await client.request({ msgid: Msg.LOGIN, ...who, password: "pass" });
+    const ack = await client.request({ msgid: Msg.LOGIN, ...who, password: "a password" });
     assertEquals([ack.msgid, ack.errno, ack.id, ack.name], [Msg.LOGIN_ACK, Errno.OK, id, "zhang san 张三"]);
     assert(typeof ack.token === "string" && ack.token.length > 0);
     assertEquals([ack.friends, ack.groups], [[], []]);
@@ -95,7 +95,7 @@ test("names are kept in one form, and in any form one can log in", async (server
     const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
       "\uff42\uff4f\uff42\u3000\uff11",
       "bob 1",
-    ]] as const
+    ], ["e\u0301".repeat(50), "\u00e9".repeat(50)]] as const
   ) {
     const id = await client.register(given);
     for (const name of [given, kept]) {
@@ -115,6 +115,8 @@ test("names that are made to look like others, or have nothing to see, are refus
     const [name, reason] of [
       ["al\u200bice", "cannot be seen: U+200B"],
       ["\u3164", "cannot be seen: U+3164"],
+      ["\u200b", "cannot be seen: U+200B"],
+      ["\ue000", "private use: U+E000"],
       ["\u0430lice", "mixes letters of scripts"],
       [" alice", "a space at its beginning or end"],
     ] as const
@@ -138,7 +140,9 @@ serverTest("names that mix scripts can be allowed, and invisible characters cann
   assertEquals(reply.errno, Errno.BAD_REQUEST);
 });
 
-test("a password: 1 to 128 characters, and every one of them counts", async (server) => {
+serverTest("a password: 1 to 128 characters, and every one of them counts", {
+  args: ["--min-password", "1", "--common-passwords", "allow"],
+}, async (server) => {
   await using client = await FramedClient.connect(server);
   for (const password of ["x", "x".repeat(128), "😀".repeat(128), "a\0b", " "]) {
     const id = await client.register(freshName(), password);

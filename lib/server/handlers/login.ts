@@ -9,7 +9,16 @@ import { normalName } from "../names.ts";
 import type { Node } from "../node.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
-import { type Device, makeDevice, makeToken, readDevice, readToken, sameHash } from "../tokens.ts";
+import {
+  CLOCK_TOLERANCE_MS,
+  type Device,
+  makeDevice,
+  makeToken,
+  readDevice,
+  readToken,
+  sameHash,
+  TOKEN_TIME_UNIT_MS,
+} from "../tokens.ts";
 
 /** The fields of a login; which of them must be there together is checked here. */
 export interface LoginFields {
@@ -27,6 +36,8 @@ interface Token {
   readonly text: string;
   readonly hash: Uint8Array;
   readonly expires: number; // milliseconds since 1970, UTC
+  /** How far that can be put off, in the same unit. */
+  readonly end: number;
 }
 
 interface Proven extends Entrant {
@@ -41,10 +52,7 @@ const LOGIN_PIECES = 4;
 
 const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
 
-/** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
-const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
-
-/** That is at most this part of a token's time: one that was made to be short stays short. */
+/** {@link CLOCK_TOLERANCE_MS} is at most this part of a token's time: one that was made to be short stays short. */
 const CLOCK_TOLERANCE_PART = 1 / 100;
 
 /** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
@@ -157,16 +165,17 @@ async function rehash(
 
 /** Undefined if the token is not, or no longer, its account's. */
 async function proveByToken(node: Node, text: string): Promise<Proven | undefined> {
-  const claimed = readToken(text);
+  const { tokenTtl, tokenLifetime } = node.config;
+  const now = node.now();
+  const claimed = readToken(text, now);
   const saved = claimed && await node.store.findSession(claimed.user);
-  const tolerance = Math.min(CLOCK_TOLERANCE_MS, node.config.tokenTtl * CLOCK_TOLERANCE_PART);
-  if (
-    !saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires + tolerance <= node.now()
-  ) {
-    return undefined;
-  }
+  if (!saved || !sameHash(saved.tokenHash, claimed.hash)) return undefined;
   const { user: id, name, tokenHash, expires } = saved;
-  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires } };
+  // One of an earlier version doesn't tell its age: it is not put off any more.
+  const end = claimed.madeAt === undefined ? expires : claimed.madeAt + tokenLifetime;
+  const tolerance = Math.min(CLOCK_TOLERANCE_MS, tokenTtl * CLOCK_TOLERANCE_PART);
+  if (Math.min(expires, end) + tolerance <= now) return undefined;
+  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires, end } };
 }
 
 /**
@@ -224,8 +233,12 @@ async function settleIn(
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */
 function tokenFor(node: Node, { id, token, device }: Proven): Token & { isNews: boolean } {
-  const { tokenTtl } = node.config;
-  const expires = node.now() + tokenTtl;
-  if (!token) return { ...makeToken(id, device), expires, isNews: true };
+  const { tokenTtl, tokenLifetime } = node.config;
+  const now = node.now();
+  if (!token) {
+    const end = Math.ceil(now / TOKEN_TIME_UNIT_MS) * TOKEN_TIME_UNIT_MS + tokenLifetime;
+    return { ...makeToken(id, now, device), expires: Math.min(now + tokenTtl, end), end, isNews: true };
+  }
+  const expires = Math.min(now + tokenTtl, token.end);
   return { ...token, expires, isNews: expires - token.expires > tokenTtl * RENEW_AFTER };
 }

@@ -4,6 +4,7 @@ import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import type { Node } from "../node.ts";
 import { newName } from "./name.ts";
+import { checkNewPassword } from "./password.ts";
 import { granted } from "./refusal.ts";
 
 export async function register(
@@ -13,6 +14,7 @@ export async function register(
   const { store, passwords, attempts, config } = caller.node;
   const { password } = fields;
   const name = newName("name", fields.name, "user", config);
+  checkNewPassword(password, name, config);
   const hash = await attempts.register(
     caller.address,
     () => passwords.hash(password, caller.requester("new")),

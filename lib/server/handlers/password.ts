@@ -1,0 +1,37 @@
+/** Passwords that requests bring for new accounts, by NIST SP 800-63B: their length counts, and how soon they are guessed. */
+import type { Config } from "../../config/options.ts";
+import { COMMON_PASSWORDS } from "../../passwords/common_passwords.ts";
+import { Errno } from "../../wire/protocol.ts";
+import { RequestError } from "../answer.ts";
+
+const SAME_CHARACTER = /^(.)\1*$/su;
+
+let common: ReadonlySet<string> | undefined; // made when it is first needed: that takes a millisecond
+
+/**
+ * Throws a {@link RequestError} that says what is wrong with a new password. Those of accounts that exist are never looked
+ * at. `name` is the account's.
+ */
+export function checkNewPassword(
+  password: string,
+  name: string,
+  { minPassword, commonPasswords }: Pick<Config, "minPassword" | "commonPasswords">,
+): void {
+  if ([...password].length < minPassword) refuse(`password must have at least ${minPassword} characters`);
+  if (commonPasswords === "allow") return;
+  const plain = plainOf(password);
+  if (plain === plainOf(name)) refuse("password is the account's name");
+  common ??= new Set(COMMON_PASSWORDS.trim().split(/\s+/));
+  if (common.has(plain) || SAME_CHARACTER.test(plain)) {
+    refuse("password is one of the first that are guessed");
+  }
+}
+
+/** The text as it is compared with others: without case, and in one form. */
+function plainOf(text: string): string {
+  return text.normalize("NFKC").toLowerCase();
+}
+
+function refuse(errmsg: string): never {
+  throw new RequestError(Errno.BAD_REQUEST, errmsg);
+}
