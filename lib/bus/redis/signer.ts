@@ -4,7 +4,7 @@
  * worth nothing on another channel, or when a restored database gives its numbers out again.
  *
  * The tag is SipHash's, since HMAC-SHA-256 takes this runtime 10 to 20 microseconds for a message, more than all else
- * that the bus does for it; SipHash takes less than one. A forger can't try a tag without publishing it, and there
+ * that the bus does for it; SipHash, with what is around it, takes one or two. A forger can't try a tag without publishing it, and there
  * are 2^64 of them.
  */
 import { Buffer } from "node:buffer";
