@@ -16,10 +16,13 @@ import {
   unpack,
 } from "./calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
-import { IN_MEMORY, openDatabase } from "./database.ts";
+import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
+import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
 import { FileWatch } from "./file_watch.ts";
-import { rescue } from "./rescue.ts";
+import { LostError } from "./lost_error.ts";
+
+import { completeFile, copyAll } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
 interface Client {
@@ -34,7 +37,7 @@ let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
 let watch: FileWatch | undefined;
 let timer: ReturnType<typeof setInterval> | undefined;
-let lost: Error | undefined;
+let lost: LostError | undefined;
 
 /** Milliseconds between two looks at the files of an idle database. Changes are followed by one each. */
 const WATCH_INTERVAL_MS = 1_000;
@@ -82,9 +85,10 @@ function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | 
 
 /** Looks whether the database's files are in their places. Throws if that can't be found out. */
 function check(): void {
-  const loss = lost ? undefined : watch?.check();
-  if (loss === undefined) return;
-  lost = new Error(loss);
+  const found = lost ? undefined : watch?.check();
+  if (found === undefined) return;
+  const loss = { ...found, wal: watch!.wal };
+  lost = new LostError(loss);
   owner.postMessage({ lost: loss });
 }
 
@@ -98,29 +102,50 @@ function checkAnyway(): void {
 
 async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
   try {
-    if (request.kind === "open") {
-      db = openDatabase(request.file);
-      executor = new Executor(db, request.limits);
-      const { file, locked } = request;
-      if (file !== IN_MEMORY) checkpoints = new Checkpoints(file, db);
-      if (locked) {
-        watch = new FileWatch(file, locked.path, locked.identity);
-        timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
-      }
-    } else if (request.kind === "check") checkAnyway();
-    else if (request.kind === "rescue") {
-      await checkpoints?.close(); // two copies of the log at a time exclude each other
-      checkpoints = undefined;
-      await rescue(db!, request.copy);
-    } else {
-      clearInterval(timer);
-      await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
-      db?.close();
-    }
+    if (request.kind === "open") await open(request);
+    else if (request.kind === "check") checkAnyway();
+    else if (request.kind === "rescue") return { results: [await rescue(request)], failures: new Map() };
+    else await close();
     return DONE;
   } catch (error) {
     return { error };
   }
+}
+
+/** Opens all that will ever be open of the database, before anything is acknowledged: later its name may be another's. */
+async function open({ file, limits, locked }: Request & { kind: "open" }): Promise<void> {
+  if (locked) watch = new FileWatch(file, locked.path, locked.identity);
+  db = openDatabase(file, () => watch?.verify());
+  if (locked?.isUnclosed) db.prepare("UPDATE StoreIdentity SET epoch = ?").run(newId());
+  executor = new Executor(db, limits);
+  watch?.begin();
+  if (file !== IN_MEMORY) {
+    checkpoints = new Checkpoints(db);
+    await checkpoints.open(file, locked?.identity);
+  }
+  if (watch) timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
+}
+
+/** Gives what is wrong with the copy, if that was made and lacks something. */
+async function rescue({ copy, aside }: Request & { kind: "rescue" }): Promise<string | undefined> {
+  await checkpoints!.pause(); // two copies of the log at a time exclude each other
+  const { newest } = executor!;
+  let problem: string | undefined;
+  if (copy === undefined) {
+    completeFile(db!);
+    await checkpoints!.verify(newest);
+  } else problem = await copyAll(db!, copy, newest);
+  if (problem === undefined || lost!.isCut) watch!.clearAway(aside, lost!.isCut);
+  return problem;
+}
+
+async function close(): Promise<void> {
+  clearInterval(timer);
+  await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
+  checkAnyway(); // if it is lost by now, its name may be another's
+  if (db && lost) db.close();
+  else if (db) closeDatabase(db);
+  watch?.[Symbol.dispose]();
 }
 
 function reply(client: Client, answer: Answer | Failure): void {
