@@ -1,6 +1,7 @@
 /** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "../new_id.ts";
+import { type Header, readHeader } from "./file_header.ts";
 import schema from "./schema.sql" with { type: "text" };
 
 /** Marks a database file as this program's; "Chat" in ASCII. */
@@ -44,12 +45,12 @@ const LOG_SIZE_LIMIT = 64 * 1_024 * 1_024;
 export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
-    const isNew = file === IN_MEMORY || sizeOf(file) === 0;
+    const { size, expected } = file === IN_MEMORY ? EMPTY : headerOf(file);
     db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT });
     verify?.();
     const version = versionOf(db); // before anything is written to what may be another program's file
     if (version === 0) {
-      if (!isNew) throw new Error(NO_TABLES);
+      if (size > 0) throw new Error(NO_TABLES);
       make(db);
     }
     db.exec(`
@@ -61,7 +62,9 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
     `);
     if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
     settleIdentity(db);
-    if (file !== IN_MEMORY) refuseCut(db, file);
+    // Into the file, so that it alone is the database as far as it can be.
+    db.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    if (size < expected) refuseHoles(db); // what the log doesn't bring is missing
     return db;
   } catch (error) {
     db?.close();
@@ -109,22 +112,22 @@ function upgrade(db: DatabaseSync, version: number): void {
   }
 }
 
-/** Copies the write-ahead log into the file, and throws if that leaves pages missing at the file's end. */
-function refuseCut(db: DatabaseSync, file: string): void {
-  const row = db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as Record<string, number>;
-  if (row.busy !== 0 || row.log !== row.checkpointed) return; // another program is reading
-  const { bytes } = db.prepare(
-    "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
-  ).get() as { bytes: number };
-  if (sizeOf(file) < bytes) throw new Error(`it was cut off: ${sizeOf(file)} of ${bytes} bytes are there`);
+/** Throws if pages are missing. */
+function refuseHoles(db: DatabaseSync): void {
+  const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+  if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
 }
 
-function sizeOf(file: string): number {
+const EMPTY: Header = { size: 0, expected: 0, usesWal: false };
+
+/** Before SQLite opens it: a process that closes a file loses SQLite's locks on it. */
+function headerOf(file: string): Header {
   try {
-    return Deno.statSync(file).size;
+    using open = Deno.openSync(file);
+    return readHeader(open);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return 0;
+    return EMPTY;
   }
 }
 

@@ -100,7 +100,7 @@ export class FileWatch implements Disposable {
     const isHere = this.#isAt(this.#path, this.#identity);
     const [wal, shm] = COMPANIONS.map((suffix) => this.#path + suffix) as [string, string];
     if (isHere || this.#isAt(wal, this.#companions[0]?.identity)) rename(wal, wal + aside);
-    if (isHere || this.#isAt(shm, this.#companions[1]?.identity)) rename(shm, shm + aside);
+    if (isHere || this.#isAt(shm, this.#companions[1]?.identity)) remove(shm); // there is nothing in it but an index
     if (isHere && database) rename(this.#path, this.#path + aside);
   }
 
@@ -158,5 +158,13 @@ function rename(path: string, to: string): void {
     Deno.renameSync(path, to);
   } catch {
     // It is missing, or must stay: the note keeps the next start from using it.
+  }
+}
+
+function remove(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // The same.
   }
 }

@@ -74,13 +74,15 @@ function run(): void {
 
 function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | Failure {
   if (lost || !executor) return { error: lost ?? new Error("no database is open") };
-  const answers = executor.run(batches);
   try {
+    if (haveChanges) check(); // before: SQLite would begin a log anew that was cut off
+    if (lost) return { error: lost };
+    const answers = executor.run(batches);
     if (haveChanges) check(); // between the commit and its acknowledgement
+    return lost ? { error: lost } : answers;
   } catch (error) {
     return { error };
   }
-  return lost ? { error: lost } : answers;
 }
 
 /** Looks whether the database's files are in their places. Throws if that can't be found out. */
