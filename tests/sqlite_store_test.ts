@@ -374,6 +374,11 @@ fileTest("when the files are lost, calls are rejected also at those that share t
   assertStringIncludes((await store.lost).message, "removed or moved");
   for (const each of [store, share]) await assertRejects(() => each.findUser({ id: a }), StoreUnavailable);
   await share.close();
-  await store.close();
   assertEquals(lines.length, 2, lines.join("\n"));
+  await store.close();
+  assertEquals(
+    lines.slice(2),
+    [`the database file was lost: ${lines[1]}`],
+    "the last line says where the data is",
+  );
 });
