@@ -137,10 +137,23 @@ for (const fault of FAULTS) {
   );
 }
 
+/** As `cp copy.db chat.db` does. */
+async function overwrite(db: string): Promise<void> {
+  const copy = await Deno.readFile(db);
+  new DataView(copy.buffer).setUint32(24, 1); // the file has changed since
+  using open = await Deno.open(db, { write: true });
+  await open.write(copy);
+}
+
 for (
   const [what, cause] of [
     ["its file is removed", (db: string) => Deno.remove(db)],
     ["its file is cut off", (db: string) => Deno.truncate(db, 4_096)],
+    [
+      "its file is overwritten by one that is as long",
+      (db: string) => Deno.writeFile(db, new Uint8Array(Deno.statSync(db).size)),
+    ],
+    ["its file is overwritten by an older copy", overwrite],
     ["its -wal is cut off", (db: string) => Deno.truncate(`${db}-wal`, 0)],
   ] as const
 ) {

@@ -19,13 +19,12 @@ const LEFTOVERS = ["", "-wal", "-shm", "-journal"];
  * the copy has all that was committed when it began. Rejects with an Error of one line.
  */
 export async function backup(file: string, copy: string): Promise<void> {
-  const part = copy + PART;
+  const part = `${copy}.${newId()}${PART}`; // several may run at once
   try {
     const folder = folderOf(copy);
     if (folder && !await infoOf(folder)) throw new Error(`there is no folder ${folder}`);
     if (await infoOf(copy)) throw new Error(`${copy} is there already`);
     await refuseIncomplete(file, "it");
-    await removeLeftovers(part);
     await createPrivate(part);
     const db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS, readOnly: true });
     try {
@@ -34,6 +33,7 @@ export async function backup(file: string, copy: string): Promise<void> {
     } finally {
       db.close();
     }
+    if (await infoOf(copy)) throw new Error(`${copy} is there already`); // from one that ran at the same time
     await settle(part, copy);
   } catch (error) {
     await removeLeftovers(part);

@@ -118,7 +118,7 @@ function refuseHoles(db: DatabaseSync): void {
   if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
 }
 
-const EMPTY: Header = { size: 0, expected: 0, usesWal: false };
+const EMPTY: Header = { size: 0, expected: 0, changes: undefined, usesWal: false };
 
 /** Before SQLite opens it: a process that closes a file loses SQLite's locks on it. */
 function headerOf(file: string): Header {

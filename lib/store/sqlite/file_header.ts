@@ -14,6 +14,8 @@ export interface Header {
   readonly size: number;
   /** Bytes that the file must have, unless a write-ahead log holds the rest; 0 if the header does not say. */
   readonly expected: number;
+  /** How often the file's first page was changed, as SQLite counts; undefined if the file is no database. */
+  readonly changes: number | undefined;
   /** Whether the file's newest data may be in a write-ahead log. */
   readonly usesWal: boolean;
 }
@@ -23,7 +25,7 @@ export function readHeader(file: Deno.FsFile): Header {
   const { size } = file.statSync();
   const bytes = readAt(file, 0, HEADER_BYTES);
   if (!bytes || new TextDecoder().decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) {
-    return { size, expected: 0, usesWal: false };
+    return { size, expected: 0, changes: undefined, usesWal: false };
   }
   const view = new DataView(bytes.buffer);
   const pageSize = view.getUint16(16) === 1 ? 65_536 : view.getUint16(16);
@@ -31,6 +33,7 @@ export function readHeader(file: Deno.FsFile): Header {
   return {
     size,
     expected: isCounted ? view.getUint32(28) * pageSize : 0,
+    changes: view.getUint32(24),
     usesWal: view.getUint8(19) === WAL_VERSION,
   };
 }

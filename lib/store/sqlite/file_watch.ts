@@ -11,7 +11,7 @@ export interface Identity {
 /** What has happened to one of the files. */
 export interface Found {
   readonly reason: string;
-  /** Whether a file that is in its place has lost its end: what is open cannot be trusted then. */
+  /** Whether a file that is in its place has lost its end or was overwritten: what is open cannot be trusted then. */
   readonly isCut: boolean;
 }
 
@@ -39,7 +39,9 @@ export class FileWatch implements Disposable {
   readonly #database: Deno.FsFile;
   #companions: readonly Watched[] = [];
   #probe: WalProbe | undefined;
-  #size = 0; // bytes of the database when it was looked at last
+  // Of the database when it was looked at last:
+  #size = 0; // bytes
+  #changes = 0;
 
   /**
    * For a database that will be open under the name `file`. `path` is that name without symbolic links, and
@@ -119,9 +121,10 @@ export class FileWatch implements Disposable {
 
   #checkPlace({ path, identity }: Watched, isDatabase = false): Found | undefined {
     try {
-      const info = Deno.statSync(path);
-      if (!isSame(identityOf(info), identity)) return moved(`${path} was replaced by another file`);
-      if (isDatabase && info.size !== this.#size && this.#isCut(info.size)) return cut(path);
+      if (!isSame(identityOf(Deno.statSync(path)), identity)) {
+        return moved(`${path} was replaced by another file`);
+      }
+      if (isDatabase) return this.#checkHeader();
     } catch (error) {
       const { NotFound, NotADirectory } = Deno.errors;
       if (!(error instanceof NotFound) && !(error instanceof NotADirectory)) throw error;
@@ -134,14 +137,16 @@ export class FileWatch implements Disposable {
     return this.#probe?.isWhole() === false ? cut(this.#companions[0]!.path) : undefined;
   }
 
-  /** A file that has shrunk may have been vacuumed: then its header says so. */
-  #isCut(size: number): boolean {
-    if (size < this.#size) {
-      const { expected } = readHeader(this.#database);
-      if (size === 0 || size < expected) return true;
+  /** A file that has shrunk may have been vacuumed: then its header says so. Its changes are never undone. */
+  #checkHeader(): Found | undefined {
+    const { size, expected, changes } = readHeader(this.#database);
+    if (size === 0 || (size < this.#size && size < expected)) return cut(this.#path);
+    if (changes === undefined || changes < this.#changes) {
+      return { reason: `${this.#path} was overwritten while the server used it`, isCut: true };
     }
     this.#size = size;
-    return false;
+    this.#changes = changes;
+    return undefined;
   }
 }
 

@@ -52,8 +52,9 @@ export async function saveLost(
   } catch (error) {
     const fields = {
       why: (error as Error).message,
-      action:
-        `do not stop the server before /proc/${Deno.pid}/fd has been searched for the database and its -wal`,
+      action: loss.isCut
+        ? "stop the server, restore a backup: what was in the file is gone"
+        : `do not stop the server before /proc/${Deno.pid}/fd has been searched for the database and its -wal`,
     };
     log?.error("cannot copy the lost database", fields);
     return () => log?.error("the database file was lost, and could not be copied", fields);

@@ -18,11 +18,13 @@ export async function refuseTraces(file: string, path: string): Promise<boolean>
       `it is missing, and ${copy} is a copy of it: move the copy to ${file}, or move the copy away`,
     );
   }
-  const wal = `${path}-wal`;
-  if (await sizeOf(wal) > 0) {
+  // An empty file with a journal is a new database whose making was interrupted.
+  for (const suffix of await infoOf(path) ? ["-wal"] : ["-wal", "-journal"]) {
+    const log = path + suffix;
+    if (await sizeOf(log) === 0) continue;
     throw new Error(
-      `${wal} holds messages, but its database is missing or empty: move the database back to ${path}, ` +
-        `or move ${wal} away to begin with a new database`,
+      `${log} holds messages, but its database is missing or empty: move the database back to ${path}, ` +
+        `or move ${log} away to begin with a new database`,
     );
   }
   return isBack;
