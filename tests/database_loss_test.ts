@@ -181,6 +181,26 @@ serverTest(
   },
 );
 
+serverTest("database loss: a killed server's log is not run into another database", {}, async (server) => {
+  const other = `${server.folder}/other.db`;
+  await otherDatabase(other);
+  const before = await Deno.readFile(other);
+  const [ann, bob] = [await newUser(server), await newUser(server)];
+  assertEquals(await burst(ann, bob.id), BURST);
+  server.kill("SIGSTOP"); // it does not notice any more
+  await Deno.rename(server.db, `${server.folder}/moved.db`);
+  await Deno.rename(other, server.db);
+  server.kill("SIGKILL");
+  await server.wait();
+  for (const client of [ann, bob]) await client.close();
+  assertStringIncludes(await refusal(server.db), "holds messages of the database that was there before");
+  assertEquals(await Deno.readFile(server.db), before);
+  await Deno.rename(`${server.folder}/moved.db`, server.db);
+  await server.start();
+  await using again = await login(server, { name: ann.name });
+  assertEquals((await again.chat(bob.id, "more")).seq, BURST + 1);
+});
+
 serverTest("database loss: an operator may empty the log properly", {}, async (server) => {
   const [ann, bob] = [await newUser(server), await newUser(server)];
   assertEquals(await burst(ann, bob.id), BURST);

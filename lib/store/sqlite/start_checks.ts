@@ -1,6 +1,7 @@
 /** What a start refuses: a database of which a part lies elsewhere. To go on would lose that part without a word. */
 import { identityOf, isSame } from "./file_watch.ts";
 import { readHeader } from "./file_header.ts";
+import { refuseForeignLog } from "./log_owner.ts";
 import { refuseLost, rescuedCopyOf } from "./lost_note.ts";
 import { folderOf, infoOf } from "./private_file.ts";
 import { bytesOfLog } from "./wal_probe.ts";
@@ -37,6 +38,7 @@ export async function refuseTraces(file: string, path: string): Promise<boolean>
 export async function refuseParts(path: string, open: Deno.FsFile): Promise<boolean> {
   const { size, expected, usesWal } = readHeader(open);
   if (size === 0) return false;
+  await refuseForeignLog(path);
   const [wal, shm] = [await infoOf(`${path}-wal`), await infoOf(`${path}-shm`)];
   if (shm && !wal) {
     throw new Error(

@@ -20,6 +20,7 @@ import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
 import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
 import { FileWatch } from "./file_watch.ts";
+import { recordOwner } from "./log_owner.ts";
 import { LostError } from "./lost_error.ts";
 
 import { completeFile, copyAll } from "./rescue.ts";
@@ -121,6 +122,7 @@ async function open({ file, limits, locked }: Request & { kind: "open" }): Promi
   if (locked?.isUnclosed) db.prepare("UPDATE StoreIdentity SET epoch = ?").run(newId());
   executor = new Executor(db, limits);
   watch?.begin();
+  if (locked && watch?.wal) recordOwner(locked.path, locked.identity, watch.wal);
   if (file !== IN_MEMORY) {
     checkpoints = new Checkpoints(db);
     await checkpoints.open(file, locked?.identity);
