@@ -118,7 +118,9 @@ Deno.test("restore: a restore over a crashed server's files is undone with all t
   const [, before] = /before it is (.+)\n/.exec(await run("restore", "--from", copy, "--db", server.db))!;
   assert((await Deno.stat(`${before}-wal`)).size > 0);
   const again = await run("restore", "--from", before!, "--db", server.db); // within the same second
-  assertStringIncludes(again, "the database before it is");
+  const [, second] = /before it is (.+)\n/.exec(again)!;
+  assertNotEquals(second, before);
+  for (const file of [before!, second!]) assert((await Deno.stat(file)).size > 0);
   await server.start();
   assertEquals((await missed(server, bob.id, late.length)).texts, late);
 });

@@ -1,4 +1,5 @@
 /** The embedded store: the contract, and what is particular to a file. */
+import { until } from "./harness/wait.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
@@ -374,7 +375,7 @@ fileTest("when the files are lost, calls are rejected also at those that share t
   assertStringIncludes((await store.lost).message, "removed or moved");
   for (const each of [store, share]) await assertRejects(() => each.findUser({ id: a }), StoreUnavailable);
   await share.close();
-  assertEquals(lines.length, 2, lines.join("\n"));
+  await until(() => lines.length === 2, "the line that says where the data is");
   await store.close();
   assertEquals(
     lines.slice(2),

@@ -105,7 +105,7 @@ function checkAnyway(): void {
 
 async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
   try {
-    if (request.kind === "open") await open(request);
+    if (request.kind === "open") await open(request).catch(abandon);
     else if (request.kind === "check") checkAnyway();
     else if (request.kind === "rescue") return { results: [await rescue(request)], failures: new Map() };
     else await close();
@@ -128,6 +128,19 @@ async function open({ file, limits, locked }: Request & { kind: "open" }): Promi
     await checkpoints.open(file, locked?.identity);
   }
   if (watch) timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
+}
+
+/** What could not be opened is not watched: nothing of it can be lost. */
+async function abandon(error: unknown): Promise<never> {
+  await checkpoints?.close();
+  db?.close();
+  watch?.[Symbol.dispose]();
+  checkpoints =
+    executor =
+    db =
+    watch =
+      undefined;
+  throw error;
 }
 
 /** Gives what is wrong with the copy, if that was made and lacks something. */
