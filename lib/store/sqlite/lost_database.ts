@@ -3,7 +3,7 @@ import type { Batcher } from "./batcher.ts";
 import type { FileLock } from "./file_lock.ts";
 import { type Identity, identityOf, isSame } from "./file_watch.ts";
 import type { LostError } from "./lost_error.ts";
-import { besideFolder, rescueName, writeNote } from "./lost_note.ts";
+import { permittedBeside, rescueName, writeNote } from "./lost_note.ts";
 import { infoOf, stamp } from "./private_file.ts";
 
 /** The part of a log that the store writes to. */
@@ -68,7 +68,7 @@ async function save(batcher: Batcher, file: string, lock: FileLock, loss: LostEr
     if (isSaved) return await inFile(file, lock);
   }
   const errors: string[] = [];
-  for (const find of [() => file, () => besideFolder(file), temporary]) {
+  for (const find of [() => file, () => permittedBeside(file), temporary]) {
     const place = await find();
     if (place === undefined) continue;
     const copy = rescueName(place);
@@ -116,9 +116,6 @@ async function isSameFile(file: string, identity: Identity): Promise<boolean> {
 
 /** For when the folder is gone and nothing can be written beside it. */
 async function temporary(): Promise<string | undefined> {
-  try {
-    return `${await Deno.makeTempDir({ prefix: "chat-" })}/chat.db`;
-  } catch {
-    return undefined; // the permissions may end before
-  }
+  const { state } = await Deno.permissions.query({ name: "write" });
+  return state === "granted" ? `${await Deno.makeTempDir({ prefix: "chat-" })}/chat.db` : undefined;
 }

@@ -18,10 +18,19 @@ export interface LostNote {
 }
 
 /** Returns a name beside the folder of a file, for when the folder is gone; undefined if the folder has no name. */
-export function besideFolder(file: string): string | undefined {
+function besideFolder(file: string): string | undefined {
   const folder = folderOf(file);
   const name = folder.replace(/[/\\]+$/, "");
   return /(^|[/\\])\.{0,2}$/.test(name) ? undefined : `${name}-${file.slice(folder.length)}`;
+}
+
+/** The same, if the permissions reach so far: at a terminal the user would be asked for more. */
+export function permittedBeside(file: string): string | undefined {
+  const path = besideFolder(file);
+  if (path === undefined) return undefined;
+  const isGranted = (name: "read" | "write") =>
+    Deno.permissions.querySync({ name, path }).state === "granted";
+  return isGranted("read") && isGranted("write") ? path : undefined;
 }
 
 /** Returns a name for a copy of the database that is free now, and is found by the next start. */
@@ -100,7 +109,7 @@ export async function rescuedCopyOf(file: string): Promise<string | undefined> {
 }
 
 function placesOf(name: string): string[] {
-  const beside = besideFolder(name);
+  const beside = permittedBeside(name);
   return beside === undefined ? [name] : [name, beside];
 }
 
