@@ -4,6 +4,8 @@ import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
+import { fitToOpenFiles } from "./lib/open_files.ts";
+import { dropWritePermission } from "./lib/permissions.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
 import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
@@ -17,10 +19,10 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
   to.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(config: Config, warnings: readonly Warning[]): Promise<boolean> {
-  const log = new Log(config.logLevel, config.logFormat);
+async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(asked.logLevel, asked.logFormat);
   const isTerminal = isAtTerminal();
-  const graceMs = config.drainSeconds + LEAVE_SLACK;
+  const graceMs = asked.drainSeconds + LEAVE_SLACK;
   const signals = new StopSignals(log, {
     graceMs,
     isTerminal,
@@ -34,6 +36,9 @@ async function run(config: Config, warnings: readonly Warning[]): Promise<boolea
       hint: "start it with: exec deno run …",
     });
   }
+  const config = fitToOpenFiles(asked, log);
+  if (!config) return false;
+  if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads begin
   const { host, healthPort } = config;
   let health: Health | undefined;
   try {
@@ -69,10 +74,11 @@ async function run(config: Config, warnings: readonly Warning[]): Promise<boolea
 async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
   for (const { event, fields } of warnings) log.warn(event, fields);
-  const { mysqlAccess } = await import("./lib/ports.ts");
+  const { mysqlAccess } = await import("./lib/services.ts");
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
-    const { lines, isPossible } = await describeUpgrade(config.mysql, await mysqlAccess(config));
+    const access = await mysqlAccess(config, ({ event, fields }) => log.warn(event, fields));
+    const { lines, isPossible } = await describeUpgrade(config.mysql, access);
     print(lines.map((line) => `${line}\n`).join(""));
     return isPossible;
   } catch (error) {
@@ -88,7 +94,9 @@ function isUnderNpm(): boolean {
 
 try {
   if (isAdminCommand(Deno.args[0])) {
-    print(`${await runAdminCommand(Deno.args)}\n`);
+    const warn = ({ event, fields }: Warning) =>
+      print(`Warning: ${event}: ${Object.values(fields).join("; ")}\n`, Deno.stderr);
+    print(`${await runAdminCommand(Deno.args, processEnvironment, warn)}\n`);
     Deno.exit(0);
   }
   const command = parseCommand(Deno.args, processEnvironment);

@@ -32,7 +32,7 @@ CREATE TABLE AllGroup (
   id        INT NOT NULL AUTO_INCREMENT,
   groupname VARCHAR(50) NOT NULL,
   groupdesc VARCHAR(200) NOT NULL DEFAULT '',
-  members   INT UNSIGNED NOT NULL DEFAULT 0, -- how many it has in GroupUser, so that nobody has to count them
+  members   INT UNSIGNED NOT NULL DEFAULT 0, -- how many it has in GroupUser, so that they need not be counted
   PRIMARY KEY (id),
   UNIQUE KEY groupname (groupname)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
@@ -67,7 +67,7 @@ CREATE TABLE Message (
   UNIQUE KEY cid (sender, cid)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
--- How far each member of a conversation has said to have it.
+-- How far each member of a conversation has acknowledged it.
 CREATE TABLE MemberCursor (
   userid INT NOT NULL,
   low    INT NOT NULL,
@@ -109,6 +109,14 @@ CREATE TABLE StoreIdentity (
   id         INT NOT NULL,
   deployment VARCHAR(16) NOT NULL,
   epoch      VARCHAR(16) NOT NULL,
+  PRIMARY KEY (id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- One row: the secret by which the nodes of the deployment know each other on Redis, in hexadecimal. It is random, and
+-- made once. To change it, delete the row and restart the nodes one after the other.
+CREATE TABLE ClusterKey (
+  id     INT NOT NULL,
+  secret VARCHAR(64) NOT NULL,
   PRIMARY KEY (id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

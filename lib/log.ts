@@ -65,6 +65,9 @@ export class Log {
 
 const SELDOM = 1_000; // ms
 
+/** Milliseconds between two lines about what may go on for hours, many times a second, such as accepts that fail. */
+export const MINUTELY = 60_000;
+
 /** Says the same thing at most once a second, or in `everyMs` milliseconds: strangers can make it happen as often as they like. */
 export class Seldom {
   readonly #everyMs: number;
@@ -112,6 +115,6 @@ function toStandardError(line: string): void {
   try {
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   } catch {
-    // Nobody reads the log any more (a closed pipe): that must not stop the server.
+    // The log is not read any more (a closed pipe): that must not stop the server.
   }
 }

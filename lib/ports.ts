@@ -2,9 +2,10 @@
 import type { Bus } from "./bus/bus.ts";
 import { LocalHub } from "./bus/local.ts";
 import { PortBus } from "./bus/port_bus.ts";
+import { locateDatabase } from "./config/default_database.ts";
 import type { Config } from "./config/options.ts";
 import type { Log } from "./log.ts";
-import type { AccessOptions } from "./store/mysql/address.ts";
+import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
 import { SqliteStore } from "./store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "./store/store.ts";
 
@@ -31,33 +32,19 @@ const NEVER = new Promise<never>(() => {});
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
   const { store, failed, lost } = await openStore(config, log, lent.store);
   try {
-    const { deployment } = await store.identity();
-    return { store, bus: await openBus(config, log, lent.bus, deployment), failed, lost };
+    return { store, bus: await openBus(config, log, lent.bus, store), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
   }
 }
 
-/** Opens the embedded store. Rejects with an Error of one line. */
-export function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
-  return SqliteStore.open(config.db, limitsOf(config), log);
-}
-
-/** How the configuration says that MySQL is used. Rejects with an Error of one line. */
-export async function mysqlAccess({ mysqlCa, singleWriter }: Config): Promise<AccessOptions> {
-  const access = { singleWriter: singleWriter === "yes" };
-  if (!mysqlCa) return access;
-  let ca: string;
-  try {
-    ca = await Deno.readTextFile(mysqlCa);
-  } catch (error) {
-    throw new Error(`Cannot read --mysql-ca ${mysqlCa}: ${(error as Error).message}`);
-  }
-  if (!ca.includes("BEGIN CERTIFICATE")) {
-    throw new Error(`Cannot use --mysql-ca ${mysqlCa}: it has no certificate in PEM form`);
-  }
-  return { ...access, ca };
+/** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
+export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
+  const file = config.db || await locateDatabase(log);
+  const store = await SqliteStore.open(file, limitsOf(config), log, config.minFreeSpace);
+  await store.start();
+  return store;
 }
 
 async function openStore(
@@ -67,7 +54,7 @@ async function openStore(
 ): Promise<Omit<Ports, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("./store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config) };
+    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config, warnIn(log)) };
     const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
     return { store, failed: NEVER, lost: NEVER };
   }
@@ -79,13 +66,19 @@ async function openBus(
   config: Config,
   log: Log,
   lent: MessagePort | undefined,
-  deployment: string,
+  store: Store,
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("./bus/redis/redis_bus.ts");
-    return new RedisBus(config.redis.split(","), log, deployment);
+    const { deployment } = await store.identity();
+    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment, await store.clusterKey());
   }
   return lent ? new PortBus(lent) : new LocalHub().attach();
+}
+
+/** Returns what writes warnings into the log. */
+export function warnIn(log: Log): Warn {
+  return ({ event, fields }) => log.warn(event, fields);
 }
 
 function limitsOf({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {

@@ -4,7 +4,7 @@ import { describe, type Log } from "./log.ts";
 import { type Lent, openPorts, type Ports } from "./ports.ts";
 import { Server } from "./server/server.ts";
 
-/** Whoever runs nodes. */
+/** The program that runs nodes. */
 export interface Operator {
   /**
    * Told where they listen; what it gives back is fulfilled when they are to leave. Until then it may call `reload`, to
@@ -48,7 +48,14 @@ export async function runNode(config: Config, log: Log, lent: Lent, operator: Op
       log.error("the database failed", { why: describe(error) });
       isWell = false;
     });
-    await Promise.race([operator.listening(server.address, () => server.reload()), broken]);
+    const moved = server.moved.then((error) => {
+      log.error("the database is another deployment's now: the node stops", {
+        error: describe(error),
+        hint: "start it again; it then is a node of that deployment",
+      });
+      isWell = false;
+    });
+    await Promise.race([operator.listening(server.address, () => server.reload()), broken, moved]);
     operator.leaving();
     await server.drain(isWell ? config.drainSeconds : 0); // nothing can be carried out without the database
   }

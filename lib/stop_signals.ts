@@ -14,7 +14,7 @@ export type StopSignal = "SIGTERM" | "SIGINT";
 export interface StopOptions {
   /** Milliseconds from the first signal in which another SIGTERM changes nothing: the time that an orderly end may take. */
   readonly graceMs: number;
-  /** Whether somebody at a terminal may press ^C twice, which means: at once. */
+  /** Whether a person at a terminal may press ^C twice, which means: at once. */
   readonly isTerminal: boolean;
   /** Ends the process. */
   readonly exit: (code: number) => void;
@@ -82,7 +82,7 @@ export class StopSignals {
   }
 }
 
-/** Whether somebody sits at a terminal from which the process was started. */
+/** Whether a person sits at a terminal from which the process was started. */
 export function isAtTerminal(): boolean {
   return Deno.stdin.isTerminal() || Deno.stderr.isTerminal();
 }

@@ -150,7 +150,7 @@ Deno.test("two of the largest messages are taken whatever is configured", () => 
   assertEquals(allowance.take(1, 1, 0), 1);
 });
 
-Deno.test("a user has one allowance, whoever logs in again and again; of very many the oldest is forgotten", () => {
+Deno.test("a user has one allowance, however often it logs in; of very many the oldest is forgotten", () => {
   const allowances = new Allowances({ ...config, spareRate: 0 }, 2);
   assertEquals(taken(allowances.ofUser(1)!, 1, 0), 20);
   assertEquals(taken(allowances.ofUser(1)!, 1, 0), 0);

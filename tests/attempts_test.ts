@@ -1,9 +1,12 @@
-/** How often passwords may be tried and accounts be made: exactly that often, whoever asks from wherever. */
+/** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
+import { NamedBuckets } from "../lib/bus/buckets.ts";
+import type { Quota } from "../lib/bus/bus.ts";
 import { LocalHub } from "../lib/bus/local.ts";
 import { defaults } from "../lib/config/config.ts";
 import { Log } from "../lib/log.ts";
+import { AbandonedError } from "../lib/passwords/passwords.ts";
 import { RequestError } from "../lib/server/answer.ts";
 import { Attempts } from "../lib/server/attempts.ts";
 import { ClassicClient } from "./harness/classic_client.ts";
@@ -12,7 +15,7 @@ import { FramedClient, freshName, login, newUser, PASSWORD, register } from "./h
 import { withNodes } from "./harness/nodes.ts";
 import { Outage } from "./harness/outage.ts";
 import { line, TRUSTING } from "./harness/proxy.ts";
-import { startRedis } from "./harness/redis.ts";
+import { SECRET, startRedis } from "./harness/redis.ts";
 import { type Address, sharedServer, withServer } from "./harness/server.ts";
 import { pause, until } from "./harness/wait.ts";
 import { events, WORKERS } from "./harness/workers.ts";
@@ -27,7 +30,7 @@ const test = sharedServer({
   ],
 });
 
-const WAIT_AT_MOST = 60_000; // milliseconds that anybody is told to wait
+const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
 
 /** A client that comes through a proxy from this address. */
 async function from(at: Address, host: string): Promise<FramedClient> {
@@ -66,66 +69,161 @@ const REGISTER = "too many registrations from this address";
 
 let lastAddress = 0;
 
-/** An address that nobody has called from. */
+/** An address from which no client has called. */
 function freshAddress(): string {
   lastAddress++;
   return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;
 }
 
-test("attempts: a wrong password too many, and not even the right one is looked at; a token still is", async (server) => {
-  const name = freshName();
-  const id = await register(server, name);
+/** Where addresses aren't counted, and an account's wrong passwords are. */
+const EXEMPT = "127.0.0.9";
+
+/** Wrong passwords for one account from unknown places, before each of them has only one more. */
+const TOTAL = 10 * WRONG;
+
+test("attempts: where a password was wrong too often not even the right one is looked at; a token still is", async (server) => {
+  const id = await register(server);
   await using owner = await login(server, { id });
-  for (let count = 0; count < WRONG; count++) {
-    // By id and by name it is the same account, and wherever it is tried from.
-    const { errno } = await tryLogin(server, freshAddress(), count % 2 === 0 ? { id } : { name });
-    assertEquals(errno, Errno.FAILED);
+  for (const host of [freshAddress(), EXEMPT]) {
+    for (let count = 0; count < WRONG; count++) {
+      assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
+    }
+    assertLimited(await tryLogin(server, host, { id }), ACCOUNT);
+    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
   }
-  assertLimited(await tryLogin(server, freshAddress(), { id }), ACCOUNT);
-  assertLimited(await tryLogin(server, freshAddress(), { name }), ACCOUNT);
-  assertLimited(await tryLogin(server, freshAddress(), { name }, PASSWORD), ACCOUNT);
-  assertLimited(await tryLogin(server, "127.0.0.1", { name }, PASSWORD), ACCOUNT); // whatever its address may do
   await owner.settle();
   await using back = await login(server, { token: owner.token });
   assertEquals(back.id, id);
+  assertEquals((await tryLogin(server, freshAddress(), { id }, PASSWORD)).errno, Errno.OK, "from elsewhere");
   const other = await register(server);
-  assertEquals((await tryLogin(server, freshAddress(), { id: other }, PASSWORD)).errno, Errno.OK);
+  assertEquals((await tryLogin(server, EXEMPT, { id: other }, PASSWORD)).errno, Errno.OK);
+});
+
+test("attempts: others' wrong passwords, however many, lock no user out of an account", async (server) => {
+  const id = await register(server);
+  const home = freshAddress();
+  assertEquals((await tryLogin(server, home, { id }, PASSWORD)).errno, Errno.OK);
+  for (let count = 0; count < TOTAL; count++) {
+    assertEquals((await tryLogin(server, freshAddress(), { id })).errno, Errno.FAILED);
+  }
+  const elsewhere = freshAddress();
+  assertEquals((await tryLogin(server, elsewhere, { id })).errno, Errno.FAILED, "one more of each place");
+  assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT);
+  const again = freshAddress();
+  for (let count = 0; count < 3; count++) {
+    assertEquals(
+      (await tryLogin(server, again, { id }, PASSWORD)).errno,
+      Errno.OK,
+      "right ones use up nothing",
+    );
+  }
+  for (let count = 0; count < WRONG; count++) {
+    assertEquals(
+      (await tryLogin(server, home, { id })).errno,
+      Errno.FAILED,
+      "a known place has all of its own",
+    );
+  }
+  assertLimited(await tryLogin(server, home, { id }), ACCOUNT);
+});
+
+test("attempts: a device that has logged in before has attempts of its own, by a token that is over", async (server) => {
+  const id = await register(server);
+  const { token } = await tryLogin(server, EXEMPT, { id }, PASSWORD);
+  await tryLogin(server, EXEMPT, { id }, PASSWORD); // its token replaces the first
+  const host = freshAddress();
+  for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
+  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+  await using client = await from(server, host);
+  assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
+  const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
+  assertEquals(reply.errno, Errno.OK);
+  assert(reply.token !== undefined && reply.token !== token);
+  for (let count = 0; count < WRONG; count++) {
+    assertEquals((await tryLogin(server, EXEMPT, { id, token })).errno, Errno.FAILED);
+    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others' are others'");
+  }
+  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
+  // Its next token tells the same device, and a valid one is enough by itself, whatever the password is.
+  assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
+  const other = await login(server, { id: await register(server) });
+  assertLimited(
+    await tryLogin(server, EXEMPT, { id, token: `${id}${other.token.slice(`${other.id}`.length)}` }),
+    ACCOUNT,
+  );
+  await other.close();
+});
+
+test("attempts: one place alone never uses up what all places have together", async (server) => {
+  const id = await register(server);
+  for (let count = 0; count < TOTAL + 5; count++) await tryLogin(server, EXEMPT, { id });
+  const host = freshAddress();
+  for (let count = 0; count < WRONG; count++) {
+    assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
+  }
+});
+
+test("attempts: an IPv6 /48 is one place, but a user's own /64 in it", async (server) => {
+  const id = await register(server);
+  const at = (site: number, network: number) => `2001:db8:${site}:${network}::1`;
+  assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
+  for (let network = 2; network < 2 + WRONG; network++) {
+    assertEquals((await tryLogin(server, at(7, network), { id })).errno, Errno.FAILED);
+  }
+  assertLimited(await tryLogin(server, at(7, 99), { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, at(7, 99), { id }, PASSWORD), ACCOUNT);
+  assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
+  assertEquals((await tryLogin(server, at(8, 1), { id }, PASSWORD)).errno, Errno.OK);
 });
 
 test("attempts: whether there is such a user makes no difference", async (server) => {
-  const answers = async (who: object) => {
+  const answers = async (ways: readonly object[]) => {
+    const host = freshAddress();
     const said: unknown[] = [];
-    for (let count = 0; count < WRONG + 2; count++) {
-      const { rid: _, retry_after, ...rest } = await tryLogin(server, freshAddress(), who);
+    for (const who of ways) {
+      const { rid: _, retry_after, ...rest } = await tryLogin(server, host, who);
       said.push({ ...rest, isToldWhen: retry_after === WAIT_AT_MOST });
     }
     return said;
   };
+  const always = (who: object) => answers(new Array<object>(WRONG + 2).fill(who));
   const name = freshName();
   const id = await register(server);
-  await register(server, name);
-  const known = await answers({ id });
-  assertEquals(known.length, WRONG + 2);
+  const known = await register(server, name);
+  const limited = await always({ id });
   for (const who of [{ name }, { id: 2_000_000_000 }, { name: "nobody" }, { name: "☃ {nobody}" }]) {
-    assertEquals(await answers(who), known, JSON.stringify(who));
+    assertEquals(await always(who), limited, JSON.stringify(who));
   }
+  // By its name and by its id an account is two: else the one would tell that there is the other.
+  const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
+  assertEquals(await byBoth(name, known), await byBoth("nobody", 2_000_000_000));
+  // In all its forms a name is one.
+  const accented = freshName("é");
+  await register(server, accented);
+  const inForms = (name: string) =>
+    answers(["NFC", "NFD", "NFC", "NFD", "NFC"].map((form) => ({ name: name.normalize(form) })));
+  const forms = await inForms(accented);
+  assertEquals(forms, limited);
+  assertEquals(await inForms(freshName("nobody é")), forms);
 });
 
 test("attempts: right passwords are not counted, however many", async (server) => {
   const id = await register(server);
   for (let count = 0; count < 3 * WRONG; count++) {
-    assertEquals((await tryLogin(server, freshAddress(), { id }, PASSWORD)).errno, Errno.OK);
+    assertEquals((await tryLogin(server, EXEMPT, { id }, PASSWORD)).errno, Errno.OK);
   }
   for (let count = 0; count < WRONG; count++) {
-    assertEquals((await tryLogin(server, freshAddress(), { id })).errno, Errno.FAILED);
+    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED);
   }
-  assertLimited(await tryLogin(server, freshAddress(), { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT);
 });
 
 test("attempts: guesses at the same time are not more than one after another", async (server) => {
   const id = await register(server);
   const replies = await Promise.all(
-    Array.from({ length: 30 }, () => tryLogin(server, freshAddress(), { id })),
+    Array.from({ length: 30 }, () => tryLogin(server, EXEMPT, { id })),
   );
   const [tried, refused] = [Errno.FAILED, Errno.RATE_LIMITED].map((wanted) =>
     replies.filter(({ errno }) => errno === wanted).length
@@ -219,7 +317,7 @@ Deno.test("attempts: after the time that is told, one may try again", () =>
       assertEquals((await ask()).errno, wanted);
     };
     await Promise.all([
-      again(() => tryLogin(server, freshAddress(), { id }), Errno.FAILED),
+      again(() => tryLogin(server, EXEMPT, { id }), Errno.FAILED),
       again(() => tryLogin(server, first, { name: freshName("nobody") }), Errno.FAILED),
       again(() => tryRegister(server, second, freshName()), Errno.OK),
     ]);
@@ -290,11 +388,11 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
     for (const client of [atA, atB]) {
       assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
     }
-    const [key] = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n");
-    assertEquals(key, `chat:d:bucket:{wrong:${id}}`);
+    const keys = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n").toSorted();
+    assertEquals(keys, [`chat:d:bucket:{total:${id}}`, `chat:d:bucket:{wrong:${id}/exempt}`]);
     await redis.stop();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
 });
 
 Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
@@ -305,7 +403,7 @@ Deno.test("attempts: while Redis refuses to write, logins go on without its lock
     await using alice = await login(node, { id });
     await alice.settle();
     await redis.command("CONFIG", "SET", "maxmemory", "0");
-  }, { bus: () => new RedisBus([redis.url], quiet, "d") });
+  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
 });
 
 Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {
@@ -317,9 +415,12 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
     attemptsWithin: 3_600_000,
   };
   const attempts = new Attempts(bus, limits);
+  const place = { address: "192.0.2.1", knownBy: undefined };
+  const known = { address: "192.0.2.1", knownBy: "address 192.0.2.1" };
   const ways = [
-    (work: () => Promise<{ right: boolean }>) => attempts.check(1, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check("nobody", work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check(1, place, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check(1, known, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check("nobody", place, work),
     (work: () => Promise<{ right: boolean }>) => attempts.login("192.0.2.1", work),
     (work: () => Promise<{ right: boolean }>) => attempts.register("192.0.2.1", work),
   ];
@@ -345,5 +446,57 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
     assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
   }
   for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
+  // What a client went away from was no guess, and costs its address as much.
+  const leave = () => Promise.reject(new AbandonedError(1));
+  for (let count = 0; count < 3; count++) {
+    await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
+  }
+  for (const way of [attempts.login.bind(attempts), attempts.register.bind(attempts)]) {
+    await assertRejects(() => way("192.0.2.2", leave), AbandonedError);
+    await assertRejects(() => way("192.0.2.2", leave), RequestError);
+  }
   await bus.close();
+});
+
+/** Counts for itself, by a clock that the test sets. */
+function attemptsAt(clock: () => number, accountAttempts: number): Attempts {
+  const buckets = new NamedBuckets(clock);
+  const spend = (bucket: string, quota: Quota, count: number) =>
+    Promise.resolve(buckets.spend(bucket, quota, count));
+  const [addressAttempts, addressRegistrations, attemptsWithin] = [1, 1, WITHIN];
+  return new Attempts({ spend }, { accountAttempts, addressAttempts, addressRegistrations, attemptsWithin });
+}
+
+const WITHIN = 3_600_000; // milliseconds
+
+/** A place that is not known. */
+function unknown(at: number): { address: string; knownBy: undefined } {
+  return { address: `192.0.2.${at}`, knownBy: undefined };
+}
+
+const wrong = () => Promise.resolve({ right: false });
+const right = () => Promise.resolve({ right: true });
+
+Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
+  const attempts = attemptsAt(() => 0, 2);
+  for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
+  for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
+  await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
+});
+
+Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
+  let now = 0;
+  const attempts = attemptsAt(() => now, 2);
+  for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
+  const last = unknown(200);
+  await attempts.check(1, last, wrong);
+  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
+  for (now = 0; now < back; now += 1_000) {
+    await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  }
+  now = back - 1;
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  now = back;
+  await attempts.check(1, last, wrong);
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
 });

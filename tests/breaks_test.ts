@@ -1,4 +1,4 @@
-/** In a break everybody has a turn, those too whose bytes have only just come. */
+/** In a break all work has a turn, that too whose bytes have only just come. */
 import { assert, assertEquals, assertLess, assertStrictEquals } from "@std/assert";
 import { setImmediate } from "node:timers";
 import { Breaks } from "../lib/server/breaks.ts";
@@ -53,7 +53,7 @@ Deno.test("breaks: one for all who ask meanwhile, and then the next", async () =
   await second;
 });
 
-Deno.test("breaks: nobody waits for ever when it is closed", async () => {
+Deno.test("breaks: no caller waits for ever when it is closed", async () => {
   const breaks = new Breaks();
   await breaks.open();
   const waiting = breaks.next();

@@ -50,7 +50,7 @@ Deno.test("buckets: over a long time no more goes out than comes in", () => {
   assert(taken >= 7 * 100 && taken <= 7 * 101, `${taken} in a hundred times its time`);
 });
 
-Deno.test("buckets: of too many the fullest are forgotten, so that nobody can have an empty one forgotten", () => {
+Deno.test("buckets: of too many the fullest are forgotten, so that no client can have an empty one forgotten", () => {
   const { buckets, pass } = make(1_000);
   const quota = { size: 10, within: 600_000 };
   assertEquals(buckets.spend("victim", quota, 10), 0);

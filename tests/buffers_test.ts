@@ -1,4 +1,4 @@
-/** Buffers that are used again: which are, how many, and that nobody gets to see another's bytes. */
+/** Buffers that are used again: which are, how many, and that no user sees another's bytes. */
 import { assert, assertEquals } from "@std/assert";
 import { ReadBuffer } from "../lib/server/read_buffer.ts";
 import { giveBuffer, takeBuffer } from "../lib/wire/buffers.ts";
@@ -16,7 +16,7 @@ Deno.test("buffers: one that was given back is taken again, but not a small one"
   assert(takeBuffer(1_024) !== large, "it is taken");
 });
 
-Deno.test("buffers: small ones are parts of a larger one, and nobody's bytes are another's", () => {
+Deno.test("buffers: small ones are parts of a larger one, and share no bytes", () => {
   const all = Array.from({ length: 40 }, () => takeBuffer(256));
   all.forEach((buffer, i) => buffer.fill(i));
   all.forEach((buffer, i) => assertEquals(buffer, new Uint8Array(256).fill(i)));
@@ -28,7 +28,7 @@ Deno.test("buffers: small ones are parts of a larger one, and nobody's bytes are
 });
 
 Deno.test("buffers: so many bytes are kept, and no more", () => {
-  const size = 1_024 * 1_024 - 7; // that nobody else uses
+  const size = 1_024 * 1_024 - 7; // that is not used elsewhere
   const most = Math.floor(KEPT / size);
   const all = Array.from({ length: most + 2 }, () => takeBuffer(size));
   all.forEach(giveBuffer);

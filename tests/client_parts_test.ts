@@ -5,6 +5,7 @@ import { Contacts } from "../lib/client/contacts.ts";
 import { asJson, clock, describe, harmless, PLAIN } from "../lib/client/format.ts";
 import { Inbox } from "../lib/client/inbox.ts";
 import { type Chat, readChat, retryAfter } from "../lib/client/incoming.ts";
+import { cleanPaste, PasteReader } from "../lib/client/keys.ts";
 import { LINE_LIMIT, lines } from "../lib/client/lines.ts";
 import { parseOptions, UsageError } from "../lib/client/options.ts";
 import { backoff } from "../lib/client/servers.ts";
@@ -94,6 +95,52 @@ Deno.test("inbox: a burst is confirmed at once, each conversation to its last me
   assert(inbox.isRepeat(chat(7, 499)));
   await inbox.flush();
   assertEquals(sent.slice(2), [{ msgid: 21, id: 7, seq: 500 }]);
+});
+
+Deno.test("inbox: in another epoch seqs begin anew, and nothing is confirmed of the one before", async () => {
+  const sent: Request[] = [];
+  const inbox = new Inbox((request) => Promise.resolve(void sent.push(request)));
+  const chat = (seq: number): Chat => ({ peer: 7, seq, id: 9, name: "", text: "", time: 0 });
+  for (const epoch of ["one", "one"]) inbox.enter(epoch);
+  inbox.shown(chat(3));
+  inbox.enter("one");
+  assert(inbox.isRepeat(chat(3)));
+  inbox.enter("two");
+  await inbox.flush();
+  assertEquals(sent, []);
+  assert(!inbox.isRepeat(chat(1)));
+  inbox.shown(chat(1));
+  await inbox.flush();
+  assertEquals(sent, [{ msgid: 21, id: 7, seq: 1 }]);
+});
+
+Deno.test("keys: the marks around a paste are found wherever the text is cut", () => {
+  const text = "a\x1bb\x1b[200~one\x1b[2\rtwo\x1b[201~c\x1b[200~\x1b[201~";
+  const joined = (pieces: { kind: string; text: string }[]) =>
+    pieces.reduce<[string, string][]>((all, { kind, text }) => {
+      const last = all.at(-1);
+      if (kind === "keys" && last?.[0] === kind) last[1] += text;
+      else all.push([kind, text]);
+      return all;
+    }, []);
+  for (let first = 0; first <= text.length; first++) {
+    for (let second = first; second <= text.length; second++) {
+      if ([first, second].some((at) => text.slice(0, at).endsWith("\x1b") && text.startsWith("[200~", at))) {
+        continue; // ESC alone is a key
+      }
+      const reader = new PasteReader();
+      const cut = [text.slice(0, first), text.slice(first, second), text.slice(second)];
+      assertEquals(
+        joined(cut.flatMap((piece) => reader.take(piece))),
+        [["keys", "a\x1bb"], ["paste", "one\x1b[2\rtwo"], ["keys", "c"], ["paste", ""]],
+        `cut at ${first} and ${second}`,
+      );
+    }
+  }
+});
+
+Deno.test("keys: a paste has one kind of line ends, and nothing that commands a terminal", () => {
+  assertEquals(cleanPaste("a\r\nb\rc\n\td\x1b[2Je\x07\x9b\r\n\n"), "a\nb\nc\n\td[2Je");
 });
 
 Deno.test("commands: help is made of all of them, and none is run on a line that lacks something", async () => {

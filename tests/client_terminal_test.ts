@@ -1,85 +1,11 @@
 /** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { ClientProcess } from "./harness/client_process.ts";
+import { Errno, Msg } from "./harness/contract.ts";
+import { FramedClient } from "./harness/framed_client.ts";
+import { logIn, PASSWORD, Person, register } from "./harness/person.ts";
 import { runClient } from "./harness/program.ts";
-import { type Server, serverTest } from "./harness/server.ts";
+import { serverTest } from "./harness/server.ts";
 import { pause } from "./harness/wait.ts";
-
-const PASSWORD = "open-sesame";
-
-/** What a terminal shows after these bytes: as much of one as readline makes use of, and no wrapping. */
-function screenAfter(output: string): string[] {
-  const rows: string[][] = [[]];
-  let [row, column] = [0, 0];
-  // deno-lint-ignore no-control-regex -- that is what is looked for
-  for (const [part, count, command] of output.matchAll(/\x1b\[([\d;?]*)([A-Za-z])|\r|\n|[^]/gu)) {
-    const n = Math.max(1, Number(count || 1));
-    if (command === "A") row = Math.max(0, row - n);
-    else if (command === "B") row += n;
-    else if (command === "C") column += n;
-    else if (command === "D") column = Math.max(0, column - n);
-    else if (command === "G") column = n - 1;
-    else if (command === "K") rows[row]!.length = count === "2" ? 0 : column;
-    else if (command === "J") {
-      rows.length = row + 1;
-      rows[row]!.length = Math.min(rows[row]!.length, column);
-    } else if (part === "\r") column = 0;
-    else if (part === "\n") row++;
-    else if (command === undefined) rows[row]![column++] = part;
-    while (rows.length <= row) rows.push([]);
-  }
-  return rows.map((cells) => Array.from(cells, (cell) => cell ?? " ").join("").trimEnd());
-}
-
-/** A client on a terminal, and the screen that a person sees. */
-class Person implements AsyncDisposable {
-  readonly client: ClientProcess;
-
-  constructor({ host, port }: Server, ...args: string[]) {
-    this.client = new ClientProcess([host, `${port}`, ...args], { terminal: true });
-  }
-
-  get screen(): string[] {
-    return screenAfter(this.client.stdout);
-  }
-
-  /** Waits until the last line, where one types, is this. */
-  async atPrompt(line: string): Promise<void> {
-    await this.client.until(() => this.screen.at(-1) === line.trimEnd(), `a screen that ends in "${line}"`);
-  }
-
-  /** Waits until a line of the screen matches. */
-  async sees(line: RegExp): Promise<void> {
-    await this.client.until(() => this.screen.some((shown) => line.test(shown)), `a line like ${line}`);
-  }
-
-  async types(text: string): Promise<void> {
-    await this.client.write(text);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.client[Symbol.asyncDispose]();
-  }
-}
-
-async function logIn(person: Person, name: string): Promise<void> {
-  await person.atPrompt("choice: ");
-  await person.types("1\r");
-  await person.atPrompt("user id or name: ");
-  await person.types(`${name}\r`);
-  await person.atPrompt("password: ");
-  await person.types(`${PASSWORD}\r`);
-}
-
-async function register(person: Person, name: string): Promise<void> {
-  await person.atPrompt("choice: ");
-  await person.types("2\r");
-  await person.atPrompt("name: ");
-  await person.types(`${name}\r`);
-  await person.atPrompt("password: ");
-  await person.types(`${PASSWORD}\r`);
-  await person.sees(new RegExp(`^Registered ${name} \\(\\d+\\)`));
-}
 
 serverTest("the menu registers and logs in, and no password is shown", {}, async (server) => {
   await using alice = new Person(server);
@@ -93,7 +19,7 @@ serverTest("the menu registers and logs in, and no password is shown", {}, async
   await alice.sees(/^created the group club \(1\)$/);
   await alice.types("loginout\r");
   await alice.atPrompt("choice: ");
-  await alice.types("\x1b[A"); // nor does a command, for whoever logs in next
+  await alice.types("\x1b[A"); // nor does a command, for the user who logs in next
   await logIn(alice, "1");
   await alice.sees(/^ {4}alice \(1\) online creator$/);
   await alice.types("quit\r");
@@ -142,7 +68,7 @@ serverTest("what is typed while the server is away is sent when it is back", {},
 });
 
 serverTest("the password is asked for again when the token has expired, and the typed line stays", {
-  args: ["--token-ttl", "1s"],
+  args: ["--token-ttl", "1s", "--account-attempts", "1"],
 }, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
@@ -156,6 +82,11 @@ serverTest("the password is asked for again when the token has expired, and the 
   await pause(1_100); // longer than the token's life
   await server.restart();
   await alice.atPrompt("password: ");
+  // The expired token shows whose device it is: it is not kept waiting for what others of its address have guessed.
+  await using guesser = await FramedClient.connect(server);
+  const guess = { msgid: Msg.LOGIN, name: "alice", password: "guess" };
+  assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
+  assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
   await alice.types(`${PASSWORD}\r`);
   await alice.sees(/^\* connected again$/);
   await alice.atPrompt("alice> chat:1:unfin");
@@ -218,7 +149,7 @@ for (const [kind, paste] of PASTES) {
       await alice.atPrompt("alice> ");
       assert(alice.client.stdout.includes("\x1b[?2004h"));
 
-      await alice.types(paste("friends\rquit\rchat:1:no\r"));
+      await alice.types(paste("friends\rquit\u2028chat:1:no\r")); // as readline takes U+2028 and U+2029 for ends, too
       await alice.atPrompt("Run the 3 pasted lines as commands? (y/n) ");
       await alice.types("n\r");
       await alice.sees(/^\* the 3 pasted lines were dropped$/);
@@ -226,7 +157,7 @@ for (const [kind, paste] of PASTES) {
 
       await alice.types("chat:1:");
       await alice.atPrompt("alice> chat:1:");
-      await alice.types(paste("one: é\r\nquit\n\rthree\r"));
+      await alice.types(paste("one: é\r\nquit\n\u2029three\r"));
       await alice.atPrompt("Send the 4 pasted lines as one message? (y/n) ");
       await alice.types(paste("y\ry\ry\r"));
       await alice.sees(/^\* several pasted lines are no answer$/);
@@ -256,14 +187,27 @@ serverTest("one pasted line is typed, and not carried out before Enter", {}, asy
   assertEquals(await alice.client.end(), 0);
 });
 
+serverTest("a command that is pasted behind a login waits for Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await alice.types(`1\ralice\r${PASSWORD}\rcreategroup:team:of pasted\r`);
+  await alice.atPrompt("alice> creategroup:team:of pasted");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`, "--user", "alice", "--no-save"];
+  const { stdout } = await runClient(to, { env, stdin: "groups\n" });
+  assertEquals(stdout.includes("team"), false, stdout);
+});
+
 serverTest(
-  "a name of digits logs in: marked as a name, too large for an id, or where no such id does",
+  "a name of digits logs in where it is marked as a name, or too large for an id",
   {},
   async (server) => {
     await using alice = new Person(server);
     for (const name of ["2", "15551234567", "777"]) await register(alice, name);
     for (
-      const [typed, name] of [["name:2", "2"], ["15551234567", "15551234567"], ["777", "777"], [
+      const [typed, name] of [["name:2", "2"], ["15551234567", "15551234567"], [
         "name:777",
         "777",
       ]] as const
@@ -272,6 +216,9 @@ serverTest(
       await alice.atPrompt(`${name}> `);
       await alice.types("loginout\r");
     }
+    // Not tried as a name: it would count as a guess at another user's password.
+    await logIn(alice, "777");
+    await alice.sees(/^\* if 777 is a name, write name:777$/);
     await alice.atPrompt("choice: ");
     const env = { CHAT_PASSWORD: PASSWORD };
     const sent = await runClient([server.host, `${server.port}`, "--user", "name:2"], {

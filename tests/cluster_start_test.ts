@@ -17,27 +17,50 @@ function lineOf({ code, stderr, stdout }: Outcome, expected: number): string {
   return line;
 }
 
-mariadb.test("start: the permission set in deno.json is enough for MySQL and Redis", async (database) => {
-  await using redis = await startRedis();
-  const args = ["--mysql", database.url, "--redis", redis.url, "--scrypt-ln", "1"];
-  await withServer({ permissions: ["--no-prompt", "-P=server"], args }, async (server) => {
-    await using user = await newUser(server);
-    await user.settle();
-    const [row] = await database.sql("SELECT state, logins FROM User WHERE id = ?", [user.id]);
-    assertEquals(row, { state: "online", logins: 1 });
+for (const set of ["server", "server-mysql"]) {
+  mariadb.test(`start: the permission set ${set} in deno.json is enough for MySQL and Redis`, async (database) => {
+    await using redis = await startRedis();
+    const args = ["--mysql", database.url, "--redis", redis.url, "--scrypt-ln", "1"];
+    await withServer({ permissions: ["--no-prompt", `-P=${set}`], args }, async (server) => {
+      await using user = await newUser(server);
+      await user.settle();
+      const [row] = await database.sql("SELECT state, logins FROM User WHERE id = ?", [user.id]);
+      assertEquals(row, { state: "online", logins: 1 });
+    });
   });
+}
+
+mariadb.test("start: server-mysql is enough for workers, for --upgrade-check and for renew-epoch", async (database) => {
+  const permissions = ["--no-prompt", "-P=server-mysql"];
+  const mysql = ["--mysql", database.url];
+  await withServer(
+    { permissions, args: [...mysql, "--workers", "2", "--scrypt-ln", "1"] },
+    async (server) => {
+      await using user = await newUser(server);
+      await user.settle();
+    },
+  );
+  const check = await runProgram("main.ts", ["--upgrade-check", ...mysql], { permissions });
+  assertEquals(check.code, 0, check.stderr);
+  assertStringIncludes(check.stdout, "up to date");
+  const renewed = await runProgram("main.ts", ["renew-epoch", ...mysql], { permissions });
+  assertEquals(renewed.code, 0, renewed.stderr);
+  assertStringIncludes(renewed.stdout, "the epoch is");
 });
 
 mariadb.test("start: a database that can't be used is said in one line, without its password", async (database) => {
   const away = lineOf(
-    await runProgram("main.ts", ["0", "--mysql", `mysql://u:${SECRET}@127.0.0.1:1/chat`]),
+    await runProgram("main.ts", ["0"], { env: { CHAT_MYSQL: `mysql://u:${SECRET}@127.0.0.1:1/chat` } }),
     1,
   );
   assertStringIncludes(away, "127.0.0.1:1/chat");
   const url = new URL(database.url);
   url.username = "nobody";
   url.password = SECRET;
-  assertStringIncludes(lineOf(await runProgram("main.ts", ["0", "--mysql", url.href]), 1), "Access denied");
+  assertStringIncludes(
+    lineOf(await runProgram("main.ts", ["0"], { env: { CHAT_MYSQL: url.href } }), 1),
+    "Access denied",
+  );
 });
 
 Deno.test("start: urls that aren't right, or don't go together, are said in one line, without their passwords", async () => {

@@ -7,9 +7,8 @@ const tasks = JSON.parse(await Deno.readTextFile("deno.json")).tasks as Record<s
 async function compile(task: string): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
-    const [deno, ...args] = tasks[task]!.split(" ").map((arg) =>
-      arg.startsWith("bin/") ? `${folder}/image` : arg
-    );
+    const words = tasks[task]!.replaceAll('"', "").replace(/\$(\w+)/g, (_, name) => Deno.env.get(name) ?? "");
+    const [deno, ...args] = words.split(" ").map((arg) => arg.startsWith("bin/") ? `${folder}/image` : arg);
     assertEquals(deno, "deno");
     // The base binary is usually fetched. The image is the same with any other in its place, except that it won't run.
     const env = { DENORT_BIN: await Deno.realPath(Deno.execPath()), NO_COLOR: "1" };
@@ -54,3 +53,26 @@ async function* sources(folder: string): AsyncGenerator<string> {
     else if (name.endsWith(".ts")) yield `${folder}/${name}`;
   }
 }
+
+Deno.test("compile: the server's image has the permissions of -P=server, and the one for -A is another", async () => {
+  const { permissions } = JSON.parse(await Deno.readTextFile("deno.json"));
+  const { net, read, write, env, sys, ...others } = permissions.server;
+  assertEquals([net, env.ignore, others], [true, true, {}]);
+  const isInside = (path: string) => ["./lib", "./schema.sql"].includes(path); // the image has the code in it
+  const list = (paths: string[]) =>
+    paths.filter((path) => !isInside(path)).map((path) => path.replace(/^\.\//, ""));
+  const flags = tasks["compile:server"]!.split(" ").filter((arg) =>
+    /^(?:-A|--(?:allow|ignore|deny)-.*)$/.test(arg)
+  );
+  assertEquals(flags.toSorted(), [
+    `--allow-env=${env.allow.filter((name: string) => name !== "npm_command")}`, // npm starts no image
+    "--allow-net",
+    `--allow-read=${list(read)}`,
+    `--allow-sys=${sys}`,
+    `--allow-write=${list(write)}`,
+    "--ignore-env",
+  ]);
+  assert(tasks["compile:server"]!.includes(" --no-prompt "));
+  const included = (task: string) => tasks[task]!.match(/--include \S+/g);
+  assertEquals(included("compile:admin"), included("compile:server"));
+});

@@ -1,7 +1,8 @@
 /** The edge of what a connection takes (I7): when it reads on, and when it doesn't. */
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
-import { Connection, type Handler } from "../lib/server/connection.ts";
+import { Connection } from "../lib/server/connection.ts";
+import type { Handler } from "../lib/server/connection_context.ts";
 import { Crowd } from "../lib/server/crowd.ts";
 import { Breaks } from "../lib/server/breaks.ts";
 import { Lane } from "../lib/server/lane.ts";
@@ -43,7 +44,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   const bodies: string[] = [];
   const begun: Line["begun"] = [];
   const handler: Handler = {
-    isNobody: false,
+    isAuthenticated: true,
     heard: () => 0,
     read(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));

@@ -1,7 +1,8 @@
 /** Connections over real sockets, with requests whose answers the test holds in its hand. */
 import { assert, assertEquals } from "@std/assert";
 import { classicDialect } from "../lib/server/classic_dialect.ts";
-import { Connection, type Handler, type Request } from "../lib/server/connection.ts";
+import { Connection } from "../lib/server/connection.ts";
+import type { Handler, Request } from "../lib/server/connection_context.ts";
 import { Breaks } from "../lib/server/breaks.ts";
 import { Lane } from "../lib/server/lane.ts";
 import { framed, type ServerMessage } from "../lib/server/dialect.ts";
@@ -19,7 +20,7 @@ class Held implements Handler {
   readonly begun: string[] = [];
   readonly #answers: ((reply: ServerMessage) => void)[] = [];
   endings = 0;
-  isNobody = false;
+  isAuthenticated = true;
 
   heard(): number {
     return 0;
@@ -114,13 +115,56 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
   return got;
 }
 
-Deno.test("connection: who isn't logged in waits for a turn with what it says, and everybody with going", () =>
+Deno.test("connection: a client that goes while its request is answered is noticed", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    server.watchForEnd(() => left++);
+    client.close();
+    await until(() => left === 2, "both to be told");
+    assertEquals(handler.endings, 0, "its requests come to their ends all the same");
+    handler.answer();
+    await ran;
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: what comes while it is watched is read behind the answer, and is whole", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    server.watchForEnd(() => {});
+    const long = "y".repeat(10_000); // more than is read ahead
+    await client.write(frame(long));
+    await pause(50);
+    assertEquals(handler.bodies, ["x"], "it isn't looked at yet");
+    handler.answer(7);
+    await until(() => handler.begun.length === 2, "the next request");
+    assertEquals(handler.bodies, ["x", long]);
+    handler.answer(8);
+    assertEquals(await msgids(client, 2), [7, 8]);
+  }));
+
+Deno.test("connection: a client that only ends its sending while it is watched still has its answer", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    await client.closeWrite();
+    await until(() => left === 1, "it to be noticed");
+    handler.answer(7);
+    assertEquals(await msgids(client), [7]);
+  }));
+
+Deno.test("connection: unauthenticated clients wait for a turn with what they send, and all connections with ending", () =>
   withConnection(async ({ crowd, handler, client, ran }) => {
     crowd.isHeld = true;
     await client.write(frame("1"));
     await until(() => handler.begun.length === 1, "a user's request, which waits for nobody");
     handler.answer();
-    handler.isNobody = true;
+    handler.isAuthenticated = false;
     await client.write(frame("2"));
     await until(() => crowd.waiting.length === 1, "a stranger's to wait for a turn");
     await pause(20);
@@ -128,7 +172,7 @@ Deno.test("connection: who isn't logged in waits for a turn with what it says, a
     crowd.waiting.shift()!();
     await until(() => handler.begun.length === 2, "the stranger's request");
     handler.answer();
-    handler.isNobody = false;
+    handler.isAuthenticated = true;
     assertEquals(await msgids(client, 2), [1, 1]);
     client.close();
     await until(() => crowd.waiting.length === 1, "who goes to wait for a turn");

@@ -17,7 +17,7 @@ function work(ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end;);
 }
 
-Deno.test("crowd: who comes first is first, and nobody at once", async () => {
+Deno.test("crowd: first come first served, and none at once", async () => {
   const crowd = new Crowd(new Breaks());
   const log: string[] = [];
   const all = ["a", "b", "c"].map((name) => crowd.turn().then(() => log.push(name)));
@@ -27,7 +27,7 @@ Deno.test("crowd: who comes first is first, and nobody at once", async () => {
   await crowd.turn(); // and again later
 });
 
-Deno.test("crowd: a millisecond of its work, and then a break for everybody else", async () => {
+Deno.test("crowd: a millisecond of its work, and then a break for all other work", async () => {
   const breaks = new Counting();
   const crowd = new Crowd(breaks);
   const served: number[] = []; // each with the breaks there had been

@@ -1,4 +1,4 @@
-/** Cursors on their way to the store: whoever logs in waits until they are there. */
+/** Cursors on their way to the store: a login waits until they are there. */
 import { assertEquals } from "@std/assert";
 import { Log } from "../lib/log.ts";
 import { Cursors } from "../lib/server/cursors.ts";

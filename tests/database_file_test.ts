@@ -93,7 +93,7 @@ async function rescued(server: Server, { whole }: Fault): Promise<Entry> {
 for (const fault of FAULTS) {
   serverTest(
     `database file: nothing more is acknowledged and nothing is lost when ${fault.name}`,
-    { args: fault.args ?? [] },
+    { args: ["--drain-seconds", "2s", ...fault.args ?? []] },
     async (server) => {
       const [ann, bob] = [await newUser(server), await newUser(server)];
       await sendSome(ann, bob.id);
@@ -136,6 +136,27 @@ for (const fault of FAULTS) {
     },
   );
 }
+
+serverTest(
+  "database file: it is copied if it is moved while another program keeps it from being whole",
+  {},
+  async (server) => {
+    const [ann, bob] = [await newUser(server), await newUser(server)];
+    const reader = new DatabaseSync(server.db, { readOnly: true });
+    reader.exec("BEGIN; SELECT count(*) FROM User"); // what is committed from now on stays in the -wal
+    await sendSome(ann, bob.id);
+    await Deno.rename(server.db, `${server.db}.moved`);
+    const { copy } = await until(
+      () => entries(server).find(({ event }) => event.startsWith("all acknowledged data")),
+      "the data to be saved",
+    );
+    assertEquals(messagesIn(copy!), MESSAGES);
+    reader.close();
+    for (const client of [ann, bob]) await client.close();
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), EXIT_FAILED);
+  },
+);
 
 /** As `cp copy.db chat.db` does. */
 async function overwrite(db: string): Promise<void> {

@@ -29,6 +29,11 @@ function instructions(name: string): string[] {
   return [...dockerfile.matchAll(new RegExp(`^${name} (.*)$`, "gm"))].map(([, rest]) => rest!);
 }
 
+/** The database that the unit's environment names. */
+function databaseOf(unit: string): string {
+  return /^Environment=.*\bCHAT_DB=(\S+)/m.exec(unit)![1]!;
+}
+
 /** A command that starts a server, and where and with what. */
 interface Start {
   readonly command: readonly string[];
@@ -102,7 +107,8 @@ Deno.test("systemd unit: its command, with the permissions it gives, serves, dra
       .replaceAll(setting("WorkingDirectory"), data)
       .split(" ");
     assertEquals(command[0], Deno.execPath(), "no shell and no npx");
-    await assertDrains({ command, cwd: data, env: { CHAT_HOST: "127.0.0.1", CHAT_PORT: "0" } });
+    const env = { CHAT_DB: databaseOf(unit).replace(setting("WorkingDirectory"), data) };
+    await assertDrains({ command, cwd: data, env: { ...env, CHAT_HOST: "127.0.0.1", CHAT_PORT: "0" } });
     assert((await Deno.stat(`${data}/chat.db`)).isFile, "the database is in the unit's own folder");
   } finally {
     await Deno.remove(data, { recursive: true });
@@ -120,6 +126,11 @@ Deno.test("systemd unit: it gives the permissions of deno.json, in other folders
     "--allow-net",
     `--allow-sys=${sys}`,
     "--ignore-env",
+  ]);
+  const data = setting("WorkingDirectory");
+  assertEquals(given.filter((arg) => /^--allow-(?:read|write)=/.test(arg)).toSorted(), [
+    `--allow-read=/opt/chat/lib,/opt/chat/schema.sql,${data},/etc/chat`, // the code, the data, the secrets
+    `--allow-write=${data}`,
   ]);
 });
 

@@ -5,7 +5,7 @@ import { Log } from "../lib/log.ts";
 import { Cursors } from "../lib/server/cursors.ts";
 import { type Store, StoreUnavailable } from "../lib/store/store.ts";
 import { Errno, Msg } from "./harness/contract.ts";
-import { FramedClient, login, PASSWORD, register } from "./harness/framed_client.ts";
+import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
 import { type Between, withNodes, wrapped } from "./harness/nodes.ts";
 import type { Address } from "./harness/server.ts";
 import { pause, until, within } from "./harness/wait.ts";
@@ -110,6 +110,35 @@ Deno.test("faults: a page that can't be read is read later, and a DELIVERED that
     await alice.chat(id, "4");
     assertEquals((await again.next(Msg.ONE_CHAT)).seq, 4);
   }, fault.between);
+});
+
+/** Milliseconds after which a store that has refused to be read is asked again. */
+const RETRY_MS = 1_000;
+
+Deno.test("faults: a store that refuses to be read is asked again when it is time, not once for each message", async () => {
+  let reads = 0;
+  let isRefusing = true;
+  const store = (real: Store) =>
+    wrapped(real, (name, go) => {
+      if (name !== "read" || !isRefusing) return go();
+      reads++;
+      return Promise.reject(new StoreUnavailable("fails on purpose"));
+    });
+  const messages = 50;
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    const id = await register(node!);
+    await alice.chat(id, "1");
+    const began = performance.now();
+    await using bob = await login(node!, { id });
+    await until(() => reads > 0, "a first try");
+    for (let seq = 2; seq <= messages; seq++) await alice.chat(id, `${seq}`);
+    const [tries, took] = [reads, performance.now() - began];
+    assert(tries <= 1 + Math.ceil(took / RETRY_MS), `${tries} tries in ${took} ms`);
+    isRefusing = false;
+    const seqs = (await bob.take(messages, Msg.ONE_CHAT)).map(({ seq }) => seq);
+    assertEquals(seqs, Array.from({ length: messages }, (_, at) => at + 1));
+  }, { store });
 });
 
 Deno.test("faults: I3 a look after joining a group that fails is made again", async () => {

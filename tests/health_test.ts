@@ -24,7 +24,7 @@ async function test(
   });
 }
 
-/** Asks, and gives the status and the body; undefined if nobody listens. */
+/** Asks, and gives the status and the body; undefined if no server listens. */
 async function ask(port: number, path: string, method = "GET"): Promise<[number, unknown] | undefined> {
   try {
     const response = await fetch(`http://${HOST}:${port}${path}`, { method });
@@ -54,6 +54,7 @@ test(
     assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
     assertEquals(await ask(port, "/live"), [200, { live: true }]);
     await client.settle(); // it is served all the same
+    await client.close();
     assertEquals(await server.wait(), 0);
     assertEquals(await ask(port, "/ready"), undefined);
   },
@@ -65,8 +66,22 @@ test("health: one port for all workers", ["--workers", "2"], async (server, port
   server.kill("SIGTERM");
   await client.next(Msg.NOTICE);
   assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+  await client.close();
   assertEquals(await server.wait(), 0);
 });
+
+for (const args of [[], ["--workers", "2"]]) {
+  test(`health: 503 when the database file is lost ${args.join(" ")}`, args, async (server, port) => {
+    assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+    await Deno.remove(server.db);
+    const isReady = async () => (await ask(port, "/ready"))?.[0] === 200;
+    await until(async () => !await isReady(), "a server that isn't ready");
+    assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+    assertEquals(await ask(port, "/live"), [200, { live: true }]);
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), 1);
+  });
+}
 
 test("health: what else is asked, and who asks nothing", [], async (server, port) => {
   for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
@@ -82,7 +97,7 @@ test("health: what else is asked, and who asks nothing", [], async (server, port
   }
   const endless = `GET /ready HTTP/1.1\r\nX: ${"x".repeat(100_000)}`;
   assertEquals(await askRaw(port, endless).catch(() => ""), "", "too long: closed without a word");
-  // Far more who say nothing than there may be: whoever asks is answered all the same, and they don't stay.
+  // Far more who say nothing than there may be: a client that asks is answered all the same, and they don't stay.
   const mute = await Promise.all(Array.from({ length: 200 }, () => Deno.connect({ hostname: HOST, port })));
   assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
   await Promise.all(mute.map(async (conn) => {

@@ -1,4 +1,4 @@
-/** Peers that mean harm, or only don't read: the server stays small and everybody else is served. */
+/** Peers that mean harm, or only don't read: the server stays small and all others are served. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, MAX_FRAME, Msg } from "./harness/contract.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
@@ -11,7 +11,7 @@ const MEBIBYTE = 1_048_576;
 
 /**
  * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage of
- * long messages, however many there are and even if nobody is there to receive them.
+ * long messages, however many there are and even if no recipient is there.
  */
 const GROWTH = 256 * MEBIBYTE;
 
@@ -86,7 +86,7 @@ serverTest("a recipient that never reads, and then does: it gets everything in o
   const id = await register(server);
   await using slow = await FramedClient.connect(server, { paused: true });
   await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  // Whoever has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
+  // A user who has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
   await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
   await until(async () => {
     return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";

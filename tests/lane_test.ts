@@ -14,7 +14,7 @@ Deno.test("lane: one turn each time the event loop comes round, in the order of 
     log.push(name);
     queueMicrotask(() => log.push(`after ${name}`));
   });
-  assertEquals(log, [], "not at once, even if nobody else waits");
+  assertEquals(log, [], "not at once, even if nothing else waits");
   await Promise.all(turns);
   await round();
   assertEquals(log, ["a", "after a", "b", "after b", "c", "after c"]);
@@ -42,7 +42,7 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
   assertEquals(lane.isFree, true);
 });
 
-Deno.test("lane: sixteen times as long as a piece took is everybody else's", async () => {
+Deno.test("lane: sixteen times as long as a piece took is left to other work", async () => {
   const lane = new Lane(new Breaks());
   lane.spent(5);
   assert(!lane.isFree);

@@ -10,7 +10,7 @@ import { IN_MEMORY, SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import type { Delivered, Login, Store } from "../lib/store/store.ts";
 import { ClassicClient } from "./harness/classic_client.ts";
 import { Errno, Msg } from "./harness/contract.ts";
-import { FramedClient, freshName, newGroup, newUser, register } from "./harness/framed_client.ts";
+import { FramedClient, freshName, login, newGroup, newUser, register } from "./harness/framed_client.ts";
 import { withNodes, wrapped } from "./harness/nodes.ts";
 import { sharedServer } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
@@ -26,7 +26,7 @@ const test = sharedServer({
   ],
 });
 
-test("max-friends: a full list takes who is on it already, and nobody else", async (server) => {
+test("max-friends: a full list takes a user who is on it already, and no other", async (server) => {
   await using alice = await newUser(server);
   const friends: number[] = [];
   for (let count = 0; count < FRIENDS; count++) friends.push(await register(server));
@@ -130,6 +130,44 @@ test("max-values: a long body with as many, and one more", async (server) => {
   await client.send({ ...body(VALUES + 1), rid: 1 });
   const { errno, errmsg } = await client.next(Msg.PONG);
   assertEquals([errno, errmsg], [Errno.BAD_REQUEST, `a body of more than ${VALUES} values`]);
+});
+
+const FRAME = 1_024; // bytes: the smallest largest frame, so that few may be sent at once
+
+Deno.test("byte-rate: a login's answer is charged to its user", async () => {
+  const config = {
+    ...{ messageRate: 1_000, messageBurst: 1_000, byteRate: 1, byteBurst: 2 * FRAME, maxFrame: FRAME },
+    ...{ spareRate: 0, strangerRate: 0 },
+  };
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    const [few, many] = [await register(node!), await register(node!)];
+    for (let i = 0; i < 20; i++) await store!.createGroup(many, `group ${i}`, "x".repeat(200));
+    const chatAtOnce = async (id: number, toid: number) => {
+      await using client = await login(node!, { id });
+      return await client.chat(toid, "hello");
+    };
+    const small = await chatAtOnce(few, many);
+    assertEquals(small.errno, Errno.OK, small.errmsg);
+    const { errno, retry_after } = await chatAtOnce(many, few);
+    assertEquals([errno, retry_after! > 0], [Errno.RATE_LIMITED, true]);
+  }, { config, store: (real) => store = real });
+});
+
+Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and no longer", async () => {
+  const DAY_MS = 86_400_000;
+  const config = { tokenTtl: 30 * DAY_MS };
+  let time = Date.now();
+  await withNodes(1, async (node) => {
+    const id = await register(node!);
+    await using first = await login(node!, { id });
+    const { token } = first;
+    for (const [late, errno] of [[-1, Errno.OK], [0, Errno.FAILED]] as const) {
+      time += config.tokenTtl + DAY_MS / 12 + late;
+      await using client = await FramedClient.connect(node!);
+      assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, errno);
+    }
+  }, { config, now: () => time });
 });
 
 Deno.test("token-ttl: a token is good until its time is over, a hundredth more for clocks that differ, and no longer", async () => {

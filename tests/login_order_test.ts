@@ -105,7 +105,7 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
   }, { store });
 });
 
-const QUIET = 1_500; // ms of silence before a PING, and the same for its answer
+const QUIET = 1_000; // ms of silence before a PING, and the same for its answer
 
 Deno.test("login: a silent classic client that takes what it is sent is not taken over without force", async () => {
   await withNodes(1, async (node) => {

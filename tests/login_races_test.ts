@@ -69,6 +69,40 @@ Deno.test("login races: without a bus, of logins by token on one node in the sam
   }, { bus: outage.bus, store: (real) => store(watch = real) });
 });
 
+Deno.test("login races: without a bus, a login that is overtaken before it is a session leaves the later one alone", async () => {
+  const outage = new Outage();
+  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isHeld = false;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      const result = await go();
+      if (name === "beginLogin" && isHeld) {
+        isHeld = false;
+        asked.resolve();
+        await goOn.promise;
+      }
+      return result;
+    });
+  await withNodes(1, async (node) => {
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    const id = await register(node!);
+    outage.begin(); // so there is no lock
+    isHeld = true;
+    const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
+    await using slow = await FramedClient.connect(node!);
+    const refused = slow.request(forced);
+    await asked.promise;
+    await using quick = await FramedClient.connect(node!);
+    const { token } = await quick.succeed(forced);
+    goOn.resolve();
+    assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
+    await quick.settle();
+    assertEquals(quick.drain(), [], "it is not kicked");
+    await using again = await login(node!, { token: token! });
+    await again.settle();
+  }, { bus: outage.bus, store });
+});
+
 Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
   const slow = (real: Store) =>
     wrapped(real, async (name, go) => {
@@ -143,7 +177,7 @@ Deno.test("login races: friends are told of an account whose session let go for 
 });
 
 for (const isHintLost of [false, true]) {
-  const what = isHintLost ? "and nobody says so: the next look finds out" : "is known to the session there";
+  const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
   Deno.test(`login races: a joining that is done when the account is on another node ${what}`, async () => {
     const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const store = (real: Store) =>

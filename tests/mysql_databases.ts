@@ -137,7 +137,7 @@ export interface Missed {
   readonly time: number;
 }
 
-/** What everybody misses by log and cursors, in the order of each conversation. */
+/** What each user misses by log and cursors, in the order of each conversation. */
 export async function missed(db: TestDatabase): Promise<Map<number, Missed[]>> {
   const rows = await db.sql(
     `SELECT userid, low, high, Message.seq AS seq, sender, body, time

@@ -93,11 +93,11 @@ relayTest(
 );
 
 relayTest("what isn't safe to do twice is not done twice", async (store, relay, db) => {
-  meddle(relay, "INSERT INTO User", "cut its answer");
+  meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
   await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailable);
   assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
   const { id } = (await store.findUser({ name: "ann" }))!;
-  meddle(relay, "INSERT INTO AllGroup", "cut its answer");
+  meddle(relay, "RELEASE SAVEPOINT", "cut its answer");
   await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailable);
   assertEquals(await store.createGroup(id, "team", ""), { refused: "taken" });
   assertEquals(await db.sql("SELECT count(*) AS count FROM AllGroup"), [{ count: 1 }]);
@@ -132,7 +132,7 @@ relayTest(
 );
 
 relayTest(
-  "a conversation that somebody keeps locked holds up no other: its messages are refused, and go on when it is free",
+  "a conversation that is kept locked holds up no other: its messages are refused, and go on when it is free",
   async (store, _, db) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "1 to c")]);

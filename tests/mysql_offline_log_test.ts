@@ -50,14 +50,14 @@ Deno.test("mysql offline: what a row's text says, and what it doesn't", () => {
 });
 
 /** Users 1 to 4, all of whom but 4 are in group 9. */
-const EVERYBODY: Directory = { users: new Set([1, 2, 3, 4]), groups: new Map([[9, new Set([1, 2, 3])]]) };
+const DIRECTORY: Directory = { users: new Set([1, 2, 3, 4]), groups: new Map([[9, new Set([1, 2, 3])]]) };
 
 /** A row as the tests write it: whose it is, and its text. */
 type Given = readonly [userid: number, message: string];
 
 function logOf(...rows: readonly Given[]): OfflineLog {
   const numbered = rows.map(([userid, message], i) => ({ number: i + 1, userid, message }));
-  return makeLog(readRows(numbered, NOW), EVERYBODY, NOW);
+  return makeLog(readRows(numbered, NOW), DIRECTORY, NOW);
 }
 
 function at(second: number): string {

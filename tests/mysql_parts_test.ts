@@ -8,9 +8,9 @@ import { StoreUnavailable } from "../lib/store/store.ts";
 
 Deno.test("mysql: values stand in statements as literals, whatever is in them", () => {
   const tricky = "'; DROP TABLE User; -- \\' ${x} ?";
-  assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '\\'; DROP TABLE User; -- \\\\\\' ${x} ?', -1");
+  assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '''; DROP TABLE User; -- \\\\'' ${x} ?', -1");
   assertEquals(sql`SELECT ${sql`1 + ${2}`}, ${Uint8Array.of(0, 255)}`.text, "SELECT 1 + 2, x'00ff'");
-  assertEquals(sql`${rows([[1, "a"], [2, "'"]])}`.text, "(1,'a'),(2,'\\'')");
+  assertEquals(sql`${rows([[1, "a"], [2, "'"]])}`.text, "(1,'a'),(2,'''')");
   assertEquals(among("id", [1, 2]).text, "id IN (1,2)");
   assertEquals(among("(low, high)", [[1, 2]]).text, "(low, high) IN ((1,2))");
   assertEquals(among("id", []).text, "FALSE");

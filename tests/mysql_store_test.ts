@@ -31,7 +31,7 @@ mariadb.test("mysql: I2 nodes that write to the same conversations at once leave
     const group = await makeGroup(nodes[0]!, "g", users);
     const calls: Promise<{ conversation: string; seq: number; cid: string }>[] = [];
     for (let i = 0; i < 1_500; i++) {
-      // Nobody has written to anybody yet, so that the nodes also make the conversations at once.
+      // No user has written to another yet, so that the nodes also make the conversations at once.
       const [sender, other] = [users[i % 6]!, users[(i * 5 + (i >> 3)) % 6]!];
       const peer = i % 4 === 0 ? -group : other;
       const conversation = peer < 0 ? "group" : [sender, peer].sort((x, y) => x - y).join();

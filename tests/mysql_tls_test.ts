@@ -30,6 +30,11 @@ function urlOf(scheme: string, host: string, { port }: Mariadb, user = "careful"
   return `${scheme}://${user}@${host}:${port}/${DATABASE}`;
 }
 
+/** A certificate's name as the runtime writes it. */
+function alternative(host: string): string {
+  return host === ADDRESS ? `IP Address:${host}` : `DNS:${host}`;
+}
+
 for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
   Deno.test(`mysql: TLS is to the server with the certificate for ${right}, and to no other`, async () => {
     await using authority = await Authority.make();
@@ -47,9 +52,9 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
     }
     await describeUpgrade(urlOf("mysqls", right, server), { ca: authority.ca });
     const refusals: readonly [host: string, ca: string | undefined, words: string][] = [
-      [wrong, authority.ca, "does not match certificate"],
-      [right, stranger.ca, "certificate"],
-      [right, undefined, "certificate"],
+      [wrong, authority.ca, `certificate is not for ${wrong}, but for ${alternative(right)}`],
+      [right, stranger.ca, "--mysql-ca must name the file of the authority"],
+      [right, undefined, "--mysql-ca must name the file of the authority"],
     ];
     for (const [host, ca, words] of refusals) {
       await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, words);
@@ -65,7 +70,10 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
 Deno.test("mysql: without TLS, an account that demands it is told so, and TLS that isn't offered is not done without", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
-  await assertRejects(() => open(urlOf("mysql", ADDRESS, server)), Error, "the server demands TLS");
+  const url = urlOf("mysql", ADDRESS, server);
+  for (const use of [open, describeUpgrade] as ((url: string) => Promise<unknown>)[]) {
+    await assertRejects(() => use(url), Error, "the server demands TLS of this account, or");
+  }
   await server.sql("SET GLOBAL require_secure_transport = ON");
   await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the server demands TLS");
   await using plain = await startMariadb();
@@ -79,10 +87,27 @@ Deno.test("mysql: a server's refusal of plain text says what to do", () => {
     sqlState: "HY000",
     code: "X",
   });
-  assertStringIncludes(reasonOf(connectError(refused, false, true)), "the server demands TLS; mysqls://");
+  assertStringIncludes(
+    reasonOf(connectError(refused, false, true, ADDRESS)),
+    "the server demands TLS; mysqls://",
+  );
   const denied = Object.assign(new Error("Access denied"), { errno: 1_045, sqlState: "28000", code: "X" });
-  assertStringIncludes(reasonOf(connectError(denied, false, true)), "TLS");
-  assertEquals(reasonOf(connectError(denied, true, true)).includes("TLS"), false);
+  assertStringIncludes(reasonOf(connectError(denied, false, true, ADDRESS)), "TLS");
+  assertEquals(reasonOf(connectError(denied, true, true, ADDRESS)).includes("TLS"), false);
+});
+
+Deno.test("mysql: what is wrong with a server's certificate is said, with the option that mends it", () => {
+  const told = (message: string) => reasonOf(connectError(new Error(message), true, true, ADDRESS));
+  for (
+    const words of [
+      "certificate has expired",
+      "self-signed certificate in certificate chain",
+      "unable to verify the first certificate",
+    ]
+  ) {
+    assertStringIncludes(told(words), `is not trusted (${words}): --mysql-ca`);
+  }
+  assertStringIncludes(told("connect ECONNREFUSED"), "the database can't be reached: connect ECONNREFUSED");
 });
 
 Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {

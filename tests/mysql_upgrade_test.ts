@@ -216,7 +216,33 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
   ["the table offline_msg (2 rows) seems to be OfflineMessage under another name", [
     "RENAME TABLE OfflineMessage TO offline_msg",
   ]],
-  ...["MD5('x')", "UPPER(SHA1('x'))", "SHA2('x', 256)", "SHA2('x', 512)", "PASSWORD('x')", "'$2b$12$abcdefg'"]
+  ...["users", "t_user", "UserInfo"].map((name) =>
+    [`the table ${name} (1 row) seems to be User under another name, and there is User as well`, [
+      `CREATE TABLE ${name} (id INT)`,
+      `INSERT INTO ${name} VALUES (1)`,
+    ]] as const
+  ),
+  ["the table Groups (1 row) seems to be AllGroup under another name, and there is AllGroup as well", [
+    "CREATE TABLE `Groups` (id INT)",
+    "INSERT INTO `Groups` VALUES (1)",
+  ]],
+  ["the table friends (1 row) seems to be Friend under another name, and there is Friend as well", [
+    "CREATE TABLE friends (id INT)",
+    "INSERT INTO friends VALUES (1)",
+  ]],
+  ...[
+    ...[
+      "MD5('x')",
+      "UPPER(SHA1('x'))",
+      "SHA2('x', 256)",
+      "SHA2('x', 512)",
+      "PASSWORD('x')",
+      "'$2b$12$abcdefg'",
+    ],
+    ...["OLD_PASSWORD('x')", "SUBSTR(MD5('x'), 9, 16)"],
+    ...["MD5('x')", "SHA1('x')", "SHA2('x', 224)", "SHA2('x', 256)", "SHA2('x', 512)"]
+      .map((hash) => `REPLACE(TO_BASE64(UNHEX(${hash})), CHAR(10), '')`),
+  ]
     .map((hash) =>
       [`1 row of User: password looks like a hash, which would log in by itself; give these users new`, [
         "ALTER TABLE User MODIFY password VARCHAR(255)",
@@ -246,6 +272,16 @@ shared.test("mysql upgrade: rows that refer to nothing do not keep the server's 
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
   await prepareSchema(connectionTo(db), new Told());
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
+});
+
+shared.test("mysql upgrade: an empty table of another name beside a proper one is nobody's users", async (db) => {
+  await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+});
+
+shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+  await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
 });
 
 for (const [words, statements] of OBSTACLES) {

@@ -14,7 +14,7 @@ const HOST = "127.0.0.1";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** A server that says its name to everybody and then what it is told, and keeps what headers it was sent. */
+/** A server that says its name to every client and then what it is told, and keeps what headers it was sent. */
 class Parrot implements Address, AsyncDisposable {
   readonly host = HOST;
   readonly headers: ProxyHeader[] = [];
@@ -33,7 +33,7 @@ class Parrot implements Address, AsyncDisposable {
     return this.#listener.addr.port;
   }
 
-  /** Accepts nobody more; those who are here may stay. */
+  /** Accepts no more; the clients that are here may stay. */
   async refuse(): Promise<void> {
     this.#listener.close();
     await this.#serving;
@@ -43,7 +43,7 @@ class Parrot implements Address, AsyncDisposable {
     try {
       this.#listener.close();
     } catch {
-      // it accepts nobody any more
+      // it accepts no more
     }
     await this.#serving;
     await Promise.all(this.#conns);
@@ -80,7 +80,7 @@ class Parrot implements Address, AsyncDisposable {
       if (held.length > 0) await conn.write(held);
       held = new Uint8Array(0);
     }
-    await conn.write(encoder.encode("!")).catch(() => {}); // the last word, to whoever still reads
+    await conn.write(encoder.encode("!")).catch(() => {}); // the last word, to a client that still reads
   }
 }
 

@@ -90,7 +90,7 @@ Deno.test("outbox: room is told below half of the limit, and those who wait are 
   assert(socket.rooms > 0);
 });
 
-Deno.test("outbox: closing drops what waits and lets nobody wait for ever", async () => {
+Deno.test("outbox: closing drops what waits and lets no caller wait for ever", async () => {
   const socket = new SlowSocket();
   const outbox = new GatheringOutbox(socket);
   outbox.push(frame(5));

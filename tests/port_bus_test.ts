@@ -90,7 +90,7 @@ Deno.test("bus over a port: what is asked in one turn goes as one message", asyn
   port2.close();
 });
 
-Deno.test("bus over a port: once it is told to close it hears no more, and nobody waits any more", async () => {
+Deno.test("bus over a port: once it is told to close it hears no more, and no caller waits any more", async () => {
   const hub = new LocalHub();
   const other = hub.attach();
   const { bus, end } = overPort(wrapped(hub.attach(), (name, go) => {

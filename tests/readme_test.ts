@@ -66,6 +66,7 @@ Deno.test("README: a cluster in five commands, and two people on it who chat", a
       clearEnv: true,
       env: cleanEnv({
         TMP: folder,
+        XDG_STATE_HOME: folder,
         ROOT_USER: "--user=root",
         PATH: `${deno.slice(0, deno.lastIndexOf("/"))}:/usr/sbin:/sbin:${Deno.env.get("PATH") ?? ""}`,
         CHAT_LOG_FORMAT: "json",

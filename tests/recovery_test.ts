@@ -61,7 +61,7 @@ Deno.test("recovery: without a bus an account still has one session", async () =
     await third.login({ token: second.token });
     assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
     await third.succeed({ msgid: Msg.LOGOUT });
-    await using fourth = await login(b!, { id }); // nobody has it now, which the store knows
+    await using fourth = await login(b!, { id }); // no session has it now, which the store knows
     outage.end();
     await fourth.settle();
   }, outage);
@@ -132,7 +132,7 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
     await alice.chat(bob.id, "one", "cid-1");
     await alice.settle();
     await bob.settle();
-    assertEquals([alice.drain(), bob.drain()], [[], []], "nobody is told twice");
+    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is told twice");
   }, { bus });
 });
 
@@ -150,10 +150,16 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", LOOKS_ANYWAY_MS)).msg;
+    const friend = await register(b!);
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend });
     losing = true;
     await alice.chat(bob.id, "before it came");
+    await using _friend = await login(b!, { id: friend });
+    assertEquals(alice.drain(), []);
     for (const listener of listeners) listener.came();
     assertEquals(await next(), "before it came");
+    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", LOOKS_ANYWAY_MS);
+    assertEquals([id, state], [friend, "online"]);
     await alice.chat(bob.id, "before it was silent");
     for (const listener of listeners) listener.silent(true);
     assertEquals(await next(), "before it was silent");
@@ -165,6 +171,73 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await later.settle();
     for (const listener of listeners) listener.silent(false);
   }, { bus });
+});
+
+/** Milliseconds between two looks into the store while the bus is away. */
+const POLL_MS = 1_000;
+
+Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+  const outage = new Outage();
+  let store: Store | undefined;
+  let [looks, resumed] = [0, 0];
+  const counting = (real: Store) =>
+    wrapped(store = real, (name, go) => {
+      if (name === "behind") looks++;
+      if (name === "resumeLogins") resumed++;
+      return go();
+    });
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
+    outage.begin();
+    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const before = looks;
+    await until(() => looks >= before + 2, "two looks while the bus is away");
+    assertEquals([resumed, await isOnline()], [0, false]);
+    outage.end();
+    await until(isOnline, "alice online in the store");
+    const after = looks;
+    await pause(5 * POLL_MS);
+    assert(looks <= after + 2, `${looks - after} looks`); // of which one is what each half minute brings
+  }, { bus: outage.bus, store: counting });
+});
+
+Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+  const outage = new Outage();
+  const listeners: Listener[] = [];
+  let store: Store | undefined;
+  let [looks, resumed] = [0, 0];
+  const between = {
+    bus: (bus: Bus) =>
+      wrapped(outage.bus(bus), (name, go, args) => {
+        if (name === "open") listeners.push(args[0] as Listener);
+        return go();
+      }),
+    store: (real: Store) =>
+      wrapped(store = real, (name, go) => {
+        if (name === "behind") looks++;
+        if (name === "resumeLogins") resumed++;
+        return go();
+      }),
+  };
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    outage.begin();
+    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const begun = looks;
+    for (const listener of listeners) listener.silent(true);
+    await until(() => looks >= begun + 2, "looks while the bus is away");
+    assertEquals(resumed, 0, "another node would end them again");
+    outage.end();
+    await until(async () => (await store!.findUser({ id: alice.id }))!.online, "alice online in the store");
+    const before = { looks, resumed };
+    await until(() => looks >= before.looks + 4, "looks while the other node is silent");
+    // One more may be that of each half minute.
+    assert(
+      resumed <= before.resumed + 1,
+      `${resumed - before.resumed} times in ${looks - before.looks} looks`,
+    );
+  }, between);
 });
 
 Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
@@ -191,7 +264,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: a login that may have begun, and was refused, leaves nobody online", async () => {
+Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
   let store: Store | undefined;
   let losing = false;
   const between = {

@@ -1,85 +1,19 @@
 /** The bus over Redis, while Redis or a node is gone, or a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
+import { BusUnavailable } from "../lib/bus/bus.ts";
 import { Names } from "../lib/bus/redis/names.ts";
-import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
-import { Heard, message } from "./bus_contract.ts";
+import { message } from "./bus_contract.ts";
 import { ROOT } from "./harness/program.ts";
 import { Relay } from "./harness/relay.ts";
-import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
+import { type RedisCluster, SECRET, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
+import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
 
 const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
 const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
 const LEASE = 5_000; // milliseconds that a lock lives without its holder
 const GRACE = 1_990; // milliseconds that others get to come back after an outage, less what clocks round
-const quiet = new Log("error", "text", () => {});
-
-/** A node under test. Dispose of it when done. */
-class Node implements AsyncDisposable {
-  readonly heard = new Heard();
-  readonly bus: Bus;
-
-  constructor(urls: readonly string[], log = quiet) {
-    this.bus = new RedisBus(urls, log, "d");
-  }
-
-  static async open(urls: readonly string[], log?: Log): Promise<Node> {
-    const node = new Node(urls, log);
-    await node.bus.open(node.heard);
-    return node;
-  }
-
-  async isDown(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
-  }
-
-  async isUp(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
-  }
-
-  /** Asserts that there was exactly one outage, which is over. */
-  wasDownOnce(): void {
-    assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
-    assert(this.heard.downs[0] instanceof BusUnavailable);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.bus.close();
-  }
-}
-
-/** Asserts that hints and locks work between the two. `b` must not have subscribed the channel. */
-async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
-  await b.subscribe(channel);
-  a.publish(channel, message(7));
-  await heard.until(() => heard.hints.some(([on]) => on === channel), () => "no hint came");
-  await b.unsubscribe(channel);
-  const release = await a.lock(channel);
-  await release();
-  await (await b.lock(channel))();
-}
-
-/** Asserts that what needs Redis is refused. */
-async function refuses({ bus }: Node): Promise<void> {
-  await assertRejects(() => bus.online([1]), BusUnavailable);
-  await assertRejects(() => bus.lock(1), BusUnavailable);
-  await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
-}
-
-/** Cuts off the connections of one node, or of all. */
-async function cut(redis: Redis, id?: string): Promise<void> {
-  const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
-  assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
-}
-
-/** The id of the only node's connection. */
-async function connectionOf(redis: Redis): Promise<string> {
-  return /^id=(\d+) /.exec(await redis.command("CLIENT", "LIST", "TYPE", "pubsub"))![1]!;
-}
 
 Deno.test("Redis that dies and comes back empty is found as it was left, but for what was asked meanwhile", async () => {
   await using redis = await startRedis();
@@ -133,8 +67,7 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
   const users = Array.from({ length: 12_000 }, (_, i) => i + 1);
   await Promise.all(users.map((user) => b.bus.subscribe(user)));
   await cut(redis);
-  await Promise.all([a.isDown(), b.isDown()]);
-  await Promise.all([a.isUp(), b.isUp()]);
+  await Promise.all([a.isUpAgain(), b.isUpAgain()]);
   assertEquals(await a.bus.online(users), new Set(users));
   await worksBetween(a, b, 77_777);
   a.wasDownOnce();
@@ -143,15 +76,16 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
 
 Deno.test("what couldn't be published is made up for by looks, where messages were lost", async () => {
   await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  const connection = await connectionOf(redis);
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7, 8]) await b.bus.subscribe(channel);
-  await cut(redis, connection);
+  way.cut();
   await a.isDown();
   for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
   a.bus.publish(7, { kind: "presence", user: 1 });
   a.bus.publish(8, { kind: "takeover", login: 1 });
+  way.mend();
   await a.isUp();
   a.bus.publish(8, message(3));
   assertEquals(await b.heard.atLeast(3), [[5, { kind: "look" }], [-6, { kind: "look" }], [8, message(3)]]);
@@ -182,14 +116,15 @@ Deno.test("a message that was on its way when the connection was lost is made up
 
 Deno.test("when too much was missed to remember, everybody looks at everything", async () => {
   await using redis = await startRedis();
-  await using a = await Node.open([redis.url]);
-  const connection = await connectionOf(redis);
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
   await using b = await Node.open([redis.url]);
   await b.bus.subscribe(5);
   await b.bus.subscribe(-6);
-  await cut(redis, connection);
+  way.cut();
   await a.isDown();
   for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
+  way.mend();
   assertEquals(await b.heard.atLeast(2), [[5, { kind: "look" }], [-6, { kind: "look" }]]);
 });
 
@@ -201,7 +136,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
-       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d");
+       const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d", "${SECRET}");
        await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
        await bus.lock(42);
        await bus.subscribe(42);`,
@@ -218,6 +153,11 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     await child.status;
   }
   for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "nobody noticed");
+  assertEquals(
+    [a.heard.silences, b.heard.silences],
+    [[true], [true]],
+    "it might only have lost its connection",
+  );
   assertEquals(await a.bus.online([42]), new Set());
   await (await a.bus.lock(42))();
   assertEquals([a.heard.left, b.heard.left], [1, 1]);
@@ -256,29 +196,24 @@ Deno.test("a node whose link is frozen is silent for the others, until it is hea
   assertEquals(heard.downs, []);
 });
 
-Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
+Deno.test("a node that has lost its connection is gone and silent for the others, until it is back", async () => {
   await using redis = await startRedis();
-  const lines: string[] = [];
-  const log = new Log("warn", "text", (line) => lines.push(line));
-  await using a = await Node.open([redis.url], log);
+  await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
   await using b = await Node.open([redis.url]);
-  await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
-  await redis.command("CONFIG", "SET", "maxmemory", "1mb");
-  await b.bus.subscribe(5);
-  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailable, "OOM");
-  await assertRejects(() => a.bus.spend("test", { size: 1, within: 60_000 }, 1), BusUnavailable, "OOM");
-  a.bus.publish(5, message(1));
-  assertEquals(await b.heard.atLeast(1), [[5, message(1)]]);
-  assertEquals(await a.bus.online([5]), new Set([5]));
-  assertEquals([a.heard.downs, b.heard.downs], [[], []]);
-  assertEquals(lines.length, 1);
-  assertStringIncludes(lines[0]!, "OOM");
-  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
-  await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
-  await redis.command("ACL", "SETUSER", "default", "+pubsub");
-  await redis.command("CONFIG", "SET", "maxmemory", "0");
+  await using c = await Node.open([redis.url]);
+  await c.bus.close();
+  await b.heard.until(() => b.heard.left > 0, () => "the node that was closed isn't gone");
+  assertEquals(b.heard.silences, []);
+  relay.judge = () => "cut";
+  await a.isDown();
+  await b.heard.until(() => b.heard.left > 1, () => "the node that was cut off isn't gone");
+  assertEquals(b.heard.silences, [true]);
+  relay.judge = () => "pass";
+  await a.isUp();
+  await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
   await worksBetween(a, b);
-  assertEquals([a.heard.downs, a.heard.left], [[], 0]);
+  assertEquals([b.heard.silences, b.heard.left, b.heard.downs], [[true, false], 2, []]);
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {

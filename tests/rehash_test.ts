@@ -78,7 +78,9 @@ Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; anot
     await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
   });
   assert(log.includes("user=1") && !log.includes(WRITTEN), log);
-  for (const hash of ["0123456789abcdef".repeat(2), "$2b$12$abcdefghijkl", "$scrypt$ln=1"]) {
+  for (
+    const hash of ["0123456789abcdef".repeat(2), "$2b$12$abcdefghijkl", "$2b$12$abc\ndef", "$scrypt$ln=1"]
+  ) {
     const log = await withWritten(hash, "yes", async (node, id) => {
       await using client = await FramedClient.connect(node);
       assertEquals(

@@ -37,7 +37,7 @@ serverTest(
   "who reads the database has hashes of passwords and tokens, and can't log in with them",
   {},
   async (server) => {
-    const password = "a password nobody guesses";
+    const password = "a password that is not guessed";
     await using alice = await FramedClient.connect(server);
     const id = await alice.register("alice", password);
     const { token } = await alice.succeed({ msgid: Msg.LOGIN, id, password });
@@ -80,8 +80,8 @@ test("a name full of SQL is a name", async (server) => {
   ];
   for (const name of names) {
     await using client = await FramedClient.connect(server);
-    const nobody = await client.request({ msgid: Msg.LOGIN, name, password: "x" });
-    assertEquals([nobody.errno, nobody.errmsg], [Errno.FAILED, "unknown user or wrong password"]);
+    const unknown = await client.request({ msgid: Msg.LOGIN, name, password: "x" });
+    assertEquals([unknown.errno, unknown.errmsg], [Errno.FAILED, "unknown user or wrong password"]);
     const id = await client.register(name);
     assert(id !== victim);
     const welcome = await client.login({ name });
@@ -114,7 +114,7 @@ test("a conversation can be read by those who are in it", async (server) => {
   assertEquals(eve.drain(), [], "nothing was pushed to her");
 });
 
-test("what anybody who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
+test("what a user who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
   await using alice = await newUser(server);
   await using stranger = await newUser(server);
   const groupid = await newGroup(alice);

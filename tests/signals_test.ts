@@ -5,7 +5,7 @@ import { type StopSignal, StopSignals } from "../lib/stop_signals.ts";
 import { ClientProcess } from "./harness/client_process.ts";
 import { Msg } from "./harness/contract.ts";
 import { newUser } from "./harness/framed_client.ts";
-import { cleanEnv, ROOT, runProgram } from "./harness/program.ts";
+import { cleanEnv, ROOT, runProgram, writableFolder } from "./harness/program.ts";
 import { serverTest, startServer } from "./harness/server.ts";
 import { pause, until, within } from "./harness/wait.ts";
 
@@ -142,7 +142,7 @@ Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", 
   assertEquals(codes, [1]);
 });
 
-Deno.test("npx: the server warns that no signals come through, unless somebody is at a terminal", async () => {
+Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
   await using server = await startServer(); // whose port the other can't have: it ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {
@@ -164,7 +164,7 @@ Deno.test("npx: the server warns that no signals come through, unless somebody i
   assertEquals(onTerminal.stdout.includes("npx"), false, onTerminal.stdout);
   assertEquals((await runProgram("main.ts", args)).stderr.includes("npx"), false);
 
-  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" });
+  const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
     await using restricted = await startServer({ permissions, env, db: `${folder}/chat.db` });

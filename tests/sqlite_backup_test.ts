@@ -7,6 +7,16 @@ import { login, newUser, PASSWORD } from "./harness/framed_client.ts";
 import { runProgram } from "./harness/program.ts";
 import { startServer } from "./harness/server.ts";
 
+/** The value `n` that a query gives. */
+function one(file: string, query: string): unknown {
+  const db = new DatabaseSync(file);
+  try {
+    return db.prepare(query).get()!.n;
+  } finally {
+    db.close();
+  }
+}
+
 /** Texts of what a user has not received. */
 async function missed(server: Awaited<ReturnType<typeof startServer>>, id: number, count: number) {
   await using user = await login(server, { id });
@@ -41,7 +51,8 @@ Deno.test("backup: a copy made beside a busy server, restored over its crashed f
   const restored = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
   assertEquals([restored.code, restored.stderr], [0, ""]);
   const [, replaced] = /the database before it is (.+)\n/.exec(restored.stdout)!;
-  assert((await Deno.stat(replaced!)).isFile, "what was there is renamed, not deleted");
+  assertEquals(one(replaced!, "SELECT count(*) AS n FROM AnyMessage"), 126, "what was there is whole");
+  assertEquals(one(server.db, "SELECT count(*) AS n FROM User WHERE state = 'online'"), 0);
   await server.start();
   await using user = await login(server, { id: bob.id });
   const { messages } = await user.succeed({ msgid: Msg.HISTORY, id: alice.id, limit: 200 });
@@ -75,6 +86,59 @@ Deno.test("restore: a client that runs on shows what comes with seqs that it has
   assertEquals((await alice.chat(bob.id, "new")).seq, 2);
   await shows("new");
   await alice.close();
+});
+
+Deno.test("restore: what a removed database has left beside it is not taken for the copy's", async () => {
+  await using server = await startServer();
+  const copy = `${server.folder}/copy.db`;
+  const alice = await newUser(server);
+  const bob = await newUser(server);
+  await bob.close();
+  await alice.chat(bob.id, "kept");
+  assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
+  await Deno.chmod(copy, 0o644);
+  for (let i = 0; i < 100; i++) await alice.chat(bob.id, `lost ${i}`);
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.close();
+  await Deno.remove(server.db);
+  assert((await Deno.stat(`${server.db}-wal`)).size > 0);
+  assertEquals((await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db])).code, 0);
+  assertEquals(one(server.db, "SELECT count(*) AS n FROM AnyMessage"), 1);
+  assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600, "only its owner may read it");
+  await server.start();
+  assertEquals((await missed(server, bob.id, 1)).texts, ["kept"]);
+});
+
+Deno.test("backup, restore: a damaged database is refused, and nothing is left of the try", async () => {
+  await using server = await startServer();
+  const copy = `${server.folder}/copy.db`;
+  const alice = await newUser(server);
+  for (let i = 0; i < 200; i++) await alice.chat(alice.id, "x".repeat(1_000));
+  await alice.close();
+  server.kill("SIGTERM");
+  await server.wait();
+  assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
+  // The user's name is in the table and in its index. In one of them it is another one now.
+  const bytes = await Deno.readFile(copy);
+  const at = new TextDecoder("latin1").decode(bytes).indexOf(alice.name);
+  bytes[at] = bytes[at]! ^ 1;
+  await Deno.writeFile(copy, bytes);
+  const before = one(server.db, "SELECT epoch AS n FROM StoreIdentity");
+  const restored = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
+  assertEquals(restored.code, 1);
+  assertStringIncludes(restored.stderr, "the copy is damaged");
+  assertEquals(one(server.db, "SELECT epoch AS n FROM StoreIdentity"), before);
+
+  const whole = await Deno.readFile(server.db);
+  whole.fill(0xff, whole.length / 2); // the pages of many messages
+  const damaged = `${server.folder}/damaged.db`;
+  await Deno.writeFile(damaged, whole);
+  const backup = await runProgram("main.ts", ["backup", "--db", damaged, "--to", `${server.folder}/none.db`]);
+  assertEquals(backup.code, 1);
+  assertStringIncludes(backup.stderr, "malformed");
+  const left = [...Deno.readDirSync(server.folder)].map(({ name }) => name);
+  assertEquals(left.filter((name) => name.includes(".part") || name.includes("none")), []);
 });
 
 Deno.test("restore: into a place where nothing is", async () => {

@@ -5,7 +5,7 @@ import { Checkpoints } from "../lib/store/sqlite/checkpoints.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
-import { until } from "./harness/wait.ts";
+import { until, within } from "./harness/wait.ts";
 
 const MEBIBYTE = 1_048_576;
 
@@ -25,6 +25,7 @@ async function withFile(body: (file: string) => Promise<void>): Promise<void> {
 Deno.test("sqlite: while 120 MiB are written the log stays small, and nothing is left of it when it is closed", () =>
   withFile(async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
+    await store.start();
     const [sender, peer] = await makeUsers(store, 2) as [number, number];
     const body = "x".repeat(60_000);
     const [rounds, each] = [200, 10];
@@ -69,10 +70,24 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     db.close();
   }));
 
+Deno.test("sqlite: a thread that copies and is still starting is not waited for when the database is closed", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const endless = new URL("data:text/javascript,"); // it never says that it is ready
+    const checkpoints = new Checkpoints(db, endless);
+    void checkpoints.open(file);
+    db.exec("CREATE TABLE small (n INTEGER)");
+    checkpoints.committed();
+    await within(checkpoints.close(), "the thread's end");
+    db.close();
+  }));
+
 Deno.test("sqlite: commits go on, and it can be closed, when the thread that copies has died", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
-    const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
+    const broken = new URL(
+      "data:text/javascript,onmessage = () => { throw new Error('out of luck'); }; postMessage({ kind: 'ready' });",
+    );
     const checkpoints = new Checkpoints(db, broken);
     await checkpoints.open(file);
     db.exec("CREATE TABLE small (n INTEGER)");

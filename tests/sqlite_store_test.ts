@@ -1,22 +1,21 @@
-/** The embedded store: the contract, and what is particular to a file. */
-import { until } from "./harness/wait.ts";
+/** The embedded store: the contract, what operators see of it, and batches of calls. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
+import { fileTest, sql } from "./sqlite_fixture.ts";
 import { storeContract } from "./store_contract.ts";
 import {
   granted,
   idOf,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   ROOMY,
   send,
   seqs,
+  UNKNOWN_ID,
 } from "./store_fixture.ts";
 
 storeContract("sqlite", async (limits) => {
@@ -44,98 +43,6 @@ storeContract("sqlite", async (limits) => {
       await Deno.remove(directory, { recursive: true });
     },
   };
-});
-
-/** Registers a test that gets the name of a file in a directory of its own. */
-function fileTest(what: string, body: (file: string) => Promise<void>): void {
-  Deno.test(`sqlite: ${what}`, async () => {
-    const directory = await Deno.makeTempDir();
-    try {
-      await body(`${directory}/chat.db`);
-    } finally {
-      await Deno.remove(directory, { recursive: true });
-    }
-  });
-}
-
-/** Runs SQL as an operator's tool would, and gives the last statement's rows. */
-function sql(file: string, ...statements: string[]): Record<string, unknown>[] {
-  const db = new DatabaseSync(file);
-  try {
-    const last = statements.pop()!;
-    for (const statement of statements) db.exec(statement);
-    return db.prepare(last).all().map((row) => ({ ...row }));
-  } finally {
-    db.close();
-  }
-}
-
-async function refusal(file: string): Promise<string> {
-  const { message } = await assertRejects(() => SqliteStore.open(file, ROOMY), Error, file);
-  assert(!message.includes("\n"), `one line: ${message}`);
-  return message;
-}
-
-fileTest("a file in use by another server is refused, and free again after close", async (file) => {
-  const store = await SqliteStore.open(file, ROOMY);
-  assertStringIncludes(await refusal(file), "another server is using it");
-  await makeUsers(store, 1); // and the first one goes on
-  await store.close();
-  const again = await SqliteStore.open(file, ROOMY);
-  assertEquals((await again.findUser({ name: "u1" }))?.name, "u1");
-  await again.close();
-});
-
-fileTest("another program's database is refused and left as it was", async (file) => {
-  sql(file, "CREATE TABLE Theirs (x)", "PRAGMA user_version");
-  const before = await Deno.readFile(file);
-  assertStringIncludes(await refusal(file), "another program's database");
-  assertEquals(await Deno.readFile(file), before);
-  await Deno.remove(file);
-  sql(file, "PRAGMA application_id = 77", "PRAGMA user_version");
-  assertStringIncludes(await refusal(file), "another program's database");
-});
-
-fileTest("a newer version's database is refused and left as it was", async (file) => {
-  await (await SqliteStore.open(file, ROOMY)).close();
-  sql(file, "PRAGMA user_version = 99", "SELECT 1");
-  assertStringIncludes(await refusal(file), "version 99");
-  assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 99 }]);
-});
-
-fileTest("what is no database, or can't be a file, is refused", async (file) => {
-  await Deno.writeTextFile(file, "Dear diary, this is text and not a database. ".repeat(100));
-  assertStringIncludes(await refusal(file), "not a database");
-  await refusal(`${file}/below`);
-  await refusal(`${file}-nowhere/chat.db`);
-  await Deno.mkdir(`${file}-directory`);
-  await refusal(`${file}-directory`);
-});
-
-fileTest("an empty file becomes a database", async (file) => {
-  await Deno.writeTextFile(file, "");
-  const store = await SqliteStore.open(file, ROOMY);
-  await makeUsers(store, 1);
-  await store.close();
-  assertEquals(sql(file, "SELECT name FROM User"), [{ name: "u1" }]);
-});
-
-Deno.test("sqlite: a database in memory needs no file and no lock", async () => {
-  const [one, two] = await Promise.all([1, 2].map(() => SqliteStore.open(":memory:", ROOMY)));
-  await makeUsers(one!, 1);
-  assertEquals(await two!.findUser({ name: "u1" }), undefined);
-  await one!.close();
-  await two!.close();
-});
-
-fileTest("only its owner may read the files of a database", async (file) => {
-  if (Deno.build.os === "windows") return;
-  const store = await SqliteStore.open(file, ROOMY);
-  await makeUsers(store, 1);
-  for (const suffix of ["", "-wal", "-shm", ".lock"]) {
-    assertEquals((await Deno.stat(file + suffix)).mode! & 0o777, 0o600, suffix);
-  }
-  await store.close();
 });
 
 fileTest("operators can look while the server runs, also at states that a crash has left", async (file) => {
@@ -273,11 +180,11 @@ fileTest(
   "when too many calls wait already, further ones are turned away and the others carried out",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
-    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(NOBODY));
+    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(UNKNOWN_ID));
     const last = calls.pop()!;
     await assertRejects(() => last, StoreUnavailable, "waiting");
     await Promise.all(calls);
-    await store.beginLogin(NOBODY);
+    await store.beginLogin(UNKNOWN_ID);
     await store.close();
   },
 );
@@ -319,67 +226,4 @@ fileTest("a commit doesn't wait for all reads that were there before it", async 
   await Promise.all(reads);
   assertEquals(settled, reads.map((_, i) => i));
   await store.close();
-});
-
-fileTest("locking a file is refused while a server has it, and keeps servers out", async (file) => {
-  const store = await SqliteStore.open(file, ROOMY);
-  await makeUsers(store, 1);
-  await Deno.link(file, `${file}.hard`);
-  for (const name of [file, `${file}.hard`]) {
-    await assertRejects(() => lockDatabaseFile(name), Error, "another server is using it");
-  }
-  // The refused attempts must leave SQLite's own locks in place: else this program would remove the -wal.
-  const intrude = `import { DatabaseSync } from "node:sqlite";
-    const db = new DatabaseSync(${JSON.stringify(file)});
-    try {
-      db.exec("PRAGMA journal_mode = DELETE");
-      console.log("removed");
-    } catch (error) {
-      console.log(error.message);
-    }`;
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["eval", intrude] }).output();
-  assertEquals(new TextDecoder().decode(stdout), "database is locked\n");
-  assert((await Deno.stat(`${file}-wal`)).size > 0);
-  await store.close();
-  {
-    using lock = await lockDatabaseFile(file);
-    assert(lock.isLinked());
-    for (const name of [file, `${file}.hard`]) {
-      assertStringIncludes(await refusal(name), "another server is using it");
-    }
-  }
-  await (await SqliteStore.open(file, ROOMY)).close();
-});
-
-fileTest("a file that does not exist can be locked, and is not made", async (file) => {
-  {
-    using lock = await lockDatabaseFile(file);
-    assertEquals(lock.identity, undefined);
-    assertStringIncludes(await refusal(file), "another server is using it");
-  }
-  await assertRejects(() => Deno.stat(file), Deno.errors.NotFound);
-  await (await SqliteStore.open(file, ROOMY)).close();
-});
-
-fileTest("when the files are lost, calls are rejected also at those that share the store", async (file) => {
-  const lines: string[] = [];
-  const log = {
-    warn: (event: string) => void lines.push(event),
-    error: (event: string) => void lines.push(event),
-  };
-  const store = await SqliteStore.open(file, ROOMY, log);
-  const share = SqliteStore.over(store.share());
-  const [a, b] = await makeUsers(share, 2) as [number, number];
-  for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(file + suffix);
-  await assertRejects(() => send(share, a, b, "1"), StoreUnavailable, "removed or moved");
-  assertStringIncludes((await store.lost).message, "removed or moved");
-  for (const each of [store, share]) await assertRejects(() => each.findUser({ id: a }), StoreUnavailable);
-  await share.close();
-  await until(() => lines.length === 2, "the line that says where the data is");
-  await store.close();
-  assertEquals(
-    lines.slice(2),
-    [`the database file was lost: ${lines[1]}`],
-    "the last line says where the data is",
-  );
 });

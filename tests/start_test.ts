@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "./harness/client_process.ts";
 import { Msg } from "./harness/contract.ts";
 import { FramedClient } from "./harness/framed_client.ts";
-import { type Outcome, ROOT, runProgram } from "./harness/program.ts";
+import { type Outcome, runProgram, writableFolder } from "./harness/program.ts";
 import { withServer } from "./harness/server.ts";
 
 /** In a folder of the test's own, which goes with it. */
@@ -73,7 +73,7 @@ Deno.test("an environment as Kubernetes and Docker Compose make it: the server s
     CHAT_WORKRES: "2",
   };
   for (const permissions of [["-A"], ["--no-prompt", "-P=server"]]) {
-    const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" });
+    const folder = await writableFolder();
     try {
       await withServer({ env, permissions, db: `${folder}/chat.db` }, (server) => {
         const lines = server.log().split("\n").filter((line) => line.includes('"warn"'));
@@ -122,7 +122,7 @@ Deno.test("a database that can't be opened: exit code 1, and the line names it",
   }));
 
 Deno.test("the permissions that deno.json names for the server are enough for it", async () => {
-  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" }); // all it may write to
+  const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
     await withServer({ permissions, db: `${folder}/chat.db` }, async (server) => {

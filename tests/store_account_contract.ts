@@ -1,7 +1,7 @@
 /** The part of the store's contract that is about accounts, and about opening and closing. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Account, PLAIN, type Store, StoreUnavailable } from "../lib/store/store.ts";
-import { type ContractTest, idOf, makeGroup, makeUsers, NOBODY, NOON } from "./store_fixture.ts";
+import { type ContractTest, idOf, makeGroup, makeUsers, NOON, UNKNOWN_ID } from "./store_fixture.ts";
 
 /** Registers the tests. */
 export function accountContract(test: ContractTest): void {
@@ -10,7 +10,7 @@ export function accountContract(test: ContractTest): void {
     const account = { id, name: "u2", password: "hash 2", online: false };
     assertEquals(await store.findUser({ id }), account);
     assertEquals(await store.findUser({ name: "u2" }), account);
-    assertEquals(await store.findUser({ id: NOBODY }), undefined);
+    assertEquals(await store.findUser({ id: UNKNOWN_ID }), undefined);
     assertEquals(await store.findUser({ name: "nobody" }), undefined);
   });
 

@@ -5,11 +5,11 @@ import {
   granted,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   send,
   seqs,
+  UNKNOWN_ID,
   whole,
 } from "./store_fixture.ts";
 
@@ -176,16 +176,16 @@ export function appendContract(test: ContractTest): void {
     assertEquals((await whole(store, a, b)).map(({ cid }) => cid), cids);
   });
 
-  test("a message to nobody, or to a group that one isn't in, is refused and leaves nothing", async (store) => {
+  test("a message to an unknown user, or to a group of others, is refused and leaves nothing", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a, b]);
     const sent = await Promise.all([
-      send(store, a, NOBODY, "1"),
-      send(store, a, -NOBODY, "1"),
+      send(store, a, UNKNOWN_ID, "1"),
+      send(store, a, -UNKNOWN_ID, "1"),
       send(store, a, 0, "1"),
       send(store, a, -group, "1"),
       send(store, c, -group, "1"),
-      send(store, NOBODY, a, "1"),
+      send(store, UNKNOWN_ID, a, "1"),
     ]);
     assertEquals(sent, [
       { refused: "not_found" },

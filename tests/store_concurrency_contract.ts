@@ -10,11 +10,11 @@ import {
   makeCrowd,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   send,
   seqs,
+  UNKNOWN_ID,
   whole,
 } from "./store_fixture.ts";
 import { pause } from "./harness/wait.ts";
@@ -128,7 +128,7 @@ function messagesAtOnce(test: ContractTest): void {
     }
   });
 
-  test("I2 whoever reads while others send sees a beginning of the conversation, and no gap", async (store) => {
+  test("I2 a reader sees a beginning of the conversation and no gap while others send", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     let sending = true;
     const sent = (async () => {
@@ -165,10 +165,10 @@ function messagesAtOnce(test: ContractTest): void {
       [at("1", c), { refused: "cid_reused" }], // of another conversation, in this turn
       [at("old", c), { refused: "cid_reused" }], // and before it
       [at("old in the group", b), { refused: "cid_reused" }],
-      [at("2", NOBODY), { refused: "not_found" }],
-      [at("2", -NOBODY), { refused: "not_found" }],
+      [at("2", UNKNOWN_ID), { refused: "not_found" }],
+      [at("2", -UNKNOWN_ID), { refused: "not_found" }],
       [at("2", -group, c), { refused: "forbidden" }],
-      [at("2", c), fresh(1)], // what was refused before is nobody's cid
+      [at("2", c), fresh(1)], // what was refused before has used no cid
       [at("2", -group, b), fresh(2)],
       [at("old in the group", -group), { seq: 1, time: NOON, repeated: true }],
       [at("3", -group), fresh(3)],
@@ -178,7 +178,7 @@ function messagesAtOnce(test: ContractTest): void {
       [at("1", d, c), fresh(1)],
       [at("1", c, d), fresh(2)], // the other's first one, in the same new conversation
       [at("1", c, d), { seq: 2, time: NOON + 1, repeated: true }],
-      [at("5", NOBODY, NOBODY), { refused: "not_found" }],
+      [at("5", UNKNOWN_ID, UNKNOWN_ID), { refused: "not_found" }],
       [at("5", b), fresh(4)],
     ];
     assertEquals(await Promise.all(calls.map(([call]) => call)), calls.map(([, expected]) => expected));

@@ -5,9 +5,9 @@ import {
   idOf,
   makeGroup,
   makeUsers,
-  NOBODY,
   type OpenStore,
   ROOMY,
+  UNKNOWN_ID,
 } from "./store_fixture.ts";
 import { accountContract } from "./store_account_contract.ts";
 import { appendContract } from "./store_append_contract.ts";
@@ -45,7 +45,7 @@ function friendContract(test: ContractTest): void {
     assertEquals(await store.addFriend(a, c), { name: "u3" });
     assertEquals(await store.addFriend(a, b), { name: "u2" });
     assertEquals(await store.addFriend(a, c), { name: "u3" });
-    assertEquals(await store.addFriend(a, NOBODY), { refused: "not_found" });
+    assertEquals(await store.addFriend(a, UNKNOWN_ID), { refused: "not_found" });
     assertEquals((await store.contacts(a, 50)).friends, [{ id: b, name: "u2" }, { id: c, name: "u3" }]);
     assertEquals((await store.contacts(b, 50)).friends, []);
   });
@@ -54,7 +54,7 @@ function friendContract(test: ContractTest): void {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const results = await Promise.all([b, c, d, b].map((friend) => store.addFriend(a, friend)));
     assertEquals(results, [{ name: "u2" }, { name: "u3" }, { refused: "full" }, { name: "u2" }]);
-    assertEquals(await store.addFriend(a, NOBODY), { refused: "not_found" });
+    assertEquals(await store.addFriend(a, UNKNOWN_ID), { refused: "not_found" });
     assertEquals(await store.addFriend(b, a), { name: "u1" });
   }, { friendsPerUser: 2 });
 
@@ -64,7 +64,7 @@ function friendContract(test: ContractTest): void {
     const friendsOf = async (...users: number[]) =>
       (await store.friendsOf(users)).map(({ user, friend }) => [user, friend])
         .sort(([u, f], [v, g]) => u! - v! || f! - g!);
-    assertEquals(await friendsOf(a, d, NOBODY, b), [[a, b], [a, c], [b, a]]);
+    assertEquals(await friendsOf(a, d, UNKNOWN_ID, b), [[a, b], [a, c], [b, a]]);
     assertEquals(await friendsOf(c), [[c, c]]);
     assertEquals(await friendsOf(d), []);
     assertEquals(await friendsOf(), []);
@@ -78,7 +78,7 @@ function friendContract(test: ContractTest): void {
     assertEquals(await store.watchers(a, 0, 2), [b, c]);
     assertEquals(await store.watchers(a, c, 2), [d, e]);
     assertEquals(await store.watchers(a, e, 2), []);
-    assertEquals(await store.watchers(NOBODY, 0, 10), []);
+    assertEquals(await store.watchers(UNKNOWN_ID, 0, 10), []);
   });
 }
 
@@ -89,7 +89,7 @@ function groupContract(test: ContractTest): void {
     assertEquals(await store.joinGroup(c, group), { name: "team" });
     assertEquals(await store.joinGroup(a, group), { name: "team" });
     assertEquals(await store.joinGroup(b, group), { name: "team" });
-    assertEquals(await store.joinGroup(a, NOBODY), { refused: "not_found" });
+    assertEquals(await store.joinGroup(a, UNKNOWN_ID), { refused: "not_found" });
     const users = [
       { id: b, name: "u2", role: "creator" as const },
       { id: a, name: "u1", role: "normal" as const },
@@ -101,13 +101,13 @@ function groupContract(test: ContractTest): void {
     assertEquals((await store.contacts(c, 2)).groups, [{ ...expected, users: users.slice(0, 2) }]);
   });
 
-  test("contacts have the user's groups by id, and nobody else's", async (store) => {
+  test("contacts have the user's groups by id, and no other user's", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const [first, second] = [await makeGroup(store, "x", [a, b]), await makeGroup(store, "w", [b])];
     const third = await makeGroup(store, "v", [b, a]);
     assertEquals((await store.contacts(a, 50)).groups.map(({ id }) => id), [first, third]);
     assertEquals((await store.contacts(b, 50)).groups.map(({ id }) => id), [first, second, third]);
-    assertEquals(await store.contacts(NOBODY, 50), { friends: [], groups: [] });
+    assertEquals(await store.contacts(UNKNOWN_ID, 50), { friends: [], groups: [] });
   });
 
   test("a group's name is taken once, also within one turn, and compared as code points", async (store) => {
@@ -156,6 +156,6 @@ function groupContract(test: ContractTest): void {
     assertEquals(await store.members(a, group, b, 2), [third]);
     assertEquals(await store.members(a, group, c, 2), []);
     assertEquals(await store.members(d, group, 0, 10), { refused: "forbidden" });
-    assertEquals(await store.members(a, NOBODY, 0, 10), { refused: "not_found" });
+    assertEquals(await store.members(a, UNKNOWN_ID, 0, 10), { refused: "not_found" });
   });
 }

@@ -34,7 +34,7 @@ export const ROOMY: StoreLimits = { friendsPerUser: 100, groupsPerUser: 100, mem
 export const PLENTY = 1_000_000;
 
 /** A user id and a group id that no test has made. */
-export const NOBODY = 999_999;
+export const UNKNOWN_ID = 999_999;
 
 /** The largest id there can be, and no test has made it. */
 export const LAST_ID = 2 ** 31 - 1;

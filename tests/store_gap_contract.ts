@@ -52,6 +52,30 @@ export function gapContract(test: ContractTest): void {
     }
   }
 
+  const references: readonly [table: "users" | "groups", statement: string][] = [
+    ["users", "INSERT INTO Friend (userid, friendid) VALUES (50, 1)"],
+    ["users", "INSERT INTO Friend (userid, friendid) VALUES (1, 50)"],
+    ["users", "INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (1, 50, 'normal')"],
+    ["users", "INSERT INTO MemberCursor (userid, low, high, seq) VALUES (50, 1, 50, 0)"],
+    [
+      "users",
+      "INSERT INTO Message(low, high, seq, sender, cid, time, body) VALUES (1, 50, 1, 50, 'c', 0, 'text')",
+    ],
+    ["users", "INSERT INTO Session (userid, token_hash, expires) VALUES (50, X'00', 0)"],
+    ["groups", "INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (50, 1, 'normal')"],
+    ["groups", "INSERT INTO Conversation (low, high, last_seq) VALUES (0, 50, 0)"],
+  ];
+  for (const [of, statement] of references) {
+    test(`an id that a row refers to is not given out: ${of}, ${statement}`, async (store, reopen, sql) => {
+      const [a] = await makeUsers(store, 1) as [number];
+      await makeGroup(store, "g", [a]);
+      await sql(statement);
+      store = await reopen();
+      const [user, group] = [await store.createUser("new", "hash"), await store.createGroup(a, "new", "")];
+      assertEquals([user, group], [{ id: of === "users" ? 51 : a + 1 }, { id: of === "groups" ? 51 : 2 }]);
+    });
+  }
+
   test("a gap changes no order between conversations, nor how many are given", async (store, reopen, sql) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     for (const [i, from] of [b, c, d, b, c].entries()) await send(store, from, a, `${i}`, { time: NOON + i });

@@ -8,10 +8,10 @@ import {
   makeCrowd,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   send,
+  UNKNOWN_ID,
 } from "./store_fixture.ts";
 
 /** A token's hash, by a number. */
@@ -51,8 +51,8 @@ function numberContract(test: ContractTest): void {
     const login = await store.beginLogin(b);
     await store.beginLogin(c);
     assertEquals(await store.lastLogins([]), new Map());
-    assertEquals(await store.lastLogins([NOBODY]), new Map());
-    const many = Array.from({ length: 2_000 }, (_, i) => NOBODY + i);
+    assertEquals(await store.lastLogins([UNKNOWN_ID]), new Map());
+    const many = Array.from({ length: 2_000 }, (_, i) => UNKNOWN_ID + i);
     assertEquals(await store.lastLogins([...many, b, a]), new Map([[a, 0], [b, login]]));
   });
 
@@ -117,7 +117,7 @@ function stateContract(test: ContractTest): void {
     ];
     const b2 = await store.beginLogin(b);
     await store.endLogins([]);
-    const many = Array.from({ length: 1_000 }, (_, i) => ({ user: NOBODY + i, login: 1 }));
+    const many = Array.from({ length: 1_000 }, (_, i) => ({ user: UNKNOWN_ID + i, login: 1 }));
     await store.endLogins([
       { user: b, login: b1 },
       { user: a, login: a1 + 1 },
@@ -128,7 +128,7 @@ function stateContract(test: ContractTest): void {
     ]);
     assertEquals(await store.loggedIn(0, 10), [{ user: a, login: a1 }, { user: b, login: b2 }]);
     assertEquals(await store.lastLogins([c, d]), new Map([[c, c1], [d, d1]]));
-    assertEquals(await store.findUser({ id: NOBODY }), undefined);
+    assertEquals(await store.findUser({ id: UNKNOWN_ID }), undefined);
   });
 
   test("who is logged in comes in pages by id, with the last login", async (store) => {
@@ -229,7 +229,7 @@ function resumeContract(test: ContractTest): void {
     const first = { user: a, login: await store.beginLogin(a) };
     const other = { user: b, login: await store.beginLogin(b) };
     await store.endLogins([first, other]);
-    await store.resumeLogins([first, { user: c, login: 1 }, { user: NOBODY, login: 1 }]);
+    await store.resumeLogins([first, { user: c, login: 1 }, { user: UNKNOWN_ID, login: 1 }]);
     assertEquals(await store.loggedIn(0, 10), [first]);
     const second = { user: a, login: await store.beginLogin(a) };
     await store.endLogins([second]);
@@ -247,7 +247,7 @@ function crowdContract(test: ContractTest): void {
   test("more logins may end at once than go into a batch, and calls behind them keep their order", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const login = await store.beginLogin(a);
-    const others = Array.from({ length: 1_000 }, (_, i) => ({ user: NOBODY + i, login: 1 }));
+    const others = Array.from({ length: 1_000 }, (_, i) => ({ user: UNKNOWN_ID + i, login: 1 }));
     const [, next] = await Promise.all([
       store.endLogins([{ user: a, login }, ...others]),
       store.beginLogin(a),
@@ -279,7 +279,7 @@ function tokenContract(test: ContractTest): void {
 }
 
 function unknownContract(test: ContractTest): void {
-  test("nothing comes of the largest ids, which nobody has", async (store) => {
+  test("nothing comes of the largest ids, which no user has", async (store) => {
     const [a] = await makeUsers(store, 1) as [number];
     const group = await makeGroup(store, "g", [a]);
     const login = { user: LAST_ID, login: LAST_ID };

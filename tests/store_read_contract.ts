@@ -6,11 +6,11 @@ import {
   granted,
   makeGroup,
   makeUsers,
-  NOBODY,
   NOON,
   PLENTY,
   send,
   seqs,
+  UNKNOWN_ID,
   whole,
 } from "./store_fixture.ts";
 
@@ -56,11 +56,11 @@ export function cursorContract(test: ContractTest): void {
     await store.delivered([]);
     await store.delivered([
       { user: b, peer: c, seq: 1 },
-      { user: b, peer: NOBODY, seq: 1 },
-      { user: b, peer: -NOBODY, seq: 1 },
+      { user: b, peer: UNKNOWN_ID, seq: 1 },
+      { user: b, peer: -UNKNOWN_ID, seq: 1 },
       { user: b, peer: -group, seq: 1 },
       { user: b, peer: 0, seq: 1 },
-      { user: NOBODY, peer: a, seq: 1 },
+      { user: UNKNOWN_ID, peer: a, seq: 1 },
       { user: b, peer: a, seq: 1 },
     ]);
     assertEquals(await store.unread(b, 10), []);
@@ -104,14 +104,14 @@ export function cursorContract(test: ContractTest): void {
     assertEquals(await store.unread(a, 2), expected.slice(0, 2));
     await store.delivered(expected.map(({ peer, last }) => ({ user: a, peer, seq: last })));
     assertEquals(await store.unread(a, 10), []);
-    assertEquals(await store.unread(NOBODY, 10), []);
+    assertEquals(await store.unread(UNKNOWN_ID, 10), []);
   });
 
   test("behind are exactly those with unread conversations, of those that are asked about", async (store) => {
     const users = await makeUsers(store, 5);
     const [a, b, c, d, e] = users as [number, number, number, number, number];
     const group = await makeGroup(store, "g", [a, b, c]);
-    const behind = async (asked = [...users, NOBODY]) =>
+    const behind = async (asked = [...users, UNKNOWN_ID]) =>
       (await store.behind(asked)).toSorted((x, y) => x - y);
     const haveUnread = async () => {
       const unread = await Promise.all(users.map((user) => store.unread(user, 1)));
@@ -133,9 +133,9 @@ export function cursorContract(test: ContractTest): void {
       assertEquals(await behind(), expected, `after step ${i}`);
       assertEquals(await haveUnread(), expected, `unread after step ${i}`);
     }
-    assertEquals(await behind([a, b, NOBODY]), []);
+    assertEquals(await behind([a, b, UNKNOWN_ID]), []);
     assertEquals(await behind([]), []);
-    const many = Array.from({ length: 2_000 }, (_, i) => NOBODY + i);
+    const many = Array.from({ length: 2_000 }, (_, i) => UNKNOWN_ID + i);
     assertEquals(await behind([...many, e]), [e]);
   });
 }
@@ -160,13 +160,13 @@ export function pageContract(test: ContractTest): void {
   test("a conversation that isn't there reads as one without messages", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
-    for (const peer of [b, NOBODY, -NOBODY, 0, -group]) {
+    for (const peer of [b, UNKNOWN_ID, -UNKNOWN_ID, 0, -group]) {
       assertEquals(await store.read(a, peer, undefined, 10, PLENTY), { after: 0, messages: [] });
       assertEquals(await store.read(a, peer, 7, 10, PLENTY), { after: 7, messages: [] });
     }
   });
 
-  test("nobody reads a group's messages who isn't in it", async (store) => {
+  test("only a group's members read its messages", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     await send(store, a, -group, "1");
@@ -209,11 +209,11 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await history(6, 5), [1, 2, 3, 4, 5]);
   });
 
-  test("history of nobody is refused, and of a conversation without messages is empty", async (store) => {
+  test("history of an unknown user is refused, and of a conversation without messages is empty", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
-    assertEquals(await store.history(a, NOBODY, undefined, 10, PLENTY), { refused: "not_found" });
-    assertEquals(await store.history(a, -NOBODY, undefined, 10, PLENTY), { refused: "not_found" });
+    assertEquals(await store.history(a, UNKNOWN_ID, undefined, 10, PLENTY), { refused: "not_found" });
+    assertEquals(await store.history(a, -UNKNOWN_ID, undefined, 10, PLENTY), { refused: "not_found" });
     assertEquals(await store.history(b, -group, undefined, 10, PLENTY), { refused: "forbidden" });
     assertEquals(await store.history(a, -group, undefined, 10, PLENTY), []);
     assertEquals(await store.history(a, b, undefined, 10, PLENTY), []);

@@ -1,4 +1,4 @@
-/** A server's certificate is renewed while it runs: SIGHUP has it read again, and nobody is disturbed. */
+/** A server's certificate is renewed while it runs: SIGHUP has it read again, and no client is disturbed. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Errno } from "./harness/contract.ts";
 import { FramedClient, newUser } from "./harness/framed_client.ts";

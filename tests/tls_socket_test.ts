@@ -100,7 +100,7 @@ async function fill(to: Pick<Deno.Conn, "write">): Promise<{ taken: () => number
     before = taken;
     await pause(STALL);
   }
-  assert(taken < TOO_MUCH, `${taken} bytes were taken that nobody reads`);
+  assert(taken < TOO_MUCH, `${taken} bytes were taken that are not read`);
   return { taken: () => taken, ended };
 }
 

@@ -116,7 +116,7 @@ test("nginx may end it: the server is spoken to without, and learns the client's
     await within(bob.closed, "the end");
   }));
 
-test("what is no TLS is closed and counted, and nobody else notices", async () => {
+test("what is no TLS is closed and counted, and no other client notices", async () => {
   await using honest = await FramedClient.connect(server);
   const random = new Random(5);
   const from = server.logSize;
@@ -155,7 +155,7 @@ test("versions before 1.2 are refused", async () => {
   assertEquals(await connects("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"), false);
 });
 
-Deno.test("tls: a thousand that say nothing hold nobody up, and are closed when the time to log in is over", () =>
+Deno.test("tls: a thousand that say nothing hold up no other, and are closed when the time to log in is over", () =>
   withServer(
     { args: [...tlsArgs(certificate), "--login-within", "3s"], ca: authority.ca },
     async (server) => {

@@ -12,6 +12,9 @@ const { test } = sharedMariadb();
 /** What deno.json names for the server has to be enough for its workers too. */
 const permissions = ["--no-prompt", "-P=server"];
 
+/** Clients are served for a tenth of this time after they should have moved. */
+const BRISKLY = ["--drain-seconds", "2s"];
+
 /** Users on different workers: what one does, the other sees. */
 async function meet(server: Server): Promise<void> {
   const [alice, bob] = await oneEach(server);
@@ -36,9 +39,10 @@ async function meet(server: Server): Promise<void> {
 }
 
 test("workers on MySQL: without Redis they reach each other in the process", (db) =>
-  withServer({ permissions, args: [...WORKERS, "--mysql", db.url] }, meet));
+  withServer({ permissions, args: [...WORKERS, ...BRISKLY, "--mysql", db.url] }, meet));
 
 test("workers on MySQL and Redis: they reach each other as nodes do", async (db) => {
   await using redis = await startRedis();
-  await withServer({ permissions, args: [...WORKERS, "--mysql", db.url, "--redis", redis.url] }, meet);
+  const args = [...WORKERS, ...BRISKLY, "--mysql", db.url, "--redis", redis.url];
+  await withServer({ permissions, args }, meet);
 });

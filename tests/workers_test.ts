@@ -5,7 +5,7 @@ import { Log } from "../lib/log.ts";
 import { WorkerNode } from "../lib/workers/worker_node.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD } from "./harness/framed_client.ts";
-import { ROOT, runProgram } from "./harness/program.ts";
+import { runProgram, writableFolder } from "./harness/program.ts";
 import { serverTest, sharedServer, withServer } from "./harness/server.ts";
 import { until, within } from "./harness/wait.ts";
 import { entered, enterOn, events, oneEach, TRIES, WORKERS } from "./harness/workers.ts";
@@ -14,6 +14,9 @@ import { entered, enterOn, events, oneEach, TRIES, WORKERS } from "./harness/wor
 function count(to: number): number[] {
   return Array.from({ length: to }, (_, at) => at + 1);
 }
+
+/** Clients are served for a tenth of this time after they should have moved. */
+const BRISKLY = ["--drain-seconds", "2s"];
 
 const workersTest = sharedServer({ args: WORKERS });
 
@@ -129,7 +132,9 @@ serverTest(
   },
 );
 
-serverTest("workers: SIGTERM lets all of them leave, and ends with 0", { args: WORKERS }, async (server) => {
+serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
+  args: [...WORKERS, ...BRISKLY],
+}, async (server) => {
   const clients = await oneEach(server);
   const [alice, bob] = clients;
   const ack = alice.chat(bob.id, "a last word");
@@ -149,7 +154,7 @@ serverTest("workers: SIGTERM lets all of them leave, and ends with 0", { args: W
 const MORTAL = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
 
 serverTest("workers: one that dies takes the process with it, when the others have left", {
-  args: WORKERS,
+  args: [...WORKERS, ...BRISKLY],
   permissions: MORTAL,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
@@ -166,7 +171,7 @@ serverTest("workers: one that dies takes the process with it, when the others ha
 });
 
 serverTest("workers: one that dies while it leaves makes the exit code 1", {
-  args: [...WORKERS, "--scrypt-ln", "15"],
+  args: [...WORKERS, "--scrypt-ln", "15", "--drain-seconds", "3s"],
   permissions: MORTAL,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
@@ -201,7 +206,7 @@ serverTest("workers: the database's death ends the process at once", {
 Deno.test("workers: one that doesn't leave is ended", async () => {
   const lines: string[] = [];
   const log = new Log("info", "text", (line) => lines.push(line));
-  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // nobody answers: the node waits
+  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without an answer the node waits
   let isBack = false;
   const worker = new WorkerNode(7, { ...defaults(), host: "127.0.0.1", port: 0 }, log, {
     lent: { store: store.port1, bus: bus.port1 },
@@ -259,7 +264,7 @@ Deno.test("workers: a database that can't be opened, and numbers of workers that
 });
 
 Deno.test("workers: the permissions that deno.json names for the server are enough for them", async () => {
-  const folder = await Deno.makeTempDir({ dir: new URL(".", ROOT).pathname, prefix: ".test-" }); // all it may write to
+  const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
     await withServer({ args: WORKERS, permissions, db: `${folder}/chat.db` }, async (server) => {

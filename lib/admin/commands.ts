@@ -1,44 +1,78 @@
 /** The commands of main.ts that do something to the data and end: backup, restore and renew-epoch. */
 import { parseArgs } from "@std/cli/parse-args";
-import { ConfigError } from "../config/config.ts";
+import { checkPassword, ConfigError, hasPassword, passwordShown } from "../config/config.ts";
+import type { Option } from "../config/declare.ts";
+import { type Environment, readVariables } from "../config/environment.ts";
+import { flagOf, options, variableOf } from "../config/options.ts";
+import { mysqlAccess, type Warn } from "../services.ts";
 
-/** A command: its options, each of which it needs, and its work, which gives back the line to print. */
-interface Command {
-  readonly options: Readonly<Record<string, string>>;
-  readonly words: string;
-  run(values: Readonly<Record<string, string>>): Promise<string>;
+/** An argument. Those that the server has as well are also taken from the environment. */
+interface Argument {
+  /** What stands for the value in a usage line; none for one that has no value. */
+  readonly placeholder?: string;
+  readonly isOptional?: true;
 }
 
+/** The values of a command's arguments by their names in the code; "" of those that were not given. */
+type Values<Name extends string = string> = Readonly<Record<Name, string>>;
+
+/** A command, and its work, which gives back the line to print. */
+interface Command {
+  readonly args: Readonly<Record<string, Argument>>;
+  readonly words: string;
+  run(values: Values, warn: Warn): Promise<string>;
+}
+
+/** Declares a command, with its arguments' names in the type. */
+function command<Name extends string>(
+  args: Readonly<Record<Name, Argument>>,
+  words: string,
+  run: (values: Values<Name>, warn: Warn) => Promise<string>,
+): Command {
+  return { args, words, run };
+}
+
+const [FILE, COPY] = [{ placeholder: "FILE" }, { placeholder: "COPY" }];
+
 const commands: Readonly<Record<string, Command>> = {
-  backup: {
-    options: { db: "FILE", to: "COPY" },
-    words: "copies the embedded database, also while a server uses it",
-    async run({ db, to }) {
+  backup: command(
+    { db: FILE, to: COPY },
+    "copies the embedded database, also while a server uses it",
+    async ({ db, to }) => {
       const { backup } = await import("../store/sqlite/backup.ts");
-      await backup(db!, to!);
+      await backup(db, to);
       return `copied ${db} to ${to}`;
     },
-  },
-  restore: {
-    options: { from: "COPY", db: "FILE" },
-    words: "puts a backup in the place of the embedded database, which no server may be using",
-    async run({ from, db }) {
+  ),
+  restore: command(
+    { from: COPY, db: FILE },
+    "puts a backup in the place of the embedded database, which no server may be using",
+    async ({ from, db }) => {
       const { restore } = await import("../store/sqlite/backup.ts");
-      const { epoch, replaced } = await restore(from!, db!);
+      const { epoch, replaced } = await restore(from, db);
       const kept = replaced === undefined ? "" : `; the database before it is ${replaced}`;
       return `restored ${db} from ${from}, epoch ${epoch}${kept}`;
     },
-  },
-  "renew-epoch": {
-    options: { mysql: "URL" },
-    words: "to be run when a backup was restored into MySQL, or a replica promoted that may lack messages",
-    async run({ mysql }) {
-      const { renewEpochAt } = await import("../store/mysql/renew_epoch.ts");
-      return `the epoch is ${await renewEpochAt(
-        mysql!,
-      )} now; running nodes end their sessions within seconds`;
+  ),
+  "renew-epoch": command(
+    {
+      mysql: { placeholder: "URL" },
+      mysqlCa: { ...FILE, isOptional: true },
+      mysqlPasswordFile: { ...FILE, isOptional: true },
+      newDeployment: { isOptional: true },
     },
-  },
+    "to be run when a backup was restored into MySQL, or a replica promoted that may lack messages. With --new-deployment, " +
+      "for a copy of a database beside the original: stop the nodes of the copy first",
+    async ({ mysql, mysqlCa, mysqlPasswordFile, newDeployment }, warn) => {
+      checkPassword("mysql", mysql, mysqlPasswordFile);
+      const access = await mysqlAccess({ mysqlCa, mysqlPasswordFile, singleWriter: "yes" }, warn);
+      const { renewEpochAt } = await import("../store/mysql/renew_epoch.ts");
+      const { epoch, deployment } = await renewEpochAt(mysql, access, newDeployment !== "");
+      return newDeployment === ""
+        ? `the epoch is ${epoch} now; running nodes end their sessions within seconds`
+        : `the deployment is ${deployment} and the epoch ${epoch} now; nodes of this database that run stop within seconds`;
+    },
+  ),
 };
 
 /** Whether the command line, `main.ts NAME …`, names one of these commands. */
@@ -47,22 +81,55 @@ export function isAdminCommand(name: string | undefined): name is string {
 }
 
 /**
- * Runs the command that the arguments begin with; gives back the line to print. Rejects with a {@link ConfigError} if an
- * option is missing or unknown, and with an Error of one line if the work cannot be done.
+ * Runs the command that the arguments begin with; gives back the line to print. Arguments beat the environment. Rejects
+ * with a {@link ConfigError} if an option is missing, wrong or unknown, and with an Error of one line if the work cannot
+ * be done.
  */
-export async function runAdminCommand([name, ...args]: readonly string[]): Promise<string> {
-  const { options, run } = commands[name!]!;
+export async function runAdminCommand(
+  [name, ...given]: readonly string[],
+  env: Environment,
+  warn: Warn,
+): Promise<string> {
+  const { args, run } = commands[name!]!;
   const usage = `usage: main.ts ${usageOf(name!)}`;
-  const values = parseArgs(args, {
-    string: [...Object.keys(options), "_"],
+  const names = Object.entries(args);
+  const flags = parseArgs([...given], {
+    string: [...names.filter(([, { placeholder }]) => placeholder).map(([arg]) => flagOf(arg)), "_"],
+    boolean: names.filter(([, { placeholder }]) => !placeholder).map(([arg]) => flagOf(arg)),
     unknown(arg) {
       throw new ConfigError(`Cannot ${name}: unknown argument ${arg.split("=")[0]}; ${usage}`);
     },
-  }) as unknown as Record<string, string | undefined>;
-  for (const option of Object.keys(options)) {
-    if (!values[option]) throw new ConfigError(`Cannot ${name}: --${option} is missing; ${usage}`);
+  }) as Readonly<Record<string, string | boolean | undefined>>;
+  if (hasPassword(String(flags.mysql ?? ""))) warn(passwordShown("mysql"));
+  const { values: variables } = readVariables(
+    env,
+    names.map(([arg]) => arg).filter(isOption).map(variableOf),
+  );
+  const values: Record<string, string> = {};
+  for (const [arg, { isOptional }] of names) {
+    const flag = flags[flagOf(arg)];
+    const said = flag === true ? "yes" : flag || variables.get(variableOf(arg)) || "";
+    values[arg] = said === "" ? "" : checked(`Cannot ${name}: --${flagOf(arg)}`, arg, said);
+    if (!isOptional && !values[arg]) {
+      throw new ConfigError(`Cannot ${name}: --${flagOf(arg)} is missing; ${usage}`);
+    }
   }
-  return await run(values as Record<string, string>);
+  return await run(values, warn);
+}
+
+/** Whether the server has an option of this name as well. */
+function isOption(arg: string): arg is keyof typeof options {
+  return Object.hasOwn(options, arg);
+}
+
+/** The value as the server would take it. Throws a {@link ConfigError}, which does not repeat what may hold a password. */
+function checked(where: string, arg: string, said: string): string {
+  if (!isOption(arg)) return said;
+  try {
+    return (options[arg] as Option<string>).parse(said);
+  } catch (error) {
+    throw new ConfigError(`${where} ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** The part of `--help` about these commands. */
@@ -72,6 +139,9 @@ export function adminHelp(): string {
 }
 
 function usageOf(name: string): string {
-  const { options } = commands[name]!;
-  return [name, ...Object.entries(options).map(([option, value]) => `--${option} ${value}`)].join(" ");
+  const args = Object.entries(commands[name]!.args).map(([arg, { placeholder, isOptional }]) => {
+    const usage = `--${flagOf(arg)}${placeholder ? ` ${placeholder}` : ""}`;
+    return isOptional ? `[${usage}]` : usage;
+  });
+  return [name, ...args].join(" ");
 }

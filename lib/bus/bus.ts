@@ -13,7 +13,7 @@ export type Hint =
   | { readonly kind: "message"; readonly message: StoredMessage }
   /** There may be messages that a hint was lost of: those whom the channel concerns should look. */
   | { readonly kind: "look" }
-  /** Somebody whom the channel's user has as a friend came or went: ask {@link Bus.online} which. */
+  /** A friend of the channel's user came or went: ask {@link Bus.online} which. */
   | { readonly kind: "presence"; readonly user: number }
   /** The channel's user has become a member of this group, by a session that isn't its last one any more. */
   | { readonly kind: "joined"; readonly group: number }
@@ -31,13 +31,14 @@ export interface Listener {
   down(why: Error): void;
   /** After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost. */
   up(): void;
-  /** A node has come, or come back: what it had told nobody is to be seen from now on. */
+  /** A node has come, or come back: what it could not tell before is to be seen from now on. */
   came(): void;
   /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
   gone(): void;
   /**
-   * Whether some node that is not known to have left has not been heard for seconds: its hints may be lost. Told at each
-   * change.
+   * Whether some node that is not known to have ended has not been heard for seconds, or has left without closing.
+   * Such a node may go on committing messages, and its hints may be lost. Told at each change. A node that has left
+   * and is not back in a few minutes counts as ended.
    */
   silent(isSilent: boolean): void;
 }
@@ -56,6 +57,11 @@ export class BusUnavailable extends Error {
 /** A node's connection to the bus. */
 export interface Bus {
   /**
+   * Hints are of this epoch of the store from now on, and those of another one are not received: their numbers mean
+   * other messages and logins. Called before {@link Bus.open}, and whenever the epoch has changed.
+   */
+  adopt(epoch: string): void;
+  /**
    * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is told.
    */
   open(listener: Listener): Promise<void>;
@@ -68,7 +74,7 @@ export interface Bus {
   unsubscribe(channel: Channel): Promise<void>;
   /**
    * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel stay in order. Where
-   * a message's hint can't be sent now, a `look` on its channel makes up for it later.
+   * a message's hint can't be sent now, a `look` on its channel makes up for it later; for other hints, `came` does.
    */
   publish(channel: Channel, hint: Hint): void;
   /**

@@ -1,4 +1,4 @@
-/** The bus for nodes in one process: with one node, which is the default, there is nobody to tell anything. */
+/** The bus for nodes in one process: with one node, which is the default, there is no other to tell. */
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
 import { NamedBuckets } from "./buckets.ts";
 import { KeyedLock } from "./keyed_lock.ts";
@@ -36,6 +36,9 @@ class LocalBus implements Bus {
     this.#shared = shared;
   }
 
+  /** Hints are received in the same moment. */
+  adopt(): void {}
+
   open(listener: Listener): Promise<void> {
     if (this.#closed) return Promise.reject(closed());
     const { open } = this.#shared;
@@ -63,7 +66,7 @@ class LocalBus implements Bus {
   publish(channel: Channel, hint: Hint): void {
     const { open, subscribers } = this.#shared;
     if (this.#closed || !subscribers.has(channel)) return;
-    // Later, as over a network: nobody is called back while still calling.
+    // Later, as over a network: no caller is called back while it is calling.
     queueMicrotask(() => {
       for (const node of [...subscribers.get(channel) ?? []]) {
         if (node !== this) open.get(node)?.receive(channel, hint);

@@ -26,6 +26,9 @@ export class PortBus implements Bus {
     };
   }
 
+  /** Hints are received in the same moment. */
+  adopt(): void {}
+
   open(listener: Listener): Promise<void> {
     this.#listener = listener;
     return this.#call((id) => ({ kind: "open", id }));

@@ -1,9 +1,13 @@
 /** What the client's program does from its command line on. */
-import { styleFor } from "./format.ts";
+import { clearTextWarning } from "./clear_text.ts";
+import { harmless, styleFor } from "./format.ts";
 import { type Options, parseOptions, UsageError } from "./options.ts";
 import { Screen } from "./screen.ts";
+import { isGranted, variable } from "./permissions.ts";
+import type { SavedLogins } from "./saved_logins.ts";
 import { runScript } from "./script.ts";
 import { Servers } from "./servers.ts";
+import { openSavedLogins } from "./state_folder.ts";
 import { runTerminal } from "./terminal.ts";
 import type { Address } from "./transport.ts";
 
@@ -22,33 +26,54 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     const options = { ...parsed, servers: withTls(parsed) };
     const password = readPassword(options);
+    const warning = clearTextWarning(options.servers);
+    if (warning !== undefined) note(warning);
     const terminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && !options.json;
     return terminal ? await onTerminal(options, password) : await fromPipe(options, password);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    Deno.stderr.writeSync(encoder.encode(`${error.message} (--help shows the usage)\n`));
+    note(`${error.message} (--help shows the usage)`);
     return BAD_USAGE;
   }
 }
 
-async function onTerminal(options: Options, password: string | undefined): Promise<number> {
-  if (options.register) throw new UsageError("--register is for scripts; on a terminal the menu registers");
-  const servers = new Servers(options.servers);
-  const first = { who: options.who, password, force: options.force };
-  return await runTerminal(servers, first, new Screen(), styleFor(Deno.stdout));
+function openSaved({ servers, save }: Options, say: (text: string) => void): SavedLogins | undefined {
+  if (!save) return undefined;
+  const saved = openSavedLogins(servers, (text) => say(`warning: ${text}`));
+  if (typeof saved !== "string") return saved;
+  say(`the session's token will not be saved: ${saved}`);
+  return undefined;
 }
 
-async function fromPipe(options: Options, password: string | undefined): Promise<number> {
-  const { who } = options;
+async function onTerminal(
+  options: Options,
+  password: string | undefined,
+): Promise<number> {
+  if (options.register) throw new UsageError("--register is for scripts; on a terminal the menu registers");
+  const servers = new Servers(options.servers);
+  const { who, force, loginWait } = options;
+  const screen = new Screen();
+  const saved = openSaved(options, (text) => screen.print(harmless(text)));
+  const first = { who, password, force, loginWait, saved };
+  return await runTerminal(servers, first, screen, styleFor(Deno.stdout));
+}
+
+async function fromPipe(
+  options: Options,
+  password: string | undefined,
+): Promise<number> {
+  const saved = openSaved(options, note);
+  const login = saved?.find(options.who);
+  const who = options.who ?? (login && { id: login.id });
   if (!who) throw new UsageError("without a terminal, --user NAME or --id N must say who logs in");
-  if (password === undefined) {
+  if (password === undefined && !login) {
     throw new UsageError("without a terminal, CHAT_PASSWORD or --password-file must hold the password");
   }
   const interrupt = new AbortController();
   const stop = () => interrupt.abort();
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, stop);
-  return await runScript({ ...options, who, password }, {
+  return await runScript({ ...options, who, password, login, saved }, {
     input: Deno.stdin.readable,
     output: Deno.stdout,
     errors: Deno.stderr,
@@ -68,16 +93,26 @@ function withTls({ servers, tls, caFile }: Options): readonly Address[] {
 }
 
 function readPassword({ passwordFile }: Options): string | undefined {
-  if (passwordFile === undefined) return Deno.env.get("CHAT_PASSWORD") || undefined; // empty is as good as not set
+  if (passwordFile === undefined) return variable("CHAT_PASSWORD") || undefined; // empty is as good as not set
   return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
 }
 
 function readFile(option: string, path: string): string {
+  // Without it the runtime would ask for the permission, in the middle of what a person or a script is doing.
+  if (!isGranted({ name: "read", path })) {
+    throw new UsageError(
+      `${option}: the program may not read ${path}; deno run --allow-read=${path} lets it`,
+    );
+  }
   try {
     return Deno.readTextFileSync(path);
   } catch (error) {
     throw new UsageError(`${option}: ${error instanceof Error ? error.message : error}`);
   }
+}
+
+function note(text: string): void {
+  Deno.stderr.writeSync(encoder.encode(`${harmless(text)}\n`));
 }
 
 const encoder = new TextEncoder();

@@ -2,6 +2,7 @@
 import type { Message } from "../wire/message.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Contacts } from "./contacts.ts";
+import { variable } from "./permissions.ts";
 import { type Chat, type Group, number, readChat, string, type User } from "./incoming.ts";
 
 /** How text is set off. */
@@ -26,7 +27,7 @@ const COLOUR: Style = {
 
 /** Colours on a terminal, unless the user's environment has NO_COLOR. */
 export function styleFor(stdout: { isTerminal(): boolean }): Style {
-  return stdout.isTerminal() && !Deno.env.get("NO_COLOR") ? COLOUR : PLAIN;
+  return stdout.isTerminal() && !variable("NO_COLOR") ? COLOUR : PLAIN;
 }
 
 // Control characters command a terminal; those that turn the direction of writing make it show what isn't there.
@@ -43,13 +44,25 @@ export function harmless(text: string): string {
   });
 }
 
-/** A message of the server's as one line of JSON in which control characters are escaped. */
-export function asJson(message: Message): string {
-  return JSON.stringify(message).replace(CONTROLS, (character) => `\\u${hex(character.charCodeAt(0))}`);
+/**
+ * A message of the server's as one line of JSON in which control characters are escaped. The session's token is left
+ * out unless `showToken` says otherwise: the line may end up in a log, and the token is as good as the password.
+ */
+export function asJson(message: Message, showToken = false): string {
+  const { token: _, ...rest } = message;
+  return JSON.stringify(showToken ? message : rest).replace(
+    CONTROLS,
+    (character) => `\\u${hex(character.charCodeAt(0))}`,
+  );
 }
 
 function hex(code: number): string {
   return code.toString(16).padStart(4, "0");
+}
+
+/** A span of milliseconds in words, rounded up to seconds. */
+export function seconds(ms: number): string {
+  return `${Math.ceil(ms / 1_000)} s`;
 }
 
 /** Milliseconds since 1970 as local hours and minutes, with the date if it isn't today. */

@@ -72,7 +72,7 @@ export function retryAfter(message: Message): number {
   return Math.min(Math.max(asked, RETRY_LEAST), RETRY_MOST);
 }
 
-/** A reply's error, for whoever made the request. */
+/** A reply's error, for the caller that made the request. */
 export function refusal(reply: Message): Refused {
   return new Refused(errnoOf(reply), wordsOf(reply) || `the server answered errno ${errnoOf(reply)}`);
 }

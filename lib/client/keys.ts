@@ -20,8 +20,11 @@ const PASTE_END = "\x1b[201~";
 /** Milliseconds in which the rest of a paste comes that was read in several pieces. Between two keys there is more. */
 const BURST_MS = 20;
 
+/** What ends a line in a text, also where readline sees no end: the mandatory breaks of Unicode (UAX 14). */
+const LINE_END = /\r\n?|[\n\v\f\x85\u2028\u2029]/gu;
+
 /** A line with another one behind it. */
-const SEVERAL_LINES = /[\r\n]\s*[^\s\p{Cc}]/u;
+const SEVERAL_LINES = /[\r\n\v\f\x85\u2028\u2029]\s*[^\s\p{Cc}]/u;
 
 /** Cuts what a terminal sends at the marks around pastes. */
 export class PasteReader {
@@ -37,7 +40,8 @@ export class PasteReader {
       const isInside = this.#pasted !== undefined;
       const mark = isInside ? PASTE_END : PASTE_BEGIN;
       const at = left.indexOf(mark);
-      const end = at < 0 ? left.length - beginning(left, mark) : at;
+      const least = isInside ? 1 : 2; // outside of a paste ESC alone is a key
+      const end = at < 0 ? left.length - beginning(left, mark, least) : at;
       const before = left.slice(0, end);
       if (isInside) this.#pasted += before;
       else if (before !== "") pieces.push({ kind: "keys", text: before });
@@ -52,9 +56,9 @@ export class PasteReader {
   }
 }
 
-/** How many characters at the end of a text can be the beginning of a mark. ESC alone is a key. */
-function beginning(text: string, mark: string): number {
-  for (let length = mark.length - 1; length >= 2; length--) {
+/** How many characters at the end of a text can be the beginning of a mark: at least so many, or none. */
+function beginning(text: string, mark: string, least: number): number {
+  for (let length = mark.length - 1; length >= least; length--) {
     if (text.endsWith(mark.slice(0, length))) return length;
   }
   return 0;
@@ -62,7 +66,7 @@ function beginning(text: string, mark: string): number {
 
 /** A paste's text with one kind of line ends, none at its end, and no control characters that would steer the terminal. */
 export function cleanPaste(text: string): string {
-  return text.replace(/\r\n?/g, "\n").replace(/(?![\n\t])\p{Cc}/gu, "").replace(/\n+$/, "");
+  return text.replace(LINE_END, "\n").replace(/(?![\n\t])\p{Cc}/gu, "").replace(/\n+$/, "");
 }
 
 /** The keys typed on standard input, as readline reads them; pastes go to the listener. */
@@ -104,7 +108,7 @@ export class Keys {
   }
 
   #typed(text: string): void {
-    const isLine = text.length > 1 && /[\r\n]/.test(text); // not one key
+    const isLine = text.length > 1 && /[\r\n\u2028\u2029]/.test(text); // not one key
     if (!this.#listener.expectsLines || (!isLine && this.#burst === "")) {
       this.#flush();
       this.input.write(text);

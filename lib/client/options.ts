@@ -1,7 +1,7 @@
 /** The client's command line. */
 import { parseArgs } from "@std/cli/parse-args";
 import { VERSION } from "../version.ts";
-import { markedName, type Who } from "./login.ts";
+import { LOGIN_WAIT_MS, markedName, type Who } from "./login.ts";
 import type { Address } from "./transport.ts";
 
 /** What the user wants, from the command line. */
@@ -15,10 +15,16 @@ export interface Options {
   readonly passwordFile: string | undefined;
   readonly register: boolean;
   readonly force: boolean;
+  /** Whether the session's token is saved, and a saved one used. */
+  readonly save: boolean;
   readonly json: boolean;
+  /** Whether the token is part of what `json` prints. */
+  readonly showToken: boolean;
   readonly follow: boolean;
   /** Milliseconds for the last answers to come. */
   readonly wait: number;
+  /** Milliseconds for a login that the server puts off. */
+  readonly loginWait: number;
 }
 
 /** The command line makes no sense; the message says which part of it. */
@@ -42,26 +48,34 @@ it reads commands from its input, one a line, for example: chat:2:hello
   --user NAME            log in as this user; name:NAME is the same, as at the question for the user
   --id N                 log in as the user with this id
   --password-file FILE   read the password from the file's first line;
-                         otherwise it is in the environment variable CHAT_PASSWORD
+                         otherwise it is in the environment variable CHAT_PASSWORD.
+                         With -P=client the file needs deno's --allow-read=FILE, as one of --ca does
+  --no-save              save no token, and use no saved one. Without it, a login leaves the session's
+                         token in $XDG_STATE_HOME/chat-client (or ~/.local/state/chat-client), readable
+                         for this user alone. A start at the same server then needs no password, and
+                         no user where only one is saved; "loginout" removes the token
   --register             with --user: register the name first if it is free
   --tls                  speak TLS, with a server whose certificate is for HOST and by an authority
                          that Mozilla trusts; with DENO_TLS_CA_STORE=system, that this machine does
   --ca FILE              speak TLS, and trust the authorities with certificates in this file (PEM)
                          as well
   --force                take the account over if it is in use on another connection
-  --json                 print every message of the server as one line of JSON, the answer to
-                         the login with the session's token included
+  --json                 print every message of the server as one line of JSON, without the
+                         session's token
+  --show-token           with --json: the token as well, which is as good as the password
   --follow               go on receiving after the end of the input, until interrupted
   --wait SECONDS         after the end of the input, give up when no answer has come for so long
                          (default ${WAIT})
+  --login-wait SECONDS   when the server says to come again later, wait and try again to log in for
+                         so long at most (default ${LOGIN_WAIT_MS / 1_000})
   --help, --version
 
 Exit code: 0 all went well; 1 something failed: the login, a command, or an answer did not come;
 2 the command line is wrong.
 `;
 
-const STRINGS = ["user", "id", "password-file", "ca", "wait"];
-const FLAGS = ["tls", "register", "force", "json", "follow", "help", "version"];
+const STRINGS = ["user", "id", "password-file", "ca", "wait", "login-wait"];
+const FLAGS = ["tls", "register", "force", "no-save", "json", "show-token", "follow", "help", "version"];
 
 /** Reads the command line; a string is what to print instead of running. Throws {@link UsageError}. */
 export function parseOptions(args: readonly string[]): Options | string {
@@ -83,6 +97,7 @@ export function parseOptions(args: readonly string[]): Options | string {
   if (user === "name:") throw new UsageError("--user needs a value");
   if (user !== undefined && id !== undefined) throw new UsageError("--user and --id exclude each other");
   if (parsed.register && user === undefined) throw new UsageError("--register needs --user NAME");
+  if (parsed["show-token"] && !parsed.json) throw new UsageError("--show-token needs --json");
   const caFile = value("ca");
   return {
     servers: parseServers(parsed._.map(String)),
@@ -96,9 +111,13 @@ export function parseOptions(args: readonly string[]): Options | string {
     passwordFile: value("password-file"),
     register: parsed.register === true,
     force: parsed.force === true,
+    save: parsed["no-save"] !== true,
     json: parsed.json === true,
+    showToken: parsed["show-token"] === true,
     follow: parsed.follow === true,
     wait: integer("--wait", value("wait") ?? `${WAIT}`, 0, WAIT_MOST) * 1_000,
+    loginWait: integer("--login-wait", value("login-wait") ?? `${LOGIN_WAIT_MS / 1_000}`, 0, WAIT_MOST) *
+      1_000,
   };
 }
 

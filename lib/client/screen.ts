@@ -2,6 +2,7 @@
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import process from "node:process";
 import { Writable } from "node:stream";
+import { isGranted, variable } from "./permissions.ts";
 import { type KeyListener, Keys } from "./keys.ts";
 
 /** A line that is waited for. */
@@ -127,7 +128,8 @@ export class Screen implements KeyListener {
     this.#paste = paste;
     this.#draw();
     const early = this.#early.splice(0);
-    if (early.length === 1) command(early[0]!);
+    // Behind a login that was pasted one line is as little a command as several: it is there to be sent by Enter.
+    if (early.length === 1) this.#readline.write(early[0]!);
     else if (early.length > 1) paste(early.join("\n"));
   }
 
@@ -192,6 +194,12 @@ export class Screen implements KeyListener {
 
   /** Stops the program until the shell lets it go on. What is typed in the shell is none of its keys. */
   #suspend(): void {
+    // A shell waits for the program that it has started: with deno task or npx in between, that one has to stop too.
+    const hasShell = variable("INIT_CWD") === undefined;
+    const group = isGranted({ name: "run" }) ? 0 : hasShell ? process.pid : undefined;
+    if (group === undefined) {
+      return this.print("* Ctrl-Z cannot stop the program: deno task or npx would go on waiting for it");
+    }
     let isOver = false;
     const goOn = () => {
       if (isOver || this.#ended) return;
@@ -204,7 +212,7 @@ export class Screen implements KeyListener {
     this.#keys.brackets(false);
     this.#keys.input.setRawMode(false);
     process.once("SIGCONT", goOn);
-    process.kill(process.pid, "SIGTSTP");
+    process.kill(group, "SIGTSTP");
     setTimeout(goOn, NOT_STOPPED_MS);
   }
 

@@ -3,12 +3,13 @@ import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
 import { type Context, run } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
-import { asJson, describe, harmless, PLAIN } from "./format.ts";
+import { asJson, describe, harmless, PLAIN, seconds } from "./format.ts";
 import { Refused } from "./incoming.ts";
 import { LINE_LIMIT, lines } from "./lines.ts";
-import { register, type Who } from "./login.ts";
+import { type Login, register, type Who } from "./login.ts";
 import { OUTBOX_LIMIT } from "./outbox.ts";
 import { Running, within } from "./running.ts";
+import type { SavedLogins } from "./saved_logins.ts";
 import { Servers, sleep } from "./servers.ts";
 import { type Ending, type Listener, Session } from "./session.ts";
 import type { Address } from "./transport.ts";
@@ -17,13 +18,20 @@ import type { Address } from "./transport.ts";
 export interface ScriptOptions {
   readonly servers: readonly Address[];
   readonly who: Who;
-  readonly password: string;
+  /** Not needed where there is a saved login. */
+  readonly password: string | undefined;
+  /** What is saved of the user, if anything. */
+  readonly login: Login | undefined;
+  /** Where tokens are saved, if they are. */
+  readonly saved: SavedLogins | undefined;
   readonly register: boolean;
   readonly force: boolean;
   readonly json: boolean;
+  readonly showToken: boolean;
   readonly follow: boolean;
-  /** Milliseconds. */
+  /** Milliseconds, as is `loginWait`. */
   readonly wait: number;
+  readonly loginWait: number;
 }
 
 /** What a script reads from, writes to and is ended by. */
@@ -38,7 +46,7 @@ export interface Surroundings {
 // Milliseconds without anything new before a script whose work is done takes it that all messages that were
 // missed have come: the server sends them right after the login.
 const SETTLE = 300;
-const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output nobody may be reading
+const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output may not be read
 
 /** Runs a script to its end; resolves to the exit code. */
 export async function runScript(options: ScriptOptions, surroundings: Surroundings): Promise<number> {
@@ -47,6 +55,7 @@ export async function runScript(options: ScriptOptions, surroundings: Surroundin
 
 class Script implements Listener {
   readonly #options: ScriptOptions;
+  readonly #servers: Servers;
   readonly #around: Surroundings;
   readonly #running = new Running();
   readonly #over = new AbortController(); // of the work: from here on, all that is left is to close
@@ -58,6 +67,7 @@ class Script implements Listener {
 
   constructor(options: ScriptOptions, surroundings: Surroundings) {
     this.#options = options;
+    this.#servers = new Servers(options.servers);
     this.#around = surroundings;
   }
 
@@ -68,17 +78,19 @@ class Script implements Listener {
       const session = await this.#open();
       await this.#use(session);
     } catch (error) {
+      this.#failed = true; // also if it is the user who has had enough
       if (!interrupted.aborted) this.#complain(`can't log in: ${words(error)}`);
     }
     await within(this.#written, CLOSE_PATIENCE).catch((error) => {
       if (!this.#failed) this.#complain(`can't write: ${words(error)}`);
     });
+    this.#options.saved?.release();
     return this.#failed ? 1 : 0;
   }
 
   received(message: Message): Promise<void> {
     this.#heard = performance.now();
-    if (this.#options.json) return this.#write(asJson(message));
+    if (this.#options.json) return this.#write(asJson(message, this.#options.showToken));
     const text = this.#contacts && describe(message, this.#contacts, PLAIN);
     return text === undefined ? this.#written : this.#write(text);
   }
@@ -92,12 +104,13 @@ class Script implements Listener {
     this.#note(`connection lost: ${why}; trying again`);
   }
 
-  putOff(why: string): void {
-    this.#note(`the server puts a request off: ${why}; trying again`);
+  putOff(why: string, ms: number): void {
+    this.#note(`the server puts a request off: ${why}; trying again in ${seconds(ms)}`);
   }
 
-  password(): Promise<string> {
-    return Promise.resolve(this.#options.password);
+  async password(): Promise<string | undefined> {
+    await this.#register(); // the saved token's account may be gone
+    return this.#options.password;
   }
 
   takeOver(): Promise<boolean> {
@@ -105,17 +118,28 @@ class Script implements Listener {
   }
 
   async #open(): Promise<Session> {
-    const { who, password, servers } = this.#options;
-    const { signal } = this.#over;
-    const known = new Servers(servers);
-    if (this.#options.register && "name" in who) {
-      try {
-        await register(known, who.name, password, signal, (message) => this.received(message));
-      } catch (error) {
-        if (!(error instanceof Refused && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
-      }
+    const { who, password, login, saved: keeper, loginWait } = this.#options;
+    if (login && keeper?.claim(login.id) === false && !await this.takeOver()) {
+      throw new Error(
+        "the account is in use on another connection, of a client of yours; --force takes it over",
+      );
     }
-    return await Session.open(known, who, password, this, signal);
+    if (!login) await this.#register();
+    const proof = { token: login?.token, password: login ? undefined : password, keeper, loginWait };
+    return await Session.open(this.#servers, who, proof, this, this.#over.signal);
+  }
+
+  /** Makes the account, if that is wanted and the name is free. */
+  async #register(): Promise<void> {
+    const { who, password, loginWait, register: isWanted } = this.#options;
+    if (!isWanted || !("name" in who) || password === undefined) return;
+    try {
+      const witness = (message: Message) => this.received(message);
+      const putOff = (why: string, ms: number) => this.putOff(why, ms);
+      await register(this.#servers, who.name, password, this.#over.signal, witness, putOff, loginWait);
+    } catch (error) {
+      if (!(error instanceof Refused && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
+    }
   }
 
   async #use(session: Session): Promise<void> {

@@ -58,7 +58,7 @@ export class Servers {
   }
 }
 
-const BACKOFF_FIRST = 250; // milliseconds: most restarts are over sooner than anybody notices
+const BACKOFF_FIRST = 250; // milliseconds: most restarts are over before a user notices
 const BACKOFF_MOST = 15_000; // milliseconds: so soon a client is back after a long outage
 const JITTER = 0.5; // of a wait is left to chance, so that the clients of a lost node don't come back all at once
 

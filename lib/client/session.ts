@@ -4,15 +4,24 @@
  */
 import type { Message } from "../wire/message.ts";
 import { Errno, MAX_CLIENT_FRAME, Msg } from "../wire/protocol.ts";
+import { cids } from "./cids.ts";
 import { Contacts } from "./contacts.ts";
 import { Inbox } from "./inbox.ts";
 import { number, type Peer, readChat, Refused, retryAfter, string, wordsOf } from "./incoming.ts";
-import { type Credentials, type Login, logIn, type Questions, type Who } from "./login.ts";
+import {
+  type Credentials,
+  type LoggedIn,
+  logIn,
+  LOGIN_WAIT_MS,
+  type Proof,
+  type Questions,
+  type Who,
+} from "./login.ts";
 import { Outbox } from "./outbox.ts";
 import { backoff, type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
 
-/** What a session tells whoever shows it to the user. */
+/** What a session tells the program that shows it to the user. */
 export interface Listener extends Questions {
   /**
    * Something came; of chat messages, only what wasn't shown before. A chat message counts as delivered when
@@ -26,8 +35,6 @@ export interface Listener extends Questions {
    * when a server that stops has said so, and the session is on another one within a moment.
    */
   offline(why: string): void;
-  /** The server can't take a request now, for the reason `why`; the session sends it again by itself. */
-  putOff(why: string): void;
 }
 
 /** Why a session is over. `left` and `closed` are the user's own doing; for the others `why` has the words. */
@@ -37,6 +44,7 @@ export interface Ending {
 }
 
 const LOGOUT_PATIENCE = 3_000; // milliseconds: no reason to keep a user who leaves waiting for a lost server
+const MOVE_WAIT_MS = 30_000; // for another server that is busy, while requests wait and this one still serves
 const MOMENT = 1_000; // milliseconds without a connection that a user needn't be told of, while a move is under way
 
 /** One login of one user; see {@link Session.open}. */
@@ -47,7 +55,7 @@ export class Session {
   readonly #credentials: Credentials;
   readonly #listener: Listener;
   readonly #interrupt = new AbortController();
-  readonly #outbox = new Outbox((reply) => this.#listener.putOff(wordsOf(reply)));
+  readonly #outbox = new Outbox((reply) => this.#listener.putOff(wordsOf(reply), retryAfter(reply)));
   readonly #inbox = new Inbox(async (request) => await this.#connection?.send(request));
   readonly #newCid = cids();
   readonly #ended = Promise.withResolvers<Ending>();
@@ -55,7 +63,7 @@ export class Session {
   #ending: Ending | undefined;
   #stopping: { readonly noSooner: number; readonly why: string } | undefined; // performance.now(); a server's words
   #moving: ReturnType<typeof setTimeout> | undefined; // until the time to move
-  #move: Promise<Login | undefined> | undefined; // under way
+  #move: Promise<LoggedIn | undefined> | undefined; // under way
   #kick: Ending | undefined; // perhaps only the move's doing
 
   private constructor(servers: Servers, credentials: Credentials, listener: Listener) {
@@ -71,11 +79,11 @@ export class Session {
   static async open(
     servers: Servers,
     who: Who,
-    password: string,
+    { password, token, keeper, loginWait = LOGIN_WAIT_MS }: Proof,
     listener: Listener,
     signal: AbortSignal,
   ): Promise<Session> {
-    const credentials = { who, password, token: undefined, force: false };
+    const credentials = { who, password, token, keeper, loginWait, force: false };
     const session = new Session(servers, credentials, listener);
     const login = await session.#logIn(signal);
     session.#start(login);
@@ -116,8 +124,11 @@ export class Session {
     return this.#outbox.add(request, repeatable);
   }
 
-  /** Ends the session and its token on the server, after what was asked for before, and closes. */
+  /** Ends the session and its token, here and on the server, after what was asked for before, and closes. */
   async logOut(): Promise<void> {
+    const { keeper, token } = this.#credentials;
+    this.#credentials.keeper = undefined; // a connection that is made for this keeps nothing
+    if (token !== undefined) keeper?.forget(token);
     const timer = setTimeout(() => this.#end({ kind: "left", why: "" }), LOGOUT_PATIENCE);
     try {
       await this.#inbox.flush();
@@ -128,6 +139,8 @@ export class Session {
     clearTimeout(timer);
     this.#end({ kind: "left", why: "" });
     await this.ended;
+    const { token: last } = this.#credentials;
+    if (last !== undefined && last !== token) keeper?.forget(last); // a move was under way
   }
 
   /** Confirms what was shown and closes; requests without an answer are given up. The token stays good. */
@@ -149,13 +162,13 @@ export class Session {
     signal: AbortSignal,
     credentials = this.#credentials,
     questions: Questions = this.#listener,
-  ): Promise<Login> {
+  ): Promise<LoggedIn> {
     const witness = (message: Message) => this.#listener.received(message);
     return await logIn(this.#servers, credentials, questions, signal, witness);
   }
 
   /** Goes on with the connection of a login; the first time too. */
-  #start({ connection, reply }: Login): void {
+  #start({ connection, reply }: LoggedIn): void {
     this.#stopping = this.#kick = undefined;
     this.#inbox.enter(typeof reply.epoch === "string" ? reply.epoch : undefined);
     this.contacts.update(reply);
@@ -222,14 +235,15 @@ export class Session {
   }
 
   /**
-   * Logs in on another server while the connection to one that stops is still good: friends see nobody leave, and no
+   * Logs in on another server while the connection to one that stops is still good: friends do not see the user leave, and no
    * request is left without an answer. Resolves to undefined if that can't be done.
    */
-  async #moveFrom(connection: Connection): Promise<Login | undefined> {
-    const credentials = { ...this.#credentials };
-    const nothingToAsk = {
+  async #moveFrom(connection: Connection): Promise<LoggedIn | undefined> {
+    const credentials = { ...this.#credentials, loginWait: MOVE_WAIT_MS };
+    const nothingToAsk: Questions = {
       password: () => Promise.resolve(undefined),
       takeOver: () => Promise.resolve(false),
+      putOff: (why, ms) => this.#listener.putOff(why, ms),
     };
     try {
       await this.#outbox.pause();
@@ -237,7 +251,7 @@ export class Session {
       if (connection.why !== undefined || this.#ending) return undefined;
       this.#servers.advance();
       const login = await this.#logIn(this.#interrupt.signal, credentials, nothingToAsk);
-      Object.assign(this.#credentials, credentials);
+      Object.assign(this.#credentials, { token: credentials.token, password: undefined, force: false });
       connection.abort("moved");
       return login;
     } catch {
@@ -247,7 +261,7 @@ export class Session {
   }
 
   /** The next connection, once one has ended: the one that a move has made, or one that is looked for now. */
-  async #another(why: string): Promise<{ readonly login: Login; readonly isTold: boolean }> {
+  async #another(why: string): Promise<{ readonly login: LoggedIn; readonly isTold: boolean }> {
     const words = this.#stopping?.why || why;
     let isTold = false;
     const tell = () => {
@@ -268,7 +282,7 @@ export class Session {
   }
 
   /** Tries until a server takes the session back. Rejects when one refuses to, or the session ends before. */
-  async #reconnect(): Promise<Login> {
+  async #reconnect(): Promise<LoggedIn> {
     const { noSooner } = this.#stopping ?? { noSooner: 0 };
     this.#servers.advance();
     for (let round = 1;; round++) {
@@ -290,15 +304,4 @@ function isPassing(error: unknown): boolean {
   if (error instanceof ConnectionLost) return true;
   return error instanceof Refused &&
     (error.errno === Errno.RATE_LIMITED || error.errno === Errno.UNAVAILABLE);
-}
-
-/**
- * Makes the ids of a session's messages: a random beginning, and a count in an order that text keeps, so that
- * the server's index of them is written to in one place.
- */
-function cids(): () => string {
-  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
-  const prefix = high!.toString(36).padStart(7, "0") + low!.toString(36).padStart(7, "0");
-  let count = 0;
-  return () => `${prefix}-${(++count).toString(36).padStart(6, "0")}`;
 }

@@ -3,10 +3,11 @@ import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
 import { isMessage, run } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
-import { describe, friendLines, groupLines, harmless, person, type Style } from "./format.ts";
+import { describe, friendLines, groupLines, harmless, person, PLAIN, seconds, type Style } from "./format.ts";
 import { Refused } from "./incoming.ts";
 import { register, type Who, whoIs } from "./login.ts";
 import { Running } from "./running.ts";
+import type { SavedLogins } from "./saved_logins.ts";
 import type { Screen } from "./screen.ts";
 import type { Servers } from "./servers.ts";
 import { type Listener, Session } from "./session.ts";
@@ -17,8 +18,13 @@ export interface FirstLogin {
   readonly password: string | undefined;
   /** Takes the account over without asking. */
   readonly force: boolean;
+  /** Milliseconds for a login that the server puts off. */
+  readonly loginWait: number;
+  /** Where tokens are saved, if they are. */
+  readonly saved: SavedLogins | undefined;
 }
 
+const IN_USE = "the account is in use on another connection, of a client of yours";
 const QUIT_PATIENCE = 3_000; // milliseconds for the last answers, before the user is told that they didn't come
 
 /** Shows the menu until the user quits; resolves to the exit code. */
@@ -53,7 +59,9 @@ class Terminal implements Listener {
   }
 
   async run(): Promise<number> {
-    const { who, password } = this.#first;
+    const { password, saved } = this.#first;
+    const only = saved?.find(this.#first.who);
+    const who = this.#first.who ?? (only && { id: only.id });
     if (who) await this.#logIn(who, password);
     while (this.#exitCode === undefined) {
       this.#screen.print("1. login\n2. register\n3. quit");
@@ -83,8 +91,11 @@ class Terminal implements Listener {
     this.#screen.print(this.#style.dim(`* connection lost: ${harmless(why)}; trying again`));
   }
 
-  putOff(why: string): void {
-    this.#screen.print(this.#style.dim(`* not yet, says the server: ${harmless(why)}; trying again`));
+  putOff(why: string, ms: number): void {
+    const words = `* not yet, says the server: ${harmless(why)}; trying again in ${
+      seconds(ms)
+    } (Ctrl-C ends)`;
+    this.#screen.print(this.#style.dim(words));
   }
 
   async password(): Promise<string | undefined> {
@@ -101,29 +112,31 @@ class Terminal implements Listener {
   async #askAndLogIn(): Promise<void> {
     const who = (await this.#screen.ask("user id or name: "))?.trim();
     if (!who) return;
-    const claimed = whoIs(who);
-    // A name may consist of digits, too: where no such id logs in, it is tried as one.
-    await this.#logIn(claimed, undefined, "id" in claimed ? { name: who } : undefined);
+    await this.#logIn(whoIs(who), undefined);
   }
 
-  async #logIn(who: Who, known: string | undefined, otherwise?: Who): Promise<void> {
-    const password = known ?? await this.#screen.ask("password: ", true);
-    if (password === undefined) return;
+  async #logIn(who: Who, known: string | undefined): Promise<void> {
+    const { saved: keeper, loginWait } = this.#first;
+    const saved = keeper?.find(who);
     try {
-      await this.#use(await this.#open(who, password, otherwise));
+      if (saved) {
+        if (!keeper!.claim(saved.id) && !await this.takeOver()) throw new Error(IN_USE);
+        const name = person(saved.id, saved.name, PLAIN);
+        this.#screen.print(this.#style.dim(`* logging in as ${name}: saved login`));
+      }
+      const password = saved ? known : known ?? await this.#screen.ask("password: ", true);
+      if (!saved && password === undefined) return;
+      const proof = { password, token: saved?.token, keeper, loginWait };
+      await this.#use(await Session.open(this.#servers, who, proof, this, this.#interrupt.signal));
     } catch (error) {
       this.#say("login failed", error);
-    }
-    this.#contacts = undefined;
-  }
-
-  async #open(who: Who, password: string, otherwise: Who | undefined): Promise<Session> {
-    const { signal } = this.#interrupt;
-    try {
-      return await Session.open(this.#servers, who, password, this, signal);
-    } catch (error) {
-      if (!otherwise || !(error instanceof Refused) || error.errno !== Errno.FAILED) throw error;
-      return await Session.open(this.#servers, otherwise, password, this, signal);
+      // It is not tried as one: it would count as a guess at the password of the user with the id.
+      if (!saved && "id" in who) {
+        this.#screen.print(this.#style.dim(`* if ${who.id} is a name, write name:${who.id}`));
+      }
+    } finally {
+      this.#contacts = undefined;
+      keeper?.release();
     }
   }
 
@@ -132,7 +145,10 @@ class Terminal implements Listener {
     const password = name && await this.#screen.ask("password: ", true);
     if (!name || password === undefined) return;
     try {
-      const id = await register(this.#servers, name, password, this.#interrupt.signal, () => {});
+      const putOff = (why: string, ms: number) => this.putOff(why, ms);
+      const { signal } = this.#interrupt;
+      const { loginWait } = this.#first;
+      const id = await register(this.#servers, name, password, signal, () => {}, putOff, loginWait);
       this.#screen.print(`Registered ${person(id, name, this.#style)}: log in with this id or the name`);
     } catch (error) {
       if (error instanceof Refused && error.errno === Errno.FAILED) {

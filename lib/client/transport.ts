@@ -75,7 +75,7 @@ export class Connection {
     const { hostname, port, tls } = address;
     try {
       const conn = await Deno.connect({ hostname, port, signal: stop });
-      conn.setNoDelay(true); // messages are small and somebody waits for each
+      conn.setNoDelay(true); // messages are small, and each is waited for
       return new Connection(tls ? await secure(conn, hostname, tls, stop) : conn, patience);
     } catch (error) {
       signal.throwIfAborted();
@@ -193,7 +193,7 @@ async function secure(
 }
 
 /** An address as users write it. */
-function nameOf({ hostname, port }: Address): string {
+export function nameOf({ hostname, port }: Address): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
 

@@ -62,7 +62,8 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   const unsaid = all.map(([name]) => name).filter((name) =>
     placed[name] === undefined && flags[flagOf(name)] === undefined
   );
-  const { values: variables, warnings } = readVariables(env, unsaid.map(variableOf));
+  const { values: variables, warnings: found } = readVariables(env, unsaid.map(variableOf));
+  const warnings = [...found];
   for (const name of unsaid) {
     const said = variables.get(variableOf(name));
     if (said !== undefined) set(name, said, variableOf(name));
@@ -75,20 +76,55 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   }
   const config = values as Config;
   checkTogether(config);
+  warnings.push(...SECRETS.filter((name) => hasPassword(String(flags[name] ?? ""))).map(passwordShown));
   if (!flags["upgrade-check"]) return { run: config, warnings };
   if (!config.mysql) throw new ConfigError("--upgrade-check needs --mysql");
   return { upgradeCheck: config, warnings };
 }
 
+/** Options whose URL can have a password in it. */
+const SECRETS = ["mysql", "redis"] as const;
+
+/** Whether one of the URLs with commas between has a password in it. */
+export function hasPassword(urls: string): boolean {
+  return urls.split(",").some((url) => URL.canParse(url) && new URL(url).password !== "");
+}
+
+/** The warning of a password on the command line. `name`: the option's. */
+export function passwordShown(name: typeof SECRETS[number]): Warning {
+  return {
+    event: "a password is on the command line, where all users of this machine can read it",
+    fields: {
+      option: `--${name}`,
+      hint: `give it in the environment, as ${variableOf(name)}, or in a file, by --${name}-password-file`,
+    },
+  };
+}
+
 /** What can't be seen in one option alone. */
-function checkTogether({ mysql, mysqlCa, singleWriter, redis, tlsCert, tlsKey }: Config): void {
+function checkTogether(config: Config): void {
+  const { mysql, mysqlCa, mysqlPasswordFile, singleWriter } = config;
+  const { redis, redisPasswordFile, tlsCert, tlsKey } = config;
   if (redis && !mysql) {
     throw new ConfigError("--redis needs --mysql: nodes that reach each other must share one store");
   }
   if (mysqlCa && !mysql) throw new ConfigError("--mysql-ca needs --mysql");
+  checkPassword("mysql", mysql, mysqlPasswordFile);
+  checkPassword("redis", redis, redisPasswordFile);
   if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
   if (!tlsCert !== !tlsKey) {
     throw new ConfigError(tlsCert ? "--tls-cert needs --tls-key" : "--tls-key needs --tls-cert");
+  }
+}
+
+/** Refuses a password's file without an address, or beside a password in the address. Throws a {@link ConfigError}. */
+export function checkPassword(name: typeof SECRETS[number], urls: string, passwordFile: string): void {
+  if (!passwordFile) return;
+  if (!urls) throw new ConfigError(`--${name}-password-file needs --${name}`);
+  if (hasPassword(urls)) {
+    throw new ConfigError(
+      `the URL of --${name} has a password in it, and --${name}-password-file names another one: leave one of them away`,
+    );
   }
 }
 

@@ -28,6 +28,11 @@ export function text(value: string, placeholder: string, description: string): O
   };
 }
 
+/** Any text that is not empty. Its value is empty while nothing is said: the program then uses `usual`, or finds another. */
+export function textOrUsual(usual: string, placeholder: string, description: string): Option<string> {
+  return { ...text("", placeholder, description), format: (value) => value || usual };
+}
+
 /** The url of a service, none unless said; it may hold a password. `pattern` is what it must be like, in one example. */
 export function url(pattern: RegExp, example: string, description: string): Option<string> {
   return {

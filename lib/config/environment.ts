@@ -43,7 +43,7 @@ export const processEnvironment: Environment = {
 
 /**
  * Returns the values of the variables in `wanted`, and the warnings that the environment deserves. An empty variable
- * counts as not set: env files and Docker Compose make them of values that nobody gave.
+ * counts as not set: env files and Docker Compose make them of values that were not given.
  */
 export function readVariables(
   env: Environment,

@@ -14,14 +14,26 @@ import {
   type Option,
   orNone,
   text,
+  textOrUsual,
   url,
 } from "./declare.ts";
+
+/**
+ * The embedded database's file unless `--db` says another. It has a folder of its own, so that the server needs no
+ * permission to write where its program is.
+ */
+export const DEFAULT_DB = "data/chat.db";
 
 /** Every option, by the name it has in the code. */
 export const options = {
   host: text("0.0.0.0", "ADDRESS", "address to listen on; the default is every IPv4 address of the machine"),
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
-  db: text("chat.db", "FILE", "file of the embedded database; made if it isn't there. Not used with --mysql"),
+  db: textOrUsual(
+    DEFAULT_DB,
+    "FILE",
+    "file of the embedded database; made if it isn't there, and so is the default's folder. Not used with --mysql. A " +
+      "chat.db in the working directory, which was the default once, goes on being used",
+  ),
   mysql: url(
     /^mysqls?:\/\/[^/,]+\/[^/?#,]+$/,
     "mysql://user:password@host:3306/database",
@@ -31,6 +43,10 @@ export const options = {
   mysqlCa: file(
     "certificates in PEM form of the authorities that MySQL's certificate may come from: connections to it are TLS then, " +
       "and its certificate must have the host's name, or address, that the URL has",
+  ),
+  mysqlPasswordFile: file(
+    "file with MySQL's password in its one line, in place of one in the URL. Other users of the machine see a command " +
+      "line, and not this",
   ),
   singleWriter: flag(
     "all nodes use one and the same member of a Galera cluster. Without it a server with wsrep_on is refused: when nodes " +
@@ -48,6 +64,7 @@ export const options = {
     "redis://host:6379",
     "Redis, through which nodes on one MySQL reach each other: redis://host:port, several with commas for a Redis Cluster",
   ),
+  redisPasswordFile: file("the same with Redis' password"),
   workers: integer(
     1,
     1,
@@ -76,7 +93,8 @@ export const options = {
     1,
     1_000_000,
     "count",
-    "open connections; more are closed at once. The default leaves room in a limit of 20,000 open files",
+    "open connections; more are closed at once. Where the limit of open files is too low for so many, the server accepts " +
+      "fewer and says so at the start. The default leaves room in a limit of 20,000 open files",
   ),
   maxConnectionsPerAddress: integer(
     1_000,
@@ -110,7 +128,7 @@ export const options = {
     1_000_000,
     "per second",
     "requests that each session may always make, a large question counting for several; beyond it they take from " +
-      "--spare-rate, and then get errno 8. Nobody types as fast. 0: no limit",
+      "--spare-rate, and then get errno 8. No person types as fast. 0: no limit",
   )),
   messageBurst: integer(
     50,
@@ -148,6 +166,22 @@ export const options = {
     "per second",
     "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
       "tenth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
+  )),
+  dailyBytes: orNone(integer(
+    1_073_741_824,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes of messages that one account may store in a day, in the whole cluster, each counted with 200 more; what is used " +
+      "up comes back bit by bit, and beyond it is errno 8. Short messages at --message-rate all day are less than half of it. 0: no limit",
+  )),
+  minFreeSpace: orNone(integer(
+    268_435_456,
+    1_048_576,
+    1_099_511_627_776,
+    "bytes",
+    "bytes that must be free on the disk of the embedded database; with less, new messages are refused with errno 9, while " +
+      "logins and DELIVERED still have room. 0: until the disk is full",
   )),
   maxDepth: integer(
     32,
@@ -204,15 +238,16 @@ export const options = {
     1,
     100_000,
     "count",
-    "passwords waiting to be hashed; beyond it logins are told to come again later",
+    "passwords waiting to be hashed; beyond it the address that has the most waiting is told to come again later",
   ),
   accountAttempts: integer(
     10,
     1,
     1_000_000,
     "count",
-    "wrong passwords for one account within --attempts-within, in the whole cluster; then errno 8 for passwords, while " +
-      "tokens still work. At this rate the 10,000 most common passwords take a week",
+    "wrong passwords for one account from one address, IPv6 /48 or known device within --attempts-within, in the whole " +
+      "cluster; then errno 8 for its passwords. Ten times as many in six times as long from all unknown places together, by " +
+      "default 100 an hour; then one from each",
   ),
   addressAttempts: integer(
     300,

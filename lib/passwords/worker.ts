@@ -3,11 +3,13 @@
  * second of a core, and a flood of guesses would otherwise slow every message down.
  */
 import { scryptSync } from "node:crypto";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import type { HashAnswer, HashOrder } from "./thread.ts";
 
-/** As nice(1) counts: while others want the core, about a tenth of it is left for this thread. */
+/** As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for this thread. */
 const NICENESS = 10;
+/** Linux's highest. */
+const MAX_NICENESS = 19;
 
 const THIS_THREAD = 0; // to Linux; elsewhere it is the whole process
 
@@ -17,9 +19,11 @@ const port = globalThis as unknown as {
 };
 
 try {
-  if (Deno.build.os === "linux") setPriority(THIS_THREAD, NICENESS);
+  if (Deno.build.os === "linux") {
+    setPriority(THIS_THREAD, Math.min(getPriority(THIS_THREAD) + NICENESS, MAX_NICENESS));
+  }
 } catch {
-  // without that permission it shares the cores with the others as an equal
+  // without these permissions it shares the cores with the others as an equal
 }
 
 port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {

@@ -2,6 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 import type { Networks } from "../wire/networks.ts";
 
+const GROUPS_OF_48 = 3; // what a site is given at the most: a customer may have any number of /64 in it
 const GROUPS_OF_64 = 4; // of an IPv6 address's eight groups: a customer is given at least a /64, and may use all of it
 
 /**
@@ -15,6 +16,20 @@ export function addressKey(host: string): string | undefined {
   const isMapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
   if (isMapped) return groups.slice(6).flatMap((group) => [group >> 8, group & 0xff]).join(".");
   return groups.slice(0, GROUPS_OF_64).map((group) => group.toString(16)).join(":") + "::/64";
+}
+
+/** The network that an {@link addressKey} is in: an IPv4 /24, or an IPv6 /48. */
+export function networkKey(address: string): string {
+  if (isIPv4(address)) return address.slice(0, address.lastIndexOf(".")) + ".0/24";
+  return address.split(":").slice(0, GROUPS_OF_48).join(":") + "::/48";
+}
+
+/**
+ * What has the same owner as an {@link addressKey}, as far as can be told: the IPv4 address itself, as its neighbours are
+ * others', or the IPv6 /48.
+ */
+export function siteKey(address: string): string {
+  return isIPv4(address) ? address : networkKey(address);
 }
 
 /** An IPv6 address's eight numbers. */

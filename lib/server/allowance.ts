@@ -137,7 +137,7 @@ export class Allowance {
 
   /**
    * Takes a request that costs so much and has so many bytes, and gives 0; or nothing, and the milliseconds until it
-   * will be its own: what is spare then nobody knows.
+   * will be its own: what is spare then is not known.
    */
   take(cost: number, bytes: number, now: number): number {
     const wait = this.#own.take(cost, bytes, now);
@@ -184,7 +184,7 @@ export class Allowance {
 
 const REMEMBERED = 20_000; // users: as many as a node has connections; to be forgotten is to have a full allowance
 
-/** The allowances of a node's users, which outlive their sessions: whoever comes back has no more than before. */
+/** The allowances of a node's users, which outlive their sessions: a user who comes back has no more than before. */
 export class Allowances {
   readonly #config: Config;
   readonly #spare: Buckets | undefined;

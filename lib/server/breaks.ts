@@ -1,5 +1,5 @@
 /**
- * Breaks between two pieces of work, in which everybody else who is ready has a turn.
+ * Breaks between two pieces of work, in which all other work that is ready has a turn.
  *
  * `setImmediate` gives others a turn, but not those whose bytes have only just come: while some of it is due, the
  * runtime looks at its sockets after every 61st turn only (tokio's event interval; pieces of a millisecond made an echo
@@ -7,7 +7,7 @@
  */
 import { setImmediate } from "node:timers";
 
-/** Milliseconds without a look at the sockets that hurt nobody: a look costs 20 microseconds. */
+/** Milliseconds without a look at the sockets that do no harm: a look costs 20 microseconds. */
 const FRESH = 1;
 
 const LOOPBACK = "127.0.0.1";
@@ -29,7 +29,7 @@ export class Breaks implements Disposable {
     return this.#next ??= this.#take();
   }
 
-  /** Closes its connection; whoever waits goes on soon. */
+  /** Closes its connection; callers that wait go on soon. */
   [Symbol.dispose](): void {
     for (const end of this.#pipe ?? []) end.close();
     this.#pipe = undefined;
@@ -41,7 +41,7 @@ export class Breaks implements Disposable {
         await new Promise<void>((resolve) => setImmediate(resolve));
       } else await this.#look();
     } catch {
-      this[Symbol.dispose](); // it was closed, by us or by somebody who shouldn't
+      this[Symbol.dispose](); // it was closed, by us or by another program
     }
     this.#next = undefined;
   }
@@ -66,6 +66,6 @@ async function connected(): Promise<readonly [Deno.TcpConn, Deno.TcpConn]> {
   for (;;) {
     const from = await listener.accept();
     if (from.remoteAddr.port === into.localAddr.port) return [into, from];
-    from.close(); // somebody else was quicker
+    from.close(); // another program was quicker
   }
 }

@@ -1,4 +1,6 @@
-/** Who is at the other end of a connection: nobody yet, or a user with a session. */
+/** The client of a connection: not authenticated yet, or a user with a session. */
+import type { Requester, Standing } from "../passwords/passwords.ts";
+import { networkKey } from "./addresses.ts";
 import type { Allowance } from "./allowance.ts";
 import type { Connection } from "./connection.ts";
 import { leave } from "./entrance.ts";
@@ -23,6 +25,7 @@ export class Caller {
   #allowance: Allowance | undefined;
   #hasRegistered = false;
   #hasEntered = false;
+  #leaving: AbortController | undefined;
 
   constructor(node: Node, connection: Connection, origin: Pick<Origin, "from" | "place">) {
     this.node = node;
@@ -66,6 +69,24 @@ export class Caller {
   /** Whether it comes through a trusted proxy that has not said for whom. */
   get isAwaited(): boolean {
     return this.#origin.place === undefined;
+  }
+
+  /**
+   * Aborted when nothing more comes from the client, so that what only the client waits for need not be begun. To be
+   * asked for while an exclusive request is being answered.
+   */
+  get leaving(): AbortSignal {
+    this.#leaving ??= new AbortController();
+    const leaving = this.#leaving;
+    this.connection.watchForEnd(() => leaving.abort());
+    return leaving.signal;
+  }
+
+  /** On whose behalf a password is hashed for it; see {@link leaving}. Those who are exempt from limits share a place. */
+  requester(standing: Standing): Requester {
+    const address = this.address ?? "exempt";
+    const network = this.address === undefined ? address : networkKey(this.address);
+    return { network, address, standing, signal: this.leaving };
   }
 
   /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */

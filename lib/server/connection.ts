@@ -1,86 +1,17 @@
 /**
- * One client's socket: bytes in, requests to whoever handles them, replies and pushes out, within limits. Knows
+ * One client's socket: bytes in, requests to a handler, replies and pushes out, within limits. Knows
  * framing and order; knows nothing of what the messages mean.
  */
 import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../wire/classic.ts";
 import { type Decoder, WireError } from "../wire/decoder.ts";
 import { FramedDecoder } from "../wire/framed.ts";
-import type { Breaks } from "./breaks.ts";
-import type { Crowd } from "./crowd.ts";
+import type { ConnectionContext, Handler, Preface, Request, Socket } from "./connection_context.ts";
 import type { Dialect, ServerMessage } from "./dialect.ts";
-import type { Lane } from "./lane.ts";
 import type { Outbox, Sink } from "./outbox.ts";
 import { Pauses } from "./pauses.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { ReadBuffer, UNHEARD } from "./read_buffer.ts";
 import { Replies } from "./replies.ts";
-
-/** A request that was read and is ready to be carried out. */
-export interface Request {
-  /** It waits for all requests before it, and those after it wait for it. */
-  readonly exclusive: boolean;
-  /** Milliseconds for which it must wait, and everything that comes behind it. */
-  readonly delay?: number;
-  /** Milliseconds for which everything that comes behind it must wait. */
-  readonly pause?: number;
-  /** Whether it is much work, or one of too many: others with less to do go first. */
-  readonly isHeavy?: boolean;
-  /** Carries it out. A promise must not be rejected; undefined is no reply. */
-  answer(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
-}
-
-/** What a connection hands its requests to. */
-export interface Handler {
-  /** Whether nobody is logged in. */
-  readonly isNobody: boolean;
-  /**
-   * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests in them.
-   * Gives the milliseconds for which nothing more should be read.
-   */
-  heard(bytes: number, now: number): number;
-  /**
-   * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a request to
-   * answer so.
-   */
-  read(body: Uint8Array | WireError, now: number): Request;
-  /** Called with the bytes of each reply. */
-  answered(bytes: number): void;
-  /** Called when bytes wait for room no longer. */
-  room(): void;
-  /** Called once, when nothing more will come from the client. */
-  ended(): void;
-}
-
-/** A connection's bytes; all of it is as `Deno.Conn` has it. */
-export type Socket = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
-
-/** Reads what may come in front of a connection's messages. */
-export interface Preface {
-  /**
-   * Called with bytes as they come, until it returns those that are behind the preface, which may be none. Throws to
-   * have the connection closed at once.
-   */
-  take(bytes: Uint8Array): Uint8Array | undefined;
-}
-
-/** What a connection is given of the server around it. */
-export interface Surroundings {
-  /** The dialects, by the connection's first byte. */
-  dialect(classic: boolean): Dialect;
-  /** Bytes of the largest body taken. */
-  readonly maxFrame: number;
-  /** Requests under way; beyond it nothing is read. */
-  readonly maxPending: number;
-  /** Bytes waiting to be written; beyond it nothing is read. */
-  readonly outboxBytes: number;
-  /** In which others have their turns. */
-  readonly breaks: Pick<Breaks, "next">;
-  /** In which heavy requests wait for their turns. */
-  readonly lane: Lane;
-  /** In which whoever isn't logged in waits, and who goes. */
-  readonly crowd: Pick<Crowd, "turn">;
-  /** Milliseconds that a client gets to read its last replies. */
-  readonly patience: number;
-}
 
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
@@ -88,16 +19,17 @@ const LAST_BYTES = 262_144; // taken from a client after its connection's end, s
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
 const ANSWERED = 100_000; // bytes of a large answer that are put together, copied and written in 1 ms, roughly
 const LOOKS = 16; // requests between two looks at the clock
-const SLICE = 2; // ms of work for one connection, then the others have a turn: nobody's flood makes others wait
+const SLICE = 2; // ms of work for one connection, then the others have a turn, so that no flood makes others wait
 
 /** A client's connection, from its acceptance to its end. */
 export class Connection implements Sink {
   readonly #socket: Socket;
-  readonly #around: Surroundings;
+  readonly #context: ConnectionContext;
   readonly #handler: Handler;
   readonly #pauses: Pauses;
   readonly #replies = new Replies<ServerMessage>((reply) => this.#reply(reply));
   #preface: Preface | undefined; // until it has been read
+  #ahead: ReadAhead | undefined; // while the end is watched for
   #dialect: Dialect | undefined; // known from the first byte on
   #outbox: Outbox | undefined;
   #state: "open" | "ending" | "closed" = "open";
@@ -110,13 +42,13 @@ export class Connection implements Sink {
 
   constructor(
     socket: Socket,
-    around: Surroundings,
+    context: ConnectionContext,
     handler: (connection: Connection) => Handler,
     preface?: Preface,
   ) {
     this.#socket = socket;
-    this.#around = around;
-    this.#pauses = new Pauses(around.lane);
+    this.#context = context;
+    this.#pauses = new Pauses(context.lane);
     this.#preface = preface;
     this.lastHeard = performance.now();
     this.#handler = handler(this);
@@ -164,13 +96,13 @@ export class Connection implements Sink {
 
   /** Whether what isn't a reply may be sent now, or should wait until the client has read more. */
   get hasRoom(): boolean {
-    return this.waiting < this.#around.outboxBytes;
+    return this.waiting < this.#context.outboxBytes;
   }
 
   // What its outbox needs of it. As methods: closures for it are hundreds of bytes for each connection.
 
   get limit(): number {
-    return this.#around.outboxBytes;
+    return this.#context.outboxBytes;
   }
 
   write(bytes: Uint8Array): Promise<number> {
@@ -183,6 +115,15 @@ export class Connection implements Sink {
 
   failed(): void {
     this.abort();
+  }
+
+  /**
+   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is being
+   * answered; to be called while one is. Bytes that the client sends meanwhile hide that.
+   */
+  watchForEnd(left: () => void): void {
+    this.#ahead ??= new ReadAhead(this.#socket);
+    this.#ahead.whenEnded(left);
   }
 
   /** Sends a message, if the client's dialect has such a one. */
@@ -200,7 +141,7 @@ export class Connection implements Sink {
     const bytes = this.#dialect?.encode(reply);
     if (!bytes) return;
     this.#handler.answered(bytes.length);
-    if (bytes.length > LARGE) this.#around.lane.spent(bytes.length / ANSWERED);
+    if (bytes.length > LARGE) this.#context.lane.spent(bytes.length / ANSWERED);
     this.sendBytes(bytes);
   }
 
@@ -212,9 +153,9 @@ export class Connection implements Sink {
       let worked = 0; // ms since others had a turn
       let unheard = 0; // bytes that came after the end
       for (let before = performance.now();;) {
-        const read = await this.#socket.read(this.open ? buffer.bytes : UNHEARD);
+        const read = await this.#read(this.open ? buffer.bytes : UNHEARD);
         if (read === null) break;
-        if (this.#handler.isNobody || !this.open) await this.#around.crowd.turn();
+        if (!this.#handler.isAuthenticated || !this.open) await this.#context.crowd.turn();
         this.lastHeard = performance.now();
         this.#takenWhenHeard = this.#outbox?.taken ?? 0;
         if (this.lastHeard - before > SLICE) worked = 0; // it had to wait, and others ran
@@ -234,17 +175,17 @@ export class Connection implements Sink {
           const size = body instanceof WireError ? 0 : body.length;
           if (size > LARGE) before = await this.#pauses.turn();
           const request = this.#handler.read(body, before);
-          if (size > LARGE) this.#around.lane.spent(performance.now() - before);
+          if (size > LARGE) this.#context.lane.spent(performance.now() - before);
           if (request.delay) before = await this.#rest(request.delay);
           if (request.isHeavy) before = await this.#pauses.turn();
           if (!this.open) break; // it ended meanwhile
           const wait = this.#take(request, size);
-          if (request.isHeavy) this.#around.lane.spent(performance.now() - before);
+          if (request.isHeavy) this.#context.lane.spent(performance.now() - before);
           if (wait) await wait;
           if (body instanceof WireError && body.fatal) void this.end();
           if (request.pause && this.open) before = await this.#rest(request.pause);
           if (count % LOOKS === 0 && worked + performance.now() - before > SLICE) {
-            await this.#around.breaks.next();
+            await this.#context.breaks.next();
             worked = 0;
             before = performance.now();
           }
@@ -259,7 +200,7 @@ export class Connection implements Sink {
     } catch {
       this.abort(); // the connection was lost, or closed by us while it read
     }
-    await this.#around.crowd.turn();
+    await this.#context.crowd.turn();
     buffer.release();
     decoder?.close();
     this.#handler.ended();
@@ -271,7 +212,7 @@ export class Connection implements Sink {
    * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and closes.
    * What isn't done or read after `within` ms is given up.
    */
-  end(last?: ServerMessage, within = this.#around.patience): Promise<void> {
+  end(last?: ServerMessage, within = this.#context.patience): Promise<void> {
     if (this.open) {
       this.#state = "ending";
       this.#pauses.wake();
@@ -319,6 +260,12 @@ export class Connection implements Sink {
     return this.lastHeard = await this.#pauses.rest(ms);
   }
 
+  #read(into: Uint8Array): Promise<number | null> {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    return ahead ? ahead.take(into) : this.#socket.read(into);
+  }
+
   #behindPreface(bytes: Uint8Array): Uint8Array {
     if (!this.#preface) return bytes;
     const behind = this.#preface.take(bytes);
@@ -328,14 +275,14 @@ export class Connection implements Sink {
 
   #recognize(firstByte: number): Decoder {
     const classic = firstByte === CLASSIC_FIRST_BYTE;
-    this.#dialect = this.#around.dialect(classic);
+    this.#dialect = this.#context.dialect(classic);
     this.#outbox = this.#dialect.outbox(this);
-    return new (classic ? ClassicDecoder : FramedDecoder)(this.#around.maxFrame);
+    return new (classic ? ClassicDecoder : FramedDecoder)(this.#context.maxFrame);
   }
 
   /** Carries out a request of `size` bytes; a promise when the next one must wait. */
   #take(request: Request, size: number): Promise<void> | undefined {
-    const { maxPending, outboxBytes } = this.#around;
+    const { maxPending, outboxBytes } = this.#context;
     const full = this.pending >= maxPending || this.#replies.bytes > PENDING_BYTES ||
       this.waiting > outboxBytes;
     if (request.exclusive || full) return this.#takeLater(request, size);
@@ -344,7 +291,7 @@ export class Connection implements Sink {
   }
 
   async #takeLater(request: Request, size: number): Promise<void> {
-    const { maxPending, outboxBytes } = this.#around;
+    const { maxPending, outboxBytes } = this.#context;
     await this.#outbox?.whenAtMost(outboxBytes);
     await this.#replies.whenAtMost(request.exclusive ? 0 : maxPending - 1, PENDING_BYTES);
     if (this.open) {
@@ -357,7 +304,7 @@ export class Connection implements Sink {
     this.#taken++;
     const reply = request.answer();
     if (request.isHeavy && reply instanceof Promise) {
-      void this.#around.lane.hold(reply, 1 + Math.floor(size / LARGE));
+      void this.#context.lane.hold(reply, 1 + Math.floor(size / LARGE));
     }
     this.#replies.add(reply, size);
   }

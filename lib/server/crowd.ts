@@ -1,13 +1,13 @@
 /**
- * Those who come, go, or aren't logged in: a thousand may do so in the same moment. However little work each is, all of
- * it at once would have everybody else wait, so they take turns.
+ * Connections that begin, end, or have no login: a thousand may do so in the same moment. However little work each is,
+ * all of it at once would make all others wait, so they take turns.
  */
 import type { Breaks } from "./breaks.ts";
 
-/** Milliseconds of their work between two breaks, and what was begun by then: so long anybody else waits. */
+/** Milliseconds of their work between two breaks, and what was begun by then: so long all others wait. */
 const SLICE = 1;
 
-/** One line for all of a server. Who comes first is first. */
+/** One queue for all of a server, first come first served. */
 export class Crowd {
   readonly #breaks: Pick<Breaks, "next">;
   readonly #waiting: (() => void)[] = [];

@@ -52,8 +52,8 @@ const REMEMBERED = 4_096;
 /** Pieces of heavy work that the reading of a page counts as. */
 const PAGE_PIECES = 1;
 /**
- * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but whoever
- * comes back has not asked for too much, and is to have a larger part of the time than those who do.
+ * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but a user
+ * who comes back has not asked for too much, and is to have a larger part of the time than those who do.
  */
 const PUSH_TIME = 0.0025;
 /** ms after which a read that the store refused is tried again. */
@@ -243,7 +243,7 @@ export class Delivery {
   }
 
   /**
-   * Nobody has to say DELIVERED of the user's own message: it moves the cursor, if that is where the pushing was
+   * The user's own message needs no DELIVERED: it moves the cursor, if that is where the pushing was
    * `before` it. In between there is no message, though an operator may have deleted some.
    */
   #passOwn(talk: Talk, before: number | undefined, seq: number): void {
@@ -252,7 +252,7 @@ export class Delivery {
     this.#ports.cursors.move(this.#user, talk.peer, seq);
   }
 
-  /** Reads a page; once the login is over, and holds up nobody, when it is its turn. */
+  /** Reads a page. Once the login is over, and does not wait for it, the page waits for its turn. */
   async #read(peer: Peer, after: number | undefined, limit: number, bytes: number): Promise<Page> {
     const { store, catchingUp } = this.#ports;
     const read = () => store.read(this.#user, peer, after, limit, bytes);

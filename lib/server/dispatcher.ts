@@ -7,7 +7,7 @@ import { type Message, parseMessage } from "../wire/message.ts";
 import { Errno, Msg, type Rid } from "../wire/protocol.ts";
 import { type Answer, RequestError } from "./answer.ts";
 import type { Caller } from "./caller.ts";
-import type { Handler, Request } from "./connection.ts";
+import type { Handler, Request } from "./connection_context.ts";
 import type { ServerMessage } from "./dialect.ts";
 import { problem } from "./fields.ts";
 import { TooBusy } from "../passwords/passwords.ts";
@@ -26,8 +26,8 @@ export class Dispatcher implements Handler {
     this.#caller = caller;
   }
 
-  get isNobody(): boolean {
-    return this.#caller.session === undefined;
+  get isAuthenticated(): boolean {
+    return this.#caller.session !== undefined;
   }
 
   heard(bytes: number, now: number): number {
@@ -68,8 +68,8 @@ export class Dispatcher implements Handler {
   }
 
   /**
-   * Whether it may be answered with errno 8: a classic client would never hear of it, and whoever isn't logged in yet,
-   * or says something that has no answer, is slowed down instead.
+   * Whether it may be answered with errno 8: a classic client would never hear of it, and a client that is not logged in
+   * yet, or a request that has no answer, is slowed down instead.
    */
   #isRefusable(spec: RequestSpec): boolean {
     return this.#caller.session !== undefined && spec.needsLogin && spec.reply !== undefined &&

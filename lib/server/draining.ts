@@ -36,7 +36,7 @@ export class Draining {
       const until = this.#moves.get(caller) ?? this.#ask(caller, now);
       if (now >= Math.min(until, this.#end)) void connection.end(undefined, this.#left(now));
     } else if (now >= this.#end || (now >= this.#strangersEnd && connection.pending === 0)) {
-      // Whoever has no login leaves early; but one that is under way is answered, and is then a client like the others.
+      // A client without a login leaves early; but a login in progress is answered, and its client is then like the others.
       void connection.end(notice(this.#when(now)), this.#left(now));
     }
   }

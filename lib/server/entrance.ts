@@ -135,7 +135,7 @@ async function lockIfPossible(node: Node, user: number): Promise<(() => Promise<
 }
 
 /**
- * Whether nobody may be there any more. A framed peer is asked with PING; a classic one can't be, so its silence
+ * Whether the client may be gone. A framed peer is asked with PING; a classic one can't be, so its silence
  * for as long as it takes to find a framed one dead lets its owner in again.
  */
 function abandoned(node: Node, { connection }: Session): boolean {

@@ -2,6 +2,7 @@
  * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica took over
  * that had not received all. Then seqs, ids and logins are given out again, and whatever the node remembers is wrong.
  */
+import type { Bus } from "../bus/bus.ts";
 import { describe, type Log } from "../log.ts";
 import type { Identity, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
@@ -12,6 +13,7 @@ const EPOCH_CHECK_INTERVAL_MS = 1_000;
 /** What the check works with. */
 export interface EpochDeps {
   readonly store: Store;
+  readonly bus: Pick<Bus, "adopt">;
   readonly log: Log;
 }
 
@@ -21,6 +23,7 @@ export class Epoch {
   readonly #changed: () => void;
   readonly #check: Duty;
   readonly #renewal: Duty;
+  readonly #moved = Promise.withResolvers<Error>();
   #timer: ReturnType<typeof setInterval> | undefined;
   #identity: Identity = { deployment: "", epoch: "" };
 
@@ -34,9 +37,16 @@ export class Epoch {
 
   /** Reads the epoch. Rejects as the store does. */
   async open(): Promise<void> {
-    this.#identity = await this.#deps.store.identity();
-    this.#deps.store.adopt(this.#identity.epoch);
+    this.#adopt(await this.#deps.store.identity());
     this.#timer = setInterval(() => this.#check.fallDue(), EPOCH_CHECK_INTERVAL_MS);
+  }
+
+  /**
+   * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are the old
+   * one's, and it must not go on under them.
+   */
+  get moved(): Promise<Error> {
+    return this.#moved.promise;
   }
 
   /** The epoch in which the node serves its clients. */
@@ -64,7 +74,8 @@ export class Epoch {
   async #look(): Promise<void> {
     const { store, log } = this.#deps;
     const identity = await store.identity();
-    if (identity.epoch === this.current) return;
+    const isMoved = identity.deployment !== this.#identity.deployment;
+    if (identity.epoch === this.current && !isMoved) return;
     log.error("the database was restored or replaced: all sessions end", {
       epoch: identity.epoch,
       before: this.current,
@@ -74,7 +85,18 @@ export class Epoch {
     } catch (error) {
       log.error("sessions not ended", { error: describe(error) });
     }
+    if (isMoved) { // the new epoch isn't adopted: nothing is written any more
+      clearInterval(this.#timer);
+      this.#moved.resolve(new Error(`the database is deployment ${identity.deployment} now`));
+      return;
+    }
+    this.#adopt(identity);
+  }
+
+  #adopt(identity: Identity): void {
+    const { store, bus } = this.#deps;
     this.#identity = identity;
     store.adopt(identity.epoch);
+    bus.adopt(identity.epoch);
   }
 }

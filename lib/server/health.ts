@@ -2,9 +2,10 @@
  * Tells load balancers and supervisors how this process is, over HTTP on a port of its own. By hand, and not by
  * `Deno.serve`, which bounds neither the number of connections nor their patience: strangers may reach the port too.
  */
-import { describe, type Log } from "../log.ts";
+import { describe, type Log, MINUTELY, Seldom } from "../log.ts";
 
-const MOST = 64; // connections at once; whoever asks needs one for a moment. For one more the oldest is closed
+/** Connections at once; a load balancer needs one for a moment. For one more the oldest is closed. */
+export const MAX_CONNECTIONS = 64;
 const PATIENCE = 2_000; // ms for a request to come and its answer to be read
 const LONGEST = 8_192; // bytes of a request, as other servers have it
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
@@ -22,6 +23,7 @@ export class Health implements AsyncDisposable {
   ready = false;
   readonly #listener: Deno.TcpListener;
   readonly #log: Log;
+  readonly #acceptFailures = new Seldom(MINUTELY);
   readonly #conns = new Map<Deno.TcpConn, Promise<void>>(); // each with its end
   readonly #accepting: Promise<void>;
   #closing = false;
@@ -46,12 +48,17 @@ export class Health implements AsyncDisposable {
     while (!this.#closing) {
       try {
         const conn = await this.#listener.accept();
-        const [oldest] = this.#conns.keys();
-        if (this.#conns.size >= MOST) close(oldest!);
+        if (this.#conns.size >= MAX_CONNECTIONS) {
+          const [oldest] = this.#conns;
+          close(oldest![0]);
+          await oldest![1]; // until then it has a descriptor: many may come at once
+        }
         this.#conns.set(conn, this.#serve(conn).finally(() => this.#conns.delete(conn)));
       } catch (error) {
         if (this.#closing) return;
-        this.#log.error("accept failed on the health port", { why: describe(error) });
+        this.#acceptFailures.say((count) =>
+          this.#log.error("accept failed on the health port", { error: describe(error), count })
+        );
         await new Promise((resolve) => setTimeout(resolve, ACCEPT_PAUSE));
       }
     }

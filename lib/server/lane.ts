@@ -3,13 +3,12 @@ import type { Breaks } from "./breaks.ts";
 
 /**
  * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate follows by
- * itself: what is committed together with everybody else's messages stays little more work than those are.
+ * itself: what is committed together with all others' messages stays little more work than those are.
  */
 const UNDER_WAY = 2;
 
 /**
- * Milliseconds that are everybody else's for each that was spent on heavy work: a seventeenth of the time is enough for
- * it. With a ninth, honest messages took a fifth longer beside a thousand hostile clients.
+ * Milliseconds that are left to all other work for each that was spent on heavy work, which gets 1/17 of the event loop. With a ninth, honest messages took a fifth longer beside a thousand hostile clients.
  */
 const REST = 16;
 
@@ -22,7 +21,7 @@ const LONGEST_REST = 100;
 /** Milliseconds of a rest that is worth a timer, which can't do less. */
 const LEAST_REST = 1;
 
-/** One piece between two breaks, whoever it is for: the first to come is the first. */
+/** One piece between two breaks, first come first served, for all clients. */
 export class Lane {
   readonly #breaks: Pick<Breaks, "next">;
   readonly #most: number;
@@ -51,7 +50,7 @@ export class Lane {
     });
   }
 
-  /** So many milliseconds were spent on a piece, without anybody else having a turn. */
+  /** So many milliseconds were spent on a piece, in which no other work had a turn. */
   spent(ms: number): void {
     const now = performance.now();
     this.#restsUntil = Math.min(Math.max(this.#restsUntil, now) + ms * REST, now + LONGEST_REST);

@@ -9,7 +9,7 @@ import { Limit } from "../wire/protocol.ts";
 export type Named = "user" | "group";
 
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Cf}\u2800]/u;
-const NEVER = /[\p{Cc}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\p{Me}\ufff9-\ufffd]/u;
+const NEVER = /[\p{Cc}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}\ufff9-\ufffd]/u;
 /** Of other widths than the usual one: mapped by the rule of RFC 8265, section 3.4.1. */
 const OF_OTHER_WIDTH = /[\u3000\uff01-\uffee]/gu;
 

@@ -11,19 +11,21 @@ import { Fresh } from "./delivery.ts";
 import { Epoch } from "./epoch.ts";
 import { Duty } from "./duty.ts";
 import { Departures } from "./departures.ts";
-import { Passwords } from "../passwords/passwords.ts";
+import { hashThreads, Passwords } from "../passwords/passwords.ts";
+import { KnownPlaces } from "./known_places.ts";
 import { Lane } from "./lane.ts";
 import { Presence } from "./presence.ts";
 import { Recovery } from "./recovery.ts";
 import { rehashAll } from "./rehash.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { StorageQuota } from "./storage_quota.ts";
 import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
 /**
  * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few enough for each
- * to be done in a moment. Not those that wait for an account's lock or for another node: these keep nobody waiting.
+ * to be done in a moment. Not those that wait for an account's lock or for another node: these hold up no other.
  */
 const LOGINS_AT_ONCE = 100;
 
@@ -65,20 +67,23 @@ export class Node implements NodeParts {
   readonly epoch: Epoch;
   readonly passwords: Passwords;
   readonly storedPasswords: StoredPasswords;
-  /** In which everybody has a turn who is ready. */
+  /** Yields to all work that is ready. */
   readonly breaks = new Breaks();
-  /** Those who log in take turns. */
+  /** Logins take turns. */
   readonly logins = new Turns(LOGINS_AT_ONCE);
-  /** So do those who ask for much. */
+  /** So do large answers. */
   readonly pages = new Turns(PAGES_AT_ONCE);
-  /** And so does everybody who asks for more than others do. */
+  /** And so do the requests of clients that ask for more than others do. */
   readonly lane: Lane;
   readonly attempts: Attempts;
+  /** From where users have logged in before. */
+  readonly places = new KnownPlaces();
   /** How much its clients may ask for. */
   readonly allowances: Allowances;
+  /** How much its users may store. */
+  readonly storageQuota: StorageQuota;
   /** For what goes wrong with every request while it goes wrong. */
   readonly failures = new Seldom();
-  readonly #takenOver: (session: Session) => void;
   readonly #rehash: Duty;
   #closing = false;
 
@@ -88,7 +93,6 @@ export class Node implements NodeParts {
     this.store = parts.store;
     this.bus = parts.bus;
     this.now = parts.now;
-    this.#takenOver = takenOver;
     this.lane = new Lane(this.breaks);
     this.sessions = new Sessions(this.bus);
     this.cursors = new Cursors(this.store, this.log);
@@ -97,17 +101,17 @@ export class Node implements NodeParts {
     this.epoch = new Epoch(this, () => this.#forget(restored));
     this.recovery = new Recovery(this, takenOver, vanished);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
-    // This node's share, without the one for everything else: a flood of passwords must not take that as well.
-    const cores = Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / workers));
-    this.passwords = new Passwords({ ln, r, p }, cores, hashQueue);
+    this.passwords = new Passwords({ ln, r, p }, hashThreads(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes");
     this.attempts = new Attempts(this.bus, this.config);
     this.allowances = new Allowances(this.config);
+    this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);
     this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
   }
 
-  /** Starts to listen to the other nodes. */
+  /** Starts its threads, and to listen to the other nodes. */
   async open(): Promise<void> {
+    await this.passwords.start();
     await this.epoch.open();
     await this.bus.open({
       receive: (channel, hint) => this.#receive(channel, hint),
@@ -180,7 +184,7 @@ export class Node implements NodeParts {
 
   /**
    * Offers a message to the others that the sender has sent once more: perhaps a node committed it and crashed before
-   * it could tell anybody.
+   * it could tell the others.
    */
   async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
@@ -235,14 +239,18 @@ export class Node implements NodeParts {
     if (hint.kind === "message") {
       session.delivery.offer(hint.message.sender, new Fresh(hint.message, channel));
     } else if (hint.kind === "look") session.delivery.lookAgain();
-    else if (hint.kind === "joined") this.joined(channel, hint.group).catch(() => {}); // the bus is being closed
+    else if (hint.kind === "joined") void this.#joinedElsewhere(channel, hint.group);
     else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
-    else if (session.login < hint.login) void this.#letGo(session);
+    else if (session.login < hint.login) this.recovery.claimed(channel);
   }
 
-  /** What the client has said to have, its next node is to know before it looks for what was missed. */
-  async #letGo(session: Session): Promise<void> {
-    await this.cursors.settled(session.user);
-    this.#takenOver(session);
+  /** By a hint, the user has become a member of a group; the store has the last word. */
+  async #joinedElsewhere(user: number, group: number): Promise<void> {
+    try {
+      if (!("refused" in await this.store.members(user, group, 0, 1))) await this.joined(user, group);
+    } catch (error) {
+      this.log.debug("joining not confirmed", { error: describe(error) });
+      this.sessions.of(user)?.delivery.lookAgain(); // which finds the group by its next message
+    }
   }
 }

@@ -4,7 +4,7 @@ import { type Log, Seldom } from "../log.ts";
 import { Networks } from "../wire/networks.ts";
 import { beginsProxyHeader, MAX_PROXY_HEADER, type ProxyHeader, readProxyHeader } from "../wire/proxy.ts";
 import { Addresses, type Place, TooMany } from "./addresses.ts";
-import type { Preface } from "./connection.ts";
+import type { Preface } from "./connection_context.ts";
 
 /** A connection's origin. */
 export interface Origin extends Preface {
@@ -70,7 +70,7 @@ export class Origins {
   };
 }
 
-/** The origin of a connection from anybody else: nothing is taken from its bytes. */
+/** The origin of any other connection: nothing is taken from its bytes. */
 class Direct implements Origin {
   readonly from: string;
   readonly place: Place;

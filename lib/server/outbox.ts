@@ -95,7 +95,7 @@ abstract class QueueOutbox implements Outbox {
     return this.#queue[this.#head]?.frame;
   }
 
-  /** The next frame. Whoever pushed it is told when what it was gathered into has been written. */
+  /** The next frame. Its sender is told when what it was gathered into has been written. */
   protected take(): Uint8Array {
     const { frame, taken } = this.#queue[this.#head++]!;
     if (this.#head === this.#queue.length) {

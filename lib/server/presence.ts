@@ -1,6 +1,6 @@
 /**
- * Who of somebody's friends is there. That a user came or went is only a hint to look: whoever is told of it asks the
- * bus, so that the last word is right however often and wherever the user comes and goes meanwhile.
+ * Which friends of a user are online. That a user came or went is only a hint to look: a node that is told of it asks
+ * the bus, so that the last word is right however often and wherever the user comes and goes meanwhile.
  */
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log.ts";
@@ -40,7 +40,7 @@ export class Presence {
     this.#announcing = new Duty("telling who came and went", () => this.#announceAll(), ports.log);
   }
 
-  /** Lets everybody concerned know, here and elsewhere, that a user came or went: as soon as the store tells who that is. */
+  /** Tells all followers, here and elsewhere, that a user came or went, as soon as the store names them. */
   announce(user: number): void {
     if (this.#untold.size < this.#most) this.#untold.add(user);
     this.#announcing.fallDue();
@@ -70,7 +70,7 @@ export class Presence {
     }
   }
 
-  /** Announces nobody any more. Resolves when nothing is under way. */
+  /** Announces no more. Resolves when nothing is in progress. */
   async stop(): Promise<void> {
     await this.#announcing.stop();
   }
@@ -123,7 +123,7 @@ export class Presence {
       const some = [...this.#changed].slice(0, USERS);
       for (const [user] of some) this.#changed.delete(user);
       const online = await bus.online(some.map(([user]) => user)).catch((error) => {
-        this.#changed.clear(); // everybody is looked at when the bus is back
+        this.#changed.clear(); // all users are looked at when the bus is back
         throw error;
       });
       for (const [user, watchers] of some) {

@@ -5,7 +5,7 @@ const SMALL = 256; // bytes: all that an idle connection holds for reading; most
 const LARGE = 65_536; // bytes: many frames per read
 const STEP = 4; // times as large as the next smaller one
 
-/** Where bytes go that nobody looks at, whoever sends them. */
+/** For bytes that are dropped, of all connections. */
 export const UNHEARD = new Uint8Array(LARGE);
 
 /** One connection's buffer. */
@@ -17,7 +17,7 @@ export class ReadBuffer {
     return this.#bytes;
   }
 
-  /** So many bytes came into it, and nobody looks at them any more: the next ones may find another. */
+  /** So many bytes came into it, and are not used any more: the next ones may find another. */
   adapt(read: number): void {
     const { length } = this.#bytes;
     if (read === length && length < LARGE) this.#change(length * STEP);

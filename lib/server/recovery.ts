@@ -3,9 +3,10 @@
  * store has the truth in each case: who has begun a later login, who has messages waiting, who is shown as online.
  */
 import type { Bus } from "../bus/bus.ts";
-import type { Log } from "../log.ts";
+import { type Log, Seldom } from "../log.ts";
 import type { Login, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
+import type { Cursors } from "./cursors.ts";
 import type { Presence } from "./presence.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -15,6 +16,7 @@ const SETTLING = 2_000; // ms after the bus is back until it is believed who is 
 const SWEEP_ANYWAY = 300_000; // ms between two sweeps at any time: a login may have begun whose answer was lost
 const LOOK_ANYWAY = 30_000; // ms between two looks at any time: another node may be cut off from the bus, and not know
 const AT_ONCE = 500; // users looked up together
+const DOUBTED_EVERY = 60_000; // ms between two warnings of takeovers that the store doesn't confirm
 const LOCKS = 100; // accounts looked at together, each under its lock
 const SWEEP = 0; // in place of a user's id, for the lock on sweeping: one node at a time does it
 
@@ -24,6 +26,7 @@ export interface RecoveryPorts {
   readonly bus: Bus;
   readonly sessions: Sessions;
   readonly presence: Presence;
+  readonly cursors: Pick<Cursors, "settled">;
   readonly log: Log;
   readonly epoch: { reportLoss(what: string): void };
 }
@@ -37,10 +40,16 @@ export class Recovery {
   readonly #sweep: Duty;
   readonly #refresh: Duty;
   readonly #recheck: Duty;
+  readonly #confirmation: Duty;
+  /** Users whose accounts another node says to have taken over. */
+  readonly #claimed = new Set<number>();
+  readonly #doubts = new Seldom(DOUBTED_EVERY);
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopped = false;
   #isDown = false;
   #isSilent = false;
+  /** Logins may have been ended by others, who took this node for gone. */
+  #mayResume = false;
   #polling: ReturnType<typeof setInterval> | undefined;
 
   /**
@@ -60,8 +69,9 @@ export class Recovery {
     this.#sweep = new Duty("looking for users of crashed nodes", () => this.#sweepOnce(), log);
     this.#refresh = new Duty("looking at all friends", () => presence.refresh(() => this.#stopped), log);
     this.#recheck = new Duty("looking at friends who are online", () => presence.recheck(), log);
+    this.#confirmation = new Duty("confirming takeovers", () => this.#confirm(), log);
     this.#timers = [
-      setInterval(() => this.#revision.fallDue(), LOOK_ANYWAY),
+      setInterval(() => this.#reviseAll(), LOOK_ANYWAY),
       setInterval(() => this.#sweep.fallDue(), SWEEP_ANYWAY),
     ];
   }
@@ -83,44 +93,56 @@ export class Recovery {
   up(): void {
     this.#isDown = false;
     this.#poll();
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#refresh.fallDue(SETTLING);
     this.#sweep.fallDue(SETTLING);
   }
 
   /**
-   * Another node has come, or come back: its users are online, which nobody here may have been told. While it was cut
+   * Another node has come, or come back: its users are online, which this node may not have been told. While it was cut
    * off it may have committed messages and begun logins of this node's users.
    */
   came(): void {
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#refresh.fallDue();
   }
 
-  /** Whether another node has not been heard for seconds: while it is, the store is polled for what its hints don't bring. */
+  /**
+   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is so, the
+   * store is polled for what that node's hints don't bring.
+   */
   silent(isSilent: boolean): void {
     if (this.#stopped) return;
     this.#ports.log.info(
-      isSilent ? "another node is silent: asking the database too" : "all nodes are heard",
+      isSilent ? "another node is silent: asking the database too" : "no other node is silent",
     );
     this.#isSilent = isSilent;
     this.#poll();
-    this.#revision.fallDue();
+    this.#reviseAll();
   }
 
-  /** It isn't known whether a login has begun, of which nobody would be the session. */
+  /**
+   * By a hint, a user who is logged in here has begun a later login on another node. The store has the last word; while
+   * it is away the session goes on, which changes nothing that is the later login's.
+   */
+  claimed(user: number): void {
+    this.#claimed.add(user);
+    this.#confirmation.fallDue();
+  }
+
+  /** It isn't known whether a login has begun that would have no session. */
   uncertain(): void {
     this.#sweep.fallDue(SETTLING);
   }
 
   /**
    * Another node has gone. What it had committed without saying so is found, and its users are offline. In the store
-   * they become so a little later: many come back at once, and should find nobody busy with them.
+   * they become so a little later: many come back at once, and should not find them busy.
    */
   gone(): void {
     this.#ports.log.info("another node has gone");
     this.#recheck.fallDue();
-    this.#revision.fallDue();
+    this.#reviseAll();
     this.#sweep.fallDue(SETTLING);
   }
 
@@ -130,15 +152,64 @@ export class Recovery {
     this.#timers.forEach(clearInterval);
     clearInterval(this.#polling);
     await Promise.all(
-      [this.#revision, this.#sweep, this.#refresh, this.#recheck].map((duty) => duty.stop()),
+      [this.#revision, this.#sweep, this.#refresh, this.#recheck, this.#confirmation].map((duty) =>
+        duty.stop()
+      ),
     );
   }
 
-  /**
-   * Ends sessions that were taken over without a word, sets right that the others go on, and lets those with messages
-   * waiting look for them.
-   */
+  /** Lets go of the accounts that were claimed, where the store has a later login. */
+  async #confirm(): Promise<void> {
+    const { store, sessions, log } = this.#ports;
+    while (this.#claimed.size > 0 && !this.#stopped) {
+      const some = [...this.#claimed].slice(0, AT_ONCE);
+      for (const user of some) this.#claimed.delete(user); // a claim that comes from now on is looked at once more
+      const lastLogins = await store.lastLogins(some).catch((error) => {
+        for (const user of some) this.#claimed.add(user);
+        throw error;
+      });
+      for (const user of some) {
+        const session = sessions.of(user);
+        if (!session) continue;
+        if (session.login < (lastLogins.get(user) ?? 0)) void this.#letGo(session);
+        else {
+          this.#doubts.say((count) =>
+            log.warn("ignored takeovers that the database does not have", { count })
+          );
+          this.#revision.fallDue(POLL); // a member of a replicated group may have it later
+        }
+      }
+    }
+  }
+
+  /** What the client has said to have, its next node is to know before it looks for what was missed. */
+  async #letGo(session: Session): Promise<void> {
+    await this.#ports.cursors.settled(session.user);
+    this.#takenOver(session);
+  }
+
+  /** Looks for what hints did not bring, and sets logins right as soon as the bus is there. */
+  #reviseAll(): void {
+    this.#mayResume = true;
+    this.#revision.fallDue();
+  }
+
   async #revise(): Promise<void> {
+    const resumes = this.#mayResume && !this.#isDown;
+    if (resumes) this.#mayResume = false;
+    try {
+      await this.#reviseUsers(resumes);
+    } catch (error) {
+      this.#mayResume ||= resumes;
+      throw error;
+    }
+  }
+
+  /**
+   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told so, and
+   * lets those with messages waiting look for them.
+   */
+  async #reviseUsers(resumes: boolean): Promise<void> {
     const { store, sessions, presence } = this.#ports;
     const users = [...sessions].map(({ user }) => user);
     for (let i = 0; i < users.length && !this.#stopped; i += AT_ONCE) {
@@ -156,10 +227,10 @@ export class Recovery {
           return;
         }
         this.#takenOver(session);
-        presence.announce(user); // perhaps by nobody
+        presence.announce(user); // perhaps without a session
         this.uncertain();
       }
-      if (this.#polling === undefined) await store.resumeLogins(this.#loginsOf(some));
+      if (resumes) await store.resumeLogins(this.#loginsOf(some));
       for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();
     }
   }
@@ -201,7 +272,7 @@ export class Recovery {
     }
   }
 
-  /** Under the lock, as somebody who is just coming in is online by the store first. */
+  /** Under the lock, as a user who is just logging in is online by the store first. */
   async #end(login: Login): Promise<void> {
     const { store, bus } = this.#ports;
     const release = await bus.lock(login.user);

@@ -1,13 +1,13 @@
 /**
  * Hashes, in the background, the passwords that were taken over from a server that kept them as they were. Logins go
- * first: it is one at a time, and only while nobody waits.
+ * first: it is one at a time, and only while no login waits.
  */
 import type { Log } from "../log.ts";
 import { PLAIN, type Store } from "../store/store.ts";
 import type { Passwords } from "../passwords/passwords.ts";
 
 const AT_ONCE = 1_000; // accounts fetched together
-const PAUSE = 100; // ms between two looks whether anybody still waits for a login
+const PAUSE = 100; // ms between two looks whether a login still waits
 
 /** What it is done with. */
 export interface RehashPorts {

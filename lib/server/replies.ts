@@ -55,13 +55,13 @@ export class Replies<T> {
     });
   }
 
-  /** Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or nobody waits for any. */
+  /** Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or the replies are not wanted any more. */
   whenAtMost(count: number, bytes = Infinity): Promise<void> {
     if (this.#isAtMost(count, bytes)) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push({ count, bytes, resolve }));
   }
 
-  /** Nobody waits for the replies any more. */
+  /** The replies are not wanted any more. */
   close(): void {
     this.#closed = true;
     this.#tell();

@@ -50,7 +50,7 @@ type Row<F extends Fields> =
     readonly fields: F;
   };
 
-/** A request of anybody who is connected. */
+/** A request that needs no login. */
 function open<F extends Fields>(
   row: Row<F> & { handle(caller: Caller, fields: Values<F>, rid: Rid | undefined): Result },
 ): RequestSpec {
@@ -58,7 +58,7 @@ function open<F extends Fields>(
   return { classic: false, pipelined: false, cost: 1, ...row, needsLogin: false, handle };
 }
 
-/** A request of somebody who is logged in. */
+/** A request that needs a login. */
 function member<F extends Fields>(
   row: Row<F> & {
     handle(caller: Caller, session: Session, fields: Values<F>, rid: Rid | undefined): Result;

@@ -1,4 +1,4 @@
-/** Whom a user knows, and who of them is there: what the answers to LOGIN_MSG and CONTACTS tell. */
+/** A user's friends and groups, and which of the users in them are online: the answers to LOGIN_MSG and CONTACTS. */
 import { type Roster, stateOf } from "./dialect.ts";
 import type { Node } from "./node.ts";
 import type { Session } from "./session.ts";
@@ -8,10 +8,10 @@ const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS page
 /** The session's user's friends and groups, each user with the state of this moment. */
 export async function rosterOf(node: Node, session: Session): Promise<Roster> {
   const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
-  const everybody = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
+  const ids = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
   let online: ReadonlySet<number> = new Set();
   await session.shows(async () => {
-    online = await node.online([...everybody]);
+    online = await node.online([...ids]);
     return friends.map(({ id }) => id).filter((id) => online.has(id));
   });
   return {

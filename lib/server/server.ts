@@ -1,9 +1,10 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
-import { describe, Seldom } from "../log.ts";
+import { describe, MINUTELY, Seldom } from "../log.ts";
 import { Bucket } from "./allowance.ts";
 import { Caller } from "./caller.ts";
 import { classicDialect } from "./classic_dialect.ts";
-import { Connection, type Surroundings } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionContext } from "./connection_context.ts";
 import { framed } from "./dialect.ts";
 import { Crowd } from "./crowd.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -33,10 +34,11 @@ export class Server {
   readonly #listener: Deno.Listener;
   readonly #tls: Tls | undefined;
   readonly #callers = new Map<Caller, Promise<void>>(); // each with the end of its connection
-  readonly #around: Surroundings;
+  readonly #around: ConnectionContext;
   readonly #watching: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
   readonly #refusals = new Seldom();
+  readonly #acceptFailures = new Seldom(MINUTELY);
   readonly #origins: Origins;
   readonly #arrivals = new Bucket(ARRIVALS);
   #lastArrival = -Infinity; // by performance.now
@@ -96,6 +98,11 @@ export class Server {
   /** Where it listens. */
   get address(): Deno.NetAddr {
     return this.#listener.addr as Deno.NetAddr;
+  }
+
+  /** As {@link Epoch.moved} is. */
+  get moved(): Promise<Error> {
+    return this.#node.epoch.moved;
   }
 
   /** Reads the certificate again, for connections from now on; see {@link Tls.reload}. */
@@ -166,7 +173,7 @@ export class Server {
         } else if (count % AT_ONCE === 0) await this.#node.breaks.next();
       } catch (error) {
         if (!this.#listening) return;
-        log.error("accept failed", { why: describe(error) });
+        this.#acceptFailures.say((count) => log.error("accept failed", { error: describe(error), count }));
         await pause(ACCEPT_PAUSE);
       }
     }

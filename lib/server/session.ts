@@ -86,7 +86,9 @@ export class Session {
       if (!this.#started) this.#shown = online.size > 0 ? online : undefined;
       else {
         for (const user of online.symmetricDifference(this.shown)) {
-          if (!this.#untold?.has(user)) (this.#untold ??= new Map()).set(user, online.has(user));
+          const [answered, heard] = [online.has(user), this.#untold?.get(user)];
+          if (heard === undefined) (this.#untold ??= new Map()).set(user, answered);
+          else if (heard !== answered) this.showsOne(user, answered); // or it would not be told what was heard
         }
       }
     } finally {
@@ -97,7 +99,7 @@ export class Session {
     }
   }
 
-  /** Somebody on the friend list is online, or is not: the client is told, unless it knows. */
+  /** A friend is online, or is not: the client is told, unless it knows. */
   tellPresence(user: number, online: boolean): void {
     if (!this.#started || this.#answering > 0 || !this.connection.hasRoom) {
       (this.#untold ??= new Map()).set(user, online);

@@ -12,9 +12,9 @@ interface GroupHere {
   readonly subscribed: Promise<void>;
 }
 
-const NOBODY: ReadonlySet<Session> = new Set();
+const NO_SESSIONS: ReadonlySet<Session> = new Set();
 
-/** Who is logged in here. */
+/** The sessions on this node. */
 export class Sessions {
   readonly #bus: Bus;
   readonly #users = new Map<number, Session>();
@@ -33,7 +33,7 @@ export class Sessions {
   }
 
   inGroup(group: number): ReadonlySet<Session> {
-    return this.#groups.get(group)?.sessions ?? NOBODY;
+    return this.#groups.get(group)?.sessions ?? NO_SESSIONS;
   }
 
   /** Adds the only session of its user. When it resolves, hints for the user are received. */

@@ -1,13 +1,13 @@
 /**
  * TLS over an accepted connection, with the same few methods. The runtime's own listener for TLS can't be given another
  * certificate, nor reads what a proxy sends in front of the handshake; `TLSSocket` over a stream of ours can both.
- * Over a socket of `node:net` it would be faster, but take in without bound what nobody reads (seen with Deno 2.9).
+ * Over a socket of `node:net` it would be faster, but take in without bound what is not read (seen with Deno 2.9).
  */
 import type { Socket as NodeSocket } from "node:net";
 import { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
 import { type SecureContext, TLSSocket } from "node:tls";
-import type { Preface, Socket } from "./connection.ts";
+import type { Preface, Socket } from "./connection_context.ts";
 
 const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
 const READ_LARGE = 16_384; // bytes: a TLS record has as many
@@ -127,7 +127,7 @@ export class TlsSocket implements Socket {
   }
 }
 
-/** The encrypted side. It reads only when it is told to: what nobody wants stays in the kernel, and holds up its sender. */
+/** The encrypted side. It reads only when it is told to: what is not wanted stays in the kernel, and holds up its sender. */
 class Ciphertext extends Duplex {
   readonly #socket: Deno.TcpConn;
   #buffer = new Uint8Array(READ_SMALL);

@@ -1,10 +1,10 @@
-/** Finds connections that nobody uses: that never log in, have gone silent, or take nothing of what they are sent. */
+/** Finds connections that are not used: that never log in, have gone silent, or take nothing of what they are sent. */
 import type { Config } from "../config/options.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Caller } from "./caller.ts";
 
 const SLOWEST = 4; // bytes per ms: who reads more slowly than a 1990s modem is taken for dead
-const LAST_WORDS = 1_000; // ms to take the NOTICE: whoever is closed for silence hardly reads it
+const LAST_WORDS = 1_000; // ms to take the NOTICE: a client that is closed for silence hardly reads it
 
 /** Looks at one connection, at `now` by `performance.now`; called again and again. */
 export function watch(caller: Caller, now: number, config: Config): void {
@@ -35,7 +35,7 @@ function watchHeader(caller: Caller, now: number, config: Config): void {
   caller.connection.abort();
 }
 
-/** Whoever doesn't log in goes; but a login that was begun in time, and waits for its turn, may end. */
+/** Closes a client that does not log in; but a login that was begun in time, and waits for its turn, may end. */
 function watchLogin(caller: Caller, now: number, { loginWithin }: Config): void {
   const { connection } = caller;
   if (now - caller.anonymousSince < loginWithin) return;

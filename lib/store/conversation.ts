@@ -1,4 +1,4 @@
-/** How a conversation is named in a database: by two numbers, whoever looks at it. */
+/** How a conversation is named in a database: by two numbers, the same for all of its users. */
 import type { Peer } from "./store.ts";
 
 /** Two users' ids, the lower one first, or 0 and a group's id. */

@@ -1,11 +1,14 @@
 /**
- * The port to durable storage. The message log behind it is the only truth there is; every implementation
+ * The port to durable storage. The message log behind it is the source of truth; every implementation
  * passes the one suite in tests/store_contract.ts.
  */
 
 /** Which store this is, and which history it has. */
 export interface Identity {
-  /** Random, made once with the database: other deployments on the same Redis have another one. */
+  /**
+   * Random, made once with the database: other deployments on the same Redis have another one. A copy of the database
+   * has the same until `renew-epoch --new-deployment` gives it one of its own.
+   */
   readonly deployment: string;
   /** Random, renewed whenever data that was committed may be gone: seqs, ids and logins count anew from then on. */
   readonly epoch: string;
@@ -51,7 +54,7 @@ export interface Appended {
 
 /** Why the store won't do a thing that was asked for properly. */
 export interface Refused {
-  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full";
+  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full";
 }
 
 /** A user's account. */
@@ -67,14 +70,17 @@ export interface Account {
 /** Marks a password that was taken over from a server that didn't hash it. */
 export const PLAIN = "$plain$";
 
-/** Hex digits of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
-const HEX = [32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
+/** Hex digits of MySQL's old hash and a shortened MD5, of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
+const HEX = [16, 32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
+
+/** The same in base64, where padding tells it apart: MD5, SHA-1, SHA-224, SHA-256 and SHA-512. */
+const BASE64 = ["{22}==", "{27}=", "{38}==", "{43}=", "{86}=="].map((end) => `[A-Za-z0-9+/]${end}`).join("|");
 
 /** How hashes begin that carry their method in front, as crypt(3) and PHC write them. */
 const MARKED = "[$](1|2[abxy]?|5|6|7|y|scrypt|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
 
 /** What hashes of other programs look like, for JavaScript and MySQL alike: taken for plain text, they would log in. */
-export const FOREIGN_HASH = `^((0x)?(${HEX})|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
+export const FOREIGN_HASH = `^((0x)?(${HEX})|${BASE64}|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
 
 /**
  * One login of an account. Each has a number, which is higher than that of any earlier one: the account is the last
@@ -181,7 +187,7 @@ export interface Store {
   beginLogin(user: number, tokenHash?: Uint8Array): Promise<number>;
   /** Ends logins: where one still is the account's last, the state becomes offline. */
   endLogins(logins: readonly Login[]): Promise<void>;
-  /** Says that logins go on: where one still is the account's last, the state becomes online if somebody had ended it. */
+  /** Says that logins go on: where one still is the account's last, the state becomes online if the login had been ended. */
   resumeLogins(logins: readonly Login[]): Promise<void>;
   /** The number of the last login of each of these users; 0 of who never was logged in. */
   lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
@@ -217,7 +223,8 @@ export interface Store {
 
   /**
    * Stores a message and gives it the conversation's next seq. `not_found`: no such user or group;
-   * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation.
+   * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation;
+   * `disk_full`: there is hardly any room left on the disk.
    */
   append(message: NewMessage): Promise<Appended | Refused>;
   /**
@@ -250,6 +257,10 @@ export interface Store {
     maxBytes: number,
   ): Promise<readonly StoredMessage[] | Refused>;
 
+  /**
+   * The secret by which the nodes of the deployment know each other: 64 hexadecimal digits, made once with the database.
+   */
+  clusterKey(): Promise<string>;
   /** The identity as the database has it now. */
   identity(): Promise<Identity>;
   /**

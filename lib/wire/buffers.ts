@@ -1,6 +1,6 @@
 /**
  * Large buffers that are used again. What is taken outside the heap and left there has the runtime look for garbage, and
- * everybody waits for that: clients who come and go with large frames would see to it every second.
+ * all work waits for that: clients who come and go with large frames would see to it every second.
  */
 
 const LEAST = 1_024; // bytes: smaller ones are not kept, but parts of a larger one, as the runtime has some 300 for each
@@ -11,7 +11,7 @@ const unused = new Map<number, Uint8Array[]>(); // by length
 let kept = 0;
 let shared: Uint8Array = new Uint8Array(0); // what no part of is taken yet
 
-/** A buffer of so many bytes, which may hold anything: whoever has it reads only what it has written. */
+/** A buffer of so many bytes, which may hold anything: its user reads only what it has written. */
 export function takeBuffer(length: number): Uint8Array {
   if (length < LEAST) return takePart(length);
   const buffer = unused.get(length)?.pop();
@@ -19,7 +19,7 @@ export function takeBuffer(length: number): Uint8Array {
   return buffer ?? new Uint8Array(length);
 }
 
-/** Gives a whole buffer back, of which nobody uses any part any more. */
+/** Gives a whole buffer back, of which no part is used any more. */
 export function giveBuffer(buffer: Uint8Array): void {
   const { length } = buffer;
   if (length < LEAST || kept + length > KEPT) return;

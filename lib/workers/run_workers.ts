@@ -10,7 +10,7 @@ export const LEAVE_SLACK = 15_000;
 
 /**
  * Runs the configured number of nodes until they are told to leave, or one can't go on: then all leave, since a
- * process that is half there helps nobody. Gives back whether all went well; if not, the log says what didn't.
+ * process that is half there is of no use. Gives back whether all went well; if not, the log says what didn't.
  */
 export async function runWorkers(config: Config, log: Log, operator: Operator): Promise<boolean> {
   if (!isFree(config, log)) return false;
@@ -55,7 +55,7 @@ export async function runWorkers(config: Config, log: Log, operator: Operator): 
 }
 
 /**
- * Whether nobody listens there yet. Another server that shares its port, as ours do among themselves, would let the
+ * Whether the address is free. Another server that shares its port, as ours do among themselves, would let the
  * workers in, and take half of their connections.
  */
 function isFree(config: Config, log: Log): boolean {

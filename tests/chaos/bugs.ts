@@ -44,14 +44,13 @@ export const bugs = {
         "  early?: (answers: (Answer | DatabaseError)[]) => void;\n  readonly #messages: readonly NewMessage[];",
     }, {
       file: "lib/store/mysql/appender.ts",
-      from: "const answers = await commit(pool, append(batch.map(({ call }) => call)));",
-      to: `const attempt = append(batch.map(({ call }) => call));
-    attempt.early = (answers) => {
+      from: "const answers = await commit(way, append, textOf(batch));",
+      to: `append.early = (answers) => {
       for (const [i, answer] of answers.entries()) {
         if (!(answer instanceof DatabaseError)) batch[i]!.resolve(answer);
       }
     };
-    const answers = await commit(pool, attempt);`,
+    const answers = await commit(way, append, textOf(batch));`,
     }],
   },
   "publish-before-commit": {
@@ -69,11 +68,11 @@ export const bugs = {
         "      stored.push([...key, claim.seq, sender, cid, stamp, body]);\n      message.early?.(claim.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
-      from: "const result = await node.store.append({ sender, peer, cid, body, time: node.now() });",
+      from: "const append = () => node.store.append({ sender, peer, cid, body, time: node.now() });",
       to: `const now = node.now();
   const early = (seq: number) =>
     node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time: now });
-  const result = await node.store.append({ sender, peer, cid, body, time: now, early });`,
+  const append = () => node.store.append({ sender, peer, cid, body, time: now, early });`,
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });",

@@ -1,4 +1,4 @@
-/** The end of a run: everybody comes in again and gets what is missing; then what there is is written down. */
+/** The end of a run: all users come in again and get what is missing; then what there is is written down. */
 import type { Cluster } from "../harness/cluster.ts";
 import type { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
@@ -18,7 +18,7 @@ const LOOK = 200; // ms between two looks
 const LEAVERS = 4; // users who are away in the end: half of them with a LOGOUT
 
 /**
- * Waits until all that was said is acked, and everybody has everything and has said so. Tells what was missing in the
+ * Waits until all that was said is acked, and all users have everything and have said so. Tells what was missing in the
  * end, and what took longer than it does where hints do their work.
  */
 export async function drained(
@@ -61,7 +61,7 @@ export async function parted(cluster: Cluster, users: readonly User[], random: R
     const states = await statesOf(cluster);
     return [...states.symmetricDifference(online)].map((user) => `user ${user} is wrong in User.state`);
   });
-  // What CONTACTS tells. Who asks while a friend's session is replaced may see nobody there for that moment.
+  // What CONTACTS tells. A user who asks while a friend's session is replaced may see the friend as offline for that moment.
   const seen = await settled(PRESENCE, async () => {
     const wrong: string[] = [];
     for (const user of stayers) {

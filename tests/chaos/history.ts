@@ -45,7 +45,7 @@ export type Event =
     readonly cid: string;
     readonly body: string;
   }
-  /** The user first asked to join a group that somebody else has made: it must not get what was acked before. */
+  /** The user first asked to join a group that another user has made: it must not get what was acked before. */
   | { readonly kind: "joining"; readonly at: number; readonly group: Conversation }
   /** The user's joining (or making) of a group was acknowledged: it must get what is sent from then on. */
   | { readonly kind: "joined"; readonly at: number; readonly group: Conversation }
@@ -65,13 +65,13 @@ export interface Logged {
 
 /** A whole run. */
 export interface History {
-  /** When all was well again and nobody was slow on purpose any more; in milliseconds since the run began. */
+  /** When all was well again and no user was slow on purpose any more; in milliseconds since the run began. */
   readonly healed: number;
   /** Each user's events, by the user's id. */
   readonly users: ReadonlyMap<number, readonly Event[]>;
   /** The log, read from the database after everything has healed. */
   readonly log: readonly Logged[];
-  /** Who has a session in the end: everybody else is logged out. */
+  /** Who has a session in the end: all others are logged out. */
   readonly online: ReadonlySet<number>;
   /** A group's members in the end, as the database has it. */
   readonly members: ReadonlyMap<Conversation, readonly number[]>;

@@ -87,7 +87,7 @@ export class Link {
     this.send({ ...message, rid });
   }
 
-  /** As {@link ask}, for whoever can wait. */
+  /** As {@link ask}, for callers that can wait. */
   request(message: Sent): Promise<Received | undefined> {
     return new Promise((resolve) => this.ask(message, resolve));
   }

@@ -27,9 +27,9 @@ export interface Outcome {
   /** ms that the run took, and those of it in which faults were made. */
   readonly took: number;
   readonly hurt: number;
-  /** ms from the healing until everybody had everything. */
+  /** ms from the healing until all users had everything. */
   readonly drain: number;
-  /** ms from then until everybody saw who is there. */
+  /** ms from then until all users saw who is there. */
   readonly settle: number;
   /** How often what happened: acks, pushes, logins, errnos. */
   readonly counts: ReadonlyMap<string, number>;

@@ -65,7 +65,7 @@ export class Workload {
     }
   }
 
-  /** Resolves when nobody begins anything any more. */
+  /** Resolves when no user begins anything any more. */
   async end(): Promise<void> {
     this.#ending = true;
     await Promise.all(this.#acting);

@@ -5,9 +5,9 @@ import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
 
-/** Races for accounts that nobody uses. */
+/** Races for accounts without a session. */
 export const LOGINS = 200;
-/** Races for accounts that somebody uses. */
+/** Races for accounts with a session. */
 export const TAKEOVERS = 100;
 
 const LANES = 4; // accounts that are raced for at the same time, each by itself

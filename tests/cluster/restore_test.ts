@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/contract.ts";
-import { FramedClient, login, PASSWORD } from "../harness/framed_client.ts";
+import { FramedClient, login, newUser, PASSWORD } from "../harness/framed_client.ts";
 import type { TestDatabase } from "../harness/mariadb.ts";
 import { runProgram } from "../harness/program.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -160,4 +160,20 @@ Deno.test("restore: a session whose account is gone ends, and its id is not give
   await cluster.node(0).restart();
   const carol = open.use(await FramedClient.connect(cluster.node(0)));
   assert(await carol.register("carol") > id, "a friend list still names the id");
+});
+
+Deno.test("restore: I3 a session whose id is given out again ends, and writes nothing for the new account", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  await using open = new AsyncDisposableStack();
+  const [alice] = await cluster.usersApart(open) as [FramedClient];
+  await remember(cluster);
+  const kim = open.use(await newUser(cluster.node(1)));
+  await goBack(cluster);
+  await cluster.database.sql(`ALTER TABLE User AUTO_INCREMENT = ${kim.id}`);
+  // The other node has never seen kim's id.
+  const lou = open.use(await FramedClient.connect(cluster.node(0)));
+  assertEquals(await lou.register("lou"), kim.id);
+  await kim.serverCloses();
+  const again = open.use(await comeBack(cluster, 0, alice.id));
+  assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);
 });

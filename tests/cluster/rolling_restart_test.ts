@@ -1,6 +1,6 @@
 /**
  * Every node of a cluster is stopped and started again, one after the other, while people chat: they notice nothing but,
- * perhaps, a friend who is shown as offline for a moment: whoever looks while an account changes hands may see nobody.
+ * perhaps, a friend who is shown as offline for a moment: a user who looks while an account changes hands may see no session.
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { register } from "../../lib/client/login.ts";
@@ -36,7 +36,7 @@ class User implements Listener {
     const user = new User();
     const servers = new Servers([{ hostname: at.host, port: at.port }]);
     const id = await register(servers, name, PASSWORD, SIGNAL, () => {});
-    user.session = await Session.open(servers, { id }, PASSWORD, user, SIGNAL);
+    user.session = await Session.open(servers, { id }, { password: PASSWORD }, user, SIGNAL);
     void user.session.ended.then(({ kind, why }) => user.ended = `${kind} ${why}`);
     return user;
   }
@@ -97,7 +97,7 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
 }
 
 clusterTest(
-  "a rolling restart under load: nothing is lost or doubled, and nobody is shown an error",
+  "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
   { nodes: 3, args: ["--drain-seconds", `${DRAIN}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(
@@ -122,7 +122,7 @@ clusterTest(
       assertLess(performance.now() - began, DRAIN + LAST_WORDS + STOPPING);
       await until(
         () => users.every(({ got }, at) => got.length > before[at]!),
-        "everybody to chat without it",
+        "all users to chat without it",
       );
       await node.restart();
       if (at + 1 < cluster.nodes.length) await inUse(cluster, at, prober);
@@ -134,7 +134,7 @@ clusterTest(
       "the last messages",
     );
     const shown = (at: number) => users[at]!.session.contacts.friend(other(at).id)?.state;
-    await until(() => users.every((_, at) => shown(at) === "online"), "everybody to be shown as online");
+    await until(() => users.every((_, at) => shown(at) === "online"), "all users to be shown as online");
     let waited = 0;
     for (const [at, { got, told, ended }] of users.entries()) {
       const moved = told.filter((line) => MOVED.includes(line));

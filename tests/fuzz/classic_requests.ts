@@ -74,7 +74,7 @@ async function answersTo(node: HostileNode, script: Uint8Array, piece: number): 
   return client.drain();
 }
 
-/** How many messages somebody has got from these users, of whom nobody had heard before: as there is no ACK, the log tells. */
+/** How many messages a user has got from these new users: as there is no ACK, the log tells. */
 async function countFrom(node: HostileNode, to: FramedClient, users: readonly number[]): Promise<number> {
   let count = 0;
   for (const whose of [...users.map((id) => ({ id })), { groupid: node.group }]) {

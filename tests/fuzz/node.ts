@@ -26,7 +26,7 @@ const BOUNDLESS: Partial<Config> = {
   maxValues: 1_000_000,
 };
 
-/** An account that nobody is logged in to. */
+/** An account without a session. */
 export interface Account {
   readonly id: number;
   readonly name: string;

@@ -170,7 +170,7 @@ function checkHistory(me: number, { id, groupid, messages }: Received): void {
   }
 }
 
-/** Nobody is pushed anything but what was sent, by who sent it; and the honest users all of it, in order. */
+/** No user is pushed anything but what was sent, by its sender; and the honest users all of it, in order. */
 async function checkPushes(
   node: HostileNode,
   sent: readonly Sent[],

@@ -119,7 +119,7 @@ function decoded(decoder: Decoder, chunks: readonly Uint8Array[]): Item[] {
       assertLessOrEqual(decoder.held, 2 * MAX);
     }
     assertLessOrEqual(decoder.held, 2 * MAX);
-    chunk.fill(0x7b); // whoever kept it would notice
+    chunk.fill(0x7b); // code that kept it would notice
   }
   return found;
 }

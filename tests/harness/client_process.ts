@@ -1,5 +1,5 @@
 /** Runs the command-line client, or the server, while a test goes on: talks to it and reads what it says as it says it. */
-import { cleanEnv, ROOT } from "./program.ts";
+import { cleanEnv, ROOT, StateFolder } from "./program.ts";
 import { until, within } from "./wait.ts";
 
 /** How to start it. */
@@ -11,6 +11,8 @@ export interface ClientProcessOptions {
   readonly program?: "main.ts";
   /** What Deno lets it do; everything if it isn't given. */
   readonly permissions?: readonly string[];
+  /** The command in place of deno, what it lets the program do, and the program. */
+  readonly command?: readonly string[];
 }
 
 /** One running client. Dispose of it when done. */
@@ -20,12 +22,14 @@ export class ClientProcess implements AsyncDisposable {
   readonly #read: Promise<void>[];
   #stdout = "";
   #stderr = "";
+  readonly #state: StateFolder;
   #running = true;
 
   /** Starts the program with these arguments; none of them may need quoting where there is a terminal. */
   constructor(args: readonly string[], options: ClientProcessOptions = {}) {
     const { env = {}, terminal = false, program: file = "client.ts", permissions = ["-A"] } = options;
-    const command = [Deno.execPath(), "run", ...permissions, file, ...args];
+    this.#state = new StateFolder(env);
+    const command = [...options.command ?? [Deno.execPath(), "run", ...permissions, file], ...args];
     // A server does not end with its terminal. With script(1) killed it must not be left behind.
     const typed = `stty cols 100 rows 40; exec setpriv --pdeathsig KILL ${command.join(" ")}`;
     const inTerminal = ["script", "-qec", typed, "/dev/null"];
@@ -34,7 +38,7 @@ export class ClientProcess implements AsyncDisposable {
       args: rest,
       cwd: ROOT,
       clearEnv: true,
-      env: cleanEnv({ ...env, ...(terminal ? { TERM: "xterm", NO_COLOR: "1" } : {}) }),
+      env: cleanEnv({ ...this.#state.env, ...(terminal ? { TERM: "xterm", NO_COLOR: "1" } : {}) }),
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",
@@ -96,6 +100,7 @@ export class ClientProcess implements AsyncDisposable {
     if (this.#running) this.#child.kill("SIGKILL");
     await this.#child.status;
     await Promise.all(this.#read);
+    this.#state[Symbol.dispose]();
     await this.#writer.close().catch(() => {}); // it may be closed, by us or by the client's end
   }
 }

@@ -207,7 +207,7 @@ export function freshName(kind = "user"): string {
   return `${kind}-${++made}`;
 }
 
-/** Registers a user over a connection of its own and returns the id; nobody is logged in. */
+/** Registers a user over a connection of its own and returns the id; no session is left. */
 export async function register(at: Address, name: string = freshName()): Promise<number> {
   await using client = await FramedClient.connect(at);
   return await client.register(name);

@@ -26,14 +26,14 @@ export class Inbox<T> {
     return this.#items.splice(0);
   }
 
-  /** Puts one in: to whoever waits for it, else into the queue. */
+  /** Puts one in: to the caller that waits for it, else into the queue. */
   put(item: T): void {
     const at = this.#waiters.findIndex((waiter) => waiter.match(item));
     if (at < 0) this.#items.push(item);
     else this.#waiters.splice(at, 1)[0]!.resolve(item);
   }
 
-  /** Nothing more will come: whoever waits gets an error with `why`. */
+  /** Nothing more will come: a caller that waits gets an error with `why`. */
   end(why: string): void {
     this.#ended ??= why;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(new Error(this.#ended));

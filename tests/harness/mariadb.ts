@@ -1,5 +1,6 @@
 /** A real MariaDB server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
 import { type Connection, createConnection } from "mysql2/promise";
+import { asRoot, layDown } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { PATIENCE, until, within } from "./wait.ts";
@@ -185,7 +186,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   try {
     // Each has its own, as a server that starts removes what others have for the moment in the system's.
     await Deno.mkdir(`${folder}/tmp`);
-    await install(folder);
+    await layDown(folder, SMALL);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {
@@ -229,29 +230,6 @@ export function sharedMariadb(options: MariadbOptions = {}): SharedMariadb {
       });
     },
   };
-}
-
-async function install(folder: string): Promise<void> {
-  const { success, stdout, stderr } = await new Deno.Command("mariadb-install-db", {
-    args: [
-      "--no-defaults",
-      `--datadir=${folder}/data`,
-      `--tmpdir=${folder}/tmp`,
-      ...asRoot(),
-      ...SMALL,
-      "--skip-test-db",
-      "--auth-root-authentication-method=normal",
-    ],
-    stdin: "null",
-  }).output();
-  if (success) return;
-  const decoder = new TextDecoder();
-  throw new Error(`mariadb-install-db failed:\n${decoder.decode(stdout)}${decoder.decode(stderr)}`);
-}
-
-/** The server refuses to run as root unless it is told to. */
-function asRoot(): string[] {
-  return Deno.uid() === 0 ? ["--user=root"] : [];
 }
 
 async function query(url: string, statement: string, values: readonly (string | number)[]): Promise<Rows> {

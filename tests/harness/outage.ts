@@ -47,6 +47,10 @@ class CutBus implements Bus {
     this.#listener?.up();
   }
 
+  adopt(epoch: string): void {
+    this.#bus.adopt(epoch);
+  }
+
   open(listener: Listener): Promise<void> {
     this.#listener = listener;
     return this.#bus.open({

@@ -4,6 +4,13 @@ import { within } from "./wait.ts";
 /** The folder with main.ts and client.ts. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
+/** Makes a folder where the permission set `server` may write; its caller removes it. */
+export async function writableFolder(): Promise<string> {
+  const data = new URL("data/", ROOT).pathname;
+  await Deno.mkdir(data, { recursive: true, mode: 0o700 });
+  return await Deno.makeTempDir({ dir: data, prefix: "test-" });
+}
+
 /** What a program left behind when it ended. */
 export interface Outcome {
   readonly code: number;
@@ -16,6 +23,27 @@ export interface RunOptions {
   /** All of its standard input; empty if it isn't given. */
   readonly stdin?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** What Deno lets it do; everything if it isn't given. */
+  readonly permissions?: readonly string[];
+}
+
+/**
+ * A program's folder for state, of its own: what a client saves there is not used by the next one, unless the environment
+ * names a folder. Dispose of it when the program has ended.
+ */
+export class StateFolder implements Disposable {
+  /** The environment with that folder in it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly #made: string | undefined;
+
+  constructor(env: Readonly<Record<string, string>> = {}) {
+    this.#made = env.XDG_STATE_HOME === undefined ? Deno.makeTempDirSync({ prefix: "state-" }) : undefined;
+    this.env = this.#made === undefined ? env : { ...env, XDG_STATE_HOME: this.#made };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#made !== undefined) Deno.removeSync(this.#made, { recursive: true });
+  }
 }
 
 /**
@@ -35,11 +63,12 @@ export async function runProgram(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Outcome> {
+  using state = new StateFolder(options.env);
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", file, ...args],
+    args: ["run", ...options.permissions ?? ["-A"], file, ...args],
     cwd: ROOT,
     clearEnv: true,
-    env: cleanEnv(options.env),
+    env: cleanEnv(state.env),
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",

@@ -19,7 +19,7 @@ export function line(family: 1 | 2, { host, port }: Source): Uint8Array {
 
 /** What a header of version 2 says. */
 export interface Proxied {
-  /** 0: the proxy speaks for itself; 1, if it isn't given: it forwards somebody. */
+  /** 0: the proxy speaks for itself; 1, if it isn't given: it forwards a client. */
   readonly command?: number;
   /** 1: IPv4, 2: IPv6. */
   readonly family: number;
@@ -63,7 +63,7 @@ function octets(host: string): number[] {
   return [...first, ...zeros, ...last].flatMap(word);
 }
 
-/** Options of a server that believes whoever is on this machine, and logs what it believes. */
+/** Options of a server that believes every address of this machine, and logs what it believes. */
 export const TRUSTING: readonly string[] = [
   "--trusted-proxies",
   "10.0.0.0/8,127.0.0.1",

@@ -1,4 +1,5 @@
 /** Real Redis servers in processes of their own, on free ports of 127.0.0.1, that keep nothing when they end. */
+import type { Redis as Client } from "ioredis";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { until, within } from "./wait.ts";
@@ -7,6 +8,9 @@ const HOST = "127.0.0.1";
 const START_TRIES = 5; // another program may take a port between finding it free and listening on it
 const SLOTS = 16_384; // of a Redis Cluster
 const NODE_TIMEOUT = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
+
+/** The key of the nodes in a test that makes no database to have one from. */
+export const SECRET = "5e".repeat(32);
 
 /** One server. It is the same server after a restart, but empty: same port, same place in its cluster. */
 export class Redis implements AsyncDisposable {
@@ -90,6 +94,13 @@ export class Redis implements AsyncDisposable {
   async #log(): Promise<string> {
     return await Deno.readTextFile(`${this.folder}/redis.log`).catch(() => "it has written no log");
   }
+}
+
+/** Ends a connection of the client's library, and resolves when nothing of it is left. */
+export async function disconnect(client: Client): Promise<void> {
+  const ended = new Promise((resolve) => client.once("end", resolve));
+  client.disconnect();
+  await ended;
 }
 
 /** Starts a server and resolves when it answers. Dispose of it when done: `await using`. */

@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly permissions?: readonly string[];
   /** The database's file; one in the server's own folder if it isn't given. */
   readonly db?: string;
+  /** Whether it is not told of a database's file at all. */
+  readonly usualDb?: boolean;
   /** The port; any free one if it isn't given. */
   readonly port?: number;
   /** The source tree that it runs from; this one if it isn't given. */
@@ -20,6 +22,8 @@ export interface ServerOptions {
   readonly ca?: string;
   /** KiB that each of its files may grow to, as if the disk were full then; no bound if it isn't given. */
   readonly diskKib?: number;
+  /** Files that it may have open; as many as this process if it isn't given. */
+  readonly openFiles?: number;
 }
 
 /** A cost that makes hashing a password take well under a millisecond: tests register by the hundred. */
@@ -103,16 +107,20 @@ export class Server implements Address, AsyncDisposable {
         this.host,
         `${this.#port}`,
       ],
-      ...["--db", this.db, ...hash, ...rate, ...given],
+      ...(this.#options.usualDb ? [] : ["--db", this.db]),
+      ...hash,
+      ...rate,
+      ...given,
     ];
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
     const before = this.logSize;
     // The log goes to a file and not through a pipe: reading a pipe would be an operation under way in every
-    // test that shares the server, and nobody might be there to read. `exec` keeps the process id.
-    const { diskKib } = this.#options;
+    // test that shares the server, and it might not be read. `exec` keeps the process id.
+    const { diskKib, openFiles } = this.#options;
     // Without the trap the system would end a process whose file has grown too far, and not just refuse to write.
-    const limit = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
-    const script = `${limit}log="$1"; shift; exec "$@" >>"$log" 2>&1`;
+    const disk = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
+    const files = openFiles === undefined ? "" : `ulimit -n ${openFiles}; `;
+    const script = `${disk}${files}log="$1"; shift; exec "$@" >>"$log" 2>&1`;
     this.#exit = undefined;
     this.#child = new Deno.Command("sh", {
       args: ["-c", script, "sh", this.#logFile, ...command],
@@ -155,7 +163,7 @@ export class Server implements Address, AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** Writes the end of the log, from byte `from` on, to standard error, for whoever looks into a failure. */
+  /** Writes the end of the log, from byte `from` on, to standard error, to explain a failure. */
   showLog(from = 0): void {
     const text = this.log(Math.max(from, this.logSize - SHOWN_LOG));
     Deno.stderr.writeSync(new TextEncoder().encode(`\n--- server's log ---\n${text}--- end of log ---\n`));

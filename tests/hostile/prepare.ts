@@ -33,9 +33,9 @@ export async function squads(
   const made: Squad[] = [];
   for (const [index, kind] of kinds.entries()) {
     const count = Math.floor((connections + index) / kinds.length);
-    const nobody = { kind: kind.name, connections: count, users: [], group: 0 };
+    const none = { kind: kind.name, connections: count, users: [], group: 0 };
     made.push(
-      kind.isUser && count > 0 ? { ...nobody, ...await company(at, `${run} ${kind.name}`, count) } : nobody,
+      kind.isUser && count > 0 ? { ...none, ...await company(at, `${run} ${kind.name}`, count) } : none,
     );
   }
   return made;

@@ -14,7 +14,7 @@ export class ReplyCounter {
   readonly #tally: Tally;
   readonly #head = new Uint8Array(HEADER + LOOKED_AT);
   #held = 0; // bytes of #head
-  #skip = 0; // bytes of the frame that nobody looks at
+  #skip = 0; // bytes of the frame that are not looked at
 
   constructor(tally: Tally) {
     this.#tally = tally;

@@ -1,4 +1,4 @@
-/** What anybody can do who can connect. */
+/** What every client can do that can connect. */
 import { MAX_FRAME, Msg } from "../harness/contract.ts";
 import { frame, objectFrame } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";

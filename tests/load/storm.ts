@@ -11,7 +11,7 @@ import { inParallel, Peer } from "./peer.ts";
 export interface StormPlan {
   /** Clients on the first server. */
   readonly clients: number;
-  /** The process to kill; if it isn't given, somebody else must end the server once {@link StormPlan.ready} is called. */
+  /** The process to kill; if it isn't given, the operator must end the server once {@link StormPlan.ready} is called. */
   readonly kill: number | undefined;
   readonly ready: () => void;
   readonly pids: readonly number[];
@@ -43,7 +43,7 @@ const BACKOFF_FIRST = 500; // milliseconds: the longest wait before the first tr
 const BACKOFF_MOST = 30_000; // milliseconds: the longest wait before any
 const PATIENCE = 120_000; // milliseconds for all to be back, after which the others count as gone
 const LAST = 10_000; // milliseconds for the last messages to come, after which they count as lost
-const READY_PATIENCE = 24 * 3_600_000; // milliseconds for somebody to end the server
+const READY_PATIENCE = 24 * 3_600_000; // milliseconds for the operator to end the server
 
 /** What all clients of a run share. */
 class Run {

@@ -204,19 +204,18 @@ serverTest(
   async (server) => {
     const id = await register(server);
     await using client = await FramedClient.connect(server);
-    const quickest = async (fields: Sent) => {
-      let best = Infinity;
-      for (let round = 0; round < 5; round++) {
+    const whos: Sent[] = [{ id }, { id: MAX_INTEGER }, { name: "nobody" }];
+    const quickest = whos.map(() => Infinity);
+    for (let round = 0; round < 10; round++) { // in turn, so that a busy moment of the machine is one for all
+      for (const [i, who] of whos.entries()) {
         const start = performance.now();
-        const reply = await client.request({ msgid: Msg.LOGIN, ...fields });
-        best = Math.min(best, performance.now() - start);
+        const reply = await client.request({ msgid: Msg.LOGIN, ...who, password: "wrong" });
+        quickest[i] = Math.min(quickest[i]!, performance.now() - start);
         assertEquals(reply.errno, Errno.FAILED);
       }
-      return best;
-    };
-    const wrong = await quickest({ id, password: "wrong" });
-    for (const unknown of [{ id: MAX_INTEGER }, { name: "nobody" }]) {
-      const time = await quickest({ ...unknown, password: "wrong" });
+    }
+    const [wrong, ...unknown] = quickest as [number, ...number[]];
+    for (const time of unknown) {
       assertGreaterOrEqual(time, wrong / 2, `unknown ${time} ms, wrong password ${wrong} ms`);
       assertGreaterOrEqual(wrong, time / 2, `unknown ${time} ms, wrong password ${wrong} ms`);
     }
@@ -277,7 +276,7 @@ test("logout ends the session and its token, and the connection may log in again
   assertEquals((await client.login({ id })).id, id);
   assertNotEquals(client.token, token);
   assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
-  // And as somebody else: whatever it sends now is of that one.
+  // And as another user: whatever it sends now is of that one.
   await client.succeed({ msgid: Msg.LOGOUT });
   const another = await register(server, "another");
   await client.login({ id: another });

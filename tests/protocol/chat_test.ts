@@ -47,7 +47,7 @@ test("both directions share one conversation and its seqs; others have their own
   assertEquals((await carol.next(Msg.ONE_CHAT)).seq, 1);
 });
 
-test("a sender can't claim to be somebody else", async (server) => {
+test("a sender can't claim to be another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -59,7 +59,7 @@ test("a sender can't claim to be somebody else", async (server) => {
     cid: "1",
     ...forged,
   });
-  // It may be refused or its claims be ignored, but nobody gets it in alice's name.
+  // It may be refused or its claims be ignored, but no user gets it in alice's name.
   if (ack.errno === Errno.OK) {
     const chat = await bob.next(Msg.ONE_CHAT);
     assertEquals([chat.id, chat.name, chat.seq], [mallory.id, mallory.name, 1]);
@@ -179,7 +179,7 @@ test("the same cid again returns the first seq and time, and delivers nothing tw
   assertEquals((await alice.chat(bob.id, "last")).seq, 3);
   assertEquals((await bob.take(3, Msg.ONE_CHAT)).map((m) => m.msg), ["once", "between", "last"]);
   assertEquals(bob.drain(), []);
-  // It is the sender's own: somebody else's same cid is another message.
+  // It is the sender's own: another user's same cid is another message.
   await using carol = await newUser(server);
   assertEquals((await carol.chat(bob.id, "carol's", "same")).seq, 1);
   assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "carol's");

@@ -29,7 +29,7 @@ test("a friend is added, and listed at login and by CONTACTS", async (server) =>
   assertEquals([...again.welcome!.friends!].sort(byId), expected);
 });
 
-test("somebody who isn't there can't be a friend; the same one again is listed once", async (server) => {
+test("a user who does not exist can't be a friend; the same one again is listed once", async (server) => {
   await using alice = await newUser(server);
   const bob = await register(server);
   const reply = await alice.request({ msgid: Msg.ADD_FRIEND, friendid: MAX_INTEGER });
@@ -40,7 +40,7 @@ test("somebody who isn't there can't be a friend; the same one again is listed o
   assertEquals(friends!.map((friend) => friend.id), [bob]);
 });
 
-test("presence goes to those who have the user as a friend, and to nobody else", async (server) => {
+test("presence goes to those who have the user as a friend, and to no other user", async (server) => {
   await using alice = await newUser(server);
   await using stranger = await newUser(server);
   const id = await register(server);

@@ -193,7 +193,7 @@ test("what is sent while missed messages still come keeps its place behind them"
   assertEquals(chats.map((m) => m.seq), Array.from({ length: count }, (_, at) => at + 1));
 });
 
-test("messages missed by somebody whose session was taken over come to the new one", async (server) => {
+test("messages missed by a user whose session was taken over come to the new one", async (server) => {
   await using alice = await newUser(server);
   await using first = await newUser(server);
   await alice.chat(first.id, "1");

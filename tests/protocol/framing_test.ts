@@ -216,7 +216,7 @@ test("of a repeated key one counts, and there is one reply", async (server) => {
   assertEquals(client.drain(), []);
 });
 
-test("deep JSON in a field nobody asked for does no harm", async (server) => {
+test("deep JSON in an unknown field does no harm", async (server) => {
   await using client = await FramedClient.connect(server);
   for (const depth of [1_000, 10_000, 30_000]) {
     await client.sendBody(`{"msgid":24,"rid":1,"x":${"[".repeat(depth)}${"]".repeat(depth)}}`);

@@ -110,7 +110,7 @@ test("a message goes to every other member, with the group's own seq", async (se
   assertEquals([bob.drain(), outsider.drain()], [[], []]);
 });
 
-test("the same cid again delivers nothing twice to anybody", async (server) => {
+test("the same cid again delivers nothing twice to any member", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);
@@ -141,7 +141,7 @@ test("who isn't a member can't write, read or list", async (server) => {
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });
 
-test("a sender in a group can't claim to be somebody else", async (server) => {
+test("a sender in a group can't claim to be another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);

@@ -78,7 +78,7 @@ test("a group's history is read by its members, also by one who came later", asy
   }
 });
 
-test("a conversation without messages is empty, one with nobody is not found", async (server) => {
+test("a conversation without messages is empty, one with no user is not found", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   assertEquals((await alice.succeed({ msgid: Msg.HISTORY, id, limit: 10 })).messages, []);

@@ -69,12 +69,12 @@ test("force takes the session over, and the other is told", async (server) => {
   await friend.chat(first.id, "to the new one");
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "to the new one");
   assertEquals(first.drain(), [], "the old one gets nothing more");
-  // The old connection is closed, or at the least is nobody's.
+  // The old connection is closed, or at the least has no session.
   const errno = await first.request({ msgid: Msg.CONTACTS }).then((m) => m.errno, () => Errno.NOT_LOGGED_IN);
   assertEquals(errno, Errno.NOT_LOGGED_IN);
 });
 
-test("force where nobody is logged in is a login", async (server) => {
+test("force where no session exists is a login", async (server) => {
   const id = await register(server);
   await using client = await FramedClient.connect(server);
   assertEquals((await client.login({ id }, { force: true })).id, id);

@@ -39,7 +39,7 @@ export interface LinkOptions {
   /** Whether channels are those of sharded pub/sub, as in a cluster. */
   readonly sharded: boolean;
   /** Called for each message on a subscribed channel. */
-  readonly receive: (channel: string, payload: string) => void;
+  readonly receive: (channel: string, payload: Buffer) => void;
   /** Called for each command that the server refuses while the connection goes on. */
   readonly refused?: (why: BusUnavailable) => void;
   /** Gives up connecting. */
@@ -91,7 +91,7 @@ export class Link {
       sharded ? "smessageBuffer" : "messageBuffer",
       (channel: Buffer, payload: Buffer) => {
         this.#silent = 0;
-        receive(channel.toString(), payload.toString());
+        receive(channel.toString(), payload);
       },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * The locks on logins: within the node the first to ask is the first to have one, and among nodes whoever asks when it
- * is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
+ * The locks on logins: within the node the first to ask is the first to have one, and among nodes the one that asks when
+ * it is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
  */
 import type { Redis } from "ioredis";
 import { BusUnavailable } from "../bus.ts";
@@ -18,6 +18,19 @@ const WAIT_AT_MOST = 15_000;
 /** Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in step. */
 const TRY_EVERY = [10, 50] as const;
 
+/**
+ * Takes a lock that isn't a node's, as those expire within the lease: what another program has written would lock the
+ * account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that does not expire.
+ */
+const REPLACE = `
+local left = redis.call("PTTL", KEYS[1])
+if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
+redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+return left == -2 and 1 or 2`;
+
+/** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
+const [TAKEN, FOREIGN] = [0, 2];
+
 /** Gives back a lock, but not one that has expired and is another's now. */
 const RELEASE = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;
 
@@ -29,15 +42,20 @@ export class Locks {
   readonly #send: Send;
   readonly #names: Names;
   readonly #signal: AbortSignal;
+  readonly #foundForeign: (key: string) => void;
   readonly #turns = new KeyedLock();
   readonly #held = new Map<string, string>(); // keys by tokens
   readonly #waiting = new Set<Promise<unknown>>();
 
-  /** `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed. */
-  constructor(send: Send, names: Names, signal: AbortSignal) {
+  /**
+   * `send` rejects with {@link BusUnavailable} while the bus is down. `signal`: it is about to be closed.
+   * `foundForeign` is told of a key in place of a lock's that no node has written, and that was replaced.
+   */
+  constructor(send: Send, names: Names, signal: AbortSignal, foundForeign: (key: string) => void) {
     this.#send = send;
     this.#names = names;
     this.#signal = signal;
+    this.#foundForeign = foundForeign;
   }
 
   /** See `Bus.lock`. */
@@ -48,12 +66,12 @@ export class Locks {
     return taken;
   }
 
-  /** Resolves when nobody waits for a lock. */
+  /** Resolves when no caller waits for a lock. */
   async settled(): Promise<void> {
     await Promise.all(this.#waiting);
   }
 
-  /** The bus is down: nobody has to wait any more. What is held may be lost, and is still given back if not. */
+  /** The bus is down: no caller has to wait any more. What is held may be lost, and is still given back if not. */
   turnAway(why: BusUnavailable): void {
     this.#turns.turnAway(this, why);
   }
@@ -89,7 +107,7 @@ export class Locks {
     const [least, most] = TRY_EVERY;
     this.#held.set(token, key); // before it is, so that closing gives back also what is under way
     try {
-      while (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) !== "OK") {
+      while (!(await this.#try(key, token))) {
         if (performance.now() > deadline) throw tooLate(user);
         await pause(least + Math.random() * (most - least), this.#signal);
         if (this.#signal.aborted) break;
@@ -100,6 +118,14 @@ export class Locks {
       this.#held.delete(token);
       throw error;
     }
+  }
+
+  /** Whether the lock is this node's now. */
+  async #try(key: string, token: string): Promise<boolean> {
+    if (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) === "OK") return true;
+    const found = await this.#send(key, (redis) => redis.eval(REPLACE, 1, key, token, LEASE));
+    if (found === FOREIGN) this.#foundForeign(key);
+    return found !== TAKEN;
   }
 
   async #giveBack(token: string): Promise<void> {

@@ -10,18 +10,24 @@ const PREFIX = "chat";
 /** The names that one deployment uses: another deployment on the same Redis uses none of them. */
 export class Names {
   /** The channel that every node of the deployment listens to. */
-  readonly everybody: string;
+  readonly allNodes: string;
   readonly #prefix: string;
 
   /** `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as before. */
   constructor(deployment: string) {
     this.#prefix = `${PREFIX}:${deployment}:`;
-    this.everybody = `${this.#prefix}{nodes}`;
+    this.allNodes = `${this.#prefix}{nodes}`;
   }
 
   /** The name of a user's or a group's channel. */
   channel(channel: Channel): string {
     return channel > 0 ? `${this.#prefix}u:{${channel}}` : `${this.#prefix}g:{${-channel}}`;
+  }
+
+  /** The channel of a name that {@link Names.channel} has given; 0 for that of all nodes, which is no channel's number. */
+  channelOf(name: string): Channel {
+    const [, kind, id] = /:([ug]):\{(\d+)\}$/.exec(name) ?? [];
+    return kind === "g" ? -Number(id) : Number(id ?? 0);
   }
 
   /** The key of the lock on a user's login. */
@@ -36,11 +42,11 @@ export class Names {
 
   /** The channel that only the node with this id subscribes, to be seen by the others. */
   node(id: string): string {
-    return `${this.everybody}:${id}`;
+    return `${this.allNodes}:${id}`;
   }
 
   /** The id in a node's channel's name. */
   nodeId(name: string): string {
-    return name.slice(this.everybody.length + 1);
+    return name.slice(this.allNodes.length + 1);
   }
 }

@@ -1,14 +1,16 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
+import type { Buffer } from "node:buffer";
 import { type Log, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
-import { Missed } from "./missed.ts";
+import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
-import { Neighbours } from "./neighbours.ts";
 import { pause } from "./pause.ts";
-import { decode, encode, randomId, senderOf } from "./payload.ts";
+import { type Announced, isAnnouncement } from "./payload.ts";
+import { ALL_NODES, PayloadCodec } from "./payload_codec.ts";
+import { PeerNodes } from "./peer_nodes.ts";
 import { Servers } from "./servers.ts";
 import { spend } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -16,17 +18,17 @@ import { Subscriptions } from "./subscriptions.ts";
 /** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
 const RETRY = { first: 50, most: 1_000 } as const;
 
-/** Milliseconds before the next try when Redis was reached but lets this node not in: somebody must do something. */
+/** Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do something. */
 const RETRY_REFUSED = 5_000;
 
 /** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
 const GOOD_AFTER = 5_000;
 
-/** Milliseconds between two warnings of payloads that were ignored: a newer node may send them all the time. */
-const STRANGE_EVERY_MS = 60_000;
-
 /** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
 const REFUSED_EVERY_MS = 60_000;
+
+/** Milliseconds between two warnings of keys that no node has written. */
+const FOREIGN_KEY_EVERY_MS = 60_000;
 
 /** What there is while Redis can be reached. */
 interface Connected {
@@ -38,37 +40,54 @@ interface Connected {
 export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
-  readonly #id = randomId();
-  /** By their names the channels that should be subscribed; the nodes' own are nobody's. */
+  readonly #codec: PayloadCodec;
+  /** By their names the channels that should be subscribed; the nodes' own have none. */
   readonly #wanted: Map<string, Channel | undefined>;
   readonly #names: Names;
-  readonly #neighbours: Neighbours;
-  readonly #missed: Missed;
+  readonly #peers: PeerNodes;
+  readonly #lost: LostNotifications;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
   readonly #refusals = new Seldom(REFUSED_EVERY_MS);
-  readonly #strange = new Seldom(STRANGE_EVERY_MS);
+  readonly #foreignKeys = new Seldom(FOREIGN_KEY_EVERY_MS);
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
   #connected: Connected | undefined;
   #ready: Connected | undefined;
   #tries = 0;
   #down: BusUnavailable | undefined;
+  /** Redis has refused a hint that a look on its channel does not make up for. */
+  #owesHello = false;
 
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
    * Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of others on the same Redis
-   * nothing is heard.
+   * nothing is heard. `secret`: the key of these nodes, in hexadecimal; without a signature by it nothing counts.
    */
-  constructor(urls: readonly string[], log: Pick<Log, "info" | "warn" | "error">, deployment: string) {
+  constructor(
+    urls: readonly string[],
+    log: Pick<Log, "info" | "warn" | "error">,
+    deployment: string,
+    secret: string,
+  ) {
     this.#urls = urls.map(parse);
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
     const names = this.#names = new Names(deployment);
-    this.#wanted = new Map([[names.everybody, undefined], [names.node(this.#id), undefined]]);
-    this.#neighbours = new Neighbours(names, this.#id);
-    this.#missed = new Missed(names.everybody);
-    this.#locks = new Locks((key, send) => this.#send(key, send), names, this.#closing.signal);
+    this.#codec = new PayloadCodec(secret, log);
+    this.#wanted = new Map([[names.allNodes, undefined], [names.node(this.#codec.id), undefined]]);
+    this.#peers = new PeerNodes(names, this.#codec.id);
+    this.#lost = new LostNotifications(names.allNodes);
+    this.#locks = new Locks(
+      (key, send) => this.#send(key, send),
+      names,
+      this.#closing.signal,
+      (key) => this.#foundForeign(key),
+    );
+  }
+
+  adopt(epoch: string): void {
+    this.#codec.adopt(epoch);
   }
 
   async open(listener: Listener): Promise<void> {
@@ -92,7 +111,7 @@ export class RedisBus implements Bus {
   }
 
   publish(channel: Channel, hint: Hint): void {
-    if (!this.#closed) this.#publish(this.#names.channel(channel), hint);
+    if (!this.#closed) this.#publish(this.#names.channel(channel), channel, hint);
   }
 
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
@@ -109,15 +128,25 @@ export class RedisBus implements Bus {
 
   async spend(bucket: string, quota: Quota, count: number): Promise<number> {
     if (this.#closed) throw closed();
-    return await spend((key, send) => this.#send(key, send), this.#names, bucket, quota, count);
+    const key = this.#names.bucket(bucket);
+    const { wait, isForeign } = await spend((key, send) => this.#send(key, send), key, quota, count);
+    if (isForeign) this.#foundForeign(key);
+    return wait;
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
     this.#locks.close(closed());
+    this.#sayGoodbye();
     await this.#connected?.servers.close();
     await this.#running;
     await this.#locks.settled();
+  }
+
+  /** Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some minutes. */
+  #sayGoodbye(): void {
+    const { allNodes } = this.#names;
+    this.#ready?.servers.of(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(expected);
   }
 
   get #closed(): boolean {
@@ -155,7 +184,7 @@ export class RedisBus implements Bus {
       return expected(error);
     }
     const subscriptions = new Subscriptions(servers, this.#wanted);
-    const { everybody } = this.#names;
+    const { allNodes } = this.#names;
     const over = new AbortController();
     let watching: Promise<void> | undefined;
     let why = closed();
@@ -163,19 +192,19 @@ export class RedisBus implements Bus {
       if (this.#closed) throw why; // while it was connecting, when there was nothing to close yet
       const connected = this.#connected = { servers, subscriptions };
       await subscriptions.changeAll();
-      // Whoever subscribes later than this node says hello to it, whoever did earlier is seen.
-      this.#neighbours.see(await servers.of(everybody).channels(this.#names.node("")));
-      await servers.of(everybody).publish(everybody, encode(this.#id, { kind: "hello" }));
+      // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
+      this.#peers.addAll(await servers.of(allNodes).channels(this.#names.node("")));
+      this.#owesHello = false;
+      await servers.of(allNodes).publish(allNodes, this.#codec.announce("hello"));
       this.#ready = connected;
       const count = (names: readonly string[]) => subscriptions.count(names);
       const watch = {
         count,
-        beat: () =>
-          void servers.of(everybody).publish(everybody, encode(this.#id, { kind: "beat" })).catch(expected),
+        beat: () => void this.#beat(servers).catch(expected),
         gone: () => listener.gone(),
         silent: (isSilent: boolean) => listener.silent(isSilent),
       };
-      watching = this.#neighbours.watch(watch, over.signal, this.#down !== undefined)
+      watching = this.#peers.watch(watch, over.signal, this.#down !== undefined)
         .catch((error) => void expected(error));
       opened();
       this.#tellUp(listener);
@@ -215,34 +244,67 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.up();
     }
-    for (const name of this.#missed.take()) this.#publish(name, { kind: "look" });
+    this.#makeUp();
   }
 
-  #publish(name: string, hint: Hint): void {
+  /**
+   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages were lost,
+   * and a hello, after which the other nodes look for logins and friends.
+   */
+  async #beat(servers: Servers): Promise<void> {
+    const { allNodes } = this.#names;
+    const kind = this.#owesHello ? "hello" : "beat";
+    this.#owesHello = false;
+    try {
+      await servers.of(allNodes).publish(allNodes, this.#codec.announce(kind));
+    } catch (error) {
+      this.#owesHello ||= kind === "hello";
+      throw error;
+    }
+    if (this.#ready?.servers === servers) this.#makeUp();
+  }
+
+  #makeUp(): void {
+    for (const name of this.#lost.take()) {
+      this.#publish(name, this.#names.channelOf(name), { kind: "look" });
+    }
+  }
+
+  #publish(name: string, channel: Channel, hint: Hint): void {
     const missed = () => {
-      if (hint.kind === "message" || hint.kind === "look" || hint.kind === "joined") this.#missed.add(name);
+      if (hint.kind === "presence" || hint.kind === "takeover") this.#owesHello = true;
+      else this.#lost.add(name);
     };
-    if (this.#ready) this.#ready.servers.of(name).publish(name, encode(this.#id, hint)).catch(missed);
-    else missed();
+    if (this.#ready) {
+      this.#ready.servers.of(name).publish(name, this.#codec.write(channel, hint)).catch(missed);
+    } else missed();
   }
 
-  #receive(listener: Listener, name: string, payload: string): void {
-    if (payload.startsWith(this.#id)) return;
-    const said = decode(payload);
-    if (!said) {
-      this.#strange.say((times) =>
-        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
-      );
-    } else if (said.kind === "hello" || said.kind === "beat") {
-      this.#neighbours.hear(senderOf(payload));
-      if (this.#ready && said.kind === "hello") listener.came();
-    } else if (this.#ready) this.#pass(listener, name, said);
+  #foundForeign(key: string): void {
+    this.#foreignKeys.say((count) =>
+      this.#log.warn("replaced a key in Redis that no node has written", { key, count })
+    );
   }
 
-  #pass(listener: Listener, name: string, hint: Hint): void {
-    const channel = this.#wanted.get(name);
-    if (channel !== undefined) listener.receive(channel, hint);
-    else if (name === this.#names.everybody) {
+  #receive(listener: Listener, name: string, payload: Buffer): void {
+    const channel = name === this.#names.allNodes ? ALL_NODES : this.#wanted.get(name);
+    if (channel === undefined) return; // it has just been unsubscribed
+    const read = this.#codec.read(channel, name, payload);
+    if (!read) return;
+    const { sender, said } = read;
+    if (isAnnouncement(said)) this.#hear(listener, sender, said);
+    else if (this.#ready) this.#pass(listener, channel, said);
+  }
+
+  #hear(listener: Listener, sender: string, { kind }: Announced): void {
+    if (kind === "bye") return this.#peers.leaves(sender);
+    this.#peers.add(sender);
+    if (this.#ready && kind === "hello") listener.came();
+  }
+
+  #pass(listener: Listener, channel: Channel, hint: Hint): void {
+    if (channel !== ALL_NODES) listener.receive(channel, hint);
+    else {
       for (const each of [...this.#wanted.values()]) if (each !== undefined) listener.receive(each, hint);
     }
   }

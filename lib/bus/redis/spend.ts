@@ -2,10 +2,10 @@
 import type { Redis } from "ioredis";
 import { microseconds } from "../buckets.ts";
 import type { Quota } from "../bus.ts";
-import type { Names } from "./names.ts";
 
 /**
- * Takes from the bucket and gives 0, or the microseconds until it will hold as much. Arguments: microseconds in which
+ * Takes from the bucket and gives 0, or the microseconds until it will hold as much; and 1 behind that if the key was
+ * not what nodes write, a string that expires, and so counted as missing. Arguments: microseconds in which
  * an empty bucket is full, and those in which what is taken comes back. The key expires when the bucket is full.
  *
  * Redis' clock may be set back, so that a bucket would be emptier than empty: it is taken for empty then.
@@ -14,26 +14,31 @@ const SPEND = `
 local time = redis.call("TIME")
 local now = time[1] * 1000000 + time[2]
 local most = now + ARGV[1]
-local before = math.min(math.max(tonumber(redis.call("GET", KEYS[1])) or now, now), most)
+local kind = redis.call("TYPE", KEYS[1]).ok
+local said = kind == "string" and redis.call("PTTL", KEYS[1]) >= 0 and tonumber(redis.call("GET", KEYS[1]))
+local foreign = (kind == "none" or said and said == said) and 0 or 1
+local before = math.min(math.max(foreign == 0 and said or now, now), most)
 local after = before + ARGV[2]
-if after > most then return after - most end
+if after > most then return {after - most, foreign} end
 if after <= now then redis.call("DEL", KEYS[1])
 else redis.call("SET", KEYS[1], string.format("%.0f", after), "PX", math.ceil((after - now) / 1000)) end
-return 0`;
+return {0, foreign}`;
 
 /** Sends a command to the server that has a key. */
 type Send = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
-/** See `Bus.spend`; rejects as `send` does. */
-export async function spend(
-  send: Send,
-  names: Names,
-  bucket: string,
-  quota: Quota,
-  count: number,
-): Promise<number> {
-  const key = names.bucket(bucket);
+/** What came of {@link spend}. */
+export interface Spent {
+  /** As `Bus.spend` has it. */
+  readonly wait: number;
+  /** Whether the key was one that no node has written. */
+  readonly isForeign: boolean;
+}
+
+/** See `Bus.spend`: takes from the bucket that the key holds. Rejects as `send` does. */
+export async function spend(send: Send, key: string, quota: Quota, count: number): Promise<Spent> {
   const [within, cost] = [microseconds(quota, quota.size), microseconds(quota, count)];
-  const wait = await send(key, (redis) => redis.eval(SPEND, 1, key, within, cost)) as number;
-  return Math.ceil(wait / 1_000);
+  const answer = await send(key, (redis) => redis.eval(SPEND, 1, key, within, cost));
+  const [wait, foreign] = answer as [number, number];
+  return { wait: Math.ceil(wait / 1_000), isForeign: foreign === 1 };
 }

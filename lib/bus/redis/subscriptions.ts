@@ -92,7 +92,7 @@ class LinkSubscriptions {
     }
     this.#changed = new Set();
     this.#soon = undefined;
-    // The server answers in order, but each answer may be waited for by somebody else.
+    // The server answers in order, but each answer may be waited for by another caller.
     this.#confirmed = Promise.all([
       this.#confirmed,
       ...this.#commands(subscribe).map((some) => this.#link.subscribe(some)),

@@ -5,6 +5,7 @@ import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";
 import type { Node } from "../node.ts";
 import type { Session } from "../session.ts";
+import { storedBytes } from "../storage_quota.ts";
 import { granted } from "./refusal.ts";
 
 export function oneChat(
@@ -36,13 +37,22 @@ async function chat(
   cid: string = crypto.randomUUID(), // without the sender's own, a retry can't be told from a new message
 ): Promise<Answer> {
   const sender = session.user;
-  const result = await node.store.append({ sender, peer, cid, body, time: node.now() });
+  const append = () => node.store.append({ sender, peer, cid, body, time: node.now() });
+  const result = await node.storageQuota.store(session, storedBytes(body, cid), append);
+  if ("refused" in result && result.refused === "not_found" && peer > 0) await checkAccount(node, sender);
   const { seq, time, repeated } = granted(result, {
     not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
     forbidden: `you are not a member of group ${-peer}`,
+    disk_full: "the server's disk is nearly full; nothing was accepted",
     cid_reused: "cid is the one of your message in another conversation",
   });
   if (repeated) void node.deliverAgain(session, peer, seq);
   else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
   return { seq, time };
+}
+
+/** A pair lacks one of its users: throws a {@link RequestError} if that is the sender, whose account was deleted. */
+async function checkAccount(node: Node, sender: number): Promise<void> {
+  if (await node.store.findUser({ id: sender })) return;
+  throw new RequestError(Errno.NOT_FOUND, "your account does not exist any more");
 }

@@ -1,4 +1,4 @@
-/** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: nobody has to agree. */
+/** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: the other need not agree. */
 import { Errno } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
 import type { Caller } from "../caller.ts";

@@ -1,4 +1,5 @@
 /** LOGIN_MSG: by password, or by the token of an earlier login. */
+import type { Requester } from "../../passwords/passwords.ts";
 import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import { type Answer, RequestError } from "../answer.ts";
@@ -8,7 +9,7 @@ import { normalName } from "../names.ts";
 import type { Node } from "../node.ts";
 import { rosterOf } from "../roster.ts";
 import type { Session } from "../session.ts";
-import { makeToken, readToken, sameHash } from "../tokens.ts";
+import { type Device, makeDevice, makeToken, readDevice, readToken, sameHash } from "../tokens.ts";
 
 /** The fields of a login; which of them must be there together is checked here. */
 export interface LoginFields {
@@ -19,7 +20,7 @@ export interface LoginFields {
   readonly force: boolean | undefined;
 }
 
-/** Who somebody says to be who has a password to show. */
+/** The account that a client with a password claims. */
 type Claimed = { readonly id: number } | { readonly name: string };
 
 interface Token {
@@ -31,6 +32,8 @@ interface Token {
 interface Proven extends Entrant {
   /** What it was proven by, if not by a password. */
   readonly token?: Token;
+  /** Whose session's token a new one is to be, if it was by a password. */
+  readonly device?: Device;
 }
 
 /** Pieces of heavy work that one counts as while it is under way. */
@@ -88,7 +91,11 @@ async function admit(
 /** Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same work. */
 async function prove(caller: Caller, { id, name, password, token }: LoginFields): Promise<Proven> {
   const { node, address } = caller;
-  if (token !== undefined) return await node.logins.begin(() => proveByToken(node, token));
+  if (token !== undefined) {
+    const proven = await node.logins.begin(() => proveByToken(node, token));
+    if (proven) return proven;
+    if (password === undefined) throw invalidToken();
+  }
   if (password === undefined) {
     throw new RequestError(Errno.BAD_REQUEST, "password is missing, and so is token");
   }
@@ -96,19 +103,31 @@ async function prove(caller: Caller, { id, name, password, token }: LoginFields)
     throw new RequestError(Errno.BAD_REQUEST, "id is missing, and so is name");
   }
   const claimed = id !== undefined ? { id } : { name: name! };
-  return await node.attempts.login(address, () => proveByPassword(node, claimed, password));
+  return await node.attempts.login(address, () => proveByPassword(caller, claimed, password, token));
 }
 
-async function proveByPassword(node: Node, claimed: Claimed, password: string): Promise<Proven> {
+/** The earlier token, which is not valid, may show the device to be the account's. */
+async function proveByPassword(
+  caller: Caller,
+  claimed: Claimed,
+  password: string,
+  earlier: string | undefined,
+): Promise<Proven> {
+  const { node, address } = caller;
   const account = await findUser(node, claimed);
-  const who = account?.id ?? ("id" in claimed ? claimed.id : claimed.name); // one, by whichever it is called
+  const device = account && earlier !== undefined
+    ? readDevice(earlier, account.id, account.password)
+    : undefined;
+  const place = node.places.of(account?.id, address, device);
+  const requester = caller.requester(place.standing);
   const { right, stale } = await node.attempts.check(
-    who,
-    () => node.passwords.verify(password, account && node.storedPasswords.of(account)),
+    "id" in claimed ? claimed.id : normalName(claimed.name), // all forms of a name are one account's
+    place,
+    () => node.passwords.verify(password, account && node.storedPasswords.of(account), requester),
   );
   if (!account || !right) throw new RequestError(Errno.FAILED, "unknown user or wrong password");
-  if (stale) await rehash(node, account, password);
-  return account;
+  const stored = stale ? await rehash(node, account, password, requester) : account.password;
+  return { ...account, device: makeDevice(account.id, stored, device) };
 }
 
 /** An account of earlier times may have a name in any form: as it is given it counts first. */
@@ -119,23 +138,32 @@ async function findUser({ store }: Node, claimed: Claimed): Promise<Account | un
   return name === claimed.name ? undefined : await store.findUser({ name });
 }
 
-/** The password again, hashed at today's cost; it can wait for the next login if it must. */
-async function rehash(node: Node, account: Account, password: string): Promise<void> {
+/** The password again, hashed at today's cost, and what is stored then; it can wait for the next login if it must. */
+async function rehash(
+  node: Node,
+  account: Account,
+  password: string,
+  requester: Requester,
+): Promise<string> {
   try {
-    await node.store.setPassword(account.id, await node.passwords.hash(password), account.password);
+    const hash = await node.passwords.hash(password, { ...requester, standing: "known" });
+    await node.store.setPassword(account.id, hash, account.password);
+    return hash;
   } catch (error) {
     node.log.warn("password not hashed anew", { user: account.id, why: error as Error });
+    return account.password;
   }
 }
 
-async function proveByToken(node: Node, text: string): Promise<Proven> {
+/** Undefined if the token is not, or no longer, its account's. */
+async function proveByToken(node: Node, text: string): Promise<Proven | undefined> {
   const claimed = readToken(text);
   const saved = claimed && await node.store.findSession(claimed.user);
   const tolerance = Math.min(CLOCK_TOLERANCE_MS, node.config.tokenTtl * CLOCK_TOLERANCE_PART);
   if (
     !saved || !sameHash(saved.tokenHash, claimed.hash) || saved.expires + tolerance <= node.now()
   ) {
-    throw invalidToken();
+    return undefined;
   }
   const { user: id, name, tokenHash, expires } = saved;
   return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires } };
@@ -184,6 +212,7 @@ async function settleIn(
   goOn();
 
   caller.enter(session);
+  node.places.add(id, caller.address);
   const bytes = connection.dialect!.encode(answer);
   if (bytes) {
     caller.allowance?.charge(0, bytes.length, performance.now()); // the user's, and not the stranger's it was
@@ -194,9 +223,9 @@ async function settleIn(
 }
 
 /** The token that the client is to come back with: its own, or a new one in place of the account's last. */
-function tokenFor(node: Node, { id, token }: Proven): Token & { isNews: boolean } {
+function tokenFor(node: Node, { id, token, device }: Proven): Token & { isNews: boolean } {
   const { tokenTtl } = node.config;
   const expires = node.now() + tokenTtl;
-  if (!token) return { ...makeToken(id), expires, isNews: true };
+  if (!token) return { ...makeToken(id, device), expires, isNews: true };
   return { ...token, expires, isNews: expires - token.expires > tokenTtl * RENEW_AFTER };
 }

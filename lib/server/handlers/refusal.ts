@@ -9,7 +9,11 @@ const ERRNO: Record<Refused["refused"], Errno> = {
   not_found: Errno.NOT_FOUND,
   forbidden: Errno.FORBIDDEN,
   cid_reused: Errno.BAD_REQUEST,
+  disk_full: Errno.UNAVAILABLE,
 };
+
+/** Milliseconds until it makes sense to try again, of what passes by itself or by an operator's doing. */
+const RETRY_AFTER_MS: Partial<Record<Refused["refused"], number>> = { disk_full: 10_000 };
 
 /** Gives the result back, or throws a {@link RequestError} with the words for the refusal. */
 export function granted<T extends object>(
@@ -18,5 +22,5 @@ export function granted<T extends object>(
 ): Exclude<T, Refused> {
   if (!("refused" in result)) return result as Exclude<T, Refused>;
   const { refused } = result as Refused;
-  throw new RequestError(ERRNO[refused], words[refused] ?? refused);
+  throw new RequestError(ERRNO[refused], words[refused] ?? refused, RETRY_AFTER_MS[refused]);
 }

@@ -1,6 +1,8 @@
 /** REG_MSG: makes an account. */
+import { BusUnavailable } from "../../bus/bus.ts";
 import type { Answer } from "../answer.ts";
 import type { Caller } from "../caller.ts";
+import type { Node } from "../node.ts";
 import { newName } from "./name.ts";
 import { granted } from "./refusal.ts";
 
@@ -11,7 +13,10 @@ export async function register(
   const { store, passwords, attempts, config } = caller.node;
   const { password } = fields;
   const name = newName("name", fields.name, "user", config);
-  const hash = await attempts.register(caller.address, () => passwords.hash(password));
+  const hash = await attempts.register(
+    caller.address,
+    () => passwords.hash(password, caller.requester("new")),
+  );
   // An account of earlier times may have the same name in another form.
   const others = new Set([fields.name, name.normalize("NFD")]);
   others.delete(name);
@@ -21,5 +26,15 @@ export async function register(
     taken: `the name ${JSON.stringify(name)} is taken`,
   });
   caller.registered();
+  await checkUnused(caller.node, id);
   return { id };
+}
+
+/** Who is online by an id that has just been given out had it in another history of the database. */
+async function checkUnused({ sessions, bus, epoch }: Node, id: number): Promise<void> {
+  try {
+    if (sessions.of(id) || (await bus.online([id])).has(id)) epoch.reportLoss(`the account of user ${id}`);
+  } catch (error) {
+    if (!(error instanceof BusUnavailable)) throw error; // each node looks at its own users by and by
+  }
 }

@@ -2,6 +2,7 @@
 import { type Account, PLAIN, type Refused, type StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
+import { skipUsedIds, USER_ID_IS_USED } from "./identity.ts";
 import type { Pool } from "./pool.ts";
 import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
 import { sql } from "./sql.ts";
@@ -17,9 +18,13 @@ export async function createUser(
   const [named] = await session.query(sql`SELECT 1 FROM User WHERE name = ${name}`); // as a failed INSERT uses up an id
   if (named!.rows.length > 0) return { refused: "taken" };
   try {
-    const [made] = await session.query(
+    const [, made, referred] = await session.query(
+      BEGIN,
       sql`INSERT INTO User (name, password) VALUES (${name}, ${passwordHash})`,
+      USER_ID_IS_USED,
     );
+    if (referred!.rows[0]!.used) await skipUsedIds(session);
+    await session.query(COMMIT);
     return { id: made!.insertId };
   } catch (error) {
     if ((error as DatabaseError).kind === "duplicate") return { refused: "taken" }; // by another node, just now

@@ -17,6 +17,8 @@ export interface MysqlTls {
 export interface AccessOptions {
   /** Authorities to trust, in PEM form. They make all connections TLS. */
   readonly ca?: string;
+  /** The password, where the URL has none. */
+  readonly password?: string;
   /** Whether all nodes write to one and the same member of a Galera cluster. */
   readonly singleWriter?: boolean;
 }
@@ -62,7 +64,10 @@ export function connectTo({ host, port }: MysqlAddress): Socket {
   return Object.assign(socket, { _host: host });
 }
 
-function tryParse(url: string, { ca, singleWriter }: AccessOptions): MysqlAddress | undefined {
+function tryParse(
+  url: string,
+  { ca, password: given, singleWriter }: AccessOptions,
+): MysqlAddress | undefined {
   try {
     const { protocol, hostname, port, username, password, pathname, search, hash } = new URL(url);
     const [user, database] = [decodeURIComponent(username), decodeURIComponent(pathname.slice(1))];
@@ -72,7 +77,7 @@ function tryParse(url: string, { ca, singleWriter }: AccessOptions): MysqlAddres
       host: hostname.replace(/^\[(.*)\]$/, "$1"), // an IPv6 address stands in brackets
       port: port ? Number(port) : PORT,
       user,
-      password: decodeURIComponent(password),
+      password: given ?? decodeURIComponent(password),
       database,
       name: `${hostname}:${port || PORT}/${database}`,
       ...(isTls

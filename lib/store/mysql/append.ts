@@ -56,6 +56,11 @@ export class Append {
     this.#conversations = new Map(this.#keys.map((key) => [nameOf(key), key]));
   }
 
+  /** Whether an attempt got no answer in time. */
+  get hasTimedOut(): boolean {
+    return this.#waitsUntil > 0;
+  }
+
   /** A part of the messages, for further attempts after one that failed. */
   part(from: number, to: number): Append {
     const part = new Append(this.#messages.slice(from, to), this.#known, this.#fence, this.#uncertain);

@@ -121,7 +121,7 @@ async function commit(
         ? performance.now() < end
         : kind === "duplicate"
         ? ++duplicates <= DUPLICATES
-        : kind === "lost" && ++lost === 1; // once, on a fresh connection, if one can be had at once
+        : kind === "lost" && ++lost === 1 && !append.hasTimedOut; // once, on a fresh connection, if one can be had at once
       if (!again) throw error;
       if (kind === "conflict") await pauseBeforeRetry();
     }

@@ -1,7 +1,6 @@
-/** How far the members of conversations have said to have them. */
+/** How far the members of conversations have acknowledged them. */
 import { type Key, keyOf } from "../conversation.ts";
 import type { Delivered } from "../store.ts";
-import { byKey } from "./known.ts";
 import type { Fence } from "./fence.ts";
 import { BEGIN, COMMIT, type Session } from "./session.ts";
 import { among, rows, sql } from "./sql.ts";
@@ -31,7 +30,8 @@ export async function moveCursors(
            SELECT MAX(seq) FROM Message WHERE low = MemberCursor.low AND high = MemberCursor.high
          ), 0) AS last_seq
          FROM MemberCursor LEFT JOIN Conversation USING (low, high)
-         WHERE ${among("(userid, low, high)", names)}`,
+         WHERE ${among("(userid, low, high)", names)}
+         ORDER BY userid, low, high`, // in this order they are locked, so that no two nodes wait for each other
   );
   const moved = there!.rows.flatMap(({ userid, low, high, seq, counted, last_seq: last }) => {
     const name = [userid, low, high] as readonly number[];
@@ -47,7 +47,7 @@ export async function moveCursors(
   });
   if (moved.length === 0) return;
   await session.query(
-    sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(moved.sort(byKey))}
+    sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(moved)}
         ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))`,
     COMMIT,
   );

@@ -43,6 +43,10 @@ const ACCESS_DENIED = 1_045;
 /** The driver's code for a server that offers no TLS. */
 const NO_TLS_OFFERED = "HANDSHAKE_NO_SSL_SUPPORT";
 
+/** What the runtime says of a server's certificate: it tells kinds apart by words only. */
+const WRONG_NAME = /does not match certificate|altnames/i;
+const UNTRUSTED = /certificate|self.signed/i;
+
 const USE_TLS = "mysqls:// or --mysql-ca makes the connections TLS";
 
 /** The server's error numbers, the same on MySQL and MariaDB. All others are of a server that isn't well: `refused`. */
@@ -94,20 +98,49 @@ export function databaseError(error: unknown): DatabaseError {
   });
 }
 
-/** As {@link databaseError}, of a connection that is being made; and says when what is wrong can be the lack of TLS. */
-export function connectError(error: unknown, isTls: boolean, isTlsOffered: boolean): DatabaseError {
+/**
+ * As {@link databaseError}, of a connection that is being made to `host`; and says when what is wrong can be the lack of
+ * TLS, or the server's certificate.
+ */
+export function connectError(
+  error: unknown,
+  isTls: boolean,
+  isTlsOffered: boolean,
+  host: string,
+): DatabaseError {
   const { errno, code } = error as DriverError;
   const told = databaseError(error);
   const because = (words: string) => new DatabaseError("refused", words, { cause: told.cause });
   if (code === NO_TLS_OFFERED) {
     return because("the server offers no TLS, and without it no connection is made");
   }
-  if (isTls) return told;
+  if (isTls) return certificateError(error as DriverError, host) ?? told;
   if (errno === TLS_REQUIRED) return because(`the server demands TLS; ${USE_TLS}`);
   if (errno === ACCESS_DENIED && isTlsOffered) {
     return because(`the server demands TLS of this account, or name or password is wrong (${USE_TLS})`);
   }
   return told;
+}
+
+/** What is wrong with the server's certificate, if that is what the error is about. */
+function certificateError({ message, sqlState, cert }: DriverError, host: string): DatabaseError | undefined {
+  if (sqlState !== undefined) return undefined; // the server itself said it, over TLS
+  if (WRONG_NAME.test(message)) {
+    const names = cert?.subjectaltname ?? cert?.subject?.CN;
+    return new DatabaseError(
+      "lost",
+      `the server's certificate is not for ${host}${names ? `, but for ${names}` : ""}: ` +
+        "the URL must name the server as its certificate does",
+    );
+  }
+  if (!UNTRUSTED.test(message)) return undefined;
+  return new DatabaseError(
+    "lost",
+    `the server's certificate is not trusted (${
+      message.replace(/\s+/g, " ")
+    }): --mysql-ca must name the file of the ` +
+      "authority that issued it, and neither certificate may have expired",
+  );
 }
 
 /** An error's message and those of its causes, in one line. */
@@ -123,4 +156,6 @@ interface DriverError extends Error {
   readonly code?: string;
   readonly sqlState?: string;
   readonly sqlMessage?: string;
+  /** The server's certificate, if its name is not the host's. */
+  readonly cert?: { readonly subjectaltname?: string; readonly subject?: { readonly CN?: string } };
 }

@@ -1,6 +1,7 @@
 /** Making and joining groups. */
 import type { Refused, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
+import { GROUP_ID_IS_USED, skipUsedIds } from "./identity.ts";
 import { BEGIN, COMMIT, type Session } from "./session.ts";
 import { sql } from "./sql.ts";
 
@@ -21,8 +22,12 @@ export async function createGroup(
   if (named!.rows.length > 0) return { refused: "taken" };
   if (groups!.rows[0]!.count as number >= groupsPerUser) return { refused: "full" };
   try {
-    const [made] = await session.query(
+    const [made, referred] = await session.query(
       sql`INSERT INTO AllGroup (groupname, groupdesc, members) VALUES (${name}, ${description}, 1)`,
+      GROUP_ID_IS_USED,
+    );
+    if (referred!.rows[0]!.used) await skipUsedIds(session);
+    await session.query(
       sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (last_insert_id(), ${creator}, 'creator')`,
       sql`INSERT INTO Conversation (low, high, last_seq) VALUES (0, last_insert_id(), 0)`,
       sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${creator}, 0, last_insert_id(), 0)`,

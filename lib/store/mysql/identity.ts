@@ -1,26 +1,56 @@
 /** The database's identity, and its counters of ids. */
-import { newId } from "../new_id.ts";
+import { newId, newKey } from "../new_id.ts";
 import type { Identity } from "../store.ts";
+import { DatabaseError } from "./errors.ts";
 import type { Pool } from "./pool.ts";
 import type { Session } from "./session.ts";
-import { Sql, sql } from "./sql.ts";
+import { among, Sql, sql } from "./sql.ts";
 
-/** Gives the database its identity if it has none, and lifts its counters of ids above every id in use. */
+/** Tables that the schema of the same version did not always have, by their names in schema.sql. */
+const LATER_TABLES = ["StoreIdentity", "ClusterKey"];
+
+/** Gives the database its identity and key if it has none, and lifts its counters of ids above every id in use. */
 export async function settleIdentity(session: Session): Promise<Identity> {
   const [found] = await session.query(
-    sql`SELECT table_name FROM information_schema.tables
-        WHERE table_schema = DATABASE() AND table_name = 'StoreIdentity'`,
+    sql`SELECT table_name AS name FROM information_schema.tables
+        WHERE table_schema = DATABASE() AND ${among("table_name", LATER_TABLES)}`,
   );
-  if (found!.rows.length === 0) { // made by a release before this table, whose nodes may still be running
+  for (const name of LATER_TABLES) {
+    if (found!.rows.some((row) => row.name === name)) continue;
+    // Made by a release before this table, whose nodes may still be running.
     const { wanted } = await import("./schema/wanted.ts");
-    const { statement } = wanted("StoreIdentity");
+    const { statement } = wanted(name);
     await session.query(new Sql(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")));
   }
   await session.query(
     sql`INSERT IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ${newId()}, ${newId()})`,
+    sql`INSERT IGNORE INTO ClusterKey (id, secret) VALUES (1, ${newKey()})`,
   );
   await liftCounters(session);
   return identityOf((await session.query(IDENTITY))[0]!.rows);
+}
+
+/**
+ * Whether rows refer to the id that this connection has just given out. An operator can have deleted the user or group,
+ * or loaded a part of a dump. Part of the transaction that gives it out.
+ */
+export const USER_ID_IS_USED: Sql = sql`SELECT
+    EXISTS (SELECT 1 FROM Friend WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Friend WHERE friendid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM GroupUser WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM MemberCursor WHERE userid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Message WHERE sender = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Session WHERE userid = LAST_INSERT_ID()) AS used`;
+/** As {@link USER_ID_IS_USED}, of a group's id. */
+export const GROUP_ID_IS_USED: Sql = sql`SELECT
+    EXISTS (SELECT 1 FROM GroupUser WHERE groupid = LAST_INSERT_ID())
+    OR EXISTS (SELECT 1 FROM Conversation WHERE low = 0 AND high = LAST_INSERT_ID()) AS used`;
+
+/** Takes an id back that rows refer to, and lifts the counters. Throws a {@link DatabaseError}: try again. */
+export async function skipUsedIds(session: Session): Promise<never> {
+  await session.rollback();
+  await liftCounters(session);
+  throw new DatabaseError("conflict", "rows refer to the id that was given out");
 }
 
 /** The identity as it is now. */
@@ -28,11 +58,26 @@ export async function readIdentity(pool: Pool): Promise<Identity> {
   return identityOf((await pool.read(IDENTITY))[0]!.rows);
 }
 
+/** The key as it was made. */
+export async function readClusterKey(pool: Pool): Promise<string> {
+  const [row] = (await pool.read(sql`SELECT secret FROM ClusterKey WHERE id = 1`))[0]!.rows;
+  if (!row) throw new Error("the table ClusterKey is empty: start a node anew, which fills it");
+  return row.secret as string;
+}
+
 /** Renews the epoch if it still is `was`, or, without it, whatever it is. */
 export async function renewEpoch(session: Session, was?: string): Promise<void> {
   await session.query(
     sql`UPDATE StoreIdentity SET epoch = ${newId()}
         WHERE id = 1 AND ${was === undefined ? sql`TRUE` : sql`epoch = ${was}`}`,
+  );
+}
+
+/** Makes the database another deployment's, with another key and epoch: what it was copied from keeps the old ones. */
+export async function renewDeployment(session: Session): Promise<void> {
+  await session.query(
+    sql`UPDATE ClusterKey SET secret = ${newKey()} WHERE id = 1`,
+    sql`UPDATE StoreIdentity SET deployment = ${newId()}, epoch = ${newId()} WHERE id = 1`,
   );
 }
 

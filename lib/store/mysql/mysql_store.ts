@@ -27,7 +27,7 @@ import { moveCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
 import { Fence } from "./fence.ts";
 import type { Gatherer } from "./gatherer.ts";
-import { readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
+import { readClusterKey, readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
 import { Keyed } from "./keyed.ts";
 import { type LoginChange, loginGatherer } from "./logins.ts";
@@ -51,7 +51,7 @@ export interface MysqlOptions extends AccessOptions {
 
 /**
  * A {@link Store} that any number of nodes use at once. One connection brings the node's messages into the log, batch
- * by batch; the others share everything else, so that nobody's login waits for messages, or they for it.
+ * by batch; the others share everything else, so that no login waits for messages, or they for it.
  */
 export class MysqlStore implements Store {
   readonly #limits: StoreLimits;
@@ -115,6 +115,10 @@ export class MysqlStore implements Store {
       this.#lastUser = Math.max(this.#lastUser, made.id);
     }
     return made;
+  }
+
+  clusterKey(): Promise<string> {
+    return this.#call(() => readClusterKey(this.#pool));
   }
 
   async identity(): Promise<Identity> {

@@ -80,7 +80,7 @@ export class Pool {
     }
   }
 
-  /** Closes the connections. Nobody may be using it, or want to. */
+  /** Closes the connections. No caller may be using it, or want to. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#tidying);
@@ -157,7 +157,7 @@ export class Pool {
     }
   }
 
-  /** Ends what nobody has used for long before the server does, which would complain of it in its log. */
+  /** Ends what has not been used for long before the server does, which would complain of it in its log. */
   #tidy(): void {
     for (const session of this.#free.filter(({ usable }) => !usable)) {
       this.#free.splice(this.#free.indexOf(session), 1);

@@ -1,21 +1,26 @@
-/** `main.ts renew-epoch`: for operators who have restored a database, or promoted a replica. */
-import { parseAddress } from "./address.ts";
+/** `main.ts renew-epoch`: for operators who have restored or copied a database, or promoted a replica. */
+import type { Identity } from "../store.ts";
+import { type AccessOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
-import { renewEpoch, settleIdentity } from "./identity.ts";
+import { renewDeployment, renewEpoch, settleIdentity } from "./identity.ts";
 import { Session } from "./session.ts";
 
 /**
- * Renews the epoch of the database that `url` names, and gives the new one. Rejects with an Error of one line, without
- * the password.
+ * Renews the epoch of the database that `url` names, and gives its identity. With `newDeployment` the deployment's id is
+ * another one as well. Rejects with an Error of one line, without the password.
  */
-export async function renewEpochAt(url: string): Promise<string> {
-  const address = parseAddress(url, { singleWriter: true }); // one write, on whichever member is asked
+export async function renewEpochAt(
+  url: string,
+  access: AccessOptions,
+  newDeployment: boolean,
+): Promise<Identity> {
+  const address = parseAddress(url, { ...access, singleWriter: true }); // one write, on whichever member is asked
   try {
     const session = await Session.open(address);
     try {
       await settleIdentity(session); // a dump of an earlier release has none
-      await renewEpoch(session);
-      return (await settleIdentity(session)).epoch;
+      await (newDeployment ? renewDeployment(session) : renewEpoch(session));
+      return await settleIdentity(session);
     } finally {
       await session.close();
     }

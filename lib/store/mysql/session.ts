@@ -149,6 +149,21 @@ export class Session {
     }
   }
 
+  /**
+   * Connects, and lets go again. Rejects as {@link Session.open} does, with the reason where the server's certificate or
+   * the lack of TLS is wrong, and does not look at how the server is set up.
+   */
+  static async try(address: MysqlAddress): Promise<void> {
+    const session = new Session(address, undefined);
+    try {
+      await session.#connect(address);
+    } catch (error) {
+      session.destroy();
+      throw databaseError(error);
+    }
+    await session.close();
+  }
+
   /** What was found about the server. */
   get checked(): Checked {
     return this.#checked!;
@@ -215,14 +230,14 @@ export class Session {
     this.#socket.destroy();
   }
 
-  async #connect({ tls }: MysqlAddress): Promise<void> {
+  async #connect({ tls, host }: MysqlAddress): Promise<void> {
     try {
       await new Promise<void>((resolve, reject) =>
         this.#connection.connect((error) => error ? reject(error) : resolve())
       );
     } catch (error) {
       const { serverCapabilityFlags } = this.#connection as unknown as { serverCapabilityFlags: number };
-      throw connectError(error, tls !== undefined, (serverCapabilityFlags & TLS_OFFERED) !== 0);
+      throw connectError(error, tls !== undefined, (serverCapabilityFlags & TLS_OFFERED) !== 0, host);
     }
   }
 

@@ -37,8 +37,12 @@ function item(value: Value | readonly Value[]): string {
   return `(${value.map(literal).join()})`;
 }
 
+/**
+ * Quotes and backslashes are doubled. A doubled quote is one in every mode of the server; with a backslash in its place
+ * the literal would end there in NO_BACKSLASH_ESCAPES, which no connection here has.
+ */
 function literal(value: Value): string {
-  if (typeof value === "string") return `'${value.replace(/['\\]/g, "\\$&")}'`;
+  if (typeof value === "string") return `'${value.replace(/['\\]/g, "$&$&")}'`;
   if (typeof value === "number") {
     if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a whole number`);
     return `${value}`;

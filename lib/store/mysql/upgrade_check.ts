@@ -2,6 +2,7 @@
 import { type AccessOptions, driverOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
 import { checkUpgrade } from "./schema/prepare.ts";
+import { Session } from "./session.ts";
 
 /** The words for it, a line each, and whether the server would start on the database. Rejects with an Error of one line. */
 export async function describeUpgrade(
@@ -11,6 +12,7 @@ export async function describeUpgrade(
   const address = parseAddress(url, options);
   const { name } = address;
   try {
+    await Session.try({ ...address, database: "" }); // it knows the reasons, and the database need not be there yet
     const { changes, obstacles } = await checkUpgrade(driverOptions(address));
     const nothing = changes.length + obstacles.length === 0;
     return {

@@ -18,6 +18,7 @@ import {
   type Result,
 } from "./calls.ts";
 import { LostError } from "./lost_error.ts";
+import type { Space } from "./free_space.ts";
 import { Queue, type Waiting } from "./queue.ts";
 
 /** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
@@ -39,6 +40,9 @@ export class Batcher {
    */
   readonly lost: Promise<LostError>;
 
+  /** Told when the disk has little room, and when it has more again. Ports don't tell. */
+  onSpace: (space: Space) => void = () => {};
+
   readonly #thread: Thread;
   readonly #changes = new Queue<Call<ChangeName>>(CHANGES_PER_BATCH);
   readonly #reads = new Queue<Call<ReadName>>(READS_PER_BATCH);
@@ -54,8 +58,9 @@ export class Batcher {
     this.failed = promise;
     const lost = Promise.withResolvers<LostError>();
     this.lost = lost.promise;
-    thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss>) => {
-      if ("lost" in data) {
+    thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss | Space>) => {
+      if ("space" in data) this.onSpace(data);
+      else if ("lost" in data) {
         const error = new LostError(data.lost);
         this.#closed = unavailable(error);
         lost.resolve(error);
@@ -74,8 +79,13 @@ export class Batcher {
   }
 
   /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
-  async open(file: string, limits: StoreLimits, locked?: Locked): Promise<void> {
-    await this.#control({ kind: "open", file, limits, locked });
+  async open(file: string, limits: StoreLimits, locked?: Locked, minFreeSpace = 0): Promise<void> {
+    await this.#control({ kind: "open", file, limits, minFreeSpace, locked });
+  }
+
+  /** Begins the thread that copies the write-ahead log, which else begins when it is first needed. */
+  async start(): Promise<void> {
+    await this.#control({ kind: "start" });
   }
 
   /** Looks whether the database's files are in their places: if not, `lost` is fulfilled before this is. */

@@ -21,6 +21,7 @@ export type ChangeName =
 /** The store's methods that only look: they run after it. */
 export type ReadName =
   | "findUser"
+  | "clusterKey"
   | "identity"
   | "unhashed"
   | "lastLogins"
@@ -63,7 +64,7 @@ export type Direct<N extends ChangeName | ReadName> = {
 /** One call of a method. */
 export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
 
-/** Makes the thread that holds the database serve whoever has the other end of the port as well. Not answered. */
+/** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
 export interface Attach {
   readonly kind: "attach";
   readonly port: MessagePort;
@@ -125,9 +126,13 @@ export type Request =
     readonly kind: "open";
     readonly file: string;
     readonly limits: StoreLimits;
+    /** Bytes; see {@link FreeSpace}. */
+    readonly minFreeSpace: number;
     readonly locked: Locked | undefined;
   }
   | PackedBatch
+  /** Begins the thread that else begins when it is first needed. */
+  | { readonly kind: "start" }
   /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
   | { readonly kind: "check" }
   /**

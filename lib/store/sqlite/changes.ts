@@ -2,6 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Login, Peer, Refused, StoreLimits } from "../store.ts";
 import type { ChangeName, Direct } from "./calls.ts";
+import type { FreeSpace } from "./free_space.ts";
 import { type Key, keyOf } from "../conversation.ts";
 import { newId } from "../new_id.ts";
 import { nameOf, type RecentMessage, type RecentMessages } from "./recent.ts";
@@ -20,13 +21,20 @@ interface Conversation {
 export class Changes implements Direct<ChangeName> {
   readonly #limits: StoreLimits;
   readonly #recent: RecentMessages;
+  readonly #space: Pick<FreeSpace, "isLow">;
   readonly #sql: ReturnType<typeof prepare>;
   /** What the batch has touched, by key. */
   readonly #conversations = new Map<string, Conversation>();
   /** The same by sender and peer, for those who were found to be allowed to send there. */
   readonly #routes = new Map<string, Conversation>();
 
-  constructor(db: DatabaseSync, recent: RecentMessages, limits: StoreLimits) {
+  constructor(
+    db: DatabaseSync,
+    recent: RecentMessages,
+    limits: StoreLimits,
+    space: Pick<FreeSpace, "isLow">,
+  ) {
+    this.#space = space;
     this.#recent = recent;
     this.#limits = limits;
     this.#sql = prepare(db);
@@ -100,6 +108,7 @@ export class Changes implements Direct<ChangeName> {
     const stamp = Math.max(time, conversation.time); // within a conversation time never decreases
     const first = this.#recent.find(sender, cid);
     if (first) return repeated(key, first);
+    if (this.#space.isLow && !this.#sql.messageOf.get(sender, cid)) return { refused: "disk_full" };
     if (!this.#recent.add({ key, seq, sender, cid, body, time: stamp })) {
       const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as Settled;
       return repeated(key, { key: [low, high], ...first });

@@ -60,3 +60,4 @@ function failureOf(work: () => void): string | undefined {
     return (error as Error).message;
   }
 }
+port.postMessage({ kind: "ready" });

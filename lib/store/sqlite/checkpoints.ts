@@ -10,8 +10,9 @@ export type CheckpointOrder =
   | { readonly kind: "verify"; readonly newest: Newest }
   | { readonly kind: "close" };
 
-/** From that thread; `pages` is how many the log holds. */
+/** From that thread: once, that it takes orders; then its answers. `pages` is how many the log holds. */
 export type CheckpointAnswer =
+  | { readonly kind: "ready" }
   | { readonly kind: "opened" | "verified"; readonly error: string | undefined }
   | { readonly kind: "done"; readonly pages: number }
   | { readonly kind: "closed" };
@@ -46,6 +47,9 @@ export class Checkpoints {
   #isDue = false; // something was committed since the copy under way was begun
   #isPaused = false;
   #copies = 0; // since there was reason to begin anew
+  readonly #ready: Promise<void>; // the thread takes orders, or is dead
+  #opening: Promise<unknown> | undefined;
+  #isOpen = false;
   #isDead = false;
   /** For the answer to an order; undefined is told if the thread is dead. */
   #answered: ((answer: CheckpointAnswer | undefined) => void) | undefined;
@@ -63,18 +67,28 @@ export class Checkpoints {
     this.#worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => {
       this.#answered?.(data);
     };
+    this.#ready = new Promise((resolve) => this.#answered = () => resolve());
   }
 
-  /** Has the thread open the file. Rejects if it is another one than that of this identity. */
+  /**
+   * Has the thread open the file as soon as it has begun: the runtime takes a second for one that does not belong to the
+   * main thread. The thread opens no other file than that of this identity: then, as if it were dead, it copies nothing.
+   */
   async open(file: string, identity?: Identity): Promise<void> {
-    const answer = await this.#ask({ kind: "open", file, identity });
-    if (answer?.kind === "opened" && answer.error !== undefined) throw new Error(answer.error);
+    await this.#ready;
+    if (this.#isPaused) return; // and may be closed
+    const opening = this.#ask({ kind: "open", file, identity });
+    this.#opening = opening;
+    const answer = await opening;
+    this.#isOpen = answer?.kind === "opened" && answer.error === undefined;
+    if (!this.#isOpen) this.#isDead = true;
+    else if (this.#isDue) this.committed();
   }
 
   /** Something was committed: call it between transactions. It is in the file soon, also if nothing follows. */
   committed(): void {
     if (this.#isPaused || this.#isDead || this.#timer !== undefined) return;
-    if (this.#isCopying) {
+    if (this.#isCopying || !this.#isOpen) {
       this.#isDue = true;
       return;
     }
@@ -98,15 +112,18 @@ export class Checkpoints {
    * or can't be read. Pause before.
    */
   async verify(newest: Newest): Promise<void> {
+    await this.#opening;
+    if (!this.#isOpen) throw new Error("there is no thread to read it");
     const answer = await this.#ask({ kind: "verify", newest });
     if (answer?.kind !== "verified") throw new Error("there is no thread to read it");
     if (answer.error !== undefined) throw new Error(answer.error);
   }
 
-  /** Ends the thread, which lets go of the file. */
+  /** Ends the thread, which lets go of the file. One that has not begun yet is not waited for. */
   async close(): Promise<void> {
     await this.pause();
-    await this.#ask({ kind: "close" });
+    await this.#opening;
+    if (this.#isOpen) await this.#ask({ kind: "close" });
     this.#worker.terminate();
   }
 

@@ -1,6 +1,6 @@
 /** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
 import { DatabaseSync } from "node:sqlite";
-import { newId } from "../new_id.ts";
+import { newId, newKey } from "../new_id.ts";
 import { type Header, readHeader } from "./file_header.ts";
 import schema from "./schema.sql" with { type: "text" };
 
@@ -172,7 +172,8 @@ function settleIdentity(db: DatabaseSync): void {
     `SELECT max(
        (SELECT ifnull(max(userid), 0) FROM Friend), (SELECT ifnull(max(friendid), 0) FROM Friend),
        (SELECT ifnull(max(userid), 0) FROM GroupUser), (SELECT ifnull(max(userid), 0) FROM MemberCursor),
-       (SELECT ifnull(max(sender), 0) FROM Message), (SELECT ifnull(max(userid), 0) FROM Session)
+       (SELECT ifnull(max(sender), 0) FROM Message), (SELECT ifnull(max(sender), 0) FROM RecentMessage),
+       (SELECT ifnull(max(userid), 0) FROM Session)
      ) AS users`,
   ).get() as { users: number };
   const { groups } = db.prepare(
@@ -185,6 +186,7 @@ function settleIdentity(db: DatabaseSync): void {
     "INSERT OR IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)",
   );
   if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) identity.run(newId(), newId());
+  settleClusterKey(db);
   for (const [table, id] of [["User", users], ["AllGroup", groups]] as const) {
     const counter = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(table) as
       | { seq: number }
@@ -193,6 +195,15 @@ function settleIdentity(db: DatabaseSync): void {
     if (counter) db.prepare("UPDATE sqlite_sequence SET seq = ? WHERE name = ?").run(id, table);
     else db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(table, id);
   }
+}
+
+/** Gives a store its key if it has none. A file of a release before keys gets the table without becoming a newer one's. */
+function settleClusterKey(db: DatabaseSync): void {
+  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'ClusterKey'").get()) {
+    db.exec(definitionOf("ClusterKey"));
+  }
+  if (db.prepare("SELECT 1 FROM ClusterKey").get()) return;
+  db.prepare("INSERT INTO ClusterKey (id, secret) VALUES (1, ?)").run(newKey());
 }
 
 /** What the schema says of a table or view. */

@@ -4,6 +4,7 @@ import type { StoreLimits } from "../store.ts";
 import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
 import { Changes } from "./changes.ts";
 import { type Newest, newestAfter, newestIn } from "./newest.ts";
+import type { FreeSpace } from "./free_space.ts";
 import { Reads } from "./reads.ts";
 import { RecentMessages } from "./recent.ts";
 
@@ -23,10 +24,15 @@ export class Executor {
   #newest: Newest;
 
   /** `recent` is another than the default in tests. */
-  constructor(db: DatabaseSync, limits: StoreLimits, recent: RecentMessages = new RecentMessages(db)) {
+  constructor(
+    db: DatabaseSync,
+    limits: StoreLimits,
+    recent: RecentMessages = new RecentMessages(db),
+    space: Pick<FreeSpace, "isLow"> = { isLow: false },
+  ) {
     this.#db = db;
     this.#recent = recent;
-    this.#changes = new Changes(db, recent, limits);
+    this.#changes = new Changes(db, recent, limits, space);
     this.#reads = new Reads(db, recent);
     this.#sql = prepare(db);
     this.#newest = newestIn(db);

@@ -46,6 +46,10 @@ export class Reads implements Direct<ReadName> {
     return row && account(row);
   }
 
+  clusterKey(): string {
+    return this.#sql.clusterKey.get()!.secret as string;
+  }
+
   identity(): Identity {
     return this.#sql.identity.get() as unknown as Identity;
   }
@@ -165,6 +169,7 @@ function prepare(db: DatabaseSync) {
     userById: db.prepare(`${ACCOUNTS} WHERE id = ?`),
     userByName: db.prepare(`${ACCOUNTS} WHERE name = ?`),
     unhashed: db.prepare(`${ACCOUNTS} WHERE id > ? AND password GLOB '${PLAIN}*' ORDER BY id LIMIT ?`),
+    clusterKey: db.prepare("SELECT secret FROM ClusterKey"),
     identity: db.prepare("SELECT deployment, epoch FROM StoreIdentity"),
     lastLogins: db.prepare("SELECT id, logins FROM User WHERE id IN (SELECT value FROM json_each(?))"),
     loggedIn: db.prepare(

@@ -60,7 +60,7 @@ export class RecentMessages {
   constructor(db: DatabaseSync, generation = GENERATION) {
     this.#sql = prepare(db);
     this.#generation = generation;
-    this.#sql.forgetSettled.run(); // of a generation that was begun, and whose end nobody knows any more
+    this.#sql.forgetSettled.run(); // of a generation that was begun, and whose end is not known any more
     for (const { n, low, high, seq, sender, cid, body, time } of this.#sql.left.iterate()) {
       this.#put({
         n: n as number,

@@ -92,7 +92,7 @@ UNION ALL
 SELECT low, high, seq, sender, cid, time, body FROM RecentMessage JOIN Conversation USING (low, high)
 WHERE seq > last_seq;
 
--- How far each member of a conversation has said to have it.
+-- How far each member of a conversation has acknowledged it.
 CREATE TABLE MemberCursor (
   userid INTEGER NOT NULL,
   low    INTEGER NOT NULL,
@@ -107,6 +107,12 @@ CREATE TABLE StoreIdentity (
   id         INTEGER PRIMARY KEY CHECK (id = 1),
   deployment TEXT NOT NULL,
   epoch      TEXT NOT NULL
+);
+
+-- One row: the secret by which the nodes of the deployment know each other on Redis, in hexadecimal. It is made once.
+CREATE TABLE ClusterKey (
+  id     INTEGER PRIMARY KEY CHECK (id = 1),
+  secret TEXT NOT NULL
 );
 
 -- The one session of each account that outlives its connections.

@@ -20,6 +20,7 @@ import {
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
+import type { Space } from "./free_space.ts";
 import { lockDatabaseFile } from "./file_lock.ts";
 import { saveLost, type StoreLog } from "./lost_database.ts";
 
@@ -53,12 +54,18 @@ export class SqliteStore implements Store {
   /**
    * Opens the database in `file`, making it if it isn't there; {@link IN_MEMORY} is one for tests. Rejects with
    * an Error of one line if the file can't be opened, is something else, or is in use by another server. The log is
-   * told if the database's files are lost later.
+   * told if the database's files are lost later, or their disk has less than `minFreeSpace` bytes left (0: no mark).
    */
-  static async open(file: string, limits: StoreLimits, log?: StoreLog): Promise<SqliteStore> {
+  static async open(
+    file: string,
+    limits: StoreLimits,
+    log?: StoreLog,
+    minFreeSpace = 0,
+  ): Promise<SqliteStore> {
     const lock = file === IN_MEMORY ? undefined : await lockDatabaseFile(file, { create: true });
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
+    if (log) batcher.onSpace = (space) => tellSpace(log, space, minFreeSpace);
     let rescuing: Promise<() => void> | undefined;
     const store = new SqliteStore(batcher, async () => {
       await batcher.finish();
@@ -72,7 +79,8 @@ export class SqliteStore implements Store {
     if (lock) void batcher.lost.then((error) => rescuing = saveLost(batcher, file, lock, error, log));
     try {
       const { path, identity, isUnclosed = false } = lock ?? {};
-      await batcher.open(file, limits, path && identity ? { path, identity, isUnclosed } : undefined);
+      const locked = path && identity ? { path, identity, isUnclosed } : undefined;
+      await batcher.open(file, limits, locked, minFreeSpace);
       if (isUnclosed) warnOfUnclosed(file, log);
       await batcher.check();
       return store;
@@ -80,6 +88,11 @@ export class SqliteStore implements Store {
       await store.close();
       throw error;
     }
+  }
+
+  /** Begins all threads now: a process that has no descriptors left could not begin them later. */
+  async start(): Promise<void> {
+    await this.#batcher.start();
   }
 
   /** The database that another store has given a share of: see {@link SqliteStore.share}. */
@@ -113,6 +126,10 @@ export class SqliteStore implements Store {
 
   setPassword(user: number, passwordHash: string, was: string): Promise<void> {
     return this.#batcher.change("setPassword", user, passwordHash, was);
+  }
+
+  clusterKey(): Promise<string> {
+    return this.#batcher.read("clusterKey");
   }
 
   identity(): Promise<Identity> {
@@ -241,4 +258,16 @@ function warnOfUnclosed(file: string, log: StoreLog | undefined): void {
       "if the file was moved or copied without its -wal, its last messages are missing: stop the server, put the " +
       "file as it was and its -wal there. If another program or an older release closed it, all is well",
   });
+}
+
+/** Says what became of the room on the disk. */
+function tellSpace(log: StoreLog, { space, free }: Space, minFreeSpace: number): void {
+  const fields = { free: `${free}`, minFreeSpace: `${minFreeSpace}` };
+  if (space === "low") {
+    log.error("the disk is nearly full: new messages are refused", {
+      ...fields,
+      action: "make room; or lower --min-free-space, which leaves less for logins and DELIVERED",
+    });
+  } else if (space === "enough") log.warn("the disk has room again: new messages are taken", fields);
+  else log.warn("the room on the disk is not known: messages are taken until it is full", fields);
 }

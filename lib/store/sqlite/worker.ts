@@ -1,6 +1,6 @@
 /**
  * The thread that holds the database, so that waiting for the disk never stops the network. It serves the thread that
- * started it, and whoever has the other end of a port that was attached.
+ * started it, and each thread that has the other end of a port that was attached.
  */
 import type { DatabaseSync } from "node:sqlite";
 import {
@@ -19,6 +19,7 @@ import { Checkpoints } from "./checkpoints.ts";
 import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
 import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
+import { FreeSpace, type Space } from "./free_space.ts";
 import { FileWatch } from "./file_watch.ts";
 import { recordOwner } from "./log_owner.ts";
 import { LostError } from "./lost_error.ts";
@@ -28,7 +29,7 @@ import { completeFile, copyAll } from "./rescue.ts";
 /** Where requests come from: this worker's global scope, or a port. */
 interface Client {
   onmessage: ((event: MessageEvent<Request | Attach>) => void) | null;
-  postMessage(answer: Answer | Failure | Loss): void;
+  postMessage(answer: Answer | Failure | Loss | Space): void;
 }
 
 const DONE: Answer = { results: [], failures: new Map() };
@@ -37,6 +38,7 @@ let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
 let watch: FileWatch | undefined;
+let opened: Promise<void> | undefined; // the file, by the thread of the checkpoints
 let timer: ReturnType<typeof setInterval> | undefined;
 let lost: LostError | undefined;
 
@@ -105,7 +107,8 @@ function checkAnyway(): void {
 
 async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
   try {
-    if (request.kind === "open") await open(request).catch(abandon);
+    if (request.kind === "open") await attempt(request);
+    else if (request.kind === "start") await opened;
     else if (request.kind === "check") checkAnyway();
     else if (request.kind === "rescue") return { results: [await rescue(request)], failures: new Map() };
     else await close();
@@ -115,32 +118,37 @@ async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer 
   }
 }
 
-/** Opens all that will ever be open of the database, before anything is acknowledged: later its name may be another's. */
-async function open({ file, limits, locked }: Request & { kind: "open" }): Promise<void> {
+/** Opens all that will ever be open of the database: later its name may be another's. */
+function open({ file, limits, minFreeSpace, locked }: Request & { kind: "open" }): void {
   if (locked) watch = new FileWatch(file, locked.path, locked.identity);
   db = openDatabase(file, () => watch?.verify());
   if (locked?.isUnclosed) db.prepare("UPDATE StoreIdentity SET epoch = ?").run(newId());
-  executor = new Executor(db, limits);
+  const space = new FreeSpace(file, file === IN_MEMORY ? 0 : minFreeSpace, (seen) => owner.postMessage(seen));
+  executor = new Executor(db, limits, undefined, space);
   watch?.begin();
   if (locked && watch?.wal) recordOwner(locked.path, locked.identity, watch.wal);
   if (file !== IN_MEMORY) {
     checkpoints = new Checkpoints(db);
-    await checkpoints.open(file, locked?.identity);
+    opened = checkpoints.open(file, locked?.identity);
   }
   if (watch) timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
 }
 
 /** What could not be opened is not watched: nothing of it can be lost. */
-async function abandon(error: unknown): Promise<never> {
-  await checkpoints?.close();
-  db?.close();
-  watch?.[Symbol.dispose]();
-  checkpoints =
-    executor =
-    db =
-    watch =
-      undefined;
-  throw error;
+async function attempt(request: Request & { kind: "open" }): Promise<void> {
+  try {
+    open(request);
+  } catch (error) {
+    await checkpoints?.close();
+    db?.close();
+    watch?.[Symbol.dispose]();
+    checkpoints =
+      executor =
+      db =
+      watch =
+        undefined;
+    throw error;
+  }
 }
 
 /** Gives what is wrong with the copy, if that was made and lacks something. */

@@ -32,7 +32,7 @@ function checkFriends({ history }: Evidence, user: number, events: readonly Even
   }
 }
 
-/** Everybody has said DELIVERED of everything: no message of others is kept, and none is taken for had that is not there. */
+/** All users have said DELIVERED of everything: no message of others is kept, and none is taken for had that is not there. */
 function checkCursor(evidence: Evidence, user: number, conversation: string, found: Findings): void {
   const cursor = evidence.history.cursors.get(user)?.get(conversation) ?? 0;
   const last = evidence.lastOf(conversation);

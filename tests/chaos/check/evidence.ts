@@ -66,12 +66,12 @@ export class Evidence {
     return this.#sendings.get(idOf(sender, cid));
   }
 
-  /** When somebody first knew that a message of the log is there, by its ack or by a push; Infinity if nobody did. */
+  /** When a user first knew that a message of the log is there, by its ack or by a push; Infinity if none did. */
   knownAt(row: Logged): number {
     return this.#known.get(row) ?? Infinity;
   }
 
-  /** The users whose conversation it is: in the end, which is as good as ever, since nobody leaves a group. */
+  /** The users whose conversation it is: in the end, which is as good as ever, since no user leaves a group. */
   partiesOf(conversation: Conversation): readonly number[] {
     if (conversation.startsWith("g")) return this.history.members.get(conversation) ?? [];
     return conversation.split("-").map(Number);

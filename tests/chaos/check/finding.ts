@@ -5,15 +5,15 @@ import type { Conversation } from "../history.ts";
 export type Kind =
   /** The user has gone on trying in vain: a message was never answered with errno 0. */
   | "unacked"
-  /** Acked and not in the log; or in the log, and somebody whom it was for never had it. */
+  /** Acked and not in the log; or in the log, and a recipient never had it. */
   | "lost"
   /** Twice in the log, or twice before a user's eyes, or twice on one session. */
   | "doubled"
   /** Behind one that it was known to come before, or the other way round. */
   | "reordered"
-  /** A seq that nobody has, or a push that skipped a message. */
+  /** A seq that no message has, or a push that skipped a message. */
   | "gap"
-  /** Nobody has sent it, or the log does not have it. */
+  /** It was never sent, or the log does not have it. */
   | "invented"
   /** Its text, its sender or its conversation is another one than that with which it was sent. */
   | "altered"
@@ -27,7 +27,7 @@ export type Kind =
   | "late"
   /** A joining was acked, and the user is no member in the end. */
   | "membership"
-  /** Somebody is shown as online who is not, or the other way round. */
+  /** A user is shown as online who is not, or the other way round. */
   | "presence"
   /** The server still keeps what the user has said to have, or believes in more than there is. */
   | "cursor";

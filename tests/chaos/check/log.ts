@@ -30,7 +30,7 @@ function checkRows(evidence: Evidence, found: Findings): void {
     const first = evidence.rowOf(sender, cid)!;
     if (first !== row) found.add("doubled", place, `stored before as ${first.in} seq ${first.seq}`);
     const sending = evidence.sending(sender, cid);
-    if (!sending) found.add("invented", place, "in the log, and nobody has sent it");
+    if (!sending) found.add("invented", place, "in the log, and never sent");
     else if (sending.sent.to !== conversation) found.add("altered", place, `was sent to ${sending.sent.to}`);
     else if (sending.sent.body !== body) found.add("altered", place, differing(sending.sent.body, body));
     if (!evidence.partiesOf(conversation).includes(sender)) {
@@ -51,7 +51,7 @@ function checkGaps(evidence: Evidence, conversation: string, found: Findings): v
 }
 
 /**
- * Whoever begins to send a message when another is known to be there, to the sender or to anybody, gets a higher seq:
+ * A message that is begun when another is known to be there, to the sender or to any user, gets a higher seq:
  * seqs are given out by commits, and this commit is still to come.
  */
 function checkOrder(evidence: Evidence, conversation: string, found: Findings): void {

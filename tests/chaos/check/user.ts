@@ -49,7 +49,7 @@ export function checkUser(evidence: Evidence, user: number, events: readonly Eve
 /**
  * From which seq on a user must have a conversation: all of a pair's. Of a group's, joining puts the user's cursor at
  * the last seq, so all above must come, wherever that was. It was below any message that the user sent itself, or
- * that was shown to it, or that somebody began to send when the joining had been acked; that is as much as can be
+ * that was shown to it, or that a user began to send when the joining had been acked; that is as much as can be
  * told from outside, since messages under way at the joining may come to lie on either side of it.
  */
 function dueFrom(
@@ -121,7 +121,7 @@ function checkOrder(
   }
 }
 
-/** The first seq of somebody else between two. */
+/** The first seq of another user between two. */
 function firstBetween(
   evidence: Evidence,
   user: number,

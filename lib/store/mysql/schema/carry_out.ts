@@ -1,4 +1,5 @@
 /** Doing what was planned for a database. */
+import { GRANTS } from "./grants.ts";
 import type { Plan } from "./plan.ts";
 import { type Db, numberOf, type Step } from "./sql.ts";
 
@@ -34,6 +35,6 @@ export async function carryOut(db: Db, { before, together, after }: Plan, log: P
 function reasonOf(error: unknown): string {
   const { message } = error as Error;
   return numberOf(error) === COMMAND_DENIED
-    ? `${message}; the account needs all rights on the database, CREATE VIEW among them`
+    ? `${message}; the account needs ${GRANTS} on the database`
     : message;
 }

@@ -1,4 +1,4 @@
-/** Makes conversations, with their order and everybody's cursor, of rows of OfflineMessage. */
+/** Makes conversations, with their order and each member's cursor, of rows of OfflineMessage. */
 import { type OfflineText, readOfflineText, type Unfit } from "./offline_text.ts";
 
 /** A row of OfflineMessage. */

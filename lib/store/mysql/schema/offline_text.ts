@@ -52,7 +52,7 @@ export function readOfflineText(text: string, now: number): OfflineText | Unfit 
 const encoder = new TextEncoder();
 
 function objectIn(text: string): Record<string, unknown> | undefined {
-  const value = parsed(text) ?? parsed(mended(text));
+  const value = parsed(text) ?? parsed(repaired(text));
   return typeof value === "object" && value !== null && !Array.isArray(value)
     ? value as Record<string, unknown>
     : undefined;
@@ -71,7 +71,7 @@ function parsed(text: string): unknown {
  * one of two backslashes away. Those servers wrote each object on one line, so that every control character was in a
  * string.
  */
-function mended(text: string): string {
+function repaired(text: string): string {
   return text
     .replace(/\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})|\\\\/g, "\\\\")
     // deno-lint-ignore no-control-regex -- control characters are what it is about

@@ -13,7 +13,7 @@ export interface Plan {
   readonly before: readonly Step[];
   /** In one transaction, so that nothing is done to data twice. */
   readonly together: readonly Step[];
-  /** Tidying up: where it isn't come to, a table remains that nobody needs. */
+  /** Tidying up: where it isn't come to, a table remains that is not needed. */
   readonly after: readonly Step[];
   /** What only the operator can change. While there is any, nothing is done. */
   readonly obstacles: readonly string[];

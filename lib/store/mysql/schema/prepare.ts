@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2/promise";
 import { carryOut, type Progress } from "./carry_out.ts";
 import { lookAround } from "./found.ts";
+import { GRANTS } from "./grants.ts";
 import { makePlan } from "./plan.ts";
 import { type Db, numberOf, quoted, rowsOf } from "./sql.ts";
 
@@ -138,7 +139,7 @@ async function enterDatabase(db: Connection, name: string): Promise<void> {
 
 function noRights(database: string, error: unknown): string {
   return `${(error as Error).message}; an administrator can grant it all it needs: ` +
-    `GRANT ALL ON ${quoted(database)}.* TO that user`;
+    `GRANT ${GRANTS} ON ${quoted(database)}.* TO that user`;
 }
 
 /** Whether the schema is of the version that is wanted. Rejects if it is of a later one. */

@@ -23,8 +23,9 @@ export function bareName(name: string): string {
 }
 
 /**
- * Tables that seem to be the family's under another name, where the server would make an empty one beside them: users
- * would register the ids of old ones. `old` has the tables that were found, by the names that schema.sql gives them.
+ * Tables that seem to be the family's under another name. Where the server would make an empty one beside them, users
+ * would register the ids of old ones. Where there is one beside them already and they have rows, only the operator knows
+ * which are the chat's. `old` has the tables that were found, by the names that schema.sql gives them.
  */
 export async function lookForOtherNames(
   db: Db,
@@ -33,18 +34,22 @@ export async function lookForOtherNames(
 ): Promise<string[]> {
   const obstacles: string[] = [];
   for (const [name, others] of Object.entries(OTHER_NAMES)) {
-    if (old.has(name) || found.named(name)) continue;
+    const proper = old.get(name) ?? found.named(name);
     for (const table of found.all) {
       if (table.view || !others.includes(bareName(table.name)) || isOurs(table.name)) continue;
       const [row] = await rowsOf<{ count: string }>(
         db,
         `SELECT COUNT(*) AS count FROM ${quoted(table.name)}`,
       );
+      const count = Number(row!.count);
+      if (proper && count === 0) continue;
+      const seems = `the table ${table.name} (${rowsInWords(count)}) seems to be ${name} under another name`;
       obstacles.push(
-        `the table ${table.name} (${
-          rowsInWords(Number(row!.count))
-        }) seems to be ${name} under another name: ` +
-          `if it is, RENAME TABLE ${quoted(table.name)} TO ${
+        proper
+          ? `${seems}, and there is ${proper.name} as well: if it is, rename ${proper.name} and RENAME TABLE ${
+            quoted(table.name)
+          } TO ${quoted(name)}; if not, rename it, or give the chat server another database`
+          : `${seems}: if it is, RENAME TABLE ${quoted(table.name)} TO ${
             quoted(name)
           }; if not, give the chat server another database`,
       );
@@ -53,9 +58,9 @@ export async function lookForOtherNames(
   return obstacles;
 }
 
-/** The server's own tables, in whatever case: those of the family are looked for elsewhere. */
+/** Tables by their proper names, in whatever case: these are looked for elsewhere. */
 function isOurs(name: string): boolean {
-  return TABLES.some((table) => same(table.name, name));
+  return [...TABLES.map((table) => table.name), ...Object.keys(OTHER_NAMES)].some((own) => same(own, name));
 }
 
 /** Rows that refer to users or groups which do not exist: the next ones that get their ids would inherit them. */

@@ -1,0 +1,153 @@
+/**
+ * The other nodes. Each node subscribes a channel of its own, which is gone with its connection, and says hello to
+ * all nodes when it has come. So each knows the channels of the others, and looks now and then whether they are still
+ * subscribed. (To list all channels as often would make Redis go through every user's.)
+ *
+ * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
+ * also publishes a heartbeat, and is silent for the others while they hear none.
+ *
+ * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was killed, or of
+ * one that only lost its connection and goes on committing messages. Nothing in Redis tells which. So such a node is
+ * silent for the others until it comes back, for some minutes at the most.
+ */
+import { BusUnavailable } from "../bus.ts";
+import type { Names } from "./names.ts";
+import { pause } from "./pause.ts";
+
+/** Milliseconds between two looks: so soon is it known that a node has crashed. */
+const CHECK_INTERVAL_MS = 500;
+
+/** Milliseconds before the first look after an outage: the others may need as long to come back as this node. */
+const REJOIN_GRACE_MS = 2_000;
+
+/** Looks from one heartbeat to the next: a second. */
+const HEARTBEAT_CHECKS = 2;
+
+/**
+ * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one. Looks are
+ * counted rather than milliseconds, for a process that was held up itself has heard nothing either.
+ */
+const MAX_SILENT_CHECKS = 6;
+
+/**
+ * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a killed node
+ * costs the others, who ask the store meanwhile; and how long a node may be cut off before its messages are late.
+ */
+export const MAX_VANISHED_CHECKS = 600;
+
+/** What {@link PeerNodes.watch} works with. */
+export interface Watch {
+  readonly count: Count;
+  /** Publishes a heartbeat. */
+  readonly beat: () => void;
+  /** A node has left. */
+  readonly gone: () => void;
+  /** Whether some node is silent, at each change. */
+  readonly silent: (isSilent: boolean) => void;
+}
+
+/** What a look has found. */
+export interface Found {
+  /** Whether a node has left since the look before. */
+  readonly hasLeft: boolean;
+  /** Whether some node is silent. */
+  readonly isSilent: boolean;
+}
+
+/** How many subscribers each of these channels has; rejects when that can't be found out. */
+export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
+
+/** A node whose channel is there. */
+interface Known {
+  /** Looks since a heartbeat. */
+  looks: number;
+  /** It has said goodbye. */
+  isLeaving: boolean;
+}
+
+/** The other nodes that this one has heard of. */
+export class PeerNodes {
+  readonly #known = new Map<string, Known>(); // by their channels
+  readonly #vanished = new Map<string, number>(); // by channels that were gone without a goodbye, looks since then
+  readonly #names: Names;
+  readonly #own: string;
+  #isSilent = false;
+
+  /** `id`: this node's own. */
+  constructor(names: Names, id: string) {
+    this.#names = names;
+    this.#own = names.node(id);
+  }
+
+  /** A node has said hello, or that it still is there. */
+  add(id: string): void {
+    this.#add(this.#names.node(id));
+  }
+
+  /** A node has said goodbye: when its channel is gone, so is the node. */
+  leaves(id: string): void {
+    const node = this.#known.get(this.#names.node(id));
+    if (node) node.isLeaving = true;
+  }
+
+  /** Takes notice of the nodes whose channels these are. */
+  addAll(channels: readonly string[]): void {
+    for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
+  }
+
+  /**
+   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during
+   * an outage are found as well.
+   */
+  async watch(
+    { count, beat, gone, silent }: Watch,
+    signal: AbortSignal,
+    afterOutage: boolean,
+  ): Promise<void> {
+    for (const node of this.#known.values()) node.looks = 0; // nothing was heard during an outage
+    await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
+    for (let look = 0; !signal.aborted; look++) {
+      if (look % HEARTBEAT_CHECKS === 0) beat();
+      const channels = [...this.#known.keys()];
+      const counts = channels.length > 0 ? await count(channels).catch(unknown) : NOTHING;
+      if (signal.aborted) return;
+      const { hasLeft, isSilent } = this.check(counts);
+      if (hasLeft) gone();
+      if (isSilent !== this.#isSilent) silent(this.#isSilent = isSilent);
+      await pause(CHECK_INTERVAL_MS, signal);
+    }
+  }
+
+  /** Counts a look, at which known nodes' channels had so many subscribers, as far as that could be told. */
+  check(counts: ReadonlyMap<string, number>): Found {
+    for (const [channel, looks] of this.#vanished) {
+      if (looks + 1 < MAX_VANISHED_CHECKS) this.#vanished.set(channel, looks + 1);
+      else this.#vanished.delete(channel);
+    }
+    let hasLeft = false;
+    let isSilent = false;
+    for (const [channel, node] of this.#known) {
+      node.looks++;
+      if (counts.get(channel) === 0) {
+        hasLeft = true;
+        this.#known.delete(channel);
+        if (!node.isLeaving) this.#vanished.set(channel, 0);
+      } else if (node.looks > MAX_SILENT_CHECKS) isSilent = true;
+    }
+    return { hasLeft, isSilent: isSilent || this.#vanished.size > 0 };
+  }
+
+  #add(channel: string): void {
+    if (channel === this.#own) return;
+    this.#known.set(channel, { looks: 0, isLeaving: false });
+    this.#vanished.delete(channel);
+  }
+}
+
+const NOTHING: ReadonlyMap<string, number> = new Map();
+
+/** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
+function unknown(error: unknown): ReadonlyMap<string, number> {
+  if (error instanceof BusUnavailable) return NOTHING;
+  throw error;
+}

@@ -1,0 +1,133 @@
+/** Ways to look into a good history and to change it: the tools of `spoils.ts`. */
+import type { Random } from "../../harness/random.ts";
+import type { Event, Logged } from "../history.ts";
+import type { Of, Seen } from "./evidence.ts";
+import type { Finding } from "./finding.ts";
+import { LATE, type Spoilable } from "./good_history.ts";
+
+/** What must be found of a history that was spoilt: the findings may say more. */
+export type Expected = Omit<Partial<Finding>, "seen"> & Pick<Finding, "kind"> & { readonly seen?: RegExp };
+
+export function isShown(event: Event): event is Of<"shown"> {
+  return event.kind === "shown";
+}
+
+export function isPush(event: Event, session: number): event is Of<"pushed"> {
+  return event.kind === "pushed" && event.session === session;
+}
+
+/** All events of a kind, with whose they are. */
+export function all<K extends Event["kind"]>(history: Spoilable, kind: K): [number, Of<K>][] {
+  return [...history.users].flatMap(([user, events]) =>
+    events.filter((event): event is Of<K> => event.kind === kind).map((
+      event,
+    ): [number, Of<K>] => [user, event])
+  );
+}
+
+export function anyShown(
+  history: Spoilable,
+  random: Random,
+  which: (event: Of<"shown">) => boolean = () => true,
+): [number, Of<"shown">] {
+  // Of the one who joins late it can't be told from which message on it must have the group.
+  return random.pick(all(history, "shown").filter(([user, event]) => user !== LATE && which(event)));
+}
+
+/** Pushes of one session and conversation, so many directly behind each other in its order; whose they are. */
+export function pushedInARow(history: Spoilable, count: number): [number, Of<"pushed">[]][] {
+  const tracks = new Map<string, [number, Of<"pushed">[]]>();
+  for (const [user, push] of all(history, "pushed")) {
+    const key = `${user} ${push.session} ${push.in}`;
+    const [, track] = tracks.get(key) ?? [user, []];
+    tracks.set(key, [user, [...track, push]]);
+  }
+  return [...tracks.values()].filter(([, track]) => track.length >= count);
+}
+
+/** First pushes of sessions, of conversations of which the user had all before and more comes. */
+export function firstPushes(history: Spoilable): [number, Of<"pushed">][] {
+  return pushedInARow(history, 2).flatMap(([user, [first]]): [number, Of<"pushed">][] => {
+    const events = history.users.get(user)!;
+    const next = events[events.indexOf(first!) + 1]!;
+    return user !== LATE && isShown(next) && next.seq === first!.seq ? [[user, first!]] : [];
+  });
+}
+
+/** First pushes of the last sessions, of what was not had before. */
+export function firstPushesInTheEnd(history: Spoilable): [number, Of<"pushed">[]][] {
+  return pushedInARow(history, 1).filter(([user, [first]]) => {
+    const events = history.users.get(user)!;
+    const next = events[events.indexOf(first!) + 1];
+    return first!.at > history.healed && next?.kind === "shown" && next.seq === first!.seq;
+  });
+}
+
+export function lastOf(history: Spoilable, conversation: string): number {
+  return Math.max(0, ...history.log.filter((row) => row.in === conversation).map(({ seq }) => seq));
+}
+
+/** The next message of others. */
+export function nextOf(history: Spoilable, user: number, conversation: string, seq: number): number {
+  const later = history.log.filter((row) => row.in === conversation && row.sender !== user && row.seq > seq);
+  return Math.min(...later.map(({ seq }) => seq));
+}
+
+export function remove<T>(from: T[], what: T): void {
+  from.splice(from.indexOf(what), 1);
+}
+
+/** Removes what a user was pushed and shown. */
+export function forget(history: Spoilable, user: number, which: (event: Seen) => boolean): void {
+  const events = history.users.get(user)!;
+  history.users.set(
+    user,
+    events.filter((event) => (event.kind !== "pushed" && event.kind !== "shown") || !which(event)),
+  );
+}
+
+/** Changes a message everywhere that a user was pushed and shown it. */
+export function replace(history: Spoilable, user: number, shown: Of<"shown">, by: Partial<Logged>): void {
+  const events = history.users.get(user)!;
+  history.users.set(
+    user,
+    events.map((event) =>
+      (event.kind === "pushed" || event.kind === "shown") && event.in === shown.in && event.seq === shown.seq
+        ? { ...event, ...by }
+        : event
+    ),
+  );
+}
+
+export function swap(events: Event[], a: Event, b: Event): void {
+  const [i, j] = [events.indexOf(a), events.indexOf(b)];
+  [events[i], events[j]] = [b, a];
+}
+
+/** Swaps the seqs of two messages, of which one was acked, or pushed to a user, before the other was sent. */
+export function spoilOrder(
+  history: Spoilable,
+  by: "acked" | "pushed" = "acked",
+): Pick<Expected, "user" | "in" | "cid" | "seen"> & { in: string } {
+  const sent = new Map(all(history, "sent").map(([, event]) => [event.cid, event.at]));
+  for (const [, { cid, at }] of all(history, by)) {
+    const first = history.log.find((row) => row.cid === cid)!;
+    const second = history.log.find((row) => row.in === first.in && sent.get(row.cid)! > at);
+    if (!second) continue;
+    if (by === "pushed") unack(history, first);
+    history.log[history.log.indexOf(first)] = { ...first, seq: second.seq };
+    history.log[history.log.indexOf(second)] = { ...second, seq: first.seq };
+    return { user: second.sender, in: second.in, cid: second.cid, seen: /^sent when/ };
+  }
+  throw new Error("no user sent a message when another was known to be there");
+}
+
+export function unack(history: Spoilable, { sender, cid }: Logged): void {
+  const events = history.users.get(sender)!;
+  history.users.set(sender, events.filter((event) => event.kind !== "acked" || event.cid !== cid));
+}
+
+export function unjoin(history: Spoilable): void {
+  const events = history.users.get(LATE)!;
+  remove(events, events.find((event) => event.kind === "joined")!);
+}

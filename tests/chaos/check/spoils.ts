@@ -1,0 +1,277 @@
+/** Histories that are spoilt on purpose, each with the finding that the checker must report. */
+import type { Random } from "../../harness/random.ts";
+import type { Event } from "../history.ts";
+import { GROUP, LATE, OFFLINE, type Spoilable, STRANGER } from "./good_history.ts";
+import {
+  all,
+  anyShown,
+  type Expected,
+  firstPushes,
+  firstPushesInTheEnd,
+  forget,
+  isPush,
+  isShown,
+  lastOf,
+  nextOf,
+  pushedInARow,
+  remove,
+  replace,
+  spoilOrder,
+  swap,
+  unack,
+  unjoin,
+} from "./spoiling.ts";
+
+/** Ways to spoil a good history, each with what must be found then. */
+export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expected> = {
+  "the log's last message of a conversation is gone, which was acked"(history, random) {
+    const row = random.pick(history.log.filter((row) => row.seq === lastOf(history, row.in)));
+    remove(history.log, row);
+    return { kind: "lost", user: row.sender, in: row.in, seq: row.seq, cid: row.cid };
+  },
+  "a message in the middle of the log is gone"(history, random) {
+    const row = random.pick(history.log.filter((row) => row.seq < lastOf(history, row.in)));
+    remove(history.log, row);
+    return { kind: "gap", in: row.in, seq: row.seq };
+  },
+  "the log begins at 0"(history, random) {
+    const row = random.pick(history.log.filter(({ seq }) => seq === 1));
+    history.log.push({ ...row, seq: 0, cid: "zero" });
+    return { kind: "gap", in: row.in, seq: 0 };
+  },
+  "a member never got a message"(history, random) {
+    const [user, { in: in_, seq, cid }] = anyShown(history, random);
+    forget(history, user, (event) => event.in === in_ && event.seq === seq);
+    return { kind: "lost", user, in: in_, seq, cid };
+  },
+  "a member got nothing of a conversation from some message on"(history, random) {
+    const [user, { in: in_, seq, cid }] = anyShown(history, random);
+    forget(history, user, (event) => event.in === in_ && event.seq >= seq);
+    return { kind: "lost", user, in: in_, seq, cid };
+  },
+  "a message that was there at the login came long after all was well"(history, random) {
+    const [user, [first]] = random.pick(firstPushesInTheEnd(history));
+    const { in: in_, seq } = first!;
+    history.users.set(
+      user,
+      history.users.get(user)!.map((event) =>
+        isShown(event) && event.in === in_ && event.seq === seq
+          ? { ...event, at: history.healed + 20_000 }
+          : event
+      ),
+    );
+    return { kind: "late", user, in: in_, seq };
+  },
+  "who has joined got nothing of the group"(history) {
+    forget(history, LATE, (event) => event.in === GROUP);
+    return { kind: "lost", user: LATE, in: GROUP };
+  },
+  "who was never told that it has joined, but got messages, misses a later one"(history) {
+    history.members.get(GROUP)!.push(STRANGER);
+    const [, ...rows] = history.log.filter((row) => row.in === GROUP);
+    const last = rows.pop()!;
+    history.users.get(STRANGER)!.push(...rows.map((row): Event => ({ kind: "shown", at: 10_000, ...row })));
+    return { kind: "lost", user: STRANGER, in: GROUP, seq: last.seq };
+  },
+  "who was never told that it has joined, but could send, misses what came then"(history) {
+    unjoin(history);
+    forget(history, LATE, (event) => event.in === GROUP);
+    const own = history.log.find((row) => row.in === GROUP && row.sender === LATE)!;
+    const later = history.log.find((row) => row.in === GROUP && row.sender !== LATE && row.seq > own.seq)!;
+    return { kind: "lost", user: LATE, in: GROUP, seq: later.seq };
+  },
+  "a session was pushed all but one in the middle, which came before or after"(history, random) {
+    const [user, { session, in: in_, seq }] = random.pick(
+      pushedInARow(history, 3).map(([u, row]) => [u, row[1]!]),
+    );
+    const events = history.users.get(user)!;
+    remove(events, events.find((event) => isPush(event, session) && event.in === in_ && event.seq === seq)!);
+    return { kind: "gap", user, in: in_, seq: nextOf(history, user, in_, seq) };
+  },
+  "a session began behind what was still to come"(history, random) {
+    const [user, { in: in_, seq }] = random.pick(firstPushes(history));
+    forget(history, user, (event) => event.in === in_ && event.seq === seq);
+    return {
+      kind: "gap",
+      user,
+      in: in_,
+      seq: nextOf(history, user, in_, seq),
+      seen: /^pushed on session/,
+    };
+  },
+  "a user was shown a message when one before it was still to come"(history, random) {
+    const [user, { in: in_, seq }] = random.pick(firstPushes(history));
+    forget(history, user, (event) => event.kind === "shown" && event.in === in_ && event.seq === seq);
+    return { kind: "gap", user, in: in_, seq: nextOf(history, user, in_, seq), seen: /^shown/ };
+  },
+  "a message is in the log twice"(history, random) {
+    const row = random.pick(history.log);
+    const again = { ...row, seq: lastOf(history, row.in) + 1 };
+    history.log.push(again);
+    return { kind: "doubled", user: row.sender, in: row.in, seq: again.seq, cid: row.cid };
+  },
+  "two messages have one seq"(history, random) {
+    const row = random.pick(history.log);
+    history.log.push({ ...row, cid: "other" });
+    return { kind: "doubled", in: row.in, seq: row.seq, cid: "other" };
+  },
+  "a message is shown twice"(history, random) {
+    const [user, shown] = anyShown(history, random);
+    history.users.get(user)!.push(shown);
+    return { kind: "doubled", user, in: shown.in, seq: shown.seq };
+  },
+  "a message is shown twice, the second time with another seq"(history, random) {
+    const [user, shown] = anyShown(history, random);
+    const seq = lastOf(history, shown.in) + 1;
+    history.users.get(user)!.push({ ...shown, seq });
+    return { kind: "doubled", user, in: shown.in, seq, cid: shown.cid };
+  },
+  "a message is pushed twice on a session"(history, random) {
+    const [user, [push]] = random.pick(pushedInARow(history, 1));
+    const events = history.users.get(user)!;
+    events.splice(events.indexOf(push!), 0, push!);
+    return { kind: "doubled", user, in: push!.in, seq: push!.seq };
+  },
+  "two pushes of a session are swapped"(history, random) {
+    const [user, [first, second]] = random.pick(pushedInARow(history, 2));
+    swap(history.users.get(user)!, first!, second!);
+    return { kind: "reordered", user, in: first!.in, seq: first!.seq };
+  },
+  "two messages are shown in the wrong order"(history, random) {
+    const [user, shown] = anyShown(history, random, ({ seq }) => seq > 2);
+    const events = history.users.get(user)!;
+    const before = events.findLast((event) =>
+      isShown(event) && event.in === shown.in && event.seq < shown.seq
+    );
+    if (before?.kind !== "shown") return { kind: "reordered", ...spoilOrder(history) };
+    swap(events, before, shown);
+    return { kind: "reordered", user, in: shown.in, seq: before.seq };
+  },
+  "a message is in the log before one that was acked when it was sent"(history) {
+    return { kind: "reordered", ...spoilOrder(history) };
+  },
+  "a message is in the log before one that was pushed when it was sent"(history) {
+    return { kind: "reordered", ...spoilOrder(history, "pushed") };
+  },
+  "a message is pushed with the seq of another"(history, random) {
+    const [user, shown] = anyShown(history, random);
+    const other = random.pick(history.log.filter((row) => row.in === shown.in && row.seq !== shown.seq));
+    const { sender, cid, body } = other ?? shown;
+    replace(history, user, shown, { sender, cid, body });
+    return { kind: "reordered", user, in: shown.in, seq: shown.seq, cid };
+  },
+  "a message that was never sent is pushed"(history, random) {
+    const [user, shown] = anyShown(history, random);
+    replace(history, user, shown, { cid: "nobody's" });
+    return { kind: "invented", user, in: shown.in, seq: shown.seq, cid: "nobody's" };
+  },
+  "a message that was never sent is in the log"(history, random) {
+    const row = random.pick(history.log);
+    const events = history.users.get(row.sender)!;
+    remove(events, events.find((event) => event.kind === "sent" && event.cid === row.cid)!);
+    return { kind: "invented", user: row.sender, in: row.in, seq: row.seq, seen: /^in the log/ };
+  },
+  "a message that was never sent is acked"(history, random) {
+    const user = random.pick([...history.users.keys()]);
+    history.users.get(user)!.push({ kind: "acked", at: 10_000, cid: "unsent", to: GROUP, seq: 1 });
+    return { kind: "invented", user, cid: "unsent" };
+  },
+  "a text has changed on its way to the log"(history, random) {
+    const row = random.pick(history.log);
+    history.log[history.log.indexOf(row)] = { ...row, body: `${row.body}!` };
+    return { kind: "altered", user: row.sender, in: row.in, seq: row.seq, cid: row.cid };
+  },
+  "a text has changed on its way to a member"(history, random) {
+    const [user, shown] = anyShown(history, random);
+    replace(history, user, shown, { body: shown.body.toUpperCase() });
+    return { kind: "altered", user, in: shown.in, seq: shown.seq, cid: shown.cid };
+  },
+  "a message is in another conversation than that to which it was sent"(history, random) {
+    const row = random.pick(
+      history.log.filter((row) => row.in !== GROUP && row.seq === lastOf(history, row.in)),
+    );
+    const seq = lastOf(history, GROUP) + 1;
+    history.log[history.log.indexOf(row)] = { ...row, in: GROUP, seq };
+    return { kind: "altered", user: row.sender, in: GROUP, seq, cid: row.cid };
+  },
+  "a second ack names another seq"(history, random) {
+    const [user, ack] = random.pick(all(history, "acked"));
+    history.users.get(user)!.push({ ...ack, seq: ack.seq + 1 });
+    return { kind: "misacked", user, in: ack.to, seq: ack.seq + 1, cid: ack.cid };
+  },
+  "an ack names another conversation"(history, random) {
+    const [user, ack] = random.pick(all(history, "acked"));
+    history.users.get(user)!.push({ ...ack, to: "8-9" });
+    return { kind: "misacked", user, in: "8-9", cid: ack.cid };
+  },
+  "a message was never acked"(history, random) {
+    const row = random.pick(history.log);
+    unack(history, row);
+    return { kind: "unacked", user: row.sender, in: row.in, cid: row.cid };
+  },
+  "a user is pushed its own message"(history, random) {
+    const row = random.pick(history.log);
+    history.users.get(row.sender)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
+    return { kind: "own", user: row.sender, in: row.in, seq: row.seq, cid: row.cid };
+  },
+  "a stranger is pushed a message of the group"(history, random) {
+    const row = random.pick(history.log.filter((row) => row.in === GROUP));
+    history.users.get(STRANGER)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
+    return { kind: "leaked", user: STRANGER, in: GROUP, seq: row.seq };
+  },
+  "a stranger has a message in the group"(history) {
+    const seq = lastOf(history, GROUP) + 1;
+    history.log.push({ in: GROUP, seq, sender: STRANGER, cid: "stranger's", body: "" });
+    return { kind: "leaked", user: STRANGER, in: GROUP, seq };
+  },
+  "a new member is shown what was there before it asked to join"(history) {
+    const joining = history.users.get(LATE)!.find((event) => event.kind === "joining");
+    const early = all(history, "acked").find(([, { to, at }]) => to === GROUP && at < joining!.at)![1];
+    const row = history.log.find(({ cid }) => cid === early.cid)!;
+    history.users.get(LATE)!.push({ kind: "shown", at: 10_000, ...row });
+    return { kind: "leaked", user: LATE, in: GROUP, seq: row.seq };
+  },
+  "who has joined is no member"(history) {
+    remove(history.members.get(GROUP)!, LATE);
+    return { kind: "membership", user: LATE, in: GROUP };
+  },
+  "a user is seen as online who is not"(history, random) {
+    const [user, event] = random.pick(all(history, "friends"));
+    const online = [...event.online, OFFLINE];
+    history.users.get(user)!.push({ ...event, online, offline: [] });
+    return { kind: "presence", user };
+  },
+  "a user is seen as offline who is online"(history, random) {
+    const [user, event] = random.pick(all(history, "friends"));
+    history.users.get(user)!.push({
+      ...event,
+      online: event.online.slice(1),
+      offline: event.online.slice(0, 1),
+    });
+    return { kind: "presence", user };
+  },
+  "a user does not say whom it sees"(history, random) {
+    const [user, event] = random.pick(all(history, "friends"));
+    remove(history.users.get(user)!, event);
+    return { kind: "presence", user };
+  },
+  "the database has a user as online who is not"(history) {
+    history.states.add(OFFLINE);
+    return { kind: "presence", user: OFFLINE };
+  },
+  "the database has a user as offline who is online"(history, random) {
+    const user = random.pick([...history.online]);
+    history.states.delete(user);
+    return { kind: "presence", user };
+  },
+  "a cursor has stayed behind"(history, random) {
+    const [user, { in: in_, seq }] = anyShown(history, random);
+    history.cursors.get(user)!.set(in_, seq - 1);
+    return { kind: "cursor", user, in: in_ };
+  },
+  "a cursor is past the end"(history, random) {
+    const [user, { in: in_ }] = anyShown(history, random);
+    history.cursors.get(user)!.set(in_, lastOf(history, in_) + 1);
+    return { kind: "cursor", user, in: in_ };
+  },
+};
