@@ -83,7 +83,7 @@ export class Batcher {
     await this.#control({ kind: "open", file, limits, minFreeSpace, locked });
   }
 
-  /** Begins the thread that copies the write-ahead log, which else begins when it is first needed. */
+  /** Waits until the thread that copies the write-ahead log has begun, and has opened the file. */
   async start(): Promise<void> {
     await this.#control({ kind: "start" });
   }

@@ -131,7 +131,7 @@ export type Request =
     readonly locked: Locked | undefined;
   }
   | PackedBatch
-  /** Begins the thread that else begins when it is first needed. */
+  /** Waits until the thread of the checkpoints has begun, and has opened the file: before a server listens. */
   | { readonly kind: "start" }
   /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
   | { readonly kind: "check" }

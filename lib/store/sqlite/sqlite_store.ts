@@ -90,7 +90,10 @@ export class SqliteStore implements Store {
     }
   }
 
-  /** Begins all threads now: a process that has no descriptors left could not begin them later. */
+  /**
+   * Waits until all threads have begun and have opened the file, so that nothing opens it while the server listens: its name
+   * may be another file's then, and a process may have no descriptors left.
+   */
   async start(): Promise<void> {
     await this.#batcher.start();
   }
