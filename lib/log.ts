@@ -89,7 +89,7 @@ export class Seldom {
   }
 }
 
-/** An error's message with those of its causes. */
+/** An error's message with those of its causes, as far as they are not in it. */
 export function describe(error: unknown): string {
   const parts: string[] = [];
   for (
@@ -97,7 +97,8 @@ export function describe(error: unknown): string {
     at !== undefined && at !== null;
     at = at instanceof Error ? at.cause : undefined
   ) {
-    parts.push(at instanceof Error ? at.message : String(at));
+    const text = at instanceof Error ? at.message : String(at);
+    if (!parts.some((part) => part.includes(text))) parts.push(text);
   }
   return parts.join(": ");
 }

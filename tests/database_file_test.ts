@@ -14,6 +14,7 @@ interface Entry {
   readonly level: string;
   readonly event: string;
   readonly copy?: string;
+  readonly why?: string;
 }
 
 function entries(server: Server): Entry[] {
@@ -55,6 +56,12 @@ async function replace(db: string): Promise<void> {
   await Deno.rename(`${db}.other`, db);
 }
 
+/** By one that SQLite would take for the database's own. */
+async function replaceLog(db: string): Promise<void> {
+  await Deno.copyFile(`${db}-wal`, `${db}-wal.other`);
+  await Deno.rename(`${db}-wal.other`, `${db}-wal`);
+}
+
 /** A fault, and the file that has all messages afterwards, or undefined if that is the copy. */
 interface Fault {
   readonly name: string;
@@ -69,15 +76,18 @@ const FAULTS: readonly Fault[] = [
   { name: "it is replaced by another file", cause: replace },
   { name: "it is moved", cause: (db) => Deno.rename(db, `${db}.moved`), whole: (db) => `${db}.moved` },
   { name: "its -wal is removed", cause: (db) => Deno.remove(`${db}-wal`), whole: (db) => db },
+  { name: "its -wal is replaced", cause: replaceLog, whole: (db) => db },
   { name: "its -shm is removed", cause: (db) => Deno.remove(`${db}-shm`), whole: (db) => db },
+  { name: "its -wal is cut off at its beginning", cause: (db) => Deno.truncate(`${db}-wal`, 0) },
+  { name: "its -wal is cut off at 20000 bytes", cause: (db) => Deno.truncate(`${db}-wal`, 20_000) },
 ];
 
-/** Returns the file that the log names as the one that has everything. */
-async function rescued(server: Server, { whole }: Fault): Promise<string> {
+/** Returns the line of the log that says where everything is. */
+async function rescued(server: Server, { whole }: Fault): Promise<Entry> {
   const isSaved = ({ event }: Entry): boolean => event.startsWith("all acknowledged data");
   const saved = await until(() => entries(server).find(isSaved), "the data to be saved");
   assertEquals(saved.copy === undefined, whole !== undefined, saved.event);
-  return saved.copy ?? whole!(server.db);
+  return saved;
 }
 
 for (const fault of FAULTS) {
@@ -93,7 +103,8 @@ for (const fault of FAULTS) {
         Errno.UNAVAILABLE,
         "the very next one is refused",
       );
-      const file = await rescued(server, fault);
+      const saved = await rescued(server, fault);
+      const file = saved.copy ?? fault.whole!(server.db);
       const page = { msgid: Msg.HISTORY, id: bob.id };
       assertEquals(
         (await ann.request(page)).errno,
@@ -103,11 +114,19 @@ for (const fault of FAULTS) {
       server.kill("SIGTERM");
       assertEquals(await server.wait(), EXIT_FAILED);
       assertEquals(entries(server).filter(isLoss).map(({ level }) => level), ["error"]);
+      const last = entries(server).findLast(({ level }) => level !== "info");
+      assertEquals(last?.event, `the database file was lost: ${saved.event}`);
+      for (const { event, why = "" } of entries(server)) {
+        assert(
+          why.split("while the server used it").length <= 2,
+          `a reason stands there twice: ${event}: ${why}`,
+        );
+      }
       for (const client of [ann, bob]) await client.close();
 
       assert(messagesIn(file) >= MESSAGES, "all are there");
       if (file !== server.db) {
-        for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(server.db + suffix).catch(() => {});
+        assertStringIncludes(await refusal(server.db), file === saved.copy ? file : "move the database");
         await Deno.rename(file, server.db);
       }
       assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600);
@@ -139,12 +158,34 @@ serverTest(
   },
 );
 
-serverTest("database file: an idle server sees that its file is removed", {}, async (server) => {
-  await Deno.remove(server.db);
-  await until(() => entries(server).some(isLoss), "an error in the log");
-  server.kill("SIGTERM");
-  assertEquals(await server.wait(), EXIT_FAILED);
-});
+/** As `cp copy.db chat.db` does. */
+async function overwrite(db: string): Promise<void> {
+  const copy = await Deno.readFile(db);
+  new DataView(copy.buffer).setUint32(24, 1); // the file has changed since
+  using open = await Deno.open(db, { write: true });
+  await open.write(copy);
+}
+
+for (
+  const [what, cause] of [
+    ["its file is removed", (db: string) => Deno.remove(db)],
+    ["its file is cut off", (db: string) => Deno.truncate(db, 4_096)],
+    [
+      "its file is overwritten by one that is as long",
+      (db: string) => Deno.writeFile(db, new Uint8Array(Deno.statSync(db).size)),
+    ],
+    ["its file is overwritten by an older copy", overwrite],
+    ["its -wal is cut off", (db: string) => Deno.truncate(`${db}-wal`, 0)],
+  ] as const
+) {
+  serverTest(`database file: an idle server sees that ${what}`, {}, async (server) => {
+    await (await newUser(server)).close();
+    await cause(server.db);
+    await until(() => entries(server).some(isLoss), "an error in the log");
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), EXIT_FAILED);
+  });
+}
 
 serverTest(
   "database file: a server that stops right after its files are removed saves them",
@@ -156,7 +197,8 @@ serverTest(
     await removeAll(server.db);
     server.kill("SIGTERM");
     assertEquals(await server.wait(), EXIT_FAILED);
-    assertEquals(messagesIn(await rescued(server, FAULTS[0]!)), MESSAGES);
+    const { copy } = await rescued(server, FAULTS[0]!);
+    assertEquals(messagesIn(copy!), MESSAGES);
     const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", server.db]);
     assertEquals(code, EXIT_FAILED, "a new database must not take its place");
     assertStringIncludes(stderr, ".rescued-");

@@ -155,6 +155,134 @@ Deno.test("restore: into a place where nothing is", async () => {
   assertEquals((await missed(other, bob.id, 1)).texts, ["hi"]);
 });
 
+/** Runs a command that must do what it is told, and returns the line that it prints. */
+async function run(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await runProgram("main.ts", args);
+  assertEquals([code, stderr], [0, ""]);
+  return stdout;
+}
+
+function modeOf(file: string): number {
+  return Deno.statSync(file).mode! & 0o777;
+}
+
+Deno.test("restore: a restore over a crashed server's files is undone with all that was acknowledged", async () => {
+  await using server = await startServer();
+  const copy = `${server.folder}/copy.db`;
+  const alice = await newUser(server);
+  await using bob = await newUser(server);
+  await bob.close();
+  await run("backup", "--db", server.db, "--to", copy);
+  assertEquals(modeOf(copy), 0o600);
+  const late = Array.from({ length: 33 }, (_, i) => `late ${i}`);
+  for (const text of late) await alice.chat(bob.id, text);
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.close();
+  const [, before] = /before it is (.+)\n/.exec(await run("restore", "--from", copy, "--db", server.db))!;
+  assert((await Deno.stat(`${before}-wal`)).size > 0);
+  const again = await run("restore", "--from", before!, "--db", server.db); // within the same second
+  const [, second] = /before it is (.+)\n/.exec(again)!;
+  assertNotEquals(second, before);
+  for (const file of [before!, second!]) assert((await Deno.stat(file)).size > 0);
+  await server.start();
+  assertEquals((await missed(server, bob.id, late.length)).texts, late);
+});
+
+Deno.test("restore: a copy by hand with its -wal is taken, and refused while a server uses it", async () => {
+  await using server = await startServer();
+  const [alice, bob] = [await newUser(server), await newUser(server)];
+  await bob.close();
+  await alice.chat(bob.id, "hi");
+  const fresh = `${server.folder}/fresh.db`;
+  const refused = await runProgram("main.ts", ["restore", "--from", server.db, "--db", fresh]);
+  assertEquals(refused.code, 1);
+  assertStringIncludes(refused.stderr, "a server is using the copy");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.close();
+  await Deno.mkdir(`${server.folder}/hand`);
+  const hand = `${server.folder}/hand/chat.db`;
+  for (const suffix of ["", "-wal"]) await Deno.copyFile(server.db + suffix, hand + suffix);
+  const files = ["", "-wal"].map((suffix) => Deno.readFileSync(hand + suffix));
+  await run("restore", "--from", hand, "--db", fresh);
+  assertEquals(["", "-wal"].map((suffix) => Deno.readFileSync(hand + suffix)), files);
+  await using other = await startServer({ db: fresh });
+  assertEquals((await missed(other, bob.id, 1)).texts, ["hi"]);
+});
+
+Deno.test("restore: the owner, the permissions and a symbolic link stay", async () => {
+  await using server = await startServer();
+  await (await newUser(server)).close();
+  const copy = `${server.folder}/copy.db`;
+  await run("backup", "--db", server.db, "--to", copy);
+  server.kill("SIGTERM");
+  await server.wait();
+  await Deno.remove(`${server.db}.lock`);
+  await Deno.chmod(server.db, 0o640);
+  const isRoot = Deno.uid() === 0;
+  const [uid, gid] = isRoot ? [1_234, 1_235] : [Deno.uid()!, Deno.gid()!];
+  if (isRoot) await Deno.chown(server.db, uid, gid);
+  const link = `${server.folder}/link.db`;
+  await Deno.symlink("chat.db", link);
+  await run("restore", "--from", copy, "--db", link);
+  assert((await Deno.lstat(link)).isSymlink);
+  for (const file of [server.db, `${server.db}.lock`]) {
+    const info = await Deno.stat(file);
+    assertEquals([info.uid, info.gid, modeOf(file)], [uid, gid, 0o640], file);
+  }
+});
+
+Deno.test("restore: a database that a server lost may be replaced", async () => {
+  await using server = await startServer();
+  await (await newUser(server)).close();
+  const copy = `${server.folder}/copy.db`;
+  await run("backup", "--db", server.db, "--to", copy);
+  await Deno.rename(server.db, `${server.db}.moved`);
+  server.kill("SIGTERM");
+  assertEquals(await server.wait(), 1);
+  await run("restore", "--from", copy, "--db", server.db);
+  await server.start();
+  await (await newUser(server)).close();
+});
+
+Deno.test("backup, restore: what is damaged is refused in one line that says how", async () => {
+  await using server = await startServer();
+  await (await newUser(server)).close();
+  server.kill("SIGTERM");
+  await server.wait();
+  const { folder, db } = server;
+  const { size } = await Deno.stat(db);
+  const make = async (name: string, change: (file: string) => unknown) => {
+    await Deno.copyFile(db, `${folder}/${name}`);
+    await change(`${folder}/${name}`);
+    return `${folder}/${name}`;
+  };
+  const cut = await make("cut", (file) => Deno.truncate(file, size - 3));
+  const version = await make("version", (file) => {
+    const changed = new DatabaseSync(file);
+    changed.exec("PRAGMA user_version = 1");
+    changed.close();
+  });
+  const empty = await make("empty", (file) => Deno.truncate(file, 0));
+  const cases: [args: string[], words: string][] = [
+    [["restore", "--from", cut, "--db", `${folder}/x`], `cut off: ${size - 3} of ${size} bytes`],
+    [["backup", "--db", cut, "--to", `${folder}/y`], `cut off: ${size - 3} of ${size} bytes`],
+    [["restore", "--from", version, "--db", `${folder}/x`], "its schema is not that of version 1"],
+    [["restore", "--from", empty, "--db", `${folder}/x`], "the copy is empty"],
+    [["backup", "--db", db, "--to", `${folder}/none/y`], `there is no folder ${folder}/none/`],
+  ];
+  for (const [args, words] of cases) {
+    const { code, stderr } = await runProgram("main.ts", args);
+    assertEquals(code, 1, stderr);
+    assertStringIncludes(stderr, words);
+    assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+    assert(stderr.length < 500, stderr);
+  }
+  const left = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  assertEquals(left.filter((name) => /part/.test(name)), []);
+});
+
 Deno.test("backup, restore: what cannot be done is refused in one line, and changes nothing", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {

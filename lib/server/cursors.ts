@@ -101,11 +101,14 @@ export class Cursors {
         await this.#store.delivered(list.slice(at, at + AT_ONCE));
         this.#failing = false;
       } catch (error) {
+        const wasFailing = this.#failing;
         this.#failing = true;
         if (history !== this.#history) return;
         const left = list.slice(at);
         for (const { user, peer, seq } of left) this.#note(user, peer, seq);
-        this.#log.warn("cursors not stored yet", { count: left.length, why: describe(error) });
+        if (!wasFailing) {
+          this.#log.warn("cursors not stored yet", { count: left.length, why: describe(error) });
+        }
         return;
       }
     }

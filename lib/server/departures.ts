@@ -12,6 +12,7 @@ export class Departures {
   readonly #log: Log;
   readonly #most: number;
   readonly #waiting: Login[] = [];
+  #failing = false; // the log has been told
   #history = 0; // counts calls of clear
   #writing: Promise<void> | undefined;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -60,8 +61,12 @@ export class Departures {
       const history = this.#history;
       try {
         await this.#store.endLogins(logins.map(({ user, login }) => ({ user, login })));
+        this.#failing = false;
       } catch (error) {
-        this.#log.warn("ends of logins not stored yet", { count: logins.length, why: describe(error) });
+        if (!this.#failing) {
+          this.#log.warn("ends of logins not stored yet", { count: logins.length, why: describe(error) });
+        }
+        this.#failing = true;
         if (history === this.#history) this.#waiting.unshift(...logins);
         this.#retry = setTimeout(() => this.#start(), RETRY);
         return;

@@ -1,36 +1,43 @@
 /** Copying the embedded database, and putting a copy back in its place. */
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "../new_id.ts";
-import { openDatabase, versionOf } from "./database.ts";
-import { lockDatabaseFile } from "./file_lock.ts";
-
-/** SQLite keeps these beside a database file; each belongs to that very file. */
-const COMPANIONS = ["-wal", "-shm"];
+import { NO_TABLES, oneLine, openDatabase, versionOf } from "./database.ts";
+import { readHeader } from "./file_header.ts";
+import { lockDatabaseFile, resolve } from "./file_lock.ts";
+import { COMPANIONS } from "./file_watch.ts";
+import { removeNotes } from "./lost_note.ts";
+import { createPrivate, folderOf, ignoreIf, infoOf, PART, PRIVATE_MODE, stamp } from "./private_file.ts";
 
 /** ms to wait for a server that is committing. */
 const BUSY_TIMEOUT_MS = 5_000;
+
+/** SQLite's files beside one that is being made. */
+const LEFTOVERS = ["", "-wal", "-shm", "-journal"];
 
 /**
  * Writes a copy of the database in `file` to `copy`, which must not be there yet. A server may be using the database:
  * the copy has all that was committed when it began. Rejects with an Error of one line.
  */
 export async function backup(file: string, copy: string): Promise<void> {
-  const part = `${copy}.part`;
+  const part = `${copy}.${newId()}${PART}`; // several may run at once
   try {
-    if (await exists(copy)) throw new Error(`${copy} is there already`);
-    if (!await exists(file)) throw new Error("there is no such file");
-    await remove(part);
+    const folder = folderOf(copy);
+    if (folder && !await infoOf(folder)) throw new Error(`there is no folder ${folder}`);
+    if (await infoOf(copy)) throw new Error(`${copy} is there already`);
+    await refuseIncomplete(file, "it");
+    await createPrivate(part);
     const db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS, readOnly: true });
     try {
-      if (versionOf(db) === 0) throw new Error("it is empty");
+      if (versionOf(db) === 0) throw new Error(NO_TABLES);
       db.prepare("VACUUM INTO ?").run(part);
     } finally {
       db.close();
     }
+    if (await infoOf(copy)) throw new Error(`${copy} is there already`); // from one that ran at the same time
     await settle(part, copy);
   } catch (error) {
-    await remove(part);
-    throw new Error(`Cannot back up ${file}: ${(error as Error).message}`, { cause: error });
+    await removeLeftovers(part);
+    throw new Error(`Cannot back up ${file}: ${oneLine(error)}`, { cause: error });
   }
 }
 
@@ -43,27 +50,63 @@ export interface Restored {
 }
 
 /**
- * Puts a copy that {@link backup} has made in the place of `file`, and renews the store's epoch. What was there is
- * renamed, not deleted. Rejects with an Error of one line if a server is using the file or the copy is damaged; then
- * nothing has changed.
+ * Puts a copy that {@link backup} has made, or a database with its -wal beside it, in the place of `file`, and renews the
+ * store's epoch. The file has the owner and the permissions of the one that was there; that one is renamed, not
+ * deleted. A symbolic link stays one. Rejects with an Error of one line if a server is using the file or the copy is
+ * damaged; then nothing has changed.
  */
 export async function restore(copy: string, file: string): Promise<Restored> {
-  const part = `${file}.part`;
+  const path = await resolve(file);
+  const part = path + PART;
+  let isOurs = false; // what has the part's name
   try {
-    if (!await exists(copy)) throw new Error("there is no such file");
-    const there = await exists(file);
-    using _lock = there ? await lockDatabaseFile(file) : undefined;
-    await remove(part);
-    await Deno.copyFile(copy, part);
-    await Deno.chmod(part, 0o600);
+    await refuseIncomplete(copy, "the copy");
+    using _lock = await lockDatabaseFile(path);
+    const there = await infoOf(path);
+    isOurs = true;
+    await removeLeftovers(part);
+    await copyAll(await Deno.realPath(copy), part, there);
     const epoch = check(part);
-    const replaced = there ? await moveAway(file) : undefined;
-    for (const companion of COMPANIONS) await remove(`${file}${companion}`); // of a database that is gone
-    await settle(part, file);
+    await keepOwner([part, `${path}.lock`], path, there);
+    const replaced = await moveAway(path);
+    await settle(part, path);
+    await removeNotes(file, path);
     return { epoch, replaced };
   } catch (error) {
-    for (const name of ["", ...COMPANIONS]) await remove(`${part}${name}`);
-    throw new Error(`Cannot restore ${file} from ${copy}: ${(error as Error).message}`, { cause: error });
+    if (isOurs) await removeLeftovers(part);
+    throw new Error(`Cannot restore ${file} from ${copy}: ${oneLine(error)}`, { cause: error });
+  }
+}
+
+/** Throws if a database is missing or empty, or a part of it lies elsewhere. */
+async function refuseIncomplete(file: string, what: string): Promise<void> {
+  if (!await infoOf(file)) throw new Error("there is no such file");
+  const path = await Deno.realPath(file);
+  using open = await Deno.open(path);
+  const { size, expected } = readHeader(open);
+  if (size === 0) throw new Error(`${what} is empty`);
+  const [wal, shm] = [await infoOf(`${path}-wal`), await infoOf(`${path}-shm`)];
+  if (shm && !wal) {
+    throw new Error(`${path}-wal is missing, and may hold messages; without ${path}-shm it is not missed`);
+  }
+  if (!wal?.size && size < expected) {
+    throw new Error(`${what} is cut off: ${size} of ${expected} bytes are there`);
+  }
+}
+
+/** Copies a database, and its write-ahead log if there is one. No server may be writing to them. */
+async function copyAll(source: string, part: string, there: Deno.FileInfo | undefined): Promise<void> {
+  const hasLog = ((await infoOf(`${source}-wal`))?.size ?? 0) > 0;
+  using open = await Deno.open(source);
+  const { dev, ino } = open.statSync();
+  const isLocked = there?.dev === dev && there.ino === ino; // by us
+  if (hasLog && Deno.build.os === "linux" && !isLocked && !await open.tryLock(false)) {
+    throw new Error("a server is using the copy: make a backup of it first");
+  }
+  for (const suffix of hasLog ? ["", "-wal"] : [""]) {
+    await createPrivate(part + suffix);
+    await Deno.copyFile(source + suffix, part + suffix);
+    await Deno.chmod(part + suffix, PRIVATE_MODE);
   }
 }
 
@@ -71,11 +114,15 @@ export async function restore(copy: string, file: string): Promise<Restored> {
 function check(part: string): string {
   const copy = new DatabaseSync(part);
   try {
-    if (versionOf(copy) === 0) throw new Error("the copy is empty");
+    if (versionOf(copy) === 0) {
+      throw new Error(
+        "the copy holds no tables: if a server was using it, its data was in a -wal, which is not beside it",
+      );
+    }
     const { integrity_check: found } = copy.prepare("PRAGMA integrity_check").get() as {
       integrity_check: string;
     };
-    if (found !== "ok") throw new Error(`the copy is damaged: ${found}`);
+    if (found !== "ok") throw new Error(`the copy is damaged: ${found.replace(/\s+/g, " ")}`);
   } finally {
     copy.close();
   }
@@ -92,20 +139,40 @@ function check(part: string): string {
   }
 }
 
-/**
- * The database first: were only its write-ahead log moved when the machine stops, a start would miss commits without
- * a word. A log without its database is an error at the start.
- */
-async function moveAway(file: string): Promise<string> {
-  const replaced = `${file}.before-${new Date().toISOString().replace(/\D/g, "").slice(0, 14)}`;
-  if (await exists(replaced)) throw new Error(`${replaced} is there already`);
-  await Deno.rename(file, replaced);
-  for (const companion of COMPANIONS) {
-    if (await exists(`${file}${companion}`)) {
-      await Deno.rename(`${file}${companion}`, `${replaced}${companion}`);
+/** Gives files the owner of the database that was there, or of its folder, so that the server's account can use them. */
+async function keepOwner(files: string[], path: string, there: Deno.FileInfo | undefined): Promise<void> {
+  const model = there ?? await infoOf(folderOf(path) || ".");
+  const { uid, gid } = model ?? {};
+  for (const file of files) {
+    if (there?.mode) await Deno.chmod(file, there.mode & 0o777);
+    const own = await infoOf(file);
+    if (uid == null || gid == null || (own?.uid === uid && own.gid === gid)) continue;
+    try {
+      await Deno.chown(file, uid, gid);
+    } catch (error) {
+      if (there) {
+        throw new Error(`cannot give ${file} the owner of ${path}: ${(error as Error).message}`, {
+          cause: error,
+        });
+      }
     }
   }
-  return replaced;
+}
+
+/**
+ * Renames what is there. The database first: were only its write-ahead log moved when the machine stops, a start would
+ * miss commits without a word. A log without its database is an error at the start. Returns the database's new name.
+ */
+async function moveAway(path: string): Promise<string | undefined> {
+  const now = `${path}.before-${stamp()}`;
+  let replaced = now;
+  for (let n = 2; await infoOf(replaced) || await infoOf(`${replaced}-wal`); n++) replaced = `${now}-${n}`;
+  const isThere = await infoOf(path) !== undefined;
+  if (isThere) await Deno.rename(path, replaced);
+  for (const suffix of COMPANIONS) {
+    await Deno.rename(path + suffix, replaced + suffix).catch(ignoreIf(Deno.errors.NotFound));
+  }
+  return isThere ? replaced : undefined;
 }
 
 /** Has the disk take a file, and gives it its name. */
@@ -115,24 +182,10 @@ async function settle(part: string, name: string): Promise<void> {
     await written.sync();
   }
   await Deno.rename(part, name);
-  using folder = await Deno.open(name.replace(/[^/]*$/, "") || ".", { read: true });
+  using folder = await Deno.open(folderOf(name) || ".", { read: true });
   await folder.sync();
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-async function remove(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+async function removeLeftovers(part: string): Promise<void> {
+  for (const suffix of LEFTOVERS) await Deno.remove(part + suffix).catch(ignoreIf(Deno.errors.NotFound));
 }

@@ -17,6 +17,7 @@ import {
   type Request,
   type Result,
 } from "./calls.ts";
+import { LostError } from "./lost_error.ts";
 import type { Space } from "./free_space.ts";
 import { Queue, type Waiting } from "./queue.ts";
 
@@ -37,7 +38,7 @@ export class Batcher {
    * Fulfilled, with the reason, if the database's files are removed, moved or replaced; every call is rejected from
    * then on. What was committed can be saved: see {@link Batcher.rescue}. Ports don't tell.
    */
-  readonly lost: Promise<Error>;
+  readonly lost: Promise<LostError>;
 
   /** Told when the disk has little room, and when it has more again. Ports don't tell. */
   onSpace: (space: Space) => void = () => {};
@@ -55,12 +56,12 @@ export class Batcher {
     this.#thread = thread;
     const { promise, resolve } = Promise.withResolvers<Error>();
     this.failed = promise;
-    const lost = Promise.withResolvers<Error>();
+    const lost = Promise.withResolvers<LostError>();
     this.lost = lost.promise;
     thread.onmessage = ({ data }: MessageEvent<Answer | Failure | Loss | Space>) => {
       if ("space" in data) this.onSpace(data);
       else if ("lost" in data) {
-        const error = new Error(data.lost);
+        const error = new LostError(data.lost);
         this.#closed = unavailable(error);
         lost.resolve(error);
       } else if ("error" in data) this.#answered?.reject(data.error);
@@ -82,7 +83,7 @@ export class Batcher {
     await this.#control({ kind: "open", file, limits, minFreeSpace, locked });
   }
 
-  /** Begins the thread that copies the write-ahead log, which else begins when it is first needed. */
+  /** Waits until the thread that copies the write-ahead log has begun, and has opened the file. */
   async start(): Promise<void> {
     await this.#control({ kind: "start" });
   }
@@ -92,9 +93,13 @@ export class Batcher {
     await this.#control({ kind: "check" });
   }
 
-  /** Saves what was committed before the files were lost. Rejects if that can't be done; see rescue.ts. */
-  async rescue(copy?: string): Promise<void> {
-    await this.#control({ kind: "rescue", copy });
+  /**
+   * Saves what was committed before the files were lost; see {@link Request}. Rejects if that can't be done. Fulfilled with
+   * what is wrong, if a copy was made and lacks something.
+   */
+  async rescue(aside: string, copy?: string): Promise<string | undefined> {
+    const { results } = await this.#control({ kind: "rescue", copy, aside });
+    return results[0] as string | undefined;
   }
 
   /** Calls a method that changes something: it is fulfilled when that is committed. */

@@ -1,6 +1,6 @@
 /** What the two threads of the embedded store say to each other. */
 import type { Appended, Peer, Refused, Store, StoreLimits } from "../store.ts";
-import type { Identity } from "./file_watch.ts";
+import type { Found, Identity } from "./file_watch.ts";
 
 /** The store's methods that change something: they run in a batch's transaction. */
 export type ChangeName =
@@ -108,6 +108,8 @@ export function unpack<N extends ChangeName | ReadName>(packed: Packed): Call<N>
 export interface Locked {
   readonly path: string;
   readonly identity: Identity;
+  /** Commits may be missing: clients must not take seqs that are given out again for those that they know. */
+  readonly isUnclosed: boolean;
 }
 
 /**
@@ -115,7 +117,7 @@ export interface Locked {
  * batches are answered with a {@link Failure}.
  */
 export interface Loss {
-  readonly lost: string;
+  readonly lost: Found & { readonly wal: Identity | undefined };
 }
 
 /** To the thread that holds the database. Each is answered with one {@link Answer} or {@link Failure}, in order. */
@@ -129,15 +131,18 @@ export type Request =
     readonly locked: Locked | undefined;
   }
   | PackedBatch
-  /** Begins the thread that else begins when it is first needed. */
+  /** Waits until the thread of the checkpoints has begun, and has opened the file: before a server listens. */
   | { readonly kind: "start" }
   /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
   | { readonly kind: "check" }
-  /** Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. */
-  | { readonly kind: "rescue"; readonly copy: string | undefined }
+  /**
+   * Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. Moves the files
+   * that are useless then, and would spoil another database, out of its place: their names end in `aside` then.
+   */
+  | { readonly kind: "rescue"; readonly copy: string | undefined; readonly aside: string }
   | { readonly kind: "close" };
 
-/** What became of a batch's calls; of none, if it was another request. */
+/** What became of a batch's calls; of none, if it was another request (of a rescue: what is wrong with the copy). */
 export interface Answer {
   /** Of all the changes first, then of the reads: of one at least, and as many as there was time for. */
   readonly results: readonly unknown[];

@@ -1,25 +1,27 @@
 /** When the write-ahead log is copied into the database file: beside the commits, as long as there are any. */
 import type { DatabaseSync } from "node:sqlite";
+import type { Identity } from "./file_watch.ts";
+import type { Newest } from "./newest.ts";
 
 /** To the thread that copies. Each is answered, in order. */
-export type CheckpointOrder = { readonly kind: "copy"; readonly file: string } | { readonly kind: "close" };
+export type CheckpointOrder =
+  | { readonly kind: "open"; readonly file: string; readonly identity: Identity | undefined }
+  | { readonly kind: "copy" }
+  | { readonly kind: "verify"; readonly newest: Newest }
+  | { readonly kind: "close" };
 
 /** From that thread: once, that it takes orders; then its answers. `pages` is how many the log holds. */
 export type CheckpointAnswer =
   | { readonly kind: "ready" }
+  | { readonly kind: "opened" | "verified"; readonly error: string | undefined }
   | { readonly kind: "done"; readonly pages: number }
-  | {
-    readonly kind: "closed";
-  };
+  | { readonly kind: "closed" };
 
 /**
  * Milliseconds between two copies. A commit must wait while the disk takes what was copied, so that many small ones
  * are better than few large ones: after a second of a busy node a commit waited for 100 ms.
  */
 const EVERY = 20;
-
-/** Milliseconds after the opening until the first: a database that is only open for a moment needs no thread for it. */
-const FIRST = 1_000;
 
 /** Pages of 4 KiB after which the log is begun anew: a file that grows costs more to write to than one that is used again. */
 const ANEW_AFTER = 1_000;
@@ -36,89 +38,122 @@ const MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
 
 /** The checkpoints of one database file. */
 export class Checkpoints {
-  readonly #file: string;
-  readonly #module: URL;
-  #worker: Worker | undefined;
+  readonly #worker: Worker;
   readonly #copyLast: () => void;
-  #last = performance.now() + FIRST - EVERY; // when one was begun
+  #last = 0; // when one was begun
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #isCopying = false;
-  #isReady = false;
+  #copying: Promise<void> | undefined; // the copy under way
+  #isDue = false; // something was committed since the copy under way was begun
+  #isPaused = false;
   #copies = 0; // since there was reason to begin anew
+  readonly #ready: Promise<void>; // the thread takes orders, or is dead
+  #opening: Promise<unknown> | undefined;
+  #isOpen = false;
   #isDead = false;
-  #closed: (() => void) | undefined;
+  /** For the answer to an order; undefined is told if the thread is dead. */
+  #answered: ((answer: CheckpointAnswer | undefined) => void) | undefined;
 
   /** For the thread that holds the database open as `db`; `module` is what the other one runs. */
-  constructor(file: string, db: DatabaseSync, module: URL = MODULE) {
-    this.#file = file;
-    this.#module = module;
+  constructor(db: DatabaseSync, module: URL = MODULE) {
     const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
     this.#copyLast = () => void rest.get();
+    this.#worker = new Worker(module, { type: "module", name: "checkpoint" });
+    this.#worker.onerror = (event) => {
+      event.preventDefault(); // the committing thread, which goes on, copies from now on: less often, and more at once
+      this.#isDead = true;
+      this.#answered?.(undefined);
+    };
+    this.#worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => {
+      this.#answered?.(data);
+    };
+    this.#ready = new Promise((resolve) => this.#answered = () => resolve());
   }
 
   /**
-   * Begins the thread now. It opens the file when there is something to copy: until then the file could be replaced
-   * without the store's noticing it. The call does not wait for the thread. The runtime takes a second for one that
-   * does not belong to the main thread.
+   * Has the thread open the file as soon as it has begun: the runtime takes a second for one that does not belong to the
+   * main thread. The thread opens no other file than that of this identity: then, as if it were dead, it copies nothing.
    */
-  start(): void {
-    this.#worker ??= this.#start();
+  async open(file: string, identity?: Identity): Promise<void> {
+    await this.#ready;
+    if (this.#isPaused) return; // and may be closed
+    const opening = this.#ask({ kind: "open", file, identity });
+    this.#opening = opening;
+    const answer = await opening;
+    this.#isOpen = answer?.kind === "opened" && answer.error === undefined;
+    if (!this.#isOpen) this.#isDead = true;
+    else if (this.#isDue) this.committed();
   }
 
-  /** Something was committed: call it between transactions. */
+  /** Something was committed: call it between transactions. It is in the file soon, also if nothing follows. */
   committed(): void {
-    if (this.#isCopying || this.#closed || performance.now() - this.#last < EVERY) return;
-    this.#copy();
+    if (this.#isPaused || this.#isDead || this.#timer !== undefined) return;
+    if (this.#isCopying || !this.#isOpen) {
+      this.#isDue = true;
+      return;
+    }
+    const wait = this.#last + EVERY - performance.now();
+    if (wait <= 0) return void this.#copy();
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.committed();
+    }, wait);
+  }
+
+  /** Begins no more copies, and waits for the one under way. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    clearTimeout(this.#timer);
+    await this.#copying;
   }
 
   /**
-   * Ends the thread, which lets go of the file. A thread that is still starting has no order, and so has not opened
-   * the file: the runtime takes a second to start one from another thread, which is not waited for.
+   * Has the thread read the file, of which it holds no page in memory. Rejects if the file is damaged, lacks the newest,
+   * or can't be read. Pause before.
    */
+  async verify(newest: Newest): Promise<void> {
+    await this.#opening;
+    if (!this.#isOpen) throw new Error("there is no thread to read it");
+    const answer = await this.#ask({ kind: "verify", newest });
+    if (answer?.kind !== "verified") throw new Error("there is no thread to read it");
+    if (answer.error !== undefined) throw new Error(answer.error);
+  }
+
+  /** Ends the thread, which lets go of the file. One that has not begun yet is not waited for. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#closed = resolve);
-    if (!this.#worker || this.#isDead) return;
-    if (this.#isReady) {
-      this.#worker.postMessage({ kind: "close" } satisfies CheckpointOrder);
-      await closed;
-    }
+    await this.pause();
+    await this.#opening;
+    if (this.#isOpen) await this.#ask({ kind: "close" });
     this.#worker.terminate();
   }
 
-  #answered(answer: CheckpointAnswer): void {
-    if (answer.kind === "closed") this.#closed?.();
-    else if (answer.kind === "ready") {
-      this.#isReady = true;
-      if (this.#isCopying) this.#order();
-    } else {
-      this.#isCopying = false;
-      if (answer.pages < ANEW_AFTER || this.#closed) return;
-      if (performance.now() - this.#last >= SHORT && ++this.#copies < COPIES) this.#copy();
-      else {
-        this.#copies = 0;
-        this.#copyLast();
-      }
-    }
-  }
-
   #copy(): void {
-    this.#last = performance.now();
     this.#isCopying = true;
-    this.start();
-    if (this.#isReady) this.#order();
+    this.#copying = this.#copyOnce().finally(() => {
+      this.#isCopying = false;
+      this.#copying = undefined;
+      if (!this.#isDue) return;
+      this.#isDue = false;
+      this.committed();
+    });
   }
 
-  #order(): void {
-    this.#worker!.postMessage({ kind: "copy", file: this.#file } satisfies CheckpointOrder);
+  async #copyOnce(): Promise<void> {
+    this.#isDue = false;
+    this.#last = performance.now();
+    const answer = await this.#ask({ kind: "copy" });
+    if (answer?.kind !== "done" || answer.pages < ANEW_AFTER || this.#isPaused) return;
+    if (performance.now() - this.#last >= SHORT && ++this.#copies < COPIES) return await this.#copyOnce();
+    this.#copies = 0;
+    this.#copyLast();
   }
 
-  #start(): Worker {
-    const worker = new Worker(this.#module, { type: "module", name: "checkpoint" });
-    worker.onerror = (event) => {
-      event.preventDefault(); // the committing thread, which goes on, copies from now on: less often, and more at once
-      this.#isDead = true;
-      this.#closed?.();
-    };
-    worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => this.#answered(data);
-    return worker;
+  /** One order at a time. Gives undefined if the thread is dead. */
+  #ask(order: CheckpointOrder): Promise<CheckpointAnswer | undefined> {
+    if (this.#isDead) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      this.#answered = resolve;
+      this.#worker.postMessage(order);
+    });
   }
 }

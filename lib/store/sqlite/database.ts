@@ -1,6 +1,7 @@
 /** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
 import { DatabaseSync } from "node:sqlite";
 import { newId, newKey } from "../new_id.ts";
+import { type Header, readHeader } from "./file_header.ts";
 import schema from "./schema.sql" with { type: "text" };
 
 /** Marks a database file as this program's; "Chat" in ASCII. */
@@ -39,13 +40,19 @@ const LOG_SIZE_LIMIT = 64 * 1_024 * 1_024;
 /**
  * Opens the database in `file` ({@link IN_MEMORY}: none), makes the schema if the file is
  * new or empty, and brings an older one up to date. Throws an Error of one line if it can't be opened or isn't this
- * program's.
+ * program's. `verify` is called before the file is read or written, and throws if it isn't the right one.
  */
-export function openDatabase(file: string): DatabaseSync {
+export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
+    const { size, expected } = file === IN_MEMORY ? EMPTY : headerOf(file);
     db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT });
+    verify?.();
     const version = versionOf(db); // before anything is written to what may be another program's file
+    if (version === 0) {
+      if (size > 0) throw new Error(NO_TABLES);
+      make(db);
+    }
     db.exec(`
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = FULL; -- a commit is on the disk before it counts (invariant I1)
@@ -53,21 +60,88 @@ export function openDatabase(file: string): DatabaseSync {
       PRAGMA wal_autocheckpoint = ${CHECKPOINT_AFTER};
       PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT};
     `);
-    if (version < SCHEMA_VERSION) {
-      db.exec(`
-        BEGIN IMMEDIATE;
-        ${version === 0 ? schema : UPGRADES.slice(version - 1).join("\n")}
-        PRAGMA application_id = ${APPLICATION_ID};
-        PRAGMA user_version = ${SCHEMA_VERSION};
-        COMMIT;
-      `);
-    }
+    if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
     settleIdentity(db);
+    // Into the file, so that it alone is the database as far as it can be.
+    db.exec("PRAGMA wal_checkpoint(PASSIVE)");
+    if (size < expected) refuseHoles(db); // what the log doesn't bring is missing
     return db;
   } catch (error) {
     db?.close();
-    throw new Error(`cannot open the database ${file}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`cannot open the database ${file}: ${oneLine(error)}`, { cause: error });
   }
+}
+
+/** What is said of a file that was in use, and whose tables are in the write-ahead log that it lacks. */
+export const NO_TABLES =
+  "it holds no tables: if a server was using it, put its -wal beside it; else remove the file to begin with a new one";
+
+/** Gives an error's message without the SQL that SQLite's errors bring along, and of a few words more than one line. */
+export function oneLine(error: unknown): string {
+  const { message } = error as Error;
+  return message.replace(/ in \s[\s\S]* at offset \d+$/, "").split("\n")[0]!;
+}
+
+/** Makes the schema in the file itself, before there is a write-ahead log: a young database is never in that alone. */
+function make(db: DatabaseSync): void {
+  db.exec(`
+    PRAGMA synchronous = FULL;
+    BEGIN IMMEDIATE;
+    ${schema}
+    PRAGMA application_id = ${APPLICATION_ID};
+    PRAGMA user_version = ${SCHEMA_VERSION};
+    COMMIT;
+  `);
+}
+
+function upgrade(db: DatabaseSync, version: number): void {
+  try {
+    db.exec(`
+      BEGIN IMMEDIATE;
+      ${UPGRADES.slice(version - 1).join("\n")}
+      PRAGMA user_version = ${SCHEMA_VERSION};
+      COMMIT;
+    `);
+  } catch (error) {
+    throw new Error(
+      `its schema is not that of version ${version}, which its user_version says: ${oneLine(error)}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Throws if pages are missing. */
+function refuseHoles(db: DatabaseSync): void {
+  const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+  if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
+}
+
+const EMPTY: Header = { size: 0, expected: 0, changes: undefined, usesWal: false };
+
+/** Before SQLite opens it: a process that closes a file loses SQLite's locks on it. */
+function headerOf(file: string): Header {
+  try {
+    using open = Deno.openSync(file);
+    return readHeader(open);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return EMPTY;
+  }
+}
+
+/**
+ * Closes a database so that its file alone is all of it, and says so. If another program is reading, the next one to
+ * close it does a part of that.
+ */
+export function closeDatabase(db: DatabaseSync): void {
+  try {
+    db.exec("PRAGMA busy_timeout = 0; PRAGMA journal_mode = DELETE");
+  } catch {
+    // Another program is reading.
+  }
+  db.close();
 }
 
 /** The version of the file's schema, 0 if there is nothing in it yet. Throws if what is there isn't ours to use. */

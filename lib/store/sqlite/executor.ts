@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
 import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
 import { Changes } from "./changes.ts";
+import { type Newest, newestAfter, newestIn } from "./newest.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { Reads } from "./reads.ts";
 import { RecentMessages } from "./recent.ts";
@@ -20,6 +21,7 @@ export class Executor {
   readonly #changes: Changes;
   readonly #reads: Reads;
   readonly #sql: ReturnType<typeof prepare>;
+  #newest: Newest;
 
   /** `recent` is another than the default in tests. */
   constructor(
@@ -33,6 +35,12 @@ export class Executor {
     this.#changes = new Changes(db, recent, limits, space);
     this.#reads = new Reads(db, recent);
     this.#sql = prepare(db);
+    this.#newest = newestIn(db);
+  }
+
+  /** The newest that is committed, whatever the file says by now. */
+  get newest(): Newest {
+    return this.#newest;
   }
 
   /**
@@ -43,6 +51,7 @@ export class Executor {
     const changes = batches.flatMap(({ changes }) => changes);
     const failures = new Map<number, unknown>();
     const results = changes.length > 0 ? this.#commit(changes, failures) : [];
+    this.#newest = newestAfter(this.#newest, changes, results);
     let begin = 0;
     return batches.map((batch) => {
       const end = begin + batch.changes.length;

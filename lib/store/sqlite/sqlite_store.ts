@@ -21,15 +21,10 @@ import {
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
 import type { Space } from "./free_space.ts";
-import { type FileLock, lockDatabaseFile, rescueName } from "./file_lock.ts";
+import { lockDatabaseFile } from "./file_lock.ts";
+import { saveLost, type StoreLog } from "./lost_database.ts";
 
-export { IN_MEMORY };
-
-/** The part of a log that the store writes to. */
-export interface StoreLog {
-  warn(event: string, fields: Record<string, string>): void;
-  error(event: string, fields: Record<string, string>): void;
-}
+export { IN_MEMORY, type StoreLog };
 
 /** A {@link Store} in a file that one server process at a time uses, from any of its threads. */
 export class SqliteStore implements Store {
@@ -71,19 +66,22 @@ export class SqliteStore implements Store {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
     if (log) batcher.onSpace = (space) => tellSpace(log, space, minFreeSpace);
-    let rescuing: Promise<void> | undefined;
+    let rescuing: Promise<() => void> | undefined;
     const store = new SqliteStore(batcher, async () => {
       await batcher.finish();
       await batcher.check().catch(() => {}); // a dead worker
-      await rescuing;
+      const repeat = await rescuing;
       await batcher.close();
+      repeat?.(); // what was said of it is far above in the log by now
       worker.terminate();
       lock?.[Symbol.dispose](); // after the database: closing the file takes SQLite's locks from it
     });
-    if (lock) void batcher.lost.then((error) => rescuing = rescue(batcher, file, lock, error, log));
+    if (lock) void batcher.lost.then((error) => rescuing = saveLost(batcher, file, lock, error, log));
     try {
-      const identity = lock?.identity;
-      await batcher.open(file, limits, lock && identity && { path: lock.path, identity }, minFreeSpace);
+      const { path, identity, isUnclosed = false } = lock ?? {};
+      const locked = path && identity ? { path, identity, isUnclosed } : undefined;
+      await batcher.open(file, limits, locked, minFreeSpace);
+      if (isUnclosed) warnOfUnclosed(file, log);
       await batcher.check();
       return store;
     } catch (error) {
@@ -92,7 +90,10 @@ export class SqliteStore implements Store {
     }
   }
 
-  /** Begins all threads now: a process that has no descriptors left could not begin them later. */
+  /**
+   * Waits until all threads have begun and have opened the file, so that nothing opens it while the server listens: its name
+   * may be another file's then, and a process may have no descriptors left.
+   */
   async start(): Promise<void> {
     await this.#batcher.start();
   }
@@ -253,6 +254,15 @@ export class SqliteStore implements Store {
   }
 }
 
+function warnOfUnclosed(file: string, log: StoreLog | undefined): void {
+  log?.warn("the database was not closed by its last server, and has no -wal beside it", {
+    file,
+    hint:
+      "if the file was moved or copied without its -wal, its last messages are missing: stop the server, put the " +
+      "file as it was and its -wal there. If another program or an older release closed it, all is well",
+  });
+}
+
 /** Says what became of the room on the disk. */
 function tellSpace(log: StoreLog, { space, free }: Space, minFreeSpace: number): void {
   const fields = { free: `${free}`, minFreeSpace: `${minFreeSpace}` };
@@ -263,43 +273,4 @@ function tellSpace(log: StoreLog, { space, free }: Space, minFreeSpace: number):
     });
   } else if (space === "enough") log.warn("the disk has room again: new messages are taken", fields);
   else log.warn("the room on the disk is not known: messages are taken until it is full", fields);
-}
-
-/** Says that the files are lost, and saves what was committed to them. */
-async function rescue(
-  batcher: Batcher,
-  file: string,
-  lock: FileLock,
-  loss: Error,
-  log: StoreLog | undefined,
-): Promise<void> {
-  log?.error("the database file is lost: nothing can be stored or read until a restart", {
-    why: loss.message,
-    action:
-      "wait for the next line of the log, which says where the data is; then stop the server, put the file back",
-  });
-  try {
-    if (lock.isLinked()) {
-      const isSaved = await batcher.rescue().then(() => true, () => false);
-      if (isSaved) {
-        log?.warn("all acknowledged data is in the database file, where that is now", {
-          action: `stop the server, move the database to ${file}, start the server`,
-        });
-        return;
-      }
-    }
-    const copy = rescueName(file);
-    await batcher.rescue(copy);
-    log?.warn("all acknowledged data was copied", {
-      copy,
-      action:
-        `stop the server, move ${copy} to ${file}, remove ${file}-wal and ${file}-shm, start the server`,
-    });
-  } catch (error) {
-    log?.error("cannot copy the lost database", {
-      why: (error as Error).message,
-      action:
-        `do not stop the server before /proc/${Deno.pid}/fd has been searched for the database and its -wal`,
-    });
-  }
 }

@@ -16,11 +16,15 @@ import {
   unpack,
 } from "./calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
-import { IN_MEMORY, openDatabase } from "./database.ts";
+import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
+import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
 import { FreeSpace, type Space } from "./free_space.ts";
 import { FileWatch } from "./file_watch.ts";
-import { rescue } from "./rescue.ts";
+import { recordOwner } from "./log_owner.ts";
+import { LostError } from "./lost_error.ts";
+
+import { completeFile, copyAll } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
 interface Client {
@@ -34,8 +38,9 @@ let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
 let watch: FileWatch | undefined;
+let opened: Promise<void> | undefined; // the file, by the thread of the checkpoints
 let timer: ReturnType<typeof setInterval> | undefined;
-let lost: Error | undefined;
+let lost: LostError | undefined;
 
 /** Milliseconds between two looks at the files of an idle database. Changes are followed by one each. */
 const WATCH_INTERVAL_MS = 1_000;
@@ -72,20 +77,23 @@ function run(): void {
 
 function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | Failure {
   if (lost || !executor) return { error: lost ?? new Error("no database is open") };
-  const answers = executor.run(batches);
   try {
+    if (haveChanges) check(); // before: SQLite would begin a log anew that was cut off
+    if (lost) return { error: lost };
+    const answers = executor.run(batches);
     if (haveChanges) check(); // between the commit and its acknowledgement
+    return lost ? { error: lost } : answers;
   } catch (error) {
     return { error };
   }
-  return lost ? { error: lost } : answers;
 }
 
 /** Looks whether the database's files are in their places. Throws if that can't be found out. */
 function check(): void {
-  const loss = lost ? undefined : watch?.check();
-  if (loss === undefined) return;
-  lost = new Error(loss);
+  const found = lost ? undefined : watch?.check();
+  if (found === undefined) return;
+  const loss = { ...found, wal: watch!.wal };
+  lost = new LostError(loss);
   owner.postMessage({ lost: loss });
 }
 
@@ -99,35 +107,70 @@ function checkAnyway(): void {
 
 async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
   try {
-    if (request.kind === "open") {
-      db = openDatabase(request.file);
-      const { file, limits, minFreeSpace, locked } = request;
-      const space = new FreeSpace(
-        file,
-        file === IN_MEMORY ? 0 : minFreeSpace,
-        (seen) => owner.postMessage(seen),
-      );
-      executor = new Executor(db, limits, undefined, space);
-      if (file !== IN_MEMORY) checkpoints = new Checkpoints(file, db);
-      if (locked) {
-        watch = new FileWatch(file, locked.path, locked.identity);
-        timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
-      }
-    } else if (request.kind === "start") checkpoints?.start();
+    if (request.kind === "open") await attempt(request);
+    else if (request.kind === "start") await opened;
     else if (request.kind === "check") checkAnyway();
-    else if (request.kind === "rescue") {
-      await checkpoints?.close(); // two copies of the log at a time exclude each other
-      checkpoints = undefined;
-      await rescue(db!, request.copy);
-    } else {
-      clearInterval(timer);
-      await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
-      db?.close();
-    }
+    else if (request.kind === "rescue") return { results: [await rescue(request)], failures: new Map() };
+    else await close();
     return DONE;
   } catch (error) {
     return { error };
   }
+}
+
+/** Opens all that will ever be open of the database: later its name may be another's. */
+function open({ file, limits, minFreeSpace, locked }: Request & { kind: "open" }): void {
+  if (locked) watch = new FileWatch(file, locked.path, locked.identity);
+  db = openDatabase(file, () => watch?.verify());
+  if (locked?.isUnclosed) db.prepare("UPDATE StoreIdentity SET epoch = ?").run(newId());
+  const space = new FreeSpace(file, file === IN_MEMORY ? 0 : minFreeSpace, (seen) => owner.postMessage(seen));
+  executor = new Executor(db, limits, undefined, space);
+  watch?.begin();
+  if (locked && watch?.wal) recordOwner(locked.path, locked.identity, watch.wal);
+  if (file !== IN_MEMORY) {
+    checkpoints = new Checkpoints(db);
+    opened = checkpoints.open(file, locked?.identity);
+  }
+  if (watch) timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
+}
+
+/** What could not be opened is not watched: nothing of it can be lost. */
+async function attempt(request: Request & { kind: "open" }): Promise<void> {
+  try {
+    open(request);
+  } catch (error) {
+    await checkpoints?.close();
+    db?.close();
+    watch?.[Symbol.dispose]();
+    checkpoints =
+      executor =
+      db =
+      watch =
+        undefined;
+    throw error;
+  }
+}
+
+/** Gives what is wrong with the copy, if that was made and lacks something. */
+async function rescue({ copy, aside }: Request & { kind: "rescue" }): Promise<string | undefined> {
+  await checkpoints!.pause(); // two copies of the log at a time exclude each other
+  const { newest } = executor!;
+  let problem: string | undefined;
+  if (copy === undefined) {
+    completeFile(db!);
+    await checkpoints!.verify(newest);
+  } else problem = await copyAll(db!, copy, newest);
+  if (problem === undefined || lost!.isCut) watch!.clearAway(aside, lost!.isCut);
+  return problem;
+}
+
+async function close(): Promise<void> {
+  clearInterval(timer);
+  await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
+  checkAnyway(); // if it is lost by now, its name may be another's
+  if (db && lost) db.close();
+  else if (db) closeDatabase(db);
+  watch?.[Symbol.dispose]();
 }
 
 function reply(client: Client, answer: Answer | Failure): void {

@@ -1,0 +1,131 @@
+/** The note beside a lost database: without it the next start would begin with an empty one, or with a wrong one. */
+import { type Identity, identityOf, isSame } from "./file_watch.ts";
+import { folderOf, infoOf, PART, PRIVATE_MODE, stamp } from "./private_file.ts";
+
+const RESCUED = ".rescued-";
+const NOTE = ".lost";
+
+/** What an operator and the next start have to know. */
+export interface LostNote {
+  readonly time: string;
+  readonly reason: string;
+  /** What to do now, in words. */
+  readonly action: string;
+  /** The files that hold all acknowledged data: with one of them in the database's place a start goes on. */
+  readonly whole: readonly Identity[];
+  /** The write-ahead log that belongs to them. */
+  readonly wal: Identity | undefined;
+}
+
+/** Returns a name beside the folder of a file, for when the folder is gone; undefined if the folder has no name. */
+function besideFolder(file: string): string | undefined {
+  const folder = folderOf(file);
+  const name = folder.replace(/[/\\]+$/, "");
+  return /(^|[/\\])\.{0,2}$/.test(name) ? undefined : `${name}-${file.slice(folder.length)}`;
+}
+
+/** The same, if the permissions reach so far: at a terminal the user would be asked for more. */
+export function permittedBeside(file: string): string | undefined {
+  const path = besideFolder(file);
+  if (path === undefined) return undefined;
+  const isGranted = (name: "read" | "write") =>
+    Deno.permissions.querySync({ name, path }).state === "granted";
+  return isGranted("read") && isGranted("write") ? path : undefined;
+}
+
+/** Returns a name for a copy of the database that is free now, and is found by the next start. */
+export function rescueName(place: string): string {
+  return `${place}${RESCUED}${stamp()}`;
+}
+
+/**
+ * Writes the note beside each of a database's names, or beside its folder if that is gone, in place of an earlier one.
+ * Returns the files; none if it can't be written anywhere.
+ */
+export async function writeNote(names: readonly string[], note: LostNote): Promise<string[]> {
+  const written: string[] = [];
+  for (const name of new Set(names)) {
+    for (const place of placesOf(name)) {
+      try {
+        const file = place + NOTE;
+        await Deno.writeTextFile(file, JSON.stringify(note, undefined, 2) + "\n", { mode: PRIVATE_MODE });
+        written.push(file);
+        break;
+      } catch {
+        // Perhaps the folder is gone. The log has what the note says.
+      }
+    }
+  }
+  return written;
+}
+
+/** Removes the notes of a database that is in its place again. */
+export async function removeNotes(...names: readonly string[]): Promise<void> {
+  for (const place of new Set(names.flatMap(placesOf))) await Deno.remove(place + NOTE).catch(() => {});
+}
+
+/**
+ * Throws if the database was lost, and what is in its place now is not whole. Returns whether it was lost, and is back:
+ * then the notes are removed.
+ */
+export async function refuseLost(file: string, path: string): Promise<boolean> {
+  const names = [file, path];
+  for (const place of new Set(names.flatMap(placesOf))) {
+    const name = place + NOTE;
+    const note = await readNote(name);
+    if (!note) continue;
+    const [here, wal] = [await infoOf(path), await infoOf(`${path}-wal`)];
+    const isWhole = here !== undefined && note.whole.some((whole) => isSame(whole, identityOf(here)));
+    if (!isWhole) {
+      throw new Error(
+        `a server lost it at ${note.time} (${note.reason}), and what is there now is not what was saved: ` +
+          `${note.action}; or remove ${name} to go on with what is there now`,
+      );
+    }
+    if (wal && wal.size > 0 && !(note.wal && isSame(note.wal, identityOf(wal)))) {
+      throw new Error(`${path}-wal belongs to another database: move it away`);
+    }
+    await removeNotes(...names);
+    return true;
+  }
+  return false;
+}
+
+/** Returns a copy that was made of a database when it was lost, if there is one. */
+export async function rescuedCopyOf(file: string): Promise<string | undefined> {
+  for (const place of placesOf(file)) {
+    const folder = folderOf(place);
+    const prefix = place.slice(folder.length) + RESCUED;
+    try {
+      for await (const { name } of Deno.readDir(folder || ".")) {
+        if (!name.startsWith(prefix) || name.endsWith(PART)) continue;
+        if (((await infoOf(folder + name))?.size ?? 0) > 0) return folder + name;
+      }
+    } catch {
+      // A folder that can't be listed: opening the file tells more about the reason.
+    }
+  }
+  return undefined;
+}
+
+function placesOf(name: string): string[] {
+  const beside = permittedBeside(name);
+  return beside === undefined ? [name] : [name, beside];
+}
+
+async function readNote(name: string): Promise<LostNote | undefined> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(name);
+  } catch {
+    return undefined; // most often there is none
+  }
+  try {
+    const { time, reason, action, whole, wal } = JSON.parse(text) as LostNote;
+    return { time, reason, action, whole: [...whole], wal };
+  } catch {
+    throw new Error(
+      `${name} says that the database was lost, and can't be read: look for copies of the database`,
+    );
+  }
+}

@@ -1,0 +1,52 @@
+/** What a copy of the database must hold: the newest that was committed. A commit is in it with all before it. */
+import type { DatabaseSync } from "node:sqlite";
+import { keyOf } from "../conversation.ts";
+import type { Call, ChangeName } from "./calls.ts";
+
+/** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
+export interface Newest {
+  readonly message: readonly [low: number, high: number, seq: number] | undefined;
+  readonly user: number;
+}
+
+/** Finds out what an open database holds. */
+export function newestIn(db: DatabaseSync): Newest {
+  const row = db.prepare("SELECT low, high, seq FROM RecentMessage ORDER BY n DESC LIMIT 1").get() as
+    | { low: number; high: number; seq: number }
+    | undefined;
+  const { user } = db.prepare("SELECT ifnull(max(id), 0) AS user FROM User").get() as { user: number };
+  return { message: row && [row.low, row.high, row.seq], user };
+}
+
+/** Brings up to date what was the newest before a commit of these calls, which had these results. */
+export function newestAfter(
+  before: Newest,
+  calls: readonly Call<ChangeName>[],
+  results: readonly unknown[],
+): Newest {
+  let { message, user } = before;
+  for (const [i, call] of calls.entries()) {
+    const result = results[i];
+    if (call[0] === "append" && typeof result === "number") message = [...keyOf(call[1], call[2]), result];
+    else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
+  }
+  return { message, user };
+}
+
+/** Throws an Error of one line if a database is damaged or lacks the newest. */
+export function verify(db: DatabaseSync, { message, user }: Newest): void {
+  const [row] = db.prepare("PRAGMA integrity_check(1)").all() as { integrity_check: string }[];
+  if (row?.integrity_check !== "ok") throw new Error(`it is damaged: ${firstLine(row?.integrity_check)}`);
+  if (user > 0 && !db.prepare("SELECT 1 FROM User WHERE id = ?").get(user)) {
+    throw new Error(`it lacks the account ${user}`);
+  }
+  if (!message) return;
+  const found = ["RecentMessage", "Message"].some((table) =>
+    db.prepare(`SELECT 1 FROM ${table} WHERE low = ? AND high = ? AND seq = ?`).get(...message)
+  );
+  if (!found) throw new Error(`it lacks the newest message (low, high, seq: ${message.join(", ")})`);
+}
+
+function firstLine(text = ""): string {
+  return text.replace(/^\*\*\*.*\n/, "").split("\n")[0]!;
+}

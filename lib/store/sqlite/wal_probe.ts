@@ -1,0 +1,105 @@
+/** Whether all that was written to a write-ahead log is still in its file. See SQLite's "WAL-mode File Format". */
+import { readAt } from "./file_header.ts";
+
+const WAL_HEADER_BYTES = 32;
+const FRAME_HEADER_BYTES = 24;
+const INDEX_HEADER_BYTES = 48; // twice at the beginning of the -shm
+
+/** Tries to read the index while another program is changing it. */
+const ATTEMPTS = 3;
+
+/** What the index in shared memory says of the log. */
+interface Index {
+  /** Frames that count. */
+  readonly frames: number;
+  /** Bytes of a page. */
+  readonly pageSize: number;
+  /** What all frames of a generation of the log have in common. */
+  readonly salt: string;
+}
+
+/**
+ * Looks into a log and its index. Both stay open until the end: a process that closes a -shm loses SQLite's locks on
+ * it. So dispose of this after the database is closed.
+ */
+export class WalProbe implements Disposable {
+  readonly #wal: Deno.FsFile;
+  readonly #shm: Deno.FsFile;
+  #last: Index | undefined;
+
+  /** `path` is the name of an open database without symbolic links. */
+  constructor(path: string) {
+    this.#wal = Deno.openSync(`${path}-wal`);
+    this.#shm = Deno.openSync(`${path}-shm`);
+  }
+
+  /** Whether the log has lost nothing. Call it after each commit: a later one fills a gap with zeros. */
+  isWhole(): boolean {
+    let index = this.#index();
+    while (index && !this.#holds(index)) {
+      const now = this.#index();
+      if (now && now.frames === index.frames && now.salt === index.salt) return false;
+      index = now; // another program emptied the log properly meanwhile
+    }
+    this.#last = index;
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#wal.close();
+    this.#shm.close();
+  }
+
+  #holds(index: Index): boolean {
+    const { frames, pageSize, salt } = index;
+    if (frames === 0) return true;
+    if (this.#wal.statSync().size < sizeOf(index)) return false;
+    const frameBytes = FRAME_HEADER_BYTES + pageSize;
+    const header = readAt(this.#wal, 0, WAL_HEADER_BYTES);
+    if (!header || saltOf(header, 16) !== salt) return false;
+    // The frame that was the last one at the last look: a cut and a commit since then leave zeros in its place.
+    const probed = this.#last?.salt === salt && this.#last.frames > 0 ? this.#last.frames : frames;
+    const frame = readAt(this.#wal, WAL_HEADER_BYTES + (probed - 1) * frameBytes, FRAME_HEADER_BYTES);
+    return frame !== undefined && saltOf(frame, 8) === salt;
+  }
+
+  #index(): Index | undefined {
+    return readIndex(this.#shm);
+  }
+}
+
+/**
+ * Returns the bytes that a log must have by what its index says, for a database that nothing in this process has open:
+ * a crash leaves both as they were.
+ */
+export function bytesOfLog(path: string): number {
+  using shm = Deno.openSync(`${path}-shm`);
+  const index = readIndex(shm);
+  return index === undefined || index.frames === 0 ? 0 : sizeOf(index);
+}
+
+function sizeOf({ frames, pageSize }: Index): number {
+  return WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + pageSize);
+}
+
+/** Undefined while another program is changing it. */
+function readIndex(shm: Deno.FsFile): Index | undefined {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const bytes = readAt(shm, 0, 2 * INDEX_HEADER_BYTES);
+    if (!bytes) continue;
+    const second = bytes.subarray(INDEX_HEADER_BYTES);
+    if (!second.every((byte, i) => byte === bytes[i])) continue;
+    const view = new DataView(bytes.buffer);
+    const pageSize = view.getUint16(14, true); // in the machine's order, little-endian wherever Deno runs
+    return {
+      frames: view.getUint32(16, true),
+      pageSize: pageSize === 1 ? 65_536 : pageSize,
+      salt: saltOf(bytes, 32),
+    };
+  }
+  return undefined;
+}
+
+function saltOf(bytes: Uint8Array, at: number): string {
+  return bytes.subarray(at, at + 8).join(" ");
+}
