@@ -26,16 +26,18 @@ Deno.test("the protocol's description has the table of requests, and a section w
   }
 });
 
-Deno.test("every link inside the protocol's description leads to a heading", async () => {
-  const text = await Deno.readTextFile(PROTOCOL);
-  // As GitHub makes them: lower case, spaces to dashes, other punctuation away.
-  const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
-    heading!.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(" ", "-")
-  );
-  const links = [...text.matchAll(/\]\(#([^)]*)\)/g)].map(([, link]) => link!);
-  assert(links.length > 0);
-  for (const link of links) assert(anchors.includes(link), `there is no heading for #${link}`);
-});
+for (const path of ["docs/PROTOCOL.md", "README.md", "README.zh-CN.md"]) {
+  Deno.test(`every link inside ${path} leads to a heading`, async () => {
+    const text = await Deno.readTextFile(new URL(path, ROOT));
+    // As GitHub makes them: lower case, spaces to dashes, other punctuation away.
+    const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+      heading!.toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(" ", "-")
+    );
+    const links = [...text.matchAll(/\]\(#([^)]*)\)/g)].map(([, link]) => link!);
+    assert(links.length > 0);
+    for (const link of links) assert(anchors.includes(link), `there is no heading for #${link}`);
+  });
+}
 
 Deno.test("what stands between the markers is replaced, and nothing else", () => {
   const stale = "before\n<!-- generated: options -->\nold\n<!-- /generated -->\nafter\n";
