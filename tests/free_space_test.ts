@@ -8,6 +8,7 @@ import { FreeSpace, type Space } from "../lib/store/sqlite/free_space.ts";
 import { RecentMessages } from "../lib/store/sqlite/recent.ts";
 import { Errno, Msg } from "./harness/contract.ts";
 import { login, newUser } from "./harness/framed_client.ts";
+import { writableFolder } from "./harness/program.ts";
 import { startServer } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 import { NOON, ROOMY } from "./store_fixture.ts";
@@ -109,7 +110,7 @@ Deno.test("min-free-space: below the mark new messages are refused, repeats and 
 
 Deno.test("min-free-space: the permission set lets the server look", async () => {
   const { bavail, bsize } = statfsSync(".");
-  const folder = await Deno.makeTempDir({ dir: ".", prefix: "chat-space-" });
+  const folder = await writableFolder();
   try {
     const db = `${folder}/chat.db`;
     const args = ["--min-free-space", `${bavail * bsize + MARGIN}`];

@@ -52,7 +52,7 @@ export class StateFolder implements Disposable {
  */
 export function cleanEnv(env: Readonly<Record<string, string>> = {}): Record<string, string> {
   const kept = Object.entries(Deno.env.toObject()).filter(([name]) =>
-    !name.startsWith("CHAT_") && name !== "npm_command"
+    !name.startsWith("CHAT_") && name !== "npm_command" && name !== "INIT_CWD"
   );
   return { ...Object.fromEntries(kept), ...env };
 }
