@@ -213,3 +213,28 @@ serverTest("database loss: an operator may empty the log properly", {}, async (s
   assertEquals(await server.wait(), 0);
   assertEquals(messagesIn(server.db), BURST + 1);
 });
+
+Deno.test("database loss: a folder that is moved away is made anew for the note, if nothing else is permitted", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  try {
+    await Deno.mkdir(`${folder}/data`);
+    const db = `${folder}/data/chat.db`;
+    const permissions = ["--allow-net", "--allow-env", "--allow-sys", "--allow-read"];
+    permissions.push(`--allow-write=${folder}/data`, "--no-prompt");
+    await withServer({ db, permissions }, async (server) => {
+      const [ann, bob] = [await newUser(server), await newUser(server)];
+      assertEquals(await burst(ann, bob.id), BURST);
+      await Deno.rename(`${folder}/data`, `${folder}/moved`);
+      await saved(server);
+      await stop(server, [ann, bob]);
+      assertStringIncludes(await refusal(db), `${db}.lost`);
+      await Deno.remove(`${folder}/data`, { recursive: true });
+      await Deno.rename(`${folder}/moved`, `${folder}/data`);
+      await server.start();
+      await using again = await login(server, { name: ann.name });
+      assertEquals((await again.chat(bob.id, "more")).seq, BURST + 1);
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

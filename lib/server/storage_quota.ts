@@ -62,19 +62,20 @@ export class StorageQuota {
 
   /**
    * Has a message of so many bytes stored, in the order of the calls for a session; it is counted unless it is a repeat, or is
-   * not stored. Rejects with a {@link RequestError} if the account has stored too much.
+   * not stored. If the account has stored too much, only a repeat is accepted (`append` is told so); for any other
+   * message it rejects with a {@link RequestError}.
    */
   store(
     session: Payer,
     bytes: number,
-    append: () => Promise<Appended | Refused>,
+    append: (isRepeat: boolean) => Promise<Appended | Refused>,
   ): Promise<Appended | Refused> {
-    if (!this.#quota) return append();
+    if (!this.#quota) return append(false);
     const purse = this.#purseOf(session);
     const run = async () => {
       let isCounted = false;
       try {
-        const result = await append();
+        const result = await append(false);
         isCounted = !("refused" in result) && !result.repeated;
         return result;
       } finally {
@@ -85,11 +86,17 @@ export class StorageQuota {
       purse.bytes -= bytes;
       return run();
     }
-    return this.#later(session, purse, bytes, run);
+    return this.#later(session, purse, bytes, run, () => append(true));
   }
 
   /** Behind those of the session that wait already: none overtakes another. */
-  async #later<T>(session: Payer, purse: Purse, bytes: number, run: () => Promise<T>): Promise<T> {
+  async #later(
+    session: Payer,
+    purse: Purse,
+    bytes: number,
+    run: () => Promise<Appended | Refused>,
+    repeat: () => Promise<Appended | Refused>,
+  ): Promise<Appended | Refused> {
     purse.waiting++;
     const begun = purse.last.then(async () => {
       try {
@@ -100,7 +107,16 @@ export class StorageQuota {
       }
     });
     purse.last = begun.catch(() => {});
-    return await (await begun).result;
+    let begin;
+    try {
+      begin = await begun;
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      const result = await repeat();
+      if ("refused" in result && result.refused === "over_quota") throw error;
+      return result;
+    }
+    return await begin.result;
   }
 
   async #pay({ user }: Payer, purse: Purse, bytes: number): Promise<void> {

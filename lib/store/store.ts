@@ -29,6 +29,8 @@ export interface NewMessage {
   readonly body: string;
   /** Milliseconds since 1970, UTC. */
   readonly time: number;
+  /** Set for a sender who may store nothing more: the message is looked up, and refused if it isn't there. */
+  readonly isRepeat?: boolean;
 }
 
 /** A message as the log has it. */
@@ -54,7 +56,7 @@ export interface Appended {
 
 /** Why the store won't do a thing that was asked for properly. */
 export interface Refused {
-  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full";
+  readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full" | "over_quota";
 }
 
 /** A user's account. */
@@ -224,7 +226,7 @@ export interface Store {
   /**
    * Stores a message and gives it the conversation's next seq. `not_found`: no such user or group;
    * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation;
-   * `disk_full`: there is hardly any room left on the disk.
+   * `disk_full`: there is hardly any room left on the disk; `over_quota`: it is no repeat, as it was said to be.
    */
   append(message: NewMessage): Promise<Appended | Refused>;
   /**

@@ -37,7 +37,8 @@ async function chat(
   cid: string = crypto.randomUUID(), // without the sender's own, a retry can't be told from a new message
 ): Promise<Answer> {
   const sender = session.user;
-  const append = () => node.store.append({ sender, peer, cid, body, time: node.now() });
+  const append = (isRepeat: boolean) =>
+    node.store.append({ sender, peer, cid, body, time: node.now(), isRepeat });
   const result = await node.storageQuota.store(session, storedBytes(body, cid), append);
   if ("refused" in result && result.refused === "not_found" && peer > 0) await checkAccount(node, sender);
   const { seq, time, repeated } = granted(result, {

@@ -10,6 +10,7 @@ const ERRNO: Record<Refused["refused"], Errno> = {
   forbidden: Errno.FORBIDDEN,
   cid_reused: Errno.BAD_REQUEST,
   disk_full: Errno.UNAVAILABLE,
+  over_quota: Errno.RATE_LIMITED,
 };
 
 /** Milliseconds until it makes sense to try again, of what passes by itself or by an operator's doing. */

@@ -53,6 +53,7 @@ export class Append {
     this.#messages = messages;
     this.#known = known;
     this.#keys = messages.map(({ sender, peer }) => keyOf(sender, peer));
+    this.#lookUp = messages.some(({ isRepeat }) => isRepeat);
     this.#conversations = new Map(this.#keys.map((key) => [nameOf(key), key]));
   }
 
@@ -64,7 +65,7 @@ export class Append {
   /** A part of the messages, for further attempts after one that failed. */
   part(from: number, to: number): Append {
     const part = new Append(this.#messages.slice(from, to), this.#known, this.#fence, this.#uncertain);
-    part.#lookUp = this.#lookUp;
+    part.#lookUp ||= this.#lookUp;
     part.#waitsUntil = this.#waitsUntil;
     return part;
   }
@@ -107,6 +108,7 @@ export class Append {
         if (first.conversation !== conversation) return { refused: "cid_reused" };
         return { seq: first.seq, time: first.time, repeated };
       }
+      if (message.isRepeat) return { refused: "over_quota" };
       const stamp = Math.max(time, log.times.get(conversation) ?? 0); // within a conversation time never decreases
       log.times.set(conversation, stamp);
       const claim = { conversation, seq: last + 1, time: stamp };

@@ -45,6 +45,7 @@ interface Methods extends Omit<Store, "append" | "delivered"> {
     cid: string,
     body: string,
     time: number,
+    isRepeat?: boolean,
   ): Promise<number | Appended | Refused>;
   /** Each user, peer and seq, one after the other. */
   delivered(upTo: readonly number[]): Promise<void>;

@@ -100,7 +100,14 @@ export class Changes implements Direct<ChangeName> {
     return { name };
   }
 
-  append(sender: number, peer: Peer, cid: string, body: string, time: number): number | Appended | Refused {
+  append(
+    sender: number,
+    peer: Peer,
+    cid: string,
+    body: string,
+    time: number,
+    isRepeat = false,
+  ): number | Appended | Refused {
     const conversation = this.#routes.get(`${sender} ${peer}`) ?? this.#route(sender, peer);
     if ("refused" in conversation) return conversation;
     const { key } = conversation;
@@ -108,7 +115,9 @@ export class Changes implements Direct<ChangeName> {
     const stamp = Math.max(time, conversation.time); // within a conversation time never decreases
     const first = this.#recent.find(sender, cid);
     if (first) return repeated(key, first);
-    if (this.#space.isLow && !this.#sql.messageOf.get(sender, cid)) return { refused: "disk_full" };
+    if ((isRepeat || this.#space.isLow) && !this.#sql.messageOf.get(sender, cid)) {
+      return { refused: isRepeat ? "over_quota" : "disk_full" };
+    }
     if (!this.#recent.add({ key, seq, sender, cid, body, time: stamp })) {
       const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as Settled;
       return repeated(key, { key: [low, high], ...first });

@@ -5,6 +5,9 @@ import { folderOf, infoOf, PART, PRIVATE_MODE, stamp } from "./private_file.ts";
 const RESCUED = ".rescued-";
 const NOTE = ".lost";
 
+/** Only the server's account may list the folder, as is so for the one that it made. */
+const PRIVATE_FOLDER_MODE = 0o700;
+
 /** What an operator and the next start have to know. */
 export interface LostNote {
   readonly time: string;
@@ -40,21 +43,22 @@ export function rescueName(place: string): string {
 
 /**
  * Writes the note beside each of a database's names, or beside its folder if that is gone, in place of an earlier one.
- * Returns the files; none if it can't be written anywhere.
+ * Where the permissions do not reach beside the folder, that is made anew for the note. Returns the files; none if it
+ * can't be written anywhere.
  */
 export async function writeNote(names: readonly string[], note: LostNote): Promise<string[]> {
+  const text = JSON.stringify(note, undefined, 2) + "\n";
+  const tryAt = (place: string) =>
+    Deno.writeTextFile(place + NOTE, text, { mode: PRIVATE_MODE }).then(() => place + NOTE, () => undefined);
   const written: string[] = [];
   for (const name of new Set(names)) {
-    for (const place of placesOf(name)) {
-      try {
-        const file = place + NOTE;
-        await Deno.writeTextFile(file, JSON.stringify(note, undefined, 2) + "\n", { mode: PRIVATE_MODE });
-        written.push(file);
-        break;
-      } catch {
-        // Perhaps the folder is gone. The log has what the note says.
-      }
+    let file: string | undefined;
+    for (const place of placesOf(name)) file ??= await tryAt(place);
+    if (file === undefined && written.length === 0) {
+      await Deno.mkdir(folderOf(name), { mode: PRIVATE_FOLDER_MODE }).catch(() => {});
+      file = await tryAt(name);
     }
+    if (file !== undefined) written.push(file);
   }
   return written;
 }

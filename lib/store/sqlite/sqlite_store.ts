@@ -212,8 +212,8 @@ export class SqliteStore implements Store {
     return this.#batcher.read("members", user, group, after, limit);
   }
 
-  async append({ sender, peer, cid, body, time }: NewMessage): Promise<Appended | Refused> {
-    const result = await this.#batcher.change("append", sender, peer, cid, body, time);
+  async append({ sender, peer, cid, body, time, isRepeat }: NewMessage): Promise<Appended | Refused> {
+    const result = await this.#batcher.change("append", sender, peer, cid, body, time, isRepeat);
     return typeof result === "number" ? { seq: result, time, repeated: false } : result;
   }
 
