@@ -27,9 +27,9 @@ const FILES_PER_NODE = 4;
 const STORE_THREADS = 2;
 
 /**
- * Descriptors of the embedded store: the database three times, its lock file, the log twice, the log's index.
+ * Descriptors of the embedded store: the database four times, its lock file, the log three times, the log's index twice.
  */
-const STORE_FILES = 7;
+const STORE_FILES = 10;
 
 /**
  * Descriptors of a connection to MySQL or Redis: its own, and one to look up the host's name at a reconnect.

@@ -108,7 +108,7 @@ Deno.test("open files: the reserve is what workers, threads and the database hav
       const database = () => ownFilesOf(server).filter((file) => file.includes("/chat.db"));
       await until(async () => { // the thread that copies the log opens it a second after the start
         await register(server);
-        return database().length >= 7;
+        return database().length >= 10;
       }, "the database's files");
       const config = { ...defaults(), workers };
       const threads = 2 * 6; // of the store

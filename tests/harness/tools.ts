@@ -13,13 +13,23 @@ export function needTool(program: string, debianPackage: string, flag = "--versi
 /** One after the other: two installations at once would be in each other's way. */
 let needed: Promise<void> = Promise.resolve();
 
+/** Locked by the one of the tests that run in parallel that installs something. */
+const LOCK = "chat-tests-install.lock";
+
 async function provide(program: string, debianPackage: string, flag: string): Promise<void> {
   if (await runs(program, flag)) return;
+  using lock = await Deno.open(`${folderOfTemporaries()}/${LOCK}`, { create: true, write: true });
+  await lock.lock(true);
+  if (await runs(program, flag)) return; // another has installed it meanwhile
   const install = ["install", "--yes", "--no-install-recommends", debianPackage];
   const patient = ["-o", "DPkg::Lock::Timeout=120"]; // seconds, for other programs' installations
   const may = Deno.uid() === 0;
   if (may && await runs("apt-get", "update") && await runs("apt-get", ...patient, ...install)) return;
   throw new Error(`${program} is missing; install it with: sudo apt-get ${install.join(" ")}`);
+}
+
+function folderOfTemporaries(): string {
+  return Deno.env.get("TMPDIR") ?? "/tmp";
 }
 
 async function runs(program: string, ...args: readonly string[]): Promise<boolean> {
