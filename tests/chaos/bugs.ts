@@ -57,10 +57,9 @@ export const bugs = {
     what: "a message is offered to its recipients when its seq is known, and committed then (against I3)",
     changes: [{
       file: "lib/store/store.ts",
-      from:
-        "  /** Milliseconds since 1970, UTC. */\n  readonly time: number;\n}\n\n/** A message as the log has it. */",
+      from: "  readonly isRepeat?: boolean;\n}\n\n/** A message as the log has it. */",
       to:
-        "  readonly time: number;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
+        "  readonly isRepeat?: boolean;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
     }, {
       file: "lib/store/mysql/append.ts",
       from: "      stored.push([...key, claim.seq, sender, cid, stamp, body]);",
@@ -68,11 +67,13 @@ export const bugs = {
         "      stored.push([...key, claim.seq, sender, cid, stamp, body]);\n      message.early?.(claim.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
-      from: "const append = () => node.store.append({ sender, peer, cid, body, time: node.now() });",
+      from:
+        "const append = (isRepeat: boolean) =>\n    node.store.append({ sender, peer, cid, body, time: node.now(), isRepeat });",
       to: `const now = node.now();
   const early = (seq: number) =>
     node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time: now });
-  const append = () => node.store.append({ sender, peer, cid, body, time: now, early });`,
+  const append = (isRepeat: boolean) =>
+    node.store.append({ sender, peer, cid, body, time: now, isRepeat, early });`,
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });",
