@@ -27,12 +27,7 @@ for (const permissions of PERMISSIONS) {
   Deno.test(`database: ${set}: it is in data/, which is made for the server's account alone`, async () => {
     await using tree = await plant();
     const before = [...Deno.readDirSync(tree.root)].map(({ name }) => name);
-    const umask = Deno.umask(0);
-    try {
-      await withServer(at(tree.root, permissions), (server) => register(server, "alice"));
-    } finally {
-      Deno.umask(umask);
-    }
+    await withServer({ ...at(tree.root, permissions), umask: "0" }, (server) => register(server, "alice"));
     const added = [...Deno.readDirSync(tree.root)].map(({ name }) => name).filter((name) =>
       !before.includes(name)
     );

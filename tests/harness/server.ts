@@ -22,6 +22,8 @@ export interface ServerOptions {
   readonly ca?: string;
   /** KiB that each of its files may grow to, as if the disk were full then; no bound if it isn't given. */
   readonly diskKib?: number;
+  /** The permissions that its files do not get, in octal; those of the tests if it isn't given. */
+  readonly umask?: string;
   /** Files that it may have open; as many as this process if it isn't given. */
   readonly openFiles?: number;
 }
@@ -116,11 +118,12 @@ export class Server implements Address, AsyncDisposable {
     const before = this.logSize;
     // The log goes to a file and not through a pipe: reading a pipe would be an operation under way in every
     // test that shares the server, and it might not be read. `exec` keeps the process id.
-    const { diskKib, openFiles } = this.#options;
+    const { diskKib, openFiles, umask } = this.#options;
     // Without the trap the system would end a process whose file has grown too far, and not just refuse to write.
     const disk = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
     const files = openFiles === undefined ? "" : `ulimit -n ${openFiles}; `;
-    const script = `${disk}${files}log="$1"; shift; exec "$@" >>"$log" 2>&1`;
+    const mask = umask === undefined ? "" : `umask ${umask}; `;
+    const script = `${disk}${files}${mask}log="$1"; shift; exec "$@" >>"$log" 2>&1`;
     this.#exit = undefined;
     this.#child = new Deno.Command("sh", {
       args: ["-c", script, "sh", this.#logFile, ...command],
