@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { BusUnavailable } from "../lib/bus/bus.ts";
 import { Names } from "../lib/bus/redis/names.ts";
 import { Log } from "../lib/log.ts";
-import { message } from "./bus_contract.ts";
+import { message } from "./bus_fixture.ts";
 import { type RedisCluster, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until, within } from "./harness/wait.ts";
 import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";

@@ -32,7 +32,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
     child.kill("SIGKILL");
     await child.status;
   }
-  for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "nobody noticed");
+  for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "it was not noticed");
   assertEquals(
     [a.heard.silences, b.heard.silences],
     [[true], [true]],
@@ -54,7 +54,7 @@ Deno.test("a node that leaves while another can't see it is found to be gone aft
   const began = performance.now();
   await redis.start();
   await Promise.all([a.isUp(), c.isUp()]);
-  for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "nobody noticed");
+  for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "it was not noticed");
   assert(performance.now() - began >= GRACE, "it might only have been slower to come back");
   assertEquals([a.heard.left, c.heard.left], [1, 1]);
 });
