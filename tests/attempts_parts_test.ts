@@ -23,14 +23,14 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
   const ways = [
     (work: () => Promise<{ right: boolean }>) => attempts.check(1, place, work),
     (work: () => Promise<{ right: boolean }>) => attempts.check(1, known, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check("nobody", place, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check("unknown", place, work),
     (work: () => Promise<{ right: boolean }>) => attempts.login("192.0.2.1", work),
     (work: () => Promise<{ right: boolean }>) => attempts.register("192.0.2.1", work),
   ];
   for (const way of ways) {
     for (let count = 0; count < 3; count++) {
       await assertRejects(
-        () => way(() => Promise.reject(new Error("the store is away"))),
+        () => way(() => Promise.reject(new Error("the store is unavailable"))),
         Error,
         "the store",
       );

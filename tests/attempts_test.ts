@@ -144,12 +144,12 @@ test("attempts: whether there is such a user makes no difference", async (server
   const id = await register(server);
   const known = await register(server, name);
   const limited = await always({ id });
-  for (const who of [{ name }, { id: 2_000_000_000 }, { name: "nobody" }, { name: "☃ {nobody}" }]) {
+  for (const who of [{ name }, { id: 2_000_000_000 }, { name: "unknown" }, { name: "☃ {unknown}" }]) {
     assertEquals(await always(who), limited, JSON.stringify(who));
   }
   // By its name and by its id an account is two: else the one would tell that there is the other.
   const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
-  assertEquals(await byBoth(name, known), await byBoth("nobody", 2_000_000_000));
+  assertEquals(await byBoth(name, known), await byBoth("unknown", 2_000_000_000));
   // In all its forms a name is one.
   const accented = freshName("é");
   await register(server, accented);
@@ -157,7 +157,7 @@ test("attempts: whether there is such a user makes no difference", async (server
     answers(["NFC", "NFD", "NFC", "NFD", "NFC"].map((form) => ({ name: name.normalize(form) })));
   const forms = await inForms(accented);
   assertEquals(forms, limited);
-  assertEquals(await inForms(freshName("nobody é")), forms);
+  assertEquals(await inForms(freshName("unknown é")), forms);
 });
 
 test("attempts: right passwords are not counted, however many", async (server) => {
@@ -192,11 +192,11 @@ test("attempts: an address has so many logins by password, right or wrong; other
     for (let count = 0; count < LOGINS; count++) {
       const reply = count % 2 === 0
         ? await tryLogin(server, host, { id }, PASSWORD)
-        : await tryLogin(server, host, { name: freshName("nobody") });
+        : await tryLogin(server, host, { name: freshName("unknown") });
       assertEquals(reply.errno, count % 2 === 0 ? Errno.OK : Errno.FAILED);
     }
     assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS);
-    assertLimited(await tryLogin(server, host, { name: "nobody" }), ADDRESS);
+    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS);
     assertEquals((await tryLogin(server, other, { id }, PASSWORD)).errno, Errno.OK);
   }
   assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
@@ -204,7 +204,7 @@ test("attempts: an address has so many logins by password, right or wrong; other
   // A token is no password, and what isn't a whole login isn't one.
   await using client = await from(server, pairs[0][0]);
   await using user = await newUser(server);
-  assertEquals((await client.request({ msgid: Msg.LOGIN, name: "nobody" })).errno, Errno.BAD_REQUEST);
+  assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
   await client.login({ token: user.token });
   for (let count = 0; count < 2 * LOGINS; count++) {
     assertEquals((await tryLogin(server, "127.0.0.9", { id }, PASSWORD)).errno, Errno.OK, "it is exempt");
@@ -267,7 +267,7 @@ Deno.test("attempts: after the time that is told, one may try again", () =>
     };
     await Promise.all([
       again(() => tryLogin(server, EXEMPT, { id }), Errno.FAILED),
-      again(() => tryLogin(server, first, { name: freshName("nobody") }), Errno.FAILED),
+      again(() => tryLogin(server, first, { name: freshName("unknown") }), Errno.FAILED),
       again(() => tryRegister(server, second, freshName()), Errno.OK),
     ]);
   }));

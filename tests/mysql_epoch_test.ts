@@ -36,7 +36,7 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
   });
 });
 
-mariadb.test("epoch: an id that rows refer to is never given out, whoever has written them", async (db) => {
+mariadb.test("epoch: an id that rows refer to is never given out, in whatever table they are", async (db) => {
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
     const nextUser = async () =>
