@@ -1,18 +1,11 @@
 /** What the tests of attempts at passwords share: clients from any address, one login or registration each. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
-import { FramedClient, PASSWORD } from "./harness/framed_client.ts";
-import { line } from "./harness/proxy.ts";
+import { PASSWORD } from "./harness/framed_client.ts";
+import { connectFrom } from "./harness/proxy.ts";
 import type { Address } from "./harness/server.ts";
 
 export const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
-
-/** A client that comes through a proxy from this address. */
-export async function from(at: Address, host: string): Promise<FramedClient> {
-  const client = await FramedClient.connect(at);
-  await client.sendBytes(line(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
-  return client;
-}
 
 /** The answer to one login on a connection of its own, which is left at once. */
 export async function tryLogin(
@@ -21,13 +14,13 @@ export async function tryLogin(
   who: object,
   password = "wrong",
 ): Promise<Received> {
-  await using client = await from(at, host);
+  await using client = await connectFrom(at, host);
   return await client.request({ msgid: Msg.LOGIN, ...who, password, force: true });
 }
 
 /** The answer to one registration. */
 export async function tryRegister(at: Address, host: string, name: string): Promise<Received> {
-  await using client = await from(at, host);
+  await using client = await connectFrom(at, host);
   return await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
 }
 

@@ -6,7 +6,6 @@ import {
   assertLimited,
   EXEMPT,
   freshAddress,
-  from,
   REGISTER,
   tryLogin,
   tryRegister,
@@ -15,7 +14,7 @@ import {
 import { ClassicClient } from "./harness/classic_client.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { freshName, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
-import { line, TRUSTING } from "./harness/proxy.ts";
+import { connectFrom, line, TRUSTING } from "./harness/proxy.ts";
 import { sharedServer, withServer } from "./harness/server.ts";
 import { pause, until } from "./harness/wait.ts";
 
@@ -86,7 +85,7 @@ test("attempts: a device that has logged in before has attempts of its own, by a
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
   assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
-  await using client = await from(server, host);
+  await using client = await connectFrom(server, host);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
   const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
   assertEquals(reply.errno, Errno.OK);
@@ -202,7 +201,7 @@ test("attempts: an address has so many logins by password, right or wrong; other
   assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
   assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
   // A token is no password, and what isn't a whole login isn't one.
-  await using client = await from(server, pairs[0][0]);
+  await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
   assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
   await client.login({ token: user.token });
