@@ -107,12 +107,13 @@ mariadb.test("epoch: a renewal waits for a transaction that has read the epoch",
     granted(await send(store!, a, b, "0"));
     await using operator = await db.transaction();
     await operator.sql("SELECT * FROM Conversation WHERE low = ? AND high = ? FOR UPDATE", [a, b]);
+    const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
+    assert(await renewable(), "no transaction has read it");
     let isKept = false;
     const sending = (async () => {
       for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {}); // each waits for a second
     })();
     try {
-      const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
       await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");
     } finally {
       isKept = true;
