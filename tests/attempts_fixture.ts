@@ -1,4 +1,4 @@
-/** What the tests of attempts at passwords share: clients from any address, one login or registration each. */
+/** What the tests of attempts at passwords share: clients from any address, with one request each. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { PASSWORD } from "./harness/framed_client.ts";

@@ -1,4 +1,4 @@
-/** Attempts at passwords are counted by all workers and nodes together, and by each alone while it is cut off. */
+/** Attempts at passwords: workers and nodes count them together, and each alone while it is cut off. */
 import { assertEquals } from "@std/assert";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { defaults } from "../lib/config/config.ts";

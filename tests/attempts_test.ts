@@ -1,4 +1,4 @@
-/** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
+/** How often passwords may be tried and accounts be made: exactly that often, for each client and address. */
 import { assert, assertEquals } from "@std/assert";
 import {
   ACCOUNT,

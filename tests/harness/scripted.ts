@@ -1,4 +1,4 @@
-/** A server that answers in ways that a real one can't be made to. For what a real server does only under real load. */
+/** A server that answers as a real one does only under real load, or never. */
 import { encodeFrame, FramedDecoder } from "../../lib/wire/framed.ts";
 import { type Message, parseMessage } from "../../lib/wire/message.ts";
 import { MAX_CLIENT_FRAME } from "../../lib/wire/protocol.ts";
