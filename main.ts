@@ -50,7 +50,10 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
   }
   let isStarted = false;
   let reload = () => {}; // until it listens there is nothing to read again
-  Deno.addSignalListener("SIGHUP", () => reload()); // without a listener the signal ends the process
+  Deno.addSignalListener("SIGHUP", () => { // without a listener the signal ends the process
+    if (!config.tlsCert) log.info("nothing to read again: there is no TLS certificate", { signal: "SIGHUP" });
+    reload();
+  });
   const operator: Operator = {
     listening({ hostname: host, port }, reloadIt) {
       isStarted = true;

@@ -1,4 +1,4 @@
--- The schema on MySQL 8 and MariaDB 10.11. The server makes it by itself in the database that --mysql names, and
+-- The schema on MySQL 8 and MariaDB (10.6 or newer). The server makes it by itself in the database that --mysql names, and
 -- brings one of an earlier version, or of a C++ server, up to it. By hand, for an empty server:
 --
 --   mysql < schema.sql

@@ -103,6 +103,32 @@ Deno.test("private folder: what a killed program left half written goes at a lat
   });
 });
 
+Deno.test("private folder: a lock has one holder, also while locks' files are removed", async () => {
+  await withRoot(async (root) => {
+    new PrivateFolder(root, "here", uid).write("a.json", "x"); // makes the folder
+    const code = `
+      const { PrivateFolder } = await import(${JSON.stringify(MODULE.href)});
+      const folder = new PrivateFolder(${JSON.stringify(root)}, "here", ${uid});
+      const marker = ${JSON.stringify(`${root}/held`)};
+      let count = 0;
+      for (const end = performance.now() + 2_000; performance.now() < end || count === 0;) {
+        const lock = folder.tryLock("a.lock");
+        if (!lock) continue;
+        count++;
+        Deno.mkdirSync(marker); // fails if another program has the lock
+        Deno.removeSync(marker);
+        lock.release(true);
+      }`;
+    const programs = Array.from({ length: 3 }, async () => {
+      const { code: exit, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", code] })
+        .output();
+      assertEquals(exit, 0, new TextDecoder().decode(stderr));
+    });
+    await Promise.all(programs);
+    assertEquals([...Deno.readDirSync(`${root}/here`)].map(({ name }) => name), ["a.json"]);
+  });
+});
+
 Deno.test("saved logins: as many as may be, and for one more the oldest goes", async () => {
   await withRoot((root) => {
     const servers = [{ hostname: "127.0.0.1", port: 1 }];

@@ -20,9 +20,13 @@ class State implements Disposable {
 
   /** The names of the files with logins at this server. */
   files(server: Server): string[] {
+    return this.all(server).filter((name) => !name.endsWith(".lock"));
+  }
+
+  /** The names of all files for this server. */
+  all(server: Server): string[] {
     try {
-      return [...Deno.readDirSync(this.folder(server))].map(({ name }) => name)
-        .filter((name) => !name.endsWith(".lock")).toSorted();
+      return [...Deno.readDirSync(this.folder(server))].map(({ name }) => name).toSorted();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return [];
       throw error;
@@ -92,6 +96,7 @@ serverTest("saved login: the next start needs no password, until loginout", {}, 
     assertEquals(state.files(server), ["1.json"]);
     await alice.types("loginout\r");
     await alice.atPrompt("choice: ");
+    assertEquals(state.all(server), []); // no lock's file, either
     await alice.types("3\r");
     assertEquals(await alice.client.end(), 0);
   }
@@ -266,7 +271,7 @@ serverTest("saved login: a script's is removed by loginout as well", {}, async (
   using state = new State();
   assertIn(await state.run(server, "--user alice --register", { password: PASSWORD }));
   assertEquals((await state.run(server, "--user alice", { stdin: "loginout\n" })).code, 0);
-  assertEquals(state.files(server), []);
+  assertEquals(state.all(server), []);
 });
 
 serverTest("saved login: a client that cannot save says so in one line, and goes on", {}, async (server) => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, defaults, help, optionsTable, parseCommand } from "../lib/config/config.ts";
 import type { Environment } from "../lib/config/environment.ts";
 import { type Config, DEFAULT_DB, flagOf, options, variableOf } from "../lib/config/options.ts";
@@ -55,6 +55,21 @@ Deno.test("config: what is so or not can be said without a value, before an argu
     configured(["--single-writer=no", ...mysql], { CHAT_SINGLE_WRITER: "yes" }).singleWriter,
     "no",
   );
+  assertStringIncludes(help(), "  --single-writer[=yes|no] "); // with a space, "no" would be an argument
+});
+
+Deno.test("config: what is a number or none has its bounds, 0 beside them, and the least value in its words", () => {
+  for (const [name, least] of [["dailyBytes", 1_048_576], ["minFreeSpace", 1_048_576]] as const) {
+    const flag = `--${flagOf(name)}`;
+    assertEquals(configured([flag, `${least}`])[name], least);
+    assertEquals(configured([flag, "0"])[name], 0);
+    assertEquals(
+      refused([flag, `${least - 1}`]),
+      `${flag} must be a whole number from ${least} to 1099511627776, or 0, not "${least - 1}"`,
+    );
+    const row = optionsTable().split("\n").find((row) => row.includes(flag))!;
+    assertStringIncludes(row, `${least} at least, or 0: `);
+  }
 });
 
 Deno.test("config: numbers are taken at their bounds and refused beyond them", () => {
@@ -189,7 +204,7 @@ Deno.test("config: help, version and the table name every option", () => {
   assertEquals(parseCommand(["-h"], environment({})), { help: true });
   assertEquals(parseCommand(["--version"], environment({})), { version: true });
   for (const name of Object.keys(options)) {
-    assertStringIncludes(help(), `--${flagOf(name)} `);
+    assertMatch(help(), new RegExp(`  --${flagOf(name)}(?: |\\[=)`));
     assertStringIncludes(optionsTable(), `\`${variableOf(name)}\``);
   }
 });

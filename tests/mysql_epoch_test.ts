@@ -25,6 +25,33 @@ mariadb.test("epoch: a conversation shorter than what the store has committed is
   });
 });
 
+mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it was", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 1");
+    await db.sql("UPDATE Conversation SET last_seq = 1");
+    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    assertNotEquals((await store!.identity()).epoch, epoch);
+    assertEquals((await store!.unread(b, 10)).map(({ cursor, last }) => [cursor, last]), [[0, 1]]);
+  });
+});
+
+mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its last message", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 2");
+    await db.sql("DELETE FROM Conversation");
+    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    assertEquals((await store!.identity()).epoch, epoch);
+    const cursors = await db.sql("SELECT seq FROM MemberCursor WHERE userid = ?", [b]);
+    assertEquals(JSON.stringify(cursors), '[{"seq":2}]');
+  });
+});
+
 mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
   await withStores(1, db, async (store) => {
     const [, , last] = await makeUsers(store!, 3) as [number, number, number];

@@ -4,6 +4,7 @@ import { parseAddress } from "../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../lib/store/mysql/checks.ts";
 import { DatabaseError, databaseError, Unsafe } from "../lib/store/mysql/errors.ts";
 import type { MysqlStore } from "../lib/store/mysql/mysql_store.ts";
+import { Pool } from "../lib/store/mysql/pool.ts";
 import { SCHEMA_VERSION } from "../lib/store/mysql/schema/prepare.ts";
 import { BEGIN, COMMIT, Session } from "../lib/store/mysql/session.ts";
 import { Sql, sql } from "../lib/store/mysql/sql.ts";
@@ -53,6 +54,27 @@ mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connect
       await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
     }
     granted(await send(store, a, b, "after"));
+  });
+});
+
+mariadb.test("mysql: an unsafe server is told of at once, also where a connection in use could be waited for", async (db) => {
+  await withStores(1, db, async () => { // which makes the schema
+    const pool = new Pool(parseAddress(db.url), 2);
+    const [taken, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const use = pool.use(() => {
+      taken.resolve();
+      return release.promise;
+    });
+    try {
+      await taken.promise;
+      await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+      await assertRejects(() => pool.read(sql`SELECT 1`), Unsafe, "innodb_flush_log_at_trx_commit is 2");
+    } finally {
+      await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+      release.resolve();
+      await use;
+      await pool.close();
+    }
   });
 });
 

@@ -12,9 +12,12 @@ import { pause, until, within } from "./harness/wait.ts";
 const CTRL_C = "\x03";
 const PRESS_MS = 250; // between two presses, a little more than what the server takes for one
 
-Deno.test("SIGHUP does not end a server without TLS", async () => {
+Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was read again", async () => {
   await using server = await startServer();
+  const events = () => server.log().split("\n").filter((line) => line.includes('"SIGHUP"'));
   server.kill("SIGHUP");
+  await until(() => events().length > 0, "the log's line");
+  assertEquals([events().length, JSON.parse(events()[0]!).level], [1, "info"]);
   await using user = await newUser(server);
   assertEquals((await user.request({ msgid: Msg.PING })).msgid, Msg.PONG);
   server.kill("SIGTERM");

@@ -53,6 +53,8 @@ export interface Proof {
   readonly token?: string | undefined;
   /** Where the session's token is kept, if it is. */
   readonly keeper?: TokenKeeper | undefined;
+  /** Whether the user has said beforehand to take the account over from another connection. */
+  readonly force?: boolean | undefined;
   /** Milliseconds; see {@link LOGIN_WAIT_MS}. */
   readonly loginWait?: number | undefined;
 }

@@ -89,17 +89,27 @@ export class PrivateFolder {
   tryLock(name: string): Lock | undefined {
     this.#make();
     const path = this.#pathOf(name);
-    const file = Deno.openSync(path, { read: true, write: true, create: true, mode: FILE_MODE });
-    if (!file.tryLockSync(true)) {
-      file.close();
-      return undefined;
-    }
-    return {
-      release: (remove = false) => {
-        if (remove) removeFile(path);
+    for (;;) {
+      const file = Deno.openSync(path, { read: true, write: true, create: true, mode: FILE_MODE });
+      if (!file.tryLockSync(true)) {
         file.close();
-      },
-    };
+        return undefined;
+      }
+      // Between opening and locking, another program may have removed the file: a lock on it keeps no program out.
+      if (statOf(path)?.ino !== file.statSync().ino) {
+        file.close();
+        continue;
+      }
+      return {
+        release: (remove = false) => {
+          try {
+            if (remove) removeFile(path);
+          } finally {
+            file.close();
+          }
+        },
+      };
+    }
   }
 
   #pathOf(name: string): string {

@@ -67,11 +67,19 @@ export class SavedLogins implements TokenKeeper {
     return false;
   }
 
-  /** Ends what {@link claim} began. */
+  /** Ends what {@link claim} began. A lock's file stays only beside a saved login. */
   release(): void {
-    clearInterval(this.#claimed?.timer);
-    for (const lock of this.#claimed?.locks ?? []) lock.release();
+    const claimed = this.#claimed;
+    if (!claimed) return;
     this.#claimed = undefined;
+    clearInterval(claimed.timer);
+    for (const [at, lock] of claimed.locks.entries()) {
+      const isSaved = this.#try(
+        "the lock's file is not removed",
+        () => this.#folders[at]!.writtenAt(`${claimed.id}${FILE}`) > 0,
+      ) ?? true;
+      this.#try("the lock's file is not removed", () => lock.release(!isSaved));
+    }
   }
 
   /** Saves a login in place of the account's last one. */

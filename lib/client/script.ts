@@ -118,14 +118,14 @@ class Script implements Listener {
   }
 
   async #open(): Promise<Session> {
-    const { who, password, login, saved: keeper, loginWait } = this.#options;
-    if (login && keeper?.claim(login.id) === false && !await this.takeOver()) {
+    const { who, password, login, saved: keeper, force, loginWait } = this.#options;
+    if (login && keeper?.claim(login.id) === false && !force) {
       throw new Error(
         "the account is in use on another connection, of a client of yours; --force takes it over",
       );
     }
     if (!login) await this.#register();
-    const proof = { token: login?.token, password: login ? undefined : password, keeper, loginWait };
+    const proof = { token: login?.token, password: login ? undefined : password, keeper, force, loginWait };
     return await Session.open(this.#servers, who, proof, this, this.#over.signal);
   }
 

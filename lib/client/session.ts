@@ -79,11 +79,11 @@ export class Session {
   static async open(
     servers: Servers,
     who: Who,
-    { password, token, keeper, loginWait = LOGIN_WAIT_MS }: Proof,
+    { password, token, keeper, force = false, loginWait = LOGIN_WAIT_MS }: Proof,
     listener: Listener,
     signal: AbortSignal,
   ): Promise<Session> {
-    const credentials = { who, password, token, keeper, loginWait, force: false };
+    const credentials = { who, password, token, keeper, loginWait, force };
     const session = new Session(servers, credentials, listener);
     const login = await session.#logIn(signal);
     session.#start(login);

@@ -116,7 +116,7 @@ class Terminal implements Listener {
   }
 
   async #logIn(who: Who, known: string | undefined): Promise<void> {
-    const { saved: keeper, loginWait } = this.#first;
+    const { saved: keeper, force, loginWait } = this.#first;
     const saved = keeper?.find(who);
     try {
       if (saved) {
@@ -126,7 +126,7 @@ class Terminal implements Listener {
       }
       const password = saved ? known : known ?? await this.#screen.ask("password: ", true);
       if (!saved && password === undefined) return;
-      const proof = { password, token: saved?.token, keeper, loginWait };
+      const proof = { password, token: saved?.token, keeper, force, loginWait };
       await this.#use(await Session.open(this.#servers, who, proof, this, this.#interrupt.signal));
     } catch (error) {
       this.#say("login failed", error);

@@ -132,10 +132,15 @@ export function checkPassword(name: typeof SECRETS[number], urls: string, passwo
   }
 }
 
+/** How an option is written on a command line. */
+function usage(name: string, { bare, placeholder }: Option<Value>): string {
+  return `--${flagOf(name)}${bare ? "" : " "}${placeholder}`;
+}
+
 /** The text of `--help`. */
 export function help(): string {
   const rows = all.map(([name, option]) => ({
-    flag: `--${flagOf(name)} ${option.placeholder}`.trimEnd(),
+    flag: usage(name, option),
     words: `${option.description} (default ${option.format(option.default)})`,
   }));
   const width = Math.max(...rows.map(({ flag }) => flag.length));
@@ -158,9 +163,7 @@ export function help(): string {
 /** The options as a Markdown table, for the README. */
 export function optionsTable(): string {
   const rows = all.map(([name, option]) =>
-    `| \`${`--${flagOf(name)} ${option.placeholder.replaceAll("|", "\\|")}`.trimEnd()}\` | \`${
-      variableOf(name)
-    }\` | ` +
+    `| \`${usage(name, option).replaceAll("|", "\\|")}\` | \`${variableOf(name)}\` | ` +
     `\`${option.format(option.default)}\` | ${option.description} |`
   );
   return ["| option | environment | default | what it is |", "| --- | --- | --- | --- |", ...rows, ""].join(

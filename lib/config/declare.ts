@@ -6,7 +6,7 @@ export interface Option<T> {
   readonly default: T;
   /** What it is, why its default is what it is. */
   readonly description: string;
-  /** What stands for the value in a usage line, such as `FILE`. */
+  /** What stands for the value in a usage line, such as `FILE`; of a `bare` option with the `=` before it. */
   readonly placeholder: string;
   parse(text: string): T;
   /** The value as one would write it. */
@@ -98,12 +98,22 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
 
 /** Something that is so or not; the option alone, without a value, says that it is. */
 export function flag(description: string): Option<"yes" | "no"> & { readonly bare: true } {
-  return { ...choice<"yes" | "no">("no", ["yes", "no"], description), placeholder: "[yes|no]", bare: true };
+  return { ...choice<"yes" | "no">("no", ["yes", "no"], description), placeholder: "[=yes|no]", bare: true };
 }
 
 /** An option that may also be 0, for none. */
 export function orNone(option: Option<number>): Option<number> {
-  return { ...option, parse: (text) => text === "0" ? 0 : option.parse(text) };
+  return {
+    ...option,
+    parse(text) {
+      if (text === "0") return 0;
+      try {
+        return option.parse(text);
+      } catch (error) {
+        throw new Error(`${(error as Error).message}, or 0`, { cause: error });
+      }
+    },
+  };
 }
 
 /** A whole number from `min` to `max`, both included. */

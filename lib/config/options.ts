@@ -183,7 +183,7 @@ export const options = {
     1_099_511_627_776,
     "bytes",
     "bytes of messages that one account may store in a day, in the whole cluster, each counted with 200 more; what is used " +
-      "up comes back bit by bit, and beyond it is errno 8. Short messages at --message-rate all day are less than half of it. 0: no limit",
+      "up comes back bit by bit, and beyond it is errno 8. Short messages at --message-rate all day are less than half of it. 1048576 at least, or 0: no limit",
   )),
   minFreeSpace: orNone(integer(
     268_435_456,
@@ -191,7 +191,7 @@ export const options = {
     1_099_511_627_776,
     "bytes",
     "bytes that must be free on the disk of the embedded database; with less, new messages are refused with errno 9, while " +
-      "logins and DELIVERED still have room. 0: until the disk is full",
+      "logins and DELIVERED still have room. 1048576 at least, or 0: until the disk is full",
   )),
   maxDepth: integer(
     32,

@@ -181,8 +181,8 @@ export class Session {
 
   /**
    * Sends statements, all at once, and gives their results. If one fails, those after it are not carried out. Rejects
-   * with a {@link DatabaseError}, after `lost`, `refused` and `silent` of which the session is not usable: another may be, on a
-   * server that has taken over.
+   * with a {@link DatabaseError}, after `lost` and `silent` of which, and after `refused` by the server, the session is not
+   * usable: another may be, on a server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<Result[]> {
     const asks = !this.#inTransaction && this.#checked && this.#hasSchema &&
