@@ -19,16 +19,16 @@ const WAIT_AT_MOST = 15_000;
 const TRY_EVERY = [10, 50] as const;
 
 /**
- * Takes a lock that isn't a node's, as those expire within the lease: what another program has written would lock the
- * account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that does not expire.
+ * Takes a lock unless a node has it. A node's lock expires within the lease: what another program has written would
+ * lock the account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that does not expire.
  */
-const REPLACE = `
+const TAKE = `
 local left = redis.call("PTTL", KEYS[1])
 if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
 return left == -2 and 1 or 2`;
 
-/** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
+/** What {@link TAKE} gives if another node has the lock, and if there was a key that no node has written; else 1. */
 const [TAKEN, FOREIGN] = [0, 2];
 
 /** Gives back a lock, but not one that has expired and is another's now. */
@@ -122,8 +122,7 @@ export class Locks {
 
   /** Whether the lock is this node's now. */
   async #try(key: string, token: string): Promise<boolean> {
-    if (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) === "OK") return true;
-    const found = await this.#send(key, (redis) => redis.eval(REPLACE, 1, key, token, LEASE));
+    const found = await this.#send(key, (redis) => redis.eval(TAKE, 1, key, token, LEASE));
     if (found === FOREIGN) this.#foundForeign(key);
     return found !== TAKEN;
   }
