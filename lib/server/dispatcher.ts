@@ -170,7 +170,7 @@ export class Dispatcher implements Handler {
       : ["the server failed", false];
     const stack = isKnown ? undefined : (error as Error).stack;
     const { log, failures } = this.#caller.node;
-    failures.say((times) => log.error(words, { request: spec.name, why: describe(error), stack, times }));
+    failures.say((count) => log.error(words, { request: spec.name, why: describe(error), stack, count }));
     return new RequestError(Errno.UNAVAILABLE, `${words}; nothing was accepted`, RETRY_AFTER);
   }
 }

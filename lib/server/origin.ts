@@ -76,7 +76,7 @@ export class Origins {
       unnamed: () => this.#enter(hostname),
       speaks: () => this.#tellUnnamed(from),
       malformed: (why) =>
-        this.#malformed.say((times) => this.#log.warn("malformed PROXY header", { from, why, times })),
+        this.#malformed.say((count) => this.#log.warn("malformed PROXY header", { from, why, count })),
     });
   }
 
@@ -85,11 +85,11 @@ export class Origins {
     const isInner = LOOPBACK.contains(host) || this.#trusted.contains(host);
     if (isInner) {
       const hint = "another proxy in front of that one must send a PROXY header, too";
-      this.#inner.say((times) =>
+      this.#inner.say((count) =>
         this.#log.warn("a PROXY header names this machine or a proxy as the client", {
           from,
           host,
-          times,
+          count,
           hint,
         })
       );
@@ -98,7 +98,7 @@ export class Origins {
   }
 
   #tellUnnamed(from: string): void {
-    const [event, hint] = this.#isRequired
+    const [event, hint]: readonly [string, string] = this.#isRequired
       ? [
         "refused a connection whose trusted proxy does not say for whom it is",
         "--proxy-required no lets it in",
@@ -107,7 +107,7 @@ export class Origins {
         "no limit per address holds for a trusted proxy's connection without its client's address",
         "--proxy-required",
       ];
-    this.#unnamed.say((times) => this.#log.warn(event!, { from, times, hint }));
+    this.#unnamed.say((count) => this.#log.warn(event, { from, count, hint }));
   }
 
   #enter(host: string, always = false): Place {
@@ -116,8 +116,8 @@ export class Origins {
     } catch (error) {
       if (error instanceof TooMany) {
         const { address } = error;
-        this.#crowded.say((times) =>
-          this.#log.warn("too many connections of one address", { address, times })
+        this.#crowded.say((count) =>
+          this.#log.warn("too many connections of one address", { address, count })
         );
       }
       throw error;
@@ -127,8 +127,8 @@ export class Origins {
   /** Says that a PROXY header from one that isn't trusted may be a mistake. */
   readonly #look = (from: string, bytes: Uint8Array): void => {
     if (!beginsProxyHeader(bytes[0]!)) return;
-    this.#untrusted.say((times) =>
-      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, times })
+    this.#untrusted.say((count) =>
+      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, count })
     );
   };
 }

@@ -3,7 +3,7 @@
  * store has the truth in each case: who has begun a later login, who has messages waiting, who is shown as online.
  */
 import type { Bus } from "../bus/bus.ts";
-import { type Log, Seldom } from "../log.ts";
+import { type Log, MINUTELY, Seldom } from "../log.ts";
 import type { Login, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
 import type { Cursors } from "./cursors.ts";
@@ -16,7 +16,6 @@ const SETTLING = 2_000; // ms after the bus is back until it is believed who is 
 const SWEEP_ANYWAY = 300_000; // ms between two sweeps at any time: a login may have begun whose answer was lost
 const LOOK_ANYWAY = 30_000; // ms between two looks at any time: another node may be cut off from the bus, and not know
 const AT_ONCE = 500; // users looked up together
-const DOUBTED_EVERY = 60_000; // ms between two warnings of takeovers that the store doesn't confirm
 const LOCKS = 100; // accounts looked at together, each under its lock
 const SWEEP = 0; // in place of a user's id, for the lock on sweeping: one node at a time does it
 
@@ -43,7 +42,7 @@ export class Recovery {
   readonly #confirmation: Duty;
   /** Users whose accounts another node says to have taken over. */
   readonly #claimed = new Set<number>();
-  readonly #doubts = new Seldom(DOUBTED_EVERY);
+  readonly #doubts = new Seldom(MINUTELY);
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopped = false;
   #isDown = false;

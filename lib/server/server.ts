@@ -163,8 +163,8 @@ export class Server {
         if (this.#callers.size < config.maxConnections) this.#serve(socket);
         else {
           socket.close();
-          this.#refusals.say((times) =>
-            log.warn("too many connections", { most: config.maxConnections, times })
+          this.#refusals.say((count) =>
+            log.warn("too many connections", { most: config.maxConnections, count })
           );
         }
         if (wait > 0) {

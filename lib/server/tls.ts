@@ -39,8 +39,8 @@ export class Tls {
       secureContext: this.#context,
       preface: origin,
       failed: (why) => {
-        this.#failures.say((times) =>
-          this.#log.debug("TLS handshake failed", { from: origin.from, why, times })
+        this.#failures.say((count) =>
+          this.#log.debug("TLS handshake failed", { from: origin.from, why, count })
         );
       },
     });

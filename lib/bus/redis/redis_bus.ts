@@ -1,7 +1,7 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
-import { type Log, Seldom } from "../../log.ts";
+import { type Log, MINUTELY, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
@@ -24,12 +24,6 @@ const RETRY_REFUSED = 5_000;
 /** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
 const GOOD_AFTER = 5_000;
 
-/** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
-const REFUSED_EVERY_MS = 60_000;
-
-/** Milliseconds between two warnings of keys that no node has written. */
-const FOREIGN_KEY_EVERY_MS = 60_000;
-
 /** What there is while Redis can be reached. */
 interface Connected {
   readonly servers: Servers;
@@ -48,8 +42,8 @@ export class RedisBus implements Bus {
   readonly #lost: LostNotifications;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
-  readonly #refusals = new Seldom(REFUSED_EVERY_MS);
-  readonly #foreignKeys = new Seldom(FOREIGN_KEY_EVERY_MS);
+  readonly #refusals = new Seldom(MINUTELY);
+  readonly #foreignKeys = new Seldom(MINUTELY);
   #running: Promise<void> = Promise.resolve();
   /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
   #connected: Connected | undefined;
