@@ -51,7 +51,7 @@ const OVERLAY_MARK =
 /** Latin letters of phonetic notation, which look like others; those that languages are written with aside. */
 const PHONETIC = /(?![əɓɔɖɗɛɣɨɩɲɵʃʉʊʋʒʔ])[\u0250-\u02af\u1d00-\u1dbf]/u;
 
-/** The scripts of UAX 31 in use, recommended (the first 30) and limited. */
+/** The scripts of UAX 31 in use, recommended ones first, then limited ones. */
 const SCRIPTS =
   ("Latin Han Hiragana Katakana Bopomofo Hangul Arabic Armenian Bengali Cyrillic Devanagari Ethiopic " +
     "Georgian Greek Gujarati Gurmukhi Hebrew Kannada Khmer Lao Malayalam Myanmar Oriya Sinhala Tamil Telugu Thaana " +

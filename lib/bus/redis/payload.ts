@@ -6,7 +6,7 @@
 import type { Hint } from "../bus.ts";
 
 /** How many characters {@link randomId} gives: every payload begins with them. */
-export const ID_LENGTH = 16;
+const ID_LENGTH = 16;
 
 /**
  * The version of what nodes say: one character. Nodes of two releases that mean different things by the same payload
