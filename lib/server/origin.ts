@@ -1,4 +1,7 @@
-/** Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first message. */
+/**
+ * Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first
+ * message.
+ */
 import type { Config } from "../config/options.ts";
 import { type Log, MINUTELY, Seldom } from "../log.ts";
 import { Networks } from "../wire/networks.ts";
@@ -16,13 +19,19 @@ import type { Preface } from "./connection_context.ts";
 export interface Origin extends Preface {
   /** The client's address and port, as far as it is known now. */
   readonly from: string;
-  /** Its place among the connections of that address; undefined until a trusted proxy has said whom it forwards. */
+  /**
+   * Its place among the connections of that address; undefined until a trusted proxy has said whom it
+   * forwards.
+   */
   readonly place: Place | undefined;
 }
 
 const LOOPBACK = Networks.parse("127.0.0.0/8,::1");
 
-/** Milliseconds between two lines about clients that seem to be on this machine, which is usual where one develops. */
+/**
+ * Milliseconds between two lines about clients that seem to be on this machine, which is usual where one
+ * develops.
+ */
 const INNER_INTERVAL_MS = 3_600_000;
 
 type OriginConfig = Pick<
@@ -31,8 +40,8 @@ type OriginConfig = Pick<
 >;
 
 /**
- * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies connect, as they
- * are on this machine and no other machine can reach the port.
+ * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies
+ * connect, as they are on this machine and no other machine can reach the port.
  */
 export function requiresHeader({ host, proxyRequired, trustedProxies }: OriginConfig): boolean {
   if (proxyRequired !== "auto") return proxyRequired === "yes";
@@ -54,8 +63,8 @@ export class Origins {
   readonly #isRequired: boolean;
 
   /**
-   * The proxies are trusted; they and `unlimitedAddresses` may have any number of connections, but not as clients whom a
-   * required header names.
+   * The proxies are trusted; they and `unlimitedAddresses` may have any number of connections, but not as
+   * clients whom a required header names.
    */
   constructor(log: Log, config: OriginConfig) {
     this.#log = log;
@@ -80,7 +89,9 @@ export class Origins {
     });
   }
 
-  /** The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake. */
+  /**
+   * The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake.
+   */
   #enterForwarded(from: string, host: string): Place {
     const isInner = LOOPBACK.contains(host) || this.#trusted.contains(host);
     if (isInner) {
@@ -173,7 +184,9 @@ class Proxied implements Origin {
   readonly #events: ProxyEvents;
   #held: Uint8Array = NOTHING;
 
-  /** `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there. */
+  /**
+   * `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there.
+   */
   constructor(from: string, isRequired: boolean, events: ProxyEvents) {
     this.from = from;
     this.#isRequired = isRequired;

@@ -1,4 +1,7 @@
-/** A connection's next bytes, read before they are wanted: so a client's end is noticed while it waits for an answer. */
+/**
+ * A connection's next bytes, read before they are wanted: so a client's end is noticed while it waits for an
+ * answer.
+ */
 import { MIN_BUFFER_BYTES } from "./read_buffer.ts";
 
 /** One read of a socket, which begins at once. */

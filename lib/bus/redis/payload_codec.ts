@@ -1,4 +1,7 @@
-/** Writes a node's payloads, and reads those of the other nodes: what they have not signed, or said before, is none. */
+/**
+ * Writes a node's payloads, and reads those of the other nodes: what they have not signed, or said before, is
+ * none.
+ */
 import type { Buffer } from "node:buffer";
 import { type Log, MINUTELY, Seldom } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
