@@ -1,24 +1,22 @@
-/** How often passwords may be tried and accounts be made: exactly that often, for every client and address. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
-import { NamedBuckets } from "../lib/bus/buckets.ts";
-import type { Quota } from "../lib/bus/bus.ts";
-import { LocalHub } from "../lib/bus/local.ts";
-import { defaults } from "../lib/config/config.ts";
-import { Log } from "../lib/log.ts";
-import { AbandonedError } from "../lib/passwords/passwords.ts";
-import { RequestError } from "../lib/server/answer.ts";
-import { Attempts } from "../lib/server/attempts.ts";
+/** How often passwords may be tried and accounts be made: exactly that often, for each client and address. */
+import { assert, assertEquals } from "@std/assert";
+import {
+  ACCOUNT,
+  ADDRESS,
+  assertLimited,
+  EXEMPT,
+  freshAddress,
+  REGISTER,
+  tryLogin,
+  tryRegister,
+  WAIT_AT_MOST,
+} from "./attempts_fixture.ts";
 import { ClassicClient } from "./harness/classic_client.ts";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
-import { FramedClient, freshName, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
-import { withNodes } from "./harness/nodes.ts";
-import { Outage } from "./harness/outage.ts";
-import { line, TRUSTING } from "./harness/proxy.ts";
-import { SECRET, startRedis } from "./harness/redis.ts";
-import { type Address, sharedServer, withServer } from "./harness/server.ts";
+import { freshName, login, newUser, PASSWORD, register } from "./harness/framed_client.ts";
+import { connectFrom, line, TRUSTING } from "./harness/proxy.ts";
+import { sharedServer, withServer } from "./harness/server.ts";
 import { pause, until } from "./harness/wait.ts";
-import { events, WORKERS } from "./harness/workers.ts";
 
 /** The limits of the shared server, in a time of which a test takes next to nothing. */
 const [WRONG, LOGINS, REGISTRATIONS] = [3, 5, 4];
@@ -29,54 +27,6 @@ const test = sharedServer({
     ...["--address-registrations", `${REGISTRATIONS}`, "--attempts-within", "12h"],
   ],
 });
-
-const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
-
-/** A client that comes through a proxy from this address. */
-async function from(at: Address, host: string): Promise<FramedClient> {
-  const client = await FramedClient.connect(at);
-  await client.sendBytes(line(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
-  return client;
-}
-
-/** The answer to one login on a connection of its own, which is left at once. */
-async function tryLogin(at: Address, host: string, who: object, password = "wrong"): Promise<Received> {
-  await using client = await from(at, host);
-  return await client.request({ msgid: Msg.LOGIN, ...who, password, force: true });
-}
-
-/** The answer to one registration. */
-async function tryRegister(at: Address, host: string, name: string): Promise<Received> {
-  await using client = await from(at, host);
-  return await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
-}
-
-/** What every reply has that is a refusal. */
-type Refusal = Pick<Received, "errno" | "errmsg" | "retry_after">;
-
-/** Asserts that a request was refused for being one too many. */
-function assertLimited({ errno, errmsg, retry_after }: Refusal, words: string): void {
-  assertEquals([errno, errmsg], [Errno.RATE_LIMITED, words]);
-  assert(
-    Number.isInteger(retry_after) && retry_after! > 0 && retry_after! <= WAIT_AT_MOST,
-    `${retry_after} ms`,
-  );
-}
-
-const ACCOUNT = "too many wrong passwords for this account";
-const ADDRESS = "too many logins by password from this address";
-const REGISTER = "too many registrations from this address";
-
-let lastAddress = 0;
-
-/** An address from which no client has called. */
-function freshAddress(): string {
-  lastAddress++;
-  return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;
-}
-
-/** Where addresses aren't counted, and an account's wrong passwords are. */
-const EXEMPT = "127.0.0.9";
 
 /** Wrong passwords for one account from unknown places, before each of them has only one more. */
 const TOTAL = 10 * WRONG;
@@ -135,7 +85,7 @@ test("attempts: a device that has logged in before has attempts of its own, by a
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
   assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
-  await using client = await from(server, host);
+  await using client = await connectFrom(server, host);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
   const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
   assertEquals(reply.errno, Errno.OK);
@@ -193,12 +143,12 @@ test("attempts: whether there is such a user makes no difference", async (server
   const id = await register(server);
   const known = await register(server, name);
   const limited = await always({ id });
-  for (const who of [{ name }, { id: 2_000_000_000 }, { name: "nobody" }, { name: "☃ {nobody}" }]) {
+  for (const who of [{ name }, { id: 2_000_000_000 }, { name: "unknown" }, { name: "☃ {unknown}" }]) {
     assertEquals(await always(who), limited, JSON.stringify(who));
   }
   // By its name and by its id an account is two: else the one would tell that there is the other.
   const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
-  assertEquals(await byBoth(name, known), await byBoth("nobody", 2_000_000_000));
+  assertEquals(await byBoth(name, known), await byBoth("unknown", 2_000_000_000));
   // In all its forms a name is one.
   const accented = freshName("é");
   await register(server, accented);
@@ -206,7 +156,7 @@ test("attempts: whether there is such a user makes no difference", async (server
     answers(["NFC", "NFD", "NFC", "NFD", "NFC"].map((form) => ({ name: name.normalize(form) })));
   const forms = await inForms(accented);
   assertEquals(forms, limited);
-  assertEquals(await inForms(freshName("nobody é")), forms);
+  assertEquals(await inForms(freshName("unknown é")), forms);
 });
 
 test("attempts: right passwords are not counted, however many", async (server) => {
@@ -241,19 +191,19 @@ test("attempts: an address has so many logins by password, right or wrong; other
     for (let count = 0; count < LOGINS; count++) {
       const reply = count % 2 === 0
         ? await tryLogin(server, host, { id }, PASSWORD)
-        : await tryLogin(server, host, { name: freshName("nobody") });
+        : await tryLogin(server, host, { name: freshName("unknown") });
       assertEquals(reply.errno, count % 2 === 0 ? Errno.OK : Errno.FAILED);
     }
     assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS);
-    assertLimited(await tryLogin(server, host, { name: "nobody" }), ADDRESS);
+    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS);
     assertEquals((await tryLogin(server, other, { id }, PASSWORD)).errno, Errno.OK);
   }
   assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
   assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
   // A token is no password, and what isn't a whole login isn't one.
-  await using client = await from(server, pairs[0][0]);
+  await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
-  assertEquals((await client.request({ msgid: Msg.LOGIN, name: "nobody" })).errno, Errno.BAD_REQUEST);
+  assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
   await client.login({ token: user.token });
   for (let count = 0; count < 2 * LOGINS; count++) {
     assertEquals((await tryLogin(server, "127.0.0.9", { id }, PASSWORD)).errno, Errno.OK, "it is exempt");
@@ -294,8 +244,6 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   }
 });
 
-const quiet = new Log("error", "text", () => {});
-
 Deno.test("attempts: after the time that is told, one may try again", () =>
   withServer({
     args: [
@@ -318,185 +266,7 @@ Deno.test("attempts: after the time that is told, one may try again", () =>
     };
     await Promise.all([
       again(() => tryLogin(server, EXEMPT, { id }), Errno.FAILED),
-      again(() => tryLogin(server, first, { name: freshName("nobody") }), Errno.FAILED),
+      again(() => tryLogin(server, first, { name: freshName("unknown") }), Errno.FAILED),
       again(() => tryRegister(server, second, freshName()), Errno.OK),
     ]);
   }));
-
-Deno.test("attempts: workers count together", () =>
-  withServer(
-    { args: [...WORKERS, "--account-attempts", "10", "--attempts-within", "12h"] },
-    async (server) => {
-      const id = await register(server);
-      const replies: Received[] = [];
-      for (let count = 0; count < 40; count++) {
-        await using client = await FramedClient.connect(server);
-        replies.push(await client.request({ msgid: Msg.LOGIN, id, password: "wrong" }));
-      }
-      assertEquals(replies.map(({ errno }) => errno), [
-        ...new Array<number>(10).fill(Errno.FAILED),
-        ...new Array<number>(30).fill(Errno.RATE_LIMITED),
-      ]);
-      const workers = await until(() => {
-        const refused = events(server, "refused");
-        return refused.length >= 40 ? new Set(refused.map(({ worker }) => worker)) : undefined;
-      }, "all refusals to be logged");
-      assertEquals(workers.size, 2);
-    },
-  ));
-
-/** How many wrong passwords a node takes for an account before it takes no more. */
-async function guesses(node: Address, id: number): Promise<number> {
-  await using client = await FramedClient.connect(node);
-  for (let count = 0;; count++) {
-    const reply = await client.request({ msgid: Msg.LOGIN, id, password: "wrong" });
-    if (reply.errno !== Errno.FAILED) {
-      assertLimited(reply, ACCOUNT);
-      return count;
-    }
-  }
-}
-
-Deno.test("attempts: while the nodes can't reach each other, each counts for itself and none is open", async () => {
-  const outage = new Outage();
-  const most = defaults().accountAttempts;
-  await withNodes(2, async (a, b) => {
-    const [id, other] = [await register(a), await register(a)];
-    assertEquals([await guesses(a, id), await guesses(b, id)], [most, 0]);
-    outage.begin();
-    assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-    await (await login(a, { id: other })).close(); // and what is right is given back to where it was taken from
-    assertEquals(await guesses(a, other), most);
-    outage.end();
-    assertEquals([await guesses(b, id), await guesses(a, id)], [0, 0]);
-    assertEquals(await guesses(b, other), most);
-  }, { bus: outage.bus });
-});
-
-Deno.test("attempts: nodes count together in Redis, and each alone while it is gone", async () => {
-  await using redis = await startRedis();
-  const most = defaults().accountAttempts;
-  await withNodes(2, async (a, b) => {
-    const id = await register(a);
-    await (await login(b, { id })).close();
-    await using both = new AsyncDisposableStack();
-    const [atA, atB] = [both.use(await FramedClient.connect(a)), both.use(await FramedClient.connect(b))];
-    for (let count = 0; count < most; count++) {
-      const reply = await (count % 2 ? atA : atB).request({ msgid: Msg.LOGIN, id, password: "wrong" });
-      assertEquals(reply.errno, Errno.FAILED);
-    }
-    for (const client of [atA, atB]) {
-      assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
-    }
-    const keys = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n").toSorted();
-    assertEquals(keys, [`chat:d:bucket:{total:${id}}`, `chat:d:bucket:{wrong:${id}/exempt}`]);
-    await redis.stop();
-    assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
-});
-
-Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
-  await using redis = await startRedis();
-  await withNodes(1, async (node) => {
-    const id = await register(node);
-    await redis.command("CONFIG", "SET", "maxmemory", "1mb");
-    await using alice = await login(node, { id });
-    await alice.settle();
-    await redis.command("CONFIG", "SET", "maxmemory", "0");
-  }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
-});
-
-Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {
-  const bus = new LocalHub().attach();
-  const limits = {
-    accountAttempts: 1,
-    addressAttempts: 1,
-    addressRegistrations: 1,
-    attemptsWithin: 3_600_000,
-  };
-  const attempts = new Attempts(bus, limits);
-  const place = { address: "192.0.2.1", knownBy: undefined };
-  const known = { address: "192.0.2.1", knownBy: "address 192.0.2.1" };
-  const ways = [
-    (work: () => Promise<{ right: boolean }>) => attempts.check(1, place, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check(1, known, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check("nobody", place, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.login("192.0.2.1", work),
-    (work: () => Promise<{ right: boolean }>) => attempts.register("192.0.2.1", work),
-  ];
-  for (const way of ways) {
-    for (let count = 0; count < 3; count++) {
-      await assertRejects(
-        () => way(() => Promise.reject(new Error("the store is away"))),
-        Error,
-        "the store",
-      );
-    }
-    await assertRejects(
-      () => way(() => Promise.reject(new RequestError(Errno.FAILED, "wrong"))),
-      Error,
-      "wrong",
-    );
-    let isTried = false;
-    const late = await assertRejects(() =>
-      way(() => {
-        isTried = true;
-        return Promise.resolve({ right: true });
-      }), RequestError);
-    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
-  }
-  for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
-  // What a client went away from was no guess, and costs its address as much.
-  const leave = () => Promise.reject(new AbandonedError(1));
-  for (let count = 0; count < 3; count++) {
-    await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
-  }
-  for (const way of [attempts.login.bind(attempts), attempts.register.bind(attempts)]) {
-    await assertRejects(() => way("192.0.2.2", leave), AbandonedError);
-    await assertRejects(() => way("192.0.2.2", leave), RequestError);
-  }
-  await bus.close();
-});
-
-/** Counts for itself, by a clock that the test sets. */
-function attemptsAt(clock: () => number, accountAttempts: number): Attempts {
-  const buckets = new NamedBuckets(clock);
-  const spend = (bucket: string, quota: Quota, count: number) =>
-    Promise.resolve(buckets.spend(bucket, quota, count));
-  const [addressAttempts, addressRegistrations, attemptsWithin] = [1, 1, WITHIN];
-  return new Attempts({ spend }, { accountAttempts, addressAttempts, addressRegistrations, attemptsWithin });
-}
-
-const WITHIN = 3_600_000; // milliseconds
-
-/** A place that is not known. */
-function unknown(at: number): { address: string; knownBy: undefined } {
-  return { address: `192.0.2.${at}`, knownBy: undefined };
-}
-
-const wrong = () => Promise.resolve({ right: false });
-const right = () => Promise.resolve({ right: true });
-
-Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
-  const attempts = attemptsAt(() => 0, 2);
-  for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
-  for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
-  await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
-});
-
-Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
-  let now = 0;
-  const attempts = attemptsAt(() => now, 2);
-  for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
-  const last = unknown(200);
-  await attempts.check(1, last, wrong);
-  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
-  for (now = 0; now < back; now += 1_000) {
-    await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
-  }
-  now = back - 1;
-  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
-  now = back;
-  await attempts.check(1, last, wrong);
-  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
-});

@@ -1,4 +1,4 @@
-/** In a break all work has a turn, that too whose bytes have only just come. */
+/** In a break all work runs, that too whose bytes have only just come. */
 import { assert, assertEquals, assertLess, assertStrictEquals } from "@std/assert";
 import { setImmediate } from "node:timers";
 import { Breaks } from "../lib/server/breaks.ts";

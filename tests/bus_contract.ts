@@ -7,8 +7,6 @@ import { hintContract } from "./bus_hint_contract.ts";
 import { lockContract } from "./bus_lock_contract.ts";
 import { presenceContract } from "./bus_presence_contract.ts";
 
-export { Heard, message, type TwoNodes } from "./bus_fixture.ts";
-
 /** Registers the whole suite as tests whose names begin with `name`. */
 export function busContract(name: string, openTwo: () => Promise<TwoNodes>): void {
   const test = (what: string, body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>) => {

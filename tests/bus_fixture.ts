@@ -25,16 +25,25 @@ export const message = (seq: number): Hint => ({
   },
 });
 
+/** A hint of each kind. */
+export const hints: readonly Hint[] = [
+  message(1),
+  { kind: "look" },
+  { kind: "presence", user: 7 },
+  { kind: "joined", group: 7 },
+  { kind: "takeover", login: 2 ** 53 - 1 },
+];
+
 /** What a node is told, as it comes. */
 export class Heard implements Listener {
   readonly hints: [Channel, Hint][] = [];
   /** The reasons of the outages. */
   readonly downs: Error[] = [];
   ups = 0;
-  /** How often a node was said to have come, or to have left. */
+  /** How often a node was reported as come, or as gone. */
   arrived = 0;
   left = 0;
-  /** Whether some node was said to be silent, at each change. */
+  /** Whether some node was reported as silent, at each change. */
   readonly silences: boolean[] = [];
   #changed = Promise.withResolvers<void>();
 

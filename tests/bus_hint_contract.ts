@@ -1,15 +1,6 @@
 /** The bus's contract, hints: which come, to whom, and in which order. */
 import { assertEquals } from "@std/assert";
-import type { Hint } from "../lib/bus/bus.ts";
-import { type BusTest, message } from "./bus_fixture.ts";
-
-const hints: readonly Hint[] = [
-  message(1),
-  { kind: "look" },
-  { kind: "presence", user: 7 },
-  { kind: "joined", group: 7 },
-  { kind: "takeover", login: 2 ** 53 - 1 },
-];
+import { type BusTest, hints, message } from "./bus_fixture.ts";
 
 export function hintContract(test: BusTest): void {
   test("hints of every kind arrive whole, on users' and groups' channels", async (a, b, _, atB) => {

@@ -2,6 +2,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "./harness/client_process.ts";
 import { Msg, type Received } from "./harness/contract.ts";
+import { freePort } from "./harness/ports.ts";
 import { type Outcome, runClient } from "./harness/program.ts";
 import { type Server, serverTest, sharedServer } from "./harness/server.ts";
 
@@ -163,10 +164,7 @@ test("an account in use is taken over only with --force, and the one before is t
 
 test("the next server is tried when one can't be reached", async (server) => {
   await newUser(server, "roving");
-  const closed = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = closed.addr as Deno.NetAddr;
-  closed.close();
-  const args = [`127.0.0.1:${port}`, `127.0.0.1:${server.port}`, "--user", "roving"];
+  const args = [`127.0.0.1:${freePort()}`, `127.0.0.1:${server.port}`, "--user", "roving"];
   assertEquals((await runClient(args, { env })).code, 0);
 });
 

@@ -1,7 +1,6 @@
 /** The client's session against real servers: what it does when they die, fall silent, or say no. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { encodeFrame, FramedDecoder } from "../lib/wire/framed.ts";
-import { type Message, parseMessage } from "../lib/wire/message.ts";
+import type { Message } from "../lib/wire/message.ts";
 import { MAX_CLIENT_FRAME, Msg } from "../lib/wire/protocol.ts";
 import { Refused } from "../lib/client/incoming.ts";
 import { register, type Who } from "../lib/client/login.ts";
@@ -9,6 +8,7 @@ import { OUTBOX_LIMIT, OutboxFull } from "../lib/client/outbox.ts";
 import { Servers } from "../lib/client/servers.ts";
 import { type Listener, Session } from "../lib/client/session.ts";
 import { ConnectionLost, PATIENCE } from "../lib/client/transport.ts";
+import { withScripted } from "./harness/scripted.ts";
 import { type Address, serverTest } from "./harness/server.ts";
 import { pause, until } from "./harness/wait.ts";
 
@@ -246,36 +246,11 @@ serverTest(
   },
 );
 
-/**
- * Answers in ways that a real server can't be made to: takes a connection, and gives each message to `answer`,
- * whose results it sends back. For order under refusals, which a real server gives only under real load.
- */
-async function withScripted(
-  answer: (message: Message) => Record<string, unknown> | undefined,
-  body: (at: Address) => Promise<void>,
-): Promise<void> {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const serving = (async () => {
-    using conn = await listener.accept();
-    const [decoder, buffer] = [new FramedDecoder(MAX_CLIENT_FRAME), new Uint8Array(65_536)];
-    for (let size; (size = await conn.read(buffer)) !== null;) {
-      decoder.push(buffer.subarray(0, size));
-      for (let frame; (frame = decoder.next());) {
-        const message = parseMessage(frame as Uint8Array) as Message;
-        const reply = answer(message);
-        if (reply) await conn.write(encodeFrame(JSON.stringify({ rid: message.rid, ...reply })));
-      }
-    }
-  })();
-  await body({ host: "127.0.0.1", port: (listener.addr as Deno.NetAddr).port });
-  await serving;
-}
-
 Deno.test("a message that is put off keeps its place and its cid", async () => {
   const refusals = [8, 9, 0, 0, 9, 0];
   const got: Message[] = [];
   const logIn = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "t", friends: [], groups: [] };
-  await withScripted((message) => {
+  await withScripted(1, (message) => {
     if (message.msgid === Msg.LOGIN) return logIn;
     if (message.msgid !== Msg.ONE_CHAT) return undefined;
     got.push(message);

@@ -1,8 +1,7 @@
 /** A login that the server puts off: the client says for how long, waits, and goes on. And what a login leaves to keep. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { encodeFrame, FramedDecoder } from "../lib/wire/framed.ts";
-import { type Message, parseMessage } from "../lib/wire/message.ts";
-import { MAX_CLIENT_FRAME, Msg } from "../lib/wire/protocol.ts";
+import type { Message } from "../lib/wire/message.ts";
+import { Msg } from "../lib/wire/protocol.ts";
 import { Refused } from "../lib/client/incoming.ts";
 import type { TokenKeeper } from "../lib/client/login.ts";
 import { Servers } from "../lib/client/servers.ts";
@@ -10,7 +9,8 @@ import { type Listener, Session } from "../lib/client/session.ts";
 import { ClientProcess } from "./harness/client_process.ts";
 import { PASSWORD, Person } from "./harness/person.ts";
 import { type Outcome, runClient } from "./harness/program.ts";
-import { type Server, serverTest } from "./harness/server.ts";
+import { withScripted } from "./harness/scripted.ts";
+import { type Address, type Server, serverTest } from "./harness/server.ts";
 
 function client({ host, port }: Server, args: string, password = PASSWORD): Promise<Outcome> {
   return runClient([host, `${port}`, ...args.split(" ")], { env: { CHAT_PASSWORD: password } });
@@ -55,32 +55,6 @@ serverTest("login wait: ends when its time is over, at Ctrl-C and at SIGINT", {
   assertEquals(script.stderr.includes("can't log in"), false, script.stderr);
 });
 
-/** Takes `connections`, one after the other, and answers what comes on them; the answer "end" ends one of them. */
-async function withScripted(
-  connections: number,
-  answer: (message: Message) => Record<string, unknown> | "end",
-  body: (servers: Servers) => Promise<void>,
-): Promise<void> {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const serve = async () => {
-    using conn = await listener.accept();
-    const [decoder, buffer] = [new FramedDecoder(MAX_CLIENT_FRAME), new Uint8Array(65_536)];
-    for (let size; (size = await conn.read(buffer)) !== null;) {
-      decoder.push(buffer.subarray(0, size));
-      for (let frame; (frame = decoder.next());) {
-        const reply = answer(parseMessage(frame as Uint8Array) as Message);
-        if (reply === "end") return;
-        await conn.write(encodeFrame(JSON.stringify(reply)));
-      }
-    }
-  };
-  const serving = (async () => {
-    for (let count = 0; count < connections; count++) await serve();
-  })();
-  await body(new Servers([{ hostname: "127.0.0.1", port: (listener.addr as Deno.NetAddr).port }]));
-  await serving;
-}
-
 const later = (ms: number) => ({ msgid: Msg.LOGIN_ACK, errno: 8, errmsg: "busy", retry_after: ms });
 const ACK = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "1.t", friends: [], groups: [] };
 const SIGNAL = new AbortController().signal; // never aborts
@@ -102,21 +76,26 @@ class Silent implements Listener {
   }
 }
 
-function open(servers: Servers, listener: Listener, loginWait: number): Promise<Session> {
-  return Session.open(servers, { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
+/** The only server is the scripted one. */
+function serversAt({ host, port }: Address): Servers {
+  return new Servers([{ hostname: host, port }]);
+}
+
+function open(at: Address, listener: Listener, loginWait: number): Promise<Session> {
+  return Session.open(serversAt(at), { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
 }
 
 Deno.test("login wait: a wait as long as there is time for is waited, a longer one is not", async () => {
   let asked = 0;
   const answer = () => ++asked === 1 ? later(1_500) : ACK;
-  await withScripted(1, answer, async (servers) => {
-    await assertRejects(() => open(servers, new Silent(), 1_499), Refused, "busy");
+  await withScripted(1, answer, async (at) => {
+    await assertRejects(() => open(at, new Silent(), 1_499), Refused, "busy");
   });
   assertEquals(asked, 1);
   asked = 0;
   const listener = new Silent();
-  await withScripted(1, answer, async (servers) => {
-    await (await open(servers, listener, 60_000)).close();
+  await withScripted(1, answer, async (at) => {
+    await (await open(at, listener, 60_000)).close();
   });
   assertEquals([asked, listener.waits], [2, [1_500]]);
 });
@@ -127,8 +106,8 @@ Deno.test("login wait: no tries without end for a server that says to come back 
     asked++;
     return later(0);
   };
-  await withScripted(1, answer, async (servers) => {
-    await assertRejects(() => open(servers, new Silent(), 4_000), Refused, "busy");
+  await withScripted(1, answer, async (at) => {
+    await assertRejects(() => open(at, new Silent(), 4_000), Refused, "busy");
   });
   // Five tries of 20 ms, then 125 ms and more, and twice as much each time: one each 20 ms would be two hundred.
   assert(asked >= 2 && asked <= 12, `${asked}`);
@@ -137,12 +116,12 @@ Deno.test("login wait: no tries without end for a server that says to come back 
 Deno.test("login wait: a server that ends the connection meanwhile is tried again, one that never answered is not", async () => {
   let asked = 0;
   const listener = new Silent();
-  await withScripted(2, () => [later(20), "end" as const, ACK][asked++]!, async (servers) => {
-    await (await open(servers, listener, 60_000)).close();
+  await withScripted(2, () => [later(20), "end" as const, ACK][asked++]!, async (at) => {
+    await (await open(at, listener, 60_000)).close();
   });
   assertEquals(asked, 3);
-  await withScripted(1, () => "end", async (servers) => {
-    const error = await assertRejects(() => open(servers, listener, 60_000), Error);
+  await withScripted(1, () => "end", async (at) => {
+    const error = await assertRejects(() => open(at, listener, 60_000), Error);
     assertStringIncludes(error.message, "the server closed the connection");
   });
 });
@@ -150,8 +129,8 @@ Deno.test("login wait: a server that ends the connection meanwhile is tried agai
 Deno.test("login wait: a long one is not waited on the connection", async () => {
   let asked = 0;
   const listener = new Silent();
-  await withScripted(2, () => ++asked === 1 ? later(10_500) : ACK, async (servers) => {
-    await (await open(servers, listener, 60_000)).close(); // the second connection is taken when the first one has ended
+  await withScripted(2, () => ++asked === 1 ? later(10_500) : ACK, async (at) => {
+    await (await open(at, listener, 60_000)).close(); // the second connection is taken when the first one has ended
   });
   assertEquals([asked, listener.waits], [2, [10_500]]);
 });
@@ -168,11 +147,11 @@ Deno.test("login: each new token is kept, the last one is used, and forgotten at
     events.push(`login ${token ?? password}`);
     return { ...ACK, token: token === undefined ? "1.first" : "1.second" };
   };
-  await withScripted(2, answer, async (servers) => {
+  await withScripted(2, answer, async (at) => {
     const listener = new Silent();
     const again = Promise.withResolvers<void>();
     listener.online = (_: unknown, isAgain: boolean) => isAgain ? again.resolve() : undefined;
-    const session = await Session.open(servers, { id: 1 }, { password: "x", keeper }, listener, SIGNAL);
+    const session = await Session.open(serversAt(at), { id: 1 }, { password: "x", keeper }, listener, SIGNAL);
     const lost = session.ask({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
     await again.promise;
     await lost;

@@ -3,25 +3,11 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg, type Received } from "./harness/contract.ts";
 import { type FramedClient, login, newUser } from "./harness/framed_client.ts";
-import { runProgram } from "./harness/program.ts";
 import { type Server, serverTest, withServer } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
+import { entries, type Entry, EXIT_FAILED, messagesIn, refusal, saved } from "./database_fixture.ts";
 
-const EXIT_FAILED = 1;
 const MESSAGES = 20; // acknowledged before each fault
-
-interface Entry {
-  readonly level: string;
-  readonly event: string;
-  readonly copy?: string;
-  readonly why?: string;
-}
-
-function entries(server: Server): Entry[] {
-  return server.log().split("\n").filter((line) => line.startsWith("{")).map((line) =>
-    JSON.parse(line) as Entry
-  );
-}
 
 function isLoss({ event }: Entry): boolean {
   return event.startsWith("the database file is lost");
@@ -34,17 +20,6 @@ function send(from: FramedClient, toid: number, cid: string): Promise<Received> 
 /** Sends messages one after the other and expects each to be acknowledged. */
 async function sendSome(from: FramedClient, toid: number): Promise<void> {
   for (let at = 0; at < MESSAGES; at++) assertEquals((await send(from, toid, `cid ${at}`)).errno, Errno.OK);
-}
-
-function messagesIn(file: string): number {
-  const db = new DatabaseSync(file);
-  try {
-    const [check] = db.prepare("PRAGMA integrity_check").all() as { integrity_check: string }[];
-    assertEquals(check?.integrity_check, "ok");
-    return (db.prepare("SELECT count(*) AS count FROM AnyMessage").get() as { count: number }).count;
-  } finally {
-    db.close();
-  }
 }
 
 async function removeAll(db: string): Promise<void> {
@@ -84,10 +59,9 @@ const FAULTS: readonly Fault[] = [
 
 /** Returns the line of the log that says where everything is. */
 async function rescued(server: Server, { whole }: Fault): Promise<Entry> {
-  const isSaved = ({ event }: Entry): boolean => event.startsWith("all acknowledged data");
-  const saved = await until(() => entries(server).find(isSaved), "the data to be saved");
-  assertEquals(saved.copy === undefined, whole !== undefined, saved.event);
-  return saved;
+  const entry = await saved(server);
+  assertEquals(entry.copy === undefined, whole !== undefined, entry.event);
+  return entry;
 }
 
 for (const fault of FAULTS) {
@@ -103,8 +77,8 @@ for (const fault of FAULTS) {
         Errno.UNAVAILABLE,
         "the very next one is refused",
       );
-      const saved = await rescued(server, fault);
-      const file = saved.copy ?? fault.whole!(server.db);
+      const { event, copy } = await rescued(server, fault);
+      const file = copy ?? fault.whole!(server.db);
       const page = { msgid: Msg.HISTORY, id: bob.id };
       assertEquals(
         (await ann.request(page)).errno,
@@ -115,7 +89,7 @@ for (const fault of FAULTS) {
       assertEquals(await server.wait(), EXIT_FAILED);
       assertEquals(entries(server).filter(isLoss).map(({ level }) => level), ["error"]);
       const last = entries(server).findLast(({ level }) => level !== "info");
-      assertEquals(last?.event, `the database file was lost: ${saved.event}`);
+      assertEquals(last?.event, `the database file was lost: ${event}`);
       for (const { event, why = "" } of entries(server)) {
         assert(
           why.split("while the server used it").length <= 2,
@@ -126,7 +100,7 @@ for (const fault of FAULTS) {
 
       assert(messagesIn(file) >= MESSAGES, "all are there");
       if (file !== server.db) {
-        assertStringIncludes(await refusal(server.db), file === saved.copy ? file : "move the database");
+        assertStringIncludes(await refusal(server.db), file === copy ? file : "move the database");
         await Deno.rename(file, server.db);
       }
       assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600);
@@ -146,10 +120,7 @@ serverTest(
     reader.exec("BEGIN; SELECT count(*) FROM User"); // what is committed from now on stays in the -wal
     await sendSome(ann, bob.id);
     await Deno.rename(server.db, `${server.db}.moved`);
-    const { copy } = await until(
-      () => entries(server).find(({ event }) => event.startsWith("all acknowledged data")),
-      "the data to be saved",
-    );
+    const { copy } = await saved(server);
     assertEquals(messagesIn(copy!), MESSAGES);
     reader.close();
     for (const client of [ann, bob]) await client.close();
@@ -199,20 +170,9 @@ serverTest(
     assertEquals(await server.wait(), EXIT_FAILED);
     const { copy } = await rescued(server, FAULTS[0]!);
     assertEquals(messagesIn(copy!), MESSAGES);
-    const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", server.db]);
-    assertEquals(code, EXIT_FAILED, "a new database must not take its place");
-    assertStringIncludes(stderr, ".rescued-");
+    assertStringIncludes(await refusal(server.db), ".rescued-", "a new database must not take its place");
   },
 );
-
-/** Expects that a server can't be started on a file, and returns what it says. */
-async function refusal(db: string): Promise<string> {
-  const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
-  assertEquals(code, EXIT_FAILED, stderr);
-  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  assertStringIncludes(stderr, db);
-  return stderr;
-}
 
 serverTest(
   "database file: a second server is refused by whatever name it knows the file",

@@ -3,17 +3,10 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "./harness/contract.ts";
 import { type FramedClient, login, newUser } from "./harness/framed_client.ts";
-import { runProgram } from "./harness/program.ts";
 import { type Server, serverTest, startServer, withServer } from "./harness/server.ts";
-import { until } from "./harness/wait.ts";
+import { EXIT_FAILED, messagesIn, refusal, saved } from "./database_fixture.ts";
 
-const EXIT_FAILED = 1;
 const BURST = 200;
-
-interface Entry {
-  readonly event: string;
-  readonly copy?: string;
-}
 
 /** Sends messages at once, and returns how many were acknowledged. */
 async function burst(from: FramedClient, toid: number, count = BURST): Promise<number> {
@@ -24,33 +17,6 @@ async function burst(from: FramedClient, toid: number, count = BURST): Promise<n
     ),
   );
   return answers.filter(({ errno }) => errno === Errno.OK).length;
-}
-
-function messagesIn(file: string): number {
-  const db = new DatabaseSync(file);
-  try {
-    const [check] = db.prepare("PRAGMA integrity_check").all() as { integrity_check: string }[];
-    assertEquals(check?.integrity_check, "ok");
-    return (db.prepare("SELECT count(*) AS count FROM AnyMessage").get() as { count: number }).count;
-  } finally {
-    db.close();
-  }
-}
-
-function saved(server: Server): Promise<Entry> {
-  return until(() => {
-    const lines = server.log().split("\n").filter((line) => line.startsWith("{"));
-    return lines.map((line) => JSON.parse(line) as Entry).find(({ event }) =>
-      event.startsWith("all acknowledged data")
-    );
-  }, "the data to be saved");
-}
-
-async function refusal(db: string): Promise<string> {
-  const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
-  assertEquals(code, EXIT_FAILED, stderr);
-  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  return stderr;
 }
 
 async function stop(server: Server, clients: readonly FramedClient[]): Promise<void> {

@@ -3,10 +3,9 @@ import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert
 import { DatabaseSync } from "node:sqlite";
 import { Msg } from "./harness/contract.ts";
 import { login, newUser } from "./harness/framed_client.ts";
-import { runProgram } from "./harness/program.ts";
 import { startServer, withServer } from "./harness/server.ts";
+import { refusal } from "./database_fixture.ts";
 
-const EXIT_FAILED = 1;
 const MESSAGES = 5;
 
 /** The folder of a young database whose server was killed: `chat.db`, `chat.db-wal` and `chat.db-shm`. */
@@ -18,13 +17,6 @@ async function withKilled(body: (folder: string) => Promise<void>): Promise<void
   await server.wait();
   for (const client of [ann, bob]) await client.close();
   await body(server.folder);
-}
-
-async function refusal(db: string): Promise<string> {
-  const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
-  assertEquals(code, EXIT_FAILED, stderr);
-  assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
-  return stderr;
 }
 
 /** What is done to the files, and what a start on `name` says then. */

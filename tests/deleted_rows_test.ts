@@ -11,7 +11,7 @@ const mariadb = sharedMariadb();
 
 const COUNT = 6;
 
-/** Sends messages to a user who is away, deletes some, and has the user come back. */
+/** Sends messages to an offline user, deletes some, and has the user log in again. */
 async function comesBack(
   server: Server,
   remove: (statements: readonly string[]) => Promise<void>,
@@ -34,16 +34,21 @@ async function comesBack(
   assertEquals((await back.next(Msg.ONE_CHAT)).seq, 7);
 }
 
-serverTest("deleted messages lock no user out of the embedded store", {}, async (server) => {
-  await comesBack(server, async (statements) => {
-    server.kill("SIGTERM");
-    await server.wait();
-    const db = new DatabaseSync(server.db);
-    for (const statement of statements) db.exec(statement);
-    db.close();
-    await server.start();
-  });
-});
+/** Runs statements in a server's embedded database while the server is stopped. */
+async function whileStopped(server: Server, statements: readonly string[]): Promise<void> {
+  server.kill("SIGTERM");
+  await server.wait();
+  const db = new DatabaseSync(server.db);
+  for (const statement of statements) db.exec(statement);
+  db.close();
+  await server.start();
+}
+
+serverTest(
+  "deleted messages lock no user out of the embedded store",
+  {},
+  (server) => comesBack(server, (statements) => whileStopped(server, statements)),
+);
 
 mariadb.test("deleted messages lock no user out of MySQL, while it runs", async (db) => {
   await withServer(
@@ -56,8 +61,8 @@ mariadb.test("a session whose account was deleted is told that, and not that the
   await withServer({ args: ["--mysql", db.url] }, async (server) => {
     const to = await register(server);
     await using sender = await newUser(server);
-    const nobody = await sender.chat(to + 1_000, "1");
-    assertEquals([nobody.errno, nobody.errmsg], [Errno.NOT_FOUND, `there is no user ${to + 1_000}`]);
+    const unknown = await sender.chat(to + 1_000, "1");
+    assertEquals([unknown.errno, unknown.errmsg], [Errno.NOT_FOUND, `there is no user ${to + 1_000}`]);
     await db.sql("DELETE FROM User WHERE id = ?", [sender.id]);
     const gone = await sender.chat(to, "2");
     assertEquals([gone.errno, gone.errmsg], [Errno.NOT_FOUND, "your account does not exist any more"]);
@@ -110,16 +115,7 @@ async function mends(
 serverTest(
   "cursors are mended in the embedded database by the statements of the document",
   {},
-  async (server) => {
-    await mends(server, async (statements) => {
-      server.kill("SIGTERM");
-      await server.wait();
-      const db = new DatabaseSync(server.db);
-      for (const statement of statements) db.exec(statement);
-      db.close();
-      await server.start();
-    });
-  },
+  (server) => mends(server, (statements) => whileStopped(server, statements)),
 );
 
 mariadb.test("cursors are mended in MySQL by the statements of the document, while it runs", async (db) => {

@@ -24,7 +24,7 @@ async function withSession(
       settled: () => Promise.resolve(),
       move: (_user: number, _peer: number, seq: number) => moved.push(seq),
     },
-    catchingUp: { do: () => new Promise(() => {}) }, // no session that is behind has a turn
+    catchingUp: { do: () => new Promise(() => {}) }, // no session that is behind catches up
     memberOf() {},
   } as unknown as DeliveryPorts;
   const pushed: number[] = [];

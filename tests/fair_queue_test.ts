@@ -143,7 +143,7 @@ Deno.test("fair queue: a new user's pushes no known one out", () => {
   assertEquals(queue.push(item("c.1", "known")), known.at(-1));
 });
 
-Deno.test("fair queue: what was taken out has no turn", () => {
+Deno.test("fair queue: what was taken out does not come", () => {
   const queue = queueOf();
   const [gone, kept, known] = [item("a.1"), item("a.1"), item("a.1", "known")];
   for (const one of [gone, kept, known]) queue.push(one);

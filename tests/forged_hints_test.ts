@@ -28,7 +28,7 @@ Deno.test("forged hint: a takeover that the store does not have ends no session"
   }, { bus: (bus) => buses[buses.push(bus) - 1]!, log });
 });
 
-Deno.test("forged hint: a true takeover is obeyed when the store is back, if it was away", async () => {
+Deno.test("forged hint: a true takeover is obeyed when the store is back, if it was unavailable", async () => {
   let isAway = false;
   let refused = 0;
   const store = (real: Store) =>
@@ -44,7 +44,7 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
     await second.login({ id: first.id }, { force: true });
     await until(() => refused > 0, "the store to be asked");
     await first.settle();
-    assertEquals(first.drain(), [], "while it is away the session goes on");
+    assertEquals(first.drain(), [], "while the store is unavailable the session goes on");
     isAway = false;
     assertEquals((await first.next(Msg.NOTICE, SOON)).kind, "kicked");
     await first.serverCloses();

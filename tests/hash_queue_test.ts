@@ -1,9 +1,9 @@
 /** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and no other client does. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "./harness/contract.ts";
-import { FramedClient, PASSWORD, register } from "./harness/framed_client.ts";
-import { line, TRUSTING } from "./harness/proxy.ts";
-import { type Address, type Server, serverTest } from "./harness/server.ts";
+import { type FramedClient, PASSWORD, register } from "./harness/framed_client.ts";
+import { connectFrom, TRUSTING } from "./harness/proxy.ts";
+import { type Server, serverTest } from "./harness/server.ts";
 import { until } from "./harness/wait.ts";
 import { events } from "./harness/workers.ts";
 
@@ -12,17 +12,10 @@ const FEW = FLOOD / 2; // guesses: at the usual cost they take 20 s, and all tha
 const LONG = 120_000; // milliseconds
 const HASHED = ["--scrypt-ln", "15"];
 
-/** A client that comes through a proxy from this address. */
-async function from(at: Address, host: string): Promise<FramedClient> {
-  const client = await FramedClient.connect(at);
-  await client.sendBytes(line(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
-  return client;
-}
-
 /** One wrong password each, of users that aren't there, from clients that don't wait for the answers. */
 async function flood(server: Server, hosts: readonly string[]): Promise<FramedClient[]> {
   return await Promise.all(hosts.map(async (host, at) => {
-    const client = await from(server, host);
+    const client = await connectFrom(server, host);
     await client.send({ msgid: Msg.LOGIN, id: 1_000_000 + at, password: "wrong" });
     return client;
   }));
@@ -43,7 +36,7 @@ serverTest("hash queue: the passwords of clients that have gone aren't hashed, b
   await Promise.all(clients.map((client) => client.close()));
   await until(() => refused(server) === FLOOD, "all to be over", LONG);
   assertLess(refused(server, Errno.FAILED), FEW);
-  await using late = await from(server, host);
+  await using late = await connectFrom(server, host);
   const reply = await late.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
   assertEquals(
     [reply.errno, reply.errmsg],
@@ -63,7 +56,7 @@ serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in fro
   for (const hosts of floods) {
     const clients = await flood(server, hosts);
     await until(() => refused(server) > over, "the first to be hashed", LONG);
-    await using client = await from(server, "203.0.113.1");
+    await using client = await connectFrom(server, "203.0.113.1");
     const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true }, LONG);
     assertEquals(reply.errno, Errno.OK);
     assertLess(refused(server, Errno.FAILED) - over, FEW);
@@ -79,10 +72,10 @@ serverTest("hash queue: a full queue refuses the address that has the most waiti
   const id = await register(server);
   const clients = await flood(server, new Array<string>(FLOOD).fill("198.51.100.1"));
   await until(() => refused(server, Errno.RATE_LIMITED) > 0, "a full queue", LONG);
-  await using client = await from(server, "203.0.113.1");
+  await using client = await connectFrom(server, "203.0.113.1");
   const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }, LONG);
   assertEquals(reply.errno, Errno.OK);
-  await using other = await from(server, "203.0.113.2");
+  await using other = await connectFrom(server, "203.0.113.2");
   const { errno } = await other.request({ msgid: Msg.REGISTER, name: "alice", password: PASSWORD }, LONG);
   assertEquals(errno, Errno.OK);
   const replies = await Promise.all(clients.map((client) => client.next(Msg.LOGIN_ACK, LONG)));
@@ -96,7 +89,7 @@ serverTest("hash queue: a client that only ends its sending is answered if no ot
   args: [...TRUSTING],
 }, async (server) => {
   const id = await register(server);
-  const client = await from(server, "203.0.113.1");
+  const client = await connectFrom(server, "203.0.113.1");
   await client.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
   await client.endWriting();
   assertEquals((await client.next(Msg.LOGIN_ACK)).errno, Errno.OK);

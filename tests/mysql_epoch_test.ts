@@ -36,7 +36,7 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
   });
 });
 
-mariadb.test("epoch: an id that rows refer to is never given out, whoever has written them", async (db) => {
+mariadb.test("epoch: an id that rows refer to is never given out, in whatever table they are", async (db) => {
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
     const nextUser = async () =>
@@ -107,12 +107,13 @@ mariadb.test("epoch: a renewal waits for a transaction that has read the epoch",
     granted(await send(store!, a, b, "0"));
     await using operator = await db.transaction();
     await operator.sql("SELECT * FROM Conversation WHERE low = ? AND high = ? FOR UPDATE", [a, b]);
+    const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
+    assert(await renewable(), "no transaction has read it");
     let isKept = false;
     const sending = (async () => {
       for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {}); // each waits for a second
     })();
     try {
-      const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
       await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");
     } finally {
       isKept = true;

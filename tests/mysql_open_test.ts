@@ -3,6 +3,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { parseAddress } from "../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../lib/store/mysql/checks.ts";
 import { type Mariadb, sharedMariadb, startMariadb } from "./harness/mariadb.ts";
+import { freePort } from "./harness/ports.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeUsers, send } from "./store_fixture.ts";
 
@@ -46,11 +47,9 @@ mariadb.test("mysql: a password with all sorts of characters opens the database,
 mariadb.test("mysql: what can't be reached or used is refused in a line without the password", async (db) => {
   await makeOperator(db.server);
   const { host, port } = db.server;
-  const wrong = await refusal(urlOf(db.server, db.name, "nobody"), `${host}:${port}/${db.name}`);
+  const wrong = await refusal(urlOf(db.server, db.name, "unknown"), `${host}:${port}/${db.name}`);
   assertStringIncludes(wrong, "Access denied");
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const closed = (listener.addr as Deno.NetAddr).port;
-  listener.close();
+  const closed = freePort();
   const down = await refusal(urlOf({ host, port: closed }, db.name), `${host}:${closed}/${db.name}`);
   assertStringIncludes(down, "ECONNREFUSED");
   await db.sql("CREATE TABLE User (theirs INT)");

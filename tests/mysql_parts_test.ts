@@ -109,7 +109,7 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
   await Promise.all(done);
 });
 
-Deno.test("mysql: where the database is away, those who wait are told; where a call was to blame, they go on", async () => {
+Deno.test("mysql: where the database is unavailable, those who wait are told; where a call was to blame, they go on", async () => {
   const { all, batches, next } = gatherer();
   const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailable, "13"));
   await settle();

@@ -1,12 +1,13 @@
 /** TLS to the database: the server is who it says it is, or no password is sent; and nothing falls back to plain text. */
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../lib/store/mysql/address.ts";
 import { connectError, reasonOf } from "../lib/store/mysql/errors.ts";
 import { MysqlStore } from "../lib/store/mysql/mysql_store.ts";
 import { describeUpgrade } from "../lib/store/mysql/upgrade_check.ts";
 import { type Mariadb, startMariadb } from "./harness/mariadb.ts";
+import { Relay } from "./harness/relay.ts";
 import { Authority } from "./harness/tls.ts";
-import { granted, makeUsers, ROOMY, send } from "./store_fixture.ts";
+import { granted, makeUsers, ROOMY, send, whole } from "./store_fixture.ts";
 
 const DATABASE = "chat";
 const ADDRESS = "127.0.0.1";
@@ -116,4 +117,23 @@ Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {
   assertEquals(parseAddress("mysql://ann@host/chat", { ca: "PEM" }).tls, { ...verified, ca: "PEM" });
   assertEquals(parseAddress("mysql://ann@host/chat").tls, undefined);
   assertThrows(() => parseAddress("mysqlss://ann@host/chat"), Error);
+});
+
+Deno.test("mysql: by TLS too a large answer is waited for as long as more of it comes", async () => {
+  await using authority = await Authority.make();
+  await using server = await startTls(authority, ADDRESS);
+  await using relay = new Relay(server);
+  const store = await open(`mysqls://careful@${ADDRESS}:${relay.port}/${DATABASE}`, authority.ca);
+  try {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    const body = "x".repeat(8_000);
+    const cids = Array.from({ length: 40 }, (_, i) => `${i}`);
+    await Promise.all(cids.map((cid) => send(store, a, b, cid, { body })));
+    relay.speed = 25_000;
+    const began = performance.now();
+    assertEquals((await whole(store, a, b)).length, cids.length);
+    assertLess(11_000, performance.now() - began, "longer than silence is waited for");
+  } finally {
+    await store.close();
+  }
 });

@@ -274,7 +274,7 @@ shared.test("mysql upgrade: rows that refer to nothing do not keep the server's 
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
 });
 
-shared.test("mysql upgrade: an empty table of another name beside a proper one is nobody's users", async (db) => {
+shared.test("mysql upgrade: an empty table of another name beside a proper one is no obstacle", async (db) => {
   await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
   assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
 });

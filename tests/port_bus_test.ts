@@ -4,7 +4,8 @@ import { type Bus, BusUnavailable, type Listener } from "../lib/bus/bus.ts";
 import { LocalHub } from "../lib/bus/local.ts";
 import { PortBus } from "../lib/bus/port_bus.ts";
 import { serveBus } from "../lib/bus/port_server.ts";
-import { busContract, Heard } from "./bus_contract.ts";
+import { busContract } from "./bus_contract.ts";
+import { Heard } from "./bus_fixture.ts";
 import { wrapped } from "./harness/nodes.ts";
 import { until, within } from "./harness/wait.ts";
 

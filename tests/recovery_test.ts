@@ -173,69 +173,78 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
   }, { bus });
 });
 
-/** Milliseconds between two looks into the store while the bus is away. */
+/** Milliseconds between two looks into the store while the bus is unavailable. */
 const POLL_MS = 1_000;
+
+/** Counts what a node asks of its store. */
+class CountingStore {
+  looks = 0;
+  resumed = 0;
+  #store: Store | undefined;
+
+  /** The node's own store, not counted. */
+  get real(): Store {
+    return this.#store!;
+  }
+
+  readonly wrap = (real: Store): Store =>
+    wrapped(this.#store = real, (name, go) => {
+      if (name === "behind") this.looks++;
+      if (name === "resumeLogins") this.resumed++;
+      return go();
+    });
+}
 
 Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
   const outage = new Outage();
-  let store: Store | undefined;
-  let [looks, resumed] = [0, 0];
-  const counting = (real: Store) =>
-    wrapped(store = real, (name, go) => {
-      if (name === "behind") looks++;
-      if (name === "resumeLogins") resumed++;
-      return go();
-    });
+  const counts = new CountingStore();
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
-    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
+    const isOnline = async () => (await counts.real.findUser({ id: alice.id }))!.online;
     outage.begin();
-    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
-    const before = looks;
-    await until(() => looks >= before + 2, "two looks while the bus is away");
-    assertEquals([resumed, await isOnline()], [0, false]);
+    await counts.real.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const before = counts.looks;
+    await until(() => counts.looks >= before + 2, "two looks while the bus is unavailable");
+    assertEquals([counts.resumed, await isOnline()], [0, false]);
     outage.end();
     await until(isOnline, "alice online in the store");
-    const after = looks;
+    const after = counts.looks;
     await pause(5 * POLL_MS);
-    assert(looks <= after + 2, `${looks - after} looks`); // of which one is what each half minute brings
-  }, { bus: outage.bus, store: counting });
+    assert(counts.looks <= after + 2, `${counts.looks - after} looks`); // of which one is what each half minute brings
+  }, { bus: outage.bus, store: counts.wrap });
 });
 
 Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
   const outage = new Outage();
   const listeners: Listener[] = [];
-  let store: Store | undefined;
-  let [looks, resumed] = [0, 0];
+  const counts = new CountingStore();
   const between = {
     bus: (bus: Bus) =>
       wrapped(outage.bus(bus), (name, go, args) => {
         if (name === "open") listeners.push(args[0] as Listener);
         return go();
       }),
-    store: (real: Store) =>
-      wrapped(store = real, (name, go) => {
-        if (name === "behind") looks++;
-        if (name === "resumeLogins") resumed++;
-        return go();
-      }),
+    store: counts.wrap,
   };
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     outage.begin();
-    await store!.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
-    const begun = looks;
+    await counts.real.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    const begun = counts.looks;
     for (const listener of listeners) listener.silent(true);
-    await until(() => looks >= begun + 2, "looks while the bus is away");
-    assertEquals(resumed, 0, "another node would end them again");
+    await until(() => counts.looks >= begun + 2, "looks while the bus is unavailable");
+    assertEquals(counts.resumed, 0, "another node would end them again");
     outage.end();
-    await until(async () => (await store!.findUser({ id: alice.id }))!.online, "alice online in the store");
-    const before = { looks, resumed };
-    await until(() => looks >= before.looks + 4, "looks while the other node is silent");
+    await until(
+      async () => (await counts.real.findUser({ id: alice.id }))!.online,
+      "alice online in the store",
+    );
+    const { looks, resumed } = counts;
+    await until(() => counts.looks >= looks + 4, "looks while the other node is silent");
     // One more may be that of each half minute.
     assert(
-      resumed <= before.resumed + 1,
-      `${resumed - before.resumed} times in ${looks - before.looks} looks`,
+      counts.resumed <= resumed + 1,
+      `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,
     );
   }, between);
 });

@@ -3,7 +3,8 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
-import { busContract, type TwoNodes } from "./bus_contract.ts";
+import { busContract } from "./bus_contract.ts";
+import type { TwoNodes } from "./bus_fixture.ts";
 import { ROOT } from "./harness/program.ts";
 import {
   disconnect,

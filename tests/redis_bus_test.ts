@@ -4,7 +4,8 @@ import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { keySlot } from "../lib/bus/redis/key_slot.ts";
 import { Signer } from "../lib/bus/redis/signer.ts";
 import { Log } from "../lib/log.ts";
-import { busContract, Heard, message, type TwoNodes } from "./bus_contract.ts";
+import { busContract } from "./bus_contract.ts";
+import { Heard, message, type TwoNodes } from "./bus_fixture.ts";
 import { type Redis, type RedisCluster, SECRET, startRedis, startRedisCluster } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
 

@@ -5,9 +5,8 @@ import { decode, encode, headingOf } from "../lib/bus/redis/payload.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Counters } from "../lib/bus/redis/counters.ts";
 import { Signer } from "../lib/bus/redis/signer.ts";
-import type { Hint } from "../lib/bus/bus.ts";
 import { Log } from "../lib/log.ts";
-import { Heard, message } from "./bus_contract.ts";
+import { Heard, hints, message } from "./bus_fixture.ts";
 import { Random } from "./harness/random.ts";
 import { disconnect, type Redis, SECRET, startRedis } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
@@ -15,13 +14,6 @@ import { until } from "./harness/wait.ts";
 const USER = 5;
 const HEADING = headingOf("0123456789abcdef");
 const LEASE = 5_000; // milliseconds that a node's lock lives at the most
-const hints: readonly Hint[] = [
-  message(1),
-  { kind: "look" },
-  { kind: "presence", user: 7 },
-  { kind: "joined", group: 7 },
-  { kind: "takeover", login: 2 ** 53 - 1 },
-];
 /** As releases before signatures published them. */
 const unsigned = [
   ...hints.map((hint) => HEADING + encode(hint)),

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Bus, BusUnavailable } from "../lib/bus/bus.ts";
 import { RedisBus } from "../lib/bus/redis/redis_bus.ts";
 import { Log } from "../lib/log.ts";
-import { Heard, message } from "./bus_contract.ts";
+import { Heard, message } from "./bus_fixture.ts";
 import { Relay } from "./harness/relay.ts";
 import { type Redis, SECRET } from "./harness/redis.ts";
 

@@ -2,7 +2,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BusUnavailable } from "../lib/bus/bus.ts";
 import { Log } from "../lib/log.ts";
-import { message } from "./bus_contract.ts";
+import { message } from "./bus_fixture.ts";
 import { type Redis, startRedis } from "./harness/redis.ts";
 import { until } from "./harness/wait.ts";
 import { Node, worksBetween } from "./redis_node.ts";
@@ -19,7 +19,7 @@ Deno.test("a node is told once that another has come, and those that are there a
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
-  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
+  await a.heard.until(() => a.heard.arrived > 0, () => "no node came");
   // Far more heartbeats than must be missed: each of the two publishes one in a second.
   await until(async () => (await callsOf(redis, "publish")).taken >= 14, "heartbeats");
   assertEquals([a, b].map(({ heard: { arrived, silences } }) => ({ arrived, silences })), [
@@ -33,7 +33,7 @@ Deno.test("what Redis refuses to publish is made up for as soon as it takes a he
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7]) await b.bus.subscribe(channel);
-  await a.heard.until(() => a.heard.arrived > 0, () => "nobody came");
+  await a.heard.until(() => a.heard.arrived > 0, () => "no node came");
   await redis.command("ACL", "SETUSER", "default", "-publish", "-ping"); // nothing of it comes but refusals
   for (const channel of [5, -6]) a.bus.publish(channel, message(1));
   a.bus.publish(7, { kind: "joined", group: 6 });
@@ -80,7 +80,7 @@ Deno.test("a refused command fails alone: subscriptions and hints go on", async 
   await until(async () => (await callsOf(redis, "ping")).refused >= 14, "more looks than Redis may miss");
   await redis.command("ACL", "SETUSER", "default", "+ping");
   await redis.command("CONFIG", "SET", "maxmemory", "0");
-  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of nobody who is there
+  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of a master that is not there
   await assertRejects(() => a.bus.lock(5), BusUnavailable, "READONLY");
   a.bus.publish(5, message(2));
   assertEquals(await b.heard.atLeast(2), [[5, message(1)], [5, message(2)]]);

@@ -146,7 +146,7 @@ Deno.test("npx: the server warns that no signals come through, unless a person i
   await using server = await startServer(); // whose port the other can't have: it ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {
-    args: ["--yes", "deno@2.9", "run", "-A", "main.ts", ...args],
+    args: ["--yes", "deno@2.9.6", "run", "-A", "main.ts", ...args],
     cwd: ROOT,
     clearEnv: true,
     env: cleanEnv(),

@@ -91,7 +91,7 @@ Deno.test("an environment as Kubernetes and Docker Compose make it: the server s
   }
 });
 
-Deno.test("a process that may read some variables only: the server starts, and nobody is asked for others", () =>
+Deno.test("a process that may read some variables only: the server starts, and does not ask for others", () =>
   inFolder(async (folder) => {
     const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env=CHAT_*", "--allow-sys"];
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];

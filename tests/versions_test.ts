@@ -7,9 +7,17 @@ const EXACT = /^\d+\.\d+\.\d+$/;
 const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
 const [, runtime = ""] = /^ARG DENO_VERSION=(.*)$/m.exec(await read("deploy/Dockerfile"))!;
 
-Deno.test("versions: the runtime is the same exact one in the image, the workflow and the README", async () => {
+Deno.test("versions: the runtime is the same exact one in the image, the workflow, the README and the tests", async () => {
   assertMatch(runtime, EXACT);
-  for (const path of ["README.md", "README.zh-CN.md", ".ci/run", ".github/workflows/ci.yml"]) {
+  for (
+    const path of [
+      "README.md",
+      "README.zh-CN.md",
+      ".ci/run",
+      ".github/workflows/ci.yml",
+      "tests/signals_test.ts",
+    ]
+  ) {
     const named = [...(await read(path)).matchAll(/\bdeno@([\w.^~-]*\w)/g)].map(([, version]) => version!);
     assert(named.length > 0, path);
     assertEquals([...new Set(named)], [runtime], path);

@@ -1,5 +1,5 @@
 /**
- * Breaks between two pieces of work, in which all other work that is ready has a turn.
+ * Breaks between two pieces of work, in which all other work that is ready runs.
  *
  * `setImmediate` gives others a turn, but not those whose bytes have only just come: while some of it is due,
  * the runtime looks at its sockets after every 61st turn only (tokio's event interval; pieces of a

@@ -12,7 +12,7 @@ import type { Presence } from "./presence.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
-const POLL = 1_000; // ms between two looks into the store while the bus is away or a node is silent
+const POLL = 1_000; // ms between two looks into the store while the bus is unavailable or a node is silent
 // ms after the bus is back until it is believed who is not there: others may be slower
 const SETTLING = 2_000;
 // ms between two sweeps at any time: a login may have begun whose answer was lost
@@ -126,7 +126,7 @@ export class Recovery {
 
   /**
    * By a hint, a user who is logged in here has begun a later login on another node. The store has the last
-   * word; while it is away the session goes on, which changes nothing that is the later login's.
+   * word; while it is unavailable the session goes on, which changes nothing that is the later login's.
    */
   claimed(user: number): void {
     this.#claimed.add(user);
@@ -186,7 +186,7 @@ export class Recovery {
     }
   }
 
-  /** What the client has said to have, its next node is to know before it looks for what was missed. */
+  /** What the client has acknowledged, its next node is to know before it looks for what was missed. */
   async #letGo(session: Session): Promise<void> {
     await this.#ports.cursors.settled(session.user);
     this.#takenOver(session);

@@ -1,6 +1,7 @@
 /** PROXY protocol headers, written anew from its definition so that they can't share a fault with the server's reader. */
+import { FramedClient } from "./framed_client.ts";
 import { joined } from "./frames.ts";
-import type { Server } from "./server.ts";
+import type { Address, Server } from "./server.ts";
 
 /** Where a forwarded connection came from. */
 interface Source {
@@ -15,6 +16,13 @@ const encoder = new TextEncoder();
 export function line(family: 1 | 2, { host, port }: Source): Uint8Array {
   const words = family === 1 ? `TCP4 ${host} 198.51.100.2` : `TCP6 ${host} 2001:db8::2`;
   return encoder.encode(`PROXY ${words} ${port} 8000\r\n`);
+}
+
+/** A client that comes through a proxy from this address. */
+export async function connectFrom(at: Address, host: string): Promise<FramedClient> {
+  const client = await FramedClient.connect(at);
+  await client.sendBytes(line(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
+  return client;
 }
 
 /** What a header of version 2 says. */

@@ -208,7 +208,7 @@ serverTest(
   async (server) => {
     const id = await register(server);
     await using client = await FramedClient.connect(server);
-    const whos: Sent[] = [{ id }, { id: MAX_INTEGER }, { name: "nobody" }];
+    const whos: Sent[] = [{ id }, { id: MAX_INTEGER }, { name: "unknown" }];
     const quickest = whos.map(() => Infinity);
     for (let round = 0; round < 10; round++) { // in turn, so that a busy moment of the machine is one for all
       for (const [i, who] of whos.entries()) {

@@ -47,7 +47,7 @@ test("both directions share one conversation and its seqs; others have their own
   assertEquals((await carol.next(Msg.ONE_CHAT)).seq, 1);
 });
 
-test("a sender can't claim to be another user", async (server) => {
+test("I6 a sender can't claim to be another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);

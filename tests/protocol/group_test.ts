@@ -141,7 +141,7 @@ test("who isn't a member can't write, read or list", async (server) => {
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });
 
-test("a sender in a group can't claim to be another user", async (server) => {
+test("I6 a sender in a group can't claim to be another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);

@@ -5,7 +5,7 @@ const HEADER_BYTES = 100;
 
 const MAGIC = "SQLite format 3\0";
 
-/** Of the header's read version: the file was in use with a write-ahead log, and nobody has closed it since. */
+/** Of the header's read version: the file was in use with a write-ahead log, and was not closed since. */
 const WAL_VERSION = 2;
 
 /** A database file as its header describes it. */

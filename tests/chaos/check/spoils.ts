@@ -162,8 +162,8 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
   },
   "a message that was never sent is pushed"(history, random) {
     const [user, shown] = anyShown(history, random);
-    replace(history, user, shown, { cid: "nobody's" });
-    return { kind: "invented", user, in: shown.in, seq: shown.seq, cid: "nobody's" };
+    replace(history, user, shown, { cid: "unknown" });
+    return { kind: "invented", user, in: shown.in, seq: shown.seq, cid: "unknown" };
   },
   "a message that was never sent is in the log"(history, random) {
     const row = random.pick(history.log);
