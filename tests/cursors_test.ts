@@ -97,3 +97,37 @@ Deno.test("cursors: those that were refused wait on, behind what they have moved
     assertEquals(await isDone(cursors.settled(1)), true, "nothing is left");
     assertEquals(writes.length, 2);
   }));
+
+Deno.test("cursors: a write that is refused after the history has changed is not tried again", () =>
+  withHeldWrites(async (cursors, writes) => {
+    cursors.move(1, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the write");
+    cursors.clear();
+    writes[0]!.end(new StoreUnavailable("it was restored"));
+    await flushed;
+    cursors.move(2, 9, 1);
+    const later = cursors.flush();
+    await until(() => writes.length === 2, "the write of the new history");
+    writes[1]!.end();
+    await later;
+    assertEquals(users(writes), [[1], [2]]);
+  }));
+
+Deno.test("cursors: the rest of a large write is not begun when the history has changed", () =>
+  withHeldWrites(async (cursors, writes) => {
+    const inOneWrite = 1_000;
+    for (let user = 1; user <= inOneWrite + 1; user++) cursors.move(user, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the first part");
+    assertEquals(writes[0]!.cursors.length, inOneWrite);
+    cursors.clear();
+    writes[0]!.end();
+    const end = until(() => writes.length === 2, "a second part").then(() => writes[1]!.end(), () => {});
+    await flushed;
+    assertEquals(writes.length, 1);
+    cursors.move(1, 9, 1); // lets the wait above end
+    const later = cursors.flush();
+    await Promise.all([end, later]);
+    assertEquals(users(writes).slice(1), [[1]]);
+  }));

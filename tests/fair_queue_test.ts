@@ -159,4 +159,8 @@ Deno.test("shares: so many keys are remembered, and then the one that was charge
   assertEquals(shares.least(["a", "b"]), "a");
   shares.charge("d", 1); // one too many
   assertEquals(shares.least(["a", "b"]), "b", "as a new one");
+  shares.charge("a", 1);
+  shares.charge("e", 1); // "c" is the oldest now, as "a" was charged again
+  assertEquals([shares.least(["a", "c"]), shares.least(["c", "a"])], ["c", "c"]);
+  assertEquals(shares.least(["a", "e"]), "e", 'of "a" all is remembered');
 });

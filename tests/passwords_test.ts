@@ -158,6 +158,20 @@ Deno.test("passwords: the flood of one address is beside, and not in front of, a
   await Promise.all(flood);
 });
 
+Deno.test("passwords: right passwords don't count against an address, and wrong ones do", async () => {
+  using passwords = new Passwords(CHEAP, 1, 10);
+  const hash = await passwords.hash("sesame");
+  await passwords.verify("guess", hash, at("b"));
+  for (let i = 0; i < 3; i++) await passwords.verify("sesame", hash, at("a"));
+  const order: string[] = [];
+  const verify = async (address: string) => {
+    await passwords.verify("guess", hash, at(address));
+    order.push(address);
+  };
+  await Promise.all(["c", "b", "a"].map(verify));
+  assertEquals(order, ["c", "a", "b"]);
+});
+
 Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
   using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
   const hash = await passwords.hash("sesame");

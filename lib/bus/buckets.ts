@@ -1,12 +1,12 @@
 /**
- * Buckets within a process. Of each only one number is kept: when it will be full again if nothing more is taken
- * (GCRA, the generic cell rate algorithm, keeps the same). One that is full needs none.
+ * Buckets within a process. Of each only one number is kept: when it will be full again if nothing more is
+ * taken (GCRA, the generic cell rate algorithm, keeps the same). One that is full needs none.
  */
 import type { Quota } from "./bus.ts";
 
 /**
- * Buckets that are remembered, some 10 MB of them. Beyond it those are forgotten that are closest to being full: who
- * fills the memory with a million new names can't make it forget a bucket that is empty.
+ * Buckets that are remembered, some 10 MB of them. Beyond it those are forgotten that are closest to being
+ * full: who fills the memory with a million new names can't make it forget a bucket that is empty.
  */
 const REMEMBERED = 100_000;
 
@@ -57,7 +57,9 @@ export class NamedBuckets {
   }
 }
 
-/** In how many microseconds so many come back: rounded towards 0, so that a full bucket surely holds `size`. */
+/**
+ * In how many microseconds so many come back: rounded towards 0, so that a full bucket surely holds `size`.
+ */
 export function microseconds({ size, within }: Quota, count: number): number {
   return Math.trunc(1_000 * within * count / size);
 }

@@ -20,30 +20,41 @@ export type Hint =
   /** The channel's user has begun this login: let go of any earlier one. */
   | { readonly kind: "takeover"; readonly login: number };
 
-/** What a node is told by its connection to the bus. None of it is called before {@link Bus.open} has resolved. */
+/**
+ * What a node is told by its connection to the bus. None of it is called before {@link Bus.open} has
+ * resolved.
+ */
 export interface Listener {
   /** A hint from another node, on a channel that is subscribed. */
   receive(channel: Channel, hint: Hint): void;
   /**
-   * The bus can't be reached: no hints come until `up`. Told once per outage, also when it begins before the bus was
-   * ever reached.
+   * The bus can't be reached: no hints come until `up`. Told once per outage, also when it begins before the
+   * bus was ever reached.
    */
   down(why: Error): void;
-  /** After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost. */
+  /**
+   * After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost.
+   */
   up(): void;
   /** A node has come, or come back: what it could not tell before is to be seen from now on. */
   came(): void;
-  /** A node has left, by closing or by a crash: its users may be gone without a word, and hints of its messages lost. */
+  /**
+   * A node has left, by closing or by a crash: its users may be gone without a word, and hints of its
+   * messages lost.
+   */
   gone(): void;
   /**
-   * Whether some node that is not known to have ended has not been heard for seconds, or has left without closing.
-   * Such a node may go on committing messages, and its hints may be lost. Told at each change. A node that has left
-   * and is not back in a few minutes counts as ended.
+   * Whether some node that is not known to have ended has not been heard for seconds, or has left without
+   * closing. Such a node may go on committing messages, and its hints may be lost. Told at each change. A
+   * node that has left and is not back in a few minutes counts as ended.
    */
   silent(isSilent: boolean): void;
 }
 
-/** A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within` ms. */
+/**
+ * A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within`
+ * ms.
+ */
 export interface Quota {
   readonly size: number;
   readonly within: number;
@@ -57,12 +68,14 @@ export class BusUnavailable extends Error {
 /** A node's connection to the bus. */
 export interface Bus {
   /**
-   * Hints are of this epoch of the store from now on, and those of another one are not received: their numbers mean
-   * other messages and logins. Called before {@link Bus.open}, and whenever the epoch has changed.
+   * Hints are of this epoch of the store from now on, and those of another one are not received: their
+   * numbers mean other messages and logins. Called before {@link Bus.open}, and whenever the epoch has
+   * changed.
    */
   adopt(epoch: string): void;
   /**
-   * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is told.
+   * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is
+   * told.
    */
   open(listener: Listener): Promise<void>;
   /**
@@ -73,25 +86,27 @@ export interface Bus {
   /** Never rejects, and stays in order with what {@link Bus.subscribe} is asked for the same channel. */
   unsubscribe(channel: Channel): Promise<void>;
   /**
-   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel stay in order. Where
-   * a message's hint can't be sent now, a `look` on its channel makes up for it later; for other hints, `came` does.
+   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel
+   * stay in order. Where a message's hint can't be sent now, a `look` on its channel makes up for it later;
+   * for other hints, `came` does.
    */
   publish(channel: Channel, hint: Hint): void;
   /**
-   * Which of these users any node is subscribed to, this one included, as it is when asked; what this node has asked
-   * for before is taken into account. Rejects with {@link BusUnavailable}.
+   * Which of these users any node is subscribed to, this one included, as it is when asked; what this node
+   * has asked for before is taken into account. Rejects with {@link BusUnavailable}.
    */
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
    * Takes the lock on an account's login, so that one node at a time looks and subscribes. The holder calls
-   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailable}. A holder that
-   * keeps it for longer than a few seconds may lose it: the number of a login decides then.
+   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailable}. A holder
+   * that keeps it for longer than a few seconds may lose it: the number of a login decides then.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /**
-   * Takes `count` from the bucket of this name, which all nodes share, and resolves to 0; or, if it holds less, takes
-   * nothing and resolves to the milliseconds until it will hold as much. A negative count is given back. Rejects with
-   * {@link BusUnavailable}. Buckets may be lost, and are full then. A `count` over the quota's size is never there.
+   * Takes `count` from the bucket of this name, which all nodes share, and resolves to 0; or, if it holds
+   * less, takes nothing and resolves to the milliseconds until it will hold as much. A negative count is
+   * given back. Rejects with {@link BusUnavailable}. Buckets may be lost, and are full then. A `count` over
+   * the quota's size is never there.
    */
   spend(bucket: string, quota: Quota, count: number): Promise<number>;
   /** Lets go of all subscriptions and locks. */

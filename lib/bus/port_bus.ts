@@ -8,7 +8,10 @@ interface Call {
   readonly reject: (error: Error) => void;
 }
 
-/** A node's connection to a bus that lives on another thread. A port keeps its messages in order, and so does this. */
+/**
+ * A node's connection to a bus that lives on another thread. A port keeps its messages in order, and so does
+ * this.
+ */
 export class PortBus implements Bus {
   readonly #port: MessagePort;
   readonly #outgoing: Outgoing<Ask>;
@@ -39,7 +42,8 @@ export class PortBus implements Bus {
   }
 
   unsubscribe(channel: Channel): Promise<void> {
-    return this.#call<void>((id) => ({ kind: "unsubscribe", id, channel })).catch(() => {}); // closed: it is done
+    // closed: it is done
+    return this.#call<void>((id) => ({ kind: "unsubscribe", id, channel })).catch(() => {});
   }
 
   publish(channel: Channel, hint: Hint): void {

@@ -5,8 +5,9 @@ import { type Ask, Outgoing, type Tell } from "./port_messages.ts";
 type Call = Exclude<Ask, { kind: "publish" }>;
 
 /**
- * Lends a node's connection to a bus, which must not have been opened yet, to the thread that has the port's other
- * end. What it gives back closes both, for a thread that has died; it need not be called after a `close` from there.
+ * Lends a node's connection to a bus, which must not have been opened yet, to the thread that has the port's
+ * other end. What it gives back closes both, for a thread that has died; it need not be called after a
+ * `close` from there.
  */
 export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
   const outgoing = new Outgoing<Tell>(port);

@@ -1,12 +1,12 @@
 /**
- * The order in which passwords are hashed: known users first, then fair over networks, and within a network over its
- * addresses. A client that fills the queue waits behind itself.
+ * The order in which passwords are hashed: known users first, then fair over networks, and within a network
+ * over its addresses. A client that fills the queue waits behind itself.
  */
 import { Shares } from "./shares.ts";
 
 /**
- * How a requester stands: `known` has logged in to that account from there, or by that device, before; `frequent` is
- * known too, but logs in by password more often than people do; every other one is `new`.
+ * How a requester stands: `known` has logged in to that account from there, or by that device, before;
+ * `frequent` is known too, but logs in by password more often than people do; every other one is `new`.
  */
 export type Standing = "known" | "new" | "frequent";
 
@@ -27,8 +27,8 @@ export interface Queued {
 }
 
 /**
- * While others wait as well, each so many-th hash is not a known user's: a flood by accounts of an attacker's own keeps no
- * new user out for good.
+ * While others wait as well, each so many-th hash is not a known user's: a flood by accounts of an attacker's
+ * own keeps no new user out for good.
  */
 const NEW_EVERY = 4;
 
@@ -55,8 +55,8 @@ export class FairQueue<T extends Queued> {
   }
 
   /**
-   * Adds an item. If that is one too many, returns the item that has no place any more: the newest of the address that
-   * has the most waiting, in the network that has. It may be the one that was added.
+   * Adds an item. If that is one too many, returns the item that has no place any more: the newest of the
+   * address that has the most waiting, in the network that has. It may be the one that was added.
    */
   push(item: T): T | undefined {
     this.#laneOf(item).push(item);

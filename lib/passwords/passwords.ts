@@ -1,7 +1,7 @@
 /**
- * Password hashes: scrypt, in PHC string form with its parameters inside, so that they can be raised and old hashes
- * still be checked. Hashing runs in threads of its own, a bounded number of them; the rest queue up, see
- * {@link FairQueue}.
+ * Password hashes: scrypt, in PHC string form with its parameters inside, so that they can be raised and old
+ * hashes still be checked. Hashing runs in threads of its own, a bounded number of them; the rest queue up,
+ * see {@link FairQueue}.
  */
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
@@ -27,16 +27,16 @@ export class TooBusy extends Error {
 }
 
 /**
- * The client ended its sending, or its connection was lost, before the password's turn came, and others waited as well:
- * it was not hashed.
+ * The client ended its sending, or its connection was lost, before the password's turn came, and others
+ * waited as well: it was not hashed.
  */
 export class AbandonedError extends TooBusy {
   override readonly name = "AbandonedError";
 }
 
 /**
- * Milliseconds after which a client may come again, at the most. The queue is fair: when an address is told so, it has
- * the most waiting, and the length of the whole queue says nothing about when it has room again.
+ * Milliseconds after which a client may come again, at the most. The queue is fair: when an address is told
+ * so, it has the most waiting, and the length of the whole queue says nothing about when it has room again.
  */
 export const MAX_RETRY_AFTER_MS = 5_000;
 
@@ -53,16 +53,20 @@ interface Waiter {
 const SALT = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
 const HASH = 32; // bytes
 /**
- * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be nice is not
- * enough, as Linux lets a thread finish its slice of some milliseconds before another that waits for the core. So a flood of
- * guesses leaves the cores to the others half of the time, and a rush of people who know their passwords isn't held up.
+ * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be
+ * nice is not enough, as Linux lets a thread finish its slice of some milliseconds before another that waits
+ * for the core. So a flood of guesses leaves the cores to the others half of the time, and a rush of people
+ * who know their passwords isn't held up.
  */
 const REST = 1;
 const LEAST_REST = 1; // ms: a timer can't do less
 /** What a thread hashes to show that it is there: next to no work. */
 const TRIAL = { password: "", salt: new Uint8Array(SALT), length: HASH, cost: { ln: 1, r: 1, p: 1 } };
 
-/** Threads that hash passwords for each of so many nodes: one core less than there are, as a flood of passwords must leave one. */
+/**
+ * Threads that hash passwords for each of so many nodes: one core less than there are, as a flood of
+ * passwords must leave one.
+ */
 export function hashThreads(nodes: number): number {
   return Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / nodes));
 }
@@ -70,7 +74,10 @@ export function hashThreads(nodes: number): number {
 /** The form of the server's own hashes. */
 export const PHC = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/** Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed, or at {@link start}. */
+/**
+ * Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed, or
+ * at {@link start}.
+ */
 export class Passwords implements Disposable {
   readonly #cost: Cost;
   readonly #atOnce: number;
@@ -90,8 +97,8 @@ export class Passwords implements Disposable {
   }
 
   /**
-   * Begins all threads, and resolves when each has hashed something: a process that has no descriptors left could not
-   * begin them. Rejects if one can't do it.
+   * Begins all threads, and resolves when each has hashed something: a process that has no descriptors left
+   * could not begin them. Rejects if one can't do it.
    */
   async start(): Promise<void> {
     await Promise.all(Array.from({ length: this.#atOnce - this.#threads.size }, async () => {
@@ -110,9 +117,9 @@ export class Passwords implements Disposable {
   }
 
   /**
-   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than today's, or
-   * it isn't hashed at all yet. Without a hash (there is no such user) the answer is no, and takes as long; so it does
-   * if the hash was made with a smaller cost than today's. Throws {@link TooBusy}.
+   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than
+   * today's, or it isn't hashed at all yet. Without a hash (there is no such user) the answer is no, and
+   * takes as long; so it does if the hash was made with a smaller cost than today's. Throws {@link TooBusy}.
    */
   async verify(
     password: string,
@@ -241,7 +248,8 @@ export class Passwords implements Disposable {
   ): void {
     const { signal } = requester;
     const leave = () => {
-      const isAlone = this.#queue.size === 1; // a client that only ended its sending is answered if no other waits
+      // a client that only ended its sending is answered if no other waits
+      const isAlone = this.#queue.size === 1;
       if (!isAlone && this.#queue.delete(waiter)) refuse(new AbandonedError(this.#retryAfter));
     };
     const waiter: Waiter = {

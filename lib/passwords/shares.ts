@@ -1,8 +1,11 @@
-/** What networks or addresses have had of a resource lately, to tell which of them is to have the next piece. */
+/**
+ * What networks or addresses have had of a resource lately, to tell which of them is to have the next piece.
+ */
 
 /**
- * Pieces that count against a key at the most. A key that has had none for a while comes before those that have had
- * some; among those that have had as much as this, the one whose last piece is the longest ago comes first.
+ * Pieces that count against a key at the most. A key that has had none for a while comes before those that
+ * have had some; among those that have had as much as this, the one whose last piece is the longest ago comes
+ * first.
  */
 const MAX_DEBT = 5;
 
@@ -43,7 +46,9 @@ export class Shares {
     if (this.#shares.size > this.#max) this.#shares.delete(this.#shares.keys().next().value!);
   }
 
-  /** The key with the smallest debt, of those the one that was charged the longest ago, of those the first. */
+  /**
+   * The key with the smallest debt, of those the one that was charged the longest ago, of those the first.
+   */
   least(keys: Iterable<string>): string {
     const now = this.#clock();
     let found: string | undefined;

@@ -1,13 +1,15 @@
 /** How much work a hash of some cost is, and what makes up for the difference to another. */
 import type { Cost } from "./thread.ts";
 
-/** Halvings of N for which a rest of the difference is made up: what is left is under a tenth of the whole. */
+/**
+ * Halvings of N for which a rest of the difference is made up: what is left is under a tenth of the whole.
+ */
 const STEPS = 4;
 
 /**
- * Costs of hashes that, after one of cost `had`, make as much work as one of cost `wanted`; none if that was as much
- * already. Work is N · r · p: a wrong password for an account whose hash is of an earlier, smaller cost must not be
- * refused sooner than one for an account that is not there.
+ * Costs of hashes that, after one of cost `had`, make as much work as one of cost `wanted`; none if that was
+ * as much already. Work is N · r · p: a wrong password for an account whose hash is of an earlier, smaller
+ * cost must not be refused sooner than one for an account that is not there.
  */
 export function missingWork(had: Cost, wanted: Cost): Cost[] {
   const parts: Cost[] = [];

@@ -1,12 +1,15 @@
 /**
- * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a quarter of a
- * second of a core, and a flood of guesses would otherwise slow every message down.
+ * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a
+ * quarter of a second of a core, and a flood of guesses would otherwise slow every message down.
  */
 import { scryptSync } from "node:crypto";
 import { getPriority, setPriority } from "node:os";
 import type { HashAnswer, HashOrder } from "./thread.ts";
 
-/** As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for this thread. */
+/**
+ * As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for
+ * this thread.
+ */
 const NICENESS = 10;
 /** Linux's highest. */
 const MAX_NICENESS = 19;
@@ -29,7 +32,8 @@ try {
 port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
   try {
     const N = 2 ** ln;
-    const maxmem = 2 * 128 * N * r + 128 * r * p; // bytes; twice what it needs, as the limit is counted roughly
+    // bytes; twice what it needs, as the limit is counted roughly
+    const maxmem = 2 * 128 * N * r + 128 * r * p;
     port.postMessage({ key: new Uint8Array(scryptSync(password, salt, length, { N, r, p, maxmem })) });
   } catch (error) {
     port.postMessage({ error });

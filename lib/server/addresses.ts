@@ -3,7 +3,8 @@ import { isIPv4, isIPv6 } from "node:net";
 import type { Networks } from "../wire/networks.ts";
 
 const GROUPS_OF_48 = 3; // what a site is given at the most: a customer may have any number of /64 in it
-const GROUPS_OF_64 = 4; // of an IPv6 address's eight groups: a customer is given at least a /64, and may use all of it
+// of an IPv6 address's eight groups: a customer is given at least a /64, and may use all of it
+const GROUPS_OF_64 = 4;
 
 /** The /96 networks whose last 32 bits are an IPv4 address. */
 const WITH_IPV4 = [
@@ -13,8 +14,9 @@ const WITH_IPV4 = [
 ];
 
 /**
- * What an address is counted by: itself, the /64 that an IPv6 address is in, or the IPv4 address that is written as
- * an IPv6 one, or translated to one: all clients of a NAT64 share its /64. Undefined for what is no address.
+ * What an address is counted by: itself, the /64 that an IPv6 address is in, or the IPv4 address that is
+ * written as an IPv6 one, or translated to one: all clients of a NAT64 share its /64. Undefined for what is
+ * no address.
  */
 export function addressKey(host: string): string | undefined {
   if (isIPv4(host)) return host;
@@ -32,8 +34,8 @@ export function networkKey(address: string): string {
 }
 
 /**
- * What has the same owner as an {@link addressKey}, as far as can be told: the IPv4 address itself, as its neighbours are
- * others', or the IPv6 /48.
+ * What has the same owner as an {@link addressKey}, as far as can be told: the IPv4 address itself, as its
+ * neighbours are others', or the IPv6 /48.
  */
 export function siteKey(address: string): string {
   return isIPv4(address) ? address : networkKey(address);
@@ -88,8 +90,8 @@ export class Addresses {
   }
 
   /**
-   * One more connection from this address, which counts in any case if `always`. Throws a {@link TooMany} when there are as
-   * many as there may be.
+   * One more connection from this address, which counts in any case if `always`. Throws a {@link TooMany}
+   * when there are as many as there may be.
    */
   enter(host: string, always = false): Place {
     const isUncounted = !always && this.#uncounted.some((networks) => networks.contains(host));

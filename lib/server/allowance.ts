@@ -1,4 +1,6 @@
-/** How much a client may ask for. Beyond it, it is told to come again later, or simply not read for a while. */
+/**
+ * How much a client may ask for. Beyond it, it is told to come again later, or simply not read for a while.
+ */
 import type { Config } from "../config/options.ts";
 
 /** What may be done per second for long, and at once after a rest. */
@@ -14,13 +16,17 @@ const SPARE_BURST = 0.2; // seconds' worth: what a busy client gets ahead, other
 const STRANGERS_PART = 0.1; // of what is spare for sessions, strangers have as much together, of their own
 const NEARLY_FULL = 0.75; // of a bucket: who asks for less than flows in is above it, but for a few at once
 const LEAST = 1e-6; // of a request or a byte: less is what adding up has got wrong
-const FRAMES_AT_ONCE = 2; // of the largest that are taken: one that never could be would be sent again for ever
+// of the largest that are taken: one that never could be would be sent again for ever
+const FRAMES_AT_ONCE = 2;
 const REFUSALS: Rate = { perSecond: 5, burst: 32 }; // what was on its way, and not a flood
-const LOGINS: Rate = { perSecond: 0.5, burst: 2 }; // of one user: a connection that is lost now and then, and not a loop
+// of one user: a connection that is lost now and then, and not a loop
+const LOGINS: Rate = { perSecond: 0.5, burst: 2 };
 const REFUSED_BYTES = 4_096; // of a refused request that cost as much as refusing a small one
 const OWED_MOST = 4_000; // ms: beyond it a session owes no more for answers that nothing was there for
 
-/** A bucket that fills steadily. It may be overdrawn, and holds nothing then until that has been made up for. */
+/**
+ * A bucket that fills steadily. It may be overdrawn, and holds nothing then until that has been made up for.
+ */
 export class Bucket {
   readonly #perMs: number;
   readonly #burst: number;
@@ -123,7 +129,9 @@ export class Buckets {
   }
 }
 
-/** What one client may do: what is its own, and what is spare of what all may. Times are by `performance.now`. */
+/**
+ * What one client may do: what is its own, and what is spare of what all may. Times are by `performance.now`.
+ */
 export class Allowance {
   readonly #own: Buckets;
   readonly #spare: Buckets | undefined;
@@ -136,8 +144,8 @@ export class Allowance {
   }
 
   /**
-   * Takes a request that costs so much and has so many bytes, and gives 0; or nothing, and the milliseconds until it
-   * will be its own: what is spare then is not known.
+   * Takes a request that costs so much and has so many bytes, and gives 0; or nothing, and the milliseconds
+   * until it will be its own: what is spare then is not known.
    */
   take(cost: number, bytes: number, now: number): number {
     const wait = this.#own.take(cost, bytes, now);
@@ -150,8 +158,9 @@ export class Allowance {
   }
 
   /**
-   * Takes what was not known before: what a request has cost beyond what was taken for it, or the bytes of its answer,
-   * as large answers to small questions are work too. If it isn't there, what comes next waits for it.
+   * Takes what was not known before: what a request has cost beyond what was taken for it, or the bytes of
+   * its answer, as large answers to small questions are work too. If it isn't there, what comes next waits
+   * for it.
    */
   charge(cost: number, bytes: number, now: number): void {
     if (this.take(cost, bytes, now) === 0) return;
@@ -165,14 +174,17 @@ export class Allowance {
     this.#own.draw(cost, bytes);
   }
 
-  /** The user logs in. Gives whether that is so often that others go first: a login is as much work as many messages. */
+  /**
+   * The user logs in. Gives whether that is so often that others go first: a login is as much work as many
+   * messages.
+   */
   logsInOften(now: number): boolean {
     return this.#logins.take(1, now) > 0;
   }
 
   /**
-   * A request is refused. Gives the milliseconds for which nothing more should be read: refusing costs time too, the
-   * more the larger the request is.
+   * A request is refused. Gives the milliseconds for which nothing more should be read: refusing costs time
+   * too, the more the larger the request is.
    */
   refused(bytes: number, now: number): number {
     const cost = Math.max(1, bytes / REFUSED_BYTES);
@@ -182,9 +194,13 @@ export class Allowance {
   }
 }
 
-const REMEMBERED = 20_000; // users: as many as a node has connections; to be forgotten is to have a full allowance
+// users: as many as a node has connections; to be forgotten is to have a full allowance
+const REMEMBERED = 20_000;
 
-/** The allowances of a node's users, which outlive their sessions: a user who comes back has no more than before. */
+/**
+ * The allowances of a node's users, which outlive their sessions: a user who comes back has no more than
+ * before.
+ */
 export class Allowances {
   readonly #config: Config;
   readonly #spare: Buckets | undefined;
@@ -203,7 +219,8 @@ export class Allowances {
   /** A user's; undefined if anything is allowed. */
   ofUser(user: number): Allowance | undefined {
     let allowance = this.#users.get(user);
-    if (allowance) this.#users.delete(user); // to stand behind the others, of whom the first is forgotten first
+    // to stand behind the others, of whom the first is forgotten first
+    if (allowance) this.#users.delete(user);
     else {
       const own = Buckets.ofSession(this.#config);
       if (!own) return undefined;

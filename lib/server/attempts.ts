@@ -1,6 +1,7 @@
 /**
- * How often passwords may be tried and accounts be made, in the whole cluster: asked before anything is hashed. While
- * the other nodes can't be reached each node counts for itself, so that an outage opens no gate.
+ * How often passwords may be tried and accounts be made, in the whole cluster: asked before anything is
+ * hashed. While the other nodes can't be reached each node counts for itself, so that an outage opens no
+ * gate.
  */
 import { createHash } from "node:crypto";
 import { NamedBuckets } from "../bus/buckets.ts";
@@ -13,8 +14,8 @@ import { RequestError } from "./answer.ts";
 import type { Place } from "./known_places.ts";
 
 /**
- * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the default limits.
- * To ask too soon costs little, and the limits may have been raised by then.
+ * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the
+ * default limits. To ask too soon costs little, and the limits may have been raised by then.
  */
 const WAIT_AT_MOST = 60_000;
 
@@ -22,14 +23,17 @@ const WAIT_AT_MOST = 60_000;
 const HASH = 32;
 
 /**
- * Wrong passwords for one account from all places that are not known to be its owner's, in times of those from one of
- * them; and in how many times {@link AttemptLimits.attemptsWithin}. By default 100 an hour, as OWASP ASVS 4 has it. It is
- * more than one place can use up for long: 10 a while and 100 in 6 of them.
+ * Wrong passwords for one account from all places that are not known to be its owner's, in times of those
+ * from one of them; and in how many times {@link AttemptLimits.attemptsWithin}. By default 100 an hour, as
+ * OWASP ASVS 4 has it. It is more than one place can use up for long: 10 a while and 100 in 6 of them.
  */
 const TOTAL_SIZE = 10;
 const TOTAL_WITHIN = 6;
 
-/** Wrong passwords from each of these places beyond that: others' guesses never lock an owner out of a new place. */
+/**
+ * Wrong passwords from each of these places beyond that: others' guesses never lock an owner out of a new
+ * place.
+ */
 const SINGLE = 1;
 
 /** The place of those whom the limits per address don't count. */
@@ -41,7 +45,10 @@ export type AttemptLimits = Pick<
   "accountAttempts" | "addressAttempts" | "addressRegistrations" | "attemptsWithin"
 >;
 
-/** A limit: the beginning of its buckets' names, how much they hold, and what is said when there is no more in one. */
+/**
+ * A limit: the beginning of its buckets' names, how much they hold, and what is said when there is no more in
+ * one.
+ */
 interface Limit {
   readonly kind: string;
   readonly quota: Quota;
@@ -79,8 +86,9 @@ export class Attempts {
   }
 
   /**
-   * Carries out a login by password, and counts it for the address whatever comes of it; but not if it fails by no
-   * fault of the client's. Like what follows, it throws a {@link RequestError} instead when there were too many.
+   * Carries out a login by password, and counts it for the address whatever comes of it; but not if it fails
+   * by no fault of the client's. Like what follows, it throws a {@link RequestError} instead when there were
+   * too many.
    */
   login<T>(address: string | undefined, login: () => Promise<T>): Promise<T> {
     return this.#countAddress(this.#logins, address, login);
@@ -92,10 +100,10 @@ export class Attempts {
   }
 
   /**
-   * Checks a password, and counts it if it was wrong. It is counted before, so that checks at the same time can't be
-   * more either. `account` is what the client calls it by, its id or its name: the count tells neither whether there is
-   * such an account nor which name an id has. A known place has a count of its own. All others' count together as well,
-   * and where that is used up each of them may be wrong once.
+   * Checks a password, and counts it if it was wrong. It is counted before, so that checks at the same time
+   * can't be more either. `account` is what the client calls it by, its id or its name: the count tells
+   * neither whether there is such an account nor which name an id has. A known place has a count of its own.
+   * All others' count together as well, and where that is used up each of them may be wrong once.
    */
   check<T extends { readonly right: boolean }>(
     account: number | string,
@@ -127,7 +135,9 @@ export class Attempts {
     return count(() => this.#take(limit, address), work, () => true, isCounted);
   }
 
-  /** Takes one of all places' wrong passwords for the account, or else the one that this place has of its own. */
+  /**
+   * Takes one of all places' wrong passwords for the account, or else the one that this place has of its own.
+   */
   async #takeOf(account: string, from: string): Promise<GiveBack> {
     const taken = await this.#try(this.#total, account);
     return typeof taken === "number" ? await this.#take(this.#single, `${account}/${from}`) : taken;

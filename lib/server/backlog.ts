@@ -22,7 +22,9 @@ export interface Missed {
 /** A conversation that is behind. */
 interface Stream {
   readonly talk: Talk;
-  /** The time of its next message; before all others where that isn't known, so that it is looked at first. */
+  /**
+   * The time of its next message; before all others where that isn't known, so that it is looked at first.
+   */
   head: number;
   page: readonly StoredMessage[];
   at: number; // in page
@@ -30,9 +32,11 @@ interface Stream {
 
 const NONE = new Map<Talk, Stream>(); // stays empty
 const UNKNOWN = -Infinity;
-const WIDTH = 32; // conversations with a page in memory; of others only the time of their next message is known
+// conversations with a page in memory; of others only the time of their next message is known
+const WIDTH = 32;
 const PAGE_MESSAGES = 256; // messages read at once from one conversation
-const PAGES_BYTES = 65_536; // bytes of bodies held at once, shared by the pages (each has one message at least)
+// bytes of bodies held at once, shared by the pages (each has one message at least)
+const PAGES_BYTES = 65_536;
 
 /** The conversations in which a session is behind the log. */
 export class Backlog {
@@ -95,7 +99,8 @@ export class Backlog {
   /** Goes past the message that {@link Backlog.peek} gave. */
   shift({ talk, message }: Missed): void {
     talk.pushed = message.seq;
-    if (message.seq > talk.known) talk.known = message.seq; // newer than the page's reason, and its hint may be lost
+    // newer than the page's reason, and its hint may be lost
+    if (message.seq > talk.known) talk.known = message.seq;
     const stream = this.#streams.get(talk);
     if (!stream) return; // it was taken out meanwhile
     const next = stream.page[++stream.at];
@@ -114,7 +119,8 @@ export class Backlog {
     const page = await this.#read(talk.peer, talk.pushed, PAGE_MESSAGES, bytes);
     if (talk.pushed === undefined) talk.cursor = talk.pushed = page.after;
     if (this.#streams.get(talk) !== stream) return; // it was taken out meanwhile
-    const messages = page.messages.filter(({ seq }) => seq > talk.pushed!); // those before were pushed meanwhile
+    // those before were pushed meanwhile
+    const messages = page.messages.filter(({ seq }) => seq > talk.pushed!);
     const [first] = messages;
     if (first) {
       stream.page = messages;

@@ -1,9 +1,10 @@
 /**
  * Breaks between two pieces of work, in which all other work that is ready runs.
  *
- * `setImmediate` gives others a turn, but not those whose bytes have only just come: while some of it is due, the
- * runtime looks at its sockets after every 61st turn only (tokio's event interval; pieces of a millisecond made an echo
- * take 56 ms in place of 1). What waits for a socket of its own can't go on before all of them have been looked at.
+ * `setImmediate` gives others a turn, but not those whose bytes have only just come: while some of it is due,
+ * the runtime looks at its sockets after every 61st turn only (tokio's event interval; pieces of a
+ * millisecond made an echo take 56 ms in place of 1). What waits for a socket of its own can't go on before
+ * all of them have been looked at.
  */
 import { setImmediate } from "node:timers";
 

@@ -72,8 +72,8 @@ export class Caller {
   }
 
   /**
-   * Aborted when nothing more comes from the client, so that what only the client waits for need not be begun. To be
-   * asked for while an exclusive request is being answered.
+   * Aborted when nothing more comes from the client, so that what only the client waits for need not be
+   * begun. To be asked for while an exclusive request is being answered.
    */
   get leaving(): AbortSignal {
     this.#leaving ??= new AbortController();
@@ -82,7 +82,10 @@ export class Caller {
     return leaving.signal;
   }
 
-  /** On whose behalf a password is hashed for it; see {@link leaving}. Those who are exempt from limits share a place. */
+  /**
+   * On whose behalf a password is hashed for it; see {@link leaving}. Those who are exempt from limits share
+   * a place.
+   */
   requester(standing: Standing): Requester {
     const address = this.address ?? "exempt";
     const network = this.address === undefined ? address : networkKey(this.address);

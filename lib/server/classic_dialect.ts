@@ -14,8 +14,8 @@ import { GatheringOutbox, PacedOutbox } from "./outbox.ts";
 const encoder = new TextEncoder();
 
 /**
- * Control characters but tab and line feed: these clients write what they get to the terminal, which obeys an ESC, or
- * one of C1. A `?` in their place takes no more bytes than they did.
+ * Control characters but tab and line feed: these clients write what they get to the terminal, which obeys an
+ * ESC, or one of C1. A `?` in their place takes no more bytes than they did.
  */
 const CONTROL = /[^\P{Cc}\t\n]/gu;
 
@@ -39,8 +39,8 @@ function cleanedRoster({ friends, groups }: Roster): Roster {
 }
 
 /**
- * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's bound; `gap` ms lie between two
- * writes of one message each, 0 lets them run together.
+ * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's
+ * bound; `gap` ms lie between two writes of one message each, 0 lets them run together.
  */
 export function classicDialect(maxBytes: number, gap: number): Dialect {
   const room = (maxBytes || MAX_SERVER_FRAME) - 1; // for the JSON; the NUL takes a byte

@@ -15,11 +15,14 @@ import { Replies } from "./replies.ts";
 
 const PENDING_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
 const LINGER = 1_000; // ms for the peer to close after the last words, before its socket is closed
-const LAST_BYTES = 262_144; // taken from a client after its connection's end, so that it can read our last words
+// taken from a client after its connection's end, so that it can read our last words
+const LAST_BYTES = 262_144;
 const LARGE = 16_384; // bytes of a body: reading it is heavy work
-const ANSWERED = 100_000; // bytes of a large answer that are put together, copied and written in 1 ms, roughly
+// bytes of a large answer that are put together, copied and written in 1 ms, roughly
+const ANSWERED = 100_000;
 const LOOKS = 16; // requests between two looks at the clock
-const SLICE = 2; // ms of work for one connection, then the others have a turn, so that no flood makes others wait
+// ms of work for one connection, then the others have a turn, so that no flood makes others wait
+const SLICE = 2;
 
 /** A client's connection, from its acceptance to its end. */
 export class Connection implements Sink {
@@ -118,8 +121,8 @@ export class Connection implements Sink {
   }
 
   /**
-   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is being
-   * answered; to be called while one is. Bytes that the client sends meanwhile hide that.
+   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is
+   * being answered; to be called while one is. Bytes that the client sends meanwhile hide that.
    */
   watchForEnd(left: () => void): void {
     this.#ahead ??= new ReadAhead(this.#socket);
@@ -209,8 +212,8 @@ export class Connection implements Sink {
   }
 
   /**
-   * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and closes.
-   * What isn't done or read after `within` ms is given up.
+   * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and
+   * closes. What isn't done or read after `within` ms is given up.
    */
   end(last?: ServerMessage, within = this.#context.patience): Promise<void> {
     if (this.open) {
@@ -255,7 +258,10 @@ export class Connection implements Sink {
     }
   }
 
-  /** Reads nothing for a while; gives the time. What the client says meanwhile isn't read, so its silence is no sign. */
+  /**
+   * Reads nothing for a while; gives the time. What the client says meanwhile isn't read, so its silence is
+   * no sign.
+   */
   async #rest(ms: number): Promise<number> {
     return this.lastHeard = await this.#pauses.rest(ms);
   }

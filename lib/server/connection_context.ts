@@ -1,4 +1,7 @@
-/** What a connection works with: its socket, the handler of its requests, and what it shares with other connections. */
+/**
+ * What a connection works with: its socket, the handler of its requests, and what it shares with other
+ * connections.
+ */
 import type { WireError } from "../wire/decoder.ts";
 import type { Breaks } from "./breaks.ts";
 import type { Crowd } from "./crowd.ts";
@@ -24,13 +27,13 @@ export interface Handler {
   /** Whether the client has logged in. */
   readonly isAuthenticated: boolean;
   /**
-   * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests in them.
-   * Gives the milliseconds for which nothing more should be read.
+   * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests
+   * in them. Gives the milliseconds for which nothing more should be read.
    */
   heard(bytes: number, now: number): number;
   /**
-   * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a request to
-   * answer so.
+   * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a
+   * request to answer so.
    */
   read(body: Uint8Array | WireError, now: number): Request;
   /** Called with the bytes of each reply. */
@@ -47,8 +50,8 @@ export type Socket = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
 /** Reads what may come in front of a connection's messages. */
 export interface Preface {
   /**
-   * Called with bytes as they come, until it returns those that are behind the preface, which may be none. Throws to
-   * have the connection closed at once.
+   * Called with bytes as they come, until it returns those that are behind the preface, which may be none.
+   * Throws to have the connection closed at once.
    */
   take(bytes: Uint8Array): Uint8Array | undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * Connections that begin, end, or have no login: a thousand may do so in the same moment. However little work each is,
- * all of it at once would make all others wait, so they take turns.
+ * Connections that begin, end, or have no login: a thousand may do so in the same moment. However little work
+ * each is, all of it at once would make all others wait, so they take turns.
  */
 import type { Breaks } from "./breaks.ts";
 

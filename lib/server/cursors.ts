@@ -1,12 +1,12 @@
 /**
- * Gathers the DELIVERED of all sessions on their way to the store. A cursor that is lost on the way costs a repeat,
- * which clients hide, so these need not be written one by one.
+ * Gathers the DELIVERED of all sessions on their way to the store. A cursor that is lost on the way costs a
+ * repeat, which clients hide, so these need not be written one by one.
  */
 import { describe, type Log } from "../log.ts";
 import type { Peer, Store } from "../store/store.ts";
 
-// ms that cursors may wait: for company, and for the same to move on, which then costs nothing. Of those who receive
-// all the time each is written twice a second. A crash repeats at most so much.
+// ms that cursors may wait: for company, and for the same to move on, which then costs nothing. Of those who
+// receive all the time each is written twice a second. A crash repeats at most so much.
 const DELAY = 500;
 const AT_ONCE = 1_000; // cursors in one write, which others' commits wait for
 const MANY = 10_000; // when so many wait, they are written without delay
@@ -40,7 +40,10 @@ export class Cursors {
     else this.#later();
   }
 
-  /** Resolves when all that is known of the user's cursors has been written, or could not be: after two writes at most. */
+  /**
+   * Resolves when all that is known of the user's cursors has been written, or could not be: after two writes
+   * at most.
+   */
   async settled(user: number): Promise<void> {
     if (this.#written.has(user) || this.#moved.has(user)) await this.#writing;
     // The next write may have been begun meanwhile, for others.

@@ -1,6 +1,7 @@
 /**
- * Pushes a session its messages: at once while the session has all that came before, else from the store until it
- * has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in the log.
+ * Pushes a session its messages: at once while the session has all that came before, else from the store
+ * until it has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in
+ * the log.
  */
 import { describe, type Log } from "../log.ts";
 import type { Page, Peer, Store, StoredMessage, Unread } from "../store/store.ts";
@@ -45,15 +46,18 @@ export interface DeliveryPorts {
   lost(user: number, peer: Peer): void;
 }
 
-/** Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED. */
+/**
+ * Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED.
+ */
 const UNREAD = 1_000;
 /** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
 const REMEMBERED = 4_096;
 /** Pieces of heavy work that the reading of a page counts as. */
 const PAGE_PIECES = 1;
 /**
- * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but a user
- * who comes back has not asked for too much, and is to have a larger part of the time than those who do.
+ * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but
+ * a user who comes back has not asked for too much, and is to have a larger part of the time than those who
+ * do.
  */
 const PUSH_TIME = 0.0025;
 /** ms after which a read that the store refused is tried again. */
@@ -80,7 +84,9 @@ export class Delivery {
     this.#backlog = new Backlog((...page) => this.#read(...page));
   }
 
-  /** Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3). */
+  /**
+   * Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3).
+   */
   async look(): Promise<void> {
     await this.#ports.cursors.settled(this.#user);
     let unread = await this.#ports.store.unread(this.#user, UNREAD);
@@ -179,8 +185,9 @@ export class Delivery {
   }
 
   /**
-   * The client says that it has a conversation up to `seq`. It counts as far as there are messages now, as the cursor
-   * is only written later; and in conversations with none for this session there is nothing to say.
+   * The client says that it has a conversation up to `seq`. It counts as far as there are messages now, as
+   * the cursor is only written later; and in conversations with none for this session there is nothing to
+   * say.
    */
   delivered(peer: Peer, seq: number): void {
     const talk = this.#talks.get(peer);

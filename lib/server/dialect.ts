@@ -1,4 +1,7 @@
-/** How messages look to a client: the one place where the framed and the classic dialect differ on the way out. */
+/**
+ * How messages look to a client: the one place where the framed and the classic dialect differ on the way
+ * out.
+ */
 import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../store/store.ts";
 import { encodeFrame } from "../wire/framed.ts";
@@ -87,7 +90,9 @@ export const framed: Dialect = {
   outbox: (sink) => new GatheringOutbox(sink),
 };
 
-/** A stored message as its recipients get it. `to` is the recipient of a pair's message, or minus the group. */
+/**
+ * A stored message as its recipients get it. `to` is the recipient of a pair's message, or minus the group.
+ */
 export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
   const { sender: id, senderName: name, body: msg, time, seq, cid } = stored;
   return to > 0
@@ -101,8 +106,8 @@ export function jsonBytes(value: unknown): number {
 }
 
 /**
- * The most of a roster that `fits`: what is too much is left out from the end of the groups' `users` (of all groups
- * alike), then of `groups`, then of `friends`.
+ * The most of a roster that `fits`: what is too much is left out from the end of the groups' `users` (of all
+ * groups alike), then of `groups`, then of `friends`.
  */
 export function fitRoster(roster: Roster, fits: (roster: Roster) => boolean): Roster {
   if (fits(roster)) return roster;

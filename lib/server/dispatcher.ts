@@ -31,7 +31,8 @@ export class Dispatcher implements Handler {
   }
 
   heard(bytes: number, now: number): number {
-    if (!this.#classic) return 0; // each frame's are counted with it; a classic client may send anything between objects
+    // each frame's are counted with it; a classic client may send anything between objects
+    if (!this.#classic) return 0;
     const wait = this.#caller.allowance?.take(0, bytes, now) ?? 0;
     if (wait > 0) this.#caller.allowance!.overdraw(0, bytes);
     return wait;
@@ -68,8 +69,8 @@ export class Dispatcher implements Handler {
   }
 
   /**
-   * Whether it may be answered with errno 8: a classic client would never hear of it, and a client that is not logged in
-   * yet, or a request that has no answer, is slowed down instead.
+   * Whether it may be answered with errno 8: a classic client would never hear of it, and a client that is
+   * not logged in yet, or a request that has no answer, is slowed down instead.
    */
   #isRefusable(spec: RequestSpec): boolean {
     return this.#caller.session !== undefined && spec.needsLogin && spec.reply !== undefined &&
@@ -135,7 +136,9 @@ export class Dispatcher implements Handler {
     }
   }
 
-  /** Identity is the login's (invariant I6); a classic client says its own id along, and it must be that one. */
+  /**
+   * Identity is the login's (invariant I6); a classic client says its own id along, and it must be that one.
+   */
   #mayAsk(session: Session | undefined, message: Message): void {
     if (!session) throw new RequestError(Errno.NOT_LOGGED_IN, "log in first");
     if (this.#classic && message.id !== undefined && message.id !== session.user) {
@@ -170,7 +173,7 @@ export class Dispatcher implements Handler {
       : ["the server failed", false];
     const stack = isKnown ? undefined : (error as Error).stack;
     const { log, failures } = this.#caller.node;
-    failures.say((times) => log.error(words, { request: spec.name, why: describe(error), stack, times }));
+    failures.say((count) => log.error(words, { request: spec.name, why: describe(error), stack, count }));
     return new RequestError(Errno.UNAVAILABLE, `${words}; nothing was accepted`, RETRY_AFTER);
   }
 }

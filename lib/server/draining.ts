@@ -1,6 +1,6 @@
 /**
- * How the clients of a server that is to stop leave it: each is told when to move, and served until then. The moves
- * are spread over some time, so that the other nodes aren't stormed.
+ * How the clients of a server that is to stop leave it: each is told when to move, and served until then. The
+ * moves are spread over some time, so that the other nodes aren't stormed.
  */
 import { Msg } from "../wire/protocol.ts";
 import type { Caller } from "./caller.ts";
@@ -8,8 +8,9 @@ import type { Caller } from "./caller.ts";
 const MOVE_EACH = 0.5; // ms per connection to spread the moves over: 2,000 logins a second
 const MOVE_LEAST = 500; // ms to spread them over at least, and for a login that is on its way to arrive
 const MOVE_PART = 0.7; // of all the time: the moves are asked for within it
-// Of all the time: a client is served for so much longer than it was told, so that its next login can take the account
-// over, of which its friends hear nothing as a rule. The rest of the time is for the last replies.
+// Of all the time: a client is served for so much longer than it was told, so that its next login can take
+// the account over, of which its friends hear nothing as a rule. The rest of the time is for the last
+// replies.
 const MOVE_GRACE = 0.1;
 
 /** The leave of all of a server's clients. */
@@ -36,7 +37,8 @@ export class Draining {
       const until = this.#moves.get(caller) ?? this.#ask(caller, now);
       if (now >= Math.min(until, this.#end)) void connection.end(undefined, this.#left(now));
     } else if (now >= this.#end || (now >= this.#strangersEnd && connection.pending === 0)) {
-      // A client without a login leaves early; but a login in progress is answered, and its client is then like the others.
+      // A client without a login leaves early; but a login in progress is answered, and its client is then
+      // like the others.
       void connection.end(notice(this.#when(now)), this.#left(now));
     }
   }

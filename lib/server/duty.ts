@@ -1,7 +1,8 @@
 /** Something that has to be done sooner or later: it is tried again until it succeeds. */
 import { describe, type Log } from "../log.ts";
 
-const RETRY = 1_000; // ms until it is tried again: a store or a bus that is away is not asked more often than that
+// ms until it is tried again: a store or a bus that is away is not asked more often than that
+const RETRY = 1_000;
 
 /** A piece of work that may fall due at any time; it is never under way twice at once. */
 export class Duty {

@@ -20,8 +20,8 @@ export interface Entrant {
 }
 
 /**
- * Makes a session for an account. `force` takes it over from another connection; without it, one that is alive keeps
- * it. Throws a {@link RequestError}.
+ * Makes a session for an account. `force` takes it over from another connection; without it, one that is
+ * alive keeps it. Throws a {@link RequestError}.
  */
 export async function enter(
   node: Node,
@@ -58,8 +58,8 @@ export async function enter(
 }
 
 /**
- * Ends a session: its user is offline from now on, unless it had been taken over already. When it resolves, which is
- * all it does, other nodes see the user gone.
+ * Ends a session: its user is offline from now on, unless it had been taken over already. When it resolves,
+ * which is all it does, other nodes see the user gone.
  */
 export async function leave(node: Node, session: Session): Promise<void> {
   if (!await leaveUntold(node, session)) return;
@@ -90,7 +90,9 @@ export function takenOver(node: Node, session: Session): void {
   });
 }
 
-/** Ends a session, and its connection, as the store's history is another one now. The client may log in again. */
+/**
+ * Ends a session, and its connection, as the store's history is another one now. The client may log in again.
+ */
 export function restored(node: Node, session: Session): void {
   session.delivery.stop();
   if (!node.sessions.remove(session) || !session.isStarted) return; // a login in progress is refused
@@ -124,7 +126,9 @@ async function begin(node: Node, { id, tokenHash }: Entrant): Promise<number> {
   return login;
 }
 
-/** The lock on an account's login. While the bus is away there is none: the number of a login alone decides. */
+/**
+ * The lock on an account's login. While the bus is away there is none: the number of a login alone decides.
+ */
 async function lockIfPossible(node: Node, user: number): Promise<(() => Promise<void>) | undefined> {
   try {
     return await node.bus.lock(user);

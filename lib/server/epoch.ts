@@ -1,13 +1,17 @@
 /**
- * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica took over
- * that had not received all. Then seqs, ids and logins are given out again, and whatever the node remembers is wrong.
+ * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica
+ * took over that had not received all. Then seqs, ids and logins are given out again, and whatever the node
+ * remembers is wrong.
  */
 import type { Bus } from "../bus/bus.ts";
 import { describe, type Log } from "../log.ts";
 import type { Identity, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
 
-/** ms between two looks at the store's epoch: for so long a node may go on with what it remembers of another history. */
+/**
+ * ms between two looks at the store's epoch: for so long a node may go on with what it remembers of another
+ * history.
+ */
 const EPOCH_CHECK_INTERVAL_MS = 1_000;
 
 /** What the check works with. */
@@ -42,8 +46,8 @@ export class Epoch {
   }
 
   /**
-   * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are the old
-   * one's, and it must not go on under them.
+   * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are
+   * the old one's, and it must not go on under them.
    */
   get moved(): Promise<Error> {
     return this.#moved.promise;

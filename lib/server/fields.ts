@@ -51,7 +51,10 @@ export function text(min: number, max = Infinity): Field<string> {
   };
 }
 
-/** What a user or a group is newly called: the characters are those of the normal form. names.ts has the other rules. */
+/**
+ * What a user or a group is newly called: the characters are those of the normal form. names.ts has the other
+ * rules.
+ */
 export const name: Field<string> = {
   optional: false,
   says: `a string of 1 to ${Limit.NAME} characters, not blank, with no control characters`,
@@ -83,7 +86,10 @@ export function problem(fields: Fields, message: Readonly<Record<string, unknown
   return undefined;
 }
 
-/** Counts code points only where code units leave it open: there are never more of the first than of the second. */
+/**
+ * Counts code points only where code units leave it open: there are never more of the first than of the
+ * second.
+ */
 function hasLength(text: string, min: number, max: number): boolean {
   if (text.length < min || text.length > 2 * max) return false;
   if (text.length <= max && min <= 1) return true;

@@ -1,6 +1,7 @@
 /**
- * Tells load balancers and supervisors how this process is, over HTTP on a port of its own. By hand, and not by
- * `Deno.serve`, which bounds neither the number of connections nor their patience: strangers may reach the port too.
+ * Tells load balancers and supervisors how this process is, over HTTP on a port of its own. By hand, and not
+ * by `Deno.serve`, which bounds neither the number of connections nor their patience: strangers may reach the
+ * port too.
  */
 import { describe, type Log, MINUTELY, Seldom } from "../log.ts";
 

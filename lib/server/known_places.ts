@@ -1,6 +1,7 @@
 /**
- * From where, or by which device, a user has logged in before: such a place has attempts of its own, which no other
- * client can use up, and its passwords are hashed first. As OWASP's device cookies, but that the address counts as well.
+ * From where, or by which device, a user has logged in before: such a place has attempts of its own, which no
+ * other client can use up, and its passwords are hashed first. As OWASP's device cookies, but that the
+ * address counts as well.
  */
 import { Buffer } from "node:buffer";
 import { NamedBuckets } from "../bus/buckets.ts";
@@ -8,12 +9,15 @@ import type { Quota } from "../bus/bus.ts";
 import type { Standing } from "../passwords/passwords.ts";
 
 /**
- * Users' addresses that a node remembers, some 10 MB of them; then the one that was seen the longest ago is forgotten. A
- * forgotten one is a new one.
+ * Users' addresses that a node remembers, some 10 MB of them; then the one that was seen the longest ago is
+ * forgotten. A forgotten one is a new one.
  */
 const MAX_PLACES = 100_000;
 
-/** Logins by password of a user from a known place that go before others' in ten minutes: a person needs fewer. */
+/**
+ * Logins by password of a user from a known place that go before others' in ten minutes: a person needs
+ * fewer.
+ */
 const FIRST: Quota = { size: 5, within: 600_000 };
 
 /** Whose password is tried, and from where. */
@@ -25,7 +29,9 @@ export interface Place {
   readonly standing: Standing;
 }
 
-/** Remembers the addresses of users on this node: another node, or a restarted one, knows none of them yet. */
+/**
+ * Remembers the addresses of users on this node: another node, or a restarted one, knows none of them yet.
+ */
 export class KnownPlaces {
   readonly #places = new Set<string>();
   readonly #first = new NamedBuckets();
@@ -46,13 +52,14 @@ export class KnownPlaces {
   }
 
   /**
-   * The place of a login by password, which counts among the user's. `user` is undefined if there is no such user,
-   * `device` if the client has shown none of the user's.
+   * The place of a login by password, which counts among the user's. `user` is undefined if there is no such
+   * user, `device` if the client has shown none of the user's.
    */
   of(user: number | undefined, address: string | undefined, device?: Uint8Array): Place {
     if (user !== undefined && device) {
       const knownBy = `device ${Buffer.from(device).toString("hex")}`;
-      return { address, knownBy, standing: this.#standing(user, "device") }; // of all: each login makes another one
+      // of all: each login makes another one
+      return { address, knownBy, standing: this.#standing(user, "device") };
     }
     if (user === undefined || address === undefined || !this.#places.has(nameOf(user, address))) {
       return { address, knownBy: undefined, standing: "new" };

@@ -2,19 +2,21 @@
 import type { Breaks } from "./breaks.ts";
 
 /**
- * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate follows by
- * itself: what is committed together with all others' messages stays little more work than those are.
+ * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate
+ * follows by itself: what is committed together with all others' messages stays little more work than those
+ * are.
  */
 const UNDER_WAY = 2;
 
 /**
- * Milliseconds that are left to all other work for each that was spent on heavy work, which gets 1/17 of the event loop. With a ninth, honest messages took a fifth longer beside a thousand hostile clients.
+ * Milliseconds that are left to all other work for each that was spent on heavy work, which gets 1/17 of the
+ * event loop. With a ninth, honest messages took a fifth longer beside a thousand hostile clients.
  */
 const REST = 16;
 
 /**
- * Milliseconds from one turn to the next, whatever was spent meanwhile: the messages of busy groups count as well, and
- * heavy work goes on beside them. Nor does it rest longer when they are over.
+ * Milliseconds from one turn to the next, whatever was spent meanwhile: the messages of busy groups count as
+ * well, and heavy work goes on beside them. Nor does it rest longer when they are over.
  */
 const LONGEST_REST = 100;
 

@@ -24,12 +24,16 @@ import { StoredPasswords } from "./stored_passwords.ts";
 import { Turns } from "./turns.ts";
 
 /**
- * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few enough for each
- * to be done in a moment. Not those that wait for an account's lock or for another node: these hold up no other.
+ * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few
+ * enough for each to be done in a moment. Not those that wait for an account's lock or for another node:
+ * these hold up no other.
  */
 const LOGINS_AT_ONCE = 100;
 
-/** Large answers that are worked on at once: each keeps the event loop and the embedded store for milliseconds. */
+/**
+ * Large answers that are worked on at once: each keeps the event loop and the embedded store for
+ * milliseconds.
+ */
 const PAGES_AT_ONCE = 2;
 
 /** What a node is made of. */
@@ -149,7 +153,10 @@ export class Node implements NodeParts {
     this.breaks[Symbol.dispose]();
   }
 
-  /** Which of these users are online, as far as can be told: while the bus is away, those who are logged in here. */
+  /**
+   * Which of these users are online, as far as can be told: while the bus is away, those who are logged in
+   * here.
+   */
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
     try {
       return await this.bus.online(users);
@@ -170,7 +177,10 @@ export class Node implements NodeParts {
     if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
   }
 
-  /** A session's user has become a member of a group: whichever session it has now is offered the group's messages. */
+  /**
+   * A session's user has become a member of a group: whichever session it has now is offered the group's
+   * messages.
+   */
   async joined(user: number, group: number): Promise<void> {
     const session = this.sessions.of(user);
     if (!session) return this.bus.publish(user, { kind: "joined", group });
@@ -179,7 +189,10 @@ export class Node implements NodeParts {
     session.delivery.lookAgain();
   }
 
-  /** Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and elsewhere. */
+  /**
+   * Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and
+   * elsewhere.
+   */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
     const fresh = new Fresh(message, peer);
     session.delivery.offer(peer, fresh);
@@ -187,8 +200,8 @@ export class Node implements NodeParts {
   }
 
   /**
-   * Offers a message to the others that the sender has sent once more: perhaps a node committed it and crashed before
-   * it could tell the others.
+   * Offers a message to the others that the sender has sent once more: perhaps a node committed it and
+   * crashed before it could tell the others.
    */
   async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
     try {

@@ -1,4 +1,7 @@
-/** Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first message. */
+/**
+ * Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first
+ * message.
+ */
 import type { Config } from "../config/options.ts";
 import { type Log, MINUTELY, Seldom } from "../log.ts";
 import { Networks } from "../wire/networks.ts";
@@ -16,13 +19,19 @@ import type { Preface } from "./connection_context.ts";
 export interface Origin extends Preface {
   /** The client's address and port, as far as it is known now. */
   readonly from: string;
-  /** Its place among the connections of that address; undefined until a trusted proxy has said whom it forwards. */
+  /**
+   * Its place among the connections of that address; undefined until a trusted proxy has said whom it
+   * forwards.
+   */
   readonly place: Place | undefined;
 }
 
 const LOOPBACK = Networks.parse("127.0.0.0/8,::1");
 
-/** Milliseconds between two lines about clients that seem to be on this machine, which is usual where one develops. */
+/**
+ * Milliseconds between two lines about clients that seem to be on this machine, which is usual where one
+ * develops.
+ */
 const INNER_INTERVAL_MS = 3_600_000;
 
 type OriginConfig = Pick<
@@ -31,8 +40,8 @@ type OriginConfig = Pick<
 >;
 
 /**
- * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies connect, as they
- * are on this machine and no other machine can reach the port.
+ * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies
+ * connect, as they are on this machine and no other machine can reach the port.
  */
 export function requiresHeader({ host, proxyRequired, trustedProxies }: OriginConfig): boolean {
   if (proxyRequired !== "auto") return proxyRequired === "yes";
@@ -54,8 +63,8 @@ export class Origins {
   readonly #isRequired: boolean;
 
   /**
-   * The proxies are trusted; they and `unlimitedAddresses` may have any number of connections, but not as clients whom a
-   * required header names.
+   * The proxies are trusted; they and `unlimitedAddresses` may have any number of connections, but not as
+   * clients whom a required header names.
    */
   constructor(log: Log, config: OriginConfig) {
     this.#log = log;
@@ -76,20 +85,22 @@ export class Origins {
       unnamed: () => this.#enter(hostname),
       speaks: () => this.#tellUnnamed(from),
       malformed: (why) =>
-        this.#malformed.say((times) => this.#log.warn("malformed PROXY header", { from, why, times })),
+        this.#malformed.say((count) => this.#log.warn("malformed PROXY header", { from, why, count })),
     });
   }
 
-  /** The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake. */
+  /**
+   * The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake.
+   */
   #enterForwarded(from: string, host: string): Place {
     const isInner = LOOPBACK.contains(host) || this.#trusted.contains(host);
     if (isInner) {
       const hint = "another proxy in front of that one must send a PROXY header, too";
-      this.#inner.say((times) =>
+      this.#inner.say((count) =>
         this.#log.warn("a PROXY header names this machine or a proxy as the client", {
           from,
           host,
-          times,
+          count,
           hint,
         })
       );
@@ -98,7 +109,7 @@ export class Origins {
   }
 
   #tellUnnamed(from: string): void {
-    const [event, hint] = this.#isRequired
+    const [event, hint]: readonly [string, string] = this.#isRequired
       ? [
         "refused a connection whose trusted proxy does not say for whom it is",
         "--proxy-required no lets it in",
@@ -107,7 +118,7 @@ export class Origins {
         "no limit per address holds for a trusted proxy's connection without its client's address",
         "--proxy-required",
       ];
-    this.#unnamed.say((times) => this.#log.warn(event!, { from, times, hint }));
+    this.#unnamed.say((count) => this.#log.warn(event, { from, count, hint }));
   }
 
   #enter(host: string, always = false): Place {
@@ -116,8 +127,8 @@ export class Origins {
     } catch (error) {
       if (error instanceof TooMany) {
         const { address } = error;
-        this.#crowded.say((times) =>
-          this.#log.warn("too many connections of one address", { address, times })
+        this.#crowded.say((count) =>
+          this.#log.warn("too many connections of one address", { address, count })
         );
       }
       throw error;
@@ -127,8 +138,8 @@ export class Origins {
   /** Says that a PROXY header from one that isn't trusted may be a mistake. */
   readonly #look = (from: string, bytes: Uint8Array): void => {
     if (!beginsProxyHeader(bytes[0]!)) return;
-    this.#untrusted.say((times) =>
-      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, times })
+    this.#untrusted.say((count) =>
+      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, count })
     );
   };
 }
@@ -173,7 +184,9 @@ class Proxied implements Origin {
   readonly #events: ProxyEvents;
   #held: Uint8Array = NOTHING;
 
-  /** `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there. */
+  /**
+   * `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there.
+   */
   constructor(from: string, isRequired: boolean, events: ProxyEvents) {
     this.from = from;
     this.#isRequired = isRequired;

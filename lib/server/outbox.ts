@@ -9,7 +9,10 @@ export interface Outbox {
   readonly taken: number;
   /** When the socket last took some, by `performance.now`. */
   readonly lastTaken: number;
-  /** Queues a frame; `taken` is called when the socket has it whole. After {@link Outbox.close} it does nothing. */
+  /**
+   * Queues a frame; `taken` is called when the socket has it whole. After {@link Outbox.close} it does
+   * nothing.
+   */
   push(frame: Uint8Array, taken?: () => void): void;
   /** Resolves when at most `bytes` wait, or the outbox is closed. */
   whenAtMost(bytes: number): Promise<void>;
@@ -29,7 +32,10 @@ export interface Sink {
   readonly limit: number;
 }
 
-/** Bytes of memory that a waiting frame takes besides its own, roughly: small ones cost most of what they cost by this. */
+/**
+ * Bytes of memory that a waiting frame takes besides its own, roughly: small ones cost most of what they cost
+ * by this.
+ */
 export const KEEPING = 128;
 
 interface Entry {
@@ -37,7 +43,10 @@ interface Entry {
   readonly taken: (() => void) | undefined;
 }
 
-/** The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write loop. */
+/**
+ * The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write
+ * loop.
+ */
 abstract class QueueOutbox implements Outbox {
   readonly #sink: Sink;
   #queue: Entry[] = [];
@@ -153,8 +162,8 @@ abstract class QueueOutbox implements Outbox {
 const GATHER = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
 
 /**
- * A frame that finds the socket idle is written at once, with those that come in the same moment; what gathers while
- * the socket is busy goes out in one write.
+ * A frame that finds the socket idle is written at once, with those that come in the same moment; what
+ * gathers while the socket is busy goes out in one write.
  */
 export class GatheringOutbox extends QueueOutbox {
   #buffer: Uint8Array | undefined; // while it is being written
@@ -183,8 +192,8 @@ export class GatheringOutbox extends QueueOutbox {
 }
 
 /**
- * One frame per write, and at least `gap` ms between two writes: classic clients take what one read gives them for
- * exactly one message.
+ * One frame per write, and at least `gap` ms between two writes: classic clients take what one read gives
+ * them for exactly one message.
  */
 export class PacedOutbox extends QueueOutbox {
   readonly #gap: number;

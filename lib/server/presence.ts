@@ -1,6 +1,7 @@
 /**
- * Which friends of a user are online. That a user came or went is only a hint to look: a node that is told of it asks
- * the bus, so that the last word is right however often and wherever the user comes and goes meanwhile.
+ * Which friends of a user are online. That a user came or went is only a hint to look: a node that is told of
+ * it asks the bus, so that the last word is right however often and wherever the user comes and goes
+ * meanwhile.
  */
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log.ts";
@@ -52,7 +53,10 @@ export class Presence {
     this.#look().catch(() => {});
   }
 
-  /** Looks again at all who are shown as online here, as some may be gone without a word. Rejects as the bus does. */
+  /**
+   * Looks again at all who are shown as online here, as some may be gone without a word. Rejects as the bus
+   * does.
+   */
   async recheck(): Promise<void> {
     for (const { user, shown } of this.#ports.sessions) for (const friend of shown) this.#note(friend, user);
     await this.#look();

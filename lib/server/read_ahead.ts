@@ -1,11 +1,12 @@
-/** A connection's next bytes, read before they are wanted: so a client's end is noticed while it waits for an answer. */
-
-/** Bytes read ahead at the most; no reader's buffer is smaller. */
-const SIZE = 256;
+/**
+ * A connection's next bytes, read before they are wanted: so a client's end is noticed while it waits for an
+ * answer.
+ */
+import { MIN_BUFFER_BYTES } from "./read_buffer.ts";
 
 /** One read of a socket, which begins at once. */
 export class ReadAhead {
-  readonly #bytes = new Uint8Array(SIZE);
+  readonly #bytes = new Uint8Array(MIN_BUFFER_BYTES);
   readonly #read: Promise<number | null>;
 
   constructor(socket: Pick<Deno.Conn, "read">) {
@@ -17,7 +18,7 @@ export class ReadAhead {
     this.#read.then((read) => read === null && ended(), ended);
   }
 
-  /** What the socket's own read would have done; `into` holds at least 256 bytes. */
+  /** What the socket's own read would have done; `into` holds at least {@link MIN_BUFFER_BYTES}. */
   async take(into: Uint8Array): Promise<number | null> {
     const read = await this.#read;
     if (read !== null) into.set(this.#bytes.subarray(0, read));

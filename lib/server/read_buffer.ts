@@ -1,7 +1,8 @@
 /** What a connection reads into: little while it says little, and much at once when much comes. */
 import { giveBuffer, takeBuffer } from "../wire/buffers.ts";
 
-const SMALL = 256; // bytes: all that an idle connection holds for reading; most messages fit
+/** Bytes: all that an idle connection holds for reading; most messages fit. */
+export const MIN_BUFFER_BYTES = 256;
 const LARGE = 65_536; // bytes: many frames per read
 const STEP = 4; // times as large as the next smaller one
 
@@ -10,7 +11,7 @@ export const UNHEARD = new Uint8Array(LARGE);
 
 /** One connection's buffer. */
 export class ReadBuffer {
-  #bytes = takeBuffer(SMALL);
+  #bytes = takeBuffer(MIN_BUFFER_BYTES);
 
   /** To read into. */
   get bytes(): Uint8Array {
@@ -21,7 +22,7 @@ export class ReadBuffer {
   adapt(read: number): void {
     const { length } = this.#bytes;
     if (read === length && length < LARGE) this.#change(length * STEP);
-    else if (read < length / (2 * STEP) && length > SMALL) this.#change(length / STEP);
+    else if (read < length / (2 * STEP) && length > MIN_BUFFER_BYTES) this.#change(length / STEP);
   }
 
   /** Nothing is read into it any more. */

@@ -1,9 +1,10 @@
 /**
- * Makes good what hints did not bring: while the bus is away, when it is back, and when another node has gone. The
- * store has the truth in each case: who has begun a later login, who has messages waiting, who is shown as online.
+ * Makes good what hints did not bring: while the bus is away, when it is back, and when another node has
+ * gone. The store has the truth in each case: who has begun a later login, who has messages waiting, who is
+ * shown as online.
  */
 import type { Bus } from "../bus/bus.ts";
-import { type Log, Seldom } from "../log.ts";
+import { type Log, MINUTELY, Seldom } from "../log.ts";
 import type { Login, Store } from "../store/store.ts";
 import { Duty } from "./duty.ts";
 import type { Cursors } from "./cursors.ts";
@@ -12,11 +13,13 @@ import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
 
 const POLL = 1_000; // ms between two looks into the store while the bus is unavailable or a node is silent
-const SETTLING = 2_000; // ms after the bus is back until it is believed who is not there: others may be slower
-const SWEEP_ANYWAY = 300_000; // ms between two sweeps at any time: a login may have begun whose answer was lost
-const LOOK_ANYWAY = 30_000; // ms between two looks at any time: another node may be cut off from the bus, and not know
+// ms after the bus is back until it is believed who is not there: others may be slower
+const SETTLING = 2_000;
+// ms between two sweeps at any time: a login may have begun whose answer was lost
+const SWEEP_ANYWAY = 300_000;
+// ms between two looks at any time: another node may be cut off from the bus, and not know
+const LOOK_ANYWAY = 30_000;
 const AT_ONCE = 500; // users looked up together
-const DOUBTED_EVERY = 60_000; // ms between two warnings of takeovers that the store doesn't confirm
 const LOCKS = 100; // accounts looked at together, each under its lock
 const SWEEP = 0; // in place of a user's id, for the lock on sweeping: one node at a time does it
 
@@ -43,7 +46,7 @@ export class Recovery {
   readonly #confirmation: Duty;
   /** Users whose accounts another node says to have taken over. */
   readonly #claimed = new Set<number>();
-  readonly #doubts = new Seldom(DOUBTED_EVERY);
+  readonly #doubts = new Seldom(MINUTELY);
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopped = false;
   #isDown = false;
@@ -53,8 +56,8 @@ export class Recovery {
   #polling: ReturnType<typeof setInterval> | undefined;
 
   /**
-   * `takenOver` is called for a session whose account has begun a later login elsewhere, `vanished` for one whose
-   * account is gone.
+   * `takenOver` is called for a session whose account has begun a later login elsewhere, `vanished` for one
+   * whose account is gone.
    */
   constructor(
     ports: RecoveryPorts,
@@ -99,8 +102,8 @@ export class Recovery {
   }
 
   /**
-   * Another node has come, or come back: its users are online, which this node may not have been told. While it was cut
-   * off it may have committed messages and begun logins of this node's users.
+   * Another node has come, or come back: its users are online, which this node may not have been told. While
+   * it was cut off it may have committed messages and begun logins of this node's users.
    */
   came(): void {
     this.#reviseAll();
@@ -108,8 +111,8 @@ export class Recovery {
   }
 
   /**
-   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is so, the
-   * store is polled for what that node's hints don't bring.
+   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is
+   * so, the store is polled for what that node's hints don't bring.
    */
   silent(isSilent: boolean): void {
     if (this.#stopped) return;
@@ -122,8 +125,8 @@ export class Recovery {
   }
 
   /**
-   * By a hint, a user who is logged in here has begun a later login on another node. The store has the last word; while
-   * it is unavailable the session goes on, which changes nothing that is the later login's.
+   * By a hint, a user who is logged in here has begun a later login on another node. The store has the last
+   * word; while it is unavailable the session goes on, which changes nothing that is the later login's.
    */
   claimed(user: number): void {
     this.#claimed.add(user);
@@ -136,8 +139,8 @@ export class Recovery {
   }
 
   /**
-   * Another node has gone. What it had committed without saying so is found, and its users are offline. In the store
-   * they become so a little later: many come back at once, and should not find them busy.
+   * Another node has gone. What it had committed without saying so is found, and its users are offline. In
+   * the store they become so a little later: many come back at once, and should not find them busy.
    */
   gone(): void {
     this.#ports.log.info("another node has gone");
@@ -163,7 +166,8 @@ export class Recovery {
     const { store, sessions, log } = this.#ports;
     while (this.#claimed.size > 0 && !this.#stopped) {
       const some = [...this.#claimed].slice(0, AT_ONCE);
-      for (const user of some) this.#claimed.delete(user); // a claim that comes from now on is looked at once more
+      // a claim that comes from now on is looked at once more
+      for (const user of some) this.#claimed.delete(user);
       const lastLogins = await store.lastLogins(some).catch((error) => {
         for (const user of some) this.#claimed.add(user);
         throw error;
@@ -206,8 +210,8 @@ export class Recovery {
   }
 
   /**
-   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told so, and
-   * lets those with messages waiting look for them.
+   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told
+   * so, and lets those with messages waiting look for them.
    */
   async #reviseUsers(resumes: boolean): Promise<void> {
     const { store, sessions, presence } = this.#ports;

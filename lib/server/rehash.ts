@@ -1,6 +1,6 @@
 /**
- * Hashes, in the background, the passwords that were taken over from a server that kept them as they were. Logins go
- * first: it is one at a time, and only while no login waits.
+ * Hashes, in the background, the passwords that were taken over from a server that kept them as they were.
+ * Logins go first: it is one at a time, and only while no login waits.
  */
 import type { Log } from "../log.ts";
 import { PLAIN, type Store } from "../store/store.ts";

@@ -36,8 +36,8 @@ export class Replies<T> {
   }
 
   /**
-   * Adds a reply, or the promise of one, which must not be rejected; undefined is no reply. `bytes` is the size of the
-   * request that it answers.
+   * Adds a reply, or the promise of one, which must not be rejected; undefined is no reply. `bytes` is the
+   * size of the request that it answers.
    */
   add(reply: T | undefined | Promise<T | undefined>, bytes: number): void {
     if (!(reply instanceof Promise)) {
@@ -55,7 +55,10 @@ export class Replies<T> {
     });
   }
 
-  /** Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or the replies are not wanted any more. */
+  /**
+   * Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or the replies are not
+   * wanted any more.
+   */
   whenAtMost(count: number, bytes = Infinity): Promise<void> {
     if (this.#isAtMost(count, bytes)) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push({ count, bytes, resolve }));

@@ -1,6 +1,7 @@
 /**
- * Everything a client can ask, in one table: each message's id, name and fields with their checks, what answers it,
- * whether it needs a login, and its handler. Validation, dispatch and the reference in docs/PROTOCOL.md are made of it.
+ * Everything a client can ask, in one table: each message's id, name and fields with their checks, what
+ * answers it, whether it needs a login, and its handler. Validation, dispatch and the reference in
+ * docs/PROTOCOL.md are made of it.
  */
 import { Limit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../wire/protocol.ts";
 import type { Answer } from "./answer.ts";

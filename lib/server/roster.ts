@@ -1,4 +1,7 @@
-/** A user's friends and groups, and which of the users in them are online: the answers to LOGIN_MSG and CONTACTS. */
+/**
+ * A user's friends and groups, and which of the users in them are online: the answers to LOGIN_MSG and
+ * CONTACTS.
+ */
 import { type Roster, stateOf } from "./dialect.ts";
 import type { Node } from "./node.ts";
 import type { Session } from "./session.ts";

@@ -16,16 +16,19 @@ import type { Tls } from "./tls.ts";
 import { watch } from "./watch.ts";
 
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
-const WATCHES_PER_TIME = 4; // looks in the shortest of the configured times, so that it is kept fairly exactly
+// looks in the shortest of the configured times, so that it is kept fairly exactly
+const WATCHES_PER_TIME = 4;
 const ACCEPT_PAUSE = 100; // ms after a failed accept (most often: no file descriptor left)
-// Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in line.
+// Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in
+// line.
 const ARRIVALS = { perSecond: 4_000, burst: 200 };
 const AT_ONCE = 4; // arrivals between two breaks: each is a fifth of a millisecond of work
 const IN_VAIN = 15; // arrivals that one counts as besides who goes without having logged in or registered
 const IN_VAIN_MOST = 100; // ms that the next waits for those: many may go at once, of a network that is down
 const LAST_WORDS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
 const DRAIN_EVERY = 50; // ms between two looks at each connection while it drains
-const LAST_ARRIVALS = 20; // ms without a new connection before it stops listening: those in the kernel's queue are let in
+// ms without a new connection before it stops listening: those in the kernel's queue are let in
+const LAST_ARRIVALS = 20;
 const ARRIVALS_AT_MOST = 500; // ms for that, however many come
 
 /** A listening server. */
@@ -73,8 +76,8 @@ export class Server {
   }
 
   /**
-   * Starts to listen at the node's host and port. Throws what `Deno.listen` throws, or an Error of one line if the
-   * certificate isn't right.
+   * Starts to listen at the node's host and port. Throws what `Deno.listen` throws, or an Error of one line
+   * if the certificate isn't right.
    */
   static async start(parts: NodeParts): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = parts.config;
@@ -111,8 +114,8 @@ export class Server {
   }
 
   /**
-   * Leaves: accepts nobody more, asks the clients to move and serves them until then, and closes, all of it `within`
-   * that many milliseconds. The store and the bus stay open: they are the caller's.
+   * Leaves: accepts nobody more, asks the clients to move and serves them until then, and closes, all of it
+   * `within` that many milliseconds. The store and the bus stay open: they are the caller's.
    */
   async drain(within: number = this.#node.config.drainSeconds): Promise<void> {
     if (this.#draining) return;
@@ -163,8 +166,8 @@ export class Server {
         if (this.#callers.size < config.maxConnections) this.#serve(socket);
         else {
           socket.close();
-          this.#refusals.say((times) =>
-            log.warn("too many connections", { most: config.maxConnections, times })
+          this.#refusals.say((count) =>
+            log.warn("too many connections", { most: config.maxConnections, count })
           );
         }
         if (wait > 0) {

@@ -74,9 +74,9 @@ export class Session {
   }
 
   /**
-   * Asks `look` which of all its friends are online, for an answer that tells the client. Behind the answer it is told
-   * what was heard meanwhile, which may be newer, and, if it isn't the login's, once more by PRESENCE what is news: so
-   * that a client may go by either.
+   * Asks `look` which of all its friends are online, for an answer that tells the client. Behind the answer
+   * it is told what was heard meanwhile, which may be newer, and, if it isn't the login's, once more by
+   * PRESENCE what is news: so that a client may go by either.
    */
   async shows(look: () => Promise<Iterable<number>>): Promise<void> {
     this.#answering++;
@@ -88,7 +88,8 @@ export class Session {
         for (const user of online.symmetricDifference(this.shown)) {
           const [answered, heard] = [online.has(user), this.#untold?.get(user)];
           if (heard === undefined) (this.#untold ??= new Map()).set(user, answered);
-          else if (heard !== answered) this.showsOne(user, answered); // or it would not be told what was heard
+          // or it would not be told what was heard
+          else if (heard !== answered) this.showsOne(user, answered);
         }
       }
     } finally {

@@ -55,8 +55,8 @@ export class Sessions {
   }
 
   /**
-   * Takes it out of everything; undefined if it was out already. When it resolves, which is all it does, the other
-   * nodes see the user gone.
+   * Takes it out of everything; undefined if it was out already. When it resolves, which is all it does, the
+   * other nodes see the user gone.
    */
   remove(session: Session): Promise<void> | undefined {
     if (this.of(session.user) !== session) return undefined;

@@ -1,7 +1,7 @@
 /**
- * How many bytes an account may store in a day, in the whole cluster. The nodes count in one bucket of the bus. A session
- * pays ahead, as one message after the other would be a question to Redis each; while the bus can't be reached each node
- * counts for itself, so that an outage opens no gate.
+ * How many bytes an account may store in a day, in the whole cluster. The nodes count in one bucket of the
+ * bus. A session pays ahead, as one message after the other would be a question to Redis each; while the bus
+ * can't be reached each node counts for itself, so that an outage opens no gate.
  */
 import { Buffer } from "node:buffer";
 import { NamedBuckets } from "../bus/buckets.ts";
@@ -12,16 +12,28 @@ import { RequestError } from "./answer.ts";
 
 const DAY_MS = 86_400_000;
 
-/** Bytes that a message takes in the log beside its text: its row's other columns, and its place in two indexes, roughly. */
+/**
+ * Bytes that a message takes in the log beside its text: its row's other columns, and its place in two
+ * indexes, roughly.
+ */
 export const ROW_BYTES = 200;
 
-/** Bytes that a session pays ahead the first time. They are lost with it: a client that often reconnects has enough. */
+/**
+ * Bytes that a session pays ahead the first time. They are lost with it: a client that often reconnects has
+ * enough.
+ */
 const FIRST_AHEAD_BYTES = 4_096;
 
-/** Bytes that it pays ahead at most, doubling them each time: hundreds of short messages, and a small part of a day's. */
+/**
+ * Bytes that it pays ahead at most, doubling them each time: hundreds of short messages, and a small part of
+ * a day's.
+ */
 const MAX_AHEAD_BYTES = 65_536;
 
-/** Milliseconds that a client is told to wait at most: to ask too soon costs little, and the limit may be raised by then. */
+/**
+ * Milliseconds that a client is told to wait at most: to ask too soon costs little, and the limit may be
+ * raised by then.
+ */
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /** What a session has paid ahead. */
@@ -61,9 +73,9 @@ export class StorageQuota {
   }
 
   /**
-   * Has a message of so many bytes stored, in the order of the calls for a session; it is counted unless it is a repeat, or is
-   * not stored. If the account has stored too much, only a repeat is accepted (`append` is told so); for any other
-   * message it rejects with a {@link RequestError}.
+   * Has a message of so many bytes stored, in the order of the calls for a session; it is counted unless it
+   * is a repeat, or is not stored. If the account has stored too much, only a repeat is accepted (`append` is
+   * told so); for any other message it rejects with a {@link RequestError}.
    */
   store(
     session: Payer,

@@ -1,23 +1,31 @@
-/** What stands in the place of an account's password: the server's own forms, and what was written there by SQL. */
+/**
+ * What stands in the place of an account's password: the server's own forms, and what was written there by
+ * SQL.
+ */
 import type { Log } from "../log.ts";
 import { type Cost, PHC } from "../passwords/passwords.ts";
 import { type Account, FOREIGN_HASH, PLAIN } from "../store/store.ts";
 import { Limit } from "../wire/protocol.ts";
 
-/** Milliseconds between two lines in the log about one account, which strangers can try as often as they like. */
+/**
+ * Milliseconds between two lines in the log about one account, which strangers can try as often as they like.
+ */
 const NOTICE_INTERVAL_MS = 60_000;
 
 /** Accounts that are remembered as told of; then all are forgotten, which costs some lines. */
 const MAX_NOTICED = 10_000;
 
 /**
- * A hash may take so many times the memory, and the time, of one at the configured cost or at {@link COMMON_COST}, if that
- * is more. The operator may have lowered the cost since it was made: 8 is three steps of scrypt's `ln`. With the default
- * cost it is 256 MiB and about two seconds, which one thread can spend without others waiting much longer.
+ * A hash may take so many times the memory, and the time, of one at the configured cost or at
+ * {@link COMMON_COST}, if that is more. The operator may have lowered the cost since it was made: 8 is three
+ * steps of scrypt's `ln`. With the default cost it is 256 MiB and about two seconds, which one thread can
+ * spend without others waiting much longer.
  */
 const MAX_COST_RATIO = 8;
 
-/** The options' default, so that a cost that was made very low, as for tests, makes no other hash too dear. */
+/**
+ * The options' default, so that a cost that was made very low, as for tests, makes no other hash too dear.
+ */
 const COMMON_COST: Cost = { ln: 15, r: 8, p: 3 };
 
 /** Characters of the longest value that is read as a hash; the server's own have about 90. */
@@ -48,8 +56,8 @@ export class StoredPasswords {
   }
 
   /**
-   * What a password is to be checked against. Plain text that is accepted is marked as the upgrade marks it. The value
-   * itself is never logged.
+   * What a password is to be checked against. Plain text that is accepted is marked as the upgrade marks it.
+   * The value itself is never logged.
    */
   of({ id, password }: Account): string {
     if (password.startsWith(PLAIN)) return password;

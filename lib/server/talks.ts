@@ -4,7 +4,9 @@ import type { Peer } from "../store/store.ts";
 /** How far a session is in one conversation. */
 export interface Talk {
   readonly peer: Peer;
-  /** Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells. */
+  /**
+   * Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells.
+   */
   pushed: number | undefined;
   /** The highest seq that is known to exist. */
   known: number;

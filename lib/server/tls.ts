@@ -1,4 +1,7 @@
-/** The server's side of TLS: its certificate, which may change while it runs, and connections that are made with it. */
+/**
+ * The server's side of TLS: its certificate, which may change while it runs, and connections that are made
+ * with it.
+ */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { Config } from "../config/options.ts";
@@ -23,7 +26,10 @@ export class Tls {
     this.#context = this.#read();
   }
 
-  /** Reads the files again, for connections from now on. If they aren't right, the log says so and all stays as it is. */
+  /**
+   * Reads the files again, for connections from now on. If they aren't right, the log says so and all stays
+   * as it is.
+   */
   reload(): void {
     try {
       this.#context = this.#read();
@@ -39,8 +45,8 @@ export class Tls {
       secureContext: this.#context,
       preface: origin,
       failed: (why) => {
-        this.#failures.say((times) =>
-          this.#log.debug("TLS handshake failed", { from: origin.from, why, times })
+        this.#failures.say((count) =>
+          this.#log.debug("TLS handshake failed", { from: origin.from, why, count })
         );
       },
     });
@@ -76,10 +82,14 @@ function readFile(option: string, path: string): File {
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-const KEYS: readonly (string | undefined)[] = ["rsa", "ed25519"]; // these, and those on the curves that TLS clients know
+// these, and those on the curves that TLS clients know
+const KEYS: readonly (string | undefined)[] = ["rsa", "ed25519"];
 const CURVES: readonly (string | undefined)[] = ["prime256v1", "secp384r1", "secp521r1"];
 
-/** Tells whether the two would do: the runtime would say so to none but the first client. Gives the certificate's end. */
+/**
+ * Tells whether the two would do: the runtime would say so to none but the first client. Gives the
+ * certificate's end.
+ */
 function check(cert: File, key: File): Date {
   const chain = (cert.text.match(CERTIFICATE) ?? []).map((text) => {
     try {

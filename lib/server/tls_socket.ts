@@ -1,7 +1,8 @@
 /**
- * TLS over an accepted connection, with the same few methods. The runtime's own listener for TLS can't be given another
- * certificate, nor reads what a proxy sends in front of the handshake; `TLSSocket` over a stream of ours can both.
- * Over a socket of `node:net` it would be faster, but take in without bound what is not read (seen with Deno 2.9).
+ * TLS over an accepted connection, with the same few methods. The runtime's own listener for TLS can't be
+ * given another certificate, nor reads what a proxy sends in front of the handshake; `TLSSocket` over a
+ * stream of ours can both. Over a socket of `node:net` it would be faster, but take in without bound what is
+ * not read (seen with Deno 2.9).
  */
 import type { Socket as NodeSocket } from "node:net";
 import { Duplex } from "node:stream";
@@ -71,7 +72,10 @@ export class TlsSocket implements Socket {
     });
   }
 
-  /** Says that nothing more will be written; the other side still may. It isn't waited for the other side to hear it. */
+  /**
+   * Says that nothing more will be written; the other side still may. It isn't waited for the other side to
+   * hear it.
+   */
   closeWrite(): Promise<void> {
     if (!this.#secure) return Promise.reject(new Error("there is no handshake"));
     this.#tls?.end();
@@ -113,8 +117,8 @@ export class TlsSocket implements Socket {
     });
     cipher.on("error", (error) => this.#came(() => this.#error ??= error));
     this.#tls = tls;
-    // It starts at the next tick. If there were bytes by then, and wrong ones, the runtime would fail in a way that can't
-    // be caught (seen with Deno 2.9).
+    // It starts at the next tick. If there were bytes by then, and wrong ones, the runtime would fail in a
+    // way that can't be caught (seen with Deno 2.9).
     await new Promise<void>((resolve) => setImmediate(resolve));
     cipher.push(first);
     return cipher;
@@ -127,7 +131,10 @@ export class TlsSocket implements Socket {
   }
 }
 
-/** The encrypted side. It reads only when it is told to: what is not wanted stays in the kernel, and holds up its sender. */
+/**
+ * The encrypted side. It reads only when it is told to: what is not wanted stays in the kernel, and holds up
+ * its sender.
+ */
 class Ciphertext extends Duplex {
   readonly #socket: Deno.TcpConn;
   #buffer = new Uint8Array(READ_SMALL);

@@ -1,14 +1,16 @@
 /**
- * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and long. Its first
- * half tells a device that has logged in to the account before, also when the token itself is no longer valid. Its last
- * bytes tell when it was made, so that it can't be used for ever; they are hashed with the rest, and so can't be changed.
+ * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and
+ * long. Its first half tells a device that has logged in to the account before, also when the token itself is
+ * no longer valid. Its last bytes tell when it was made, so that it can't be used for ever; they are hashed
+ * with the rest, and so can't be changed.
  */
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
 const DEVICE_ID = 8; // random bytes
 const DEVICE_MAC = 8; // bytes; to guess it is tried with the server, and gains some attempts at the password
-const REST = 13; // bytes, so 104 random bits that no device ever tells: no hash that is slow on purpose is needed
+// bytes, so 104 random bits that no device ever tells: no hash that is slow on purpose is needed
+const REST = 13;
 const TIME = 3; // bytes at the end: hours since 1970, enough for 1,900 years
 const TIME_AT = DEVICE_ID + DEVICE_MAC + REST;
 const TOKEN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
@@ -17,20 +19,24 @@ const TOKEN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
 export const TOKEN_TIME_UNIT_MS = 3_600_000;
 
 /**
- * Milliseconds since 1970, UTC: no token of this form is older. Those of earlier versions end in random bytes, and one in 600 of
- * them seems to have been made since: it may have to be replaced by a login by password earlier than the others.
+ * Milliseconds since 1970, UTC: no token of this form is older. Those of earlier versions end in random
+ * bytes, and one in 600 of them seems to have been made since: it may have to be replaced by a login by
+ * password earlier than the others.
  */
 const FIRST = Date.UTC(2024, 0, 1);
 
-/** ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made it. */
+/**
+ * ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made
+ * it.
+ */
 export const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
 
 /** The first half of a token. */
 export type Device = Uint8Array;
 
 /**
- * A new token of a device, and the hash to keep of it. Without a device it is one that is never known again. `now` is in
- * milliseconds since 1970, UTC.
+ * A new token of a device, and the hash to keep of it. Without a device it is one that is never known again.
+ * `now` is in milliseconds since 1970, UTC.
  */
 export function makeToken(
   user: number,
@@ -44,9 +50,9 @@ export function makeToken(
 }
 
 /**
- * A device of the account with this stored password, as OWASP's device cookies are. It is known by that alone, on every
- * node, until the password changes or is hashed anew; a client learns nothing of the hash by it. `id` is that of an
- * earlier device of the account, which this one is.
+ * A device of the account with this stored password, as OWASP's device cookies are. It is known by that
+ * alone, on every node, until the password changes or is hashed anew; a client learns nothing of the hash by
+ * it. `id` is that of an earlier device of the account, which this one is.
  */
 export function makeDevice(user: number, password: string, id: Uint8Array = randomBytes(DEVICE_ID)): Device {
   return Buffer.concat([id, macOf(user, password, id)]);
@@ -69,8 +75,8 @@ function macOf(user: number, password: string, id: Uint8Array): Uint8Array {
 }
 
 /**
- * Whose token it says it is, the hash to compare with the one kept, and when it was made (milliseconds since 1970, UTC;
- * undefined if it doesn't say that, or says a time to come); undefined if it isn't a token at all.
+ * Whose token it says it is, the hash to compare with the one kept, and when it was made (milliseconds since
+ * 1970, UTC; undefined if it doesn't say that, or says a time to come); undefined if it isn't a token at all.
  */
 export function readToken(
   token: string,

@@ -1,6 +1,7 @@
 /**
- * Work of which only so much is under way at a time. When thousands log in at once, those who came first are in soon and
- * the others wait for them: were all served alike, none would be in before the last, and all too late.
+ * Work of which only so much is under way at a time. When thousands log in at once, those who came first are
+ * in soon and the others wait for them: were all served alike, none would be in before the last, and all too
+ * late.
  */
 export class Turns {
   readonly #most: number;

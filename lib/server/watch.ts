@@ -1,4 +1,7 @@
-/** Finds connections that are not used: that never log in, have gone silent, or take nothing of what they are sent. */
+/**
+ * Finds connections that are not used: that never log in, have gone silent, or take nothing of what they are
+ * sent.
+ */
 import type { Config } from "../config/options.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Caller } from "./caller.ts";
@@ -35,7 +38,9 @@ function watchHeader(caller: Caller, now: number, config: Config): void {
   caller.connection.abort();
 }
 
-/** Closes a client that does not log in; but a login that was begun in time, and waits for its turn, may end. */
+/**
+ * Closes a client that does not log in; but a login that was begun in time, and waits for its turn, may end.
+ */
 function watchLogin(caller: Caller, now: number, { loginWithin }: Config): void {
   const { connection } = caller;
   if (now - caller.anonymousSince < loginWithin) return;

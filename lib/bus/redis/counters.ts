@@ -3,7 +3,9 @@
 /** Nodes whose last number is remembered, those that are gone among them. */
 const MAX_REMEMBERED = 1_000;
 
-/** The numbers of what other nodes say to all. Each node counts from 1, and has an id that no earlier one had. */
+/**
+ * The numbers of what other nodes say to all. Each node counts from 1, and has an id that no earlier one had.
+ */
 export class Counters {
   readonly #last = new Map<string, number>(); // the least recently heard first
   readonly #max: number;

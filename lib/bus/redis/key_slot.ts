@@ -1,4 +1,6 @@
-/** Where a Redis Cluster keeps what: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec */
+/**
+ * Where a Redis Cluster keeps what: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec
+ */
 
 /** How many slots a cluster shares out among its masters. */
 export const SLOTS = 16_384;

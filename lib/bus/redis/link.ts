@@ -1,10 +1,12 @@
 /**
- * One connection to one Redis server, from its beginning to its end: it never comes back, another takes its place. What
- * breaks it ends it, and so does an error reply to a subscription or one that says that the server is the wrong one. Any
- * other error reply (OOM, READONLY, NOPERM) fails its own call only: the subscriptions are as good as before.
+ * One connection to one Redis server, from its beginning to its end: it never comes back, another takes its
+ * place. What breaks it ends it, and so does an error reply to a subscription or one that says that the
+ * server is the wrong one. Any other error reply (OOM, READONLY, NOPERM) fails its own call only: the
+ * subscriptions are as good as before.
  *
- * Commands and subscriptions share the connection, which RESP3 allows. So Redis sees all that a node asks for in
- * the order in which it was asked, and there are no two connections that can be lost one without the other.
+ * Commands and subscriptions share the connection, which RESP3 allows. So Redis sees all that a node asks for
+ * in the order in which it was asked, and there are no two connections that can be lost one without the
+ * other.
  */
 import { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
@@ -15,20 +17,25 @@ import { BusUnavailable } from "../bus.ts";
 const LOOK_EVERY = 500;
 
 /**
- * After how many looks without a sign of life the server is taken for lost: about two seconds. Looks rather than
- * milliseconds are counted, for a process that was held up itself is not to blame the server.
+ * After how many looks without a sign of life the server is taken for lost: about two seconds. Looks rather
+ * than milliseconds are counted, for a process that was held up itself is not to blame the server.
  */
 const PATIENCE = 4;
 
 /** Milliseconds that connecting may take. */
 const CONNECT_WITHIN = 2_000;
 
-/** Milliseconds that the server has to take what was sent last and to close its end, when the connection is closed. */
+/**
+ * Milliseconds that the server has to take what was sent last and to close its end, when the connection is
+ * closed.
+ */
 const FLUSH_WITHIN = 200;
 
 const RESP_3 = 3;
 
-/** Error replies that another connection may not get: the server is, for now or for good, not the right one. */
+/**
+ * Error replies that another connection may not get: the server is, for now or for good, not the right one.
+ */
 const ENDING = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "NOAUTH"];
 
 /** The server was reached, but doesn't let this node in: trying again will not help soon. */
@@ -118,7 +125,8 @@ export class Link {
     }
     if (link.#why) throw link.#why;
     link.#looks = setInterval(() => link.#look(), LOOK_EVERY);
-    await link.#callOrEnd((redis) => redis.ping()); // a server that is still loading lets in, but does nothing else
+    // a server that is still loading lets in, but does nothing else
+    await link.#callOrEnd((redis) => redis.ping());
     return link;
   }
 
@@ -132,7 +140,10 @@ export class Link {
     return this.#isMaster;
   }
 
-  /** Publishes; resolves when the server has passed it on. As all that follow, it rejects with {@link BusUnavailable}. */
+  /**
+   * Publishes; resolves when the server has passed it on. As all that follow, it rejects with
+   * {@link BusUnavailable}.
+   */
   async publish(channel: string, payload: string): Promise<void> {
     await this.call((redis) =>
       this.#sharded ? redis.spublish(channel, payload) : redis.publish(channel, payload)

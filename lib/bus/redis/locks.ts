@@ -1,6 +1,7 @@
 /**
- * The locks on logins: within the node the first to ask is the first to have one, and among nodes the one that asks when
- * it is free. A lock is a key that expires, so that it outlives its holder's crash by no more than a moment.
+ * The locks on logins: within the node the first to ask is the first to have one, and among nodes the one
+ * that asks when it is free. A lock is a key that expires, so that it outlives its holder's crash by no more
+ * than a moment.
  */
 import type { Redis } from "ioredis";
 import { BusUnavailable } from "../bus.ts";
@@ -12,23 +13,32 @@ import { randomId } from "./payload.ts";
 /** Milliseconds after which a lock that wasn't given back is free: far more than a login needs. */
 const LEASE = 5_000;
 
-/** Milliseconds that a lock is waited for: as long as some holders that crashed one after another can keep it. */
+/**
+ * Milliseconds that a lock is waited for: as long as some holders that crashed one after another can keep it.
+ */
 const WAIT_AT_MOST = 15_000;
 
-/** Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in step. */
+/**
+ * Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in
+ * step.
+ */
 const TRY_EVERY = [10, 50] as const;
 
 /**
- * Takes a lock that isn't a node's, as those expire within the lease: what another program has written would lock the
- * account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that does not expire.
+ * Takes a lock unless a node has it. A node's lock expires within the lease: what another program has written
+ * would lock the account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that
+ * does not expire.
  */
-const REPLACE = `
+const TAKE = `
 local left = redis.call("PTTL", KEYS[1])
 if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
 return left == -2 and 1 or 2`;
 
-/** What {@link REPLACE} gives: another node has the lock; it was gone by then; it was no lock. */
+/**
+ * What {@link TAKE} gives if another node has the lock, and if there was a key that no node has written; else
+ * 1.
+ */
 const [TAKEN, FOREIGN] = [0, 2];
 
 /** Gives back a lock, but not one that has expired and is another's now. */
@@ -71,7 +81,10 @@ export class Locks {
     await Promise.all(this.#waiting);
   }
 
-  /** The bus is down: no caller has to wait any more. What is held may be lost, and is still given back if not. */
+  /**
+   * The bus is down: no caller has to wait any more. What is held may be lost, and is still given back if
+   * not.
+   */
   turnAway(why: BusUnavailable): void {
     this.#turns.turnAway(this, why);
   }
@@ -122,8 +135,7 @@ export class Locks {
 
   /** Whether the lock is this node's now. */
   async #try(key: string, token: string): Promise<boolean> {
-    if (await this.#send(key, (redis) => redis.set(key, token, "PX", LEASE, "NX")) === "OK") return true;
-    const found = await this.#send(key, (redis) => redis.eval(REPLACE, 1, key, token, LEASE));
+    const found = await this.#send(key, (redis) => redis.eval(TAKE, 1, key, token, LEASE));
     if (found === FOREIGN) this.#foundForeign(key);
     return found !== TAKEN;
   }

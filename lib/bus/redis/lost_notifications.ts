@@ -1,6 +1,9 @@
 /** The channels on which hints were lost: their nodes must be told to look for themselves. */
 
-/** Channels that are remembered. Beyond that, so many of the nodes' users are concerned that all nodes may look. */
+/**
+ * Channels that are remembered. Beyond that, so many of the nodes' users are concerned that all nodes may
+ * look.
+ */
 const MAX_CHANNELS = 10_000;
 
 /** Names of channels on which a hint of messages was lost. */

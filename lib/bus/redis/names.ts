@@ -1,6 +1,6 @@
 /**
- * What things are called in Redis. In a cluster the part in braces decides where a name lives, so that each user and
- * each group is on one server, and all that the nodes tell each other of themselves is on one, too.
+ * What things are called in Redis. In a cluster the part in braces decides where a name lives, so that each
+ * user and each group is on one server, and all that the nodes tell each other of themselves is on one, too.
  */
 import type { Channel } from "../bus.ts";
 
@@ -13,7 +13,10 @@ export class Names {
   readonly allNodes: string;
   readonly #prefix: string;
 
-  /** `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as before. */
+  /**
+   * `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as
+   * before.
+   */
   constructor(deployment: string) {
     this.#prefix = `${PREFIX}:${deployment}:`;
     this.allNodes = `${this.#prefix}{nodes}`;
@@ -24,7 +27,10 @@ export class Names {
     return channel > 0 ? `${this.#prefix}u:{${channel}}` : `${this.#prefix}g:{${-channel}}`;
   }
 
-  /** The channel of a name that {@link Names.channel} has given; 0 for that of all nodes, which is no channel's number. */
+  /**
+   * The channel of a name that {@link Names.channel} has given; 0 for that of all nodes, which is no
+   * channel's number.
+   */
   channelOf(name: string): Channel {
     const [, kind, id] = /:([ug]):\{(\d+)\}$/.exec(name) ?? [];
     return kind === "g" ? -Number(id) : Number(id ?? 0);

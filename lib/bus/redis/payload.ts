@@ -1,16 +1,17 @@
 /**
- * What is published: the sender's id, the version, and one of these as JSON. An array rather than an object, and one letter for
- * the kind: most of a short message would be names of fields otherwise. The array's last element is a signature, see
- * signer.ts; releases before there was one skip it.
+ * What is published: the sender's id, the version, and one of these as JSON. An array rather than an object,
+ * and one letter for the kind: most of a short message would be names of fields otherwise. The array's last
+ * element is a signature, see signer.ts; releases before there was one skip it.
  */
 import type { Hint } from "../bus.ts";
 
 /** How many characters {@link randomId} gives: every payload begins with them. */
-export const ID_LENGTH = 16;
+const ID_LENGTH = 16;
 
 /**
- * The version of what nodes say: one character. Nodes of two releases that mean different things by the same payload
- * have different ones, and ignore each other's payloads. A new kind of hint needs none: nodes ignore unknown kinds.
+ * The version of what nodes say: one character. Nodes of two releases that mean different things by the same
+ * payload have different ones, and ignore each other's payloads. A new kind of hint needs none: nodes ignore
+ * unknown kinds.
  */
 const VERSION = "1";
 
@@ -21,8 +22,8 @@ export function randomId(): string {
 }
 
 /**
- * What the nodes say to each other: a hint, or of themselves that there is a new node, that a node still is there, or that
- * it closes. The latter have the node's next number, so that each counts once.
+ * What the nodes say to each other: a hint, or of themselves that there is a new node, that a node still is
+ * there, or that it closes. The latter have the node's next number, so that each counts once.
  */
 export type Said = Hint | Announced;
 

@@ -1,6 +1,9 @@
-/** Writes a node's payloads, and reads those of the other nodes: what they have not signed, or said before, is none. */
+/**
+ * Writes a node's payloads, and reads those of the other nodes: what they have not signed, or said before, is
+ * none.
+ */
 import type { Buffer } from "node:buffer";
-import { type Log, Seldom } from "../../log.ts";
+import { type Log, MINUTELY, Seldom } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
 import { Counters } from "./counters.ts";
 import {
@@ -15,12 +18,6 @@ import {
 } from "./payload.ts";
 import { Signer } from "./signer.ts";
 
-/** Milliseconds between two warnings of payloads that were ignored: a newer node may send them all the time. */
-const STRANGE_EVERY_MS = 60_000;
-
-/** Milliseconds between two warnings of payloads without this deployment's signature: a forger may send many. */
-const UNSIGNED_EVERY_MS = 60_000;
-
 /** The number of the channel of all nodes in signatures: users' numbers are above it, and groups' below. */
 export const ALL_NODES = 0;
 
@@ -31,8 +28,9 @@ export class PayloadCodec {
   readonly #heading = headingOf(this.id);
   readonly #signer: Signer;
   readonly #log: Pick<Log, "warn">;
-  readonly #strange = new Seldom(STRANGE_EVERY_MS);
-  readonly #unsigned = new Seldom(UNSIGNED_EVERY_MS);
+  /** A newer node may send unknown payloads all the time, and a forger many unsigned ones. */
+  readonly #strange = new Seldom(MINUTELY);
+  readonly #unsigned = new Seldom(MINUTELY);
   readonly #counters = new Counters();
   #announcements = 0;
 
@@ -70,8 +68,8 @@ export class PayloadCodec {
     }
     const said = decode(text);
     if (!said) {
-      this.#strange.say((times) =>
-        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, times })
+      this.#strange.say((count) =>
+        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, count })
       );
       return undefined;
     }

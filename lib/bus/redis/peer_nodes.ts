@@ -1,14 +1,15 @@
 /**
- * The other nodes. Each node subscribes a channel of its own, which is gone with its connection, and says hello to
- * all nodes when it has come. So each knows the channels of the others, and looks now and then whether they are still
- * subscribed. (To list all channels as often would make Redis go through every user's.)
+ * The other nodes. Each node subscribes a channel of its own, which is gone with its connection, and says
+ * hello to all nodes when it has come. So each knows the channels of the others, and looks now and then
+ * whether they are still subscribed. (To list all channels as often would make Redis go through every
+ * user's.)
  *
- * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout. So each node
- * also publishes a heartbeat, and is silent for the others while they hear none.
+ * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout.
+ * So each node also publishes a heartbeat, and is silent for the others while they hear none.
  *
- * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was killed, or of
- * one that only lost its connection and goes on committing messages. Nothing in Redis tells which. So such a node is
- * silent for the others until it comes back, for some minutes at the most.
+ * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was
+ * killed, or of one that only lost its connection and goes on committing messages. Nothing in Redis tells
+ * which. So such a node is silent for the others until it comes back, for some minutes at the most.
  */
 import { BusUnavailable } from "../bus.ts";
 import type { Names } from "./names.ts";
@@ -17,21 +18,24 @@ import { pause } from "./pause.ts";
 /** Milliseconds between two looks: so soon is it known that a node has crashed. */
 const CHECK_INTERVAL_MS = 500;
 
-/** Milliseconds before the first look after an outage: the others may need as long to come back as this node. */
+/**
+ * Milliseconds before the first look after an outage: the others may need as long to come back as this node.
+ */
 const REJOIN_GRACE_MS = 2_000;
 
 /** Looks from one heartbeat to the next: a second. */
 const HEARTBEAT_CHECKS = 2;
 
 /**
- * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one. Looks are
- * counted rather than milliseconds, for a process that was held up itself has heard nothing either.
+ * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one.
+ * Looks are counted rather than milliseconds, for a process that was held up itself has heard nothing either.
  */
 const MAX_SILENT_CHECKS = 6;
 
 /**
- * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a killed node
- * costs the others, who ask the store meanwhile; and how long a node may be cut off before its messages are late.
+ * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a
+ * killed node costs the others, who ask the store meanwhile; and how long a node may be cut off before its
+ * messages are late.
  */
 export const MAX_VANISHED_CHECKS = 600;
 
@@ -68,7 +72,8 @@ interface Known {
 /** The other nodes that this one has heard of. */
 export class PeerNodes {
   readonly #known = new Map<string, Known>(); // by their channels
-  readonly #vanished = new Map<string, number>(); // by channels that were gone without a goodbye, looks since then
+  // by channels that were gone without a goodbye, looks since then
+  readonly #vanished = new Map<string, number>();
   readonly #names: Names;
   readonly #own: string;
   #isSilent = false;
@@ -96,8 +101,8 @@ export class PeerNodes {
   }
 
   /**
-   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that left during
-   * an outage are found as well.
+   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that
+   * left during an outage are found as well.
    */
   async watch(
     { count, beat, gone, silent }: Watch,

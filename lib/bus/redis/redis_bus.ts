@@ -1,7 +1,7 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
-import { type Log, Seldom } from "../../log.ts";
+import { type Log, MINUTELY, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
 import { Refused } from "./link.ts";
 import { Locks } from "./locks.ts";
@@ -18,17 +18,17 @@ import { Subscriptions } from "./subscriptions.ts";
 /** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
 const RETRY = { first: 50, most: 1_000 } as const;
 
-/** Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do something. */
+/**
+ * Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do
+ * something.
+ */
 const RETRY_REFUSED = 5_000;
 
-/** Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on growing. */
+/**
+ * Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on
+ * growing.
+ */
 const GOOD_AFTER = 5_000;
-
-/** Milliseconds between two warnings that Redis refuses commands: it may do so at each login. */
-const REFUSED_EVERY_MS = 60_000;
-
-/** Milliseconds between two warnings of keys that no node has written. */
-const FOREIGN_KEY_EVERY_MS = 60_000;
 
 /** What there is while Redis can be reached. */
 interface Connected {
@@ -48,10 +48,13 @@ export class RedisBus implements Bus {
   readonly #lost: LostNotifications;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
-  readonly #refusals = new Seldom(REFUSED_EVERY_MS);
-  readonly #foreignKeys = new Seldom(FOREIGN_KEY_EVERY_MS);
+  readonly #refusals = new Seldom(MINUTELY);
+  readonly #foreignKeys = new Seldom(MINUTELY);
   #running: Promise<void> = Promise.resolve();
-  /** From when there are connections, and from when also all is subscribed: only then others are heard and told. */
+  /**
+   * From when there are connections, and from when also all is subscribed: only then others are heard and
+   * told.
+   */
   #connected: Connected | undefined;
   #ready: Connected | undefined;
   #tries = 0;
@@ -60,9 +63,10 @@ export class RedisBus implements Bus {
   #owesHello = false;
 
   /**
-   * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a cluster's.
-   * Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of others on the same Redis
-   * nothing is heard. `secret`: the key of these nodes, in hexadecimal; without a signature by it nothing counts.
+   * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a
+   * cluster's. Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of
+   * others on the same Redis nothing is heard. `secret`: the key of these nodes, in hexadecimal; without a
+   * signature by it nothing counts.
    */
   constructor(
     urls: readonly string[],
@@ -101,7 +105,8 @@ export class RedisBus implements Bus {
     if (this.#closed) throw closed();
     const name = this.#names.channel(channel);
     this.#wanted.set(name, channel);
-    await this.#connected?.subscriptions.change(name).catch(() => {}); // then the next connection begins with it
+    // then the next connection begins with it
+    await this.#connected?.subscriptions.change(name).catch(() => {});
   }
 
   async unsubscribe(channel: Channel): Promise<void> {
@@ -143,7 +148,10 @@ export class RedisBus implements Bus {
     await this.#locks.settled();
   }
 
-  /** Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some minutes. */
+  /**
+   * Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some
+   * minutes.
+   */
   #sayGoodbye(): void {
     const { allNodes } = this.#names;
     this.#ready?.servers.of(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(expected);
@@ -248,8 +256,8 @@ export class RedisBus implements Bus {
   }
 
   /**
-   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages were lost,
-   * and a hello, after which the other nodes look for logins and friends.
+   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages
+   * were lost, and a hello, after which the other nodes look for logins and friends.
    */
   async #beat(servers: Servers): Promise<void> {
     const { allNodes } = this.#names;

@@ -1,7 +1,7 @@
 /**
- * The connections to all of Redis: to one server, or to every master of a cluster. They begin and end together: when
- * one is lost, or the cluster has changed, all are made anew. That costs an outage of moments, which the
- * nodes can live with, and leaves nothing to keep track of.
+ * The connections to all of Redis: to one server, or to every master of a cluster. They begin and end
+ * together: when one is lost, or the cluster has changed, all are made anew. That costs an outage of moments,
+ * which the nodes can live with, and leaves nothing to keep track of.
  */
 import { BusUnavailable } from "../bus.ts";
 import { keySlot, SLOTS } from "./key_slot.ts";
@@ -75,7 +75,9 @@ export class Servers {
   }
 }
 
-/** One that has just come back takes subscriptions before it knows of the other masters and takes locks, too. */
+/**
+ * One that has just come back takes subscriptions before it knows of the other masters and takes locks, too.
+ */
 async function openMaster(url: URL, options: ServersOptions): Promise<Link> {
   const link = await Link.open(url, { ...options, sharded: true });
   try {

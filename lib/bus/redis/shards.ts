@@ -13,8 +13,8 @@ export interface Shard {
 }
 
 /**
- * Asks the first server that answers for all shards of its cluster. Rejects with {@link BusUnavailable} when none can
- * be reached, or not all slots have a server.
+ * Asks the first server that answers for all shards of its cluster. Rejects with {@link BusUnavailable} when
+ * none can be reached, or not all slots have a server.
  */
 export async function findShards(
   options: Pick<LinkOptions, "signal"> & { readonly urls: readonly URL[] },

@@ -1,11 +1,12 @@
 /**
- * Signs what nodes publish, so that nothing counts that another client of Redis publishes. The tag covers the text and
- * the channel. Its key is derived from the deployment's secret and the store's epoch. So a payload that was recorded is
- * worth nothing on another channel, or when a restored database gives its numbers out again.
+ * Signs what nodes publish, so that nothing counts that another client of Redis publishes. The tag covers the
+ * text and the channel. Its key is derived from the deployment's secret and the store's epoch. So a payload
+ * that was recorded is worth nothing on another channel, or when a restored database gives its numbers out
+ * again.
  *
- * The tag is SipHash's, since HMAC-SHA-256 takes this runtime 10 to 20 microseconds for a message, more than all else
- * that the bus does for it; SipHash, with what is around it, takes one or two. A forger can't try a tag without publishing it, and there
- * are 2^64 of them.
+ * The tag is SipHash's for its cost. To sign 300 bytes takes this runtime 0.6 microseconds so, 10 to 20 by
+ * `createHmac`, more than all else that the bus does for a message, and 2 or more by any hash of
+ * `crypto.hash`. A forger can't try a tag without publishing it, and there are 2^64 of them.
  */
 import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
@@ -54,8 +55,8 @@ export class Signer {
   }
 
   /**
-   * Gives the payload of a heading, in ASCII, and a JSON array that isn't empty; the tag becomes its last element. It
-   * costs less for the same heading as before.
+   * Gives the payload of a heading, in ASCII, and a JSON array that isn't empty; the tag becomes its last
+   * element. It costs less for the same heading as before.
    */
   sign(channel: number, heading: string, array: string): string {
     const hash = this.#outgoing;
@@ -84,7 +85,10 @@ export class Signer {
   }
 }
 
-/** What is to stand behind a text that is in place, with its channel in front of it: `byteLength` bytes together. */
+/**
+ * What is to stand behind a text that is in place, with its channel in front of it: `byteLength` bytes
+ * together.
+ */
 function suffixOf(hash: SipHash, channel: number, byteLength: number): string {
   hash.writeNumber(channel);
   const { low, high } = hash.digest(byteLength);

@@ -1,9 +1,11 @@
 /**
- * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), as RFC 9018 uses it too: a message authentication code for
- * short messages, with a key of 128 bits and a tag of 64. It is here because of its cost, for which see signer.ts.
+ * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), as RFC 9018 uses it too: a message authentication
+ * code for short messages, with a key of 128 bits and a tag of 64. It is here because of its cost, for which
+ * see signer.ts.
  *
- * It is a WebAssembly function, as that adds and rotates numbers of 64 bits in one instruction each: three to four times
- * as fast as pairs of 32 bits in JavaScript. The function is assembled below, so that it can be read.
+ * It is a WebAssembly function, as that adds and rotates numbers of 64 bits in one instruction each: three to
+ * four times as fast as pairs of 32 bits in JavaScript. The function is assembled below, so that it can be
+ * read.
  */
 
 /** Where things are in the function's memory. */
@@ -57,7 +59,9 @@ export class SipHash {
     this.#numbers[MESSAGE_AT / 8] = value;
   }
 
-  /** Calculates the tag of the first bytes, and overwrites what is behind them. Little-endian, in two halves. */
+  /**
+   * Calculates the tag of the first bytes, and overwrites what is behind them. Little-endian, in two halves.
+   */
   digest(byteLength: number): { readonly low: number; readonly high: number } {
     const end = MESSAGE_AT + BLOCK_BYTES * (Math.floor(byteLength / BLOCK_BYTES) + 1);
     // The last block is filled up with zeros, and has the length modulo 256 as its last byte.
@@ -74,7 +78,9 @@ export class SipHash {
   }
 }
 
-/** Numbers of the types, sections and instructions that are used, as the WebAssembly specification has them. */
+/**
+ * Numbers of the types, sections and instructions that are used, as the WebAssembly specification has them.
+ */
 const [I32, I64, FUNCTION, EMPTY] = [0x7f, 0x7e, 0x60, 0x40];
 const [TYPES, IMPORTS, FUNCTIONS, EXPORTS, CODE] = [1, 2, 3, 7, 10];
 const [LOOP, END, BRANCH_IF] = [0x03, 0x0b, 0x0d];

@@ -1,12 +1,16 @@
-/** The buckets that all nodes share: as in ../buckets.ts, but Redis keeps the number, and goes by its own clock. */
+/**
+ * The buckets that all nodes share: as in ../buckets.ts, but Redis keeps the number, and goes by its own
+ * clock.
+ */
 import type { Redis } from "ioredis";
 import { microseconds } from "../buckets.ts";
 import type { Quota } from "../bus.ts";
 
 /**
- * Takes from the bucket and gives 0, or the microseconds until it will hold as much; and 1 behind that if the key was
- * not what nodes write, a string that expires, and so counted as missing. Arguments: microseconds in which
- * an empty bucket is full, and those in which what is taken comes back. The key expires when the bucket is full.
+ * Takes from the bucket and gives 0, or the microseconds until it will hold as much; and 1 behind that if the
+ * key was not what nodes write, a string that expires, and so counted as missing. Arguments: microseconds in
+ * which an empty bucket is full, and those in which what is taken comes back. The key expires when the bucket
+ * is full.
  *
  * Redis' clock may be set back, so that a bucket would be emptier than empty: it is taken for empty then.
  */

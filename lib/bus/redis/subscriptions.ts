@@ -26,14 +26,17 @@ export class Subscriptions {
     );
   }
 
-  /** Subscribes all that is wanted; resolves when it is confirmed. As what follows, it rejects with BusUnavailable. */
+  /**
+   * Subscribes all that is wanted; resolves when it is confirmed. As what follows, it rejects with
+   * BusUnavailable.
+   */
   async changeAll(): Promise<void> {
     await Promise.all([...this.#wanted.keys()].map((channel) => this.change(channel)));
   }
 
   /**
-   * Takes notice that a channel may be wanted now and wasn't before, or the other way round. Resolves when the server
-   * has confirmed it. Changes of one turn go together.
+   * Takes notice that a channel may be wanted now and wasn't before, or the other way round. Resolves when
+   * the server has confirmed it. Changes of one turn go together.
    */
   change(channel: string): Promise<void> {
     return this.#byLink.get(this.#servers.of(channel))!.change(channel);

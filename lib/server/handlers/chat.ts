@@ -52,7 +52,10 @@ async function chat(
   return { seq, time };
 }
 
-/** A pair lacks one of its users: throws a {@link RequestError} if that is the sender, whose account was deleted. */
+/**
+ * A pair lacks one of its users: throws a {@link RequestError} if that is the sender, whose account was
+ * deleted.
+ */
 async function checkAccount(node: Node, sender: number): Promise<void> {
   if (await node.store.findUser({ id: sender })) return;
   throw new RequestError(Errno.NOT_FOUND, "your account does not exist any more");

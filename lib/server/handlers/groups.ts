@@ -30,7 +30,8 @@ export async function joinGroup(
   session: Session,
   { groupid, msg, message }: { groupid: number; msg?: unknown; message?: unknown },
 ): Promise<Answer> {
-  // In another numbering of the C++ servers this is a message to the group, which must not make its sender a member.
+  // In another numbering of the C++ servers this is a message to the group, which must not make its sender a
+  // member.
   if (msg !== undefined || message !== undefined) {
     throw new RequestError(
       Errno.BAD_REQUEST,

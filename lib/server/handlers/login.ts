@@ -52,10 +52,15 @@ const LOGIN_PIECES = 4;
 
 const COME_BACK = 1_000; // ms, for a login that is cut off by a shutdown
 
-/** {@link CLOCK_TOLERANCE_MS} is at most this part of a token's time: one that was made to be short stays short. */
+/**
+ * {@link CLOCK_TOLERANCE_MS} is at most this part of a token's time: one that was made to be short stays
+ * short.
+ */
 const CLOCK_TOLERANCE_PART = 1 / 100;
 
-/** A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit. */
+/**
+ * A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit.
+ */
 const RENEW_AFTER = 1 / 8;
 
 export async function login(
@@ -89,14 +94,18 @@ async function admit(
   const session = await enter(node, connection, proven, force);
   try {
     await node.logins.end(() => settleIn(caller, session, proven, rid));
-    node.presence.announce(session.user); // also after a takeover: what that one had to tell it may not have told
+    // also after a takeover: what that one had to tell it may not have told
+    node.presence.announce(session.user);
   } catch (error) {
     await leave(node, session);
     throw error;
   }
 }
 
-/** Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same work. */
+/**
+ * Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same
+ * work.
+ */
 async function prove(caller: Caller, { id, name, password, token }: LoginFields): Promise<Proven> {
   const { node, address } = caller;
   if (token !== undefined) {
@@ -146,7 +155,10 @@ async function findUser({ store }: Node, claimed: Claimed): Promise<Account | un
   return name === claimed.name ? undefined : await store.findUser({ name });
 }
 
-/** The password again, hashed at today's cost, and what is stored then; it can wait for the next login if it must. */
+/**
+ * The password again, hashed at today's cost, and what is stored then; it can wait for the next login if it
+ * must.
+ */
 async function rehash(
   node: Node,
   account: Account,
@@ -179,8 +191,9 @@ async function proveByToken(node: Node, text: string): Promise<Proven | undefine
 }
 
 /**
- * With the user's channel subscribed: subscribes the groups' too, and only then looks at what was missed (invariant
- * I3); answers, and starts the pushing. The token is changed last: a login that fails before leaves the old one good.
+ * With the user's channel subscribed: subscribes the groups' too, and only then looks at what was missed
+ * (invariant I3); answers, and starts the pushing. The token is changed last: a login that fails before
+ * leaves the old one good.
  */
 async function settleIn(
   caller: Caller,
@@ -205,7 +218,8 @@ async function settleIn(
   const { epoch } = node;
   const head = {
     ...{ msgid: Msg.LOGIN_ACK, errno: Errno.OK, id, name, token: token.text },
-    ...(connection.dialect!.name === "framed" ? { epoch: epoch.current } : {}), // classic clients know no seqs
+    // classic clients know no seqs
+    ...(connection.dialect!.name === "framed" ? { epoch: epoch.current } : {}),
   };
   const full = connection.dialect!.withRoster(rid === undefined ? head : { ...head, rid }, roster);
   const { answer, taken } = await session.delivery.fillAnswer(full);

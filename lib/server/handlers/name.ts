@@ -4,7 +4,10 @@ import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../answer.ts";
 import { type Named, normalName, problemOf } from "../names.ts";
 
-/** Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is wrong with it. */
+/**
+ * Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is
+ * wrong with it.
+ */
 export function newName(
   field: string,
   text: string,

@@ -4,8 +4,8 @@ import { RequestError } from "../answer.ts";
 import { integer } from "../fields.ts";
 
 /**
- * How many a page may have: what the request asks for, else what is `usual`, where no more than `most` are given out.
- * Throws a {@link RequestError} if it asks for more: a shorter page would look like the last one.
+ * How many a page may have: what the request asks for, else what is `usual`, where no more than `most` are
+ * given out. Throws a {@link RequestError} if it asks for more: a shorter page would look like the last one.
  */
 export function pageSize(limit: number | undefined, usual: number, most: number): number {
   if (limit === undefined) return Math.min(usual, most);

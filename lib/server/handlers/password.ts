@@ -1,4 +1,7 @@
-/** Passwords that requests bring for new accounts, by NIST SP 800-63B: their length counts, and how soon they are guessed. */
+/**
+ * Passwords that requests bring for new accounts, by NIST SP 800-63B: their length counts, and how soon they
+ * are guessed.
+ */
 import type { Config } from "../../config/options.ts";
 import { COMMON_PASSWORDS } from "../../passwords/common_passwords.ts";
 import { Errno } from "../../wire/protocol.ts";
@@ -9,8 +12,8 @@ const SAME_CHARACTER = /^(.)\1*$/su;
 let common: ReadonlySet<string> | undefined; // made when it is first needed: that takes a millisecond
 
 /**
- * Throws a {@link RequestError} that says what is wrong with a new password. Those of accounts that exist are never looked
- * at. `name` is the account's.
+ * Throws a {@link RequestError} that says what is wrong with a new password. Those of accounts that exist are
+ * never looked at. `name` is the account's.
  */
 export function checkNewPassword(
   password: string,

@@ -3,7 +3,10 @@ import type { Peer } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../answer.ts";
 
-/** The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of them. */
+/**
+ * The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of
+ * them.
+ */
 export function namedPeer({ id, groupid }: { id: number | undefined; groupid: number | undefined }): Peer {
   if ((id === undefined) === (groupid === undefined)) {
     throw new RequestError(

@@ -32,7 +32,7 @@ export async function register(
   return { id };
 }
 
-/** Who is online by an id that has just been given out had it in another history of the database. */
+/** A user who is online by an id that was only now given out had it in another history of the database. */
 async function checkUnused({ sessions, bus, epoch }: Node, id: number): Promise<void> {
   try {
     if (sessions.of(id) || (await bus.online([id])).has(id)) epoch.reportLoss(`the account of user ${id}`);
