@@ -1,6 +1,8 @@
 /** The embedded store's files: which are opened, who may read them, who locks them, and what follows their loss. */
 import { until } from "./harness/wait.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { restore } from "../lib/store/sqlite/backup.ts";
+import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
@@ -154,4 +156,22 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     [`the database file was lost: ${lines[1]}`],
     "the last line says where the data is",
   );
+});
+
+Deno.test("restore: leaves the database in its place when the disk does not take the copy", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  const { sync } = Deno.FsFile.prototype;
+  try {
+    for (const name of ["chat.db", "other.db"]) openDatabase(`${folder}/${name}`).close();
+    const names = () => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    const [before, { ino }] = [names(), await Deno.stat(`${folder}/chat.db`)];
+    Deno.FsFile.prototype.sync = () => Promise.reject(new Error("Input/output error (os error 5)"));
+    const error = await assertRejects(() => restore(`${folder}/other.db`, `${folder}/chat.db`), Error);
+    assertStringIncludes(error.message, "Input/output error");
+    assertEquals(names().filter((name) => !name.endsWith(".lock")), before);
+    assertEquals((await Deno.stat(`${folder}/chat.db`)).ino, ino);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+    await Deno.remove(folder, { recursive: true });
+  }
 });
