@@ -57,6 +57,18 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
     db.close();
   }));
 
+Deno.test("sqlite rescue: the newest message counts when the clock went back, and a repeat does not", () => {
+  const db = openDatabase(":memory:");
+  const executor = new Executor(db, ROOMY);
+  for (const name of ["ann", "bob"]) register(executor, name);
+  send(executor, ["1"]);
+  executor.run([{ changes: [["append", 1, 2, "2", "text", NOON - 1]], reads: [] }]);
+  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  send(executor, ["1"]);
+  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  db.close();
+});
+
 Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and the line says what it lacks", () =>
   withFolder(async (folder) => {
     const db = openDatabase(`${folder}/chat.db`);

@@ -1,6 +1,7 @@
 /** What a copy of the database must hold: the newest that was committed. A commit is in it with all before it. */
 import type { DatabaseSync } from "node:sqlite";
 import { keyOf } from "../conversation.ts";
+import type { Appended } from "../store.ts";
 import type { Call, ChangeName } from "./calls.ts";
 
 /** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
@@ -27,10 +28,19 @@ export function newestAfter(
   let { message, user } = before;
   for (const [i, call] of calls.entries()) {
     const result = results[i];
-    if (call[0] === "append" && typeof result === "number") message = [...keyOf(call[1], call[2]), result];
-    else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
+    if (call[0] === "append") {
+      const seq = newSeq(result);
+      if (seq !== undefined) message = [...keyOf(call[1], call[2]), seq];
+    } else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
   }
   return { message, user };
+}
+
+/** Returns the seq that an `append` gave to a new message; undefined if it stored none. */
+function newSeq(result: unknown): number | undefined {
+  if (typeof result === "number") return result;
+  const { repeated, seq } = (result ?? {}) as Partial<Appended>;
+  return repeated === false ? seq : undefined; // it has another time than was asked for
 }
 
 /** Throws an Error of one line if a database is damaged or lacks the newest. */
