@@ -76,7 +76,7 @@ async function openBus(
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }
 
-/** Returns what writes warnings into the log. */
+/** Returns a function that writes a warning into the log. */
 export function warnIn(log: Log): Warn {
   return ({ event, fields }) => log.warn(event, fields);
 }
