@@ -1,6 +1,7 @@
 /** Copying the embedded database, and putting a copy back in its place. */
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "../new_id.ts";
+import { damageIn } from "./damage.ts";
 import { NO_TABLES, oneLine, openDatabase, versionOf } from "./database.ts";
 import { readHeader } from "./file_header.ts";
 import { lockDatabaseFile, resolve } from "./file_lock.ts";
@@ -121,10 +122,8 @@ function check(part: string): string {
         "the copy holds no tables: if a server was using it, its data was in a -wal, which is not beside it",
       );
     }
-    const { integrity_check: found } = copy.prepare("PRAGMA integrity_check").get() as {
-      integrity_check: string;
-    };
-    if (found !== "ok") throw new Error(`the copy is damaged: ${found.replace(/\s+/g, " ")}`);
+    const damage = damageIn(copy);
+    if (damage !== undefined) throw new Error(`the copy is damaged: ${damage}`);
   } finally {
     copy.close();
   }

@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { keyOf } from "../conversation.ts";
 import type { Appended } from "../store.ts";
 import type { Call, ChangeName } from "./calls.ts";
+import { damageIn } from "./damage.ts";
 
 /** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
 export interface Newest {
@@ -45,8 +46,8 @@ function newSeq(result: unknown): number | undefined {
 
 /** Throws an Error of one line if a database is damaged or lacks the newest. */
 export function verify(db: DatabaseSync, { message, user }: Newest): void {
-  const [row] = db.prepare("PRAGMA integrity_check(1)").all() as { integrity_check: string }[];
-  if (row?.integrity_check !== "ok") throw new Error(`it is damaged: ${firstLine(row?.integrity_check)}`);
+  const damage = damageIn(db);
+  if (damage !== undefined) throw new Error(`it is damaged: ${damage}`);
   if (user > 0 && !db.prepare("SELECT 1 FROM User WHERE id = ?").get(user)) {
     throw new Error(`it lacks the account ${user}`);
   }
@@ -55,8 +56,4 @@ export function verify(db: DatabaseSync, { message, user }: Newest): void {
     db.prepare(`SELECT 1 FROM ${table} WHERE low = ? AND high = ? AND seq = ?`).get(...message)
   );
   if (!found) throw new Error(`it lacks the newest message (low, high, seq: ${message.join(", ")})`);
-}
-
-function firstLine(text = ""): string {
-  return text.replace(/^\*\*\*.*\n/, "").split("\n")[0]!;
 }
