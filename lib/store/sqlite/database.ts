@@ -105,9 +105,7 @@ function upgrade(db: DatabaseSync, version: number): void {
   } catch (error) {
     throw new Error(
       `its schema is not that of version ${version}, which its user_version says: ${oneLine(error)}`,
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   }
 }
@@ -182,10 +180,9 @@ function settleIdentity(db: DatabaseSync): void {
        (SELECT ifnull(max(high), 0) FROM Conversation WHERE low = 0)
      ) AS groups`,
   ).get() as { groups: number };
-  const identity = db.prepare(
-    "INSERT OR IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)",
-  );
-  if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) identity.run(newId(), newId());
+  if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) {
+    db.prepare("INSERT INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)").run(newId(), newId());
+  }
   settleClusterKey(db);
   for (const [table, id] of [["User", users], ["AllGroup", groups]] as const) {
     const counter = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(table) as
