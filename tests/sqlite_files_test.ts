@@ -1,5 +1,6 @@
 /** The embedded store's files: which are opened, who may read them, who locks them, and what follows their loss. */
-import { until } from "./harness/wait.ts";
+import { pause, until } from "./harness/wait.ts";
+import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { restore } from "../lib/store/sqlite/backup.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
@@ -156,6 +157,20 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     [`the database file was lost: ${lines[1]}`],
     "the last line says where the data is",
   );
+});
+
+fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const users = await makeUsers(store, 2) as [number, number];
+  const other = new DatabaseSync(file);
+  other.exec("BEGIN IMMEDIATE"); // the store's commit has been begun, and waits for this
+  const sent = assertRejects(() => send(store, ...users, "1"), StoreUnavailable, "was removed or moved");
+  await pause(300); // the files are in their places when the commit is begun
+  await Deno.rename(file, `${file}.moved`);
+  other.exec("ROLLBACK");
+  await sent;
+  await store.close();
+  other.close();
 });
 
 Deno.test("restore: leaves the database in its place when the disk does not take the copy", async () => {
