@@ -25,8 +25,8 @@ export interface Lent {
   readonly bus?: MessagePort | undefined;
 }
 
-/** A store that waits for its server to come back, however long that takes. */
-const NEVER = new Promise<never>(() => {});
+/** For a store that does not fail: it waits for its server to come back, however long that takes. */
+export const NEVER = new Promise<never>(() => {});
 
 /** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
