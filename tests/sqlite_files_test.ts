@@ -5,6 +5,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { restore } from "../lib/store/sqlite/backup.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
+import { writeNote } from "../lib/store/sqlite/lost_note.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
 import { fileTest, refusal, sql } from "./sqlite_fixture.ts";
@@ -158,6 +159,28 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     "the last line says where the data is",
   );
 });
+
+fileTest(
+  "a lost database that is back is refused beside the -wal of another one, or a note in pieces",
+  async (file) => {
+    openDatabase(file).close();
+    const { dev, ino } = await Deno.stat(file);
+    const whole = [{ dev: dev!, ino: ino! }];
+    await writeNote([file], { time: "then", reason: "lost", action: "look", whole, wal: undefined });
+    await Deno.writeTextFile(`${file}-wal`, "of another");
+    assertStringIncludes(await refusal(file), `${file}-wal belongs to another database`);
+    await Deno.remove(`${file}-wal`);
+    const note = await Deno.readTextFile(`${file}.lost`);
+    await Deno.writeTextFile(`${file}.lost`, note.slice(0, -9));
+    assertStringIncludes(
+      await refusal(file),
+      `${file}.lost says that the database was lost, and can't be read`,
+    );
+    await Deno.writeTextFile(`${file}.lost`, note);
+    await (await SqliteStore.open(file, ROOMY)).close();
+    await assertRejects(() => Deno.stat(`${file}.lost`), Deno.errors.NotFound);
+  },
+);
 
 fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
