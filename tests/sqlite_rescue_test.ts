@@ -3,8 +3,9 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { DatabaseSync } from "node:sqlite";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { Executor } from "../lib/store/sqlite/executor.ts";
+import { readHeader } from "../lib/store/sqlite/file_header.ts";
 import { verify } from "../lib/store/sqlite/newest.ts";
-import { copyAll } from "../lib/store/sqlite/rescue.ts";
+import { completeFile, copyAll } from "../lib/store/sqlite/rescue.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { WalProbe } from "../lib/store/sqlite/wal_probe.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
@@ -38,6 +39,10 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
     send(executor, ["1", "2"]);
     const earlier = `${folder}/earlier.db`;
     assertEquals(await copyAll(db, earlier, executor.newest), undefined);
+    {
+      using copy = await Deno.open(earlier);
+      assertEquals(readHeader(copy).usesWal, false, "nothing beside it belongs to it");
+    }
     const old = new DatabaseSync(earlier);
     verify(old, executor.newest);
     verify(old, new Executor(openDatabase(":memory:"), ROOMY).newest); // nothing must be in it
@@ -83,6 +88,25 @@ Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and th
       name.startsWith("copy")
     );
     assertEquals(names, ["copy.db.incomplete"]);
+    db.close();
+  }));
+
+Deno.test("sqlite rescue: a file is not complete while another program keeps a part of the log from it", () =>
+  withFolder((folder) => {
+    const file = `${folder}/chat.db`;
+    const db = openDatabase(file);
+    const executor = new Executor(db, ROOMY);
+    for (const name of ["ann", "bob"]) register(executor, name);
+    const reader = new DatabaseSync(file);
+    reader.exec("BEGIN; SELECT count(*) FROM User");
+    send(executor, ["1"]);
+    assertThrows(() => completeFile(db), Error, "another program is reading the database");
+    reader.close();
+    completeFile(db);
+    Deno.copyFileSync(file, `${folder}/alone.db`);
+    const alone = new DatabaseSync(`${folder}/alone.db`);
+    verify(alone, executor.newest);
+    alone.close();
     db.close();
   }));
 
