@@ -1,7 +1,7 @@
 /** The embedded store's files: which are opened, who may read them, who locks them, and what follows their loss. */
 import { pause, until } from "./harness/wait.ts";
 import { DatabaseSync } from "node:sqlite";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { restore } from "../lib/store/sqlite/backup.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
@@ -181,6 +181,21 @@ fileTest(
     await assertRejects(() => Deno.stat(`${file}.lost`), Deno.errors.NotFound);
   },
 );
+
+fileTest("a file that was cut off is refused if its -wal does not hold what is missing", async (file) => {
+  openDatabase(file).close();
+  const add = (n: number) => `INSERT INTO User (name, password) VALUES ('${n}', hex(zeroblob(50000)))`;
+  sql(file, "PRAGMA journal_mode = WAL", ...[1, 2, 3].map(add), "PRAGMA wal_checkpoint(TRUNCATE)");
+  const db = new DatabaseSync(file);
+  db.exec("UPDATE User SET state = 'online' WHERE id = 1");
+  for (const copy of [`${file}.whole`, `${file}.cut`]) {
+    for (const suffix of ["", "-wal"]) await Deno.copyFile(file + suffix, copy + suffix);
+  }
+  db.close();
+  openDatabase(`${file}.whole`).close();
+  await Deno.truncate(`${file}.cut`, 200_000);
+  assertThrows(() => openDatabase(`${file}.cut`), Error, "it was cut off: pages at its end are missing");
+});
 
 fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);

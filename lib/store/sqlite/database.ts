@@ -60,11 +60,11 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
       PRAGMA wal_autocheckpoint = ${CHECKPOINT_AFTER};
       PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT};
     `);
+    if (size < expected) refuseHoles(db); // before a statement meets a page that is missing
     if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
     settleIdentity(db);
     // Into the file, so that it alone is the database as far as it can be.
     db.exec("PRAGMA wal_checkpoint(PASSIVE)");
-    if (size < expected) refuseHoles(db); // what the log doesn't bring is missing
     return db;
   } catch (error) {
     db?.close();
@@ -110,7 +110,7 @@ function upgrade(db: DatabaseSync, version: number): void {
   }
 }
 
-/** Throws if pages are missing. */
+/** Throws if pages are missing, in the file and in its log. */
 function refuseHoles(db: DatabaseSync): void {
   const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
   if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
