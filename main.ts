@@ -6,8 +6,10 @@ import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { fitToOpenFiles } from "./lib/open_files.ts";
 import { dropWritePermission } from "./lib/permissions.ts";
+import { warnIn } from "./lib/ports.ts";
 import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
 import { Health } from "./lib/server/health.ts";
+import { mysqlAccess } from "./lib/services.ts";
 import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
 import { LEAVE_SLACK, runWorkers } from "./lib/workers/run_workers.ts";
@@ -30,7 +32,7 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
     now: () => performance.now(),
   });
   signals.listen();
-  for (const { event, fields } of warnings) log.warn(event, fields);
+  warnings.forEach(warnIn(log));
   if (!isTerminal && isUnderNpm()) {
     log.warn("started by npm or npx, which pass no signals on: SIGTERM would leave this process behind", {
       hint: "start it with: exec deno run …",
@@ -77,11 +79,11 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
 
 async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
-  for (const { event, fields } of warnings) log.warn(event, fields);
-  const { mysqlAccess } = await import("./lib/services.ts");
+  const warn = warnIn(log);
+  warnings.forEach(warn);
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
-    const access = await mysqlAccess(config, ({ event, fields }) => log.warn(event, fields));
+    const access = await mysqlAccess(config, warn);
     const { lines, isPossible } = await describeUpgrade(config.mysql, access);
     print(lines.map((line) => `${line}\n`).join(""));
     return isPossible;

@@ -135,12 +135,7 @@ export function fitToOpenFiles(config: Config, log: Log, measure = measureFileRo
   if (possible > 0) {
     log.warn(
       "--max-connections is capped: the limit of open files is too low (ulimit -n)",
-      {
-        maxConnections,
-        possible,
-        limit,
-        needed,
-      },
+      { maxConnections, possible, limit, needed },
     );
     return { ...config, maxConnections: possible };
   }

@@ -25,8 +25,8 @@ export interface Lent {
   readonly bus?: MessagePort | undefined;
 }
 
-/** A store that waits for its server to come back, however long that takes. */
-const NEVER = new Promise<never>(() => {});
+/** For a store that does not fail: it waits for its server to come back, however long that takes. */
+export const NEVER = new Promise<never>(() => {});
 
 /** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
 export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
@@ -76,7 +76,7 @@ async function openBus(
   return lent ? new PortBus(lent) : new LocalHub().attach();
 }
 
-/** Returns what writes warnings into the log. */
+/** Returns a function that writes a warning into the log. */
 export function warnIn(log: Log): Warn {
   return ({ event, fields }) => log.warn(event, fields);
 }

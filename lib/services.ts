@@ -4,7 +4,7 @@ import type { Config } from "./config/options.ts";
 import { readSecret } from "./config/secret_file.ts";
 import type { AccessOptions } from "./store/mysql/address.ts";
 
-/** Is told what the operator should know although it goes on. */
+/** Takes a warning for the operator: the work goes on. */
 export type Warn = (warning: Warning) => void;
 
 /** The part of the configuration about how MySQL is used. */

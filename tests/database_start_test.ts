@@ -132,6 +132,20 @@ Deno.test("database start: what was in use and has no -wal anywhere is used with
     });
   }));
 
+Deno.test("database start: the index of an earlier log, which a loss of power may leave, says nothing of the log", () =>
+  withKilled(async (folder) => {
+    const shm = await Deno.readFile(`${folder}/chat.db-shm`);
+    for (const copy of [0, 48]) { // the index begins with its header, twice
+      new DataView(shm.buffer).setUint32(copy + 16, 1_000_000, true); // frames
+      shm[copy + 32]! ^= 1; // of the salt, which tells logs apart
+    }
+    await Deno.writeFile(`${folder}/chat.db-shm`, shm);
+    await withServer({ db: `${folder}/chat.db` }, async (server) => {
+      await using user = await login(server, { id: 2 });
+      assertEquals((await user.take(MESSAGES, Msg.ONE_CHAT)).length, MESSAGES);
+    });
+  }));
+
 Deno.test("database start: an untouched crash needs no word", () =>
   withKilled(async (folder) => {
     await withServer({ db: `${folder}/chat.db` }, async (server) => {

@@ -1,8 +1,10 @@
 /** The embedded store's write-ahead log: copied into the file beside the commits, and small however much is written. */
-import { assertEquals, assertLess } from "@std/assert";
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Checkpoints } from "../lib/store/sqlite/checkpoints.ts";
 import { openDatabase } from "../lib/store/sqlite/database.ts";
+import { identityOf } from "../lib/store/sqlite/file_watch.ts";
+import { newestIn } from "../lib/store/sqlite/newest.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
 import { until, within } from "./harness/wait.ts";
@@ -100,4 +102,24 @@ Deno.test("sqlite: commits go on, and it can be closed, when the thread that cop
     const { n } = db.prepare("SELECT count(*) AS n FROM small").get() as { n: number };
     assertLess(1, n);
     db.close();
+  }));
+
+Deno.test("sqlite: the thread that copies opens no file but the locked one, and makes none", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const identity = identityOf(await Deno.stat(file));
+    const newest = newestIn(db);
+    await Deno.copyFile(file, `${file}.other`);
+    for (
+      const [name, opens] of [[file, true], [`${file}.other`, false], [`${file}.missing`, false]] as const
+    ) {
+      const checkpoints = new Checkpoints(db);
+      await checkpoints.open(name, identity);
+      if (opens) await checkpoints.verify(newest);
+      else await assertRejects(() => checkpoints.verify(newest), Error, "there is no thread");
+      await checkpoints.close();
+    }
+    db.close();
+    const left = [...Deno.readDirSync(file.slice(0, file.lastIndexOf("/")))].map(({ name }) => name).sort();
+    assertEquals(left, ["chat.db", "chat.db.other"]);
   }));

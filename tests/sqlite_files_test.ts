@@ -1,7 +1,11 @@
 /** The embedded store's files: which are opened, who may read them, who locks them, and what follows their loss. */
-import { until } from "./harness/wait.ts";
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { pause, until } from "./harness/wait.ts";
+import { DatabaseSync } from "node:sqlite";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { restore } from "../lib/store/sqlite/backup.ts";
+import { openDatabase } from "../lib/store/sqlite/database.ts";
 import { lockDatabaseFile } from "../lib/store/sqlite/file_lock.ts";
+import { writeNote } from "../lib/store/sqlite/lost_note.ts";
 import { SqliteStore } from "../lib/store/sqlite/sqlite_store.ts";
 import { StoreUnavailable } from "../lib/store/store.ts";
 import { fileTest, refusal, sql } from "./sqlite_fixture.ts";
@@ -154,4 +158,73 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     [`the database file was lost: ${lines[1]}`],
     "the last line says where the data is",
   );
+});
+
+fileTest(
+  "a lost database that is back is refused beside the -wal of another one, or a note in pieces",
+  async (file) => {
+    openDatabase(file).close();
+    const { dev, ino } = await Deno.stat(file);
+    const whole = [{ dev: dev!, ino: ino! }];
+    await writeNote([file], { time: "then", reason: "lost", action: "look", whole, wal: undefined });
+    await Deno.writeTextFile(`${file}-wal`, "of another");
+    assertStringIncludes(await refusal(file), `${file}-wal belongs to another database`);
+    await Deno.remove(`${file}-wal`);
+    const note = await Deno.readTextFile(`${file}.lost`);
+    await Deno.writeTextFile(`${file}.lost`, note.slice(0, -9));
+    assertStringIncludes(
+      await refusal(file),
+      `${file}.lost says that the database was lost, and can't be read`,
+    );
+    await Deno.writeTextFile(`${file}.lost`, note);
+    await (await SqliteStore.open(file, ROOMY)).close();
+    await assertRejects(() => Deno.stat(`${file}.lost`), Deno.errors.NotFound);
+  },
+);
+
+fileTest("a file that was cut off is refused if its -wal does not hold what is missing", async (file) => {
+  openDatabase(file).close();
+  const add = (n: number) => `INSERT INTO User (name, password) VALUES ('${n}', hex(zeroblob(50000)))`;
+  sql(file, "PRAGMA journal_mode = WAL", ...[1, 2, 3].map(add), "PRAGMA wal_checkpoint(TRUNCATE)");
+  const db = new DatabaseSync(file);
+  db.exec("UPDATE User SET state = 'online' WHERE id = 1");
+  for (const copy of [`${file}.whole`, `${file}.cut`]) {
+    for (const suffix of ["", "-wal"]) await Deno.copyFile(file + suffix, copy + suffix);
+  }
+  db.close();
+  openDatabase(`${file}.whole`).close();
+  await Deno.truncate(`${file}.cut`, 200_000);
+  assertThrows(() => openDatabase(`${file}.cut`), Error, "it was cut off: pages at its end are missing");
+});
+
+fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {
+  const store = await SqliteStore.open(file, ROOMY);
+  const users = await makeUsers(store, 2) as [number, number];
+  const other = new DatabaseSync(file);
+  other.exec("BEGIN IMMEDIATE"); // the store's commit has been begun, and waits for this
+  const sent = assertRejects(() => send(store, ...users, "1"), StoreUnavailable, "was removed or moved");
+  await pause(300); // the files are in their places when the commit is begun
+  await Deno.rename(file, `${file}.moved`);
+  other.exec("ROLLBACK");
+  await sent;
+  await store.close();
+  other.close();
+});
+
+Deno.test("restore: leaves the database in its place when the disk does not take the copy", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  const { sync } = Deno.FsFile.prototype;
+  try {
+    for (const name of ["chat.db", "other.db"]) openDatabase(`${folder}/${name}`).close();
+    const names = () => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    const [before, { ino }] = [names(), await Deno.stat(`${folder}/chat.db`)];
+    Deno.FsFile.prototype.sync = () => Promise.reject(new Error("Input/output error (os error 5)"));
+    const error = await assertRejects(() => restore(`${folder}/other.db`, `${folder}/chat.db`), Error);
+    assertStringIncludes(error.message, "Input/output error");
+    assertEquals(names().filter((name) => !name.endsWith(".lock")), before);
+    assertEquals((await Deno.stat(`${folder}/chat.db`)).ino, ino);
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+    await Deno.remove(folder, { recursive: true });
+  }
 });

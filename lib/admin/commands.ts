@@ -32,7 +32,8 @@ function command<Name extends string>(
   return { args, words, run };
 }
 
-const [FILE, COPY] = [{ placeholder: "FILE" }, { placeholder: "COPY" }];
+const FILE = { placeholder: "FILE" };
+const COPY = { placeholder: "COPY" };
 
 const commands: Readonly<Record<string, Command>> = {
   backup: command(

@@ -3,7 +3,7 @@ import { LocalHub } from "../bus/local.ts";
 import { serveBus } from "../bus/port_server.ts";
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
-import { type Lent, openEmbedded } from "../ports.ts";
+import { type Lent, NEVER, openEmbedded } from "../ports.ts";
 import type { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 
 /** What one worker is lent. */
@@ -31,12 +31,12 @@ export class Shared {
 
   /** Fulfilled, with the reason, if the store can't go on. */
   get failed(): Promise<Error> {
-    return this.#store?.failed ?? new Promise(() => {});
+    return this.#store?.failed ?? NEVER;
   }
 
   /** Fulfilled, with the reason, if the store rejects all calls until the process is started anew. */
   get lost(): Promise<Error> {
-    return this.#store?.lost ?? new Promise(() => {});
+    return this.#store?.lost ?? NEVER;
   }
 
   /** For one more worker. */

@@ -1,6 +1,7 @@
 /** Copying the embedded database, and putting a copy back in its place. */
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "../new_id.ts";
+import { damageIn } from "./damage.ts";
 import { NO_TABLES, oneLine, openDatabase, versionOf } from "./database.ts";
 import { readHeader } from "./file_header.ts";
 import { lockDatabaseFile, resolve } from "./file_lock.ts";
@@ -34,7 +35,8 @@ export async function backup(file: string, copy: string): Promise<void> {
       db.close();
     }
     if (await infoOf(copy)) throw new Error(`${copy} is there already`); // from one that ran at the same time
-    await settle(part, copy);
+    await sync(part);
+    await rename(part, copy);
   } catch (error) {
     await removeLeftovers(part);
     throw new Error(`Cannot back up ${file}: ${oneLine(error)}`, { cause: error });
@@ -68,8 +70,9 @@ export async function restore(copy: string, file: string): Promise<Restored> {
     await copyAll(await Deno.realPath(copy), part, there);
     const epoch = check(part);
     await keepOwner([part, `${path}.lock`], path, there);
+    await sync(part); // before the database is moved: a disk that is full or broken says so here, after minutes maybe
     const replaced = await moveAway(path);
-    await settle(part, path);
+    await rename(part, path);
     await removeNotes(file, path);
     return { epoch, replaced };
   } catch (error) {
@@ -119,10 +122,8 @@ function check(part: string): string {
         "the copy holds no tables: if a server was using it, its data was in a -wal, which is not beside it",
       );
     }
-    const { integrity_check: found } = copy.prepare("PRAGMA integrity_check").get() as {
-      integrity_check: string;
-    };
-    if (found !== "ok") throw new Error(`the copy is damaged: ${found.replace(/\s+/g, " ")}`);
+    const damage = damageIn(copy);
+    if (damage !== undefined) throw new Error(`the copy is damaged: ${damage}`);
   } finally {
     copy.close();
   }
@@ -175,12 +176,14 @@ async function moveAway(path: string): Promise<string | undefined> {
   return isThere ? replaced : undefined;
 }
 
-/** Has the disk take a file, and gives it its name. */
-async function settle(part: string, name: string): Promise<void> {
-  {
-    using written = await Deno.open(part, { read: true, write: true });
-    await written.sync();
-  }
+/** Has the disk take a file. */
+async function sync(part: string): Promise<void> {
+  using written = await Deno.open(part, { read: true, write: true });
+  await written.sync();
+}
+
+/** Gives a file its name, also on the disk. */
+async function rename(part: string, name: string): Promise<void> {
   await Deno.rename(part, name);
   using folder = await Deno.open(folderOf(name) || ".", { read: true });
   await folder.sync();

@@ -60,11 +60,11 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
       PRAGMA wal_autocheckpoint = ${CHECKPOINT_AFTER};
       PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT};
     `);
+    if (size < expected) refuseHoles(db); // before a statement meets a page that is missing
     if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
     settleIdentity(db);
     // Into the file, so that it alone is the database as far as it can be.
     db.exec("PRAGMA wal_checkpoint(PASSIVE)");
-    if (size < expected) refuseHoles(db); // what the log doesn't bring is missing
     return db;
   } catch (error) {
     db?.close();
@@ -105,14 +105,12 @@ function upgrade(db: DatabaseSync, version: number): void {
   } catch (error) {
     throw new Error(
       `its schema is not that of version ${version}, which its user_version says: ${oneLine(error)}`,
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   }
 }
 
-/** Throws if pages are missing. */
+/** Throws if pages are missing, in the file and in its log. */
 function refuseHoles(db: DatabaseSync): void {
   const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
   if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
@@ -182,10 +180,9 @@ function settleIdentity(db: DatabaseSync): void {
        (SELECT ifnull(max(high), 0) FROM Conversation WHERE low = 0)
      ) AS groups`,
   ).get() as { groups: number };
-  const identity = db.prepare(
-    "INSERT OR IGNORE INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)",
-  );
-  if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) identity.run(newId(), newId());
+  if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) {
+    db.prepare("INSERT INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)").run(newId(), newId());
+  }
   settleClusterKey(db);
   for (const [table, id] of [["User", users], ["AllGroup", groups]] as const) {
     const counter = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(table) as

@@ -1,17 +1,17 @@
-/** The room that is left on the database's disk: below a mark no new messages are taken, before there is none at all. */
+/** The free space on the database's disk: below a limit new messages are refused, before the disk is full. */
 import { statfsSync } from "node:fs";
 
-/** Milliseconds between two looks: between them a fast disk takes some ten MB. A look costs microseconds. */
+/** Milliseconds between two checks: within them some ten MB of messages may come. A check costs microseconds. */
 const CHECK_INTERVAL_MS = 250;
 
-/** What is seen at a look, when it is something else than before. */
+/** The state of a disk after it has changed. */
 export interface Space {
   readonly space: "low" | "enough" | "unknown";
-  /** Bytes that are free; why they are not known, if so. */
+  /** Bytes that are free; for `unknown` the error's message instead. */
   readonly free: number | string;
 }
 
-/** Looks at a disk now and then. */
+/** Checks the free space of a disk, at most once in {@link CHECK_INTERVAL_MS}. */
 export class FreeSpace {
   readonly #file: string;
   readonly #min: number;
@@ -21,8 +21,8 @@ export class FreeSpace {
   #checkedAt = -Infinity; // by performance.now
 
   /**
-   * The disk of `file`, of which `min` bytes at least must be free; 0 for no mark. `changed` is told when it is low, has
-   * enough again, or can't be looked at. `freeBytes` is another one in tests.
+   * For the disk of `file`, on which at least `min` bytes must be free; 0 for no limit. `changed` is called when the
+   * state changes. Tests replace `freeBytes`.
    */
   constructor(
     file: string,
@@ -36,7 +36,7 @@ export class FreeSpace {
     this.#freeBytes = freeBytes;
   }
 
-  /** Whether less is free than must be. A disk that can't be looked at is not. */
+  /** Whether less is free than must be. False if that is unknown. */
   get isLow(): boolean {
     if (this.#min === 0) return false;
     const now = performance.now();
@@ -47,7 +47,7 @@ export class FreeSpace {
     return this.#space === "low";
   }
 
-  /** Looks now. */
+  /** Checks the disk now. */
   check(): void {
     const found = this.#look();
     if (found.space === this.#space) return;

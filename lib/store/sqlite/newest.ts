@@ -1,7 +1,9 @@
 /** What a copy of the database must hold: the newest that was committed. A commit is in it with all before it. */
 import type { DatabaseSync } from "node:sqlite";
 import { keyOf } from "../conversation.ts";
+import type { Appended } from "../store.ts";
 import type { Call, ChangeName } from "./calls.ts";
+import { damageIn } from "./damage.ts";
 
 /** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
 export interface Newest {
@@ -27,16 +29,25 @@ export function newestAfter(
   let { message, user } = before;
   for (const [i, call] of calls.entries()) {
     const result = results[i];
-    if (call[0] === "append" && typeof result === "number") message = [...keyOf(call[1], call[2]), result];
-    else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
+    if (call[0] === "append") {
+      const seq = newSeq(result);
+      if (seq !== undefined) message = [...keyOf(call[1], call[2]), seq];
+    } else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
   }
   return { message, user };
 }
 
+/** Returns the seq that an `append` gave to a new message; undefined if it stored none. */
+function newSeq(result: unknown): number | undefined {
+  if (typeof result === "number") return result;
+  const { repeated, seq } = (result ?? {}) as Partial<Appended>;
+  return repeated === false ? seq : undefined; // it has another time than was asked for
+}
+
 /** Throws an Error of one line if a database is damaged or lacks the newest. */
 export function verify(db: DatabaseSync, { message, user }: Newest): void {
-  const [row] = db.prepare("PRAGMA integrity_check(1)").all() as { integrity_check: string }[];
-  if (row?.integrity_check !== "ok") throw new Error(`it is damaged: ${firstLine(row?.integrity_check)}`);
+  const damage = damageIn(db);
+  if (damage !== undefined) throw new Error(`it is damaged: ${damage}`);
   if (user > 0 && !db.prepare("SELECT 1 FROM User WHERE id = ?").get(user)) {
     throw new Error(`it lacks the account ${user}`);
   }
@@ -45,8 +56,4 @@ export function verify(db: DatabaseSync, { message, user }: Newest): void {
     db.prepare(`SELECT 1 FROM ${table} WHERE low = ? AND high = ? AND seq = ?`).get(...message)
   );
   if (!found) throw new Error(`it lacks the newest message (low, high, seq: ${message.join(", ")})`);
-}
-
-function firstLine(text = ""): string {
-  return text.replace(/^\*\*\*.*\n/, "").split("\n")[0]!;
 }

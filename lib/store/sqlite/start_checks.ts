@@ -4,7 +4,7 @@ import { readHeader } from "./file_header.ts";
 import { refuseForeignLog } from "./log_owner.ts";
 import { refuseLost, rescuedCopyOf } from "./lost_note.ts";
 import { folderOf, infoOf } from "./private_file.ts";
-import { bytesOfLog } from "./wal_probe.ts";
+import { isCutOff } from "./wal_probe.ts";
 
 /**
  * Throws if the database is missing or empty, and what is beside it holds messages, or if a server lost it. Returns
@@ -46,7 +46,7 @@ export async function refuseParts(path: string, open: Deno.FsFile): Promise<bool
         `or remove ${path}-shm to go on without what was in it`,
     );
   }
-  if (wal && shm && wal.size < bytesOfLog(path)) {
+  if (wal && shm && isCutOff(path)) {
     throw new Error(
       `${path}-wal was cut off: put it back as it was, ` +
         `or remove ${path}-wal and ${path}-shm to go on without what was in it`,

@@ -69,13 +69,17 @@ export class WalProbe implements Disposable {
 }
 
 /**
- * Returns the bytes that a log must have by what its index says, for a database that nothing in this process has open:
- * a crash leaves both as they were.
+ * Returns whether a log has lost its end, by what its index says. For a database that no process has open: a crash leaves
+ * both files as they were. After a loss of power the index may be that of an earlier log, and says nothing of this one.
  */
-export function bytesOfLog(path: string): number {
+export function isCutOff(path: string): boolean {
+  using wal = Deno.openSync(`${path}-wal`);
   using shm = Deno.openSync(`${path}-shm`);
   const index = readIndex(shm);
-  return index === undefined || index.frames === 0 ? 0 : sizeOf(index);
+  if (index === undefined || index.frames === 0) return false;
+  const header = readAt(wal, 0, WAL_HEADER_BYTES);
+  if (header && saltOf(header, 16) !== index.salt) return false;
+  return wal.statSync().size < sizeOf(index);
 }
 
 function sizeOf({ frames, pageSize }: Index): number {

@@ -19,11 +19,10 @@ import { Checkpoints } from "./checkpoints.ts";
 import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
 import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
-import { FreeSpace, type Space } from "./free_space.ts";
 import { FileWatch } from "./file_watch.ts";
+import { FreeSpace, type Space } from "./free_space.ts";
 import { recordOwner } from "./log_owner.ts";
 import { LostError } from "./lost_error.ts";
-
 import { completeFile, copyAll } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
@@ -151,7 +150,7 @@ async function attempt(request: Request & { kind: "open" }): Promise<void> {
   }
 }
 
-/** Gives what is wrong with the copy, if that was made and lacks something. */
+/** Returns the fault of the copy, if one was made and it lacks something. */
 async function rescue({ copy, aside }: Request & { kind: "rescue" }): Promise<string | undefined> {
   await checkpoints!.pause(); // two copies of the log at a time exclude each other
   const { newest } = executor!;
