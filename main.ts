@@ -4,13 +4,13 @@ import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
-import { fitToOpenFiles } from "./lib/open_files.ts";
-import { dropWritePermission } from "./lib/permissions.ts";
-import { warnIn } from "./lib/ports.ts";
-import { cantListen, type Operator, runNode } from "./lib/run_node.ts";
-import { Health } from "./lib/server/health.ts";
-import { mysqlAccess } from "./lib/services.ts";
-import { isAtTerminal, StopSignals } from "./lib/stop_signals.ts";
+import { fitToOpenFiles } from "./lib/node/open_files.ts";
+import { dropWritePermission } from "./lib/node/permissions.ts";
+import { warnIn } from "./lib/node/backends.ts";
+import { cantListen, type Operator, runNode } from "./lib/node/run_node.ts";
+import { Health } from "./lib/server/net/health.ts";
+import { mysqlAccess } from "./lib/node/services.ts";
+import { isAtTerminal, StopSignals } from "./lib/node/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
 import { LEAVE_SLACK, runWorkers } from "./lib/workers/run_workers.ts";
 
@@ -24,7 +24,7 @@ function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno
 async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(asked.logLevel, asked.logFormat);
   const isTerminal = isAtTerminal();
-  const graceMs = asked.drainSeconds + LEAVE_SLACK;
+  const graceMs = asked.drainTimeout + LEAVE_SLACK;
   const signals = new StopSignals(log, {
     graceMs,
     isTerminal,

@@ -3,8 +3,8 @@
  * `<!-- generated: NAME -->` and `<!-- /generated -->`. Use: `deno task docs`, with `--check` to only look.
  */
 import { optionsTable } from "../lib/config/config.ts";
-import type { Fields } from "../lib/server/fields.ts";
-import { requests, type RequestSpec } from "../lib/server/requests.ts";
+import type { Fields } from "../lib/server/protocol/validators.ts";
+import { requests, type RequestSpec } from "../lib/server/protocol/request_table.ts";
 
 const EXIT_STALE = 1; // with --check: what is written is not what the code says
 const EXIT_USAGE = 2;

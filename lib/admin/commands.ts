@@ -4,7 +4,7 @@ import { checkPassword, ConfigError, hasPassword, passwordShown } from "../confi
 import type { Option } from "../config/declare.ts";
 import { type Environment, readVariables } from "../config/environment.ts";
 import { flagOf, options, variableOf } from "../config/options.ts";
-import { mysqlAccess, type Warn } from "../services.ts";
+import { mysqlAccess, type Warn } from "../node/services.ts";
 
 /** An argument. Those that the server has as well are also taken from the environment. */
 interface Argument {

@@ -1,6 +1,6 @@
 /**
  * The port to the other nodes: presence and hints, nothing that may be lost for good. What it drops costs a
- * later look into the store, never a message. Every implementation passes the suite in tests/bus_contract.ts.
+ * later look into the store, never a message. Every implementation passes the suite in tests/cluster/bus_contract.ts.
  */
 import type { Peer, StoredMessage } from "../store/store.ts";
 

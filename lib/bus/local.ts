@@ -1,7 +1,7 @@
 /** The bus for nodes in one process: with one node, which is the default, there is no other to tell. */
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
-import { NamedBuckets } from "./buckets.ts";
-import { KeyedLock } from "./keyed_lock.ts";
+import { NamedBuckets } from "./gcra.ts";
+import { KeyedLock } from "./keyed_mutex.ts";
 
 /** What the nodes of one process are connected by. */
 export class LocalHub {

@@ -17,7 +17,7 @@ import {
   type Questions,
   type Who,
 } from "./login.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox } from "./request_queue.ts";
 import { backoff, type Servers, sleep } from "./servers.ts";
 import { type Connection, ConnectionLost, type Request } from "./transport.ts";
 

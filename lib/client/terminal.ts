@@ -6,7 +6,7 @@ import type { Contacts } from "./contacts.ts";
 import { describe, friendLines, groupLines, harmless, person, PLAIN, seconds, type Style } from "./format.ts";
 import { Refused } from "./incoming.ts";
 import { register, type Who, whoIs } from "./login.ts";
-import { Running } from "./running.ts";
+import { Running } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import type { Screen } from "./screen.ts";
 import type { Servers } from "./servers.ts";

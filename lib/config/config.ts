@@ -147,7 +147,7 @@ export function help(): string {
   return [
     "usage: main.ts [HOST] [PORT] [options]",
     "",
-    "Starts a chat server. Each option can also be set in the environment: --login-within as CHAT_LOGIN_WITHIN.",
+    "Starts a chat server. Each option can also be set in the environment: --login-timeout as CHAT_LOGIN_TIMEOUT.",
     "A variable that is empty counts as not set.",
     "",
     ...rows.map(({ flag, words }) => `  ${flag.padEnd(width)}  ${words}`),

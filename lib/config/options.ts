@@ -1,6 +1,6 @@
 /**
- * The server's whole configuration, declared once: from here come the flags (`--login-within`), the environment
- * variables (`CHAT_LOGIN_WITHIN`), the checks, `--help` and the README's table. Every default has its reason.
+ * The server's whole configuration, declared once: from here come the flags (`--login-timeout`), the environment
+ * variables (`CHAT_LOGIN_TIMEOUT`), the checks, `--help` and the README's table. Every default has its reason.
  */
 import { type Level, LEVELS } from "../log.ts";
 import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
@@ -113,7 +113,7 @@ export const options = {
     "count",
     "open connections from one address, or one IPv6 /64; more are closed at once. An office behind one address has room",
   ),
-  unlimitedAddresses: networks(
+  exemptAddresses: networks(
     "addresses that the limits per address don't count: by default this machine's own, from which a proxy may come " +
       "that doesn't say for whom",
     "127.0.0.0/8,::1",
@@ -125,7 +125,7 @@ export const options = {
     "bytes",
     "largest message taken from a client; at most half of what the server may send, so that each fits in an answer",
   ),
-  maxPending: integer(
+  maxInFlight: integer(
     128,
     1,
     10_000,
@@ -138,7 +138,7 @@ export const options = {
     1_000_000,
     "per second",
     "requests that each session may always make, a large question counting for several; beyond it they take from " +
-      "--spare-rate, and then get errno 8. No person types as fast. 0: no limit",
+      "--shared-rate, and then get errno 8. No person types as fast. 0: no limit",
   )),
   messageBurst: integer(
     50,
@@ -161,7 +161,7 @@ export const options = {
     "bytes",
     "bytes that a session may send at once after a rest; at least twice --max-frame",
   ),
-  spareRate: integer(
+  sharedRate: integer(
     5_000,
     0,
     10_000_000,
@@ -169,13 +169,13 @@ export const options = {
     "requests, of 2 KiB on average, that all sessions of a node together may make beyond their own rates: a few busy " +
       "ones have it to themselves, and a thousand can't take more. A tenth of what a node of two cores can do",
   ),
-  strangerRate: orNone(integer(
+  unauthenticatedRate: orNone(integer(
     2,
     1,
     1_000_000,
     "per second",
     "messages, of 1 KiB on average, that are always read from a connection without a login; beyond it they take from a " +
-      "tenth of --spare-rate that all of these have together, and then wait unread. 0: no limit",
+      "tenth of --shared-rate that all of these have together, and then wait unread. 0: no limit",
   )),
   dailyBytes: orNone(integer(
     1_073_741_824,
@@ -193,42 +193,42 @@ export const options = {
     "bytes that must be free on the disk of the embedded database; with less, new messages are refused with errno 9, while " +
       "logins and DELIVERED still have room. 1048576 at least, or 0: until the disk is full",
   )),
-  maxDepth: integer(
+  maxJsonDepth: integer(
     32,
     1,
     1_000,
     "count",
     "how deep a client's JSON may be nested; what the protocol defines is 1 deep, the rest is room for others' fields",
   ),
-  maxValues: integer(
+  maxJsonValues: integer(
     256,
     20,
     1_000_000,
     "count",
     "values in a client's JSON of more than 1 KiB; a thousand small ones take longer to parse than one text of 64 KiB",
   ),
-  outboxBytes: integer(
+  writeBufferBytes: integer(
     65_536,
     4_096,
     16_777_216,
     "bytes",
     "bytes waiting for one connection to read; beyond it nothing is pushed to it until it has caught up",
   ),
-  loginWithin: duration(30_000, 100, "a connection that has not logged in by then is closed"),
-  pingAfter: duration(60_000, 100, "a peer that has been silent for this long is sent a PING"),
-  pongWithin: duration(20_000, 100, "a peer that then stays silent for this long is closed"),
-  readWithin: duration(
+  loginTimeout: duration(30_000, 100, "a connection that has not logged in by then is closed"),
+  pingInterval: duration(60_000, 100, "a peer that has been silent for this long is sent a PING"),
+  pongTimeout: duration(20_000, 100, "a peer that then stays silent for this long is closed"),
+  writeStallTimeout: duration(
     15 * 60_000,
     100,
     "a client that takes none of the bytes that wait for it for this long is closed. The kernel takes megabytes ahead " +
       "and says so in large steps, so that less would hit slow readers; it is about when TCP gives a dead peer up",
   ),
-  drainSeconds: duration(
+  drainTimeout: duration(
     10_000,
     0,
     "on SIGTERM or SIGINT clients are asked to move within this time, and what is under way is waited for as long",
   ),
-  proxyWithin: duration(
+  proxyHeaderTimeout: duration(
     5_000,
     100,
     "a trusted proxy's header must be there by then; proxies send it at once, with the connection",
@@ -250,30 +250,30 @@ export const options = {
     "count",
     "passwords waiting to be hashed; beyond it the address that has the most waiting is told to come again later",
   ),
-  accountAttempts: integer(
+  maxFailedLogins: integer(
     10,
     1,
     1_000_000,
     "count",
-    "wrong passwords for one account from one address, IPv6 /48 or known device within --attempts-within, in the whole " +
+    "wrong passwords for one account from one address, IPv6 /48 or known device within --attempts-window, in the whole " +
       "cluster; then errno 8 for its passwords. Ten times as many in six times as long from all unknown places together, by " +
       "default 100 an hour; then one from each",
   ),
-  addressAttempts: integer(
+  maxLoginsPerAddress: integer(
     300,
     1,
     1_000_000,
     "count",
-    "logins by password from one address, or one IPv6 /64, within --attempts-within, in the whole cluster; then errno 8",
+    "logins by password from one address, or one IPv6 /64, within --attempts-window, in the whole cluster; then errno 8",
   ),
-  addressRegistrations: integer(
+  maxRegistrationsPerAddress: integer(
     100,
     1,
     1_000_000,
     "count",
-    "accounts registered from one address, or one IPv6 /64, within --attempts-within, in the whole cluster; then errno 8",
+    "accounts registered from one address, or one IPv6 /64, within --attempts-window, in the whole cluster; then errno 8",
   ),
-  attemptsWithin: duration(
+  attemptsWindow: duration(
     600_000,
     1_000,
     "the time in which a used up number of attempts is there again, bit by bit",
@@ -344,7 +344,7 @@ export const options = {
     "bytes",
     "largest message sent to a classic client, its NUL included; those clients read into 1,024 bytes. 0: no limit",
   )),
-  classicGap: duration(
+  classicWriteInterval: duration(
     10,
     0,
     "least time between two writes to a classic client, which takes one read for one message. 0: none",
@@ -363,12 +363,12 @@ type Options = typeof options;
 /** The configuration's values; times are in milliseconds. */
 export type Config = { readonly [Name in keyof Options]: Options[Name] extends Option<infer T> ? T : never };
 
-/** The flag of an option, without its dashes: `loginWithin` is `login-within`. */
+/** The flag of an option, without its dashes: `loginTimeout` is `login-timeout`. */
 export function flagOf(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** The environment variable of an option: `loginWithin` is `CHAT_LOGIN_WITHIN`. */
+/** The environment variable of an option: `loginTimeout` is `CHAT_LOGIN_TIMEOUT`. */
 export function variableOf(name: string): string {
   return `CHAT_${flagOf(name).replaceAll("-", "_").toUpperCase()}`;
 }

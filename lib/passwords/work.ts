@@ -1,5 +1,5 @@
 /** How much work a hash of some cost is, and what makes up for the difference to another. */
-import type { Cost } from "./thread.ts";
+import type { Cost } from "./hash_worker.ts";
 
 /**
  * Halvings of N for which a rest of the difference is made up: what is left is under a tenth of the whole.

@@ -4,7 +4,7 @@
  */
 import { scryptSync } from "node:crypto";
 import { getPriority, setPriority } from "node:os";
-import type { HashAnswer, HashOrder } from "./thread.ts";
+import type { HashAnswer, HashOrder } from "./hash_worker.ts";
 
 /**
  * As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for

@@ -3,25 +3,25 @@ import { type Bus, BusUnavailable, type Channel, type Hint } from "../bus/bus.ts
 import type { Config } from "../config/options.ts";
 import { describe, type Log, Seldom } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
-import { Allowances } from "./allowance.ts";
-import { Attempts } from "./attempts.ts";
-import { Breaks } from "./breaks.ts";
-import { Cursors } from "./cursors.ts";
-import { Fresh } from "./delivery.ts";
-import { Epoch } from "./epoch.ts";
-import { Duty } from "./duty.ts";
-import { Departures } from "./departures.ts";
-import { hashThreads, Passwords } from "../passwords/passwords.ts";
-import { KnownPlaces } from "./known_places.ts";
-import { Lane } from "./lane.ts";
-import { Presence } from "./presence.ts";
-import { Recovery } from "./recovery.ts";
-import { rehashAll } from "./rehash.ts";
-import type { Session } from "./session.ts";
-import { Sessions } from "./sessions.ts";
-import { StorageQuota } from "./storage_quota.ts";
-import { StoredPasswords } from "./stored_passwords.ts";
-import { Turns } from "./turns.ts";
+import { Allowances } from "./limits/rate_limiter.ts";
+import { Attempts } from "./limits/login_throttle.ts";
+import { Breaks } from "./scheduling/event_loop.ts";
+import { Cursors } from "./delivery/cursor_writer.ts";
+import { Fresh } from "./delivery/delivery.ts";
+import { Epoch } from "./recovery/store_epoch.ts";
+import { Duty } from "./recovery/background_task.ts";
+import { Departures } from "./sessions/logout_batch.ts";
+import { hashThreads, Passwords } from "../passwords/password_hasher.ts";
+import { KnownPlaces } from "./limits/known_places.ts";
+import { Lane } from "./scheduling/lane.ts";
+import { Presence } from "./sessions/presence.ts";
+import { Recovery } from "./recovery/recovery.ts";
+import { rehashAll } from "./recovery/password_rehash.ts";
+import type { Session } from "./sessions/session.ts";
+import { Sessions } from "./sessions/session_registry.ts";
+import { StorageQuota } from "./limits/storage_quota.ts";
+import { StoredPasswords } from "./sessions/stored_passwords.ts";
+import { Turns } from "./scheduling/semaphore.ts";
 
 /**
  * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few

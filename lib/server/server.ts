@@ -1,19 +1,19 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
 import { describe, MINUTELY, Seldom } from "../log.ts";
-import { Bucket } from "./allowance.ts";
-import { Caller } from "./caller.ts";
-import { classicDialect } from "./classic_dialect.ts";
-import { Connection } from "./connection.ts";
-import type { ConnectionContext } from "./connection_context.ts";
-import { framed } from "./dialect.ts";
-import { Crowd } from "./crowd.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import { Draining } from "./draining.ts";
-import { restored, takenOver, vanished } from "./entrance.ts";
+import { Bucket } from "./limits/rate_limiter.ts";
+import { Caller } from "./sessions/client.ts";
+import { classicDialect } from "./protocol/classic_dialect.ts";
+import { Connection } from "./net/connection.ts";
+import type { ConnectionContext } from "./net/connection_context.ts";
+import { framed } from "./protocol/dialect.ts";
+import { Crowd } from "./scheduling/crowd.ts";
+import { Dispatcher } from "./protocol/dispatcher.ts";
+import { Draining } from "./net/draining.ts";
+import { restored, takenOver, vanished } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeParts } from "./node.ts";
-import { Origins } from "./origin.ts";
-import type { Tls } from "./tls.ts";
-import { watch } from "./watch.ts";
+import { Origins } from "./net/client_address.ts";
+import type { Tls } from "./net/tls.ts";
+import { watch } from "./net/idle_timeouts.ts";
 
 const WATCH_EVERY = 1_000; // ms at the most between two looks at each connection
 // looks in the shortest of the configured times, so that it is kept fairly exactly
@@ -54,22 +54,22 @@ export class Server {
     this.#tls = tls;
     const { config } = node;
     this.#origins = new Origins(node.log, config);
-    const classic = classicDialect(config.classicBytes, config.classicGap);
+    const classic = classicDialect(config.classicBytes, config.classicWriteInterval);
     this.#around = {
       dialect: (isClassic) => isClassic ? classic : framed,
       maxFrame: config.maxFrame,
-      maxPending: config.maxPending,
-      outboxBytes: config.outboxBytes,
+      maxInFlight: config.maxInFlight,
+      writeBufferBytes: config.writeBufferBytes,
       breaks: node.breaks,
       lane: node.lane,
       crowd: new Crowd(node.breaks),
-      patience: config.pingAfter + config.pongWithin, // as long as for one that takes nothing
+      patience: config.pingInterval + config.pongTimeout, // as long as for one that takes nothing
     };
     const shortest = Math.min(
-      config.loginWithin,
-      config.proxyWithin,
-      config.pingAfter,
-      config.pongWithin,
+      config.loginTimeout,
+      config.proxyHeaderTimeout,
+      config.pingInterval,
+      config.pongTimeout,
     );
     this.#watching = setInterval(() => this.#watch(), Math.min(WATCH_EVERY, shortest / WATCHES_PER_TIME));
     this.#accepting = this.#accept();
@@ -81,7 +81,7 @@ export class Server {
    */
   static async start(parts: NodeParts): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = parts.config;
-    const tls = tlsCert ? new (await import("./tls.ts")).Tls(parts.config, parts.log) : undefined;
+    const tls = tlsCert ? new (await import("./net/tls.ts")).Tls(parts.config, parts.log) : undefined;
     const node = new Node(parts, {
       takenOver: (session) => takenOver(node, session),
       restored: (session) => restored(node, session),
@@ -117,7 +117,7 @@ export class Server {
    * Leaves: accepts nobody more, asks the clients to move and serves them until then, and closes, all of it
    * `within` that many milliseconds. The store and the bus stay open: they are the caller's.
    */
-  async drain(within: number = this.#node.config.drainSeconds): Promise<void> {
+  async drain(within: number = this.#node.config.drainTimeout): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     const { log, config } = this.#node;

@@ -1,6 +1,6 @@
 /**
  * The port to durable storage. The message log behind it is the source of truth; every implementation
- * passes the one suite in tests/store_contract.ts.
+ * passes the one suite in tests/store/store_contract.ts.
  */
 
 /** Which store this is, and which history it has. */

@@ -14,24 +14,27 @@ export interface Message {
 /** What a body's JSON may be like. */
 export interface Shape {
   /** How deep it may be nested; `{}` is 1 deep. */
-  readonly maxDepth: number;
+  readonly maxJsonDepth: number;
   /**
    * Values that may be in it, if it is longer than 1 KiB: to parse 64 KiB of small ones takes milliseconds, many times
    * as long as one text of that length.
    */
-  readonly maxValues: number;
+  readonly maxJsonValues: number;
 }
 
-const ANY: Shape = { maxDepth: Infinity, maxValues: Infinity };
+const ANY: Shape = { maxJsonDepth: Infinity, maxJsonValues: Infinity };
 
 /**
  * Reads one body. Unknown fields are let through, of a repeated key the last counts, and a key `__proto__` is
  * a key like any other. What is not a message, or isn't of the right shape, is answered with an error that says why; it
  * never throws.
  */
-export function parseMessage(body: Uint8Array, { maxDepth, maxValues }: Shape = ANY): Message | WireError {
-  if (body.length > SHORT && hasMore(body, maxValues)) {
-    return new WireError(Errno.BAD_REQUEST, `a body of more than ${maxValues} values`, beginning(body));
+export function parseMessage(
+  body: Uint8Array,
+  { maxJsonDepth, maxJsonValues }: Shape = ANY,
+): Message | WireError {
+  if (body.length > SHORT && hasMore(body, maxJsonValues)) {
+    return new WireError(Errno.BAD_REQUEST, `a body of more than ${maxJsonValues} values`, beginning(body));
   }
   let text: string;
   let value: unknown;
@@ -54,8 +57,8 @@ export function parseMessage(body: Uint8Array, { maxDepth, maxValues }: Shape = 
   else if (rid !== undefined) {
     return new WireError(Errno.BAD_REQUEST, "rid must be a number or a string", about);
   }
-  if (!isFlat(message) && isDeeper(message, maxDepth)) {
-    return new WireError(Errno.BAD_REQUEST, `the JSON is nested more than ${maxDepth} deep`, about);
+  if (!isFlat(message) && isDeeper(message, maxJsonDepth)) {
+    return new WireError(Errno.BAD_REQUEST, `the JSON is nested more than ${maxJsonDepth} deep`, about);
   }
   if (about.msgid === undefined) {
     const words = `msgid ${msgid === undefined ? "is missing" : "must be an integer"}`;

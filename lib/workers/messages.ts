@@ -1,6 +1,6 @@
 /** What the main thread and a worker say to each other. */
 import type { Config } from "../config/options.ts";
-import type { Lent } from "../ports.ts";
+import type { Lent } from "../node/backends.ts";
 
 /** To a worker: first how to start; once it listens, to read its certificate again; and later, once, to leave. */
 export type Order =

@@ -1,8 +1,8 @@
 /** Several nodes in one process, each on a thread of its own: the system deals out the port's connections to them. */
 import type { Config } from "../config/options.ts";
 import { describe, type Log } from "../log.ts";
-import { cantListen, type Operator } from "../run_node.ts";
-import { Shared } from "./shared.ts";
+import { cantListen, type Operator } from "../node/run_node.ts";
+import { Shared } from "./shared_backends.ts";
 import { WorkerNode } from "./worker_node.ts";
 
 /** Milliseconds beyond the time to drain after which a worker is not waited for: a slow store may hold it up. */
@@ -48,7 +48,7 @@ export async function runWorkers(config: Config, log: Log, operator: Operator): 
   operator.leaving();
   // Without the database nothing that is under way can be carried out any more: there is nothing to wait for.
   const end = (worker: WorkerNode) =>
-    isStranded ? worker.terminate() : worker.leave(config.drainSeconds + LEAVE_SLACK);
+    isStranded ? worker.terminate() : worker.leave(config.drainTimeout + LEAVE_SLACK);
   const ends = await Promise.all(workers.map(end));
   await shared.close();
   return ends.every((isWell) => isWell) && !isLost;

@@ -1,6 +1,6 @@
 /** A worker's thread: one node, which listens on the same port as those of the other workers. */
 import { Log } from "../log.ts";
-import { runNode } from "../run_node.ts";
+import { runNode } from "../node/run_node.ts";
 import type { Order, Report, Start } from "./messages.ts";
 
 /** The part of a worker's global scope that is used here. */

@@ -2,7 +2,7 @@
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
 import type { Order, Report } from "./messages.ts";
-import type { Loan } from "./shared.ts";
+import type { Loan } from "./shared_backends.ts";
 
 /** A node on a thread of its own. */
 export class WorkerNode {

@@ -24,7 +24,7 @@ export type SetupName = keyof typeof starters;
 export const PAST: Past = { users: 100_000, messages: 10_000_000 };
 
 /** Passwords cost next to nothing, and sessions may send as fast as they can: neither is what is measured. */
-const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--stranger-rate", "0"];
+const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
 
 /** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
 const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];

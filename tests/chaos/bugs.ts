@@ -24,7 +24,7 @@ export const bugs = {
   "cursor-on-write": {
     what: "a message counts as delivered when it has been written to the socket (against I4)",
     changes: [{
-      file: "lib/server/delivery.ts",
+      file: "lib/server/delivery/delivery.ts",
       from:
         "return this.#connection.dialect?.deliversByWriting ? () => this.#written(peer, seq) : undefined;",
       to: "return () => this.#written(peer, seq);",
@@ -91,7 +91,7 @@ export const bugs = {
   "forget-gap": {
     what: "a message is pushed at once, also if the session lacks some before it (against I2)",
     changes: [{
-      file: "lib/server/delivery.ts",
+      file: "lib/server/delivery/delivery.ts",
       from: "const isNext = seq - 1 === talk.pushed &&",
       to: "const isNext = talk.pushed !== undefined &&",
     }],
@@ -107,7 +107,7 @@ export const bugs = {
   "no-recovery-look": {
     what: "nobody looks for messages whose hints have been lost",
     changes: [{
-      file: "lib/server/recovery.ts",
+      file: "lib/server/recovery/recovery.ts",
       from: "for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();",
       to: "",
     }],

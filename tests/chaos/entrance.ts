@@ -1,5 +1,5 @@
 /** How a user comes in: by which address, with what, and what it does when it is refused. */
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Link } from "./link.ts";

@@ -1,5 +1,5 @@
 /** One connection of a user's: frames both ways, read as fast or as slowly as its owner likes. */
-import { Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FrameReader, objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";

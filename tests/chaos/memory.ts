@@ -1,5 +1,5 @@
 /** What a user keeps, however often the connection breaks, and the notes of all that happened to it. */
-import { Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Conversation, Event } from "./history.ts";
 
 /** The conversation of two users. */

@@ -46,8 +46,8 @@ export interface Outcome {
 
 /** Small, so that readers that are stuck fill the servers' queues; nothing is rationed to users who are many in one. */
 const ARGS = [
-  ...["--log-level", "info", "--drain-seconds", "2s", "--outbox-bytes", "16384"],
-  ...["--message-rate", "0", "--stranger-rate", "0"],
+  ...["--log-level", "info", "--drain-timeout", "2s", "--write-buffer-bytes", "16384"],
+  ...["--message-rate", "0", "--unauthenticated-rate", "0"],
 ];
 
 /** Acks before the first fault, so that there is something to lose, however slow the machine. */

@@ -1,5 +1,5 @@
 /** What users have around them, and how each of them is. */
-import { Errno, type Received } from "../harness/contract.ts";
+import { Errno, type Received } from "../harness/protocol_numbers.ts";
 import type { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 

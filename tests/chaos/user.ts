@@ -2,7 +2,7 @@
  * A simulated user: a client that is independent of the project's own. It keeps what it must whatever happens to its
  * connections, and comes back after each loss.
  */
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause } from "../harness/wait.ts";
 import { Entrance } from "./entrance.ts";
 import { Link } from "./link.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness/cluster.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, PASSWORD } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
 import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./racing.ts";

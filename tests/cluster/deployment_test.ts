@@ -1,7 +1,7 @@
 /** Copies of a database beside the original, on one Redis: `renew-epoch --new-deployment` keeps them apart. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { type Cluster, startCluster } from "../harness/cluster.ts";
-import { Errno, Msg } from "../harness/contract.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, PASSWORD } from "../harness/framed_client.ts";
 import type { TestDatabase } from "../harness/mariadb.ts";
 import { runProgram } from "../harness/program.ts";

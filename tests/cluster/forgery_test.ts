@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { type Cluster, clusterTest } from "../harness/cluster.ts";
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, newGroup } from "../harness/framed_client.ts";
 import { disconnect } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";

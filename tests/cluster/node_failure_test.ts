@@ -1,7 +1,7 @@
 /** What the others notice of a node that dies or stands still: its users are free at once, and nothing acked is lost. */
 import { assertEquals, assertLess } from "@std/assert";
 import { type Cluster, clusterTest, type ClusterWork } from "../harness/cluster.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/framed_client.ts";
 import type { Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";

@@ -1,7 +1,7 @@
 /** What holds while Redis or MySQL is away, and afterwards, with no node started anew. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { clusterTest, type ClusterWork } from "../harness/cluster.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { pause, until } from "../harness/wait.ts";
 

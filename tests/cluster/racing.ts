@@ -1,7 +1,7 @@
 /** One account that is logged in on several nodes in the same instant. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Cluster } from "../harness/cluster.ts";
-import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
 

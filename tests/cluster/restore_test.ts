@@ -1,7 +1,7 @@
 /** Nodes on a database that loses what it had committed, as when a backup is restored or a replica promoted. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { type Cluster, startCluster } from "../harness/cluster.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD } from "../harness/framed_client.ts";
 import type { TestDatabase } from "../harness/mariadb.ts";
 import { runProgram } from "../harness/program.ts";

@@ -98,7 +98,7 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
 
 clusterTest(
   "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
-  { nodes: 3, args: ["--drain-seconds", `${DRAIN}ms`] },
+  { nodes: 3, args: ["--drain-timeout", `${DRAIN}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(
       Array.from({ length: 2 * PAIRS }, (_, at) => User.enter(cluster.nginx, `user ${at}`)),

@@ -1,7 +1,7 @@
 /** Many users who talk at once, each with another on some node. */
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Cluster } from "../harness/cluster.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, login, register } from "../harness/framed_client.ts";
 
 const PAIRS = 50;

@@ -1,6 +1,6 @@
 /** What a classic client may send, as a target: only what C++ clients can read ever comes back. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
-import { type ClassicReceived, Msg } from "../harness/contract.ts";
+import { type ClassicReceived, Msg } from "../harness/protocol_numbers.ts";
 import { type Arrival, classicBytes, ClassicClient } from "../harness/classic_client.ts";
 import { type FramedClient, freshName } from "../harness/framed_client.ts";
 import { joined } from "../harness/frames.ts";

@@ -2,8 +2,8 @@
  * Requests that no honest client sends. They are made as text, since there is JSON that no value gives. `<alice>` and
  * the like stand for what only a running server can tell: see {@link filled}.
  */
-import { requests } from "../../lib/server/requests.ts";
-import { Msg } from "../harness/contract.ts";
+import { requests } from "../../lib/server/protocol/request_table.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import type { Random } from "../harness/random.ts";
 
 /** Texts with everything that means something to a program on the way of a message. */

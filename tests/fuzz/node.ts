@@ -3,9 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
 import { Log } from "../../lib/log.ts";
-import { openPorts } from "../../lib/ports.ts";
+import { openPorts } from "../../lib/node/backends.ts";
 import { Server } from "../../lib/server/server.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, newGroup, newUser } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
@@ -18,14 +18,14 @@ const BOUNDLESS: Partial<Config> = {
   port: 0,
   db: ":memory:",
   scryptLn: 1,
-  classicGap: 0,
+  classicWriteInterval: 0,
   messageRate: 0,
   byteRate: 0,
-  strangerRate: 0,
+  unauthenticatedRate: 0,
   minPassword: 1,
   commonPasswords: "allow",
-  accountAttempts: 1_000_000,
-  maxValues: 1_000_000,
+  maxFailedLogins: 1_000_000,
+  maxJsonValues: 1_000_000,
 };
 
 /** An account without a session. */

@@ -3,8 +3,8 @@
  * the one reply that it must have.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { requests as table } from "../../lib/server/requests.ts";
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { requests as table } from "../../lib/server/protocol/request_table.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import { frame, joined } from "../harness/frames.ts";
 import { hostileBody, JOIN, LOGIN } from "./hostile.ts";

@@ -1,7 +1,7 @@
 /** Texts as a target: what is stored comes back as it was, whatever it means to a program on its way. */
-import { type Named, normalName, problemOf } from "../../lib/server/names.ts";
+import { type Named, normalName, problemOf } from "../../lib/server/protocol/names.ts";
 import { assertEquals } from "@std/assert";
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName } from "../harness/framed_client.ts";
 import type { Random } from "../harness/random.ts";
 import { TEXTS } from "./hostile.ts";

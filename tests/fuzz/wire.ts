@@ -4,7 +4,7 @@ import { ClassicDecoder } from "../../lib/wire/classic.ts";
 import { type Decoder, WireError } from "../../lib/wire/decoder.ts";
 import { FramedDecoder } from "../../lib/wire/framed.ts";
 import { parseMessage } from "../../lib/wire/message.ts";
-import { Errno } from "../harness/contract.ts";
+import { Errno } from "../harness/protocol_numbers.ts";
 import { frame, joined } from "../harness/frames.ts";
 import type { Random } from "../harness/random.ts";
 import { hostileBody } from "./hostile.ts";
@@ -12,7 +12,7 @@ import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
 
 const MAX = 1_000; // bytes of a body: small, so that inputs come near it
-const SHAPE = { maxDepth: 8, maxValues: 40 }; // likewise
+const SHAPE = { maxJsonDepth: 8, maxJsonValues: 40 }; // likewise
 const PIECES = [1, 2, 7, 100, 2_000]; // bytes of the longest piece that an input is cut into
 
 /** What became of some bytes: bodies, and errors in words. */
@@ -68,7 +68,7 @@ export const body: Target = {
     const { msgid, rid } = value ?? {};
     const isRid = typeof rid === "string" || Number.isFinite(rid);
     const isRight = value !== undefined && Number.isSafeInteger(msgid) && (isRid || rid === undefined) &&
-      depthOf(value) <= SHAPE.maxDepth && !hasMore(input, SHAPE.maxValues);
+      depthOf(value) <= SHAPE.maxJsonDepth && !hasMore(input, SHAPE.maxJsonValues);
     assertEquals(
       !(parsed instanceof WireError),
       isRight,
@@ -197,7 +197,7 @@ function depthOf(value: unknown): number {
 
 /** A message with something nested about as deep as may be, or far deeper. */
 function deep(random: Random): Uint8Array {
-  const levels = random.pick([SHAPE.maxDepth - 2, SHAPE.maxDepth - 1, SHAPE.maxDepth, 1_000]);
+  const levels = random.pick([SHAPE.maxJsonDepth - 2, SHAPE.maxJsonDepth - 1, SHAPE.maxJsonDepth, 1_000]);
   const [open, close] = random.pick([["[", "]"], ['{"x":', "}"], ['[1,{"y":', "}]"]] as const);
   const inner = random.pick(["1", "{}", "[]", '""']);
   return new TextEncoder().encode(`{"msgid":24,"x":${open.repeat(levels)}${inner}${close.repeat(levels)}}`);

@@ -3,7 +3,7 @@
  * takes what one read gave for exactly one message, as they do.
  */
 import { Connection } from "./connection.ts";
-import { type ClassicReceived, Errno, Msg, type Sent } from "./contract.ts";
+import { type ClassicReceived, Errno, Msg, type Sent } from "./protocol_numbers.ts";
 import { joined } from "./frames.ts";
 import { PASSWORD } from "./framed_client.ts";
 import { Inbox } from "./inbox.ts";

@@ -27,7 +27,7 @@ const START_TRIES = 5; // another program may take a port between finding it fre
 const CHEAP_HASH = ["--scrypt-ln", "1"];
 
 /** A connection that loses the race for an account stays for the next one. */
-const PATIENT = ["--login-within", "1h"];
+const PATIENT = ["--login-timeout", "1h"];
 
 /** A cluster. Dispose of it when done. */
 export class Cluster implements AsyncDisposable {

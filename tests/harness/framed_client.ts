@@ -1,6 +1,6 @@
 /** A client of the framed dialect that does what it is told and no more: what a test reads is what came. */
 import { Connection, type ReadOptions } from "./connection.ts";
-import { Errno, Msg, type Received, type Sent } from "./contract.ts";
+import { Errno, Msg, type Received, type Sent } from "./protocol_numbers.ts";
 import { frame, FrameReader, objectFrame } from "./frames.ts";
 import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";

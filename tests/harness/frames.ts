@@ -1,5 +1,5 @@
 /** The framed dialect, written anew from the contract so that it can't share a fault with the server's. */
-import { MAX_SERVER_FRAME } from "./contract.ts";
+import { MAX_SERVER_FRAME } from "./protocol_numbers.ts";
 
 const HEADER = 4; // bytes of length before each body
 const encoder = new TextEncoder();

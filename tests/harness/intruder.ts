@@ -1,7 +1,7 @@
 /**
  * Preloaded into a server's process, in the place of a package that has turned hostile. On SIGUSR2 it tries what a
  * sandbox is to refuse, and prints what came of each try, `done` or the error, as one line of JSON. The folder
- * that the process runs in is a checkout with `home` beside it, see tests/permissions_test.ts.
+ * that the process runs in is a checkout with `home` beside it, see tests/repository/permissions_test.ts.
  */
 import { spawnSync } from "node:child_process";
 import { openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -13,7 +13,7 @@ const OUTSIDE = [
   "deno.json",
   "deno.lock",
   "main.ts",
-  "lib/run_node.ts",
+  "lib/node/run_node.ts",
   ".git/hooks/pre-commit",
   "../home/.profile",
 ];
@@ -59,7 +59,7 @@ const tries: Readonly<Record<string, () => unknown>> = {
     withDatabase(":memory:", (db) => db.exec("ATTACH 'attached.db' AS a; CREATE TABLE a.T (t)")),
   "copy a database out": () => withDatabase(":memory:", (db) => db.exec("VACUUM INTO 'vacuumed.db'")),
 
-  "read the code": () => Deno.readTextFileSync("lib/run_node.ts"),
+  "read the code": () => Deno.readTextFileSync("lib/node/run_node.ts"),
   "read a secret": () => Deno.readTextFileSync("secrets/key.pem"),
   "read the data folder": () => Deno.readTextFileSync("data/database"),
   "read deno.json": () => Deno.readTextFileSync("deno.json"),

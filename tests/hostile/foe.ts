@@ -1,5 +1,5 @@
 /** One connection that means harm: it costs its own process as little as it can, so that many of them fit in one. */
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import { objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { ReplyCounter } from "./reply_counter.ts";

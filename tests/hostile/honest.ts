@@ -2,7 +2,7 @@
  * The honest users: pairs who chat at a steady rate whatever the server does. The loop is open: a message's time runs
  * from when it was due, so that one that waits for its turn here, or behind another, counts as slow too.
  */
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause, until } from "../harness/wait.ts";
 import { type Latency, latency } from "../load/latency.ts";
 import type { Peer } from "../load/peer.ts";

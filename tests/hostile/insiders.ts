@@ -1,5 +1,5 @@
 /** What a user can do who has logged in. */
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { many, repeated, stay } from "./doing.ts";
 import type { Kind } from "./kind.ts";

@@ -1,5 +1,5 @@
 /** Makes the users, honest and hostile, that a run needs. */
-import { Errno, Msg, type Sent } from "../harness/contract.ts";
+import { Errno, Msg, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";

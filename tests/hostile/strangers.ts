@@ -1,5 +1,5 @@
 /** What every client can do that can connect. */
-import { MAX_FRAME, Msg } from "../harness/contract.ts";
+import { MAX_FRAME, Msg } from "../harness/protocol_numbers.ts";
 import { frame, objectFrame } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";

@@ -1,5 +1,5 @@
 /** Messages for users who aren't there: what storing them costs, and what it costs when all come to fetch them. */
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
 import { type Balance, judge, sumOf } from "./judge.ts";

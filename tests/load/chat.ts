@@ -1,5 +1,5 @@
 /** Pairs: every sender has a recipient of its own, for some seconds. */
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
 import { type Balance, judge, sumOf } from "./judge.ts";

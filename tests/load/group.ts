@@ -1,5 +1,5 @@
 /** One group, spread over the servers, in which some members send and all others receive. */
-import { Errno, Msg, type Received } from "../harness/contract.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
 import { type Balance, judge, sumOf } from "./judge.ts";

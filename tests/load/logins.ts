@@ -1,5 +1,5 @@
 /** Logins in a closed loop: as many at once as asked for, each on a connection of its own. */
-import { Msg } from "../harness/contract.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";

@@ -1,6 +1,6 @@
 /** A connection that costs the load program little: no queues, no promises for what comes, writes gathered. */
 import { Connection } from "../harness/connection.ts";
-import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import { FrameReader, joined, objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";

@@ -1,5 +1,5 @@
 /** Users who receive one conversation and say so, as a client does. */
-import { Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
 
 const DELIVERED_EVERY = 100; // milliseconds between two DELIVERED of a recipient: what the client does

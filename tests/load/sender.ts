@@ -1,5 +1,5 @@
 /** Users who send, either with a window of messages under way or at fixed times. */
-import { Errno, type Received, type Sent } from "../harness/contract.ts";
+import { Errno, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
 import type { Run } from "./run.ts";
 import { Schedule } from "./schedule.ts";

@@ -1,5 +1,5 @@
 /** A reconnect storm: the server of thousands of clients dies with messages under way, and all come to the others. */
-import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";

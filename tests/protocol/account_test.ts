@@ -6,7 +6,7 @@ import {
   assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { Errno, MAX_INTEGER, Msg, type Sent } from "../harness/contract.ts";
+import { Errno, MAX_INTEGER, Msg, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 

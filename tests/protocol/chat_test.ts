@@ -6,7 +6,7 @@ import {
   assertLessOrEqual,
   assertStringIncludes,
 } from "@std/assert";
-import { Errno, MAX_FRAME, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { Errno, MAX_FRAME, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { freshName, login, newUser, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { sharedServer } from "../harness/server.ts";

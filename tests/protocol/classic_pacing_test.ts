@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { type Arrival, ClassicClient } from "../harness/classic_client.ts";
-import { type ClassicReceived, Errno, Msg } from "../harness/contract.ts";
+import { type ClassicReceived, Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -166,7 +166,7 @@ test("at least 10 ms between two writes", async (server) => {
 // So long a gap that this process has always read one message before the next is written.
 serverTest(
   "one read, one message: login, missed messages, chat",
-  { args: ["--classic-gap", "150ms"] },
+  { args: ["--classic-write-interval", "150ms"] },
   async (server) => {
     await using alice = await newUser(server);
     const id = await register(server);
@@ -185,7 +185,7 @@ serverTest(
 
 serverTest(
   "0 turns both limits off",
-  { args: ["--classic-gap", "0ms", "--classic-bytes", "0"] },
+  { args: ["--classic-write-interval", "0ms", "--classic-bytes", "0"] },
   async (server) => {
     await using alice = await newUser(server);
     const id = await register(server);

@@ -1,7 +1,7 @@
 /** The classic dialect: what the existing C++ clients send and expect. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { classicBytes, ClassicClient } from "../harness/classic_client.ts";
-import { type ClassicReceived, Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { type ClassicReceived, Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { joined } from "../harness/frames.ts";
 import { type Address, serverTest, sharedServer } from "../harness/server.ts";
@@ -249,7 +249,7 @@ test("an object over the maximum ends the connection, closed or not", async (ser
   }
 });
 
-serverTest("only 2, 5, 6 and 10 are ever sent", { args: ["--ping-after", "200ms"] }, async (server) => {
+serverTest("only 2, 5, 6 and 10 are ever sent", { args: ["--ping-interval", "200ms"] }, async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const { id } = classic;

@@ -1,6 +1,6 @@
 /** Friends and whether they are there. */
 import { assert, assertEquals } from "@std/assert";
-import { Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
 import { sharedServer } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";

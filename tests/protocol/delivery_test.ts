@@ -1,6 +1,6 @@
 /** Messages wait for their recipient, and come again until the recipient has said DELIVERED. */
 import { assert, assertEquals } from "@std/assert";
-import { Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import {
   FramedClient,
   freshName,

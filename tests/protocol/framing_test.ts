@@ -1,6 +1,6 @@
 /** The framed dialect's bytes: frames however they are cut, and what is not a message at all. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { Errno, MAX_FRAME, Msg, type Received } from "../harness/contract.ts";
+import { Errno, MAX_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { frame, joined, objectFrame } from "../harness/frames.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";

@@ -1,7 +1,7 @@
 /** Groups: making and joining them, their messages, their members. */
 import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
-import { Errno, MAX_INTEGER, Msg } from "../harness/contract.ts";
+import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 

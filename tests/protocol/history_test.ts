@@ -1,6 +1,6 @@
 /** HISTORY: reading a conversation backwards, a page at a time. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
-import { Errno, MAX_INTEGER, MAX_SERVER_FRAME, Msg, type Received } from "../harness/contract.ts";
+import { Errno, MAX_INTEGER, MAX_SERVER_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, newGroup, newUser, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { sharedServer } from "../harness/server.ts";

@@ -1,12 +1,12 @@
 /** PING and PONG, and peers that keep silent. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
-import { Errno, Msg } from "../harness/contract.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { frame, joined, objectFrame } from "../harness/frames.ts";
 import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
-const test = sharedServer({ args: ["--ping-after", "300ms", "--pong-within", "300ms"] });
+const test = sharedServer({ args: ["--ping-interval", "300ms", "--pong-timeout", "300ms"] });
 
 test("PING is answered, before a login and after it", async (server) => {
   await using client = await FramedClient.connect(server);
@@ -54,7 +54,7 @@ const LOGIN_WITHIN = 1_000; // milliseconds: longer than a busy machine takes fo
 
 serverTest(
   "a connection that hasn't logged in by then is closed, whatever it says meanwhile; one that has stays",
-  { args: ["--login-within", `${LOGIN_WITHIN}ms`] },
+  { args: ["--login-timeout", `${LOGIN_WITHIN}ms`] },
   async (server) => {
     await using member = await newUser(server);
     const start = performance.now();
@@ -89,7 +89,7 @@ async function backlogOf(server: Server, id: number): Promise<number> {
 }
 
 serverTest("a reader that is slow is not taken for a silent peer, and gets everything", {
-  args: ["--ping-after", "300ms", "--pong-within", "300ms"],
+  args: ["--ping-interval", "300ms", "--pong-timeout", "300ms"],
 }, async (server) => {
   const id = await register(server);
   await using slow = await FramedClient.connect(server, { paused: true });
@@ -105,7 +105,7 @@ serverTest("a reader that is slow is not taken for a silent peer, and gets every
 });
 
 serverTest("one that takes nothing at all of what waits for it is closed in the end", {
-  args: ["--read-within", "500ms"],
+  args: ["--write-stall-timeout", "500ms"],
 }, async (server) => {
   const id = await register(server);
   await using deaf = await FramedClient.connect(server, { paused: true });
@@ -116,7 +116,7 @@ serverTest("one that takes nothing at all of what waits for it is closed in the 
 });
 
 serverTest("the time to log in is over for one that goes on guessing, or doesn't read, too", {
-  args: ["--login-within", "1s", "--scrypt-ln", "13", "--outbox-bytes", "4096"],
+  args: ["--login-timeout", "1s", "--scrypt-ln", "13", "--write-buffer-bytes", "4096"],
 }, async (server) => {
   const id = await register(server);
   const [guesses, asked] = [2_000, 100_000];

@@ -1,6 +1,6 @@
 /** The answers of a server that can't do what it is asked now: RATE_LIMITED and UNAVAILABLE. */
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { Errno, Msg } from "../harness/contract.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { serverTest, startServer } from "../harness/server.ts";
 

@@ -1,7 +1,7 @@
 /** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
-import { Errno, Msg, type Received, type Sent } from "../harness/contract.ts";
+import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { runClient } from "../harness/program.ts";
@@ -14,8 +14,8 @@ const RATE = 5; // per second
 /** A session has exactly its own. */
 const test = sharedServer({
   args: [
-    ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--spare-rate", "0"],
-    ...["--byte-rate", "20000", "--byte-burst", "150000", "--stranger-rate", "0"],
+    ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--shared-rate", "0"],
+    ...["--byte-rate", "20000", "--byte-burst", "150000", "--unauthenticated-rate", "0"],
   ],
 });
 
@@ -147,7 +147,7 @@ test("client.ts waits as long as it is told, and all is sent, once and in order"
 });
 
 serverTest("what is spare goes to busy sessions, and no session's own is touched by that", {
-  args: ["--message-rate", "1", "--message-burst", "10", "--spare-rate", "100"],
+  args: ["--message-rate", "1", "--message-burst", "10", "--shared-rate", "100"],
 }, async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -162,7 +162,7 @@ serverTest("what is spare goes to busy sessions, and no session's own is touched
 });
 
 serverTest("who isn't logged in is read slowly beyond a burst, whatever it says", {
-  args: ["--stranger-rate", "20", "--spare-rate", "0"],
+  args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
   const burst = 100; // five seconds' worth
   await using stranger = await FramedClient.connect(server);

@@ -1,6 +1,6 @@
 /** Sessions: one per account, taking it over, and what comes in one segment with a login. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { Errno, Msg } from "../harness/contract.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";

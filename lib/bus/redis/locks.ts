@@ -5,7 +5,7 @@
  */
 import type { Redis } from "ioredis";
 import { BusUnavailable } from "../bus.ts";
-import { KeyedLock } from "../keyed_lock.ts";
+import { KeyedLock } from "../keyed_mutex.ts";
 import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 import { randomId } from "./payload.ts";

@@ -3,7 +3,7 @@ import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { type Log, MINUTELY, Seldom } from "../../log.ts";
 import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
-import { Refused } from "./link.ts";
+import { Refused } from "./redis_connection.ts";
 import { Locks } from "./locks.ts";
 import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
@@ -11,7 +11,7 @@ import { pause } from "./pause.ts";
 import { type Announced, isAnnouncement } from "./payload.ts";
 import { ALL_NODES, PayloadCodec } from "./payload_codec.ts";
 import { PeerNodes } from "./peer_nodes.ts";
-import { Servers } from "./servers.ts";
+import { Servers } from "./redis_connections.ts";
 import { spend } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
 

@@ -1,7 +1,7 @@
 /** Finds out which server has which part of a Redis Cluster. */
 import { BusUnavailable } from "../bus.ts";
 import { SLOTS } from "./key_slot.ts";
-import { Link, type LinkOptions, Refused } from "./link.ts";
+import { Link, type LinkOptions, Refused } from "./redis_connection.ts";
 
 /** A range of slots and the master that has it. */
 export interface Shard {

@@ -3,7 +3,7 @@
  * clock.
  */
 import type { Redis } from "ioredis";
-import { microseconds } from "../buckets.ts";
+import { microseconds } from "../gcra.ts";
 import type { Quota } from "../bus.ts";
 
 /**

@@ -1,7 +1,7 @@
 /** Keeps what the servers know of a node's subscriptions in line with what the node wants. */
 import { keySlot } from "./key_slot.ts";
-import type { Link } from "./link.ts";
-import type { Servers } from "./servers.ts";
+import type { Link } from "./redis_connection.ts";
+import type { Servers } from "./redis_connections.ts";
 
 /** Channels per command: Redis does nothing else while it works on one, so that it must not take long. */
 const CHUNK = 1_000;

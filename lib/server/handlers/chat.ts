@@ -1,11 +1,11 @@
 /** ONE_CHAT_MSG and GROUP_CHAT_MSG: committed first, then answered and delivered (invariants I1 and I3). */
 import type { Peer } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../answer.ts";
-import type { Caller } from "../caller.ts";
+import { type Answer, RequestError } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
 import type { Node } from "../node.ts";
-import type { Session } from "../session.ts";
-import { storedBytes } from "../storage_quota.ts";
+import type { Session } from "../sessions/session.ts";
+import { storedBytes } from "../limits/storage_quota.ts";
 import { granted } from "./refusal.ts";
 
 export function oneChat(

@@ -1,9 +1,9 @@
 /** CONTACTS: whom the user knows. */
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
-import type { Answer } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import { rosterOf } from "../roster.ts";
-import type { Session } from "../session.ts";
+import type { Answer } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import { rosterOf } from "../sessions/roster.ts";
+import type { Session } from "../sessions/session.ts";
 
 export async function contacts(
   { node, connection }: Caller,

@@ -2,8 +2,8 @@
  * DELIVERED: the client has a conversation up to a seq. It is the only thing that moves a cursor (invariant
  * I4).
  */
-import type { Caller } from "../caller.ts";
-import type { Session } from "../session.ts";
+import type { Caller } from "../sessions/client.ts";
+import type { Session } from "../sessions/session.ts";
 import { namedPeer } from "./peer.ts";
 
 export function delivered(

@@ -1,9 +1,9 @@
 /** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: the other need not agree. */
 import { Errno } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import { stateOf } from "../dialect.ts";
-import type { Session } from "../session.ts";
+import { type Answer, RequestError } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import { stateOf } from "../protocol/dialect.ts";
+import type { Session } from "../sessions/session.ts";
 import { granted } from "./refusal.ts";
 
 export async function addFriend(

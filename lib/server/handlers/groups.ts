@@ -1,9 +1,9 @@
 /** CREATE_GROUP_MSG, ADD_GROUP_MSG and MEMBERS. */
 import { Errno, Msg } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import { stateOf } from "../dialect.ts";
-import type { Session } from "../session.ts";
+import { type Answer, RequestError } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import { stateOf } from "../protocol/dialect.ts";
+import type { Session } from "../sessions/session.ts";
 import { newName } from "./name.ts";
 import { pageSize } from "./page.ts";
 import { granted } from "./refusal.ts";

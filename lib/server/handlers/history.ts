@@ -1,9 +1,9 @@
 /** HISTORY: what was said in a conversation, page by page into the past. */
 import { Errno, MAX_SERVER_FRAME, type Rid } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import { type ChatMessage, chatMessage, jsonBytes } from "../dialect.ts";
-import type { Session } from "../session.ts";
+import { type Answer, RequestError } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import { type ChatMessage, chatMessage, jsonBytes } from "../protocol/dialect.ts";
+import type { Session } from "../sessions/session.ts";
 import { pageSize } from "./page.ts";
 import { namedPeer } from "./peer.ts";
 import { granted } from "./refusal.ts";

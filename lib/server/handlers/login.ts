@@ -1,14 +1,14 @@
 /** LOGIN_MSG: by password, or by the token of an earlier login. */
-import type { Requester } from "../../passwords/passwords.ts";
+import type { Requester } from "../../passwords/password_hasher.ts";
 import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import { alreadyOnline, enter, type Entrant, invalidToken, leave } from "../entrance.ts";
-import { normalName } from "../names.ts";
+import { type Answer, RequestError } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import { alreadyOnline, enter, type Entrant, invalidToken, leave } from "../sessions/session_lifecycle.ts";
+import { normalName } from "../protocol/names.ts";
 import type { Node } from "../node.ts";
-import { rosterOf } from "../roster.ts";
-import type { Session } from "../session.ts";
+import { rosterOf } from "../sessions/roster.ts";
+import type { Session } from "../sessions/session.ts";
 import {
   CLOCK_TOLERANCE_MS,
   type Device,
@@ -18,7 +18,7 @@ import {
   readToken,
   sameHash,
   TOKEN_TIME_UNIT_MS,
-} from "../tokens.ts";
+} from "../sessions/tokens.ts";
 
 /** The fields of a login; which of them must be there together is checked here. */
 export interface LoginFields {

@@ -1,7 +1,7 @@
 /** LOGINOUT_MSG: ends the session and its token. The connection may log in again. */
-import type { Answer } from "../answer.ts";
-import type { Caller } from "../caller.ts";
-import type { Session } from "../session.ts";
+import type { Answer } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
+import type { Session } from "../sessions/session.ts";
 
 export async function logout(caller: Caller, session: Session): Promise<Answer> {
   const { store, cursors } = caller.node;

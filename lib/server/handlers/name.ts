@@ -1,8 +1,8 @@
 /** Names that requests bring for new users and groups. */
 import type { Config } from "../../config/options.ts";
 import { Errno } from "../../wire/protocol.ts";
-import { RequestError } from "../answer.ts";
-import { type Named, normalName, problemOf } from "../names.ts";
+import { RequestError } from "../protocol/reply_body.ts";
+import { type Named, normalName, problemOf } from "../protocol/names.ts";
 
 /**
  * Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is

@@ -1,7 +1,7 @@
 /** How much of a list one answer gets. */
 import { Errno } from "../../wire/protocol.ts";
-import { RequestError } from "../answer.ts";
-import { integer } from "../fields.ts";
+import { RequestError } from "../protocol/reply_body.ts";
+import { integer } from "../protocol/validators.ts";
 
 /**
  * How many a page may have: what the request asks for, else what is `usual`, where no more than `most` are

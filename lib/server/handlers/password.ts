@@ -5,7 +5,7 @@
 import type { Config } from "../../config/options.ts";
 import { COMMON_PASSWORDS } from "../../passwords/common_passwords.ts";
 import { Errno } from "../../wire/protocol.ts";
-import { RequestError } from "../answer.ts";
+import { RequestError } from "../protocol/reply_body.ts";
 
 const SAME_CHARACTER = /^(.)\1*$/su;
 

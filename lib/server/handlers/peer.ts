@@ -1,7 +1,7 @@
 /** Which conversation a request is about, where it can be a pair's or a group's. */
 import type { Peer } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
-import { RequestError } from "../answer.ts";
+import { RequestError } from "../protocol/reply_body.ts";
 
 /**
  * The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of

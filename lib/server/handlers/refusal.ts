@@ -1,7 +1,7 @@
 /** Turns what the store refuses into what the client is told. */
 import type { Refused } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
-import { RequestError } from "../answer.ts";
+import { RequestError } from "../protocol/reply_body.ts";
 
 const ERRNO: Record<Refused["refused"], Errno> = {
   taken: Errno.FAILED,

@@ -1,7 +1,7 @@
 /** REG_MSG: makes an account. */
 import { BusUnavailable } from "../../bus/bus.ts";
-import type { Answer } from "../answer.ts";
-import type { Caller } from "../caller.ts";
+import type { Answer } from "../protocol/reply_body.ts";
+import type { Caller } from "../sessions/client.ts";
 import type { Node } from "../node.ts";
 import { newName } from "./name.ts";
 import { checkNewPassword } from "./password.ts";

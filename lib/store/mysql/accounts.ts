@@ -4,7 +4,7 @@ import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
 import { skipUsedIds, USER_ID_IS_USED } from "./identity.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
+import { BEGIN, COMMIT, type Row, type Session } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 
 const ACCOUNT = sql`SELECT id, name, password, state FROM User`;

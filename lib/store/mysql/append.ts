@@ -3,8 +3,8 @@ import { type Key, keyOf } from "../conversation.ts";
 import type { Appended, NewMessage, Refused } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { type Known, nameOf } from "./known.ts";
-import { BEGIN, COMMIT, type Row, type Session } from "./session.ts";
+import { type Known, nameOf } from "./conversation_cache.ts";
+import { BEGIN, COMMIT, type Row, type Session } from "./mysql_connection.ts";
 import { among, rows, sql, type Value } from "./sql.ts";
 
 const [WAIT, SKIP] = [sql``, sql`SKIP LOCKED`];

@@ -4,8 +4,8 @@ import { type Answer, Append } from "./append.ts";
 import { BatchSize } from "./batch_size.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { Gatherer, type Gathering, type Pending } from "./gatherer.ts";
-import { Known } from "./known.ts";
+import { Gatherer, type Gathering, type Pending } from "./group_commit_queue.ts";
+import { Known } from "./conversation_cache.ts";
 import { pauseBeforeRetry, type Pool, RETRY_TIME } from "./pool.ts";
 
 /** Messages in one batch: enough to make a commit's cost per message vanish, and done in some ten milliseconds. */

@@ -1,5 +1,5 @@
 /** What the server asks of a database server before it trusts it with messages. */
-import { SCHEMA_VERSION } from "./schema/prepare.ts";
+import { SCHEMA_VERSION } from "./schema/migrate.ts";
 import { among, type Sql, sql } from "./sql.ts";
 
 /** The oldest versions that have all that is used here: window functions, and rows locked without their neighbours. */

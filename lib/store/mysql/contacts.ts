@@ -1,7 +1,7 @@
 /** Whom users know: friends, groups, and the members of those. */
 import type { Contacts, Member, Refused } from "../store.ts";
 import type { Pool } from "./pool.ts";
-import type { Row } from "./session.ts";
+import type { Row } from "./mysql_connection.ts";
 import { among, Sql, sql } from "./sql.ts";
 
 /** Who has the user as a friend. */

@@ -2,7 +2,7 @@
 import { type Key, keyOf } from "../conversation.ts";
 import type { Delivered } from "../store.ts";
 import type { Fence } from "./fence.ts";
-import { BEGIN, COMMIT, type Session } from "./session.ts";
+import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
 import { among, rows, sql } from "./sql.ts";
 
 /** A cursor: whose, of which conversation, and where it is. */

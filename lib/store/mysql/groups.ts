@@ -2,7 +2,7 @@
 import type { Refused, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { GROUP_ID_IS_USED, skipUsedIds } from "./identity.ts";
-import { BEGIN, COMMIT, type Session } from "./session.ts";
+import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 
 /** Makes a group with its creator as the first member. */

@@ -3,7 +3,7 @@ import { newId, newKey } from "../new_id.ts";
 import type { Identity } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Pool } from "./pool.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "./mysql_connection.ts";
 import { among, Sql, sql } from "./sql.ts";
 
 /** Tables that the schema of the same version did not always have, by their names in schema.sql. */
@@ -18,7 +18,7 @@ export async function settleIdentity(session: Session): Promise<Identity> {
   for (const name of LATER_TABLES) {
     if (found!.rows.some((row) => row.name === name)) continue;
     // Made by a release before this table, whose nodes may still be running.
-    const { wanted } = await import("./schema/wanted.ts");
+    const { wanted } = await import("./schema/target_schema.ts");
     const { statement } = wanted(name);
     await session.query(new Sql(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")));
   }

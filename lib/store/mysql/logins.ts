@@ -1,8 +1,8 @@
 /** Logins and sessions: they come in storms, when thousands reconnect at once, and are gathered as messages are. */
 import type { Login, SavedSession } from "../store.ts";
-import { Gatherer, type Pending } from "./gatherer.ts";
+import { Gatherer, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type Session } from "./session.ts";
+import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
 import { among, rows, type Sql, sql } from "./sql.ts";
 
 /** Users in one batch: enough to make a commit's cost per login vanish, and done in some ten milliseconds. */

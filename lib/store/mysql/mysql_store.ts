@@ -26,16 +26,16 @@ import * as contacts from "./contacts.ts";
 import { moveCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
 import { Fence } from "./fence.ts";
-import type { Gatherer } from "./gatherer.ts";
+import type { Gatherer } from "./group_commit_queue.ts";
 import { readClusterKey, readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
-import { Keyed } from "./keyed.ts";
+import { Keyed } from "./keyed_queue.ts";
 import { type LoginChange, loginGatherer } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
-import { prepareSchema, type Progress } from "./schema/prepare.ts";
-import { Session } from "./session.ts";
+import { prepareSchema, type Progress } from "./schema/migrate.ts";
+import { Session } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 
 /** ms that a node's clock may differ from the database's before it says so: more than clocks that are kept right do. */

@@ -2,9 +2,9 @@
 import { type Key, keyOf, peerOf } from "../conversation.ts";
 import type { Page, Peer, Refused, StoredMessage, Unread } from "../store.ts";
 import { membership } from "./contacts.ts";
-import { byKey } from "./known.ts";
+import { byKey } from "./conversation_cache.ts";
 import type { Pool } from "./pool.ts";
-import type { Row } from "./session.ts";
+import type { Row } from "./mysql_connection.ts";
 import { among, Sql, sql } from "./sql.ts";
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -2,7 +2,7 @@
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError, Unsafe } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { FRESH, type Result, Session } from "./session.ts";
+import { FRESH, type Result, Session } from "./mysql_connection.ts";
 import type { Sql } from "./sql.ts";
 
 /** Callers that may wait for a connection; further ones are turned away. What they wait for takes milliseconds. */

@@ -3,7 +3,7 @@ import type { Identity } from "../store.ts";
 import { type AccessOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
 import { renewDeployment, renewEpoch, settleIdentity } from "./identity.ts";
-import { Session } from "./session.ts";
+import { Session } from "./mysql_connection.ts";
 
 /**
  * Renews the epoch of the database that `url` names, and gives its identity. With `newDeployment` the deployment's id is

@@ -1,8 +1,8 @@
 /** What `--upgrade-check` says: what would change in a database, without changing it. */
 import { type AccessOptions, driverOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
-import { checkUpgrade } from "./schema/prepare.ts";
-import { Session } from "./session.ts";
+import { checkUpgrade } from "./schema/migrate.ts";
+import { Session } from "./mysql_connection.ts";
 
 /** The words for it, a line each, and whether the server would start on the database. Rejects with an Error of one line. */
 export async function describeUpgrade(

@@ -5,7 +5,7 @@ import type { ChangeName, Direct } from "./calls.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { type Key, keyOf } from "../conversation.ts";
 import { newId } from "../new_id.ts";
-import { nameOf, type RecentMessage, type RecentMessages } from "./recent.ts";
+import { nameOf, type RecentMessage, type RecentMessages } from "./memtable.ts";
 
 /** A row of Message. */
 type Settled = { readonly low: number; readonly high: number; readonly seq: number; readonly time: number };

@@ -6,7 +6,7 @@ import { Changes } from "./changes.ts";
 import { type Newest, newestAfter, newestIn } from "./newest.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { Reads } from "./reads.ts";
-import { RecentMessages } from "./recent.ts";
+import { RecentMessages } from "./memtable.ts";
 
 /**
  * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import type { DatabaseSync } from "node:sqlite";
 import type { Key } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
-import type { RecentMessages } from "./recent.ts";
+import type { RecentMessages } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
 /** Use between transactions: it sees what is committed. */

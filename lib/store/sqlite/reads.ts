@@ -18,7 +18,7 @@ import {
 import type { Direct, ReadName } from "./calls.ts";
 import { type Key, keyOf, peerOf } from "../conversation.ts";
 import { MessageLog } from "./message_log.ts";
-import type { RecentMessages } from "./recent.ts";
+import type { RecentMessages } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
 /** A conversation, and how far one of its members has it. */

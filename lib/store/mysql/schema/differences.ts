@@ -1,7 +1,7 @@
 /** What a table that was found lacks of the one that is wanted, as clauses of one ALTER TABLE. */
-import { type FoundColumn, type FoundTable, same } from "./found.ts";
+import { type FoundColumn, type FoundTable, same } from "./current_schema.ts";
 import { quoted } from "./sql.ts";
-import type { Key, WantedColumn, WantedTable } from "./wanted.ts";
+import type { Key, WantedColumn, WantedTable } from "./target_schema.ts";
 
 /** A column that numbers rows which nothing else tells apart, while they are being sorted out. */
 export const ROW = "chat_row";

@@ -1,11 +1,11 @@
 /** Moves what users have missed from the table OfflineMessage of a C++ server into the log. */
 import { ADD_ROW, columnIn, othersIn, ROW } from "./differences.ts";
-import { type Found, type FoundTable, same } from "./found.ts";
+import { type Found, type FoundTable, same } from "./current_schema.ts";
 import { inChunks, insertRows } from "./insert.ts";
 import { makeLog, type OfflineLog, type OfflineRow, type ReadRow, readRows } from "./offline_log.ts";
 import type { Unfit } from "./offline_text.ts";
 import { type Db, quoted, rowsInWords, rowsOf, type Step, step } from "./sql.ts";
-import type { WantedTable } from "./wanted.ts";
+import type { WantedTable } from "./target_schema.ts";
 
 /** The name of the table while, and if, there are rows in it; its own is the view's. */
 export const OLD = "OldOfflineMessage";

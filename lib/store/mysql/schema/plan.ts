@@ -1,11 +1,11 @@
 /** What has to be done to a database that no version of the schema is noted in, whatever is in it. */
 import { PLAIN } from "../../store.ts";
-import { type Found, type FoundTable, same } from "./found.ts";
-import { mend } from "./mend.ts";
+import { type Found, type FoundTable, same } from "./current_schema.ts";
+import { mend } from "./repair_table.ts";
 import { OLD, type OnLeft, planMove } from "./offline_move.ts";
-import { lookForHashes, lookForOrphans, lookForOtherNames } from "./refuse.ts";
+import { lookForHashes, lookForOrphans, lookForOtherNames } from "./blockers.ts";
 import { type Db, quoted, rowsInWords, rowsOf, type Step, step } from "./sql.ts";
-import { TABLES, VERSION_STATEMENT, VIEW_STATEMENT, type WantedTable } from "./wanted.ts";
+import { TABLES, VERSION_STATEMENT, VIEW_STATEMENT, type WantedTable } from "./target_schema.ts";
 
 /** How a database becomes the server's. */
 export interface Plan {

@@ -1,0 +1,149 @@
+/**
+ * The limit of open files (descriptors). A server that reaches it can accept no connection, reach no
+ * database, and start no thread: the runtime ends the process then. So connections are capped at the start,
+ * such that there is room for everything else that a server opens.
+ */
+import { closeSync, openSync } from "node:fs";
+import type { Config } from "../config/options.ts";
+import type { Log } from "../log.ts";
+import { hashThreads } from "../passwords/password_hasher.ts";
+import { MAX_CONNECTIONS as HEALTH_CONNECTIONS } from "../server/net/health.ts";
+
+// These counts were measured on Linux with Deno 2.9. tests/protocol/open_files_test.ts measures them again.
+
+/**
+ * Descriptors of a thread: two epoll instances, an eventfd and a socket for its event loop, and copies of
+ * standard output and standard error.
+ */
+const FILES_PER_THREAD = 6;
+
+/**
+ * Descriptors of a node: its listener, two ends of a connection to itself, a connection that it accepts to
+ * close it.
+ */
+const FILES_PER_NODE = 4;
+
+/** Threads of the embedded store: one holds the database, one copies the write-ahead log. */
+const STORE_THREADS = 2;
+
+/**
+ * Descriptors of the embedded store: the database four times, its lock file, the log three times, the log's index twice.
+ */
+const STORE_FILES = 10;
+
+/**
+ * Descriptors of a connection to MySQL or Redis: its own, and one to look up the host's name at a reconnect.
+ */
+const FILES_PER_LINK = 2;
+
+/**
+ * Masters of a Redis Cluster to reckon with when --redis names fewer: their number is only known after
+ * connecting.
+ */
+const CLUSTER_MASTERS = 16;
+
+/**
+ * Descriptors of three caches that the runtime may open after the start: each a database, its log and its
+ * index.
+ */
+const CACHE_FILES = 9;
+
+/**
+ * Descriptors for what is open for a moment: certificate and key at a reload (2), a thread in the place of
+ * one that died, whose own may not be closed yet (6), temporary files of SQLite's and the copy of a lost
+ * database (5), and connections that are being closed (3).
+ */
+export const MOMENTARY_FILES = 16;
+
+/** How many files this process may open. */
+export interface FileRoom {
+  /** Files that it may open besides those that are open. */
+  readonly free: number;
+  /** All that it may have open; undefined if that is more than what was asked for. */
+  readonly limit: number | undefined;
+}
+
+/**
+ * Descriptors that a server needs besides those that are open when it starts, and besides those of clients.
+ */
+export function reservedFiles(
+  { workers, mysql, mysqlConnections, redis, healthPort }: Config,
+  hashThreadsPerNode = hashThreads(workers),
+): number {
+  const nodeThreads = workers > 1 ? workers : 0; // a single node has the main thread
+  const threads = nodeThreads + workers * hashThreadsPerNode + (mysql ? 0 : STORE_THREADS);
+  const named = redis ? redis.split(",").length : 0;
+  const links = (mysql ? mysqlConnections : 0) + (named > 1 ? Math.max(named, CLUSTER_MASTERS) : named);
+  // The health port: its listener, and one connection more, for which another is closed.
+  const health = healthPort > 0 ? HEALTH_CONNECTIONS + 2 : 0;
+  return threads * FILES_PER_THREAD + (mysql ? 0 : STORE_FILES) +
+    workers * (FILES_PER_NODE + links * FILES_PER_LINK) + health + CACHE_FILES + MOMENTARY_FILES;
+}
+
+/**
+ * Finds out how many files this process may open, up to `wanted`, by opening that many: the runtime lets
+ * programs read /proc/self/limits only with every permission there is, and other systems have no such file.
+ * The runtime has raised the soft limit to the hard one before. It takes about 10 µs per file. The caller
+ * must not have begun other threads yet, which would find no file left. Returns undefined if the process may
+ * not open any.
+ */
+export function measureFileRoom(wanted: number): FileRoom | undefined {
+  const path = ["/", ".", import.meta.dirname, "data"].find((path) => path !== undefined && canOpen(path));
+  if (path === undefined) return undefined;
+  const open: number[] = [];
+  try {
+    while (open.length < wanted) open.push(openSync(path, "r"));
+    return { free: wanted, limit: undefined };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EMFILE" && open.length === 0) return undefined;
+    // The system gives out the lowest number that is free: the last one is the highest that there may be.
+    return { free: open.length, limit: open.length > 0 ? open.at(-1)! + 1 : undefined };
+  } finally {
+    open.forEach((file) => closeSync(file));
+  }
+}
+
+/** Whether a path may be opened, and is there: in a compiled program the code's folder is none of the system's. */
+function canOpen(path: string): boolean {
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
+  try {
+    closeSync(openSync(path, "r"));
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EMFILE";
+  }
+}
+
+/**
+ * Caps `maxConnections` to what the limit of open files allows, with a warning. Returns undefined if it
+ * allows no connection at all; the log then says how high the limit must be.
+ */
+export function fitToOpenFiles(config: Config, log: Log, measure = measureFileRoom): Config | undefined {
+  const { workers, maxConnections } = config;
+  const reserved = reservedFiles(config);
+  const wanted = Math.ceil(maxConnections / workers) * workers; // as workers divide them
+  const room = measure(reserved + wanted);
+  if (!room) {
+    log.info("the limit of open files is unknown: --max-connections may be more than it allows");
+    return config;
+  }
+  const missing = reserved + wanted - room.free;
+  if (missing <= 0) return config;
+  const limit = room.limit ?? room.free;
+  const possible = Math.floor((room.free - reserved) / workers) * workers;
+  const needed = limit + missing;
+  if (possible > 0) {
+    log.warn(
+      "--max-connections is capped: the limit of open files is too low (ulimit -n)",
+      { maxConnections, possible, limit, needed },
+    );
+    return { ...config, maxConnections: possible };
+  }
+  const least = needed - wanted + workers;
+  log.error(
+    `Cannot start: the limit of open files is ${limit}, and this configuration needs ${least} for a first ` +
+      `connection; raise it (ulimit -n, LimitNOFILE= in a systemd unit, --ulimit nofile= of Docker) to ${needed} for ` +
+      `--max-connections ${maxConnections}`,
+  );
+  return undefined;
+}

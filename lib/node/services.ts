@@ -1,0 +1,60 @@
+/** How MySQL and Redis are reached: what the configuration says, with what stands in the files that it names. */
+import type { Warning } from "../config/environment.ts";
+import type { Config } from "../config/options.ts";
+import { readSecret } from "../config/secret_file.ts";
+import type { AccessOptions } from "../store/mysql/address.ts";
+
+/** Takes a warning for the operator: the work goes on. */
+export type Warn = (warning: Warning) => void;
+
+/** The part of the configuration about how MySQL is used. */
+export type MysqlFiles = Pick<Config, "mysqlCa" | "mysqlPasswordFile" | "singleWriter">;
+
+/** Returns what the URL doesn't say of how MySQL is used. Rejects with an Error of one line that names the file. */
+export async function mysqlAccess(files: MysqlFiles, warn: Warn): Promise<AccessOptions> {
+  const { mysqlCa, mysqlPasswordFile, singleWriter } = files;
+  return {
+    singleWriter: singleWriter === "yes",
+    ...(mysqlCa ? { ca: await readAuthorities(mysqlCa) } : {}),
+    ...(mysqlPasswordFile
+      ? { password: await readPassword("--mysql-password-file", mysqlPasswordFile, warn) }
+      : {}),
+  };
+}
+
+/** Returns the addresses of Redis, with the password if it stands in a file. Rejects as {@link mysqlAccess} does. */
+export async function redisUrls(
+  { redis, redisPasswordFile }: Pick<Config, "redis" | "redisPasswordFile">,
+  warn: Warn,
+): Promise<readonly string[]> {
+  const urls = redis.split(",");
+  if (!redisPasswordFile) return urls;
+  const password = await readPassword("--redis-password-file", redisPasswordFile, warn);
+  return urls.map((url) => {
+    const whole = new URL(url);
+    whole.password = encodeURIComponent(password);
+    return whole.href;
+  });
+}
+
+async function readPassword(option: string, file: string, warn: Warn): Promise<string> {
+  const { text, warnings } = await readSecret(option, file);
+  warnings.forEach(warn);
+  return text;
+}
+
+async function readAuthorities(file: string): Promise<string> {
+  let pem: string;
+  try {
+    pem = await Deno.readTextFile(file);
+  } catch (error) {
+    throw new Error(`Cannot read --mysql-ca ${file}: ${(error as Error).message}`);
+  }
+  const { checkAuthorities } = await import("../store/mysql/authority.ts");
+  try {
+    checkAuthorities(pem);
+  } catch (error) {
+    throw new Error(`Cannot use --mysql-ca ${file}: ${(error as Error).message}`);
+  }
+  return pem;
+}

@@ -1,0 +1,78 @@
+/**
+ * From where, or by which device, a user has logged in before: such a place has attempts of its own, which no
+ * other client can use up, and its passwords are hashed first. As OWASP's device cookies, but that the
+ * address counts as well.
+ */
+import { Buffer } from "node:buffer";
+import { NamedBuckets } from "../../bus/gcra.ts";
+import type { Quota } from "../../bus/bus.ts";
+import type { Standing } from "../../passwords/password_hasher.ts";
+
+/**
+ * Users' addresses that a node remembers, some 10 MB of them; then the one that was seen the longest ago is
+ * forgotten. A forgotten one is a new one.
+ */
+const MAX_PLACES = 100_000;
+
+/**
+ * Logins by password of a user from a known place that go before others' in ten minutes: a person needs
+ * fewer.
+ */
+const FIRST: Quota = { size: 5, within: 600_000 };
+
+/** Whose password is tried, and from where. */
+export interface Place {
+  /** What the limits per address count it by; undefined if they don't. */
+  readonly address: string | undefined;
+  /** By what it is known to be the user's; undefined if it isn't. */
+  readonly knownBy: string | undefined;
+  readonly standing: Standing;
+}
+
+/**
+ * Remembers the addresses of users on this node: another node, or a restarted one, knows none of them yet.
+ */
+export class KnownPlaces {
+  readonly #places = new Set<string>();
+  readonly #first = new NamedBuckets();
+  readonly #max: number;
+
+  /** At most `max` are remembered. */
+  constructor(max = MAX_PLACES) {
+    this.#max = max;
+  }
+
+  /** The user has proved to be it, from this address; undefined is none. */
+  add(user: number, address: string | undefined): void {
+    if (address === undefined) return;
+    const place = nameOf(user, address);
+    this.#places.delete(place); // to stand behind the others, of which the first is forgotten first
+    this.#places.add(place);
+    if (this.#places.size > this.#max) this.#places.delete(this.#places.keys().next().value!);
+  }
+
+  /**
+   * The place of a login by password, which counts among the user's. `user` is undefined if there is no such
+   * user, `device` if the client has shown none of the user's.
+   */
+  of(user: number | undefined, address: string | undefined, device?: Uint8Array): Place {
+    if (user !== undefined && device) {
+      const knownBy = `device ${Buffer.from(device).toString("hex")}`;
+      // of all: each login makes another one
+      return { address, knownBy, standing: this.#standing(user, "device") };
+    }
+    if (user === undefined || address === undefined || !this.#places.has(nameOf(user, address))) {
+      return { address, knownBy: undefined, standing: "new" };
+    }
+    const knownBy = `address ${address}`;
+    return { address, knownBy, standing: this.#standing(user, knownBy) };
+  }
+
+  #standing(user: number, place: string): Standing {
+    return this.#first.spend(nameOf(user, place), FIRST, 1) === 0 ? "known" : "frequent";
+  }
+}
+
+function nameOf(user: number, place: string): string {
+  return `${user}/${place}`;
+}

@@ -1,0 +1,141 @@
+/**
+ * How messages look to a client: the one place where the framed and the classic dialect differ on the way
+ * out.
+ */
+import { Buffer } from "node:buffer";
+import type { StoredMessage } from "../../store/store.ts";
+import { encodeFrame } from "../../wire/framed.ts";
+import { MAX_SERVER_FRAME, Msg } from "../../wire/protocol.ts";
+import { GatheringOutbox, type Outbox, type Sink } from "../net/write_queue.ts";
+
+/** Any message from the server, as it stands in docs/PROTOCOL.md. */
+export interface ServerMessage {
+  readonly msgid: number;
+  readonly [field: string]: unknown;
+}
+
+/** A message of a conversation as its recipients get it: 6 of a pair, or 10 of a group. */
+export interface ChatMessage extends ServerMessage {
+  readonly id: number;
+  readonly name: string;
+  readonly toid?: number;
+  readonly groupid?: number;
+  readonly msg: string;
+  readonly time: number;
+  readonly seq: number;
+  readonly cid: string;
+}
+
+/** A user in a list. */
+export interface ListedUser {
+  readonly id: number;
+  readonly name: string;
+  readonly state: "online" | "offline";
+  readonly role?: "creator" | "normal";
+}
+
+/** `online` or `offline`, as the protocol says it. */
+export function stateOf(online: boolean): ListedUser["state"] {
+  return online ? "online" : "offline";
+}
+
+/** A group in a list. */
+export interface ListedGroup {
+  readonly id: number;
+  readonly groupname: string;
+  readonly groupdesc: string;
+  readonly members: number;
+  readonly users: readonly ListedUser[];
+}
+
+/** Whom a user knows, as 2 and 29 tell it. */
+export interface Roster {
+  readonly friends: readonly ListedUser[];
+  readonly groups: readonly ListedGroup[];
+}
+
+/** A login's answer that missed messages are put into. */
+export interface Gathering {
+  /** Adds one, if it fits. */
+  add(missed: ChatMessage): boolean;
+  /** The answer with all that were added. */
+  answer(): ServerMessage;
+}
+
+/** The words and the ways of one dialect. */
+export interface Dialect {
+  readonly name: "framed" | "classic";
+  /** The bytes of a message, or undefined where the dialect has no such message. */
+  encode(message: ServerMessage): Uint8Array | undefined;
+  /** `message` with as much of the roster as one message can hold. */
+  withRoster(message: ServerMessage, roster: Roster): ServerMessage;
+  /** Begins to put missed messages into a login's answer; undefined where that isn't done. */
+  gatherMissed(answer: ServerMessage): Gathering | undefined;
+  /** Whether a message counts as delivered when the socket has taken it, as there is no DELIVERED. */
+  readonly deliversByWriting: boolean;
+  /** Makes what cuts this dialect's frames into writes. */
+  outbox(sink: Sink): Outbox;
+}
+
+/** The framed dialect. */
+export const framed: Dialect = {
+  name: "framed",
+  encode: (message) => encodeFrame(JSON.stringify(message)),
+  withRoster: (message, roster) => ({
+    ...message,
+    ...fitRoster(roster, (fitted) => jsonBytes({ ...message, ...fitted }) <= MAX_SERVER_FRAME),
+  }),
+  gatherMissed: () => undefined,
+  deliversByWriting: false,
+  outbox: (sink) => new GatheringOutbox(sink),
+};
+
+/**
+ * A stored message as its recipients get it. `to` is the recipient of a pair's message, or minus the group.
+ */
+export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
+  const { sender: id, senderName: name, body: msg, time, seq, cid } = stored;
+  return to > 0
+    ? { msgid: Msg.ONE_CHAT, id, name, toid: to, msg, time, seq, cid }
+    : { msgid: Msg.GROUP_CHAT, id, name, groupid: -to, msg, time, seq, cid };
+}
+
+/** Bytes of a value as JSON. */
+export function jsonBytes(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value));
+}
+
+/**
+ * The most of a roster that `fits`: what is too much is left out from the end of the groups' `users` (of all
+ * groups alike), then of `groups`, then of `friends`.
+ */
+export function fitRoster(roster: Roster, fits: (roster: Roster) => boolean): Roster {
+  if (fits(roster)) return roster;
+  const users = (count: number) => ({
+    ...roster,
+    groups: roster.groups.map((group) => ({ ...group, users: group.users.slice(0, count) })),
+  });
+  const mostUsers = Math.max(0, ...roster.groups.map((group) => group.users.length));
+  const withUsers = largest(mostUsers, users, fits);
+  if (withUsers) return withUsers;
+  const bare = users(0);
+  const withGroups = largest(
+    bare.groups.length,
+    (count) => ({ ...bare, groups: bare.groups.slice(0, count) }),
+    fits,
+  );
+  if (withGroups) return withGroups;
+  const alone = (count: number) => ({ friends: roster.friends.slice(0, count), groups: [] });
+  return largest(roster.friends.length, alone, fits) ?? alone(0);
+}
+
+/** The last of `of(0)` … `of(most)` that fits, if they grow and any does. */
+function largest<T>(most: number, of: (count: number) => T, fits: (value: T) => boolean): T | undefined {
+  let [fitting, tooMuch] = [-1, most + 1];
+  while (tooMuch - fitting > 1) {
+    const middle = (fitting + tooMuch) >> 1;
+    if (fits(of(middle))) fitting = middle;
+    else tooMuch = middle;
+  }
+  return fitting < 0 ? undefined : of(fitting);
+}

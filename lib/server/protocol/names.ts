@@ -1,0 +1,147 @@
+/**
+ * Names that users and groups may newly get: RFC 8265 (PRECIS, UsernameCasePreserved) for users and RFC
+ * 8264's FreeformClass for groups, as far as properties of Unicode tell, and the mixing of scripts by UTS 39.
+ * Names that exist already are not looked at.
+ */
+import { Limit } from "../../wire/protocol.ts";
+
+/**
+ * What is named. Groups are found by their ids, so that their names may have marks and symbols of all
+ * scripts.
+ */
+export type Named = "user" | "group";
+
+const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Cf}\u2800]/u;
+const NEVER = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\ufff9-\ufffd]/u;
+const UNASSIGNED = /[\p{Cn}\p{Co}]/u;
+/**
+ * Of other widths than the usual one: mapped by the rule of RFC 8265, section 3.4.1. NFKC does more than that
+ * to halfwidth Hangul and the fullwidth macron: these stay as they are, and are refused.
+ */
+const OF_OTHER_WIDTH = /[\u3000\uff01-\uff9f\uffe0-\uffe2\uffe4-\uffee]/gu;
+
+/** Code points that NFD makes of one in NFC at the most, such as U+1F82. */
+const MAX_EXPANSION = 4;
+
+/** RFC 8264's ASCII7 and LetterDigits, and U+3007 of its Exceptions. */
+const IDENTIFIER = /[\x20-\x7e\p{Ll}\p{Lu}\p{Lo}\p{Nd}\p{Lm}\p{Mn}\p{Mc}\u3007]/u;
+/**
+ * Not in the profile, but in many names. Those with joiners or variation selectors are refused, as these are
+ * invisible.
+ */
+const EMOJI = /\p{RGI_Emoji}/gv;
+/**
+ * CONTEXTO in RFC 5892: U+00B7 between two `l` (appendix A.3), U+30FB with letters of Japanese or Chinese
+ * (A.7). Not in the profile, but in Chinese names: U+00B7 between the parts of a name from elsewhere.
+ */
+const MIDDLE_DOT = /(?<=[lL])\u00b7(?=[lL])|(?<=\p{Script=Han})\u00b7(?=\p{Script=Han})/gu;
+const KATAKANA_MIDDLE_DOT = /(?<=[\p{L}\p{M}])\u30fb(?=\p{L})/gu;
+const JAPANESE_OR_CHINESE = /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]/u;
+/**
+ * Letters without a meaning of their own, which the Exceptions of RFC 5892 forbid, and OldHangulJamo of RFC
+ * 8264.
+ */
+const EXCEPTIONS = /[\u0640\u07fa\u302e\u302f\u3031-\u3035\u303b\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]/u;
+const FREEFORM = /[\p{P}\p{S}\p{N}]/u;
+
+/** A mark on anything but a letter or a digit, such as a space. */
+const STRAY_MARK = /[^\p{L}\p{M}\p{N}]\p{M}/u;
+
+/**
+ * Marks that hide in the letter before: a second one of a kind, a dot over a dotted letter, or a pile of
+ * them.
+ */
+const HIDDEN_MARK = /(\p{Mn})\1|[\p{Soft_Dotted}l\u0131\u0237]\u0307|\p{Mn}{5}/u;
+
+/**
+ * Marks through or around the letter before (canonical combining class 1), hooks on it, and those for
+ * symbols: with them `o` looks like `ø`, and no normal form says so.
+ */
+const OVERLAY_MARK =
+  /[\u0321\u0322\u0334-\u0338\u1cd4\u1ce2-\u1ce8\u20d0-\u20ff\u{10a39}\u{16af0}-\u{16af4}\u{1bc9e}\u{1d165}-\u{1d172}]/u;
+
+/**
+ * Latin letters of phonetic notation, which look like others; those that languages are written with aside.
+ */
+const PHONETIC = /(?![əɓɔɖɗɛɣɨɩɲɵʃʉʊʋʒʔ])[\u0250-\u02af\u1d00-\u1dbf]/u;
+
+/** The scripts of UAX 31 in use, recommended ones first, then limited ones. */
+const SCRIPTS =
+  ("Latin Han Hiragana Katakana Bopomofo Hangul Arabic Armenian Bengali Cyrillic Devanagari Ethiopic " +
+    "Georgian Greek Gujarati Gurmukhi Hebrew Kannada Khmer Lao Malayalam Myanmar Oriya Sinhala Tamil Telugu Thaana " +
+    "Thai Tibetan Mongolian Adlam Balinese Bamum Batak Canadian_Aboriginal Chakma Cham Cherokee Hanifi_Rohingya " +
+    "Javanese Kayah_Li Lepcha Limbu Lisu Mandaic Meetei_Mayek Miao New_Tai_Lue Newa Nko Nyiakeng_Puachue_Hmong " +
+    "Ol_Chiki Osage Saurashtra Sundanese Syloti_Nagri Syriac Tai_Le Tai_Tham Tai_Viet Tifinagh Vai Wancho Yi")
+    .split(
+      " ",
+    );
+
+/** The "highly restrictive" level of UTS 39: one script, or one of these. */
+const TOGETHER = [
+  ["Latin", "Han", "Hiragana", "Katakana"],
+  ["Latin", "Han", "Bopomofo"],
+  ["Latin", "Han", "Hangul"],
+];
+
+const WRITTEN = [...TOGETHER, ...SCRIPTS.map((script) => [script])].map((scripts) =>
+  new RegExp(`^[${["Common", "Inherited", ...scripts].map((name) => `\\p{scx=${name}}`).join("")}]*$`, "u")
+);
+
+/** The name in the one form in which it is stored: usual widths, NFC. */
+export function normalName(text: string): string {
+  return text.replace(OF_OTHER_WIDTH, (character) => character.normalize("NFKC")).normalize("NFC");
+}
+
+/**
+ * Whether a name, new or old, may have so many characters: they count as they stand, or in the normal form,
+ * of which other forms can be {@link MAX_EXPANSION} times as long.
+ */
+export function hasNameLength(text: string): boolean {
+  const isLong = text.length > 2 * MAX_EXPANSION * Limit.NAME ||
+    [...text].length > MAX_EXPANSION * Limit.NAME;
+  if (text === "" || isLong) return false;
+  return [...text].length <= Limit.NAME || [...normalName(text)].length <= Limit.NAME;
+}
+
+/**
+ * What is wrong with a new name in its normal form, to follow "the name "; undefined if nothing is.
+ * `confusable`: whether it may mix scripts and digits, or hide marks, as names do that are made to look like
+ * others.
+ */
+export function problemOf(name: string, named: Named, confusable: boolean): string | undefined {
+  if ([...name].length > Limit.NAME) return `has more than ${Limit.NAME} characters in its normal form`;
+  const invisible = INVISIBLE.exec(name) ?? NEVER.exec(name);
+  if (invisible) return `has a character that cannot be seen: ${pointOf(invisible[0])}`;
+  const unassigned = UNASSIGNED.exec(name);
+  if (unassigned) return `has a character that is unassigned or for private use: ${pointOf(unassigned[0])}`;
+  if (/^ | $/.test(name)) return "has a space at its beginning or end";
+  if (/ {2}/.test(name)) return "has two spaces side by side";
+  if (/^\p{M}/u.test(name)) return "begins with a combining mark";
+  if (STRAY_MARK.test(name)) return "has a combining mark that is on no letter or digit";
+  const dotless = name.replace(MIDDLE_DOT, "");
+  const rest = JAPANESE_OR_CHINESE.test(name) ? dotless.replace(KATAKANA_MIDDLE_DOT, "") : dotless;
+  for (const character of rest.replace(EMOJI, "")) {
+    const isFit = (IDENTIFIER.test(character) && !EXCEPTIONS.test(character)) ||
+      (named === "group" && FREEFORM.test(character));
+    // NFKC makes a usual letter of an ornamental one.
+    if (!isFit || character.normalize("NFKC") !== character.normalize("NFC")) {
+      return `has a character that names cannot have: ${pointOf(character)}`;
+    }
+  }
+  if (confusable) return undefined;
+  if (HIDDEN_MARK.test(name.normalize("NFD"))) return "has a combining mark that cannot be told from none";
+  const overlay = OVERLAY_MARK.exec(name);
+  if (overlay) return `has a combining mark through, around or hooked to a letter: ${pointOf(overlay[0])}`;
+  const phonetic = PHONETIC.exec(name);
+  if (phonetic) return `has a letter of phonetic notation: ${pointOf(phonetic[0])}`;
+  if (!WRITTEN.some((pattern) => pattern.test(name))) {
+    return "mixes letters of scripts that are not used together";
+  }
+  const digits = Array.from(name.match(/\p{Nd}/gu) ?? [], (digit) => digit.codePointAt(0)!);
+  if (Math.max(...digits) - Math.min(...digits) > 9) return "mixes digits of several scripts";
+  return undefined;
+}
+
+function pointOf(character: string): string {
+  return `U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
+}

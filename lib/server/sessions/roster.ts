@@ -1,0 +1,30 @@
+/**
+ * A user's friends and groups, and which of the users in them are online: the answers to LOGIN_MSG and
+ * CONTACTS.
+ */
+import { type Roster, stateOf } from "../protocol/dialect.ts";
+import type { Node } from "../node.ts";
+import type { Session } from "./session.ts";
+
+const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS pages through all
+
+/** The session's user's friends and groups, each user with the state of this moment. */
+export async function rosterOf(node: Node, session: Session): Promise<Roster> {
+  const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
+  const ids = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
+  let online: ReadonlySet<number> = new Set();
+  await session.shows(async () => {
+    online = await node.online([...ids]);
+    return friends.map(({ id }) => id).filter((id) => online.has(id));
+  });
+  return {
+    friends: friends.map(({ id, name }) => ({ id, name, state: stateOf(online.has(id)) })),
+    groups: groups.map(({ id, name, description, members, users }) => ({
+      id,
+      groupname: name,
+      groupdesc: description,
+      members,
+      users: users.map(({ id, name, role }) => ({ id, name, state: stateOf(online.has(id)), role })),
+    })),
+  };
+}

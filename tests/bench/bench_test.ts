@@ -1,0 +1,65 @@
+/** The program that measures: its statistics, its table, and a run as short as can be. */
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { withMeasured } from "./document.ts";
+import { fill } from "./past.ts";
+import { spread } from "./statistics.ts";
+import { oldWorks, once, works } from "./works.ts";
+import { openDatabase } from "../../lib/store/sqlite/database.ts";
+import { ROOT } from "../harness/program.ts";
+
+const USAGE = 2; // the exit code for a command line that makes no sense
+
+async function bench(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "tests/bench/main.ts", ...args],
+    cwd: ROOT,
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+Deno.test("bench: the median and the range", () => {
+  assertEquals(spread([5]), { median: 5, least: 5, most: 5 });
+  assertEquals(spread([3, 10, 1]), { median: 3, least: 1, most: 10 });
+  assertEquals(spread([4, 1, 10, 2]), { median: 3, least: 1, most: 10 });
+  assertThrows(() => spread([]), Error, "nothing");
+});
+
+Deno.test("bench: what is measured has its place in a document", () => {
+  const before = "one\n<!-- generated: bench -->\nold\n<!-- /generated -->\ntwo\n";
+  const after = "one\n<!-- generated: bench -->\n$& new\n<!-- /generated -->\ntwo\n";
+  assertEquals(withMeasured(before, "$& new\n"), after);
+  assertThrows(() => withMeasured("one\n", "new\n"), Error, "no part");
+});
+
+Deno.test("bench: --help names every work, and each has a name of its own", async () => {
+  const { code, stdout } = await bench("--help");
+  assertEquals(code, 0);
+  const names = [...works, ...oldWorks].map(({ name }) => name).concat(once);
+  for (const name of names) assertStringIncludes(stdout, `  ${name} `);
+  assertEquals(new Set(names).size, names.length);
+});
+
+Deno.test("bench: an unknown work, and a part of the works for the document", async () => {
+  for (const args of [["--only", "rest"], ["--only", "idle", "--write"], ["--repeats", "0"]]) {
+    assertEquals((await bench(...args)).code, USAGE);
+  }
+});
+
+Deno.test("bench: what fills a database is SQL, and gives what is asked for", async () => {
+  const db = openDatabase(":memory:");
+  await fill({ users: 2_004, messages: 3_006 }, (sql) => db.exec(sql));
+  const count = (what: string) => db.prepare(`SELECT count(*) AS n FROM ${what}`).get()!.n;
+  assertEquals(count("User"), 2_004);
+  assertEquals(count("Message JOIN Conversation USING (low, high) WHERE seq <= last_seq"), 3_006);
+  assertEquals(count("MemberCursor JOIN Conversation USING (low, high) WHERE seq = last_seq"), 2_004);
+  assertEquals(count("OfflineMessage"), 0);
+  db.close();
+});
+
+Deno.test("bench: one work, once", async () => {
+  const { code, stdout } = await bench("--only", "pair-embedded", "--repeats", "1", "--seconds", "1");
+  assertEquals(code, 0);
+  assertMatch(stdout, /^.*Linux .*; Deno .*; \d{4}-\d\d-\d\d\. Median of 1 runs of 1 s each/);
+  assertMatch(stdout, /^\| embedded, 1 pair, 1 in flight \| [\d,]+ \(.*\) messages \|.*\| 0 \|$/m);
+});

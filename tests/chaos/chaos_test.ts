@@ -1,0 +1,30 @@
+/** A short run of the chaos suite; `deno task chaos` is the long one. */
+import { assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { describe } from "./report.ts";
+import { run } from "./run.ts";
+import { schedule } from "./nemesis.ts";
+
+const NODES = 3;
+const TIME = 8_000; // ms in which faults begin
+const ACKED = 300; // messages at least, so that there was something to check
+const FAULTS = 4; // kinds at least
+
+for (const seed of [238, 290]) {
+  Deno.test(`chaos: every promise is kept under the faults of seed ${seed}`, async () => {
+    const outcome = await run({ seed, nodes: NODES, ms: TIME });
+    const told = describe(outcome, `deno task chaos --seed ${seed} --seconds ${TIME / 1_000}`);
+    assertEquals(outcome.findings, [], told);
+    assertGreaterOrEqual(outcome.counts.get("acked") ?? 0, ACKED, told);
+    assertGreaterOrEqual(
+      [...outcome.faults.keys()].filter((name) => !name.startsWith("own ")).length,
+      FAULTS,
+      told,
+    );
+  });
+}
+
+Deno.test("chaos: the same seed means the same faults, and another one others", () => {
+  assertEquals(schedule(3, NODES, TIME), schedule(3, NODES, TIME));
+  const [three, four] = [3, 4].map((seed) => JSON.stringify(schedule(seed, NODES, TIME)));
+  assertEquals(three === four, false);
+});

@@ -1,0 +1,58 @@
+/** The chaos suite's checker: it accepts good histories and reports each way in which they can be spoilt. */
+import { assert, assertEquals } from "@std/assert";
+import { check, type Finding, lineOf } from "./checker.ts";
+import { goodHistory } from "./check/good_history.ts";
+import { SPOILS } from "./check/spoils.ts";
+import { Random } from "../harness/random.ts";
+
+const SEEDS = 10;
+
+Deno.test("the checker finds nothing in good histories", () => {
+  for (let seed = 0; seed < 100; seed++) {
+    assertEquals(check(goodHistory(seed)).map(lineOf), [], `seed ${seed}`);
+  }
+});
+
+Deno.test("the checker takes a run of usual length in little time", () => {
+  const began = performance.now();
+  const history = goodHistory(1, 30_000);
+  const made = performance.now();
+  assertEquals(check(history), []);
+  const events = [...history.users.values()].reduce((sum, { length }) => sum + length, 0);
+  assert(events > 20_000, `${events} events`);
+  assert(
+    performance.now() - made < 10_000,
+    `took ${performance.now() - made} ms, and making it ${made - began} ms`,
+  );
+});
+
+for (const [what, spoil] of Object.entries(SPOILS)) {
+  Deno.test(`the checker finds that ${what}`, () => {
+    for (let seed = 0; seed < SEEDS; seed++) {
+      const history = goodHistory(seed);
+      const expected = spoil(history, new Random(seed));
+      const found = check(history);
+      const isIt = (finding: Finding) =>
+        Object.entries(expected).every(([key, value]) => {
+          const is = finding[key as keyof Finding];
+          return value instanceof RegExp ? value.test(String(is)) : is === value;
+        });
+      assert(
+        found.some(isIt),
+        `seed ${seed}: ${JSON.stringify(expected)} not in\n${found.map(lineOf).join("\n")}`,
+      );
+    }
+  });
+}
+
+Deno.test("the checker says in one line what was seen of which message by whom", () => {
+  const history = goodHistory(1);
+  const row = history.log.find(({ seq }) => seq === 1)!;
+  history.log[history.log.indexOf(row)] = { ...row, body: "other\ntext" };
+  const [line] = check(history).map(lineOf);
+  assertEquals(
+    line,
+    `altered: user ${row.sender}, ${row.in}, seq 1, cid ${row.cid}: from its character 0 on, ` +
+      `${JSON.stringify(row.body)} has become "other\\ntext" (lengths ${row.body.length}, 10)`,
+  );
+});

@@ -1,0 +1,224 @@
+/** The files of saved logins by themselves: whole, bounded, and for their owner alone. */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { clearTextWarning } from "../../lib/client/clear_text.ts";
+import { PrivateFolder, UnsafeFileError } from "../../lib/client/private_folder.ts";
+import { MAX_SAVED, SavedLogins } from "../../lib/client/saved_logins.ts";
+import { runClient } from "../harness/program.ts";
+
+const uid = Deno.uid()!;
+const MODULE = new URL("../../lib/client/private_folder.ts", import.meta.url);
+
+async function withRoot(body: (root: string) => void | Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "state-" });
+  try {
+    await body(`${folder}/chat-client`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const quiet = (text: string) => {
+  throw new Error(`unexpected warning: ${text}`);
+};
+
+Deno.test("private folder: what belongs to another user is neither read nor written", async () => {
+  await withRoot((root) => {
+    new PrivateFolder(root, "here", uid).write("a.json", "mine");
+    const strange = new PrivateFolder(root, "here", uid + 1); // to that user, it is all another's
+    for (
+      const use of [() => strange.read("a.json"), () => strange.write("a.json", "x"), () => strange.list("")]
+    ) {
+      assertThrows(use, UnsafeFileError, `belongs to the user ${uid}, not ${uid + 1}`);
+    }
+    assertEquals(new PrivateFolder(root, "here", uid).read("a.json"), "mine");
+  });
+});
+
+Deno.test({
+  name: "private folder: a file of another user in one's own folder is not read",
+  ignore: uid !== 0, // only the system's administrator can give a file to another user
+  fn: () =>
+    withRoot((root) => {
+      const folder = new PrivateFolder(root, "here", uid);
+      folder.write("a.json", "planted");
+      Deno.chownSync(`${root}/here/a.json`, 12_345, null);
+      assertThrows(() => folder.read("a.json"), UnsafeFileError, "belongs to the user 12345");
+    }),
+});
+
+Deno.test("private folder: a folder that is a link, or that others can write to, is not used", async () => {
+  await withRoot((root) => {
+    Deno.mkdirSync(`${root}/real`, { recursive: true, mode: 0o700 });
+    Deno.symlinkSync(`${root}/real`, `${root}/link`);
+    assertThrows(
+      () => new PrivateFolder(root, "link", uid).write("a", ""),
+      UnsafeFileError,
+      "is not a folder",
+    );
+    Deno.chmodSync(root, 0o722);
+    const folder = new PrivateFolder(root, "real", uid);
+    assertThrows(() => folder.write("a", ""), UnsafeFileError, "is open to other users (mode 0722)");
+    assertEquals([...Deno.readDirSync(`${root}/real`)], []);
+  });
+});
+
+Deno.test("private folder: of two programs that write one file a reader sees whole texts only", async () => {
+  await withRoot(async (root) => {
+    const folder = new PrivateFolder(root, "here", uid);
+    const code = (letter: string) => `
+      const { PrivateFolder } = await import(${JSON.stringify(MODULE.href)});
+      const folder = new PrivateFolder(${JSON.stringify(root)}, "here", ${uid});
+      for (let count = 0; count < 300; count++) folder.write("a.json", "${letter}".repeat(4_000));`;
+    let running = 2;
+    const writers = ["a", "b"].map(async (letter) => {
+      const { code: exit, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", code(letter)] })
+        .output();
+      running--;
+      assertEquals(exit, 0, new TextDecoder().decode(stderr));
+    });
+    let [reads, others] = [0, 0];
+    while (running > 0) {
+      const text = folder.read("a.json");
+      if (text !== undefined && /^(?:a{4000}|b{4000})$/.test(text)) reads++;
+      else if (text !== undefined) others++;
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    await Promise.all(writers);
+    assert(reads > 10, `${reads}`);
+    assertEquals([others, folder.list("")], [0, ["a.json"]]);
+  });
+});
+
+Deno.test("private folder: what a killed program left half written goes at a later write", async () => {
+  await withRoot((root) => {
+    const folder = new PrivateFolder(root, "here", uid);
+    folder.write("a.json", "");
+    for (const [name, age] of [["old.tmp", 61], ["new.tmp", 0]] as const) {
+      Deno.writeTextFileSync(`${root}/here/${name}`, "half a tok");
+      const time = Date.now() / 1_000 - age;
+      Deno.utimeSync(`${root}/here/${name}`, time, time);
+    }
+    folder.write("a.json", "");
+    assertEquals(folder.list("").toSorted(), ["a.json", "new.tmp"]);
+  });
+});
+
+Deno.test("private folder: a lock has one holder, also while locks' files are removed", async () => {
+  await withRoot(async (root) => {
+    new PrivateFolder(root, "here", uid).write("a.json", "x"); // makes the folder
+    const code = `
+      const { PrivateFolder } = await import(${JSON.stringify(MODULE.href)});
+      const folder = new PrivateFolder(${JSON.stringify(root)}, "here", ${uid});
+      const marker = ${JSON.stringify(`${root}/held`)};
+      let count = 0;
+      for (const end = performance.now() + 2_000; performance.now() < end || count === 0;) {
+        const lock = folder.tryLock("a.lock");
+        if (!lock) continue;
+        count++;
+        Deno.mkdirSync(marker); // fails if another program has the lock
+        Deno.removeSync(marker);
+        lock.release(true);
+      }`;
+    const programs = Array.from({ length: 3 }, async () => {
+      const { code: exit, stderr } = await new Deno.Command(Deno.execPath(), { args: ["eval", code] })
+        .output();
+      assertEquals(exit, 0, new TextDecoder().decode(stderr));
+    });
+    await Promise.all(programs);
+    assertEquals([...Deno.readDirSync(`${root}/here`)].map(({ name }) => name), ["a.json"]);
+  });
+});
+
+Deno.test("saved logins: as many as may be, and for one more the oldest goes", async () => {
+  await withRoot((root) => {
+    const servers = [{ hostname: "127.0.0.1", port: 1 }];
+    const saved = new SavedLogins(root, servers, uid, quiet);
+    const folder = `${root}/tcp-127.0.0.1-1`;
+    const keep = (id: number) => {
+      saved.keep({ id, name: `n${id}`, token: `${id}.x` });
+      Deno.utimeSync(`${folder}/${id}.json`, id, id); // the seconds of 1970
+    };
+    for (let id = 1; id <= MAX_SAVED; id++) keep(id);
+    assertEquals([saved.find({ id: 1 })?.token, saved.find({ name: "n2" })?.id], ["1.x", 2]);
+    keep(MAX_SAVED + 1);
+    assertEquals([saved.find({ id: 1 }), saved.find({ id: 2 })?.id], [undefined, 2]);
+    assertEquals(saved.find({ id: MAX_SAVED + 1 })?.id, MAX_SAVED + 1);
+    saved.release();
+    assertEquals([...Deno.readDirSync(folder)].length, 2 * MAX_SAVED); // with the locks, whose number is bounded, too
+  });
+});
+
+Deno.test("saved logins: of several servers the newest counts, and a token that is gone is gone for all", async () => {
+  await withRoot((root) => {
+    const [one, two] = [{ hostname: "a.example", port: 1 }, { hostname: "b.example", port: 1 }];
+    const of = (...servers: (typeof one)[]) => new SavedLogins(root, servers, uid, quiet);
+    const [first, second, both, reversed] = [of(one), of(two), of(one, two), of(two, one)];
+    both.keep({ id: 1, name: "a", token: "1.old" });
+    both.release();
+    const until = Date.now() + 1;
+    while (Date.now() < until);
+    second.keep({ id: 1, name: "a", token: "1.new" });
+    second.release();
+    assertEquals([first.find()?.token, both.find()?.token, reversed.find()?.token], [
+      "1.old",
+      "1.new",
+      "1.new",
+    ]);
+    both.forget("1.old"); // what was saved since stays
+    assertEquals([first.find(), both.find()?.token], [undefined, "1.new"]);
+    both.forget("1.new");
+    assertEquals(both.find(), undefined);
+  });
+});
+
+Deno.test("saved logins: no server's name leads out of the folder", async () => {
+  await withRoot((root) => {
+    for (const hostname of ["../../x", "/etc", "..", "a/b\\c", "[::1]", "%2f..", "\0"]) {
+      const saved = new SavedLogins(root, [{ hostname, port: 1 }], uid, quiet);
+      saved.keep({ id: 1, name: "a", token: "1.x" });
+      saved.release();
+      assertEquals(saved.find()?.token, "1.x");
+    }
+    assertEquals([...Deno.readDirSync(root)].length, 7);
+    assertEquals([...Deno.readDirSync(`${root}/..`)].map(({ name }) => name), ["chat-client"]);
+  });
+});
+
+Deno.test("clear text: a warning for each server on another machine, with TLS or on this one none", () => {
+  const at = (hostname: string, tls?: { caCerts: string[] }) => ({ hostname, port: 6000, tls });
+  const local = [
+    "127.0.0.1",
+    "127.255.0.9",
+    "::1",
+    "::ffff:127.0.0.1",
+    "localhost",
+    "LOCALHOST",
+    "a.localhost",
+  ];
+  for (const hostname of local) assertEquals(clearTextWarning([at(hostname)]), undefined, hostname);
+  const other = [
+    "10.0.0.1",
+    "chat.example.org",
+    "127.0.0.1.example.org",
+    "notlocalhost",
+    "fe80::1",
+    "1127.0.0.1",
+  ];
+  for (const hostname of other) {
+    assert(clearTextWarning([at(hostname)])?.includes(hostname), hostname);
+    assertEquals(clearTextWarning([at(hostname, { caCerts: [] })]), undefined);
+  }
+  const mixed = clearTextWarning([at("127.0.0.1"), at("fe80::1"), at("b.example", { caCerts: [] })])!;
+  assert(mixed.includes(" [fe80::1]:6000 ") && !mixed.includes("127") && !mixed.includes("b.example"), mixed);
+});
+
+Deno.test("clear text: client.ts warns before it sends a password to another machine", async () => {
+  const args = ["chat.invalid:6000", "--user", "alice"]; // a name that never leads anywhere
+  const env = { CHAT_PASSWORD: "secret" };
+  const open = await runClient(args, { env });
+  const [warning, failure] = open.stderr.split("\n");
+  assert(warning!.startsWith("warning: without --tls, passwords"), open.stderr);
+  assert(failure!.startsWith("can't log in: "), open.stderr);
+  const encrypted = await runClient([...args, "--tls"], { env });
+  assertEquals([encrypted.code, encrypted.stderr.includes("warning")], [1, false]);
+});

@@ -1,0 +1,269 @@
+/** The client's session against real servers: what it does when they die, fall silent, or say no. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Message } from "../../lib/wire/message.ts";
+import { MAX_CLIENT_FRAME, Msg } from "../../lib/wire/protocol.ts";
+import { Refused } from "../../lib/client/incoming.ts";
+import { register, type Who } from "../../lib/client/login.ts";
+import { OUTBOX_LIMIT, OutboxFull } from "../../lib/client/request_queue.ts";
+import { Servers } from "../../lib/client/servers.ts";
+import { type Listener, Session } from "../../lib/client/session.ts";
+import { ConnectionLost, PATIENCE } from "../../lib/client/transport.ts";
+import { withScripted } from "../harness/scripted.ts";
+import { type Address, serverTest } from "../harness/server.ts";
+import { pause, until } from "../harness/wait.ts";
+
+const PASSWORD = "open sesame";
+const SIGNAL = new AbortController().signal; // never aborts
+
+/** Remembers what it is told. */
+class Recorder implements Listener {
+  readonly messages: Message[] = [];
+  readonly events: string[] = [];
+  /** Done with each chat message before it counts as shown. */
+  onChat: (message: Message) => void | Promise<void> = () => {};
+
+  get chats(): Message[] {
+    return this.messages.filter(({ msgid }) => msgid === Msg.ONE_CHAT || msgid === Msg.GROUP_CHAT);
+  }
+
+  async received(message: Message): Promise<void> {
+    this.messages.push(message);
+    if (message.msgid === Msg.ONE_CHAT) await this.onChat(message);
+  }
+
+  online(_: unknown, again: boolean): void {
+    this.events.push(again ? "again" : "online");
+  }
+
+  offline(why: string): void {
+    this.events.push(`offline: ${why}`);
+  }
+
+  putOff(why: string): void {
+    this.events.push(`put off: ${why}`);
+  }
+
+  password(): Promise<string> {
+    this.events.push("password");
+    return Promise.resolve(PASSWORD);
+  }
+
+  takeOver(): Promise<boolean> {
+    this.events.push("take over");
+    return Promise.resolve(false);
+  }
+}
+
+function serversAt({ host, port }: Address, patience = PATIENCE): Servers {
+  return new Servers([{ hostname: host, port }], patience);
+}
+
+function open(servers: Servers, who: Who, listener: Listener): Promise<Session> {
+  return Session.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
+}
+
+function newUser(servers: Servers, name: string): Promise<number> {
+  return register(servers, name, PASSWORD, SIGNAL, () => {});
+}
+
+serverTest(
+  "I4: a message that was shown before the server could be told comes again and is hidden",
+  {},
+  async (server) => {
+    const servers = serversAt(server);
+    const [to, from] = [await newUser(servers, "to"), await newUser(servers, "from")];
+    const [seen, unseen] = [new Recorder(), new Recorder()];
+    seen.onChat = async (message) => {
+      if (message.seq !== 1) return;
+      server.kill("SIGKILL"); // before DELIVERED can be sent
+      await server.wait();
+      await server.restart();
+    };
+    const reader = await open(servers, { id: to }, seen);
+    const writer = await open(serversAt(server), { id: from }, unseen);
+    try {
+      await Promise.all([
+        writer.say(to, "one"),
+        until(() => seen.events.includes("again"), "the reconnection"),
+      ]);
+      await writer.say(to, "two");
+      await until(() => seen.chats.length >= 2, "the second message");
+      assertEquals(seen.chats.map(({ seq, msg }) => [seq, msg]), [[1, "one"], [2, "two"]]);
+    } finally {
+      await Promise.all([reader.close(), writer.close()]);
+    }
+    const later = new Recorder();
+    const third = await open(servers, { id: to }, later);
+    await third.ask({ msgid: Msg.CONTACTS });
+    await third.close();
+    assertEquals(later.chats, []);
+  },
+);
+
+serverTest(
+  "a server that falls silent is noticed and left, and what it had not acked is sent again",
+  {},
+  async (server) => {
+    const usual = serversAt(server);
+    const [to, from] = [await newUser(usual, "to"), await newUser(usual, "from")];
+    const recorder = new Recorder();
+    const session = await open(
+      serversAt(server, { ...PATIENCE, quiet: 500, pong: 500 }),
+      { id: from },
+      recorder,
+    );
+    try {
+      server.kill("SIGSTOP");
+      const acked = session.say(to, "into the silence");
+      await until(() => recorder.events.length > 1, "the loss of the connection");
+      assertEquals(recorder.events[1], "offline: nothing came for 1 s");
+      server.kill("SIGCONT");
+      assertEquals((await acked).seq, 1);
+      assertEquals((await session.say(to, "after it")).seq, 2);
+    } finally {
+      server.kill("SIGCONT");
+      await session.close();
+    }
+  },
+);
+
+serverTest("a silence in which the server answers PINGs is none", {}, async (server) => {
+  const servers = serversAt(server, { ...PATIENCE, quiet: 50, pong: 10_000 });
+  const id = await newUser(servers, "quiet");
+  const recorder = new Recorder();
+  const session = await open(servers, { id }, recorder);
+  await pause(500); // ten silences
+  await session.ask({ msgid: Msg.CONTACTS });
+  await session.close();
+  assertEquals(recorder.events, ["online"]);
+});
+
+serverTest("a token that the server no longer takes is replaced by the password", {
+  args: ["--token-ttl", "1s"],
+}, async (server) => {
+  const servers = serversAt(server);
+  const [to, from] = [await newUser(servers, "to"), await newUser(servers, "from")];
+  const recorder = new Recorder();
+  const session = await open(servers, { id: from }, recorder);
+  try {
+    server.kill("SIGKILL");
+    await server.wait();
+    await pause(1_100); // longer than the token's life
+    await server.restart();
+    assertEquals((await session.say(to, "hello")).seq, 1);
+    assert(recorder.events.includes("password"), `${recorder.events}`);
+  } finally {
+    await session.close();
+  }
+});
+
+serverTest(
+  "a session that is taken over by another login ends, and does not come back",
+  {},
+  async (server) => {
+    const servers = serversAt(server);
+    const id = await newUser(servers, "wanted");
+    const recorder = new Recorder();
+    const session = await open(servers, { id }, recorder);
+    await assertRejects(() => open(servers, { id }, new Recorder()), Refused, "in use on another connection");
+    const forceful = new Recorder();
+    forceful.takeOver = () => Promise.resolve(true);
+    const second = await open(servers, { id }, forceful);
+    const { kind } = await session.ended;
+    assertEquals([kind, recorder.events], ["kicked", ["online"]]);
+    await assertRejects(() => session.ask({ msgid: Msg.CONTACTS }), ConnectionLost);
+    await second.close();
+  },
+);
+
+serverTest("a person may take longer to answer than the server waits for a login", {
+  args: ["--login-timeout", "1s"],
+}, async (server) => {
+  const servers = serversAt(server);
+  const id = await newUser(servers, "wanted");
+  const first = await open(servers, { id }, new Recorder());
+  const slow = new Recorder();
+  slow.takeOver = async () => {
+    await pause(1_500); // longer than that
+    return true;
+  };
+  const second = await open(servers, { id }, slow);
+  try {
+    assertEquals((await first.ended).kind, "kicked");
+    assertEquals([second.online, slow.events], [true, ["online"]]);
+  } finally {
+    await Promise.all([first.close(), second.close()]);
+  }
+});
+
+serverTest(
+  "a server that leaves is left, and the client comes back no earlier than it is told",
+  {},
+  async (server) => {
+    const servers = serversAt(server);
+    const id = await newUser(servers, "moved");
+    const recorder = new Recorder();
+    const session = await open(servers, { id }, recorder);
+    try {
+      server.kill("SIGTERM");
+      const notice = await until(
+        () => recorder.messages.find(({ msgid }) => msgid === Msg.NOTICE),
+        "the notice",
+      );
+      const since = performance.now();
+      assertEquals(notice.kind, "draining");
+      await server.wait();
+      await server.restart();
+      await until(() => recorder.events.includes("again"), "the reconnection");
+      const waited = performance.now() - since;
+      assert(waited >= Number(notice.retry_after) - 50, `${waited} ms, asked for ${notice.retry_after}`);
+    } finally {
+      await session.close();
+    }
+  },
+);
+
+serverTest(
+  "bounds: a message over the frame's maximum, and requests over the queue's",
+  {},
+  async (server) => {
+    const servers = serversAt(server);
+    const [to, from] = [await newUser(servers, "to"), await newUser(servers, "from")];
+    const session = await open(servers, { id: from }, new Recorder());
+    try {
+      await assertRejects(
+        () => session.say(to, "x".repeat(MAX_CLIENT_FRAME)),
+        Refused,
+        "a server takes at most",
+      );
+      assertEquals((await session.say(to, "x".repeat(MAX_CLIENT_FRAME - 200))).seq, 1);
+      const all = Array.from({ length: OUTBOX_LIMIT }, (_, at) => session.say(to, `${at}`));
+      await assertRejects(() => session.say(to, "one too many"), OutboxFull, `${OUTBOX_LIMIT} requests wait`);
+      assertEquals((await Promise.all(all)).at(-1)!.seq, OUTBOX_LIMIT + 1);
+    } finally {
+      await session.close();
+    }
+  },
+);
+
+Deno.test("a message that is put off keeps its place and its cid", async () => {
+  const refusals = [8, 9, 0, 0, 9, 0];
+  const got: Message[] = [];
+  const logIn = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "t", friends: [], groups: [] };
+  await withScripted(1, (message) => {
+    if (message.msgid === Msg.LOGIN) return logIn;
+    if (message.msgid !== Msg.ONE_CHAT) return undefined;
+    got.push(message);
+    const errno = refusals[got.length - 1]!;
+    const words = errno === 0 ? { seq: got.length } : { errmsg: "later", retry_after: 30 };
+    return { msgid: Msg.ACK, of: Msg.ONE_CHAT, errno, ...words };
+  }, async (at) => {
+    const recorder = new Recorder();
+    const session = await open(serversAt(at), { id: 1 }, recorder);
+    await Promise.all([session.say(2, "a"), session.say(2, "b"), session.say(2, "c")]);
+    await session.close();
+    assertEquals(recorder.events, ["online", "put off: later", "put off: later"]);
+  });
+  assertEquals(got.map(({ msg }) => msg), ["a", "a", "a", "b", "c", "c"]);
+  assertEquals(new Set(got.map(({ cid }) => cid)).size, 3);
+});

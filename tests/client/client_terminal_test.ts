@@ -1,0 +1,250 @@
+/** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient } from "../harness/framed_client.ts";
+import { logIn, PASSWORD, Person, register } from "../harness/person.ts";
+import { runClient } from "../harness/program.ts";
+import { serverTest } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+
+serverTest("the menu registers and logs in, and no password is shown", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.sees(/^Logged in as alice \(1\)/);
+  await alice.sees(/^Friends: none yet$/);
+  await alice.types("\x1b[A"); // the arrow key up: no name or password comes back
+  await alice.types("creategroup:club:all: welcome\r");
+  await alice.sees(/^created the group club \(1\)$/);
+  await alice.types("loginout\r");
+  await alice.atPrompt("choice: ");
+  await alice.types("\x1b[A"); // nor does a command, for the user who logs in next
+  await logIn(alice, "1");
+  await alice.sees(/^ {4}alice \(1\) online creator$/);
+  await alice.types("quit\r");
+  assertEquals(await alice.client.end(), 0);
+  assertEquals(alice.client.stdout.includes(PASSWORD), false);
+});
+
+serverTest("a message that comes in leaves the line that is being typed whole", {}, async (server) => {
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`];
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("chat:2:half a though");
+  await alice.types("\x1b[D\x1b[D\x1b[D"); // the arrow key left: the cursor is inside the word
+  await alice.atPrompt("alice> chat:2:half a though");
+  const sent = await runClient([...to, "--user", "bob", "--register"], { env, stdin: "chat:1:\x1b[2Jboo\n" });
+  assertEquals(sent.code, 0, sent.stderr);
+  await alice.sees(/^\[\d\d:\d\d\] bob \(2\): ␛\[2Jboo$/);
+  await alice.atPrompt("alice> chat:2:half a though");
+  await alice.types("!\x05t\r"); // at the cursor; then at the end
+  await alice.sees(/^sent to 2 as #2$/);
+  assertMatch(alice.screen.join("\n"), /^alice> chat:2:half a tho!ught$/m);
+  await alice.types("\x03"); // Ctrl-C
+  assertEquals(await alice.client.end(), 0);
+  const read = await runClient([...to, "--user", "bob"], { env, stdin: "history:1\n" });
+  assertMatch(read.stdout, /half a tho!ught$/m);
+});
+
+serverTest("what is typed while the server is away is sent when it is back", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "bob");
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.sees(/^\* connection lost: /);
+  await alice.types("chat:1:are you there?\r");
+  await alice.sees(/^\* not connected: /);
+  await server.restart();
+  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^sent to 1 as #1$/);
+  await alice.atPrompt("alice> ");
+});
+
+serverTest("the password is asked for again when the token has expired, and the typed line stays", {
+  args: ["--token-ttl", "1s", "--max-failed-logins", "1"],
+}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("chat:1:unfin");
+  await alice.atPrompt("alice> chat:1:unfin");
+  server.kill("SIGKILL");
+  await server.wait();
+  await alice.sees(/^\* connection lost: /);
+  await pause(1_100); // longer than the token's life
+  await server.restart();
+  await alice.atPrompt("password: ");
+  // The expired token shows whose device it is: it is not kept waiting for what others of its address have guessed.
+  await using guesser = await FramedClient.connect(server);
+  const guess = { msgid: Msg.LOGIN, name: "alice", password: "guess" };
+  assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
+  assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
+  await alice.types(`${PASSWORD}\r`);
+  await alice.sees(/^\* connected again$/);
+  await alice.atPrompt("alice> chat:1:unfin");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  assertEquals(alice.client.stdout.includes(PASSWORD), false);
+});
+
+serverTest("Ctrl-D and Ctrl-C end the program in any session, not only in the first", {}, async (server) => {
+  for (const [name, key] of [["alice", "\x04"], ["bob", "\x03"]] as const) {
+    await using person = new Person(server);
+    await register(person, name);
+    await logIn(person, name);
+    await person.atPrompt(`${name}> `);
+    await person.types("loginout\r");
+    await logIn(person, name);
+    await person.atPrompt(`${name}> `);
+    await person.types(key);
+    assertEquals(await person.client.end(), 0);
+  }
+});
+
+serverTest("an account in use is taken over when the person says so", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await using second = new Person(server);
+  await logIn(second, "alice");
+  await second.atPrompt("This account is in use elsewhere. Take it over? (y/n) ");
+  await second.types("n\r");
+  await second.sees(/^login failed: the account is in use on another connection$/);
+  await logIn(second, "alice");
+  await second.atPrompt("This account is in use elsewhere. Take it over? (y/n) ");
+  await second.types("y\r");
+  await second.atPrompt("alice> ");
+  await alice.sees(/^the server ended the session: /);
+  await alice.atPrompt("choice: ");
+  await alice.types("3\r");
+  assertEquals(await alice.client.end(), 0);
+});
+
+/** A paste as a terminal sends it that marks pastes, and one that does not. */
+const PASTES: readonly (readonly [string, (text: string) => string])[] = [
+  ["marked", (text) => `\x1b[200~${text}\x1b[201~`],
+  ["unmarked", (text) => text],
+];
+
+for (const [kind, paste] of PASTES) {
+  serverTest(
+    `several pasted lines are one message or ask first, never commands: ${kind}`,
+    {},
+    async (server) => {
+      const env = { CHAT_PASSWORD: PASSWORD };
+      const to = [server.host, `${server.port}`];
+      await using alice = new Person(server);
+      await register(alice, "bob");
+      await register(alice, "alice");
+      await logIn(alice, "alice");
+      await alice.atPrompt("alice> ");
+      assert(alice.client.stdout.includes("\x1b[?2004h"));
+
+      await alice.types(paste("friends\rquit\u2028chat:1:no\r")); // as readline takes U+2028 and U+2029 for ends, too
+      await alice.atPrompt("Run the 3 pasted lines as commands? (y/n) ");
+      await alice.types("n\r");
+      await alice.sees(/^\* the 3 pasted lines were dropped$/);
+      await alice.atPrompt("alice> ");
+
+      await alice.types("chat:1:");
+      await alice.atPrompt("alice> chat:1:");
+      await alice.types(paste("one: é\r\nquit\n\u2029three\r"));
+      await alice.atPrompt("Send the 4 pasted lines as one message? (y/n) ");
+      await alice.types(paste("y\ry\ry\r"));
+      await alice.sees(/^\* several pasted lines are no answer$/);
+      await alice.types("y\r");
+      await alice.sees(/^sent to 1 as #1$/);
+      await alice.atPrompt("alice> ");
+      await alice.types("quit\r");
+      assertEquals(await alice.client.end(), 0);
+      assert(alice.client.stdout.includes("\x1b[?2004l"));
+
+      const read = await runClient([...to, "--user", "bob", "--json"], { env, stdin: "history:2\n" });
+      assertEquals(read.stdout.match(/"msg":"(.*?)"/)?.[1], "one: é\\nquit\\n\\nthree", read.stdout);
+      assertEquals(read.stdout.includes('"no"'), false);
+    },
+  );
+}
+
+serverTest("one pasted line is typed, and not carried out before Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await logIn(alice, "alice");
+  await alice.atPrompt("alice> ");
+  await alice.types("\x1b[200~quit\r\x1b[20");
+  await alice.types("1~"); // the mark may come in pieces
+  await alice.atPrompt("alice> quit");
+  await alice.types("\r");
+  assertEquals(await alice.client.end(), 0);
+});
+
+serverTest("a command that is pasted behind a login waits for Enter", {}, async (server) => {
+  await using alice = new Person(server);
+  await register(alice, "alice");
+  await alice.types(`1\ralice\r${PASSWORD}\rcreategroup:team:of pasted\r`);
+  await alice.atPrompt("alice> creategroup:team:of pasted");
+  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  assertEquals(await alice.client.end(), 0);
+  const env = { CHAT_PASSWORD: PASSWORD };
+  const to = [server.host, `${server.port}`, "--user", "alice", "--no-save"];
+  const { stdout } = await runClient(to, { env, stdin: "groups\n" });
+  assertEquals(stdout.includes("team"), false, stdout);
+});
+
+serverTest(
+  "a name of digits logs in where it is marked as a name, or too large for an id",
+  {},
+  async (server) => {
+    await using alice = new Person(server);
+    for (const name of ["2", "15551234567", "777"]) await register(alice, name);
+    for (
+      const [typed, name] of [["name:2", "2"], ["15551234567", "15551234567"], [
+        "name:777",
+        "777",
+      ]] as const
+    ) {
+      await logIn(alice, typed);
+      await alice.atPrompt(`${name}> `);
+      await alice.types("loginout\r");
+    }
+    // Not tried as a name: it would count as a guess at another user's password.
+    await logIn(alice, "777");
+    await alice.sees(/^\* if 777 is a name, write name:777$/);
+    await alice.atPrompt("choice: ");
+    const env = { CHAT_PASSWORD: PASSWORD };
+    const sent = await runClient([server.host, `${server.port}`, "--user", "name:2"], {
+      env,
+      stdin: "chat:2:hi\n",
+    });
+    assertEquals(sent.code, 0, sent.stderr);
+  },
+);
+
+serverTest(
+  "Ctrl-Z gives the terminal back, and afterwards the line that was typed is there",
+  {},
+  async (server) => {
+    await using alice = new Person(server);
+    await register(alice, "alice");
+    await logIn(alice, "alice");
+    await alice.atPrompt("alice> ");
+    await alice.types("half");
+    await alice.atPrompt("alice> half");
+    await alice.types("\x1a"); // nothing is stopped here, as there is no shell that could let it go on
+    await alice.client.until(
+      ({ stdout }) => /2004l[^]*2004h/.test(stdout),
+      "the marks around pastes off, and on",
+    );
+    await alice.types("s\x17quit\r"); // Ctrl-W takes the word away
+    assertEquals(await alice.client.end(), 0);
+  },
+);

@@ -1,0 +1,162 @@
+/** A login that the server puts off: the client says for how long, waits, and goes on. And what a login leaves to keep. */
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import type { Message } from "../../lib/wire/message.ts";
+import { Msg } from "../../lib/wire/protocol.ts";
+import { Refused } from "../../lib/client/incoming.ts";
+import type { TokenKeeper } from "../../lib/client/login.ts";
+import { Servers } from "../../lib/client/servers.ts";
+import { type Listener, Session } from "../../lib/client/session.ts";
+import { ClientProcess } from "../harness/client_process.ts";
+import { PASSWORD, Person } from "../harness/person.ts";
+import { type Outcome, runClient } from "../harness/program.ts";
+import { withScripted } from "../harness/scripted.ts";
+import { type Address, type Server, serverTest } from "../harness/server.ts";
+
+function client({ host, port }: Server, args: string, password = PASSWORD): Promise<Outcome> {
+  return runClient([host, `${port}`, ...args.split(" ")], { env: { CHAT_PASSWORD: password } });
+}
+
+/** Uses up the one wrong password that alice's account has. */
+async function lockAlice(server: Server): Promise<void> {
+  const made = await client(server, "--user alice --register");
+  assertEquals(made.code, 0, made.stderr);
+  assertEquals((await client(server, "--user alice", "guess")).code, 1);
+}
+
+serverTest("login wait: a password that has to wait is taken when its time has come", {
+  // A connection without a login ends before.
+  args: ["--max-failed-logins", "1", "--attempts-window", "15s", "--login-timeout", "2s"],
+}, async (server) => {
+  await lockAlice(server);
+  const { code, stdout, stderr } = await client(server, "--user alice --json");
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, /^the server puts a request off: too many wrong passwords .*; trying again in \d+ s$/m);
+  assertMatch(stdout, /"msgid":2,"errno":0/);
+});
+
+serverTest("login wait: ends when its time is over, at Ctrl-C and at SIGINT", {
+  args: ["--max-failed-logins", "1", "--attempts-window", "12h"],
+}, async (server) => {
+  await lockAlice(server);
+  const given = await client(server, "--user alice --login-wait 1");
+  assertEquals(given.code, 1);
+  assertMatch(given.stderr, /^can't log in: too many wrong passwords [^\n]*\n$/);
+
+  const env = { CHAT_PASSWORD: PASSWORD };
+  await using alice = new Person(server, ["--user", "alice"], { env });
+  await alice.sees(/^\* not yet, says the server: too many wrong .*; trying again in \d+ s \(Ctrl-C ends\)$/);
+  await alice.types("\x03");
+  assertEquals(await alice.client.end(), 0);
+
+  await using script = new ClientProcess([server.host, `${server.port}`, "--user", "alice"], { env });
+  await script.until(({ stderr }) => stderr.includes("trying again in"), "the wait");
+  script.signal("SIGINT");
+  assertEquals(await script.end(), 1); // nothing was done
+  assertEquals(script.stderr.includes("can't log in"), false, script.stderr);
+});
+
+const later = (ms: number) => ({ msgid: Msg.LOGIN_ACK, errno: 8, errmsg: "busy", retry_after: ms });
+const ACK = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "1.t", friends: [], groups: [] };
+const SIGNAL = new AbortController().signal; // never aborts
+
+/** Does nothing, and remembers what was put off. */
+class Silent implements Listener {
+  readonly waits: number[] = [];
+  received(): void {}
+  online(_contacts: unknown, _again: boolean): void {}
+  offline(): void {}
+  putOff(_: string, ms: number): void {
+    this.waits.push(ms);
+  }
+  password(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+  takeOver(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+}
+
+/** The only server is the scripted one. */
+function serversAt({ host, port }: Address): Servers {
+  return new Servers([{ hostname: host, port }]);
+}
+
+function open(at: Address, listener: Listener, loginWait: number): Promise<Session> {
+  return Session.open(serversAt(at), { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
+}
+
+Deno.test("login wait: a wait as long as there is time for is waited, a longer one is not", async () => {
+  let asked = 0;
+  const answer = () => ++asked === 1 ? later(1_500) : ACK;
+  await withScripted(1, answer, async (at) => {
+    await assertRejects(() => open(at, new Silent(), 1_499), Refused, "busy");
+  });
+  assertEquals(asked, 1);
+  asked = 0;
+  const listener = new Silent();
+  await withScripted(1, answer, async (at) => {
+    await (await open(at, listener, 60_000)).close();
+  });
+  assertEquals([asked, listener.waits], [2, [1_500]]);
+});
+
+Deno.test("login wait: no tries without end for a server that says to come back at once", async () => {
+  let asked = 0;
+  const answer = () => {
+    asked++;
+    return later(0);
+  };
+  await withScripted(1, answer, async (at) => {
+    await assertRejects(() => open(at, new Silent(), 4_000), Refused, "busy");
+  });
+  // Five tries of 20 ms, then 125 ms and more, and twice as much each time: one each 20 ms would be two hundred.
+  assert(asked >= 2 && asked <= 12, `${asked}`);
+});
+
+Deno.test("login wait: a server that ends the connection meanwhile is tried again, one that never answered is not", async () => {
+  let asked = 0;
+  const listener = new Silent();
+  await withScripted(2, () => [later(20), "end" as const, ACK][asked++]!, async (at) => {
+    await (await open(at, listener, 60_000)).close();
+  });
+  assertEquals(asked, 3);
+  await withScripted(1, () => "end", async (at) => {
+    const error = await assertRejects(() => open(at, listener, 60_000), Error);
+    assertStringIncludes(error.message, "the server closed the connection");
+  });
+});
+
+Deno.test("login wait: a long one is not waited on the connection", async () => {
+  let asked = 0;
+  const listener = new Silent();
+  await withScripted(2, () => ++asked === 1 ? later(10_500) : ACK, async (at) => {
+    await (await open(at, listener, 60_000)).close(); // the second connection is taken when the first one has ended
+  });
+  assertEquals([asked, listener.waits], [2, [10_500]]);
+});
+
+Deno.test("login: each new token is kept, the last one is used, and forgotten at a logout", async () => {
+  const events: string[] = [];
+  const keeper: TokenKeeper = {
+    keep: ({ id, name, token }) => void events.push(`keep ${id} ${name} ${token}`),
+    forget: (token) => void events.push(`forget ${token}`),
+  };
+  const answer = ({ msgid, token, password }: Message) => {
+    if (msgid === Msg.LOGOUT) return { msgid: Msg.ACK, of: Msg.LOGOUT, errno: 0 };
+    if (msgid !== Msg.LOGIN) return "end" as const;
+    events.push(`login ${token ?? password}`);
+    return { ...ACK, token: token === undefined ? "1.first" : "1.second" };
+  };
+  await withScripted(2, answer, async (at) => {
+    const listener = new Silent();
+    const again = Promise.withResolvers<void>();
+    listener.online = (_: unknown, isAgain: boolean) => isAgain ? again.resolve() : undefined;
+    const session = await Session.open(serversAt(at), { id: 1 }, { password: "x", keeper }, listener, SIGNAL);
+    const lost = session.ask({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
+    await again.promise;
+    await lost;
+    await session.logOut();
+  });
+  const kept = ["login x", "keep 1 me 1.first", "login 1.first", "keep 1 me 1.second"];
+  assertEquals(events, [...kept, "forget 1.second"]);
+});

@@ -1,0 +1,73 @@
+/** The bus's contract, locks and closing: one holder at a time, and none that waits for ever. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { BusUnavailable } from "../../lib/bus/bus.ts";
+import { type BusTest, freshBucket, HOURLY, message } from "./bus_fixture.ts";
+
+export function lockContract(test: BusTest): void {
+  test("a lock has one holder at a time, within a node and between nodes", async (a, b) => {
+    let holders = 0;
+    let most = 0;
+    await Promise.all(Array.from({ length: 20 }, async (_, i) => {
+      const release = await (i % 2 === 0 ? a : b).lock(1);
+      most = Math.max(most, ++holders);
+      await a.online([1]); // some time passes
+      holders--;
+      await release();
+    }));
+    assertEquals(most, 1);
+  });
+
+  test("locks of different users don't wait for each other", async (a, b) => {
+    const releases = await Promise.all([a.lock(1), b.lock(2), a.lock(3)]);
+    await Promise.all(releases.map((release) => release()));
+  });
+
+  test("who waits for a lock gets it when it is given back, once", async (a, b) => {
+    const release = await a.lock(1);
+    let taken = false;
+    const second = b.lock(1).then((release) => {
+      taken = true;
+      return release;
+    });
+    await a.online([1]);
+    assert(!taken);
+    await release();
+    const releaseSecond = await second;
+    await release(); // a second time: it must not give away what is another's now
+    let third = false;
+    const last = a.lock(1).then((release) => {
+      third = true;
+      return release;
+    });
+    await a.online([1]);
+    assert(!third);
+    await releaseSecond();
+    await (await last)();
+  });
+
+  test("a node that closes lets go of its locks, and gets none that it waited for", async (a, b) => {
+    const release = await a.lock(1);
+    const other = await b.lock(2);
+    const waiting = [a.lock(2), a.lock(1)]; // behind the other node, and behind itself
+    const [results] = await Promise.all([Promise.allSettled(waiting), a.close()]);
+    assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
+    await (await b.lock(1))();
+    await release(); // too late, and harmless
+    await other();
+    await (await b.lock(2))();
+  });
+
+  test("a bus that was closed takes no more calls, and publishes nothing", async (a, b, atA, atB) => {
+    await b.subscribe(1);
+    await a.close();
+    await a.close();
+    await assertRejects(() => a.subscribe(1), BusUnavailable);
+    await assertRejects(() => a.lock(1), BusUnavailable);
+    await assertRejects(() => a.online([1]), BusUnavailable);
+    await assertRejects(() => a.spend(freshBucket(), HOURLY, 1), BusUnavailable);
+    a.publish(1, message(1));
+    await a.unsubscribe(1);
+    await b.online([1]);
+    assertEquals([atA.hints, atB.hints], [[], []]);
+  });
+}

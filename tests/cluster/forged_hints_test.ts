@@ -1,0 +1,104 @@
+/** What a node makes of hints that are not true: it asks the store before it does what they say. */
+import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import type { Bus } from "../../lib/bus/bus.ts";
+import { Log } from "../../lib/log.ts";
+import { type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient, newGroup, newUser } from "../harness/framed_client.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { until } from "../harness/wait.ts";
+
+/** Milliseconds for what is looked for at once: less than it takes until a node looks without being told anything. */
+const SOON = 15_000;
+
+Deno.test("forged hint: a takeover that the store does not have ends no session", async () => {
+  const buses: Bus[] = [];
+  const lines: string[] = [];
+  const log = new Log("warn", "text", (line) => lines.push(line));
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    for (let i = 0; i < 10; i++) buses[1]!.publish(alice.id, { kind: "takeover", login: 2 ** 53 - 1 });
+    await until(() => lines.length > 0, "the log to tell of it");
+    assertStringIncludes(lines[0]!, "ignored takeovers that the database does not have");
+    await bob.chat(alice.id, "still there?");
+    assertEquals((await alice.next(Msg.ONE_CHAT)).msg, "still there?");
+    assertEquals(alice.drain(), []);
+    assertEquals(lines.length, 1, "once a minute");
+  }, { bus: (bus) => buses[buses.push(bus) - 1]!, log });
+});
+
+Deno.test("forged hint: a true takeover is obeyed when the store is back, if it was unavailable", async () => {
+  let isAway = false;
+  let refused = 0;
+  const store = (real: Store) =>
+    wrapped(real, (name, go) => {
+      if (name !== "lastLogins" || !isAway) return go();
+      refused++;
+      return Promise.reject(new StoreUnavailable("away on purpose"));
+    });
+  await withNodes(2, async (a, b) => {
+    await using first = await newUser(a!);
+    await using second = await FramedClient.connect(b!);
+    isAway = true;
+    await second.login({ id: first.id }, { force: true });
+    await until(() => refused > 0, "the store to be asked");
+    await first.settle();
+    assertEquals(first.drain(), [], "while the store is unavailable the session goes on");
+    isAway = false;
+    assertEquals((await first.next(Msg.NOTICE, SOON)).kind, "kicked");
+    await first.serverCloses();
+    await second.settle();
+  }, { store });
+});
+
+Deno.test("forged hint: a user who isn't a member gets no group's messages by a hint of having joined", async () => {
+  const buses: Bus[] = [];
+  const subscribed: unknown[] = [];
+  const bus = (bus: Bus) =>
+    wrapped(bus, (name, go, [channel]) => {
+      if (name === "subscribe") subscribed.push(channel);
+      return go();
+    });
+  let asked = 0;
+  let truth: Store | undefined;
+  const store = (real: Store) =>
+    wrapped(truth = real, (name, go) => {
+      if (name === "members") asked++;
+      return go();
+    });
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    await using bob = await newUser(b!);
+    const [foreign, own] = [await newGroup(alice), await newGroup(alice)];
+    await truth!.joinGroup(bob.id, own); // as a session would that isn't bob's last one any more
+    subscribed.length = 0;
+    for (const group of [foreign, own]) buses[0]!.publish(bob.id, { kind: "joined", group });
+    await until(() => subscribed.includes(-own), "the group that bob is in");
+    await bob.settle();
+    assertEquals([asked, subscribed], [2, [-own]]);
+    await alice.groupChat(foreign, "secret");
+    await alice.chat(bob.id, "behind it");
+    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "behind it");
+    assertEquals(bob.drain(), []);
+  }, { bus: (real) => buses[buses.push(bus(real)) - 1]!, store });
+});
+
+Deno.test("forged hint: the bus is told the store's epoch before it is opened, and each later one", async () => {
+  const calls: string[] = [];
+  const bus = (bus: Bus) =>
+    wrapped(bus, (name, go, [epoch]) => {
+      if (name === "adopt") calls.push(`${epoch}`);
+      if (name === "open") calls.push(name);
+      return go();
+    });
+  let store: Store | undefined;
+  await withNodes(1, async () => {
+    const { epoch } = await store!.identity();
+    assertEquals(calls, [epoch, "open"]);
+    await store!.renewEpoch(epoch);
+    await until(() => calls.length === 3, "the new epoch");
+    assertEquals(calls[2], (await store!.identity()).epoch);
+    assertNotEquals(calls[2], epoch);
+  }, { bus, store: (real) => store = real });
+});

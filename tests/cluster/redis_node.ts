@@ -1,0 +1,108 @@
+/** Nodes' connections to a Redis under test, and ways to cut them off. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
+import { Log } from "../../lib/log.ts";
+import { Heard, message } from "./bus_fixture.ts";
+import { Relay } from "../harness/relay.ts";
+import { type Redis, SECRET } from "../harness/redis.ts";
+
+const quiet = new Log("error", "text", () => {});
+
+/** A node under test. Dispose of it when done. */
+export class Node implements AsyncDisposable {
+  readonly heard = new Heard();
+  readonly bus: Bus;
+
+  constructor(urls: readonly string[], log = quiet) {
+    this.bus = new RedisBus(urls, log, "d", SECRET);
+  }
+
+  static async open(urls: readonly string[], log?: Log): Promise<Node> {
+    const node = new Node(urls, log);
+    await node.bus.open(node.heard);
+    return node;
+  }
+
+  /** Waits until it is down. Only for outages that last: after a short one it may be up again already. */
+  async isDown(): Promise<void> {
+    const { heard } = this;
+    await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
+  }
+
+  /** Waits for the end of its first outage, however short that is. */
+  async isUpAgain(): Promise<void> {
+    const { heard } = this;
+    await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
+  }
+
+  async isUp(): Promise<void> {
+    const { heard } = this;
+    await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
+  }
+
+  /** Asserts that there was exactly one outage, which is over. */
+  wasDownOnce(): void {
+    assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
+    assert(this.heard.downs[0] instanceof BusUnavailable);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.bus.close();
+  }
+}
+
+/** Asserts that hints and locks work between the two. `b` must not have subscribed the channel. */
+export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
+  await b.subscribe(channel);
+  a.publish(channel, message(7));
+  await heard.until(() => heard.hints.some(([on]) => on === channel), () => "no hint came");
+  await b.unsubscribe(channel);
+  const release = await a.lock(channel);
+  await release();
+  await (await b.lock(channel))();
+}
+
+/** Asserts that what needs Redis is refused. */
+export async function refuses({ bus }: Node): Promise<void> {
+  await assertRejects(() => bus.online([1]), BusUnavailable);
+  await assertRejects(() => bus.lock(1), BusUnavailable);
+  await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
+}
+
+/** A way to Redis on which a node can be cut off for as long as that is wanted. */
+export class Way implements AsyncDisposable {
+  readonly #relay: Relay;
+
+  constructor(redis: Redis) {
+    this.#relay = new Relay({ host: "127.0.0.1", port: redis.port });
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.#relay.port}`;
+  }
+
+  /** Ends the connection at the node's next word, and each that it makes after it. */
+  cut(): void {
+    this.#relay.judge = () => "cut";
+  }
+
+  mend(): void {
+    this.#relay.judge = () => "pass";
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#relay[Symbol.asyncDispose]();
+  }
+}
+
+/** Cuts off the connections of one node, or of all, which may be back before this resolves. */
+export async function cut(redis: Redis, id?: string): Promise<void> {
+  const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
+  assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
+}
+
+/** The id of the only node's connection. */
+export async function connectionOf(redis: Redis): Promise<string> {
+  return /^id=(\d+) /.exec(await redis.command("CLIENT", "LIST", "TYPE", "pubsub"))![1]!;
+}

@@ -1,0 +1,260 @@
+/** The bus over Redis, while Redis or a connection to it is gone. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { BusUnavailable } from "../../lib/bus/bus.ts";
+import { Names } from "../../lib/bus/redis/names.ts";
+import { Log } from "../../lib/log.ts";
+import { message } from "./bus_fixture.ts";
+import { type RedisCluster, startRedis, startRedisCluster } from "../harness/redis.ts";
+import { until, within } from "../harness/wait.ts";
+import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
+
+const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
+const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
+const LEASE = 5_000; // milliseconds that a lock lives without its holder
+
+Deno.test("Redis that dies and comes back empty is found as it was left, but for what was asked meanwhile", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  await using b = await Node.open([redis.url]);
+  await Promise.all([a.bus.subscribe(1), b.bus.subscribe(5), b.bus.subscribe(-6)]);
+  const release = await a.bus.lock(1);
+  await redis.stop();
+  await Promise.all([a.isDown(), b.isDown()]);
+  await refuses(a);
+  await b.bus.subscribe(7);
+  await b.bus.unsubscribe(-6);
+  await release();
+  await redis.start();
+  await Promise.all([a.isUp(), b.isUp()]);
+  assertEquals(await a.bus.online([1, 5, 6, 7]), new Set([1, 5, 7]));
+  a.bus.publish(-6, message(1));
+  a.bus.publish(7, message(2));
+  b.bus.publish(1, message(3));
+  assertEquals((await a.heard.atLeast(1)).at(-1), [1, message(3)]);
+  assertEquals((await b.heard.atLeast(1)).at(-1), [7, message(2)]);
+  await worksBetween(a, b);
+  a.wasDownOnce();
+  b.wasDownOnce();
+});
+
+Deno.test("Redis that is frozen is taken for lost, and what waits for it is let go", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  await using b = await Node.open([redis.url]);
+  const release = await a.bus.lock(2);
+  redis.kill("SIGSTOP");
+  const waiting = [a.bus.online([1]), a.bus.lock(1), a.bus.lock(2), b.bus.lock(2)];
+  const subscribed = b.bus.subscribe(5);
+  for (const result of await within(Promise.allSettled(waiting), "answers", GIVEN_UP)) {
+    assert(result.status === "rejected" && result.reason instanceof BusUnavailable);
+  }
+  await within(subscribed, "the subscription");
+  await Promise.all([a.isDown(), b.isDown()]);
+  await release();
+  redis.kill("SIGCONT");
+  await Promise.all([a.isUp(), b.isUp()]);
+  assertEquals(await a.bus.online([5]), new Set([5]));
+  await worksBetween(a, b);
+});
+
+Deno.test("a connection that is cut off is made anew, with thousands of subscriptions", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  await using b = await Node.open([redis.url]);
+  const users = Array.from({ length: 12_000 }, (_, i) => i + 1);
+  await Promise.all(users.map((user) => b.bus.subscribe(user)));
+  await cut(redis);
+  await Promise.all([a.isUpAgain(), b.isUpAgain()]);
+  assertEquals(await a.bus.online(users), new Set(users));
+  await worksBetween(a, b, 77_777);
+  a.wasDownOnce();
+  b.wasDownOnce();
+});
+
+Deno.test("what couldn't be published is made up for by looks, where messages were lost", async () => {
+  await using redis = await startRedis();
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
+  await using b = await Node.open([redis.url]);
+  for (const channel of [5, -6, 7, 8]) await b.bus.subscribe(channel);
+  way.cut();
+  await a.isDown();
+  for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
+  a.bus.publish(7, { kind: "presence", user: 1 });
+  a.bus.publish(8, { kind: "takeover", login: 1 });
+  way.mend();
+  await a.isUp();
+  a.bus.publish(8, message(3));
+  assertEquals(await b.heard.atLeast(3), [[5, { kind: "look" }], [-6, { kind: "look" }], [8, message(3)]]);
+  assertEquals(b.heard.downs, []);
+});
+
+Deno.test("a message that was on its way when the connection was lost is made up for", async () => {
+  await using redis = await startRedis();
+  await using a = await Node.open([redis.url]);
+  const connection = await connectionOf(redis);
+  await using b = await Node.open([redis.url]);
+  await b.bus.subscribe(5);
+  const killed = cut(redis, connection);
+  let published = 0;
+  while (a.heard.downs.length === 0) {
+    a.bus.publish(5, message(++published));
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  await killed;
+  await a.isUp();
+  const { hints } = b.heard;
+  const looked = () => hints.some(([, hint]) => hint.kind === "look");
+  await b.heard.until(
+    () => looked() || hints.length === published,
+    () => "a message was lost without a look",
+  );
+});
+
+Deno.test("when too much was missed to remember, everybody looks at everything", async () => {
+  await using redis = await startRedis();
+  await using way = new Way(redis);
+  await using a = await Node.open([way.url]);
+  await using b = await Node.open([redis.url]);
+  await b.bus.subscribe(5);
+  await b.bus.subscribe(-6);
+  way.cut();
+  await a.isDown();
+  for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
+  way.mend();
+  assertEquals(await b.heard.atLeast(2), [[5, { kind: "look" }], [-6, { kind: "look" }]]);
+});
+
+Deno.test("a Redis that isn't there yet can be waited for", async () => {
+  await using redis = await startRedis();
+  await redis.stop();
+  await using a = new Node([redis.url]);
+  await using b = new Node([redis.url]);
+  for (const { bus, heard } of [a, b]) {
+    await bus.open(heard);
+    assertEquals(heard.downs, [], "it is told only after open has resolved");
+  }
+  await Promise.all([a.isDown(), b.isDown()]);
+  await refuses(a);
+  await b.bus.subscribe(5);
+  await turnAway(redis.port, 6);
+  await redis.start();
+  await Promise.all([a.isUp(), b.isUp()]);
+  assertEquals(await a.bus.online([5]), new Set([5]));
+  await worksBetween(a, b);
+  a.wasDownOnce();
+  b.wasDownOnce();
+});
+
+/** Resolves when as many connections have been tried in vain. */
+async function turnAway(port: number, times: number): Promise<void> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port });
+  for (let i = 0; i < times; i++) (await within(listener.accept(), "another try to connect")).close();
+}
+
+Deno.test("a wrong password is told in the log, but not which; a right one is used", async () => {
+  await using redis = await startRedis();
+  await redis.command("CONFIG", "SET", "requirepass", "right/@:");
+  const lines: string[] = [];
+  for (const [login, told] of [["", "NOAUTH"], [":geheim@", "WRONGPASS"], ["geheim:geheim@", "WRONGPASS"]]) {
+    await using node = await Node.open(
+      [redis.url.replace("//", `//${login}`)],
+      new Log("debug", "json", (line) => lines.push(line)),
+    );
+    await node.isDown();
+    const line = lines.pop()!;
+    assertStringIncludes(line, told!);
+    assertStringIncludes(line, '"level":"error"');
+    assert(!`${line}${node.heard.downs}${Deno.inspect(node.heard.downs)}`.includes("geheim"));
+  }
+  const right = redis.url.replace("//", `//:${encodeURIComponent("right/@:")}@`);
+  await using a = await Node.open([right]);
+  await using b = await Node.open([right]);
+  await worksBetween(a, b);
+});
+
+Deno.test("several addresses of servers that are no cluster are told in the log", async () => {
+  await using redis = await startRedis();
+  const lines: string[] = [];
+  const log = new Log("debug", "text", (line) => lines.push(line));
+  await using node = await Node.open([redis.url, redis.url], log);
+  await node.isDown();
+  assertStringIncludes(lines.join(""), "no cluster");
+});
+
+Deno.test("the bus can be closed at any time, and leaves nothing behind", async () => {
+  await using redis = await startRedis();
+  const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", CLOSE_WITHIN);
+  await closes(new Node([redis.url]));
+  const opening = new Node([redis.url]);
+  const opened = opening.bus.open(opening.heard);
+  await closes(opening);
+  await opened;
+  const nodes = await Promise.all([1, 2, 3].map(() => Node.open([redis.url])));
+  const [used, frozen, down] = nodes;
+  await used!.bus.lock(1);
+  void used!.bus.subscribe(1);
+  used!.bus.publish(1, message(1));
+  await closes(used!);
+  await (await within(
+    down!.bus.lock(1),
+    "a lock that was given back and not only left to expire",
+    LEASE / 2,
+  ))();
+  redis.kill("SIGSTOP");
+  const waiting = assertRejects(() => frozen!.bus.lock(1), BusUnavailable);
+  const subscribing = frozen!.bus.subscribe(2);
+  frozen!.bus.publish(1, message(1));
+  await closes(frozen!);
+  await Promise.all([waiting, subscribing]);
+  const knocking = new Node([redis.url]);
+  const knocked = knocking.bus.open(knocking.heard);
+  await down!.isDown();
+  await Promise.all([closes(down!), closes(knocking)]);
+  await knocked;
+  await redis.stop();
+  const late = await Node.open([redis.url]);
+  await closes(late);
+  assertEquals([used, frozen, late].map((node) => node!.heard.downs.length), [0, 0, 0]);
+});
+
+Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards all is as before", async () => {
+  await using cluster = await startRedisCluster();
+  await using a = await Node.open(cluster.urls);
+  await using b = await Node.open(cluster.urls);
+  const users = Array.from({ length: 100 }, (_, i) => i + 1);
+  await Promise.all(users.map((user) => b.bus.subscribe(user)));
+  await cluster.masters[1]!.stop();
+  await Promise.all([a.isDown(), b.isDown()]);
+  await refuses(a);
+  await cluster.masters[1]!.start();
+  await Promise.all([a.isUp(), b.isUp()]);
+  assertEquals(await a.bus.online(users), new Set(users));
+  for (const user of users) a.bus.publish(user, message(user));
+  await b.heard.atLeast(users.length);
+  await worksBetween(a, b, 777);
+  a.wasDownOnce();
+
+  await moveSlot(cluster, new Names("d").channel(5));
+  await worksAgain(a, b);
+});
+
+/** Gives the slot of a channel to another master, as it is done when a cluster grows or shrinks. */
+async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> {
+  const slot = await masters[0]!.command("CLUSTER", "KEYSLOT", name);
+  const ids = await Promise.all(masters.map((master) => master.command("CLUSTER", "MYID")));
+  const holds = await Promise.all(masters.map((master) => master.command("PUBSUB", "SHARDCHANNELS", name)));
+  const from = holds.indexOf(name);
+  const to = (from + 1) % masters.length;
+  await masters[to]!.command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[from]!);
+  await masters[from]!.command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to]!);
+  for (const i of [to, from]) await masters[i]!.command("CLUSTER", "SETSLOT", slot, "NODE", ids[to]!);
+}
+
+async function worksAgain(a: Node, b: Node): Promise<void> {
+  await b.heard.until(() => b.heard.ups === 2, () => "it wasn't noticed");
+  const before = b.heard.hints.length;
+  a.bus.publish(5, message(55)); // or a look instead, when it is only now that this node notices
+  await b.heard.atLeast(before + 1);
+  assertEquals(await until(() => a.bus.online([5]).catch(() => undefined), "the other node"), new Set([5]));
+}

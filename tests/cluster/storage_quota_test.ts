@@ -1,0 +1,156 @@
+/** How much an account may store in a day: to the byte, in the whole cluster, and in the order of its messages. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { NamedBuckets } from "../../lib/bus/gcra.ts";
+import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import { RequestError } from "../../lib/server/protocol/reply_body.ts";
+import { ROW_BYTES, StorageQuota, storedBytes } from "../../lib/server/limits/storage_quota.ts";
+import type { Appended, Refused } from "../../lib/store/store.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { type FramedClient, login, newUser, register } from "../harness/framed_client.ts";
+import { sharedMariadb } from "../harness/mariadb.ts";
+import { startRedis } from "../harness/redis.ts";
+import { startServer, withServer } from "../harness/server.ts";
+import { pause } from "../harness/wait.ts";
+
+const DAILY = 1_048_576; // the least that can be configured
+const ARGS = ["--daily-bytes", `${DAILY}`];
+const LONG = "x".repeat(60_000);
+const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
+
+const mariadb = sharedMariadb();
+
+/** A bus whose clock stands still, and whose answers take their time. */
+function slowBus(buckets = new NamedBuckets(() => 0)): Pick<Bus, "spend"> & { asked: number } {
+  return {
+    asked: 0,
+    async spend(bucket, quota, count) {
+      this.asked++;
+      await pause(1);
+      return buckets.spend(bucket, quota, count);
+    },
+  };
+}
+
+const stored = (isRepeat: boolean): Promise<Appended | Refused> =>
+  Promise.resolve(isRepeat ? { refused: "over_quota" } : { seq: 1, time: 0, repeated: false });
+
+Deno.test("daily-bytes: what may be stored is taken to the last byte, and not one more", async () => {
+  const quota = new StorageQuota(slowBus(), DAILY);
+  const session = { user: 1 };
+  let left = DAILY;
+  for (let size = 1; left > size; size = (size * 7) % 50_000) {
+    await quota.store(session, size, stored);
+    left -= size;
+  }
+  await quota.store(session, left, stored);
+  for (const again of [session, { user: 1 }]) {
+    const asked: boolean[] = [];
+    const look = (isRepeat: boolean): Promise<Refused> => {
+      asked.push(isRepeat);
+      return Promise.resolve({ refused: "over_quota" });
+    };
+    const error = await assertRejects(() => quota.store(again, 1, look), RequestError);
+    assertEquals([error.errno, asked], [Errno.RATE_LIMITED, [true]]);
+    assert(error.retryAfter! > 0 && error.retryAfter! <= WAIT_AT_MOST);
+  }
+  await quota.store({ user: 2 }, 1, stored); // each account has its own
+});
+
+Deno.test("daily-bytes: what is not stored anew is not counted", async () => {
+  const quota = new StorageQuota(slowBus(), DAILY);
+  const session = { user: 1 };
+  const half = DAILY / 2;
+  await quota.store(session, half, stored);
+  const outcomes: (() => Promise<Appended | Refused>)[] = [
+    () => Promise.resolve({ seq: 1, time: 0, repeated: true }),
+    () => Promise.resolve({ refused: "not_found" }),
+    () => Promise.reject(new Error("the store is unavailable")),
+  ];
+  for (const outcome of outcomes) await quota.store(session, half, outcome).catch(() => {});
+  await quota.store(session, half, stored);
+  await assertRejects(() => quota.store(session, 1, stored), RequestError);
+});
+
+Deno.test("daily-bytes: messages are stored in their order, also while the bus is asked, and it is asked seldom", async () => {
+  const bus = slowBus();
+  const quota = new StorageQuota(bus, DAILY);
+  const session = { user: 1 };
+  const order: number[] = [];
+  const all: Promise<unknown>[] = [];
+  for (let i = 0; i < 1_000; i++) {
+    all.push(
+      quota.store(session, i % 20 === 0 ? 5_000 : 10, (isRepeat) => (order.push(i), stored(isRepeat))),
+    );
+    if (i % 50 === 0) await pause(1);
+  }
+  await Promise.all(all);
+  assertEquals(order, Array.from({ length: 1_000 }, (_, i) => i));
+  assert(bus.asked < 30, `${bus.asked} questions`);
+});
+
+Deno.test("daily-bytes: while the bus can't be reached a node counts for itself", async () => {
+  const bus = { spend: () => Promise.reject(new BusUnavailable("gone")) };
+  const quota = new StorageQuota(bus, DAILY, new NamedBuckets(() => 0));
+  await quota.store({ user: 1 }, DAILY, stored);
+  await assertRejects(() => quota.store({ user: 1 }, 1, stored), RequestError);
+});
+
+Deno.test("daily-bytes: a message counts with its bytes in UTF-8, and 0 is no limit", async () => {
+  assertEquals(storedBytes("aé中😀", "ü"), ROW_BYTES + 1 + 2 + 3 + 4 + 2);
+  const quota = new StorageQuota({ spend: () => Promise.reject(new Error("asked")) }, 0);
+  await quota.store({ user: 1 }, 2 * DAILY, stored);
+});
+
+/** Sends long messages until one is refused; gives back how many were stored. */
+async function fill(client: FramedClient, to: number): Promise<number> {
+  for (let count = 0;; count++) {
+    const { errno, errmsg, retry_after } = await client.chat(to, LONG);
+    if (errno === Errno.OK) continue;
+    assertEquals([errno, errmsg], [
+      Errno.RATE_LIMITED,
+      "your account has stored as much as it may in a day",
+    ]);
+    assert(retry_after! > 0 && retry_after! <= WAIT_AT_MOST);
+    return count;
+  }
+}
+
+const FITTING = Math.floor(DAILY / (ROW_BYTES + LONG.length)); // with their cids, which are short
+
+/** A client that lost an acknowledgement gets it, as nothing more is stored; and repeats store nothing in another place. */
+async function acceptsRepeats(client: FramedClient, to: number, cid: string): Promise<void> {
+  for (let i = 0; i < 3; i++) assertEquals((await client.chat(to, LONG, cid)).seq, 1);
+  assertEquals((await client.chat(to, LONG, `${cid} not`)).errno, Errno.RATE_LIMITED);
+}
+
+Deno.test("daily-bytes: one account's share is used up on the embedded store, for groups too, and others' is not", async () => {
+  await withServer({ args: ARGS }, async (server) => {
+    await using alice = await newUser(server);
+    await using bob = await newUser(server);
+    const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g" });
+    const cid = "again";
+    for (let i = 0; i < 2 * FITTING; i++) {
+      assertEquals((await alice.chat(bob.id, LONG, cid)).errno, Errno.OK);
+    }
+    assertEquals(await fill(alice, bob.id), FITTING - 1);
+    const group = await alice.request({ msgid: Msg.GROUP_CHAT, groupid, msg: LONG });
+    assertEquals(group.errno, Errno.RATE_LIMITED);
+    await acceptsRepeats(alice, bob.id, cid);
+    assertEquals((await bob.chat(alice.id, LONG)).errno, Errno.OK);
+  });
+});
+
+mariadb.test("daily-bytes: nodes count together", async (db) => {
+  await using redis = await startRedis();
+  const args = [...ARGS, "--mysql", db.url, "--redis", redis.url];
+  await using one = await startServer({ args });
+  await using two = await startServer({ args });
+  const to = await register(one);
+  const alice = await newUser(one);
+  assertEquals((await alice.chat(to, LONG, "first")).seq, 1);
+  assertEquals(await fill(alice, to), FITTING - 1);
+  await alice.close();
+  await using again = await login(two, { id: alice.id });
+  assertEquals(await fill(again, to), 0);
+  await acceptsRepeats(again, to, "first");
+});

@@ -1,0 +1,135 @@
+/** Two nodes in this process over one store and one hub: what crosses between them. */
+import { assertEquals } from "@std/assert";
+import type { Bus, Hint } from "../../lib/bus/bus.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient, login, PASSWORD, register } from "../harness/framed_client.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { pause } from "../harness/wait.ts";
+
+Deno.test("two nodes: messages, group messages and presence cross", () =>
+  withNodes(2, async (a, b) => {
+    const ids = [await register(a!, "alice"), await register(a!, "bob")] as const;
+    await using alice = await login(a!, { id: ids[0] });
+    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: ids[1] });
+    await using bob = await login(b!, { id: ids[1] });
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
+    for (let i = 1; i <= 3; i++) assertEquals((await alice.chat(ids[1], `m${i}`)).seq, i);
+    const got = await bob.take(3, Msg.ONE_CHAT);
+    assertEquals(got.map(({ seq, msg }) => [seq, msg]), [[1, "m1"], [2, "m2"], [3, "m3"]]);
+    const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g", groupdesc: "" });
+    await bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
+    await alice.groupChat(groupid!, "all");
+    assertEquals((await bob.next(Msg.GROUP_CHAT)).msg, "all");
+    await bob.groupChat(groupid!, "back");
+    assertEquals((await alice.next(Msg.GROUP_CHAT)).seq, 2);
+    await bob.close();
+    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
+  }));
+
+Deno.test("two nodes: one account has one session, wherever it is", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!, "alice");
+    await using first = await login(a!, { id });
+    await using second = await FramedClient.connect(b!);
+    const refused = await second.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    assertEquals(refused.errno, Errno.ALREADY_ONLINE);
+    await second.login({ id }, { force: true });
+    assertEquals((await first.next(Msg.NOTICE)).kind, "kicked");
+    await first.serverCloses();
+    await using friend = await FramedClient.connect(b!);
+    await friend.login({ id: await friend.register("bob") });
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+    await using third = await FramedClient.connect(a!);
+    await third.login({ token: second.token });
+    assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
+    await friend.chat(id, "where are you?");
+    assertEquals((await third.next(Msg.ONE_CHAT)).msg, "where are you?");
+    await third.close();
+    // All this time the account was in use: the first that its friends hear is that it no longer is.
+    assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
+  }));
+
+Deno.test("two nodes: of two logins in the same instant one gets the account", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!, "alice");
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all([a, b, a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((client) => client.request({ msgid: Msg.LOGIN, id, password: PASSWORD })),
+        );
+        const { OK, ALREADY_ONLINE } = Errno;
+        const errnos = replies.map(({ errno }) => errno).sort();
+        assertEquals(errnos, [OK, ALREADY_ONLINE, ALREADY_ONLINE, ALREADY_ONLINE]);
+        const winner = clients[replies.findIndex(({ errno }) => errno === OK)]!;
+        await winner.succeed({ msgid: Msg.LOGOUT });
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }));
+
+/** A bus that loses every message's hint but each third: the store has to make up for it. */
+function losing(bus: Bus): Bus {
+  let count = 0;
+  return wrapped(bus, (name, go, args) => {
+    const isLost = name === "publish" && (args[1] as Hint).kind === "message" && ++count % 3 !== 0;
+    return isLost ? undefined : go();
+  });
+}
+
+Deno.test("two nodes: I2 hints that are lost leave no gap", () =>
+  withNodes(2, async (a, b) => {
+    await using alice = await FramedClient.connect(a!);
+    await alice.login({ id: await alice.register("alice") });
+    await using bob = await FramedClient.connect(b!);
+    await bob.login({ id: await bob.register("bob") });
+    for (let i = 1; i <= 30; i++) await alice.chat(bob.id, `${i}`);
+    const got = await bob.take(30, Msg.ONE_CHAT);
+    assertEquals(got.map(({ seq, msg }) => [seq, msg]), got.map((_, i) => [i + 1, `${i + 1}`]));
+  }, { bus: losing }));
+
+const SLOW = 300; // ms until a group's hints are received
+const TALK = 100; // ms of talk, all of it before that
+
+/** A bus on which it takes a while until a group's hints are received. */
+function slow(bus: Bus): Bus {
+  return wrapped(bus, async (name, go, args) => {
+    if (name === "subscribe" && (args[0] as number) < 0) await pause(SLOW);
+    return await go();
+  });
+}
+
+Deno.test("two nodes: I3 what is said while members log in and join reaches them, with nothing said later", () =>
+  withNodes(2, async (a, b) => {
+    await using alice = await FramedClient.connect(a!);
+    await alice.login({ id: await alice.register("alice") });
+    const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g", groupdesc: "" });
+    let said = 0;
+    const talk = async () => {
+      for (const end = performance.now() + TALK; performance.now() < end;) {
+        await alice.groupChat(groupid!, `${++said}`);
+      }
+    };
+    const last = (one: FramedClient) => one.next((m) => m.msgid === Msg.GROUP_CHAT && m.seq === said);
+    const id = await register(b!, "bob");
+    await using bob = await login(b!, { id });
+    await using carol = await FramedClient.connect(b!);
+    await carol.login({ id: await carol.register("carol") });
+
+    // Both join over the same node, and don't know of each other.
+    const joined = Promise.all([bob, carol].map((one) => one.succeed({ msgid: Msg.ADD_GROUP, groupid })));
+    await talk();
+    await joined;
+    await Promise.all([last(bob), last(carol)]);
+
+    // Back again: the login has to subscribe first.
+    await bob.delivered({ groupid: groupid! }, said);
+    await bob.close();
+    await carol.close();
+    await using again = await FramedClient.connect(b!);
+    const entering = again.login({ id });
+    await talk();
+    await entering;
+    await last(again);
+  }, { bus: slow }));

@@ -1,0 +1,182 @@
+/** Peers that mean harm, or only don't read: the server stays small and all others are served. */
+import { assert, assertEquals, assertLess } from "@std/assert";
+import { Errno, MAX_FRAME, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { frame, joined, objectFrame } from "../harness/frames.ts";
+import { Random } from "../harness/random.ts";
+import { type Server, serverTest } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
+
+const MEBIBYTE = 1_048_576;
+
+/**
+ * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage of
+ * long messages, however many there are and even if no recipient is there.
+ */
+const GROWTH = 256 * MEBIBYTE;
+
+/** Two users who just want to chat. */
+async function honestPair(server: Server) {
+  const alice = await newUser(server);
+  const bob = await newUser(server);
+  let count = 0;
+  return {
+    /** Asserts that a message from one is acknowledged and comes to the other. */
+    async chat() {
+      const msg = `honest ${++count}`;
+      const ack = await alice.chat(bob.id, msg);
+      assertEquals([ack.errno, ack.seq], [Errno.OK, count]);
+      assertEquals((await bob.next(Msg.ONE_CHAT)).msg, msg);
+    },
+    async [Symbol.asyncDispose]() {
+      await alice.close();
+      await bob.close();
+    },
+  };
+}
+
+serverTest("lengths, and then nothing", {}, async (server) => {
+  await using pair = await honestPair(server);
+  await pair.chat();
+  const before = server.memory;
+  const clients = [];
+  for (let at = 0; at < 300; at++) {
+    const client = await FramedClient.connect(server);
+    await client.sendBytes(frame("{", MAX_FRAME));
+    clients.push(client);
+  }
+  await pair.chat();
+  assertLess(server.memory - before, 300 * MAX_FRAME, "no memory is kept for what has only been announced");
+  for (const client of clients) await client.close();
+  await pair.chat();
+});
+
+serverTest("garbage", {}, async (server) => {
+  await using pair = await honestPair(server);
+  const random = new Random(7);
+  for (let round = 0; round < 100; round++) {
+    await using client = await FramedClient.connect(server);
+    const bytes = random.bytes(1 + random.below(5_000));
+    if (round % 3 === 0) bytes[0] = 0x7b; // taken for a classic client
+    if (round % 3 === 1) bytes.fill(0, 0, 3); // small lengths
+    await client.sendBytes(bytes).catch(() => {}); // it may be closed before all is taken
+    if (round % 10 === 0) await pair.chat();
+  }
+  await pair.chat();
+  assert(server.running);
+});
+
+serverTest("who comes and goes without a word leaves nothing behind", {}, async (server) => {
+  await using pair = await honestPair(server);
+  await pair.chat();
+  const before = server.memory;
+  for (let round = 0; round < 1_000; round++) {
+    const client = await FramedClient.connect(server);
+    if (round % 2) await client.sendBytes(Uint8Array.of(0, 0));
+    await client.close();
+  }
+  await pair.chat();
+  assertLess(server.memory - before, GROWTH);
+});
+
+serverTest("a recipient that never reads, and then does: it gets everything in order", {}, async (server) => {
+  const [count, size] = [18_750, 16_000]; // 300 MB, more than the memory may grow; larger ones would take turns
+  await using pair = await honestPair(server);
+  await using sender = await newUser(server);
+  const id = await register(server);
+  await using slow = await FramedClient.connect(server, { paused: true });
+  await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+  // A user who has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
+  await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+  await until(async () => {
+    return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";
+  }, "the login of who never reads");
+  const before = server.memory;
+  const text = "x".repeat(size);
+  let most = 0;
+  for (let sent = 0; sent < count; sent += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, at) => sender.chat(id, `${sent + at} ${text}`)));
+    most = Math.max(most, server.memory - before);
+    if (sent % 500 === 0) await pair.chat();
+  }
+  assertLess(most, GROWTH);
+  slow.resume();
+  for (let at = 0; at < count; at++) {
+    const chat = await slow.next(Msg.ONE_CHAT);
+    assertEquals(chat.seq, at + 1);
+    assert(chat.msg!.startsWith(`${at} x`));
+  }
+  await pair.chat();
+  assertLess(server.memory - before, GROWTH);
+});
+
+serverTest("a flood of requests with large answers that are never read", {}, async (server) => {
+  await using pair = await honestPair(server);
+  await using writer = await newUser(server);
+  const id = await register(server);
+  const text = "x".repeat(60_000);
+  for (let at = 0; at < 20; at++) await writer.chat(id, text);
+  const before = server.memory;
+  await using flood = await FramedClient.connect(server, { paused: true });
+  await flood.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+  // 5,000 answers of a megabyte each, if they were all made.
+  const requests = joined(
+    ...Array.from({ length: 5_000 }, () => objectFrame({ msgid: Msg.HISTORY, id: writer.id, limit: 100 })),
+  );
+  const writing = flood.sendBytes(requests).catch(() => {}); // the server stops reading; closing ends it
+  let most = 0;
+  for (let round = 0; round < 200; round++) {
+    await pair.chat();
+    if (round % 10 === 0) most = Math.max(most, server.memory - before);
+  }
+  assertLess(most, GROWTH);
+  await flood.close();
+  await writing;
+  await pair.chat();
+});
+
+serverTest("a flood of small requests that are never read", {}, async (server) => {
+  await using pair = await honestPair(server);
+  const before = server.memory;
+  await using flood = await FramedClient.connect(server, { paused: true });
+  const requests = joined(...Array.from({ length: 20_000 }, () => objectFrame({ msgid: Msg.PING })));
+  let taken = false;
+  const writing = (async () => {
+    // 34 MB, several times what two systems' socket buffers hold
+    for (let round = 0; round < 100; round++) await flood.sendBytes(requests);
+    taken = true;
+  })().catch(() => {}); // closing ends it
+  let most = 0;
+  for (let round = 0; round < 200; round++) {
+    await pair.chat();
+    if (round % 10 === 0) most = Math.max(most, server.memory - before);
+  }
+  assertLess(most, GROWTH);
+  assert(!taken, "the server doesn't read from who doesn't read its answers");
+  await flood.close();
+  await writing;
+  await pair.chat();
+});
+
+// No account has that many attempts unless it is told so; then hashing them is what must be bounded.
+serverTest("a flood of wrong passwords", {
+  args: ["--scrypt-ln", "12", "--max-failed-logins", "1000000"],
+}, async (server) => {
+  await using pair = await honestPair(server);
+  const id = await register(server);
+  const before = server.memory;
+  const clients = await Promise.all(Array.from({ length: 20 }, () => FramedClient.connect(server)));
+  const attempts = joined(...Array.from({ length: 500 }, () => (
+    objectFrame({ msgid: Msg.LOGIN, id, password: "wrong" })
+  )));
+  await Promise.all(clients.map((client) => client.sendBytes(attempts)));
+  for (let round = 0; round < 20; round++) await pair.chat();
+  assertLess(server.memory - before, GROWTH);
+  const errnos = new Set(clients.flatMap((client) => client.waiting.map((m) => m.errno)));
+  for (const errno of errnos) {
+    assert(errno === Errno.FAILED || errno === Errno.RATE_LIMITED || errno === Errno.UNAVAILABLE, `${errno}`);
+  }
+  for (const client of clients) await client.close();
+  await using honest = await login(server, { id });
+  assertEquals(honest.id, id);
+});

@@ -1,0 +1,150 @@
+/** What load balancers are told: whether new connections are welcome, and whether the process lives. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Msg } from "../harness/protocol_numbers.ts";
+import { newUser } from "../harness/framed_client.ts";
+import { freePort } from "../harness/ports.ts";
+import { runProgram } from "../harness/program.ts";
+import { type Server, withServer } from "../harness/server.ts";
+import { until, within } from "../harness/wait.ts";
+
+const HOST = "127.0.0.1";
+
+/** Runs `body` with a server that has a health port, and that port. */
+async function test(
+  name: string,
+  args: readonly string[],
+  body: (server: Server, port: number) => Promise<void>,
+): Promise<void> {
+  await Deno.test(name, async () => {
+    const port = freePort();
+    await withServer(
+      { args: ["--health-port", `${port}`, ...args] },
+      (server) => body(server, port),
+    );
+  });
+}
+
+/** Asks, and gives the status and the body; undefined if no server listens. */
+async function ask(port: number, path: string, method = "GET"): Promise<[number, unknown] | undefined> {
+  try {
+    const response = await fetch(`http://${HOST}:${port}${path}`, { method });
+    return [response.status, await response.json()];
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
+}
+
+/** Sends bytes as they are and reads all of the answer. */
+async function askRaw(port: number, request: string): Promise<string> {
+  using conn = await Deno.connect({ hostname: HOST, port });
+  await conn.write(new TextEncoder().encode(request));
+  return await within(new Response(conn.readable).text(), "the answer's end");
+}
+
+test(
+  "health: ready while it listens, 503 while it drains, nothing when it has ended",
+  [],
+  async (server, port) => {
+    await using client = await newUser(server);
+    assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+    assertEquals(await ask(port, "/live"), [200, { live: true }]);
+    server.kill("SIGTERM");
+    await client.next(Msg.NOTICE);
+    assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+    assertEquals(await ask(port, "/live"), [200, { live: true }]);
+    await client.settle(); // it is served all the same
+    await client.close();
+    assertEquals(await server.wait(), 0);
+    assertEquals(await ask(port, "/ready"), undefined);
+  },
+);
+
+test("health: one port for all workers", ["--workers", "2"], async (server, port) => {
+  await using client = await newUser(server);
+  assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+  server.kill("SIGTERM");
+  await client.next(Msg.NOTICE);
+  assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+  await client.close();
+  assertEquals(await server.wait(), 0);
+});
+
+for (const args of [[], ["--workers", "2"]]) {
+  test(`health: 503 when the database file is lost ${args.join(" ")}`, args, async (server, port) => {
+    assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+    await Deno.remove(server.db);
+    const isReady = async () => (await ask(port, "/ready"))?.[0] === 200;
+    await until(async () => !await isReady(), "a server that isn't ready");
+    assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
+    assertEquals(await ask(port, "/live"), [200, { live: true }]);
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), 1);
+  });
+}
+
+Deno.test("health: on an address of its own, and on no other", async () => {
+  const [port, own] = [freePort(), "127.0.0.2"];
+  await withServer({ args: ["--health-port", `${port}`, "--health-host", own] }, async (server) => {
+    const response = await fetch(`http://${own}:${port}/ready`);
+    assertEquals([response.status, await response.json()], [200, { ready: true }]);
+    assertEquals(await ask(port, "/ready"), undefined, "not where the chat port is");
+    await using client = await newUser(server);
+    await client.settle();
+  });
+  const args = ["127.0.0.1", "0", "--health-port", `${port}`, "--health-host", "192.0.2.1"];
+  const { code, stderr } = await runProgram("main.ts", args); // an address that this machine has not
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, `can't listen on 192.0.2.1:${port}`);
+});
+
+test("health: what else is asked, and who asks nothing", [], async (server, port) => {
+  for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
+    assertEquals((await ask(port, path))?.[0], 404, path);
+  }
+  assertEquals((await ask(port, "/ready?from=a-balancer"))?.[0], 200);
+  for (const method of ["POST", "PUT", "DELETE"]) {
+    assertEquals((await ask(port, "/ready", method))?.[0], 405, method);
+  }
+  assertStringIncludes(await askRaw(port, "GET /ready HTTP/1.0\r\n\r\n"), "200 OK\r\n");
+  for (const nonsense of ["\r\n\r\n", "GET /ready\r\n\r\n", "{}\r\n\r\n", "\0\0\0\x05hello\r\n\r\n"]) {
+    assertStringIncludes(await askRaw(port, nonsense), "400 Bad Request", JSON.stringify(nonsense));
+  }
+  const endless = `GET /ready HTTP/1.1\r\nX: ${"x".repeat(100_000)}`;
+  assertEquals(await askRaw(port, endless).catch(() => ""), "", "too long: closed without a word");
+  // Far more who say nothing than there may be: a client that asks is answered all the same, and they don't stay.
+  const mute = await Promise.all(Array.from({ length: 200 }, () => Deno.connect({ hostname: HOST, port })));
+  assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
+  await Promise.all(mute.map(async (conn) => {
+    const end = await within(conn.read(new Uint8Array(1)).catch(() => null), "the server to close");
+    assertEquals(end, null);
+    conn.close();
+  }));
+  server.kill("SIGTERM");
+  assertEquals(await server.wait(), 0);
+});
+
+Deno.test("health: 503 while it starts, and an end if its port is taken", async () => {
+  const port = freePort();
+  // A MySQL that takes connections and says nothing: the server waits for it.
+  using database = Deno.listen({ hostname: HOST, port: 0 });
+  const url = `mysql://nobody:nothing@${HOST}:${database.addr.port}/chat`;
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  const starting = runProgram("main.ts", [
+    ...[HOST, "0", "--health-port", `${port}`, "--mysql", url],
+  ]);
+  try {
+    using _conn = await within(database.accept(), "the server to ask its database");
+    const answer = await until(() => ask(port, "/ready"), "the health port");
+    assertEquals(answer, [503, { ready: false }]);
+    const second = await runProgram("main.ts", [
+      ...[HOST, "0", "--health-port", `${port}`, "--db", `${folder}/chat.db`],
+    ]);
+    assertEquals(second.code, 1);
+    assertStringIncludes(second.stderr, `${HOST}:${port}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+  const { code } = await starting; // the database has gone
+  assert(code === 1);
+});

@@ -1,0 +1,266 @@
+/** The edge of each limit (I7): the most that is allowed is taken, and one more is answered as docs/PROTOCOL.md says. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { LocalHub } from "../../lib/bus/local.ts";
+import { Log } from "../../lib/log.ts";
+import { Cursors } from "../../lib/server/delivery/cursor_writer.ts";
+import { Departures } from "../../lib/server/sessions/logout_batch.ts";
+import { Presence } from "../../lib/server/sessions/presence.ts";
+import { Sessions } from "../../lib/server/sessions/session_registry.ts";
+import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import type { Delivered, Login, Store } from "../../lib/store/store.ts";
+import { ClassicClient } from "../harness/classic_client.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { sharedServer } from "../harness/server.ts";
+import { until } from "../harness/wait.ts";
+import { ROOMY } from "../store/store_fixture.ts";
+
+const [FRIENDS, GROUPS, MEMBERS, HISTORY_PAGE, MEMBERS_PAGE, DEPTH, VALUES] = [2, 3, 4, 20, 3, 3, 20];
+
+const test = sharedServer({
+  args: [
+    ...["--max-friends", `${FRIENDS}`, "--max-groups", `${GROUPS}`, "--max-members", `${MEMBERS}`],
+    ...[
+      "--history-page",
+      `${HISTORY_PAGE}`,
+      "--members-page",
+      `${MEMBERS_PAGE}`,
+      "--max-json-depth",
+      `${DEPTH}`,
+    ],
+    ...["--max-json-values", `${VALUES}`],
+  ],
+});
+
+test("max-friends: a full list takes a user who is on it already, and no other", async (server) => {
+  await using alice = await newUser(server);
+  const friends: number[] = [];
+  for (let count = 0; count < FRIENDS; count++) friends.push(await register(server));
+  for (const friendid of [...friends, ...friends]) await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid });
+  const refused = await alice.request({ msgid: Msg.ADD_FRIEND, friendid: await register(server) });
+  assertEquals([refused.of, refused.errno], [Msg.ADD_FRIEND, Errno.FAILED]);
+  assertStringIncludes(refused.errmsg!, `${FRIENDS} friends`);
+  const { friends: listed } = await alice.succeed({ msgid: Msg.CONTACTS });
+  assertEquals(listed!.map(({ id }) => id), friends);
+});
+
+test("max-groups: who is in as many can neither make nor join another", async (server) => {
+  await using alice = await newUser(server);
+  await using bob = await newUser(server);
+  const own: number[] = [];
+  for (let count = 0; count < GROUPS; count++) own.push(await newGroup(count === 0 ? bob : alice));
+  await alice.succeed({ msgid: Msg.ADD_GROUP, groupid: own[0] });
+  await alice.succeed({ msgid: Msg.ADD_GROUP, groupid: own[0] });
+  const made = await alice.request({ msgid: Msg.CREATE_GROUP, groupname: freshName("group") });
+  assertEquals([made.of, made.errno], [Msg.CREATE_GROUP, Errno.FAILED]);
+  assertStringIncludes(made.errmsg!, `${GROUPS} groups`);
+  const joined = await alice.request({ msgid: Msg.ADD_GROUP, groupid: await newGroup(bob) });
+  assertEquals([joined.of, joined.errno], [Msg.ADD_GROUP, Errno.FAILED]);
+  const { groups } = await alice.succeed({ msgid: Msg.CONTACTS });
+  assertEquals(groups!.map(({ id }) => id), own);
+});
+
+test("max-members and members-page: a full group, and the largest pages of it", async (server) => {
+  await using open = new AsyncDisposableStack();
+  const users: FramedClient[] = [];
+  for (let count = 0; count < MEMBERS; count++) users.push(open.use(await newUser(server)));
+  const [creator, ...others] = users as [FramedClient, ...FramedClient[]];
+  const groupid = await newGroup(creator, others);
+  const late = open.use(await newUser(server));
+  const refused = await late.request({ msgid: Msg.ADD_GROUP, groupid });
+  assertEquals([refused.of, refused.errno], [Msg.ADD_GROUP, Errno.FAILED]);
+  await others[0]!.succeed({ msgid: Msg.ADD_GROUP, groupid });
+
+  for (const limit of [{}, { limit: MEMBERS_PAGE }]) {
+    const { users: page } = await creator.succeed({ msgid: Msg.MEMBERS, groupid, ...limit });
+    assertEquals(page!.map(({ id }) => id), users.slice(0, MEMBERS_PAGE).map(({ id }) => id));
+  }
+  for (const limit of [MEMBERS_PAGE + 1, 500, 501]) {
+    const { msgid, errno, errmsg } = await creator.request({ msgid: Msg.MEMBERS, groupid, limit });
+    assertEquals([msgid, errno], [Msg.MEMBERS_ACK, Errno.BAD_REQUEST]);
+    assertStringIncludes(
+      errmsg!,
+      `limit must be a whole number from 1 to ${limit > 500 ? 500 : MEMBERS_PAGE}`,
+    );
+  }
+});
+
+test("history-page: the largest page, also where the request leaves it open", async (server) => {
+  await using alice = await newUser(server);
+  const id = await register(server);
+  for (let seq = 1; seq <= HISTORY_PAGE + 1; seq++) await alice.chat(id, `${seq}`);
+  for (const limit of [{}, { limit: HISTORY_PAGE }]) {
+    const { messages } = await alice.succeed({ msgid: Msg.HISTORY, id, ...limit });
+    assertEquals(messages!.map(({ seq }) => seq), Array.from({ length: HISTORY_PAGE }, (_, at) => at + 2));
+  }
+  for (const limit of [HISTORY_PAGE + 1, 200, 201]) {
+    const { msgid, errno, errmsg } = await alice.request({ msgid: Msg.HISTORY, id, limit });
+    assertEquals([msgid, errno], [Msg.HISTORY_ACK, Errno.BAD_REQUEST]);
+    assertStringIncludes(
+      errmsg!,
+      `limit must be a whole number from 1 to ${limit > 200 ? 200 : HISTORY_PAGE}`,
+    );
+  }
+});
+
+test("max-json-depth: JSON as deep as may be, in both dialects", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const nested = (levels: number) => JSON.parse("[".repeat(levels) + "]".repeat(levels));
+  for (const extra of [nested(DEPTH - 1), [{}, 1, []], { x: [] }]) {
+    assertEquals((await client.request({ msgid: Msg.PING, extra })).errno, Errno.OK);
+  }
+  for (const extra of [nested(DEPTH), [1, { x: {} }], { x: [[]] }, nested(200)]) {
+    const { msgid, errno, errmsg } = await client.request({ msgid: Msg.PING, extra });
+    assertEquals([msgid, errno, errmsg], [
+      Msg.PONG,
+      Errno.BAD_REQUEST,
+      "the JSON is nested more than 3 deep",
+    ]);
+  }
+  await using classic = await ClassicClient.connect(server);
+  const request = { msgid: Msg.REGISTER, name: freshName(), password: "correct horse" };
+  await classic.send({ ...request, extra: nested(DEPTH) });
+  assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.BAD_REQUEST);
+  await classic.send({ ...request, extra: nested(DEPTH - 1) });
+  assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK);
+});
+
+test("max-json-values: a long body with as many, and one more", async (server) => {
+  await using client = await FramedClient.connect(server);
+  const body = (values: number) => ({
+    msgid: Msg.PING,
+    pad: "x".repeat(1_024),
+    list: Array(values - 4).fill(1),
+  });
+  assertEquals((await client.request(body(VALUES))).errno, Errno.OK); // its rid is a value too
+  await client.send({ ...body(VALUES + 1), rid: 1 });
+  const { errno, errmsg } = await client.next(Msg.PONG);
+  assertEquals([errno, errmsg], [Errno.BAD_REQUEST, `a body of more than ${VALUES} values`]);
+});
+
+const FRAME = 1_024; // bytes: the smallest largest frame, so that few may be sent at once
+
+Deno.test("byte-rate: a login's answer is charged to its user", async () => {
+  const config = {
+    ...{ messageRate: 1_000, messageBurst: 1_000, byteRate: 1, byteBurst: 2 * FRAME, maxFrame: FRAME },
+    ...{ sharedRate: 0, unauthenticatedRate: 0 },
+  };
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    const [few, many] = [await register(node!), await register(node!)];
+    for (let i = 0; i < 20; i++) await store!.createGroup(many, `group ${i}`, "x".repeat(200));
+    const chatAtOnce = async (id: number, toid: number) => {
+      await using client = await login(node!, { id });
+      return await client.chat(toid, "hello");
+    };
+    const small = await chatAtOnce(few, many);
+    assertEquals(small.errno, Errno.OK, small.errmsg);
+    const { errno, retry_after } = await chatAtOnce(many, few);
+    assertEquals([errno, retry_after! > 0], [Errno.RATE_LIMITED, true]);
+  }, { config, store: (real) => store = real });
+});
+
+Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and no longer", async () => {
+  const DAY_MS = 86_400_000;
+  const config = { tokenTtl: 30 * DAY_MS };
+  let time = Date.now();
+  await withNodes(1, async (node) => {
+    const id = await register(node!);
+    await using first = await login(node!, { id });
+    const { token } = first;
+    for (const [late, errno] of [[-1, Errno.OK], [0, Errno.FAILED]] as const) {
+      time += config.tokenTtl + DAY_MS / 12 + late;
+      await using client = await FramedClient.connect(node!);
+      assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, errno);
+    }
+  }, { config, now: () => time });
+});
+
+Deno.test("token-ttl: a token is good until its time is over, a hundredth more for clocks that differ, and no longer", async () => {
+  const config = { tokenTtl: 10_000 };
+  let time = Date.now();
+  await withNodes(1, async (node) => {
+    const id = await register(node!);
+    await using client = await FramedClient.connect(node!);
+    const { token } = await client.login({ id });
+    const tolerance = config.tokenTtl / 100;
+    // The use makes it last as long again.
+    for (const wait of [config.tokenTtl - 1, config.tokenTtl - 1, config.tokenTtl + tolerance - 1]) {
+      time += wait;
+      await using again = await FramedClient.connect(node!);
+      assertEquals((await again.login({ token: token! })).token, token);
+    }
+    time += config.tokenTtl + tolerance;
+    await using late = await FramedClient.connect(node!);
+    assertEquals((await late.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
+  }, { config, now: () => time });
+});
+
+/** A store in memory that notes what it is asked for, by the methods' names; `gate` keeps it from answering. */
+async function withNotedStore(
+  work: (
+    store: Store,
+    asked: (name: string) => readonly unknown[][],
+    gate: PromiseWithResolvers<void>,
+  ) => Promise<void>,
+): Promise<void> {
+  const real = await SqliteStore.open(IN_MEMORY, ROOMY);
+  const calls: [string, ...unknown[]][] = [];
+  const gate = Promise.withResolvers<void>();
+  const noted = wrapped<Store>(real, async (name, go, args) => {
+    calls.push([name, ...args]);
+    await gate.promise;
+    return go();
+  });
+  const asked = (name: string) => calls.filter(([called]) => called === name).map(([, ...args]) => args);
+  try {
+    await work(noted, asked, gate);
+  } finally {
+    gate.resolve();
+    await real.close();
+  }
+}
+
+const silent = new Log("error", "text", () => {});
+
+Deno.test("cursors: as many as may wait do, those that wait move on, and one more is forgotten", () =>
+  withNotedStore(async (store, asked, gate) => {
+    gate.resolve();
+    const cursors = new Cursors(store, silent, 2);
+    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.move(1, peer, seq);
+    await cursors.flush();
+    assertEquals(asked("delivered"), [[
+      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies Delivered[],
+    ]]);
+    cursors.move(1, 4, 1);
+    await cursors.flush();
+    assertEquals(asked("delivered").length, 2, "there is room again");
+  }));
+
+Deno.test("departures: as many as may wait do, and the oldest makes room for one more", () =>
+  withNotedStore(async (store, asked, gate) => {
+    gate.resolve();
+    const departures = new Departures(store, silent, 2);
+    const logins: Login[] = [1, 2, 3].map((user) => ({ user, login: 1 }));
+    logins.forEach((login) => departures.add(login));
+    await departures.flush();
+    assertEquals(asked("endLogins"), [[logins.slice(1)]]);
+    logins.slice(1).forEach((login) => departures.add(login));
+    await departures.flush();
+    assertEquals(asked("endLogins").length, 2);
+  }));
+
+Deno.test("presence: of as many as may wait it is told that they came or went, and not of one more", () =>
+  withNotedStore(async (store, asked, gate) => {
+    const bus = new LocalHub().attach();
+    const presence = new Presence({ store, bus, sessions: new Sessions(bus), log: silent }, 2);
+    presence.announce(1);
+    await until(() => asked("watchers").length === 1, "the first one to be under way");
+    for (const user of [2, 3, 3, 4]) presence.announce(user);
+    gate.resolve();
+    await until(() => asked("watchers").length === 3, "the others");
+    await presence.stop();
+    assertEquals(asked("watchers").map(([user]) => user), [1, 2, 3]);
+    await bus.close();
+  }));

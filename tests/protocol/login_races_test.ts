@@ -1,0 +1,246 @@
+/** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
+import { assertEquals } from "@std/assert";
+import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import type { Store } from "../../lib/store/store.ts";
+import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
+import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { Outage } from "../harness/outage.ts";
+import { pause, until } from "../harness/wait.ts";
+
+/** Milliseconds for what hints bring: less than the half minute after which nodes look without them. */
+const SOON = 10_000;
+
+/** Asserts that one of some logins is alive, and that its token is the one that counts. */
+async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
+  const alive: number[] = [];
+  for (const [i, client] of clients.entries()) {
+    // Those who got in and lost it again are told so; who is still in answers.
+    const answers = replies[i]!.errno === Errno.OK && await client.settle().then(() => true, () => false);
+    if (answers && !client.waiting.some(({ kind }) => kind === "kicked")) alive.push(i);
+  }
+  assertEquals(alive.length, 1, what);
+  return replies[alive[0]!]!.token!;
+}
+
+Deno.test("login races: of logins in the same instant that all use force, the last one stays", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    for (let round = 0; round < 20; round++) {
+      const clients = await Promise.all([a, b, a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
+        );
+        const token = await assertOneAlive(clients, replies, `round ${round}`);
+        await using again = await login(a!, { token }); // the one that stayed has the token that counts
+        await again.succeed({ msgid: Msg.LOGOUT });
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }));
+
+Deno.test("login races: without a bus, of logins by token on one node in the same instant one stays", async () => {
+  const outage = new Outage();
+  let watch: Store | undefined;
+  let count = 0;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === "beginLogin" && ++count % 2 === 0) await pause(20); // the other one is through by then
+      return await go();
+    });
+  await withNodes(1, async (node) => {
+    await using user = await newUser(node!);
+    const { token } = user;
+    outage.begin();
+    for (let round = 0; round < 5; round++) {
+      const clients = await Promise.all([1, 2].map(() => FramedClient.connect(node!)));
+      try {
+        const replies = await Promise.all(
+          clients.map((one) => one.request({ msgid: Msg.LOGIN, token })),
+        );
+        await assertOneAlive(clients, replies, `round ${round}`);
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+      await until(async () => !(await watch!.findUser({ id: user.id }))!.online, "the end of the last login");
+    }
+  }, { bus: outage.bus, store: (real) => store(watch = real) });
+});
+
+Deno.test("login races: without a bus, a login that is overtaken before it is a session leaves the later one alone", async () => {
+  const outage = new Outage();
+  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isHeld = false;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      const result = await go();
+      if (name === "beginLogin" && isHeld) {
+        isHeld = false;
+        asked.resolve();
+        await goOn.promise;
+      }
+      return result;
+    });
+  await withNodes(1, async (node) => {
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    const id = await register(node!);
+    outage.begin(); // so there is no lock
+    isHeld = true;
+    const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
+    await using slow = await FramedClient.connect(node!);
+    const refused = slow.request(forced);
+    await asked.promise;
+    await using quick = await FramedClient.connect(node!);
+    const { token } = await quick.succeed(forced);
+    goOn.resolve();
+    assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
+    await quick.settle();
+    assertEquals(quick.drain(), [], "it is not kicked");
+    await using again = await login(node!, { token: token! });
+    await again.settle();
+  }, { bus: outage.bus, store });
+});
+
+Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
+  const slow = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === "beginLogin") await pause(30); // so that the other one's token is saved meanwhile
+      return await go();
+    });
+  await withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    for (let round = 0; round < 5; round++) {
+      await using first = await FramedClient.connect(a!);
+      await first.login({ id }, { force: true });
+      const clients = await Promise.all([a, b].map((at) => FramedClient.connect(at!)));
+      try {
+        const by = [{ token: first.token }, { id, password: PASSWORD, force: true }] as const;
+        if (round % 2 > 0) clients.reverse();
+        const replies = await Promise.all(
+          clients.map(async (one, i) => {
+            if (i === 0) await pause(round * 5);
+            return await one.request({ msgid: Msg.LOGIN, ...by[i] });
+          }),
+        );
+        const token = await assertOneAlive(clients, replies, `round ${round}`);
+        await using again = await login(b!, { token });
+        await again.settle();
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+  }, { store: slow });
+});
+
+Deno.test("login races: friends are told of an account whose first login is taken over before it is answered", () =>
+  withNodes(2, async (a, b) => {
+    const id = await register(a!);
+    await using friend = await newUser(b!);
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+    for (let round = 0; round < 10; round++) {
+      const clients = await Promise.all([a, a].map((at) => FramedClient.connect(at!)));
+      try {
+        const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
+        const replies = await Promise.all(clients.map((one) => one.request(forced)));
+        assertEquals((await friend.next(Msg.PRESENCE)).state, "online", `round ${round}`);
+        // Who is refused may try again on the same connection.
+        const refused = replies.findIndex(({ errno }) => errno === Errno.ALREADY_ONLINE);
+        if (refused >= 0) await clients[refused]!.succeed(forced);
+        await Promise.all(clients.map((client) => client.close()));
+        assertEquals((await friend.next(Msg.PRESENCE)).state, "offline", `round ${round}`);
+      } finally {
+        await Promise.all(clients.map((client) => client.close()));
+      }
+    }
+    assertEquals(friend.drain(), []);
+  }));
+
+Deno.test("login races: friends are told of an account whose session let go for a login that fails", async () => {
+  let failing = false;
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go) => {
+      return failing && name === "subscribe" ? Promise.reject(new BusUnavailable("fails on purpose")) : go();
+    });
+  await withNodes(2, async (a, b) => {
+    await using user = await newUser(a!);
+    await using friend = await newUser(b!);
+    await friend.succeed({ msgid: Msg.ADD_FRIEND, friendid: user.id });
+    failing = true;
+    await using client = await FramedClient.connect(b!);
+    const reply = await client.request({ msgid: Msg.LOGIN, token: user.token });
+    assertEquals(reply.errno, Errno.UNAVAILABLE);
+    assertEquals((await user.next(Msg.NOTICE)).kind, "kicked");
+    assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
+  }, { bus });
+});
+
+for (const isHintLost of [false, true]) {
+  const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
+  Deno.test(`login races: a joining that is done when the account is on another node ${what}`, async () => {
+    const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const store = (real: Store) =>
+      wrapped(real, async (name, go) => {
+        if (name !== "joinGroup") return await go();
+        asked.resolve();
+        await goOn.promise;
+        return await go();
+      });
+    const bus = (real: Bus) =>
+      wrapped(real, (name, go, [, hint]) => {
+        const isLost = isHintLost && name === "publish" && (hint as { kind: string }).kind === "joined";
+        return isLost ? undefined : go();
+      });
+    await withNodes(2, async (a, b) => {
+      await using creator = await newUser(a!);
+      const groupid = await newGroup(creator);
+      await using first = await newUser(a!);
+      await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
+      await asked.promise;
+      await using second = await login(b!, { token: first.token });
+      goOn.resolve();
+      assertEquals(
+        (await first.next((m) => m.rid === "join")).errno,
+        Errno.OK,
+        "it is answered before the end",
+      );
+      await creator.groupChat(groupid, "one");
+      if (isHintLost) await newGroup(second); // after which it looks
+      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "one");
+      await creator.groupChat(groupid, "two");
+      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "two");
+    }, { store, bus });
+  });
+}
+
+Deno.test("login races: a session that lets go late for one elsewhere keeps nothing from that one", async () => {
+  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "delivered") return await go();
+      asked.resolve();
+      await goOn.promise; // what the client has is to be stored before it lets go
+      return await go();
+    });
+  await withNodes(2, async (a, b) => {
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    await using sender = await newUser(a!);
+    await using first = await newUser(a!);
+    await using friend = await newUser(b!);
+    await first.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
+    await friend.succeed({ msgid: Msg.LOGOUT });
+    assertEquals((await first.next(Msg.PRESENCE, SOON)).state, "offline");
+    await sender.chat(first.id, "one");
+    await first.next(Msg.ONE_CHAT, SOON);
+    await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
+    await asked.promise;
+    await using second = await login(b!, { token: first.token }); // which waits for the other no longer than a second
+    await sender.chat(first.id, "two"); // is offered on this node, to the one that has not let go yet
+    await using _again = await login(a!, { id: friend.id });
+    const told = await second.next(Msg.PRESENCE, SOON);
+    assertEquals([told.id, told.state], [friend.id, "online"]);
+    goOn.resolve();
+    assertEquals((await second.next((m) => m.msg === "two", SOON)).seq, 2);
+  }, { store });
+});

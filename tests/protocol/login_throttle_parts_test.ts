@@ -1,0 +1,110 @@
+/** What counts as an attempt at a password, and when attempts come back: by the class alone. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { NamedBuckets } from "../../lib/bus/gcra.ts";
+import type { Quota } from "../../lib/bus/bus.ts";
+import { LocalHub } from "../../lib/bus/local.ts";
+import { AbandonedError } from "../../lib/passwords/password_hasher.ts";
+import { RequestError } from "../../lib/server/protocol/reply_body.ts";
+import { Attempts } from "../../lib/server/limits/login_throttle.ts";
+import { WAIT_AT_MOST } from "./login_throttle_fixture.ts";
+import { Errno } from "../harness/protocol_numbers.ts";
+
+Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {
+  const bus = new LocalHub().attach();
+  const limits = {
+    maxFailedLogins: 1,
+    maxLoginsPerAddress: 1,
+    maxRegistrationsPerAddress: 1,
+    attemptsWindow: 3_600_000,
+  };
+  const attempts = new Attempts(bus, limits);
+  const place = { address: "192.0.2.1", knownBy: undefined };
+  const known = { address: "192.0.2.1", knownBy: "address 192.0.2.1" };
+  const ways = [
+    (work: () => Promise<{ right: boolean }>) => attempts.check(1, place, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check(1, known, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.check("unknown", place, work),
+    (work: () => Promise<{ right: boolean }>) => attempts.login("192.0.2.1", work),
+    (work: () => Promise<{ right: boolean }>) => attempts.register("192.0.2.1", work),
+  ];
+  for (const way of ways) {
+    for (let count = 0; count < 3; count++) {
+      await assertRejects(
+        () => way(() => Promise.reject(new Error("the store is unavailable"))),
+        Error,
+        "the store",
+      );
+    }
+    await assertRejects(
+      () => way(() => Promise.reject(new RequestError(Errno.FAILED, "wrong"))),
+      Error,
+      "wrong",
+    );
+    let isTried = false;
+    const late = await assertRejects(() =>
+      way(() => {
+        isTried = true;
+        return Promise.resolve({ right: true });
+      }), RequestError);
+    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
+  }
+  for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
+  // What a client went away from was no guess, and costs its address as much.
+  const leave = () => Promise.reject(new AbandonedError(1));
+  for (let count = 0; count < 3; count++) {
+    await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
+  }
+  for (const way of [attempts.login.bind(attempts), attempts.register.bind(attempts)]) {
+    await assertRejects(() => way("192.0.2.2", leave), AbandonedError);
+    await assertRejects(() => way("192.0.2.2", leave), RequestError);
+  }
+  await bus.close();
+});
+
+/** Counts for itself, by a clock that the test sets. */
+function attemptsAt(clock: () => number, maxFailedLogins: number): Attempts {
+  const buckets = new NamedBuckets(clock);
+  const spend = (bucket: string, quota: Quota, count: number) =>
+    Promise.resolve(buckets.spend(bucket, quota, count));
+  const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WITHIN];
+  return new Attempts({ spend }, {
+    maxFailedLogins,
+    maxLoginsPerAddress,
+    maxRegistrationsPerAddress,
+    attemptsWindow,
+  });
+}
+
+const WITHIN = 3_600_000; // milliseconds
+
+/** A place that is not known. */
+function unknown(at: number): { address: string; knownBy: undefined } {
+  return { address: `192.0.2.${at}`, knownBy: undefined };
+}
+
+const wrong = () => Promise.resolve({ right: false });
+const right = () => Promise.resolve({ right: true });
+
+Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
+  const attempts = attemptsAt(() => 0, 2);
+  for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
+  for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
+  await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
+});
+
+Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
+  let now = 0;
+  const attempts = attemptsAt(() => now, 2);
+  for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
+  const last = unknown(200);
+  await attempts.check(1, last, wrong);
+  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
+  for (now = 0; now < back; now += 1_000) {
+    await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  }
+  now = back - 1;
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+  now = back;
+  await attempts.check(1, last, wrong);
+  await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
+});

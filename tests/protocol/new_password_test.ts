@@ -1,0 +1,100 @@
+/** Which passwords new accounts may have, and that it makes no difference to those that exist. */
+import { assert, assertEquals } from "@std/assert";
+import { COMMON_PASSWORDS } from "../../lib/passwords/common_passwords.ts";
+import { PLAIN, type Store } from "../../lib/store/store.ts";
+import { ClassicClient } from "../harness/classic_client.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient, freshName } from "../harness/framed_client.ts";
+import { withNodes } from "../harness/nodes.ts";
+import { type Server, serverTest, sharedServer } from "../harness/server.ts";
+import { idOf } from "../store/store_fixture.ts";
+
+const test = sharedServer();
+const SHORT = "password must have at least 8 characters";
+const COMMON = "password is one of the first that are guessed";
+
+/** What a registration with this password is answered: nothing, or what is wrong with it. */
+async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {
+  await using client = await FramedClient.connect(server);
+  const { errno, errmsg } = await client.request({ msgid: Msg.REGISTER, name, password });
+  assertEquals(errno, errmsg === undefined ? Errno.OK : Errno.BAD_REQUEST);
+  return errmsg;
+}
+
+test("new passwords: so long at the least, to the character, for framed and classic clients", async (server) => {
+  for (const password of ["1", "seven 7", "é李😀x y!"]) {
+    assertEquals(await problem(server, password), SHORT, password);
+  }
+  for (const password of ["eight 88", "é李😀x y!z"]) {
+    assertEquals(await problem(server, password), undefined, password);
+  }
+  await using classic = await ClassicClient.connect(server);
+  const name = freshName();
+  await classic.send({ msgid: Msg.REGISTER, name, password: "seven 7" });
+  const refused = await classic.next(Msg.REGISTER_ACK);
+  assertEquals([refused.errno, refused.errmsg], [Errno.BAD_REQUEST, SHORT]);
+  await classic.send({ msgid: Msg.REGISTER, name, password: "eight 88" });
+  assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK, "a refusal makes no account");
+});
+
+test("new passwords: the most common ones are refused, however they are written", async (server) => {
+  for (
+    const password of [
+      "password",
+      "Password1",
+      "QWERTYUIOP",
+      "12345678",
+      "ｐａｓｓｗｏｒｄ",
+      "aaaaaaaaaaa",
+      "🙂".repeat(8),
+    ]
+  ) {
+    assertEquals(await problem(server, password), COMMON, password);
+  }
+  for (const password of ["password of mine", "aaaaaaab", "correct horse"]) {
+    assertEquals(await problem(server, password), undefined, password);
+  }
+  const name = "Margaret Hamilton";
+  for (const password of [name, "margaret HAMILTON"]) {
+    assertEquals(await problem(server, password, name), "password is the account's name");
+  }
+  assertEquals(await problem(server, `${name} 1`, name), undefined);
+});
+
+Deno.test("new passwords: the list has what is common, each once, in the form in which it is looked up", () => {
+  const words = COMMON_PASSWORDS.trim().split(/\s+/);
+  assertEquals([words.length, new Set(words).size], [4_142, 4_142]);
+  for (const word of ["123456", "password", "qwertyuiop", "iloveyou"]) assert(words.includes(word), word);
+  assertEquals(words.filter((word) => word !== word.normalize("NFKC").toLowerCase()), []);
+});
+
+serverTest("new passwords: both rules can be turned off, each alone", {
+  args: ["--min-password", "1"],
+}, async (server) => {
+  assertEquals(await problem(server, "short"), undefined);
+  assertEquals(await problem(server, "123456"), COMMON);
+});
+
+serverTest("new passwords: any is taken for clients that know no rules", {
+  args: ["--min-password", "1", "--common-passwords", "allow"],
+}, async (server) => {
+  for (const password of ["1", "123456", "aaaa"]) {
+    assertEquals(await problem(server, password), undefined, password);
+  }
+  assertEquals(await problem(server, "me", "me"), undefined);
+});
+
+Deno.test("new passwords: accounts that exist log in with what they have", async () => {
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    for (const password of ["1", "123456", "old"]) {
+      const name = freshName("old");
+      const id = idOf(await store!.createUser(name, PLAIN + password));
+      for (const form of ["as it was", "hashed"]) {
+        await using client = await FramedClient.connect(node!);
+        assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password })).id, id, form);
+        await client.succeed({ msgid: Msg.LOGOUT });
+      }
+    }
+  }, { store: (real) => store = real });
+});

@@ -1,0 +1,242 @@
+/** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { Passwords } from "../../lib/passwords/password_hasher.ts";
+import { rehashAll } from "../../lib/server/recovery/password_rehash.ts";
+import { StoredPasswords } from "../../lib/server/sessions/stored_passwords.ts";
+import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import { PLAIN, type Store } from "../../lib/store/store.ts";
+import { Errno, Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient } from "../harness/framed_client.ts";
+import type { Address } from "../harness/server.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { idOf, ROOMY } from "../store/store_fixture.ts";
+
+const CHEAP = { ln: 1, r: 1, p: 1 };
+const HASHED = "$scrypt$ln=1,r=1,p=1$";
+
+Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashed at the login", async () => {
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    const id = idOf(await store!.createUser("old", `${PLAIN}123456`));
+    await using client = await FramedClient.connect(node!);
+    for (const password of ["12345", "1234567", `${PLAIN}123456`, PLAIN]) {
+      assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.FAILED, password);
+    }
+    assertEquals((await store!.findUser({ id }))!.password, `${PLAIN}123456`);
+    await client.succeed({ msgid: Msg.LOGIN, id, password: "123456" });
+    assertStringIncludes((await store!.findUser({ id }))!.password, "$scrypt$ln=1,");
+    await client.succeed({ msgid: Msg.LOGOUT });
+    await client.succeed({ msgid: Msg.LOGIN, id, password: "123456" });
+  }, { store: (real) => store = real });
+});
+
+const WRITTEN = "set by sql";
+
+/** Runs `work` on a node over a store with a password that was written into it as plain text, and gives the log. */
+async function withWritten(
+  written: string,
+  acceptPlainPasswords: "yes" | "no",
+  work: (node: Address, id: number, store: Store) => Promise<void>,
+): Promise<string> {
+  let store: Store | undefined;
+  const lines: string[] = [];
+  await withNodes(1, async (node) => {
+    const id = idOf(await store!.createUser("old", `${HASHED}AAAA$AAAA`));
+    await store!.setPassword(id, written, `${HASHED}AAAA$AAAA`);
+    await work(node!, id, store!);
+  }, {
+    store: (real) => store = real,
+    log: new Log("warn", "text", (line) => lines.push(line)),
+    config: { acceptPlainPasswords },
+  });
+  return lines.join("");
+}
+
+Deno.test("rehash: a password written as plain text is told of by the user's id, and does not log in", async () => {
+  const log = await withWritten(WRITTEN, "no", async (node, id, store) => {
+    await using client = await FramedClient.connect(node);
+    for (const password of [WRITTEN, "wrong", WRITTEN]) {
+      const reply = await client.request({ msgid: Msg.LOGIN, id, password });
+      assertEquals([reply.errno, reply.errmsg], [Errno.FAILED, "unknown user or wrong password"]);
+    }
+    assertEquals((await store.findUser({ id }))!.password, WRITTEN);
+  });
+  assertEquals(log.match(/stored password is not a hash/g)?.length, 1, log);
+  assertMatch(log, /user=1 help=.*--accept-plain-passwords/);
+  assert(!log.includes(WRITTEN) && !log.includes("wrong"), log);
+});
+
+Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; another program's hash does not", async () => {
+  const log = await withWritten(WRITTEN, "yes", async (node, id, store) => {
+    await using client = await FramedClient.connect(node);
+    for (const password of ["wrong", `${PLAIN}${WRITTEN}`]) {
+      assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.FAILED);
+    }
+    await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
+    assertStringIncludes((await store.findUser({ id }))!.password, "$scrypt$ln=1,");
+    await client.succeed({ msgid: Msg.LOGOUT });
+    await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
+  });
+  assert(log.includes("user=1") && !log.includes(WRITTEN), log);
+  for (
+    const hash of ["0123456789abcdef".repeat(2), "$2b$12$abcdefghijkl", "$2b$12$abc\ndef", "$scrypt$ln=1"]
+  ) {
+    const log = await withWritten(hash, "yes", async (node, id) => {
+      await using client = await FramedClient.connect(node);
+      assertEquals(
+        (await client.request({ msgid: Msg.LOGIN, id, password: hash })).errno,
+        Errno.FAILED,
+        hash,
+      );
+    });
+    assertStringIncludes(log, "another program's hash");
+    assert(!log.includes(hash), log);
+  }
+});
+
+const SALT = "c2FsdHNhbHRzYWx0c2FsdA";
+const KEY = "A".repeat(43);
+
+Deno.test("rehash: a hash that this server cannot have made is refused in time, and told of by the user's id", async () => {
+  const cases: readonly (readonly [stored: string, help: string])[] = [
+    [`$scrypt$ln=40,r=8,p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=20,r=8,p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=1,r=8,p=99999999$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=${"9".repeat(60)},r=${"9".repeat(60)},p=1$${SALT}$${KEY}`, "far above"],
+    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // scrypt has no such cost
+    [`$scrypt$ln=0,r=8,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=0,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=8,p=0$${SALT}$${KEY}`, "another program's hash"],
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would be right
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$${"A".repeat(255)}`, "another program's hash"],
+    ["", "1 to 128 characters"],
+    ["p".repeat(129), "1 to 128 characters"],
+    ["😀".repeat(129), "1 to 128 characters"],
+  ];
+  for (const accepts of ["yes", "no"] as const) {
+    for (const [stored, help] of cases) {
+      const log = await withWritten(stored, accepts, async (node, id) => {
+        await using client = await FramedClient.connect(node);
+        const reply = await client.request({ msgid: Msg.LOGIN, id, password: stored.slice(0, 128) || "x" });
+        assertEquals([reply.errno, reply.errmsg], [Errno.FAILED, "unknown user or wrong password"], stored);
+      });
+      assertMatch(log, new RegExp(`user=1 help=.*${help}`), stored);
+      assert(!log.includes("--accept-plain-passwords"), log);
+      assertEquals(log.trim().split("\n").length, 1, log);
+    }
+  }
+});
+
+Deno.test("rehash: a hash of a cost that may have been configured is checked, and one step more is not", () => {
+  const account = { id: 1, name: "old", online: false };
+  const refuses = (cost: string, configured = CHEAP) => {
+    const lines: string[] = [];
+    const log = new Log("warn", "text", (line) => lines.push(line));
+    const password = `$scrypt$${cost}$${SALT}$${KEY}`;
+    const stored = new StoredPasswords(log, false, configured).of({ ...account, password });
+    assertEquals(lines.length, stored === password ? 0 : 1);
+    return stored !== password;
+  };
+  assertEquals([refuses("ln=17,r=8,p=3"), refuses("ln=18,r=8,p=4")], [false, true], "time");
+  assertEquals([refuses("ln=17,r=15,p=1"), refuses("ln=18,r=9,p=1")], [false, true], "memory");
+  assertEquals([refuses("ln=15,r=8,p=24"), refuses("ln=15,r=8,p=25")], [false, true], "time by p");
+  const high = { ln: 20, r: 8, p: 1 };
+  assertEquals([
+    refuses("ln=20,r=8,p=1", high),
+    refuses("ln=22,r=8,p=1", high),
+    refuses("ln=24,r=8,p=1", high),
+  ], [
+    false,
+    false,
+    true,
+  ]);
+});
+
+Deno.test("rehash: the longest password that was written as plain text logs in with --accept-plain-passwords", async () => {
+  const longest = "😀".repeat(128);
+  await withWritten(longest, "yes", async (node, id) => {
+    await using client = await FramedClient.connect(node);
+    await client.succeed({ msgid: Msg.LOGIN, id, password: longest });
+  });
+  const log = await withWritten(longest, "no", async (node, id) => {
+    await using client = await FramedClient.connect(node);
+    assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: longest })).errno, Errno.FAILED);
+  });
+  assertStringIncludes(log, "--accept-plain-passwords");
+});
+
+Deno.test("rehash: names of earlier times log in as they are", async () => {
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    const names = [
+      "al\u200bice",
+      " \u0430lice ",
+      "re\u0301ne\u0301",
+      "a\tb",
+      "a\nb",
+      "a\u007f",
+      "\u200b",
+      "so\u0338ren",
+    ];
+    for (const name of names) {
+      const id = idOf(await store!.createUser(name, `${PLAIN}123456`));
+      await using client = await FramedClient.connect(node!);
+      assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password: "123456" })).id, id);
+    }
+    await using client = await FramedClient.connect(node!);
+    const reply = await client.request({
+      msgid: Msg.REGISTER,
+      name: "r\u00e9n\u00e9",
+      password: "correct horse",
+    });
+    assertEquals(reply.errno, Errno.FAILED, "the same name in another form");
+  }, { store: (real) => store = real });
+});
+
+Deno.test("rehash: in the background all of them are hashed, and no other password is touched", async () => {
+  const store = await SqliteStore.open(IN_MEMORY, ROOMY);
+  try {
+    using passwords = new Passwords(CHEAP, 1, 100);
+    const kept = await passwords.hash("hashed before");
+    const hashed = idOf(await store.createUser("hashed", kept));
+    const old: number[] = [];
+    for (let i = 0; i < 1_500; i++) old.push(idOf(await store.createUser(`u${i}`, `${PLAIN}pw ${i}`)));
+    const lines: string[] = [];
+    const log = new Log("info", "text", (line) => lines.push(line));
+    await rehashAll({ store, passwords, log }, () => false);
+    assertEquals(await store.unhashed(0, 10), []);
+    assertEquals((await store.findUser({ id: hashed }))!.password, kept);
+    for (const at of [0, 999, 1_000, 1_499]) {
+      const { password } = (await store.findUser({ id: old[at]! }))!;
+      assertStringIncludes(password, HASHED);
+      assert((await passwords.verify(`pw ${at}`, password)).right);
+    }
+    assertStringIncludes(lines.join(""), "count=1500");
+    assert(!lines.join("").includes("pw "));
+  } finally {
+    await store.close();
+  }
+});
+
+Deno.test("rehash: a password that is changed meanwhile stays changed, and it ends when it is told to", async () => {
+  const real = await SqliteStore.open(IN_MEMORY, ROOMY);
+  try {
+    using passwords = new Passwords(CHEAP, 1, 100);
+    const log = new Log("error", "text", () => {});
+    const id = idOf(await real.createUser("old", `${PLAIN}old`));
+    idOf(await real.createUser("other", `${PLAIN}other`));
+    const store = wrapped<Store>(real, async (name, go, args) => {
+      // Between the look and the change, another node does the same.
+      if (name === "setPassword" && args[0] === id) await real.setPassword(id, "another hash", `${PLAIN}old`);
+      return await go();
+    });
+    await rehashAll({ store, passwords, log }, () => true);
+    assertEquals((await real.unhashed(0, 10)).length, 2);
+    await rehashAll({ store, passwords, log }, () => false);
+    assertEquals((await real.findUser({ id }))!.password, "another hash");
+    assertEquals(await real.unhashed(0, 10), []);
+  } finally {
+    await real.close();
+  }
+});

@@ -1,0 +1,123 @@
+/** Which connections of trusted proxies are let in: only those whose client is named, where that is required. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { defaults } from "../../lib/config/config.ts";
+import { requiresHeader } from "../../lib/server/net/client_address.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
+import { FramedClient } from "../harness/framed_client.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
+import { line, proxied, TRUSTING } from "../harness/proxy.ts";
+import { type Server, sharedServer, withServer } from "../harness/server.ts";
+import { until, within } from "../harness/wait.ts";
+
+const MOST = 3;
+const REFUSED = "refused a connection whose trusted proxy";
+const UNLIMITED = "no limit per address holds";
+const PING = objectFrame({ msgid: Msg.PING });
+const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
+const LOCAL = proxied({ command: 0, family: 0, transport: 0 });
+const LIMITS = ["--trusted-proxies", "127.0.0.1,10.0.0.0/8", "--max-connections-per-address", `${MOST}`];
+
+// It listens on 127.0.0.1, which is a trusted proxy's address: nothing needs to be said.
+const test = sharedServer({ args: [...LIMITS, "--exempt-addresses", "127.0.0.0/8,203.0.113.0/24"] });
+
+/** Sends these bytes and waits for the end of the connection; gives all that came. */
+async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<number> {
+  using conn = await Deno.connect({ hostname: server.host, port: server.port });
+  for (const piece of pieces) await conn.write(piece);
+  const read = within(conn.read(new Uint8Array(64)).catch(() => null), "an answer, or the end");
+  return await read ?? 0;
+}
+
+/** How many of 2 · {@link MOST} connections from a client are let in. */
+async function admitted(server: Server, header: Uint8Array): Promise<number> {
+  await using open = new AsyncDisposableStack();
+  let count = 0;
+  for (let tried = 0; tried < 2 * MOST; tried++) {
+    const client = open.use(await FramedClient.connect(server));
+    try {
+      await client.sendBytes(header);
+      await client.settle();
+      count++;
+    } catch {
+      // it is closed instead
+    }
+  }
+  return count;
+}
+
+test("proxy-required: a message without a client's address in front is refused, with a warning", async (server) => {
+  assertEquals(await answerTo(server, [PING]), 0);
+  await until(() => server.log().includes(REFUSED), "the warning");
+  assertStringIncludes(server.log(), '"hint":"--proxy-required no lets it in"');
+  for (const header of [UNKNOWN, LOCAL]) {
+    assertEquals(await answerTo(server, [joined(header, PING)]), 0, "in one piece");
+    assertEquals(await answerTo(server, [header, PING]), 0, "one after the other");
+    const bytes = Array.from(header, (byte) => Uint8Array.of(byte));
+    assertEquals(await answerTo(server, [...bytes, PING]), 0, "byte by byte");
+  }
+  assert(
+    await answerTo(server, [line(1, { host: "192.0.2.9", port: 1 }), PING]) > 0,
+    "a client that is named",
+  );
+});
+
+test("proxy-required: who is named counts, be it this machine or a proxy, unless it is exempt", async (server) => {
+  for (const host of ["192.0.2.1", "127.0.0.1", "10.1.2.3"]) {
+    assertEquals(await admitted(server, line(1, { host, port: 1 })), MOST, host);
+  }
+  assertEquals(await admitted(server, proxied({ family: 2, source: { host: "::1", port: 1 } })), MOST);
+  assertEquals(await admitted(server, line(1, { host: "203.0.113.7", port: 1 })), 2 * MOST, "exempt");
+  const warnings = server.log().split("\n").filter((text) => text.includes("names this machine or a proxy"));
+  assertEquals(warnings.length, 1);
+  assertStringIncludes(warnings[0]!, '"host":"127.0.0.1"');
+});
+
+Deno.test("proxy-required: a proxy that only looks whether the port is there is no mistake", () =>
+  withServer({ args: [...LIMITS, "--proxy-header-timeout", "300ms"] }, async (server) => {
+    for (const header of [UNKNOWN, LOCAL, new Uint8Array(0)]) {
+      assertEquals(await answerTo(server, [header]), 0, "closed when the time for a header is over");
+    }
+    assert(!server.log().includes(REFUSED), server.log());
+  }));
+
+Deno.test("proxy-required: a header without a client is waited behind, as a message may not come at all", () =>
+  withServer({ args: [...LIMITS, "--proxy-header-timeout", "10m"] }, async (server) => {
+    for (const header of [UNKNOWN, LOCAL]) {
+      using conn = await Deno.connect({ hostname: server.host, port: server.port });
+      await conn.write(header);
+      const end = conn.read(new Uint8Array(1)).then(() => "closed", () => "closed");
+      // Long enough for the server to have read it, as it answers who came later.
+      for (let count = 0; count < 3; count++) {
+        assert(await admitted(server, line(1, { host: "192.0.2.8", port: 1 })) > 0);
+      }
+      assertEquals(await Promise.race([end, Promise.resolve("open")]), "open");
+    }
+  }));
+
+Deno.test("proxy-required: where it is not, a message without a client's address is taken, with a warning", () =>
+  withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
+    assert(await answerTo(server, [PING]) > 0);
+    await until(() => server.log().includes(UNLIMITED), "the warning");
+    for (const header of [UNKNOWN, LOCAL, line(1, { host: "127.0.0.1", port: 1 })]) {
+      assertEquals(await admitted(server, header), 2 * MOST);
+    }
+    assert(!server.log().includes(REFUSED));
+  }));
+
+Deno.test("proxy-required: by itself where only proxies can connect", () => {
+  const required = (host: string, trustedProxies: string, proxyRequired: "auto" | "yes" | "no" = "auto") =>
+    requiresHeader({ ...defaults(), host, trustedProxies, proxyRequired });
+  const cases: readonly (readonly [host: string, proxies: string, is: boolean])[] = [
+    ["127.0.0.1", "127.0.0.1", true],
+    ["127.0.0.1", "127.0.0.0/8", true],
+    ["::1", "::1", true],
+    ["localhost", "127.0.0.1", true],
+    ["127.0.0.1", "", false],
+    ["127.0.0.1", "10.0.0.0/8", false],
+    ["0.0.0.0", "127.0.0.1", false],
+    ["::", "::1", false],
+    ["10.0.0.1", "10.0.0.0/8", false], // others of that network may reach it
+  ];
+  for (const [host, proxies, is] of cases) assertEquals(required(host, proxies), is, `${host} ${proxies}`);
+  assertEquals([required("0.0.0.0", "10.0.0.0/8", "yes"), required("::1", "::1", "no")], [true, false]);
+});

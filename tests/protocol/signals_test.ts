@@ -1,0 +1,178 @@
+/** What signals do to a server: during its start, while it runs, and while it leaves. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { type StopSignal, StopSignals } from "../../lib/node/stop_signals.ts";
+import { ClientProcess } from "../harness/client_process.ts";
+import { Msg } from "../harness/protocol_numbers.ts";
+import { newUser } from "../harness/framed_client.ts";
+import { cleanEnv, ROOT, runProgram, writableFolder } from "../harness/program.ts";
+import { serverTest, startServer } from "../harness/server.ts";
+import { pause, until, within } from "../harness/wait.ts";
+
+const CTRL_C = "\x03";
+const PRESS_MS = 250; // between two presses, a little more than what the server takes for one
+
+Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was read again", async () => {
+  await using server = await startServer();
+  const events = () => server.log().split("\n").filter((line) => line.includes('"SIGHUP"'));
+  server.kill("SIGHUP");
+  await until(() => events().length > 0, "the log's line");
+  assertEquals([events().length, JSON.parse(events()[0]!).level], [1, "info"]);
+  await using user = await newUser(server);
+  assertEquals((await user.request({ msgid: Msg.PING })).msgid, Msg.PONG);
+  server.kill("SIGTERM");
+  assertEquals(await server.wait(), 0);
+});
+
+for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] as const) {
+  Deno.test(`${signal} during the start of ${workers} nodes ends it with one line and exit code 0`, async () => {
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // a MySQL server that does not answer
+    const args = ["127.0.0.1", "0", "--mysql", `mysql://ann@127.0.0.1:${silent.addr.port}/chat`];
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "main.ts", ...args, "--workers", `${workers}`],
+      cwd: ROOT,
+      clearEnv: true,
+      env: cleanEnv(),
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    const output = child.output();
+    using _ = await within(silent.accept(), "a connection to the database");
+    child.kill(signal);
+    const { code, signal: killedBy, stderr } = await within(output, "the end of the start");
+    const lines = new TextDecoder().decode(stderr).trim().split("\n");
+    assertEquals([code, killedBy, lines.length], [0, null, 1], lines.join("\n"));
+    const { event, signal: named } = JSON.parse(lines[0]!);
+    assertEquals([event, named], ["stopped before the start was complete", signal]);
+  });
+}
+
+serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing while it drains", {
+  args: ["--drain-timeout", "1h"],
+}, async (server) => {
+  await using client = await newUser(server);
+  server.kill("SIGTERM");
+  await client.next(Msg.NOTICE); // served for six minutes more
+  const ignored = () => server.log().split('"still stopping').length - 1;
+  for (const [at, signal] of (["SIGTERM", "SIGINT", "SIGINT", "SIGTERM"] as const).entries()) {
+    server.kill(signal);
+    await until(() => ignored() === at + 1, "the log to tell of the signal");
+    assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
+  }
+  await client.close();
+  assertEquals(await server.wait(), 0);
+});
+
+Deno.test("^C on a terminal drains, and says that another ends it at once", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
+  try {
+    const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
+    await using server = new ClientProcess(args, { program: "main.ts", terminal: true });
+    let port = 0;
+    await server.until(
+      ({ stdout }) => (port = Number(/listening .*port=(\d+)/.exec(stdout)?.[1])) > 0,
+      "a port",
+    );
+    await using client = await newUser({ host: "127.0.0.1", port });
+    await server.write(CTRL_C);
+    await client.next(Msg.NOTICE);
+    await server.until(({ stdout }) => stdout.includes("press ^C again to end at once"), "a hint");
+    assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
+    await pause(PRESS_MS); // as a person does; sooner it would be taken for the same press
+    await server.write(CTRL_C);
+    assertEquals(await server.end(), 1);
+    assertStringIncludes(server.stdout, "stopped at once");
+    await client.serverCloses();
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+/** The state of a process with a clock that stands still between two signals; `codes` are those it ended with. */
+function process(graceMs: number, isTerminal: boolean) {
+  const lines: string[] = [];
+  const codes: number[] = [];
+  let ms = 1_000;
+  let asked = 0;
+  const log = new Log("info", "json", (line) => lines.push(line));
+  const signals = new StopSignals(log, {
+    graceMs,
+    isTerminal,
+    exit: (code) => codes.push(code),
+    now: () => ms,
+  });
+  void signals.asked.then(() => asked++);
+  const take = (signal: StopSignal, afterMs = 0) => {
+    ms += afterMs;
+    signals.take(signal);
+  };
+  return { signals, take, codes, lines, asked: () => asked };
+}
+
+Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends the process from then on", async () => {
+  const { signals, take, codes, lines, asked } = process(25_000, true);
+  signals.started();
+  take("SIGTERM");
+  await signals.asked;
+  take("SIGTERM", 24_999);
+  assertEquals([codes, asked(), lines.length], [[], 1, 2]);
+  take("SIGTERM", 1);
+  assertEquals(codes, [1]);
+});
+
+Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are two presses of ^C", () => {
+  for (const isTerminal of [true, false]) {
+    const { signals, take, codes, lines } = process(25_000, isTerminal);
+    signals.started();
+    take("SIGINT");
+    assertEquals(lines[0]!.includes("press ^C again"), isTerminal);
+    take("SIGINT", 199); // `deno task` sends on what the terminal has sent
+    assertEquals(codes, []);
+    take("SIGINT", 1);
+    assertEquals(codes, isTerminal ? [1] : []);
+  }
+});
+
+Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", () => {
+  const { signals, take, codes, lines } = process(25_000, true);
+  signals.started();
+  take("SIGTERM");
+  assertEquals(lines[0]!.includes("press ^C again"), false);
+  take("SIGINT", 1_000);
+  assertEquals([codes, lines[1]!.includes("press ^C again")], [[], true]);
+  take("SIGINT", 1_000);
+  assertEquals(codes, [1]);
+});
+
+Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
+  await using server = await startServer(); // whose port the other can't have: it ends by itself
+  const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
+  const npx = await new Deno.Command("npx", {
+    args: ["--yes", "deno@2.9.6", "run", "-A", "main.ts", ...args],
+    cwd: ROOT,
+    clearEnv: true,
+    env: cleanEnv(),
+    stdin: "null",
+  }).output();
+  const said = new TextDecoder().decode(npx.stderr);
+  assertEquals(npx.code, 1, said);
+  assertStringIncludes(said, "started by npm or npx");
+  assertStringIncludes(said, "exec deno run");
+
+  const env = { npm_command: "exec" };
+  await using onTerminal = new ClientProcess(args, { program: "main.ts", terminal: true, env });
+  assertEquals(await onTerminal.end(), 1);
+  assertStringIncludes(onTerminal.stdout, "can't listen");
+  assertEquals(onTerminal.stdout.includes("npx"), false, onTerminal.stdout);
+  assertEquals((await runProgram("main.ts", args)).stderr.includes("npx"), false);
+
+  const folder = await writableFolder();
+  try {
+    const permissions = ["--no-prompt", "-P=server"];
+    await using restricted = await startServer({ permissions, env, db: `${folder}/chat.db` });
+    assertStringIncludes(restricted.log(), "started by npm or npx");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,110 @@
+/** A server's certificate is renewed while it runs: SIGHUP has it read again, and no client is disturbed. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Errno } from "../harness/protocol_numbers.ts";
+import { FramedClient, newUser } from "../harness/framed_client.ts";
+import { type Server, withServer } from "../harness/server.ts";
+import { Authority, type Certificate, tlsArgs } from "../harness/tls.ts";
+import { events } from "../harness/workers.ts";
+import { pause, until, within } from "../harness/wait.ts";
+
+const HOST = "127.0.0.1";
+const RELOADS = 20;
+/**
+ * Milliseconds between two connections of each of those who connect all the time. Without a pause they would take all of
+ * the threads that this process has for files, too: its runtime keeps one for some time to close a TLS connection.
+ */
+const PACE = 10;
+const AGAIN = "TLS certificate read again";
+const NOT_AGAIN = "TLS certificate not read again";
+
+/** Two authorities, a certificate by each, and a place for the one that the server has. */
+interface Certificates {
+  readonly authorities: readonly [Authority, Authority];
+  readonly place: Certificate;
+  /** Puts the one by the first or the second authority in that place. */
+  put(which: 0 | 1): void;
+}
+
+async function withCertificates(body: (certificates: Certificates) => Promise<void>): Promise<void> {
+  await using first = await Authority.make();
+  await using second = await Authority.make();
+  const issued = [await first.issue(HOST), await second.issue(HOST)] as const;
+  const place = { cert: `${first.caFile}.cert`, key: `${first.caFile}.key` };
+  const put = (which: 0 | 1) => {
+    Deno.copyFileSync(issued[which].cert, place.cert);
+    Deno.copyFileSync(issued[which].key, place.key);
+  };
+  put(0);
+  await body({ authorities: [first, second], place, put });
+}
+
+/** Has the certificate read again by all of the server's nodes. */
+async function reload(server: Server, nodes = 1, event = AGAIN): Promise<void> {
+  const from = server.logSize;
+  server.kill("SIGHUP");
+  await until(() => events(server, event, from).length === nodes, `a line ${event} of each node`);
+}
+
+/** Connects, trusting these authorities; rejects if the server's certificate is by none of them. */
+async function connect({ port }: Server, ...trusted: readonly Authority[]): Promise<void> {
+  using conn = await Deno.connectTls({ hostname: HOST, port, caCerts: trusted.map(({ ca }) => ca) });
+  await within(conn.handshake(), "the handshake");
+}
+
+Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends", () =>
+  withCertificates(async ({ authorities, place, put }) => {
+    const [first, second] = authorities;
+    await withServer({ args: tlsArgs(place), ca: first.ca + second.ca }, async (server) => {
+      await using alice = await newUser(server);
+      await using bob = await newUser(server);
+      await connect(server, first);
+      let isOver = false;
+      let connected = 0;
+      const hammer = async () => {
+        for (; !isOver; connected++) {
+          await connect(server, first, second);
+          await pause(PACE);
+        }
+      };
+      const hammers = Array.from({ length: 3 }, hammer);
+      try {
+        for (let round = 1; round <= RELOADS; round++) {
+          const which = round % 2 === 1 ? 1 : 0;
+          put(which);
+          await reload(server);
+          await connect(server, authorities[which]);
+          await assertRejects(() => connect(server, authorities[1 - which]!), Error, "UnknownIssuer");
+          assertEquals((await alice.chat(bob.id, `${round}`)).errno, Errno.OK);
+          const before = connected;
+          await until(() => connected > before, "others to connect");
+        }
+      } finally {
+        isOver = true;
+        await Promise.all(hammers); // rejected if any was refused or reset
+      }
+      for (let round = 1; round <= RELOADS; round++) {
+        assertEquals((await bob.next(({ msg }) => msg !== undefined)).msg, `${round}`);
+      }
+      assert(server.running);
+    });
+  }));
+
+Deno.test("tls: files that aren't right leave the certificate as it is, on every worker; then they are", () =>
+  withCertificates(async ({ authorities, place, put }) => {
+    const [first, second] = authorities;
+    const args = [...tlsArgs(place), "--workers", "2"];
+    await withServer({ args, ca: first.ca }, async (server) => {
+      await Deno.writeTextFile(place.cert, "no certificate");
+      await reload(server, 2, NOT_AGAIN);
+      put(1);
+      await Deno.copyFile((await first.issue(HOST)).key, place.key);
+      await reload(server, 2, NOT_AGAIN);
+      for (let at = 0; at < 10; at++) await connect(server, first);
+      await using client = await FramedClient.connect(server);
+      await client.settle();
+      put(1);
+      await reload(server, 2);
+      for (let at = 0; at < 10; at++) await connect(server, second); // some of them on either worker
+      await client.settle();
+    });
+  }));

@@ -1,0 +1,133 @@
+/** Cursors on their way to the store: a login waits until they are there. */
+import { assertEquals } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { Cursors } from "../../lib/server/delivery/cursor_writer.ts";
+import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import { type Delivered, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { wrapped } from "../harness/nodes.ts";
+import { pause, until } from "../harness/wait.ts";
+import { ROOMY } from "./store_fixture.ts";
+
+const quiet = new Log("error", "text", () => {});
+
+/** A cursor that is being written; `end` writes it, or refuses it. */
+interface Write {
+  readonly cursors: readonly Delivered[];
+  end(refusal?: Error): void;
+}
+
+/** Cursors over a store each of whose writes waits for its end. */
+async function withHeldWrites(work: (cursors: Cursors, writes: readonly Write[]) => Promise<void>) {
+  const real = await SqliteStore.open(IN_MEMORY, ROOMY);
+  const writes: Write[] = [];
+  const store = wrapped<Store>(real, (name, go, [cursors]) => {
+    if (name !== "delivered") return go();
+    const ended = Promise.withResolvers<void>();
+    writes.push({
+      cursors: cursors as readonly Delivered[],
+      end: (refusal) => refusal ? ended.reject(refusal) : ended.resolve(),
+    });
+    return ended.promise.then(go);
+  });
+  const cursors = new Cursors(store, quiet);
+  try {
+    await work(cursors, writes);
+  } finally {
+    await real.close();
+  }
+}
+
+/** Whether a promise is fulfilled after everything that was possible has been done. */
+async function isDone(promise: Promise<void>): Promise<boolean> {
+  let done = false;
+  void promise.then(() => done = true);
+  await pause(20);
+  return done;
+}
+
+const users = (writes: readonly Write[]) => writes.map(({ cursors }) => cursors.map(({ user }) => user));
+
+Deno.test("cursors: who waits for a user's waits for the write under way that has them, and for no other", () =>
+  withHeldWrites(async (cursors, writes) => {
+    cursors.move(1, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the write");
+    const settled = cursors.settled(1);
+    assertEquals(await isDone(settled), false);
+    assertEquals(await isDone(cursors.settled(2)), true, "it has nothing to do with this one");
+    writes[0]!.end();
+    await settled;
+    await flushed;
+    assertEquals(users(writes), [[1]]);
+  }));
+
+Deno.test("cursors: who waits for a user's that have moved on since has a write of them begun", () =>
+  withHeldWrites(async (cursors, writes) => {
+    cursors.move(1, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the first write");
+    cursors.move(1, 9, 2);
+    cursors.move(2, 9, 7);
+    const settled = [1, 2].map((user) => cursors.settled(user));
+    assertEquals(await Promise.all(settled.map(isDone)), [false, false]);
+    writes[0]!.end();
+    await until(() => writes.length === 2, "the second write");
+    assertEquals(await Promise.all(settled.map(isDone)), [false, false]);
+    assertEquals(writes[1]!.cursors, [{ user: 1, peer: 9, seq: 2 }, { user: 2, peer: 9, seq: 7 }]);
+    writes[1]!.end();
+    await Promise.all(settled);
+    await flushed;
+  }));
+
+Deno.test("cursors: those that were refused wait on, behind what they have moved to since", () =>
+  withHeldWrites(async (cursors, writes) => {
+    for (const peer of [8, 9]) cursors.move(1, peer, 5);
+    const settled = cursors.settled(1);
+    await until(() => writes.length === 1, "the first write");
+    assertEquals(await isDone(settled), false);
+    cursors.move(1, 8, 6);
+    cursors.move(1, 9, 4); // is behind what is being written, as far as is known then
+    writes[0]!.end(new StoreUnavailable("fails on purpose"));
+    await settled; // a login is not kept by a store that refuses
+    const again = cursors.settled(1);
+    await until(() => writes.length === 2, "the second write");
+    assertEquals(writes[1]!.cursors, [{ user: 1, peer: 8, seq: 6 }, { user: 1, peer: 9, seq: 5 }]);
+    writes[1]!.end();
+    await again;
+    assertEquals(await isDone(cursors.settled(1)), true, "nothing is left");
+    assertEquals(writes.length, 2);
+  }));
+
+Deno.test("cursors: a write that is refused after the history has changed is not tried again", () =>
+  withHeldWrites(async (cursors, writes) => {
+    cursors.move(1, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the write");
+    cursors.clear();
+    writes[0]!.end(new StoreUnavailable("it was restored"));
+    await flushed;
+    cursors.move(2, 9, 1);
+    const later = cursors.flush();
+    await until(() => writes.length === 2, "the write of the new history");
+    writes[1]!.end();
+    await later;
+    assertEquals(users(writes), [[1], [2]]);
+  }));
+
+Deno.test("cursors: the rest of a large write is not begun when the history has changed", () =>
+  withHeldWrites(async (cursors, writes) => {
+    const inOneWrite = 1_000;
+    for (let user = 1; user <= inOneWrite + 1; user++) cursors.move(user, 9, 1);
+    const flushed = cursors.flush();
+    await until(() => writes.length === 1, "the first part");
+    assertEquals(writes[0]!.cursors.length, inOneWrite);
+    cursors.clear();
+    writes[0]!.end();
+    const end = until(() => writes.length === 2, "a second part").then(() => writes[1]!.end(), () => {});
+    await flushed;
+    assertEquals(writes.length, 1);
+    cursors.move(1, 9, 1); // lets the wait above end
+    const later = cursors.flush();
+    await Promise.all([end, later]);
+    assertEquals(users(writes).slice(1), [[1]]);
+  }));

@@ -1,0 +1,46 @@
+/** Ends of logins on their way to the store. */
+import { assertEquals } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { Departures } from "../../lib/server/sessions/logout_batch.ts";
+import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import { type Login, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { wrapped } from "../harness/nodes.ts";
+import { until } from "../harness/wait.ts";
+import { ROOMY } from "./store_fixture.ts";
+
+const quiet = new Log("error", "text", () => {});
+
+/** The users in the writes, of which the first is refused as soon as `work` has resolved. */
+async function writesAround(work: (departures: Departures) => void): Promise<number[][]> {
+  const real = await SqliteStore.open(IN_MEMORY, ROOMY);
+  const writes: number[][] = [];
+  const first = Promise.withResolvers<void>();
+  const store = wrapped<Store>(real, (name, go, [logins]) => {
+    if (name !== "endLogins") return go();
+    writes.push((logins as readonly Login[]).map(({ user }) => user));
+    return writes.length === 1 ? first.promise.then(go) : go();
+  });
+  const departures = new Departures(store, quiet);
+  try {
+    departures.add({ user: 1, login: 1 });
+    await until(() => writes.length === 1, "the first write");
+    work(departures);
+    first.reject(new StoreUnavailable("it is away"));
+    await departures.flush();
+    return writes;
+  } finally {
+    await real.close();
+  }
+}
+
+Deno.test("departures: ends that the store refused are written again, before later ones", async () => {
+  assertEquals(await writesAround((departures) => departures.add({ user: 2, login: 1 })), [[1], [1, 2]]);
+});
+
+Deno.test("departures: ends that the store refused are forgotten when the history has changed meanwhile", async () => {
+  const writes = await writesAround((departures) => {
+    departures.clear();
+    departures.add({ user: 2, login: 1 });
+  });
+  assertEquals(writes, [[1], [2]]);
+});

@@ -1,0 +1,203 @@
+/** What the MySQL store asks of its server: how often, and for how much. */
+import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
+import type { Key } from "../../lib/store/conversation.ts";
+import { parseAddress } from "../../lib/store/mysql/address.ts";
+import { Known, nameOf } from "../../lib/store/mysql/conversation_cache.ts";
+import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
+import { Session } from "../../lib/store/mysql/mysql_connection.ts";
+import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
+import { wrapped } from "../harness/nodes.ts";
+import { Relay } from "../harness/relay.ts";
+import { openMysql, withStores } from "./mysql_fixture.ts";
+import { granted, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
+
+const mariadb = sharedMariadb();
+
+/** What some work has cost. */
+interface Cost {
+  readonly roundTrips: number;
+  readonly statements: number;
+}
+
+/** Registers a test that can measure what the store does. */
+function costTest(
+  what: string,
+  body: (
+    store: MysqlStore,
+    measure: (work: () => Promise<unknown>) => Promise<Cost>,
+    db: TestDatabase,
+  ) => Promise<void>,
+): void {
+  mariadb.test(`mysql: ${what}`, async (db) => {
+    await using relay = new Relay(db.server);
+    const store = await openMysql(`mysql://root@${relay.host}:${relay.port}/${db.name}`);
+    const measure = async (work: () => Promise<unknown>) => {
+      const statements = await status(db, "Questions");
+      const { roundTrips } = relay;
+      await work();
+      return {
+        roundTrips: relay.roundTrips - roundTrips,
+        statements: await status(db, "Questions") - statements - OWN_STATEMENTS,
+      };
+    };
+    try {
+      await body(store, measure, db);
+    } finally {
+      await store.close();
+    }
+  });
+}
+
+/** Statements that looking at the number of statements takes: its own, and its connection's end. */
+const OWN_STATEMENTS = 2;
+
+/** The question whether the server is still safe, which goes along once a second. */
+const ASKED = 1;
+
+/** A sum of the server's counters, all connections taken together. */
+async function status(db: TestDatabase, counter: string): Promise<number> {
+  const rows = await db.sql("SHOW GLOBAL STATUS LIKE ?", [counter]);
+  return rows.reduce((sum, { Value }) => sum + Number(Value), 0);
+}
+
+costTest(
+  "a batch of messages is two round trips and thirteen statements, of whatever size",
+  async (store, measure) => {
+    const users = await makeCrowd(store, 40);
+    const group = await makeGroup(store, "g", users);
+    const pairs = users.flatMap((a) => users.map((b) => [a, b] as const));
+    await send(store, users[0]!, -group, "to the group");
+    await Promise.all(pairs.map(([a, b]) => send(store, a, b, `to ${b}`))); // the conversations are there, and known
+    for (const size of [1, 10, 1_000]) {
+      const cost = await measure(() =>
+        Promise.all(Array.from({ length: size }, async (_, i) => {
+          const [a, b] = pairs[i]!;
+          return granted(await send(store, a, i % 5 ? b : -group, `${size} ${i}`));
+        }))
+      );
+      assertEquals(cost.roundTrips, 2, `of ${size}`);
+      assert(cost.statements === 13 || cost.statements === 13 + ASKED, `${cost.statements} of ${size}`);
+    }
+  },
+);
+
+costTest("the first messages of many pairs cost three round trips more, together", async (store, measure) => {
+  const [a, ...others] = await makeCrowd(store, 101) as [number, ...number[]];
+  await send(store, a, a, "to myself"); // the connection is there
+  const cost = await measure(() => Promise.all(others.map((b) => send(store, a, b, `to ${b}`))));
+  assertLessOrEqual(cost.roundTrips, 5);
+  assertLessOrEqual(cost.statements, 13 + 10 + 5 + ASKED);
+});
+
+costTest("messages that come while a batch is under way go together", async (store, measure) => {
+  const users = await makeCrowd(store, 2);
+  const [a, b] = users as [number, number];
+  await send(store, a, b, "first");
+  const cost = await measure(() =>
+    Promise.all(Array.from({ length: 2_000 }, async (_, i) => {
+      for (let turn = 0; turn < i % 100; turn++) await undefined; // not all in one turn
+      return await send(store, a, b, `${i}`, { body: "x".repeat(100) });
+    }))
+  );
+  assertLessOrEqual(cost.roundTrips, 8);
+});
+
+costTest("logins and sessions that come in a storm go together", async (store, measure) => {
+  const users = await makeCrowd(store, 1_000);
+  const logins: number[] = [];
+  const begun = await measure(async () => {
+    logins.push(...await Promise.all(users.map((user) => store.beginLogin(user))));
+  });
+  const saved = await measure(() =>
+    Promise.all(
+      users.map((user, i) => store.saveSession({ user, login: logins[i]! }, new Uint8Array(32), NOON)),
+    )
+  );
+  for (const cost of [begun, saved]) {
+    assertLessOrEqual(cost.roundTrips, 4); // with a connection's beginning
+    assertLessOrEqual(cost.statements, 16); // the questions to a server that is connected to count too
+  }
+  assertEquals((await store.loggedIn(0, 2_000)).length, 1_000);
+});
+
+costTest("a thousand cursors are two round trips and nine statements", async (store, measure) => {
+  const users = await makeCrowd(store, 1_000);
+  const [a] = users as [number];
+  await Promise.all(users.map((user) => send(store, a, user, `to ${user}`)));
+  const cost = await measure(() => store.delivered(users.map((user) => ({ user, peer: a, seq: 1 }))));
+  assertLessOrEqual(cost.roundTrips, 2);
+  assertLessOrEqual(cost.statements, 9 + ASKED);
+  assertEquals((await store.unread(users[1]!, 10)).length, 0);
+});
+
+costTest("reading looks at little more than what it gives, however long the log is", async (store, _, db) => {
+  const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+  const group = await makeGroup(store, "g", [a, b, c]);
+  for (const peer of [b, c, -group]) await send(store, a, peer, `first to ${peer}`);
+  const fill =
+    "INSERT INTO Message (low, high, seq, sender, cid, time, body) SELECT ?, ?, seq, ?, concat(?, seq), seq, repeat('x', 50) FROM seq_2_to_100000";
+  await db.sql(fill, [a, b, a, "pair"]);
+  await db.sql(fill, [0, group, a, "group"]);
+  await db.sql("UPDATE Conversation SET last_seq = 100000 WHERE high <> ?", [c]);
+  await db.sql("ANALYZE TABLE Message, Conversation, MemberCursor");
+  const looks: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ["unread", () => store.unread(b, 100)],
+    ["behind", () => store.behind([a, b, c])],
+    ["read", () => store.read(b, a, 50_000, 20, 1e6)],
+    ["read after the cursor", () => store.read(b, -group, undefined, 20, 1e6)],
+    ["read at the end", () => store.read(b, -group, 99_999, 20, 1e6)],
+    ["history", () => store.history(b, a, undefined, 20, 1e6)],
+    ["history before", () => store.history(b, -group, 50_000, 20, 1e6)],
+    ["append", () => send(store, a, b, "new")],
+    ["append again", () => send(store, a, b, "new")],
+  ];
+  for (const [what, look] of looks) {
+    const before = await status(db, "Handler_read%");
+    await look();
+    assertLess(await status(db, "Handler_read%") - before, 1_500, what); // what asking for the counters costs included
+  }
+});
+
+costTest("a page's bytes bound what is fetched, not only what is given", async (store, _, db) => {
+  const [a, b] = await makeUsers(store, 2) as [number, number];
+  const body = "x".repeat(60_000);
+  await Promise.all(Array.from({ length: 100 }, (_, i) => send(store, a, b, `${i}`, { body })));
+  for (
+    const look of [() => store.read(b, a, 0, 256, 65_536), () => store.history(b, a, undefined, 256, 65_536)]
+  ) {
+    const before = await status(db, "Bytes_sent");
+    const page = await look();
+    assertEquals(("messages" in page ? page.messages : page as unknown[]).length, 1);
+    const sent = await status(db, "Bytes_sent") - before;
+    assert(sent > 60_000 && sent < 130_000, `${sent} bytes`);
+  }
+});
+
+mariadb.test("mysql: as many conversations are remembered as may be, those that were found last", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
+    const session = await Session.open(parseAddress(db.url));
+    let queries = 0;
+    const counted = wrapped(session, (name, go) => {
+      if (name === "query") queries++;
+      return go();
+    });
+    const known = new Known(2);
+    /** Whether it has to be looked up. */
+    const isLookedUp = async (key: Key) => {
+      const before = queries;
+      assertEquals(await known.ensure(counted, new Map([[nameOf(key), key]])), new Set());
+      return queries > before;
+    };
+    const [first, second, third]: readonly Key[] = [[a, b], [a, c], [a, d]];
+    assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [true, true]);
+    assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [false, false]);
+    assertEquals(await isLookedUp(third!), true);
+    assertEquals([await isLookedUp(second!), await isLookedUp(third!), await isLookedUp(first!)], [
+      false,
+      false,
+      true,
+    ]);
+    await session.close();
+  });
+});

@@ -1,0 +1,181 @@
+/** The epoch on MySQL: no store writes into another history than the one that it knows. */
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { StoreUnavailable } from "../../lib/store/store.ts";
+import { sharedMariadb } from "../harness/mariadb.ts";
+import { until } from "../harness/wait.ts";
+import { withStores } from "./mysql_fixture.ts";
+import { granted, makeUsers, send } from "./store_fixture.ts";
+
+const mariadb = sharedMariadb();
+
+mariadb.test("epoch: a conversation shorter than what the store has committed is a loss", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 1");
+    await db.sql("UPDATE Conversation SET last_seq = 1");
+    await assertRejects(() => send(store!, a, b, "4"), StoreUnavailable);
+    // Until the epoch is renewed, in conversations of which nothing is missing too.
+    for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailable);
+    const renewed = await store!.identity();
+    assertNotEquals(renewed.epoch, epoch);
+    store!.adopt(renewed.epoch);
+    assertEquals(granted(await send(store!, a, b, "4")).seq, 2);
+  });
+});
+
+mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it was", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 1");
+    await db.sql("UPDATE Conversation SET last_seq = 1");
+    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    assertNotEquals((await store!.identity()).epoch, epoch);
+    assertEquals((await store!.unread(b, 10)).map(({ cursor, last }) => [cursor, last]), [[0, 1]]);
+  });
+});
+
+mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its last message", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    await db.sql("DELETE FROM Message WHERE seq > 2");
+    await db.sql("DELETE FROM Conversation");
+    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    assertEquals((await store!.identity()).epoch, epoch);
+    const cursors = await db.sql("SELECT seq FROM MemberCursor WHERE userid = ?", [b]);
+    assertEquals(JSON.stringify(cursors), '[{"seq":2}]');
+  });
+});
+
+mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [, , last] = await makeUsers(store!, 3) as [number, number, number];
+    const { epoch } = await store!.identity();
+    await db.sql("DELETE FROM User WHERE id = ?", [last]);
+    await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+    await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailable);
+    assertNotEquals((await store!.identity()).epoch, epoch);
+  });
+});
+
+mariadb.test("epoch: an id that rows refer to is never given out, in whatever table they are", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a] = await makeUsers(store!, 1) as [number];
+    const nextUser = async () =>
+      granted(await store!.createUser(crypto.randomUUID().slice(0, 20), "hash")).id;
+    const nextGroup = async () =>
+      granted(await store!.createGroup(a, crypto.randomUUID().slice(0, 20), "")).id;
+    const rows = [
+      "INSERT INTO Friend (userid, friendid) VALUES (?, 1)",
+      "INSERT INTO Friend (userid, friendid) VALUES (1, ?)",
+      "INSERT INTO GroupUser (groupid, userid) VALUES (999, ?)",
+      "INSERT INTO MemberCursor (userid, low, high, seq) VALUES (?, 1, 2, 0)",
+      "INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES (1, 2, 1, ?, 'c', 1, 'secret')",
+      "INSERT INTO Session (userid, token_hash, expires) VALUES (?, REPEAT('x', 32), 1)",
+    ];
+    for (const row of rows) {
+      const wanted = await nextUser() + 1;
+      await db.sql(row, [wanted]);
+      assert(await nextUser() > wanted, row);
+    }
+    const groupRows = [
+      "INSERT INTO GroupUser (groupid, userid) VALUES (?, 1)",
+      "INSERT INTO Conversation (low, high, last_seq) VALUES (0, ?, 7)",
+    ];
+    for (const row of groupRows) {
+      const wanted = await nextGroup() + 1;
+      await db.sql(row, [wanted]);
+      assert(await nextGroup() > wanted, row);
+    }
+  });
+});
+
+mariadb.test("epoch: a store that does not know of a renewal changes nothing, and reads on", async (db) => {
+  await withStores(2, db, async (...stores) => {
+    const [store, other] = stores as [typeof stores[0], typeof stores[0]];
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    granted(await send(store, a, b, "1"));
+    const login = await store.beginLogin(a);
+    await other.renewEpoch((await other.identity()).epoch);
+    const changes: (() => Promise<unknown>)[] = [
+      () => send(store, a, b, "2"),
+      () => store.delivered([{ user: b, peer: a, seq: 1 }]),
+      () => store.beginLogin(b),
+      () => store.endLogins([{ user: a, login }]),
+      () => store.addFriend(a, b),
+      () => store.createGroup(a, "g", ""),
+    ];
+    for (const change of changes) await assertRejects(change, StoreUnavailable);
+    assertEquals(await db.sql("SELECT COUNT(*) AS n FROM Message"), [{ n: 1 }]);
+    assertEquals((await store.read(b, a, undefined, 10, 1_000)).after, 0);
+    store.adopt((await store.identity()).epoch);
+    for (const change of changes) await change();
+  });
+});
+
+mariadb.test("epoch: two nodes that see the same loss renew it once", async (db) => {
+  await withStores(2, db, async (...stores) => {
+    const { epoch } = await stores[0]!.identity();
+    await Promise.all(stores.map((store) => store.renewEpoch(epoch)));
+    const renewed = await stores[0]!.identity();
+    await stores[1]!.renewEpoch(epoch);
+    assertEquals(await stores[1]!.identity(), renewed);
+  });
+});
+
+mariadb.test("epoch: a renewal waits for a transaction that has read the epoch", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    granted(await send(store!, a, b, "0"));
+    await using operator = await db.transaction();
+    await operator.sql("SELECT * FROM Conversation WHERE low = ? AND high = ? FOR UPDATE", [a, b]);
+    const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
+    assert(await renewable(), "no transaction has read it");
+    let isKept = false;
+    const sending = (async () => {
+      for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {}); // each waits for a second
+    })();
+    try {
+      await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");
+    } finally {
+      isKept = true;
+      await operator.sql("COMMIT");
+      await sending;
+    }
+  });
+});
+
+mariadb.test("epoch: a group's id is not given out again while its conversation is there", async (db) => {
+  let last = 0;
+  await withStores(1, db, async (store) => {
+    const [a] = await makeUsers(store!, 1) as [number];
+    for (const name of ["one", "two"]) last = granted(await store!.createGroup(a, name, "")).id;
+  });
+  for (const [table, column] of [["AllGroup", "id"], ["GroupUser", "groupid"]]) {
+    await db.sql(`DELETE FROM ${table} WHERE ${column} = ?`, [last]);
+  }
+  await db.sql("ALTER TABLE AllGroup AUTO_INCREMENT = 1");
+  await withStores(1, db, async (store) => {
+    assertEquals(await store!.createGroup(1, "three", ""), { id: last + 1 });
+  });
+});
+
+mariadb.test("epoch: ids that rows refer to are not given out again", async (db) => {
+  let last = 0;
+  await withStores(1, db, async (store) => {
+    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    granted(await store!.addFriend(a, c));
+    granted(await send(store!, b, c, "1"));
+    last = c;
+  });
+  await db.sql("DELETE FROM User WHERE id = ?", [last]);
+  await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+  await withStores(1, db, async (store) => {
+    assertEquals(await store!.createUser("new", "hash"), { id: last + 1 });
+  });
+});

@@ -1,0 +1,99 @@
+/** The rights on MySQL: the server, its upgrade and its commands need those that are listed, each of them, and no other. */
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { GRANTS, RUNNING_GRANTS } from "../../lib/store/mysql/schema/grants.ts";
+import { checkUpgrade, prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { Errno } from "../harness/protocol_numbers.ts";
+import { newGroup, newUser } from "../harness/framed_client.ts";
+import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
+import { ROOT, runProgram } from "../harness/program.ts";
+import { withServer } from "../harness/server.ts";
+import { connectionTo, HASTY, ROWS, run, tables, Told } from "./mysql_databases.ts";
+
+const shared = sharedMariadb({ args: HASTY });
+const durable = sharedMariadb();
+
+/** A database with something of all that an upgrade changes. */
+const OLD: readonly string[] = [
+  ...tables("ENGINE = InnoDB DEFAULT CHARSET = latin1", {
+    User:
+      "id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(50), password VARCHAR(50), state ENUM('online','offline')",
+    Friend:
+      "userid INT, friendid INT, UNIQUE KEY OneFriend (userid), FOREIGN KEY (userid) REFERENCES User(id)",
+  }),
+  ...ROWS,
+  "RENAME TABLE AllGroup TO allgroup",
+];
+
+/** Makes an account that has these rights on the database, and none on another. */
+async function account({ server, name: database }: Pick<TestDatabase, "server" | "name">, grants: string) {
+  const name = `a${crypto.randomUUID().slice(0, 8)}`;
+  await server.sql(`CREATE USER ${name}@'127.0.0.1'`);
+  if (grants) await server.sql(`GRANT ${grants} ON ${database}.* TO ${name}@'127.0.0.1'`);
+  return name;
+}
+
+/** Chats in all ways that the server has, counters of ids that must be lifted among them. */
+async function useServer(db: TestDatabase, user: string): Promise<void> {
+  await db.sql("INSERT IGNORE INTO Friend (userid, friendid) VALUES (1, 900)").catch(() => {}); // a new one has no table
+  await withServer({ args: ["--mysql", db.server.url(db.name, user)] }, async (server) => {
+    await using alice = await newUser(server);
+    await using bob = await newUser(server);
+    const group = await newGroup(alice, [bob]);
+    assertEquals((await alice.chat(bob.id, "hi")).errno, Errno.OK);
+    assertEquals((await alice.succeed({ msgid: 10, groupid: group, msg: "hi" })).errno, Errno.OK);
+    assertEquals(server.log().includes("denied"), false);
+  });
+}
+
+durable.test("grants: with the rights that the README lists a server makes its database, runs, and is upgraded", async (db) => {
+  const user = await account(db, GRANTS);
+  await db.sql(`DROP DATABASE ${db.name}`);
+  await useServer(db, user);
+  await useServer(db, user);
+  const env = { CHAT_MYSQL: db.server.url(db.name, user) };
+  const renewed = await runProgram("main.ts", ["renew-epoch", "--new-deployment"], { env });
+  assertEquals([renewed.code, renewed.stderr], [0, ""]);
+
+  await using old = await db.server.fresh();
+  await run(old, ...OLD);
+  const upgrader = await account(old, GRANTS);
+  const checked = await runProgram("main.ts", ["--upgrade-check"], {
+    env: { CHAT_MYSQL: old.server.url(old.name, upgrader) },
+  });
+  assertEquals(checked.code, 0, checked.stdout + checked.stderr);
+  await useServer(old, upgrader);
+
+  const readme = await Deno.readTextFile(new URL("README.md", ROOT));
+  assertStringIncludes(readme, `GRANT ${GRANTS} ON chat.*`);
+  assertStringIncludes(readme, `needs \`${GRANTS}\` on the database`);
+});
+
+durable.test("grants: a database that is up to date is used, and its epoch renewed, with fewer", async (db) => {
+  await prepareSchema(connectionTo(db), new Told());
+  const user = await account(db, RUNNING_GRANTS);
+  await useServer(db, user);
+  const { code, stderr } = await runProgram("main.ts", ["renew-epoch"], {
+    env: { CHAT_MYSQL: db.server.url(db.name, user) },
+  });
+  assertEquals([code, stderr], [0, ""]);
+});
+
+for (const right of GRANTS.split(", ")) {
+  shared.test(`grants: an upgrade without ${right} fails, and says what is lacking`, async (db) => {
+    await run(db, ...OLD);
+    const rest = GRANTS.split(", ").filter((other) => other !== right).join(", ");
+    const user = await account(db, rest);
+    const told = await prepareSchema(connectionTo(db, user), new Told()).then(
+      () => "",
+      (error) => error.message,
+    );
+    assertStringIncludes(told, "denied");
+    if (told.includes("could not")) assertStringIncludes(told, `the account needs ${GRANTS}`);
+  });
+}
+
+shared.test("grants: an account without any is told which to ask for", async (db) => {
+  const user = await account(db, "");
+  const told = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
+  assertStringIncludes(told, `GRANT ${GRANTS} ON \`${db.name}\`.*`);
+});

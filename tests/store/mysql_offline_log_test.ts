@@ -1,0 +1,166 @@
+/** Missed messages of a C++ server's users as the log will have them: read, merged and put in order. */
+import { assertEquals } from "@std/assert";
+import {
+  type Directory,
+  makeLog,
+  type OfflineLog,
+  readRows,
+} from "../../lib/store/mysql/schema/offline_log.ts";
+import { readOfflineText } from "../../lib/store/mysql/schema/offline_text.ts";
+import { groupChat, oneChat } from "./mysql_databases.ts";
+
+/** The time now, in these tests, in milliseconds since 1970. */
+const NOW = new Date(2024, 5, 1).getTime();
+
+const NOON = new Date(2024, 1, 29, 12).getTime();
+
+/** Text, and what is read of it; or why it can't be. */
+const TEXTS: readonly (readonly [string, Partial<ReturnType<typeof readOfflineText>> | string])[] = [
+  [oneChat(21, 22, "hello"), { sender: 21, group: undefined, body: "hello", time: NOON }],
+  [groupChat(21, 3, "hello"), { sender: 21, group: 3, body: "hello", time: NOON }],
+  [`{"msgid":9,"from":1,"to":2,"msg":"x"}`, { sender: 1, group: undefined, body: "x", time: undefined }],
+  [`{"fromid":"1","msg":"x","groupid":"7"}`, { sender: 1, group: 7 }],
+  [`{"id":1,"msg":"x","groupid":null}`, { sender: 1, group: undefined }],
+  [`{"id":1,"msg":""}`, { sender: 1, body: "" }],
+  [`{"id":1,"msg":"\\ud83d\\ude00 \\u4f60\\u0000 \\ud83d"}`, { body: "😀 你\0 \ufffd" }],
+  [`{"id":1,"msg":"C:\\dir\\\\x \\u12 \\q"}`, { body: "C:\\dir\\x \\u12 \\q" }],
+  [`{"id":1,"msg":"two\nlines\tand \u0001"}`, { body: "two\nlines\tand \u0001" }],
+  [`{"id":1,"msg":"x","time":"2024-02-30 12:00:00"}`, { written: "2024-02-30 12:00:00", time: undefined }],
+  [`{"id":1,"msg":"x","time":"2024-02-29 24:00:00"}`, { time: undefined }],
+  [`{"id":1,"msg":"x","time":"2031-02-28 12:00:00"}`, { time: undefined }],
+  [`{"id":1,"msg":"x","time":"2024-2-29 12:00"}`, { time: NOON }],
+  [`{"id":1,"msg":"x","time":1709204400}`, { written: "1709204400", time: undefined }],
+  ["", "not JSON"],
+  ["null", "not JSON"],
+  ["[1]", "not JSON"],
+  [`{"id":1,"msg":"cut o`, "not JSON"],
+  [`{"id":1,"msg":"said "so" twice"}`, "not JSON"],
+  [`{"msg":"x"}`, "no sender"],
+  [`{"id":0,"msg":"x"}`, "no sender"],
+  [`{"id":2147483648,"msg":"x"}`, "no sender"],
+  [`{"id":1.5,"msg":"x"}`, "no sender"],
+  [`{"id":1}`, "no text"],
+  [`{"id":1,"msg":5}`, "no text"],
+  [`{"id":1,"groupid":"x","msg":"x"}`, "no group"],
+  [`{"id":1,"msg":"${"x".repeat(600_000)}"}`, "text too long"],
+];
+
+Deno.test("mysql offline: what a row's text says, and what it doesn't", () => {
+  for (const [text, expected] of TEXTS) {
+    const read = readOfflineText(text, NOW);
+    if (typeof expected === "string" || typeof read === "string") {
+      assertEquals(read as unknown, expected, text);
+    } else assertEquals({ ...read, ...expected }, read, text);
+  }
+});
+
+/** Users 1 to 4, all of whom but 4 are in group 9. */
+const DIRECTORY: Directory = { users: new Set([1, 2, 3, 4]), groups: new Map([[9, new Set([1, 2, 3])]]) };
+
+/** A row as the tests write it: whose it is, and its text. */
+type Given = readonly [userid: number, message: string];
+
+function logOf(...rows: readonly Given[]): OfflineLog {
+  const numbered = rows.map(([userid, message], i) => ({ number: i + 1, userid, message }));
+  return makeLog(readRows(numbered, NOW), DIRECTORY, NOW);
+}
+
+function at(second: number): string {
+  return `2024-02-29 12:00:${String(second).padStart(2, "0")}`;
+}
+
+/** The only conversation's messages and cursors, in short. */
+function only({ conversations }: OfflineLog): unknown {
+  assertEquals(conversations.length, 1);
+  const { low, high, messages, cursors } = conversations[0]!;
+  return {
+    key: [low, high],
+    messages: messages.map(({ body }) => body),
+    cursors: Object.fromEntries(cursors),
+  };
+}
+
+Deno.test("mysql offline: both directions of a pair are one conversation, in the order of time", () => {
+  const log = logOf(
+    [2, oneChat(1, 2, "a", at(1))],
+    [2, oneChat(1, 2, "b", at(3))],
+    [1, oneChat(2, 1, "c", at(2))],
+    [2, oneChat(1, 2, "d", at(3))],
+  );
+  assertEquals(only(log), { key: [1, 2], messages: ["a", "c", "b", "d"], cursors: { 1: 1, 2: 0 } });
+  assertEquals(log.conversations[0]!.messages.map(({ sender }) => sender), [1, 2, 1, 1]);
+  assertEquals(log.moved, [1, 2, 3, 4]);
+});
+
+Deno.test("mysql offline: who has nothing to come has it all, and a message to oneself is kept", () => {
+  assertEquals(only(logOf([1, oneChat(2, 1, "a")])), { key: [1, 2], messages: ["a"], cursors: { 1: 0 } });
+  assertEquals(only(logOf([3, oneChat(3, 3, "a")])), { key: [3, 3], messages: ["a"], cursors: { 3: 0 } });
+});
+
+Deno.test("mysql offline: the same text twice for one user is two messages", () => {
+  const log = logOf([2, oneChat(1, 2, "ok")], [2, oneChat(1, 2, "ok")]);
+  assertEquals(only(log), { key: [1, 2], messages: ["ok", "ok"], cursors: { 2: 0 } });
+});
+
+Deno.test("mysql offline: a group's message is one, however many were left it", () => {
+  const a = groupChat(1, 9, "a", at(1));
+  const b = groupChat(1, 9, "b", at(2));
+  assertEquals(only(logOf([2, a], [2, b], [3, b])), {
+    key: [0, 9],
+    messages: ["a", "b"],
+    cursors: { 2: 0, 3: 1 },
+  });
+});
+
+Deno.test("mysql offline: equal texts in a group are as many as one member has, and the last ones are the others'", () => {
+  const ok = groupChat(1, 9, "ok");
+  const log = logOf([2, ok], [2, groupChat(1, 9, "between")], [2, ok], [3, ok], [2, groupChat(1, 9, "end")]);
+  assertEquals(only(log), { key: [0, 9], messages: ["ok", "between", "ok", "end"], cursors: { 2: 0, 3: 2 } });
+  const early = logOf([3, ok], [2, ok], [2, groupChat(1, 9, "between")], [2, ok]);
+  assertEquals((only(early) as { cursors: unknown }).cursors, { 2: 0, 3: 1 }, "not the first of two");
+});
+
+Deno.test("mysql offline: who misses a message before one that is there is given that one again", () => {
+  const [a, b, c] = [1, 2, 3].map((second) => groupChat(1, 9, `m${second}`, at(second))) as [
+    string,
+    string,
+    string,
+  ];
+  assertEquals(only(logOf([2, a], [3, a], [3, b], [2, c], [3, c])), {
+    key: [0, 9],
+    messages: ["m1", "m2", "m3"],
+    cursors: { 2: 0, 3: 0 },
+  });
+});
+
+Deno.test("mysql offline: what has no time has that of the message before it, or after it, or now", () => {
+  const log = logOf(
+    [2, oneChat(1, 2, "a", "soon")],
+    [2, oneChat(1, 2, "b", at(1))],
+    [2, oneChat(1, 2, "c", "")],
+    [2, oneChat(1, 2, "d", at(2))],
+  );
+  assertEquals(only(log), { key: [1, 2], messages: ["a", "b", "c", "d"], cursors: { 2: 0 } });
+  assertEquals(log.conversations[0]!.messages.map(({ time }) => time - NOON), [1_000, 1_000, 1_000, 2_000]);
+  assertEquals(logOf([2, oneChat(1, 2, "a", "")]).conversations[0]!.messages[0]!.time, NOW);
+});
+
+Deno.test("mysql offline: what can't be taken over is left, with the reason", () => {
+  const { moved, left } = logOf(
+    [2, "?"],
+    [2, oneChat(5, 2, "a")],
+    [5, oneChat(2, 5, "a")],
+    [2, oneChat(1, 2, "a")],
+    [2, groupChat(1, 8, "a")],
+    [4, groupChat(1, 9, "a")],
+    [3, groupChat(4, 9, "a")], // of one who has left the group since
+  );
+  assertEquals(moved, [4, 7]);
+  assertEquals([...left], [
+    ["not JSON", 1],
+    ["sender unknown", 1],
+    ["recipient unknown", 1],
+    ["group unknown", 1],
+    ["recipient not in the group", 1],
+  ]);
+});

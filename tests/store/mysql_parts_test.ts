@@ -1,0 +1,184 @@
+/** The parts of the MySQL store that need no server: values in statements, gathering, and order. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { DatabaseError, databaseError, reasonOf } from "../../lib/store/mysql/errors.ts";
+import { Gatherer, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
+import { Keyed } from "../../lib/store/mysql/keyed_queue.ts";
+import { among, rows, sql } from "../../lib/store/mysql/sql.ts";
+import { StoreUnavailable } from "../../lib/store/store.ts";
+
+Deno.test("mysql: values stand in statements as literals, whatever is in them", () => {
+  const tricky = "'; DROP TABLE User; -- \\' ${x} ?";
+  assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '''; DROP TABLE User; -- \\\\'' ${x} ?', -1");
+  assertEquals(sql`SELECT ${sql`1 + ${2}`}, ${Uint8Array.of(0, 255)}`.text, "SELECT 1 + 2, x'00ff'");
+  assertEquals(sql`${rows([[1, "a"], [2, "'"]])}`.text, "(1,'a'),(2,'''')");
+  assertEquals(among("id", [1, 2]).text, "id IN (1,2)");
+  assertEquals(among("(low, high)", [[1, 2]]).text, "(low, high) IN ((1,2))");
+  assertEquals(among("id", []).text, "FALSE");
+  for (const number of [NaN, Infinity, 1.5, 2 ** 53]) assertThrows(() => sql`SELECT ${number}`, RangeError);
+});
+
+Deno.test("mysql: an error says what is wrong with the database, and nothing of statements or what is in them", () => {
+  const error = (errno: number, message: string) =>
+    databaseError(
+      Object.assign(new Error(message), {
+        errno,
+        code: "ER",
+        sqlState: "x",
+        sqlMessage: message,
+        sql: message,
+      }),
+    );
+  for (
+    const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "bad"], [1406, "bad"]] as const
+  ) {
+    const told = error(errno, "near 'my secret diary'");
+    assertEquals([told.kind, told instanceof StoreUnavailable], [kind, true]);
+    assert(!Deno.inspect(told).includes("diary"), Deno.inspect(told));
+    assert(reasonOf(told).includes(`${errno}`));
+  }
+  const full = error(1040, "Too many\nconnections");
+  assertEquals([full.kind, reasonOf(full)], [
+    "refused",
+    "the database gave up: ER (1040): Too many connections",
+  ]);
+  const cause = Object.assign(new Error("connect ECONNREFUSED"), { errno: -111, code: "ECONNREFUSED" });
+  assertEquals([databaseError(cause).kind, databaseError(cause).cause], ["lost", cause]);
+});
+
+/** A gatherer of numbers whose batches wait to be let go, one by one. */
+function gatherer(): {
+  all: Gatherer<number, number>;
+  batches: Pending<number, number>[][];
+  next: () => void;
+} {
+  const batches: Pending<number, number>[][] = [];
+  const gates: (() => void)[] = [];
+  const all = new Gatherer<number, number>({
+    sizeOf: (call) => call,
+    fits() {
+      let count = 0;
+      return () => ++count <= 3;
+    },
+    async run(batch) {
+      batches.push([...batch]);
+      await new Promise<void>((resolve) => gates.push(resolve));
+      if (batch.some(({ call }) => call === 13)) throw new DatabaseError("bad", "13");
+      for (const [call, kind] of [[14, "lost"], [15, "refused"], [16, "silent"]] as const) {
+        if (batch.some((pending) => pending.call === call)) throw new DatabaseError(kind, `${call}`);
+      }
+      for (const { call, resolve } of batch) resolve(call * 2);
+    },
+  });
+  return { all, batches, next: () => gates.shift()!() };
+}
+
+/** Lets everything run that needs no more than a few turns. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await undefined;
+}
+
+Deno.test("mysql: what is called while a batch is under way goes together, in order, as much as fits", async () => {
+  const { all, batches, next } = gatherer();
+  const results = [1, 2].map((call) => all.add(call));
+  await settle();
+  results.push(...[3, 4, 5, 6].map((call) => all.add(call)));
+  await settle();
+  for (let batch = 0; batch < 3; batch++) {
+    next();
+    await settle();
+  }
+  assertEquals(batches.map((batch) => batch.map(({ call }) => call)), [[1, 2], [3, 4, 5], [6]]);
+  assertEquals(await Promise.all(results), [2, 4, 6, 8, 10, 12]);
+});
+
+Deno.test("mysql: what runs alone comes after what was called before and before what was called after", async () => {
+  const { all, batches, next } = gatherer();
+  let seen = "";
+  const done = [
+    all.add(1),
+    all.alone(() => Promise.resolve(seen = `after ${batches.length}`)),
+    all.alone(() => Promise.reject(new Error("alone"))).catch(() => {}),
+    all.add(2),
+  ];
+  await settle();
+  assertEquals([batches.length, seen], [1, ""]);
+  next();
+  await settle();
+  assertEquals([batches.length, seen], [2, "after 1"]);
+  next();
+  await Promise.all(done);
+});
+
+Deno.test("mysql: where the database is unavailable, those who wait are told; where a call was to blame, they go on", async () => {
+  const { all, batches, next } = gatherer();
+  const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailable, "13"));
+  await settle();
+  const waiting = all.add(2);
+  next();
+  await settle();
+  next();
+  assertEquals(await waiting, 4);
+  await Promise.all(bad);
+  for (const away of [14, 15, 16]) {
+    const lost = [assertRejects(() => all.add(away), StoreUnavailable, `${away}`)];
+    await settle();
+    for (let call = 0; call < 10; call++) {
+      lost.push(assertRejects(() => all.add(call), StoreUnavailable, `${away}`));
+    }
+    next();
+    await Promise.all(lost);
+  }
+  assertEquals(batches.length, 5);
+  const again = all.add(5);
+  await settle();
+  next();
+  assertEquals(await again, 10);
+});
+
+Deno.test("mysql: no more than so many bytes wait, and there is room again afterwards", async () => {
+  const { all, next } = gatherer();
+  const megabytes = 1_024 * 1_024;
+  const first = all.add(1);
+  await settle();
+  const large = all.add(60 * megabytes);
+  await assertRejects(() => all.add(5 * megabytes), StoreUnavailable);
+  const small = all.add(1 * megabytes);
+  next();
+  await settle();
+  const more = all.add(60 * megabytes);
+  await settle();
+  next();
+  await settle();
+  next();
+  assertEquals((await Promise.all([first, large, small, more])).length, 4);
+});
+
+Deno.test("mysql: work with the same key is done in order, also after what failed, and other work beside it", async () => {
+  const keyed = new Keyed();
+  const events: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const work = (name: string, wait?: Promise<void>) => async () => {
+    events.push(`${name} begins`);
+    await wait;
+    events.push(`${name} ends`);
+    if (name === "a1") throw new Error(name);
+    return name;
+  };
+  const results = Promise.allSettled([
+    keyed.run("a", work("a1", gate.promise)),
+    keyed.run("a", work("a2")),
+    keyed.run("b", work("b1")),
+    keyed.run("a", work("a3")),
+  ]);
+  await settle();
+  assertEquals(events, ["a1 begins", "b1 begins", "b1 ends"]);
+  gate.resolve();
+  assertEquals((await results).map(({ status }) => status), [
+    "rejected",
+    "fulfilled",
+    "fulfilled",
+    "fulfilled",
+  ]);
+  assertEquals(events.slice(3), ["a1 ends", "a2 begins", "a2 ends", "a3 begins", "a3 ends"]);
+  assertEquals(await keyed.run("a", work("a4")), "a4");
+});

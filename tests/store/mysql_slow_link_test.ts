@@ -1,0 +1,143 @@
+/** The MySQL store over a slow link: batches become as large as it carries, and no call is refused for another's sake. */
+import { assertEquals, assertLess } from "@std/assert";
+import { BatchSize } from "../../lib/store/mysql/batch_size.ts";
+import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
+import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
+import { Relay } from "../harness/relay.ts";
+import { pause } from "../harness/wait.ts";
+import { openMysql, withStores } from "./mysql_fixture.ts";
+import { granted, makeUsers, NOON, send, whole } from "./store_fixture.ts";
+
+const mariadb = sharedMariadb();
+
+const KIB = 1_024;
+
+/** Bytes per second: as many that a test's messages, all in one batch, would not be answered in time. */
+const SLOW = 75_000;
+
+Deno.test("mysql: batches double while full ones are quick, and are halved while they are slow, within bounds", () => {
+  const size = new BatchSize(Infinity);
+  assertEquals(size.text, 256 * KIB);
+  size.took(499, 128 * KIB); // the least that tells of the link
+  assertEquals(size.text, 512 * KIB);
+  size.took(499, 256 * KIB - 1);
+  assertEquals(size.text, 512 * KIB, "a small batch says nothing");
+  size.took(500, 512 * KIB);
+  size.took(2_000, 512 * KIB);
+  assertEquals(size.text, 512 * KIB, "neither quick nor slow");
+  for (let batch = 0; batch < 9; batch++) size.took(1, size.text);
+  assertEquals(size.text, 4_096 * KIB);
+  size.took(2_001, size.text);
+  assertEquals(size.text, 2_048 * KIB);
+  for (let batch = 0; batch < 9; batch++) size.took(2_001, size.text);
+  assertEquals(size.text, 64 * KIB);
+});
+
+Deno.test("mysql: after a time-out batches are the smallest, and the smallest is not tried again", () => {
+  const size = new BatchSize(Infinity);
+  for (let batch = 0; batch < 9; batch++) size.took(1, size.text);
+  assertEquals(size.timedOut(64 * KIB + 1), true);
+  assertEquals(size.text, 64 * KIB);
+  assertEquals(size.timedOut(64 * KIB), false);
+  const small = new BatchSize(10 * KIB); // what the database takes comes first
+  assertEquals([small.text, small.timedOut(10 * KIB), small.text], [10 * KIB, false, 10 * KIB]);
+  small.took(1, 10 * KIB);
+  small.took(5_000, 10 * KIB);
+  assertEquals(small.text, 10 * KIB);
+});
+
+/** Sends so many messages of 8 KB at once, and checks that each is new and in the log once. */
+async function sendAll(
+  store: MysqlStore,
+  a: number,
+  b: number,
+  count: number,
+  prefix: string,
+): Promise<void> {
+  const body = "x".repeat(8_000);
+  const cids = Array.from({ length: count }, (_, i) => `${prefix}${i}`);
+  const sent = await Promise.all(cids.map((cid) => send(store, a, b, cid, { body })));
+  const first = granted(sent[0]!).seq;
+  assertEquals(sent, cids.map((_, i) => ({ seq: first + i, time: NOON, repeated: false })));
+}
+
+/** Runs `body` with a store that reaches its database through a relay. */
+async function withRelay(
+  db: TestDatabase,
+  body: (store: MysqlStore, relay: Relay) => Promise<void>,
+): Promise<void> {
+  await using relay = new Relay(db.server);
+  const store = await openMysql(`mysql://root@${relay.host}:${relay.port}/${db.name}`);
+  try {
+    await body(store, relay);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Over a link that is slow from the first, a batch of all that is given would time out. */
+async function slowAlways(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
+  relay.speed = SLOW;
+  await sendAll(store, a, b, 120, "");
+  relay.speed = Infinity;
+  assertEquals((await whole(store, a, b)).length, 120);
+}
+
+/** A link becomes slow while batches are large, and fast again. */
+async function slowSuddenly(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
+  await inOneBatch(store, relay, a, b, "before");
+  relay.speed = SLOW;
+  const late = sendAll(store, a, b, 120, "late");
+  assertEquals((await store.findUser({ id: a }))?.id, a); // meanwhile others read over the same link
+  await late;
+  relay.speed = Infinity;
+  await inOneBatch(store, relay, a, b, "after");
+}
+
+/** Sends until batches have become so large that all goes together. On a machine that is busy it takes some time. */
+async function inOneBatch(
+  store: MysqlStore,
+  relay: Relay,
+  a: number,
+  b: number,
+  prefix: string,
+): Promise<void> {
+  for (let round = 0;; round++) {
+    const before = relay.roundTrips;
+    await sendAll(store, a, b, 120, `${prefix}${round}-`);
+    if (relay.roundTrips - before <= 3) return; // a connection may have been made anew
+    assertLess(round, 100);
+  }
+}
+
+/** The transaction of a batch that timed out goes on, and is committed while the next attempt waits for its locks. */
+async function committedLate(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
+  await send(store, a, b, "first");
+  let held = 0;
+  relay.judge = (piece) => piece.includes("INSERT INTO Message") && held++ === 0 ? "hold" : "pass";
+  const sent = sendAll(store, a, b, 12, ""); // more than the smallest batch
+  await pause(12_000);
+  relay.release();
+  await sent;
+  assertEquals((await whole(store, a, b)).length, 13);
+}
+
+/** A large answer is waited for as long as more of it comes. */
+async function largeAnswer(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
+  await sendAll(store, a, b, 40, "");
+  relay.speed = SLOW / 3;
+  const began = performance.now();
+  assertEquals((await whole(store, a, b)).length, 40);
+  assertLess(11_000, performance.now() - began, "longer than silence is waited for");
+}
+
+mariadb.test("mysql: what is slow on its way is carried, once, and refuses no call that waits", async (db) => {
+  const cases = [slowAlways, slowSuddenly, committedLate, largeAnswer];
+  const users: number[] = [];
+  await withStores(1, db, async (store) => void users.push(...await makeUsers(store, 2 * cases.length)));
+  await Promise.all(cases.map((one, i) =>
+    withRelay(db, async (store, relay) => {
+      await one(store, relay, users[2 * i]!, users[2 * i + 1]!);
+    })
+  ));
+});

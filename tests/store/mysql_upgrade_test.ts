@@ -1,0 +1,309 @@
+/** Taking over the database of a C++ server: accounts, friends and groups, in whatever tables it has them. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createConnection } from "mysql2/promise";
+import { carryOut } from "../../lib/store/mysql/schema/apply_plan.ts";
+import { lookAround } from "../../lib/store/mysql/schema/current_schema.ts";
+import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
+import { checkUpgrade, prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { sharedMariadb, startMariadb, type TestDatabase } from "../harness/mariadb.ts";
+import {
+  CLASSIC,
+  connectionTo,
+  fingerprint,
+  groupChat,
+  HASTY,
+  missed,
+  oneChat,
+  ROWS,
+  run,
+  tables,
+  tablesOf,
+  Told,
+} from "./mysql_databases.ts";
+
+const shared = sharedMariadb({ args: HASTY });
+
+/** A small such database with everything in it that has to be moved, merged, filled or renamed. */
+const LIVED_IN = [
+  ...CLASSIC,
+  "INSERT INTO user VALUES (1, 'u1', 'one', 'online'), (2, 'w2', 'two', NULL), (3, 'ü', '', 'offline')",
+  "INSERT INTO friend VALUES (1, 2), (1, 2), (2, 1), (1, 3), (1, 2)",
+  "INSERT INTO allgroup VALUES (1, 'g', 'first'), (2, 'g', NULL), (3, 'G', 'third')",
+  "INSERT INTO groupuser VALUES (1, 1, 'normal'), (1, 2, NULL), (1, 1, 'creator'), (3, 3, 'creator'), (2, 1, 'normal')",
+  `INSERT INTO offlinemessage VALUES
+    (2, '${oneChat(1, 2, "hello")}'), (2, 'not JSON'), (1, '${groupChat(2, 1, "to all")}'),
+    (2, '${oneChat(1, 2, "again")}')`,
+];
+
+/** What must come of {@link LIVED_IN}. */
+async function assertTakenOver(db: TestDatabase): Promise<void> {
+  assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
+    { id: 1, name: "u1", password: "$plain$one", state: "online", logins: 0 },
+    { id: 2, name: "w2", password: "$plain$two", state: "offline", logins: 0 },
+    { id: 3, name: "ü", password: "$plain$", state: "offline", logins: 0 },
+  ]);
+  assertEquals(await db.sql("SELECT userid, friendid FROM Friend ORDER BY userid, friendid"), [
+    { userid: 1, friendid: 2 },
+    { userid: 1, friendid: 3 },
+    { userid: 2, friendid: 1 },
+  ]);
+  assertEquals(await db.sql("SELECT id, groupname, groupdesc, members FROM AllGroup ORDER BY id"), [
+    { id: 1, groupname: "g", groupdesc: "first", members: 2 },
+    { id: 2, groupname: "g (2)", groupdesc: "", members: 1 },
+    { id: 3, groupname: "G", groupdesc: "third", members: 1 },
+  ]);
+  assertEquals(await db.sql("SELECT groupid, userid, grouprole FROM GroupUser ORDER BY groupid, userid"), [
+    { groupid: 1, userid: 1, grouprole: "creator" },
+    { groupid: 1, userid: 2, grouprole: "normal" },
+    { groupid: 2, userid: 1, grouprole: "normal" },
+    { groupid: 3, userid: 3, grouprole: "creator" },
+  ]);
+  assertEquals(await db.sql("SELECT low, high, last_seq FROM Conversation ORDER BY low, high"), [
+    { low: 0, high: 1, last_seq: 1 },
+    { low: 0, high: 2, last_seq: 0 },
+    { low: 0, high: 3, last_seq: 0 },
+    { low: 1, high: 2, last_seq: 2 },
+  ]);
+  assertEquals(await db.sql("SELECT userid, low, high, seq FROM MemberCursor ORDER BY userid, low, high"), [
+    { userid: 1, low: 0, high: 1, seq: 0 },
+    { userid: 1, low: 0, high: 2, seq: 0 },
+    { userid: 1, low: 1, high: 2, seq: 2 },
+    { userid: 2, low: 0, high: 1, seq: 1 },
+    { userid: 2, low: 1, high: 2, seq: 0 },
+    { userid: 3, low: 0, high: 3, seq: 0 },
+  ]);
+  const lost = await missed(db);
+  assertEquals(lost.get(1)?.map(({ body }) => body), ["to all"]);
+  assertEquals(lost.get(2)?.map(({ body }) => body), ["hello", "again"]);
+  assertEquals(await db.sql("SELECT userid, message FROM OldOfflineMessage"), [{
+    userid: 2,
+    message: "not JSON",
+  }]);
+  assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: 1 }]);
+}
+
+shared.test("mysql upgrade: --upgrade-check says what the server then does, and changes nothing", async (db) => {
+  await run(db, ...LIVED_IN);
+  const before = await fingerprint(db);
+  const { changes, obstacles } = await checkUpgrade(connectionTo(db));
+  assertEquals(await fingerprint(db), before);
+  assertEquals(obstacles, []);
+  for (
+    const part of [
+      "rename the table user to User",
+      "remove 2 rows of Friend, being there twice",
+      'append " (id)" to the groupname in 1 row of AllGroup',
+      "remove 1 row of GroupUser, being there twice (the creator's stays)",
+      "mark 3 passwords",
+      "move 3 rows of offlinemessage into the log; leave 1 in OldOfflineMessage: not JSON (1)",
+      "make the view OfflineMessage",
+      "count each group's members",
+      "note the schema's version",
+    ]
+  ) assert(changes.some((line) => line.includes(part)), `${part} in:\n${changes.join("\n")}`);
+  assert(changes.every((line) => !line.includes("\n")), "each is one line");
+  const told = new Told();
+  await prepareSchema(connectionTo(db), told);
+  assertEquals(told.steps, changes);
+  assertEquals(told.warnings, [{ rows: 1, reasons: "not JSON (1)" }]);
+  await assertTakenOver(db);
+});
+
+shared.test("mysql upgrade: the tables come out exactly as those of a new database", async (db) => {
+  await run(db, ...CLASSIC);
+  await prepareSchema(connectionTo(db), new Told());
+  await using made = await shared.fresh();
+  await prepareSchema(connectionTo(made), new Told());
+  assertEquals(await tablesOf(db), await tablesOf(made));
+});
+
+shared.test("mysql upgrade: cut off at any statement and begun again, it comes to the same", async () => {
+  let cuts = 0;
+  for (let whole = false; !whole; cuts++) {
+    await using db = await shared.fresh();
+    await run(db, ...LIVED_IN);
+    whole = await upgradeUntil(db, cuts);
+    await prepareSchema(connectionTo(db), new Told());
+    await assertTakenOver(db).catch((error) => {
+      throw new Error(`cut off after ${cuts} statements: ${error.message}`, { cause: error });
+    });
+  }
+  assert(cuts > 30, `${cuts} statements were cut off after`);
+});
+
+/** Carries a plan out on a connection that is lost after some statements. Gives whether there were no more. */
+async function upgradeUntil(db: TestDatabase, statements: number): Promise<boolean> {
+  const connection = await createConnection({ ...connectionTo(db), charset: "utf8mb4_bin" });
+  let done = 0;
+  const cut = {
+    query: async (sql: string, values?: unknown[]) => {
+      if (done++ >= statements) throw new Error("lost");
+      return await connection.query(sql, values);
+    },
+  } as Pick<typeof connection, "query">;
+  try {
+    await carryOut(cut, await makePlan(connection, await lookAround(connection), () => {}), new Told());
+  } catch (error) {
+    if (done <= statements) throw error;
+  } finally {
+    connection.destroy();
+  }
+  return done <= statements;
+}
+
+/** What only the operator can decide: statements that make it so, and the words for it. */
+const OBSTACLES: readonly (readonly [words: string, statements: readonly string[]])[] = [
+  ["there are tables User and user: rename", ["CREATE TABLE user (id INT)"]],
+  ["1 row of User: id is not from 1 to 2147483647", [
+    "INSERT INTO User (id, name, password) VALUES (-1, 'x', 'x')",
+  ]],
+  ["2 rows of AllGroup: id is not from 1 to 2147483647", [
+    "ALTER TABLE AllGroup MODIFY id BIGINT",
+    "INSERT INTO AllGroup (id, groupname) VALUES (2147483648, 'x'), (-5, 'y')",
+  ]],
+  ["1 row of Friend: friendid is more than 32 bits can hold", [
+    "ALTER TABLE Friend MODIFY friendid BIGINT",
+    "INSERT INTO Friend VALUES (5, 4294967296)",
+  ]],
+  ["1 row of Friend: userid is NULL", ["INSERT INTO Friend VALUES (NULL, 7)"]],
+  ["1 row of User: name is longer than 50 characters", [
+    "ALTER TABLE User MODIFY name VARCHAR(99)",
+    "UPDATE User SET name = REPEAT('ä', 51) WHERE id = 5",
+  ]],
+  ["1 row of User with the id of another one", [
+    "ALTER TABLE User MODIFY id INT NOT NULL, DROP PRIMARY KEY",
+    "INSERT INTO User (id, name, password) VALUES (5, 'x', 'x')",
+  ]],
+  ["1 row of GroupUser: grouprole is none of ('creator','normal')", [
+    "ALTER TABLE GroupUser MODIFY grouprole ENUM('creator','admin','normal')",
+    "UPDATE GroupUser SET grouprole = 'admin' WHERE groupid = 4",
+  ]],
+  ["MODIFY `email` varchar(99) NULL", ["ALTER TABLE User ADD COLUMN email VARCHAR(99) NOT NULL"]],
+  ["it has no column password", ["ALTER TABLE User DROP COLUMN password"]],
+  ["it has no column message", ["ALTER TABLE OfflineMessage DROP COLUMN message"]],
+  ["password is longer than 248 characters", [
+    "ALTER TABLE User MODIFY password VARCHAR(255)",
+    "UPDATE User SET password = REPEAT('x', 249)",
+  ]],
+  ["there are tables OfflineMessage and OldOfflineMessage", [
+    "CREATE TABLE OldOfflineMessage (userid INT, message TEXT)",
+  ]],
+  ["1 row of GroupUser: of a group or user that does not exist; DELETE FROM `GroupUser` WHERE", [
+    "INSERT INTO GroupUser VALUES (9, 7, 'normal')",
+  ]],
+  ["2 rows of GroupUser: of a group or user that does not exist", [
+    "INSERT INTO GroupUser VALUES (3, 6, 'normal'), (8, 6, 'normal')",
+  ]],
+  ["3 rows of GroupUser: of a group or user that does not exist", ["DROP TABLE AllGroup"]],
+  ["1 row of Friend: of a user that does not exist; DELETE FROM `Friend` WHERE", [
+    "INSERT INTO Friend VALUES (5, 6)",
+  ]],
+  [
+    "the table Groups (2 rows) seems to be AllGroup under another name: if it is, RENAME TABLE `Groups` TO `AllGroup`",
+    [
+      "RENAME TABLE AllGroup TO `Groups`",
+    ],
+  ],
+  ...["users", "t_user", "UserInfo", "chat_users"].map((name) =>
+    [`the table ${name} (2 rows) seems to be User under another name`, [
+      `RENAME TABLE User TO ${name}`,
+    ]] as const
+  ),
+  ["the table group_members (3 rows) seems to be GroupUser under another name", [
+    "RENAME TABLE GroupUser TO group_members",
+  ]],
+  ["the table Friends (2 rows) seems to be Friend under another name", ["RENAME TABLE Friend TO Friends"]],
+  ["the table offline_msg (2 rows) seems to be OfflineMessage under another name", [
+    "RENAME TABLE OfflineMessage TO offline_msg",
+  ]],
+  ...["users", "t_user", "UserInfo"].map((name) =>
+    [`the table ${name} (1 row) seems to be User under another name, and there is User as well`, [
+      `CREATE TABLE ${name} (id INT)`,
+      `INSERT INTO ${name} VALUES (1)`,
+    ]] as const
+  ),
+  ["the table Groups (1 row) seems to be AllGroup under another name, and there is AllGroup as well", [
+    "CREATE TABLE `Groups` (id INT)",
+    "INSERT INTO `Groups` VALUES (1)",
+  ]],
+  ["the table friends (1 row) seems to be Friend under another name, and there is Friend as well", [
+    "CREATE TABLE friends (id INT)",
+    "INSERT INTO friends VALUES (1)",
+  ]],
+  ...[
+    ...[
+      "MD5('x')",
+      "UPPER(SHA1('x'))",
+      "SHA2('x', 256)",
+      "SHA2('x', 512)",
+      "PASSWORD('x')",
+      "'$2b$12$abcdefg'",
+    ],
+    ...["OLD_PASSWORD('x')", "SUBSTR(MD5('x'), 9, 16)"],
+    ...["MD5('x')", "SHA1('x')", "SHA2('x', 224)", "SHA2('x', 256)", "SHA2('x', 512)"]
+      .map((hash) => `REPLACE(TO_BASE64(UNHEX(${hash})), CHAR(10), '')`),
+  ]
+    .map((hash) =>
+      [`1 row of User: password looks like a hash, which would log in by itself; give these users new`, [
+        "ALTER TABLE User MODIFY password VARCHAR(255)",
+        `UPDATE User SET password = ${hash} WHERE id = 5`,
+      ]] as const
+    ),
+];
+
+shared.test("mysql upgrade: a text of hex digits can be said to be a password, and shorter ones are none of a hash", async (db) => {
+  const hex = "0123456789abcdef".repeat(2);
+  await run(
+    db,
+    ...tables(""),
+    ...ROWS,
+    `UPDATE User SET password = CONCAT('$plain$', '${hex}') WHERE id = 5`,
+    `UPDATE User SET password = '${hex.slice(1)}' WHERE id = 7`,
+  );
+  await prepareSchema(connectionTo(db), new Told());
+  assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
+    { password: `$plain$${hex}` },
+    { password: `$plain$${hex.slice(1)}` },
+  ]);
+});
+
+shared.test("mysql upgrade: rows that refer to nothing do not keep the server's own database from opening", async (db) => {
+  await prepareSchema(connectionTo(db), new Told());
+  await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
+  await prepareSchema(connectionTo(db), new Told());
+  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
+});
+
+shared.test("mysql upgrade: an empty table of another name beside a proper one is no obstacle", async (db) => {
+  await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+});
+
+shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+  await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
+  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+});
+
+for (const [words, statements] of OBSTACLES) {
+  shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
+    await run(db, ...tables(""), ...ROWS, ...statements);
+    const before = await fingerprint(db);
+    const { obstacles } = await checkUpgrade(connectionTo(db));
+    assertEquals(obstacles.length, 1, obstacles.join("; "));
+    assert(obstacles[0]!.includes(words), obstacles[0]);
+    const error = await assertRejects(() => prepareSchema(connectionTo(db), new Told()), Error, words);
+    assert(!error.message.includes("\n"));
+    assertEquals(await fingerprint(db), before);
+  });
+}
+
+Deno.test("mysql upgrade: on a server to which names of tables have no case", async () => {
+  await using server = await startMariadb({ args: ["--lower-case-table-names=1"] });
+  await using db = await server.fresh();
+  await run(db, ...LIVED_IN);
+  await prepareSchema(connectionTo(db), new Told());
+  await assertTakenOver(db);
+  const again = new Told();
+  await prepareSchema(connectionTo(db), again);
+  assertEquals(again.steps, []);
+});

@@ -1,0 +1,102 @@
+/** The embedded store's batches: how much goes into one, how much may wait, and what becomes of it when one fails. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Batcher } from "../../lib/store/sqlite/batcher.ts";
+import { StoreUnavailable } from "../../lib/store/store.ts";
+import { NOON } from "./store_fixture.ts";
+
+/** Gives a batcher whose worker runs `answer`, the body of a function from a batch's `calls` to what to post. */
+async function withWorker(answer: string, body: (batcher: Batcher) => Promise<void>): Promise<void> {
+  const { href } = new URL("../../lib/store/sqlite/calls.ts", import.meta.url);
+  const source = `import { unpack } from ${JSON.stringify(href)};
+    onmessage = ({ data: { changes = [], reads = [] } }) => postMessage(answer(unpack([...changes, ...reads])));
+    let batch = 0;
+    function answer(calls) { batch++; ${answer} }`;
+  const worker = new Worker(`data:text/javascript,${encodeURIComponent(source)}`, { type: "module" });
+  const batcher = new Batcher(worker);
+  try {
+    await body(batcher);
+    await batcher.close();
+  } finally {
+    worker.terminate();
+  }
+}
+
+const MIB = 1_024 * 1_024;
+
+/** A call that counts as so many bytes: 256, and its texts. */
+function sized(batcher: Batcher, bytes: number): Promise<unknown> {
+  return batcher.change("append", 1, 2, "1234", "x".repeat(bytes - 260), NOON);
+}
+
+const WHICH_BATCH = "return { results: calls.map(() => batch), failures: new Map() };";
+
+Deno.test("sqlite: a batch has at most 4 MiB of messages, but at least one", () =>
+  withWorker(WHICH_BATCH, async (batcher) => {
+    const sizes = [1, 1, 1, 1, /* full */ 2, 2, /* full */ 3, 2, 9, 1];
+    const batches = await Promise.all(sizes.map((size) => sized(batcher, size * MIB)));
+    assertEquals(batches, [1, 1, 1, 1, 2, 2, 3, 4, 5, 6]);
+    const pair = (bytes: number): Promise<unknown[]> =>
+      Promise.all([sized(batcher, bytes), batcher.change("beginLogin", 1)]);
+    assertEquals(await pair(4 * MIB - 255), [7, 8], "a byte more than fits");
+    assertEquals(await pair(4 * MIB - 256), [9, 9]);
+  }));
+
+Deno.test("sqlite: when 64 MiB of messages wait, further calls are turned away, until some are done", () =>
+  withWorker(WHICH_BATCH, async (batcher) => {
+    for (const _round of [1, 2]) {
+      const calls = Array.from({ length: 63 }, () => sized(batcher, MIB));
+      calls.push(sized(batcher, MIB - 256), batcher.change("beginLogin", 1));
+      const refused = [batcher.change("beginLogin", 2), sized(batcher, MIB)];
+      const read = batcher.read("findUser", { id: 1 }); // reads have a queue of their own
+      for (const call of refused) await assertRejects(() => call, StoreUnavailable, "waiting");
+      await Promise.all([...calls, read]);
+    }
+  }));
+
+Deno.test("sqlite: reads for which a batch had no time go first in the next one, after its changes", () =>
+  withWorker(
+    `const changes = calls.filter(([name]) => name === "beginLogin").length;
+     return { results: calls.slice(0, changes + 2).map(([, user]) => [batch, user]), failures: new Map() };`,
+    async (batcher) => {
+      const read = (user: number): Promise<unknown> => batcher.read("findSession", user);
+      const early = [1, 2, 3, 4].map(read);
+      for (let turns = 0; turns < 3; turns++) await undefined; // they are on their way, and not answered
+      const change: Promise<unknown> = batcher.change("beginLogin", 9);
+      const late = [5, 6].map(read);
+      const results = await Promise.all([...early, change, ...late]);
+      assertEquals(results, [[1, 1], [1, 2], [2, 3], [2, 4], [2, 9], [3, 5], [3, 6]]);
+    },
+  ));
+
+Deno.test("sqlite: when a batch can't be carried out or answered as a whole, all of its calls are rejected", async () => {
+  const module = new URL("../../lib/store/sqlite/worker.ts", import.meta.url);
+  const worker = new Worker(module, { type: "module" }); // without an open database, it can do nothing
+  const batcher = new Batcher(worker);
+  const calls = [
+    batcher.change("saveSession", { user: 1, login: 1 }, new Uint8Array(32), NOON),
+    batcher.change("beginLogin", 1),
+    batcher.change("delivered", [1, 2, 1]),
+    batcher.read("findUser", { id: 1 }),
+  ];
+  for (const result of await Promise.allSettled(calls)) {
+    assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
+    assert(result.reason.cause instanceof Error);
+  }
+  await batcher.close();
+  worker.terminate();
+});
+
+Deno.test("sqlite: when the database's thread dies, all calls are rejected and the store says so", async () => {
+  const dies = `data:text/javascript,onmessage = () => { throw new Error("out of luck"); };`;
+  const worker = new Worker(dies, { type: "module" });
+  const batcher = new Batcher(worker);
+  const calls = [batcher.change("beginLogin", 1), batcher.read("findUser", { id: 1 })];
+  for (const result of await Promise.allSettled(calls)) {
+    assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
+    assertStringIncludes(result.reason.message, "out of luck");
+  }
+  assertStringIncludes((await batcher.failed).message, "out of luck");
+  await assertRejects(() => batcher.read("findUser", { id: 1 }), StoreUnavailable, "out of luck");
+  await batcher.close();
+  worker.terminate();
+});

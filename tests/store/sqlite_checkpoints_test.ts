@@ -1,0 +1,125 @@
+/** The embedded store's write-ahead log: copied into the file beside the commits, and small however much is written. */
+import { assertEquals, assertLess, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { Checkpoints } from "../../lib/store/sqlite/checkpoints.ts";
+import { openDatabase } from "../../lib/store/sqlite/database.ts";
+import { identityOf } from "../../lib/store/sqlite/file_watch.ts";
+import { newestIn } from "../../lib/store/sqlite/newest.ts";
+import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
+import { until, within } from "../harness/wait.ts";
+
+const MEBIBYTE = 1_048_576;
+
+async function sizeOf(file: string): Promise<number> {
+  return await Deno.stat(file).then(({ size }) => size, () => 0);
+}
+
+async function withFile(body: (file: string) => Promise<void>): Promise<void> {
+  const directory = await Deno.makeTempDir();
+  try {
+    await body(`${directory}/chat.db`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+Deno.test("sqlite: while 120 MiB are written the log stays small, and nothing is left of it when it is closed", () =>
+  withFile(async (file) => {
+    const store = await SqliteStore.open(file, ROOMY);
+    await store.start();
+    const [sender, peer] = await makeUsers(store, 2) as [number, number];
+    const body = "x".repeat(60_000);
+    const [rounds, each] = [200, 10];
+    let largest = 0;
+    for (let round = 0; round < rounds; round++) {
+      const sent = Array.from({ length: each }, (_, at) => {
+        return store.append({ sender, peer, cid: `${round} ${at}`, body, time: NOON });
+      });
+      (await Promise.all(sent)).forEach(granted);
+      largest = Math.max(largest, await sizeOf(`${file}-wal`));
+    }
+    assertLess(largest, 40 * MEBIBYTE, "the committing thread alone lets 64 MiB gather");
+    await store.close();
+    assertEquals([await sizeOf(`${file}-wal`), await sizeOf(`${file}-shm`)], [0, 0]);
+    const again = await SqliteStore.open(file, ROOMY);
+    const page = await again.read(peer, sender, rounds * each - 2, 10, PLENTY);
+    assertEquals(seqs(page), [rounds * each - 1, rounds * each]);
+    await again.close();
+  }));
+
+Deno.test("sqlite: what is committed is in the file soon, without another commit having to wait for that", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const checkpoints = new Checkpoints(db);
+    await checkpoints.open(file);
+    db.exec("CREATE TABLE large (text TEXT)");
+    const before = await sizeOf(file);
+    db.exec("INSERT INTO large VALUES (hex(zeroblob(500000)))");
+    assertEquals(await sizeOf(file), before, "not by the commit itself");
+    checkpoints.committed();
+    await until(async () => await sizeOf(file) > before + 900_000, "the copy");
+    const small = await Deno.readFile(file);
+    db.exec("INSERT INTO large VALUES ('right after it')");
+    checkpoints.committed();
+    await until(
+      async () => !Buffer.from(small).equals(await Deno.readFile(file)),
+      "the copy of what came before 20 ms were over",
+    );
+    await checkpoints.close();
+    const { n } = db.prepare("SELECT count(*) AS n FROM large").get() as { n: number };
+    assertEquals(n, 2);
+    db.close();
+  }));
+
+Deno.test("sqlite: a thread that copies and is still starting is not waited for when the database is closed", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const endless = new URL("data:text/javascript,"); // it never says that it is ready
+    const checkpoints = new Checkpoints(db, endless);
+    void checkpoints.open(file);
+    db.exec("CREATE TABLE small (n INTEGER)");
+    checkpoints.committed();
+    await within(checkpoints.close(), "the thread's end");
+    db.close();
+  }));
+
+Deno.test("sqlite: commits go on, and it can be closed, when the thread that copies has died", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const broken = new URL(
+      "data:text/javascript,onmessage = () => { throw new Error('out of luck'); }; postMessage({ kind: 'ready' });",
+    );
+    const checkpoints = new Checkpoints(db, broken);
+    await checkpoints.open(file);
+    db.exec("CREATE TABLE small (n INTEGER)");
+    for (const end = performance.now() + 1_500; performance.now() < end;) {
+      db.exec("INSERT INTO small VALUES (1)");
+      checkpoints.committed();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await checkpoints.close();
+    const { n } = db.prepare("SELECT count(*) AS n FROM small").get() as { n: number };
+    assertLess(1, n);
+    db.close();
+  }));
+
+Deno.test("sqlite: the thread that copies opens no file but the locked one, and makes none", () =>
+  withFile(async (file) => {
+    const db = openDatabase(file);
+    const identity = identityOf(await Deno.stat(file));
+    const newest = newestIn(db);
+    await Deno.copyFile(file, `${file}.other`);
+    for (
+      const [name, opens] of [[file, true], [`${file}.other`, false], [`${file}.missing`, false]] as const
+    ) {
+      const checkpoints = new Checkpoints(db);
+      await checkpoints.open(name, identity);
+      if (opens) await checkpoints.verify(newest);
+      else await assertRejects(() => checkpoints.verify(newest), Error, "there is no thread");
+      await checkpoints.close();
+    }
+    db.close();
+    const left = [...Deno.readDirSync(file.slice(0, file.lastIndexOf("/")))].map(({ name }) => name).sort();
+    assertEquals(left, ["chat.db", "chat.db.other"]);
+  }));

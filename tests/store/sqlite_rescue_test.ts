@@ -1,0 +1,193 @@
+/** What is believed of a database whose files were lost: only what was read and compared. */
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { openDatabase } from "../../lib/store/sqlite/database.ts";
+import { Executor } from "../../lib/store/sqlite/executor.ts";
+import { readHeader } from "../../lib/store/sqlite/file_header.ts";
+import { verify } from "../../lib/store/sqlite/newest.ts";
+import { completeFile, copyAll } from "../../lib/store/sqlite/rescue.ts";
+import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
+import { WalProbe } from "../../lib/store/sqlite/wal_probe.ts";
+import { StoreUnavailable } from "../../lib/store/store.ts";
+import { until } from "../harness/wait.ts";
+import { sql } from "./sqlite_fixture.ts";
+import { granted, makeUsers, NOON, ROOMY } from "./store_fixture.ts";
+
+async function withFolder(body: (folder: string) => Promise<void> | void): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Two accounts, and the messages of one to the other, one commit each. */
+function send(executor: Executor, cids: readonly string[]): void {
+  for (const cid of cids) executor.run([{ changes: [["append", 1, 2, cid, "text", NOON]], reads: [] }]);
+}
+
+function register(executor: Executor, name: string): void {
+  executor.run([{ changes: [["createUser", name, "hash"]], reads: [] }]);
+}
+
+Deno.test("sqlite rescue: a copy is complete when the newest message and account are in it", () =>
+  withFolder(async (folder) => {
+    const db = openDatabase(`${folder}/chat.db`);
+    const executor = new Executor(db, ROOMY);
+    for (const name of ["ann", "bob"]) register(executor, name);
+    send(executor, ["1", "2"]);
+    const earlier = `${folder}/earlier.db`;
+    assertEquals(await copyAll(db, earlier, executor.newest), undefined);
+    {
+      using copy = await Deno.open(earlier);
+      assertEquals(readHeader(copy).usesWal, false, "nothing beside it belongs to it");
+    }
+    const old = new DatabaseSync(earlier);
+    verify(old, executor.newest);
+    verify(old, new Executor(openDatabase(":memory:"), ROOMY).newest); // nothing must be in it
+    send(executor, ["3"]);
+    assertThrows(
+      () => verify(old, executor.newest),
+      Error,
+      "it lacks the newest message (low, high, seq: 1, 2, 3)",
+    );
+    verify(db, executor.newest);
+    const { newest } = executor;
+    register(executor, "cid");
+    assertThrows(
+      () => verify(old, { ...executor.newest, message: undefined }),
+      Error,
+      "it lacks the account 3",
+    );
+    assertEquals(executor.newest, { ...newest, user: 3 });
+    assertEquals(new Executor(db, ROOMY).newest, executor.newest, "it is found anew in the file");
+    old.close();
+    db.close();
+  }));
+
+Deno.test("sqlite rescue: the newest message counts when the clock went back, and a repeat does not", () => {
+  const db = openDatabase(":memory:");
+  const executor = new Executor(db, ROOMY);
+  for (const name of ["ann", "bob"]) register(executor, name);
+  send(executor, ["1"]);
+  executor.run([{ changes: [["append", 1, 2, "2", "text", NOON - 1]], reads: [] }]);
+  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  send(executor, ["1"]);
+  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  db.close();
+});
+
+Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and the line says what it lacks", () =>
+  withFolder(async (folder) => {
+    const db = openDatabase(`${folder}/chat.db`);
+    const copy = `${folder}/copy.db`;
+    const problem = await copyAll(db, copy, { message: [1, 2, 7], user: 0 });
+    assertStringIncludes(problem!, `${copy}.incomplete is what can be read: it lacks the newest message`);
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
+      name.startsWith("copy")
+    );
+    assertEquals(names, ["copy.db.incomplete"]);
+    db.close();
+  }));
+
+Deno.test("sqlite rescue: a file is not complete while another program keeps a part of the log from it", () =>
+  withFolder((folder) => {
+    const file = `${folder}/chat.db`;
+    const db = openDatabase(file);
+    const executor = new Executor(db, ROOMY);
+    for (const name of ["ann", "bob"]) register(executor, name);
+    const reader = new DatabaseSync(file);
+    reader.exec("BEGIN; SELECT count(*) FROM User");
+    send(executor, ["1"]);
+    assertThrows(() => completeFile(db), Error, "another program is reading the database");
+    reader.close();
+    completeFile(db);
+    Deno.copyFileSync(file, `${folder}/alone.db`);
+    const alone = new DatabaseSync(`${folder}/alone.db`);
+    verify(alone, executor.newest);
+    alone.close();
+    db.close();
+  }));
+
+Deno.test("sqlite rescue: a log that was cut off is not whole, also when a commit has made it longer again", () =>
+  withFolder((folder) => {
+    for (const left of [0, 31, 33, 4_151, 20_000]) {
+      const file = `${folder}/${left}.db`;
+      const db = openDatabase(file);
+      const executor = new Executor(db, ROOMY);
+      for (const name of ["ann", "bob"]) register(executor, name);
+      const reader = new DatabaseSync(file);
+      reader.exec("BEGIN; SELECT count(*) FROM User"); // keeps SQLite from beginning the log anew
+      send(executor, ["1", "2", "3", "4", "5"]);
+      const probe = new WalProbe(file);
+      assertEquals(probe.isWhole(), true);
+      Deno.truncateSync(`${file}-wal`, left);
+      send(executor, ["6"]);
+      assertEquals(probe.isWhole(), false, `${left} bytes`);
+      reader.close();
+      db.close();
+      probe[Symbol.dispose]();
+    }
+  }));
+
+Deno.test("sqlite rescue: a log is whole to its last byte", () =>
+  withFolder((folder) => {
+    const file = `${folder}/chat.db`;
+    const db = openDatabase(file);
+    register(new Executor(db, ROOMY), "ann");
+    const probe = new WalProbe(file);
+    assertEquals(probe.isWhole(), true);
+    const { size } = Deno.statSync(`${file}-wal`);
+    Deno.truncateSync(`${file}-wal`, size - 1);
+    assertEquals(probe.isWhole(), false);
+    db.close();
+    probe[Symbol.dispose]();
+  }));
+
+const PLACES = [
+  ["overwritten", (file: string, old: Uint8Array) => Deno.writeFile(file, old)],
+  ["cut off", (file: string) => Deno.truncate(file, 4_096)],
+  ["cut off", (file: string) => Deno.truncate(file, 0)],
+] as const;
+
+for (const [at, [words, harm]] of PLACES.entries()) {
+  Deno.test(`sqlite rescue: a file ${words} in place (${at}) ends all acknowledgements, and no claim is false`, () =>
+    withFolder(async (folder) => {
+      const file = `${folder}/chat.db`;
+      const said: { event: string; copy?: string }[] = [];
+      const log = (event: string, { copy }: Record<string, string>) =>
+        void said.push({ event, ...copy && { copy } });
+      const store = await SqliteStore.open(file, ROOMY, { warn: log, error: log });
+      await store.start();
+      const [sender, peer] = await makeUsers(store, 2) as [number, number];
+      const old = await Deno.readFile(file);
+      const append = (cid: string) =>
+        store.append({ sender, peer, cid, body: "x".repeat(60_000), time: NOON });
+      let count = 0;
+      await until(async () => {
+        granted(await append(`${count++}`));
+        return (await Deno.stat(file)).size > old.length + 1_000_000;
+      }, "the file to grow");
+      for (let more = 0; more < 2; more++) { // the store has seen that the file grew, and writes nothing to it now
+        granted(await append(`${count++}`));
+        const isIdle = () => {
+          const [state] = sql(file, "PRAGMA wal_checkpoint(PASSIVE)");
+          return state!.busy === 0 && state!.log === state!.checkpointed;
+        };
+        await until(isIdle, "the log to be copied");
+      }
+      await harm(file, old);
+      await assertRejects(() => append("late"), StoreUnavailable, `${words} while the server used it`);
+      await until(() => said.length === 2, "the line that says what could be saved");
+      await store.close();
+      const { event, copy } = said.at(-1)!;
+      if (copy === undefined) {
+        return assertEquals(event, "the database file was lost, and could not be copied");
+      }
+      const db = openDatabase(copy);
+      const row = db.prepare("SELECT count(*) AS n FROM AnyMessage").get();
+      db.close();
+      assertEquals(row!.n, count, event);
+    }));
+}

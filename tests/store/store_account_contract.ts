@@ -1,0 +1,164 @@
+/** The part of the store's contract that is about accounts, and about opening and closing. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { type Account, PLAIN, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type ContractTest, idOf, makeGroup, makeUsers, NOON, UNKNOWN_ID } from "./store_fixture.ts";
+
+/** Registers the tests. */
+export function accountContract(test: ContractTest): void {
+  test("an account is found by id and by name", async (store) => {
+    const [, id] = await makeUsers(store, 3) as [number, number, number];
+    const account = { id, name: "u2", password: "hash 2", online: false };
+    assertEquals(await store.findUser({ id }), account);
+    assertEquals(await store.findUser({ name: "u2" }), account);
+    assertEquals(await store.findUser({ id: UNKNOWN_ID }), undefined);
+    assertEquals(await store.findUser({ name: "nobody" }), undefined);
+  });
+
+  test("a name is taken once, also within one turn", async (store) => {
+    const results = await Promise.all(
+      ["ann", "ann", "bob", "ann"].map((name) => store.createUser(name, "hash")),
+    );
+    assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
+      "made",
+      "taken",
+      "made",
+      "taken",
+    ]);
+    assertEquals(await store.createUser("bob", "other"), { refused: "taken" });
+    assertEquals((await store.findUser({ name: "bob" }))?.password, "hash");
+  });
+
+  test("names are compared as code points: neither case, nor accents, nor width is folded", async (store) => {
+    const names = [
+      "ann",
+      "Ann",
+      "ánn",
+      "a\u0301nn",
+      "ａnn",
+      " ann",
+      "ß",
+      "ss",
+      "\ufeffann",
+      "ann\t",
+      "a\nnn",
+      "ann\u007f",
+      "\u200b",
+      "😀",
+      "😃",
+    ];
+    for (const name of names) idOf(await store.createUser(name, "hash"));
+    for (const name of names) assertEquals((await store.findUser({ name }))?.name, name);
+  });
+
+  test("the longest name is kept whole", async (store) => {
+    const name = "😀".repeat(50);
+    const id = idOf(await store.createUser(name, "hash"));
+    assertEquals((await store.findUser({ id }))?.name, name);
+  });
+
+  test("names keep quotes, escapes and what looks like a pattern, and match nothing but themselves", async (store) => {
+    const names = [
+      "o'hara",
+      "o''hara",
+      '"',
+      "\\",
+      "\\\\",
+      "\\0",
+      "%",
+      "_",
+      "a%",
+      "?",
+      ":a",
+      "$1",
+      "`",
+      "--",
+      "/*",
+      "${x}",
+    ];
+    for (const name of names) idOf(await store.createUser(name, name));
+    for (const name of names) assertEquals((await store.findUser({ name }))?.password, name);
+    const [creator] = await makeUsers(store, 1) as [number];
+    for (const name of names) idOf(await store.createGroup(creator, name, name));
+    const { groups } = await store.contacts(creator, 50);
+    assertEquals(
+      groups.map(({ name, description }) => [name, description]),
+      names.map((name) => [name, name]),
+    );
+    assertEquals(await store.createGroup(creator, "%", ""), { refused: "taken" });
+  });
+
+  test("a password is replaced if it still is what it was, for its account only", async (store) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    const passwords = async () =>
+      await Promise.all([a, b].map(async (id) => (await store.findUser({ id }))?.password));
+    await store.setPassword(a, "new", "hash 1");
+    assertEquals(await passwords(), ["new", "hash 2"]);
+    for (const was of ["hash 1", "NEW", "", "%", "hash 2"]) await store.setPassword(a, "newer", was);
+    assertEquals(await passwords(), ["new", "hash 2"]);
+    await Promise.all(["second", "third"].map((hash) => store.setPassword(a, hash, "new")));
+    assertEquals(await passwords(), ["second", "hash 2"], "of two who saw the same one, one replaces it");
+    await store.setPassword(a, "second", "second");
+    assertEquals(await passwords(), ["second", "hash 2"]);
+  });
+
+  test("unhashed accounts come in pages by id, until they are hashed", async (store) => {
+    const plain = [PLAIN, `${PLAIN}secret`, `${PLAIN}%_'\\ 😀`];
+    const others = ["hash", "$scrypt$ln=15$a$b", "$plain", PLAIN.toUpperCase(), `x${PLAIN}y`, ` ${PLAIN}y`];
+    const expected = [];
+    for (const [i, password] of [...plain, ...others].entries()) {
+      const [name, other] = [`p${i}`, `o${i}`];
+      const id = idOf(await store.createUser(name, password));
+      if (i < plain.length) expected.push({ id, name, password, online: false });
+      idOf(await store.createUser(other, "hash"));
+    }
+    const [first, second, third] = expected as [Account, Account, Account];
+    assertEquals(await store.unhashed(0, 10), [first, second, third]);
+    assertEquals(await store.unhashed(0, 2), [first, second]);
+    assertEquals(await store.unhashed(second.id, 2), [third]);
+    assertEquals(await store.unhashed(third.id, 2), []);
+    await store.setPassword(second.id, "hash", second.password);
+    await store.beginLogin(third.id);
+    assertEquals(await store.unhashed(0, 10), [first, { ...third, online: true }]);
+  });
+
+  test("a store that was opened again has everything", async (store, reopen) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    const group = await makeGroup(store, "g", [a, b]);
+    await store.addFriend(a, b);
+    const login = await store.beginLogin(a);
+    await store.saveSession({ user: a, login }, new Uint8Array(32).fill(7), NOON);
+    const all = async (of: Store) =>
+      await Promise.all([
+        of.contacts(a, 50),
+        of.findSession(a),
+        of.findUser({ id: b }),
+        of.lastLogins([a, b]),
+      ]);
+    const before = await all(store);
+    const again = await reopen();
+    assertEquals(await all(again), before);
+    assert(await again.beginLogin(a) > login, "a login's number is not given out twice");
+    assertEquals(await again.createUser("u1", "hash"), { refused: "taken" });
+    assert(idOf(await again.createUser("u3", "hash")) > b, "an id is not given out twice");
+    assert(idOf(await again.createGroup(a, "h", "")) > group);
+  });
+
+  test(
+    "what was called before close is done, and what is called after is turned away",
+    async (store, reopen) => {
+      const made = store.createUser("ann", "hash");
+      const found = store.findUser({ name: "ann" });
+      const closed = store.close();
+      await assertRejects(() => store.createUser("bob", "hash"), StoreUnavailable);
+      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
+      const id = idOf(await made);
+      await found;
+      await closed;
+      await store.close();
+      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
+      const again = await reopen();
+      assertEquals((await again.findUser({ name: "ann" }))?.id, id);
+      assertEquals(await again.findUser({ name: "bob" }), undefined);
+    },
+  );
+}

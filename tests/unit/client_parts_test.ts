@@ -1,0 +1,217 @@
+/** The client's parts that need no server. */
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { helpText, run } from "../../lib/client/commands.ts";
+import { Contacts } from "../../lib/client/contacts.ts";
+import { asJson, clock, describe, harmless, PLAIN } from "../../lib/client/format.ts";
+import { Inbox } from "../../lib/client/inbox.ts";
+import { type Chat, readChat, retryAfter } from "../../lib/client/incoming.ts";
+import { cleanPaste, PasteReader } from "../../lib/client/keys.ts";
+import { LINE_LIMIT, lines } from "../../lib/client/lines.ts";
+import { parseOptions, UsageError } from "../../lib/client/options.ts";
+import { backoff } from "../../lib/client/servers.ts";
+import type { Request } from "../../lib/client/transport.ts";
+import { Random } from "../harness/random.ts";
+import { until } from "../harness/wait.ts";
+
+Deno.test("harmless: nothing that commands a terminal is left", () => {
+  assertEquals(harmless("a\x1b[31mb\r\n\x07\x7f\x9b2J"), "a␛[31mb␍␊␇␡<009b>2J");
+  assertEquals(harmless("\u202egnp.exe"), "<202e>gnp.exe");
+  assertEquals(harmless("é 中 😀"), "é 中 😀");
+});
+
+Deno.test("describe: a message's text, name and state can't command a terminal", () => {
+  const contacts = new Contacts();
+  const evil = "\x1b]0;title\x07";
+  const messages = [
+    { msgid: 6, id: 2, toid: 1, name: evil, msg: evil, seq: 1, time: 0 },
+    { msgid: 10, id: 2, groupid: 1, name: evil, msg: evil, seq: 1, time: 0 },
+    { msgid: 26, id: 2, state: evil },
+  ];
+  for (const message of messages) {
+    const line = describe(message, contacts, PLAIN);
+    assertMatch(line!, /^\P{Cc}+$/u);
+    assertStringIncludes(line!, "␛]0;title␇");
+  }
+});
+
+Deno.test("asJson: control characters are escaped, and the value stays the same", () => {
+  const message = { msgid: 6, msg: "\x1b\x7f\x9b\u202e\u2028 é" };
+  const line = asJson(message);
+  assertMatch(line, /^[\x20-\x7eé]+$/);
+  assertEquals(JSON.parse(line), message);
+});
+
+Deno.test("clock: today's times have no date, others do", () => {
+  const now = new Date(2024, 4, 6, 12, 0);
+  assertEquals(clock(new Date(2024, 4, 6, 7, 5).getTime(), now), "07:05");
+  assertEquals(clock(new Date(2024, 4, 5, 23, 59).getTime(), now), "2024-05-05 23:59");
+});
+
+Deno.test("readChat: whose conversation a message belongs to, and what is no message", () => {
+  const base = { id: 2, name: "bob", msg: "hi", seq: 3, time: 4 };
+  const peer = (message: Record<string, unknown>) => readChat({ msgid: 6, ...base, ...message }, 1)?.peer;
+  assertEquals(peer({ toid: 1 }), 2);
+  assertEquals(peer({ id: 1, toid: 2 }), 2);
+  assertEquals(peer({ msgid: 10, groupid: 5 }), -5);
+  for (const wrong of [{ seq: "3" }, { seq: 0 }, { id: null }, { msgid: 10 }, { msgid: 99 }]) {
+    assertEquals(peer(wrong), undefined);
+  }
+});
+
+Deno.test("retryAfter: what the server asks for, within reason", () => {
+  const asked = [0, 250, 1e12, "soon", undefined];
+  assertEquals(asked.map((retry_after) => retryAfter({ msgid: 20, retry_after })), [
+    20,
+    250,
+    60_000,
+    1_000,
+    1_000,
+  ]);
+});
+
+Deno.test("backoff: grows to a bound, and is never the same for all", () => {
+  for (const [round, most] of [[1, 250], [2, 500], [6, 8_000], [50, 15_000]] as const) {
+    const waits = Array.from({ length: 100 }, () => backoff(round));
+    assert(waits.every((wait) => wait >= most / 2 && wait <= most), `round ${round}: ${waits}`);
+    assert(new Set(waits).size > 50);
+  }
+});
+
+Deno.test("inbox: a burst is confirmed at once, each conversation to its last message; repeats again", async () => {
+  const sent: Request[] = [];
+  const inbox = new Inbox((request) => {
+    sent.push(request);
+    return Promise.resolve();
+  });
+  const chat = (peer: number, seq: number): Chat => ({ peer, seq, id: 9, name: "", text: "", time: 0 });
+  for (let seq = 1; seq <= 500; seq++) {
+    for (const peer of [7, -7]) {
+      assert(!inbox.isRepeat(chat(peer, seq)));
+      inbox.shown(chat(peer, seq));
+    }
+  }
+  await until(() => sent.length >= 2, "the confirmation");
+  assertEquals(sent, [{ msgid: 21, id: 7, seq: 500 }, { msgid: 21, groupid: 7, seq: 500 }]);
+  assert(inbox.isRepeat(chat(7, 499)));
+  await inbox.flush();
+  assertEquals(sent.slice(2), [{ msgid: 21, id: 7, seq: 500 }]);
+});
+
+Deno.test("inbox: in another epoch seqs begin anew, and nothing is confirmed of the one before", async () => {
+  const sent: Request[] = [];
+  const inbox = new Inbox((request) => Promise.resolve(void sent.push(request)));
+  const chat = (seq: number): Chat => ({ peer: 7, seq, id: 9, name: "", text: "", time: 0 });
+  for (const epoch of ["one", "one"]) inbox.enter(epoch);
+  inbox.shown(chat(3));
+  inbox.enter("one");
+  assert(inbox.isRepeat(chat(3)));
+  inbox.enter("two");
+  await inbox.flush();
+  assertEquals(sent, []);
+  assert(!inbox.isRepeat(chat(1)));
+  inbox.shown(chat(1));
+  await inbox.flush();
+  assertEquals(sent, [{ msgid: 21, id: 7, seq: 1 }]);
+});
+
+Deno.test("keys: the marks around a paste are found wherever the text is cut", () => {
+  const text = "a\x1bb\x1b[200~one\x1b[2\rtwo\x1b[201~c\x1b[200~\x1b[201~";
+  const joined = (pieces: { kind: string; text: string }[]) =>
+    pieces.reduce<[string, string][]>((all, { kind, text }) => {
+      const last = all.at(-1);
+      if (kind === "keys" && last?.[0] === kind) last[1] += text;
+      else all.push([kind, text]);
+      return all;
+    }, []);
+  for (let first = 0; first <= text.length; first++) {
+    for (let second = first; second <= text.length; second++) {
+      if ([first, second].some((at) => text.slice(0, at).endsWith("\x1b") && text.startsWith("[200~", at))) {
+        continue; // ESC alone is a key
+      }
+      const reader = new PasteReader();
+      const cut = [text.slice(0, first), text.slice(first, second), text.slice(second)];
+      assertEquals(
+        joined(cut.flatMap((piece) => reader.take(piece))),
+        [["keys", "a\x1bb"], ["paste", "one\x1b[2\rtwo"], ["keys", "c"], ["paste", ""]],
+        `cut at ${first} and ${second}`,
+      );
+    }
+  }
+});
+
+Deno.test("keys: a paste has one kind of line ends, and nothing that commands a terminal", () => {
+  assertEquals(cleanPaste("a\r\nb\rc\n\td\x1b[2Je\x07\x9b\r\n\n"), "a\nb\nc\n\td[2Je");
+});
+
+Deno.test("commands: help is made of all of them, and none is run on a line that lacks something", async () => {
+  for (
+    const usage of ["chat:friendid:message", "creategroup:name[:desc]", "history:friendid[:seq]", "loginout"]
+  ) {
+    assertStringIncludes(helpText(), usage);
+  }
+  const wrong = [
+    "chat",
+    "chat:2",
+    "chat:2:",
+    "chat:two:hi",
+    "chat:0:hi",
+    "help:me",
+    "history:1:x",
+    "",
+    ":",
+    "Chat:1:a",
+  ];
+  for (const line of wrong) {
+    const error = await run(line, {} as Parameters<typeof run>[1]).then(() => undefined, (error) => error);
+    assertEquals(error?.name, "CommandError", line);
+  }
+});
+
+async function linesOf(chunks: readonly Uint8Array[]): Promise<(string | undefined)[]> {
+  return await Array.fromAsync(lines(ReadableStream.from(chunks)));
+}
+
+Deno.test("lines: the same wherever the text is cut into pieces", async () => {
+  const bytes = new TextEncoder().encode("a: é 中 😀\r\n\n\rb\r\r\nlast\r");
+  const random = new Random(1);
+  for (let round = 0; round < 100; round++) {
+    const chunks = random.chunks(bytes, 1 + round % 8);
+    assertEquals(await linesOf(chunks), ["a: é 中 😀", "", "\rb\r", "last\r"]);
+  }
+  assertEquals(await linesOf([]), []);
+});
+
+Deno.test("lines: one that is too long is told once, at its place", async () => {
+  const most = "x".repeat(LINE_LIMIT);
+  const bytes = new TextEncoder().encode(`${most}\na\n${most}x\nb\n${most}${most}\n\n${most}x`);
+  for (const longest of [1_000, 65_536, bytes.length]) {
+    const chunks = new Random(2).chunks(bytes, longest);
+    assertEquals(await linesOf(chunks), [most, "a", undefined, "b", undefined, "", undefined]);
+  }
+});
+
+Deno.test("lines: one that is too long is told before its end", async () => {
+  let given = 0;
+  async function* endless() {
+    for (const chunk = new Uint8Array(1_000).fill(0x78);; given += chunk.length) {
+      await Promise.resolve();
+      assert(given < 2 * LINE_LIMIT, "it was read on");
+      yield chunk;
+    }
+  }
+  assertEquals(await lines(endless()).next(), { done: false, value: undefined });
+});
+
+Deno.test("options: the ways to name servers", () => {
+  const servers = (...args: string[]) => {
+    const options = parseOptions(args);
+    assert(typeof options !== "string");
+    return options.servers.map(({ hostname, port }) => `${hostname} ${port}`);
+  };
+  assertEquals(servers("chat.example", "6000"), ["chat.example 6000"]);
+  assertEquals(servers("::1", "6000"), ["::1 6000"]);
+  assertEquals(servers("a:1", "b:2", "[::1]:3"), ["a 1", "b 2", "::1 3"]);
+  for (const wrong of [["a"], ["a", "0"], ["a:1", "b"], ["::1:6000"], ["a", "1", "2"]]) {
+    assertThrows(() => servers(...wrong), UsageError);
+  }
+});

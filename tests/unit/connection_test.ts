@@ -1,0 +1,326 @@
+/** Connections over real sockets, with requests whose answers the test holds in its hand. */
+import { assert, assertEquals } from "@std/assert";
+import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
+import { Connection } from "../../lib/server/net/connection.ts";
+import type { Handler, Request } from "../../lib/server/net/connection_context.ts";
+import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import { Lane } from "../../lib/server/scheduling/lane.ts";
+import { framed, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
+import { WireError } from "../../lib/wire/decoder.ts";
+import { frame, FrameReader, joined } from "../harness/frames.ts";
+import { pause, until, within } from "../harness/wait.ts";
+
+const MAX_PENDING = 3;
+const MAX_FRAME = 524_288;
+const OUTBOX = 4_096;
+
+/** Keeps requests until it is told to answer them. A body `x` asks for an exclusive one. */
+class Held implements Handler {
+  readonly bodies: string[] = []; // bodies that were read
+  readonly begun: string[] = [];
+  readonly #answers: ((reply: ServerMessage) => void)[] = [];
+  endings = 0;
+  isAuthenticated = true;
+
+  heard(): number {
+    return 0;
+  }
+
+  answered(): void {}
+
+  read(body: Uint8Array | WireError): Request {
+    const text = body instanceof WireError ? body.message : new TextDecoder().decode(body);
+    this.bodies.push(text);
+    return {
+      exclusive: text === "x",
+      answer: () => {
+        this.begun.push(text);
+        return new Promise((resolve) => this.#answers.push(resolve));
+      },
+    };
+  }
+
+  /** Answers the oldest request that was begun and has no answer. */
+  answer(msgid = 1): void {
+    this.#answers.shift()!({ msgid });
+  }
+
+  room(): void {}
+
+  ended(): void {
+    this.endings++;
+  }
+}
+
+/** Keeps those who ask for a turn waiting, once it is told to. */
+class HeldCrowd {
+  isHeld = false;
+  readonly waiting: (() => void)[] = [];
+
+  turn(): Promise<void> {
+    return this.isHeld ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
+  }
+}
+
+interface Line {
+  readonly crowd: HeldCrowd;
+  readonly server: Connection;
+  readonly handler: Held;
+  readonly client: Deno.TcpConn;
+  readonly ran: Promise<void>;
+}
+
+async function withConnection(work: (line: Line) => Promise<void>): Promise<void> {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const [socket, client] = await Promise.all([
+    listener.accept(),
+    Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
+  ]);
+  const handler = new Held();
+  const crowd = new HeldCrowd();
+  const breaks = new Breaks();
+  const around = {
+    breaks,
+    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
+    maxFrame: MAX_FRAME,
+    maxInFlight: MAX_PENDING,
+    writeBufferBytes: OUTBOX,
+    lane: new Lane(breaks),
+    crowd,
+    patience: 5_000,
+  };
+  const server = new Connection(socket, around, () => handler);
+  const ran = server.run();
+  try {
+    await work({ crowd, server, handler, client, ran });
+  } finally {
+    server.abort();
+    try {
+      client.close();
+    } catch {
+      // the test had closed it
+    }
+    await ran;
+  }
+}
+
+/** Reads the msgids that come, until the end or `count` of them. */
+async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
+  const [reader, buffer, got] = [new FrameReader(), new Uint8Array(65_536), [] as number[]];
+  while (got.length < count) {
+    const read = await within(client.read(buffer), "bytes");
+    if (read === null) break;
+    got.push(...reader.push(buffer.slice(0, read)).map((body) => JSON.parse(body).msgid as number));
+  }
+  return got;
+}
+
+Deno.test("connection: a client that goes while its request is answered is noticed", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    server.watchForEnd(() => left++);
+    client.close();
+    await until(() => left === 2, "both to be told");
+    assertEquals(handler.endings, 0, "its requests come to their ends all the same");
+    handler.answer();
+    await ran;
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: what comes while it is watched is read behind the answer, and is whole", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    server.watchForEnd(() => {});
+    const long = "y".repeat(10_000); // more than is read ahead
+    await client.write(frame(long));
+    await pause(50);
+    assertEquals(handler.bodies, ["x"], "it isn't looked at yet");
+    handler.answer(7);
+    await until(() => handler.begun.length === 2, "the next request");
+    assertEquals(handler.bodies, ["x", long]);
+    handler.answer(8);
+    assertEquals(await msgids(client, 2), [7, 8]);
+  }));
+
+Deno.test("connection: a client that only ends its sending while it is watched still has its answer", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.begun.length === 1, "the request");
+    let left = 0;
+    server.watchForEnd(() => left++);
+    await client.closeWrite();
+    await until(() => left === 1, "it to be noticed");
+    handler.answer(7);
+    assertEquals(await msgids(client), [7]);
+  }));
+
+Deno.test("connection: unauthenticated clients wait for a turn with what they send, and all connections with ending", () =>
+  withConnection(async ({ crowd, handler, client, ran }) => {
+    crowd.isHeld = true;
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "a user's request, which waits for nobody");
+    handler.answer();
+    handler.isAuthenticated = false;
+    await client.write(frame("2"));
+    await until(() => crowd.waiting.length === 1, "a stranger's to wait for a turn");
+    await pause(20);
+    assertEquals(handler.bodies, ["1"]);
+    crowd.waiting.shift()!();
+    await until(() => handler.begun.length === 2, "the stranger's request");
+    handler.answer();
+    handler.isAuthenticated = true;
+    assertEquals(await msgids(client, 2), [1, 1]);
+    client.close();
+    await until(() => crowd.waiting.length === 1, "who goes to wait for a turn");
+    await pause(20);
+    assertEquals(handler.endings, 0);
+    crowd.waiting.shift()!();
+    await ran;
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(joined(...["1", "2", "3", "4", "5"].map((body) => frame(body))));
+    await until(() => handler.bodies.length === 4, "the one that has to wait to be read");
+    assertEquals(handler.begun, ["1", "2", "3"]);
+    handler.answer();
+    await until(() => handler.begun.length === 4, "the fourth to begin");
+    assertEquals(server.pending, MAX_PENDING);
+    for (let i = 0; i < 3; i++) handler.answer();
+    await until(() => handler.begun.length === 5, "the fifth to begin");
+    handler.answer();
+    assertEquals((await msgids(client, 5)).length, 5);
+  }));
+
+Deno.test("connection: an exclusive request waits for those before it, and those after it wait", () =>
+  withConnection(async ({ handler, client }) => {
+    await client.write(joined(...["1", "x", "2"].map((body) => frame(body))));
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
+    assertEquals(handler.begun, ["1"]);
+    handler.answer(11);
+    await until(() => handler.begun.length === 2, "the exclusive one to begin");
+    assertEquals(handler.bodies, ["1", "x"]);
+    handler.answer(12);
+    await until(() => handler.begun.length === 3, "the last one to begin");
+    handler.answer(13);
+    assertEquals(await msgids(client, 3), [11, 12, 13]);
+  }));
+
+Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
+  withConnection(async ({ handler, client }) => {
+    const large = frame("x".repeat(262_145)); // one byte more than may be under way when the next one comes
+    await client.write(joined(large, frame("2")));
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
+    assertEquals(handler.begun.length, 1);
+    handler.answer();
+    await until(() => handler.begun.length === 2, "the second to begin");
+    handler.answer();
+    const fitting = frame("x".repeat(262_144));
+    await client.write(joined(fitting, frame("4")));
+    await until(() => handler.begun.length === 4, "both to begin");
+    handler.answer();
+    handler.answer();
+  }));
+
+Deno.test("connection: one that floods gives way to others", () =>
+  withConnection(async ({ handler, client }) => {
+    const flood = joined(...Array.from({ length: 10_000 }, () => frame("!")));
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    const read = handler.read.bind(handler);
+    handler.read = (body) => {
+      for (const end = performance.now() + 0.02; performance.now() < end;); // as if it were some work
+      return { ...read(body), answer: () => undefined };
+    };
+    await client.write(flood);
+    await until(() => handler.bodies.length === 10_000, "all to be read");
+    clearInterval(timer);
+    assert(turns > 20, `${turns} turns for others during 200 ms of work`);
+  }));
+
+Deno.test("connection: nothing more is read from a client that doesn't read (I7)", () =>
+  withConnection(async ({ server, handler, client }) => {
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "the first request");
+    const big = new Uint8Array(8_388_608); // more than the kernel's buffers take
+    server.sendBytes(frame(big));
+    handler.answer();
+    await client.write(frame("2"));
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
+    assertEquals([handler.begun, server.hasRoom], [["1"], false]);
+    for (let left = big.length + 4; left > 0;) {
+      left -= (await client.read(new Uint8Array(Math.min(left, 65_536))))!;
+    }
+    await until(() => handler.begun.length === 2, "the second request");
+    assert(server.hasRoom);
+    handler.answer();
+  }));
+
+Deno.test("connection: a client that only shuts down its sending still gets its replies", () =>
+  withConnection(async ({ handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("2")));
+    await client.closeWrite();
+    await until(() => handler.endings === 1, "the end to be seen");
+    await pause(1_500); // longer than a second, which is all that last words get
+    handler.answer(7);
+    handler.answer(8);
+    assertEquals(await msgids(client), [7, 8]);
+    await within(ran, "the connection to end");
+    assertEquals(handler.endings, 1);
+  }));
+
+Deno.test("connection: too large a frame is told behind the replies before it, and then the end", () =>
+  withConnection(async ({ handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("", MAX_FRAME + 1), new Uint8Array(100_000)));
+    await until(() => handler.bodies.length === 2, "both to be read");
+    handler.answer(7);
+    handler.answer(8);
+    assertEquals(await msgids(client), [7, 8]); // no reset, though the client's bytes were never read
+    client.close();
+    await within(ran, "the connection to end");
+  }));
+
+Deno.test("connection: last words go out behind all replies, and a client that doesn't close is closed", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(joined(frame("1")));
+    await until(() => handler.begun.length === 1, "the request");
+    const ended = server.end({ msgid: 27 });
+    await client.write(joined(frame("2"))); // comes too late
+    handler.answer(7);
+    await ended;
+    assertEquals(await msgids(client), [7, 27]);
+    await within(ran, "the connection to be closed");
+    assertEquals(handler.bodies, ["1"]);
+  }));
+
+Deno.test("connection: what is never answered or read is given up in time", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(frame("1"));
+    await until(() => handler.begun.length === 1, "the request");
+    const ended = server.end(undefined, 50);
+    await within(ended, "the end to give up");
+    await within(ran, "the connection to be closed");
+    handler.answer();
+  }));
+
+Deno.test("connection: an abort waits for no answer", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("x")));
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
+    server.abort();
+    await within(ran, "the connection to end");
+    handler.answer();
+  }));
+
+Deno.test("connection: the first byte tells the dialect, however little comes at a time", () =>
+  withConnection(async ({ server, handler, client }) => {
+    for (const byte of new TextEncoder().encode('{"a":1}')) await client.write(new Uint8Array([byte]));
+    await until(() => handler.begun.length === 1, "the request");
+    assertEquals([server.dialect?.name, handler.begun], ["classic", ['{"a":1}']]);
+    handler.answer();
+  }));

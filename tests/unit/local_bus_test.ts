@@ -1,0 +1,40 @@
+/** The bus in one process. */
+import { assertEquals } from "@std/assert";
+import { LocalHub } from "../../lib/bus/local.ts";
+import { busContract } from "../cluster/bus_contract.ts";
+
+busContract("local bus", () => {
+  const hub = new LocalHub();
+  const [a, b] = [hub.attach(), hub.attach()];
+  return Promise.resolve({
+    a,
+    b,
+    close: async () => {
+      await a.close();
+      await b.close();
+    },
+  });
+});
+
+Deno.test("local bus: a lock goes to who asked first", async () => {
+  const hub = new LocalHub();
+  const [a, b] = [hub.attach(), hub.attach()];
+  const order: number[] = [];
+  const release = await a.lock(1);
+  const waiting = [a, b, b, a].map(async (node, i) => {
+    const release = await node.lock(1);
+    order.push(i);
+    await release();
+  });
+  await release();
+  await Promise.all(waiting);
+  assertEquals(order, [0, 1, 2, 3]);
+  await Promise.all([a.close(), b.close()]);
+});
+
+Deno.test("local bus: nodes of different hubs know nothing of each other", async () => {
+  const [a, b] = [new LocalHub().attach(), new LocalHub().attach()];
+  await a.subscribe(1);
+  assertEquals(await b.online([1]), new Set());
+  await Promise.all([a.close(), b.close()]);
+});

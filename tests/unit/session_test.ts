@@ -1,0 +1,68 @@
+/** What a session tells its client of friends who come and go. */
+import { assertEquals } from "@std/assert";
+import type { Connection } from "../../lib/server/net/connection.ts";
+import type { DeliveryPorts } from "../../lib/server/delivery/delivery.ts";
+import { Session } from "../../lib/server/sessions/session.ts";
+
+const FRIEND = 6;
+
+/** A session, its connection, and the states of the friend that its client is told. */
+function newSession() {
+  const told: (string | undefined)[] = [];
+  const connection = { hasRoom: true, send: ({ state }: { state?: string }) => void told.push(state) };
+  const session = new Session(
+    { id: 8, name: "eight" },
+    1,
+    connection as unknown as Connection,
+    {} as DeliveryPorts,
+  );
+  return { session, connection, told };
+}
+
+/** Resolves when what is told behind an answer has been told. */
+async function answered(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve));
+}
+
+Deno.test("session: an offline that waits for room is not told behind a newer online", () => {
+  const { session, connection, told } = newSession();
+  session.start();
+  session.tellPresence(FRIEND, true);
+  connection.hasRoom = false;
+  session.tellPresence(FRIEND, false);
+  connection.hasRoom = true; // below the limit, and still above half of it: room() comes later
+  session.tellPresence(FRIEND, true);
+  session.room();
+  assertEquals(told, ["online"]);
+  session.tellPresence(FRIEND, false);
+  assertEquals(told.at(-1), "offline");
+});
+
+Deno.test("session: what was heard before a login's answer looked is not told behind it", async () => {
+  const { session, told } = newSession();
+  session.tellPresence(FRIEND, true);
+  await session.shows(() => Promise.resolve([]));
+  session.start();
+  await answered();
+  assertEquals(told, []);
+});
+
+Deno.test("session: what is heard while an answer looks is told behind it, as it may be newer", async () => {
+  for (const started of [false, true]) {
+    const { session, told } = newSession();
+    if (started) session.start();
+    await session.shows(() => {
+      session.tellPresence(FRIEND, false);
+      return Promise.resolve([FRIEND]); // so says the answer
+    });
+    session.start();
+    await answered();
+    assertEquals(told, ["offline"], started ? "CONTACTS" : "a login");
+    await session.shows(() => {
+      session.tellPresence(FRIEND, true);
+      return Promise.resolve([FRIEND]);
+    });
+    await answered();
+    assertEquals(told, ["offline", "online"], "news is told once");
+  }
+});

@@ -1,0 +1,81 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  type Field,
+  flag,
+  id,
+  integer,
+  knownName,
+  name,
+  optional,
+  problem,
+  text,
+} from "../../lib/server/protocol/validators.ts";
+import { Limit } from "../../lib/wire/protocol.ts";
+
+function accepts(field: Field<unknown>, yes: unknown[], no: unknown[]): void {
+  for (const value of yes) {
+    assertEquals(field.accepts(value), true, `${JSON.stringify(value)} should be accepted`);
+  }
+  for (const value of no) {
+    assertEquals(field.accepts(value), false, `${JSON.stringify(value)} should be refused`);
+  }
+}
+
+Deno.test("fields: ids are positive 32-bit integers", () => {
+  accepts(id, [1, 2 ** 31 - 1], [0, -1, 2 ** 31, 1.5, "1", null, true, NaN, Infinity]);
+  accepts(integer(0, 3), [0, 3], [-1, 4]);
+});
+
+Deno.test("fields: names have 1 to 50 characters, counted as code points, and something to see", () => {
+  const most = Limit.NAME;
+  accepts(
+    name,
+    ["a", "李雷", "x".repeat(most), "😀".repeat(most), " a "],
+    [
+      "",
+      "x".repeat(most + 1),
+      "😀".repeat(most + 1),
+      " ",
+      "\u3000",
+      "a\nb",
+      "a\u0000",
+      "a\u007f",
+      "\ud800",
+      1,
+    ],
+  );
+});
+
+Deno.test("fields: the name of an account that exists may be anything of 1 to 50 characters", () => {
+  const yes = [
+    "a",
+    " ",
+    "\tq",
+    "a\nb",
+    "a\u007f",
+    "\u200b",
+    "\u0000",
+    "x".repeat(50),
+    "é".repeat(50).normalize("NFD"),
+  ];
+  accepts(knownName, yes, ["", "x".repeat(51), "\ud800", 1, null]);
+});
+
+Deno.test("fields: text has its bounds at both ends, and no half of a character", () => {
+  accepts(text(1, 3), ["a", "abc", "😀😀😀", "a\u0000\n"], ["", "abcd", "😀😀😀😀", "\udc00", 7]);
+  accepts(text(1), ["x".repeat(100_000)], [""]);
+  accepts(text(0, 2), ["", "ab"], ["abc"]);
+});
+
+Deno.test("fields: what is wrong is said of the field by its name", () => {
+  const fields = { toid: id, msg: text(1), force: optional(flag) };
+  assertEquals(problem(fields, { toid: 1, msg: "x" }), undefined);
+  assertEquals(problem(fields, { toid: 1, msg: "x", force: true }), undefined);
+  assertStringIncludes(problem(fields, { msg: "x" })!, "toid is missing");
+  assertStringIncludes(
+    problem(fields, { toid: "1", msg: "x" })!,
+    "toid must be a whole number from 1 to 2147483647",
+  );
+  assertStringIncludes(problem(fields, { toid: 1, msg: "x", force: 1 })!, "force must be true or false");
+  assertStringIncludes(problem(fields, { toid: 1, msg: null })!, "msg must be a string");
+});
