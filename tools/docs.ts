@@ -79,8 +79,8 @@ function replyOf({ reply }: RequestSpec): string {
 /** The fields of one request, one in a row. */
 function fieldsTable(fields: Schema): string {
   const rows = Object.entries(fields).map((
-    [name, { optional, description: says }],
-  ) => [`\`${name}\``, says, optional ? "optional" : "required"]);
+    [name, { optional, description }],
+  ) => [`\`${name}\``, description, optional ? "optional" : "required"]);
   return rows.length === 0 ? "No fields.\n" : table(["field", "must be", ""], rows);
 }
 

@@ -261,13 +261,13 @@ export class User {
   }
 
   #tick(now: number): void {
-    const { replyTimeoutMs: patience } = this.#manners;
+    const { replyTimeoutMs } = this.#manners;
     if (now >= this.#wakeAt) {
       for (const link of this.#links.keys()) link.resume();
       this.#wakeAt = Infinity;
     }
     for (const [link, { closeAt }] of this.#links) {
-      const isInVain = !link.paused && now - link.waitingSince > patience;
+      const isInVain = !link.paused && now - link.waitingSince > replyTimeoutMs;
       if (now >= closeAt || isInVain) link.close();
     }
     const link = this.#link;

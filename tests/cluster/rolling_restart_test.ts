@@ -37,7 +37,7 @@ class User implements SessionListener {
     const servers = new Servers([{ hostname: at.host, port: at.port }]);
     const id = await register(servers, name, PASSWORD, SIGNAL, () => {});
     user.session = await ChatSession.open(servers, { id }, { password: PASSWORD }, user, SIGNAL);
-    void user.session.ended.then(({ kind, message: why }) => user.ended = `${kind} ${why}`);
+    void user.session.ended.then(({ kind, message }) => user.ended = `${kind} ${message}`);
     return user;
   }
 

@@ -23,9 +23,9 @@ serverTest("all kinds of hostile connections beside honest pairs", {}, async ({ 
   assertEquals(balance, { sent: balance.sent, lost: 0, doubled: 0, refused: 0, unanswered: 0, cutOff: 0 });
   assertEquals(squads.map(({ kind }) => kind), attackTypes.map(({ name }) => name));
   for (const [at, { connections, connected, replies }] of squads.entries()) {
-    const { name, isAuthenticated: isUser } = attackTypes[at]!;
+    const { name, isAuthenticated } = attackTypes[at]!;
     assertEquals(connections, EACH);
     assert(connected > 0, `${name} has connected`);
-    if (isUser) assert(replies["0"]! > 0, `${name} has logged in`);
+    if (isAuthenticated) assert(replies["0"]! > 0, `${name} has logged in`);
   }
 });

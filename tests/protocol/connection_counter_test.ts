@@ -61,7 +61,7 @@ Deno.test("addresses: each has so many, those that end make room, and nothing is
   assertThrows(() => addresses.acquire("2001:db8::1"), TooManyConnectionsError);
   for (const host of ["10.1.2.3", "::ffff:10.1.2.3", "::1"]) {
     const places = [1, 2, 3].map(() => addresses.acquire(host));
-    assertEquals(places.map(({ key: address }) => address), [undefined, undefined, undefined]);
+    assertEquals(places.map(({ key }) => key), [undefined, undefined, undefined]);
     for (const place of places) place.release();
   }
   assertEquals(addresses.size, 2);

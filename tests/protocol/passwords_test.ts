@@ -256,7 +256,7 @@ Deno.test("passwords: a thread rests as long as a hash took, unless the password
     ["sesame", hash],
   ];
   const checked = await Promise.all(checks.map((check) => passwords.verify(...check)));
-  const rights = checked.map(({ valid: right }) => right);
+  const rights = checked.map(({ valid }) => valid);
   assertEquals(rights, [true, false, false, true, true, false, true]);
   const orders = thread.orders.slice(1); // behind the new hash
   for (const [i, right] of rights.slice(0, -1).entries()) {

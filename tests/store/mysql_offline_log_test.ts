@@ -146,7 +146,7 @@ Deno.test("mysql offline: what has no time has that of the message before it, or
 });
 
 Deno.test("mysql offline: what can't be taken over is left, with the reason", () => {
-  const { moved, skipped: left } = logOf(
+  const { moved, skipped } = logOf(
     [2, "?"],
     [2, oneChat(5, 2, "a")],
     [5, oneChat(2, 5, "a")],
@@ -156,7 +156,7 @@ Deno.test("mysql offline: what can't be taken over is left, with the reason", ()
     [3, groupChat(4, 9, "a")], // of one who has left the group since
   );
   assertEquals(moved, [4, 7]);
-  assertEquals([...left], [
+  assertEquals([...skipped], [
     ["not JSON", 1],
     ["sender unknown", 1],
     ["recipient unknown", 1],

@@ -57,7 +57,7 @@ mariadb.test("mysql: I5 the same cid through several nodes at once is one messag
       const sent = await Promise.all(nodes.map((node) => send(node, a, b, `${i}`)));
       const appended = sent.map(granted) as Appended[];
       assertEquals(appended.map(({ seq }) => seq), [i + 1, i + 1, i + 1]);
-      assertEquals(appended.filter(({ duplicate: repeated }) => !repeated).length, 1);
+      assertEquals(appended.filter(({ duplicate }) => !duplicate).length, 1);
     }
     const sent = await Promise.all(nodes.map((node, i) => send(node, a, i === 0 ? b : c, "both")));
     const reused = sent.filter((answer) => "refused" in answer && answer.refused === "cid_reused").length;

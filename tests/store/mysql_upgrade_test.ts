@@ -85,9 +85,9 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
 shared.test("mysql upgrade: --upgrade-check says what the server then does, and changes nothing", async (db) => {
   await run(db, ...LIVED_IN);
   const before = await fingerprint(db);
-  const { changes, blockers: obstacles } = await checkUpgrade(connectionTo(db));
+  const { changes, blockers } = await checkUpgrade(connectionTo(db));
   assertEquals(await fingerprint(db), before);
-  assertEquals(obstacles, []);
+  assertEquals(blockers, []);
   for (
     const part of [
       "rename the table user to User",
@@ -288,9 +288,9 @@ for (const [words, statements] of OBSTACLES) {
   shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
     const before = await fingerprint(db);
-    const { blockers: obstacles } = await checkUpgrade(connectionTo(db));
-    assertEquals(obstacles.length, 1, obstacles.join("; "));
-    assert(obstacles[0]!.includes(words), obstacles[0]);
+    const { blockers } = await checkUpgrade(connectionTo(db));
+    assertEquals(blockers.length, 1, blockers.join("; "));
+    assert(blockers[0]!.includes(words), blockers[0]);
     const error = await assertRejects(() => migrate(connectionTo(db), new Told()), Error, words);
     assert(!error.message.includes("\n"));
     assertEquals(await fingerprint(db), before);

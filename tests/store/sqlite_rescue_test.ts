@@ -53,14 +53,14 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
       "it lacks the newest message (low, high, seq: 1, 2, 3)",
     );
     verifyDatabase(db, executor.latestCommit);
-    const { latestCommit: newest } = executor;
+    const { latestCommit } = executor;
     register(executor, "cid");
     assertThrows(
       () => verifyDatabase(old, { ...executor.latestCommit, message: undefined }),
       Error,
       "it lacks the account 3",
     );
-    assertEquals(executor.latestCommit, { ...newest, user: 3 });
+    assertEquals(executor.latestCommit, { ...latestCommit, user: 3 });
     assertEquals(new Executor(db, ROOMY).latestCommit, executor.latestCommit, "it is found anew in the file");
     old.close();
     db.close();

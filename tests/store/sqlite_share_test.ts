@@ -63,7 +63,7 @@ shareTest(
       ...users.map((user, i) => sendWaves(shares[i]!, user, group, 20)),
       sendWaves(shares[1]!, users[0]!, group, 20), // the first one's messages, by another way
     ]);
-    const fresh = sent.flat().filter(({ duplicate: repeated }) => !repeated).map(({ seq }) => seq);
+    const fresh = sent.flat().filter(({ duplicate }) => !duplicate).map(({ seq }) => seq);
     assertEquals(fresh.toSorted((x, y) => x - y), Array.from({ length: 600 }, (_, i) => i + 1));
     assertEquals(sent[0]!.map(({ seq }) => seq), sent[3]!.map(({ seq }) => seq));
     const stored = await whole(shares[2]!, users[0]!, -group);

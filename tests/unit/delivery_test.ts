@@ -29,7 +29,7 @@ async function withSession(
   } as unknown as DeliveryDeps;
   const pushed: number[] = [];
   const connection = {
-    hasRoom: true,
+    isWritable: true,
     dialect: { name: "framed", encode: ({ seq }: { seq: number }) => Uint8Array.of(seq) },
     sendBytes: ([seq]: Uint8Array) => pushed.push(seq!),
     send: ({ seq }: { seq: number }) => pushed.push(seq),

@@ -9,7 +9,7 @@ const FRIEND = 6;
 /** A session, its connection, and the states of the friend that its client is told. */
 function newSession() {
   const told: (string | undefined)[] = [];
-  const connection = { hasRoom: true, send: ({ state }: { state?: string }) => void told.push(state) };
+  const connection = { isWritable: true, send: ({ state }: { state?: string }) => void told.push(state) };
   const session = new Session(
     { id: 8, name: "eight" },
     1,
@@ -28,9 +28,9 @@ Deno.test("session: an offline that waits for room is not told behind a newer on
   const { session, connection, told } = newSession();
   session.start();
   session.pushPresence(FRIEND, true);
-  connection.hasRoom = false;
+  connection.isWritable = false;
   session.pushPresence(FRIEND, false);
-  connection.hasRoom = true; // below the limit, and still above half of it: room() comes later
+  connection.isWritable = true; // below the limit, and still above half of it: room() comes later
   session.pushPresence(FRIEND, true);
   session.onDrain();
   assertEquals(told, ["online"]);

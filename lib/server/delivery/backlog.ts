@@ -116,7 +116,7 @@ export class Backlog {
 
   async #loadPage(stream: Stream): Promise<void> {
     const { conversation } = stream;
-    const { lastKnownSeq: known } = conversation;
+    const { lastKnownSeq } = conversation;
     const maxBytes = Math.floor(MAX_OPEN_PAGES_BYTES / Math.min(MAX_OPEN_PAGES, this.#streams.size));
     const page = await this.#read(conversation.peer, conversation.lastPushedSeq, MAX_PAGE_MESSAGES, maxBytes);
     if (conversation.lastPushedSeq === undefined) {
@@ -130,7 +130,7 @@ export class Backlog {
       stream.page = messages;
       stream.headTime = first.time;
       if (++this.#openPages > MAX_OPEN_PAGES) this.#dropLastPage();
-    } else if (page.messages.length === 0 && conversation.lastKnownSeq === known) {
+    } else if (page.messages.length === 0 && conversation.lastKnownSeq === lastKnownSeq) {
       // What the store doesn't have isn't there, unless we were told of it only after we had asked.
       conversation.lastKnownSeq = conversation.lastPushedSeq;
       this.remove(conversation);

@@ -43,13 +43,13 @@ async function chat(
   if ("refused" in result && result.refused === "not_found" && peer > 0) {
     await assertAccountExists(node, sender);
   }
-  const { seq, time, duplicate: repeated } = unwrap(result, {
+  const { seq, time, duplicate } = unwrap(result, {
     not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
     forbidden: `you are not a member of group ${-peer}`,
     disk_full: "the server's disk is nearly full; nothing was accepted",
     cid_reused: "cid is the one of your message in another conversation",
   });
-  if (repeated) void node.redeliver(session, peer, seq);
+  if (duplicate) void node.redeliver(session, peer, seq);
   else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
   return { seq, time };
 }

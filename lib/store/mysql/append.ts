@@ -53,7 +53,7 @@ export class AppendBatch {
     this.#messages = messages;
     this.#cache = cache;
     this.#keys = messages.map(({ sender, peer }) => conversationKey(sender, peer));
-    this.#checksCids = messages.some(({ mustBeDuplicate: isRepeat }) => isRepeat);
+    this.#checksCids = messages.some(({ mustBeDuplicate }) => mustBeDuplicate);
     this.#conversations = new Map(this.#keys.map((key) => [conversationName(key), key]));
   }
 

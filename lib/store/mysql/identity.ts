@@ -18,8 +18,8 @@ export async function ensureIdentity(connection: MysqlConnection): Promise<Store
   for (const name of LATER_TABLES) {
     if (found!.rows.some((row) => row.name === name)) continue;
     // Made by a release before this table, whose nodes may still be running.
-    const { targetTable: wanted } = await import("./schema/target_schema.ts");
-    const { statement } = wanted(name);
+    const { targetTable } = await import("./schema/target_schema.ts");
+    const { statement } = targetTable(name);
     await connection.query(new Sql(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")));
   }
   await connection.query(

@@ -164,7 +164,7 @@ export class Pool {
 
   /** Ends what has not been used for long before the server does, which would complain of it in its log. */
   #evictIdle(): void {
-    for (const connection of this.#idle.filter(({ isUsable: usable }) => !usable)) {
+    for (const connection of this.#idle.filter(({ isUsable }) => !isUsable)) {
       this.#idle.splice(this.#idle.indexOf(connection), 1);
       this.#close(connection);
     }

@@ -40,8 +40,8 @@ export function latestCommitAfter(
 /** Returns the seq that an `append` gave to a new message; undefined if it stored none. */
 function newSeq(result: unknown): number | undefined {
   if (typeof result === "number") return result;
-  const { duplicate: repeated, seq } = (result ?? {}) as Partial<Appended>;
-  return repeated === false ? seq : undefined; // it has another time than was asked for
+  const { duplicate, seq } = (result ?? {}) as Partial<Appended>;
+  return duplicate === false ? seq : undefined; // it has another time than was asked for
 }
 
 /** Throws an Error of one line if a database is damaged or lacks the newest. */

@@ -112,8 +112,8 @@ function skipReason(
 function mergeCopies(rows: readonly MovableRow[]): Draft[] {
   const byText = new Map<string, Map<number, { row: MovableRow; place: number }[]>>();
   for (const [place, row] of rows.entries()) {
-    const { sender, timeText: written, body } = row.text;
-    const key = JSON.stringify([sender, written, body]);
+    const { sender, timeText, body } = row.text;
+    const key = JSON.stringify([sender, timeText, body]);
     const copies = byText.get(key) ?? new Map<number, { row: MovableRow; place: number }[]>();
     byText.set(key, copies);
     const own = copies.get(row.user) ?? [];

@@ -83,7 +83,7 @@ export async function makePlan(db: Db, found: CurrentSchema, onSkipped: OnSkippe
 function legacyTables(found: CurrentSchema, blockers: string[]): Map<string, CurrentTable> {
   const tables = new Map<string, CurrentTable>();
   for (const name of [...LEGACY_TABLES, VIEW_NAME]) {
-    const alike = found.tablesIgnoringCase(name).filter(({ isView: view }) => !view);
+    const alike = found.tablesIgnoringCase(name).filter(({ isView }) => !isView);
     const renamed = name === VIEW_NAME ? found.table(LEFTOVER_TABLE) : undefined;
     if (renamed) alike.push(renamed);
     if (alike.length > 1) {

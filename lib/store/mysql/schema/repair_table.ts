@@ -43,9 +43,9 @@ export async function repairTable(db: Db, table: TargetTable, found: CurrentTabl
     .filter((column) =>
       !column.nullable && !column.autoIncrement && !column.generated && column.default === undefined
     )
-    .map(({ name, declaredType: written }) =>
+    .map(({ name, declaredType }) =>
       `${found.name}.${name} has no default, and the server gives it no value; allow it to have none: ` +
-      `ALTER TABLE ${quoteName(found.name)} MODIFY ${quoteName(name)} ${written} NULL`
+      `ALTER TABLE ${quoteName(found.name)} MODIFY ${quoteName(name)} ${declaredType} NULL`
     );
   const values = await checkValues(db, table, found);
   const keys = await checkIndexes(db, table, found);
