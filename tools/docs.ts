@@ -4,7 +4,7 @@
  */
 import { optionsTable } from "../lib/config/config.ts";
 import type { Schema } from "../lib/server/protocol/validators.ts";
-import { type RequestSpec, requestTable } from "../lib/server/handlers/request_table.ts";
+import { requestTable } from "../lib/server/handlers/request_table.ts";
 
 const EXIT_STALE = 1; // with --check: what is written is not what the code says
 const EXIT_USAGE = 2;
@@ -72,7 +72,7 @@ function requestsTable(): string {
   );
 }
 
-function replyOf({ reply }: RequestSpec): string {
+function replyOf({ reply }: typeof specs[number]): string {
   return reply === undefined ? "none" : `${reply}`;
 }
 

@@ -1,5 +1,5 @@
 /** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
-import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -47,7 +47,7 @@ test("the burst is taken, the next is refused, and taken after retry_after", asy
   if (extra === 0) {
     const refused = replies[BURST]!;
     assertEquals([refused.msgid, refused.of, refused.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.RATE_LIMITED]);
-    assertEquals(refused.errmsg, "more than this session may ask for");
+    assertEquals(refused.errmsg, "rate limit exceeded");
     assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
     await pause(refused.retry_after!);
   }
@@ -99,8 +99,12 @@ test("a large question costs more than a message", async (server) => {
 test("what has no answer, and PING, waits in place of being refused", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
-  const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
-  assertGreaterOrEqual(performance.now() - began, 500, "three more, at five a second");
+  const pings = await atOnce(alice, Array.from({ length: BURST + 4 }, () => ({ msgid: Msg.PING })));
+  assertGreaterOrEqual(
+    performance.now() - began,
+    500,
+    "four more, at five a second: the first is taken on credit",
+  );
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
@@ -214,4 +218,18 @@ Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 
       }),
   });
   assert(maxReads >= BULK.concurrency && maxReads <= max, `${maxReads} at once`);
+});
+
+serverTest("rates: requests that follow a LOGIN in the same write count for the session", {
+  args: ["--unauthenticated-rate", "4", "--shared-rate", "0"],
+}, async (server) => {
+  await using user = await newUser(server);
+  await using client = await FramedClient.connect(server);
+  const startedAt = performance.now();
+  const replies = await atOnce(client, [
+    { msgid: Msg.LOGIN, token: user.token },
+    ...Array.from({ length: 40 }, () => ({ msgid: Msg.PING })), // 20 more than the rate before a login
+  ]);
+  assert(replies.every(({ errno }) => errno === Errno.OK));
+  assertLess(performance.now() - startedAt, 3_000, "20 more would take 5 s");
 });
