@@ -1,4 +1,4 @@
-/** The edge of what a connection takes (I7): when it reads on, and when it doesn't. */
+/** The exact limits of a connection (I7): when it reads on, and when it does not. */
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
@@ -11,15 +11,15 @@ import { frame, joined } from "../harness/frames.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
 
-const [PENDING, OUTBOX] = [3, 4_096];
+const [IN_FLIGHT, WRITE_BUFFER] = [3, 4_096];
 
 /** A connection's server side, over real sockets, and all that passes between the two. */
 interface Line {
   readonly server: Connection;
   readonly client: Deno.TcpConn;
-  /** Bodies that were taken out of what was read. */
+  /** The bodies that were parsed. */
   readonly bodies: string[];
-  /** Answers that the requests that were begun are waiting for. */
+  /** The answers of the requests that have started. */
   readonly begun: ((reply: ServerMessage) => void)[];
   /** Whether the server is waiting for bytes. */
   isReading(): boolean;
@@ -64,8 +64,8 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     eventLoop,
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
     maxFrameBytes: 1_024,
-    maxInFlight: PENDING,
-    writeBufferBytes: OUTBOX,
+    maxInFlight: IN_FLIGHT,
+    writeBufferBytes: WRITE_BUFFER,
     bulkQueue: new WorkQueue(eventLoop, BULK),
     handshakeQueue: new WorkQueue(eventLoop, HANDSHAKE),
     closeTimeoutMs: 5_000,
@@ -82,28 +82,28 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("max-in-flight: the server reads on with as many requests under way, and not with one more to begin", () =>
+Deno.test("max-in-flight: the server reads on at the maximum, and not while one more waits to start", () =>
   withLine(async ({ server, client, bodies, begun, isReading }) => {
-    for (let count = 1; count <= PENDING; count++) {
+    for (let count = 1; count <= IN_FLIGHT; count++) {
       await client.write(frame(`${count}`));
       await until(() => begun.length === count, "the request to begin");
       await until(isReading, "the server to read on");
     }
-    assertEquals(server.inFlight, PENDING);
+    assertEquals(server.inFlight, IN_FLIGHT);
     await client.write(frame("4"));
-    await until(() => bodies.length === PENDING + 1, "the next one to be read");
-    assertEquals([begun.length, isReading()], [PENDING, false]);
+    await until(() => bodies.length === IN_FLIGHT + 1, "the next one to be read");
+    assertEquals([begun.length, isReading()], [IN_FLIGHT, false]);
     await client.write(joined(frame("5"), frame("6")));
     begun.shift()!({ msgid: 1 });
-    await until(() => bodies.length === PENDING + 2, "what was waiting unread");
-    assertEquals([begun.length, server.inFlight, isReading()], [PENDING, PENDING, false]);
+    await until(() => bodies.length === IN_FLIGHT + 2, "what was waiting unread");
+    assertEquals([begun.length, server.inFlight, isReading()], [IN_FLIGHT, IN_FLIGHT, false]);
     begun.splice(0).forEach((answer) => answer({ msgid: 1 }));
     await until(isReading, "the server to read on");
     assertEquals([bodies.length, begun.length], [6, 2]);
   }));
 
-for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
-  Deno.test(`write-buffer-bytes: while ${bytes} of ${OUTBOX} bytes wait to be read`, () =>
+for (const bytes of [WRITE_BUFFER - 1, WRITE_BUFFER, WRITE_BUFFER + 1]) {
+  Deno.test(`write-buffer-bytes: while ${bytes} of ${WRITE_BUFFER} bytes wait to be read`, () =>
     withLine(async ({ server, client, bodies, begun, isReading, letWrite }) => {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
@@ -111,13 +111,13 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       await undefined; // it is on its way
       assertEquals(
         [server.bufferedAmount, server.isWritable],
-        [bytes, bytes < OUTBOX],
+        [bytes, bytes < WRITE_BUFFER],
         "pushes come while there is room",
       );
       await client.write(frame("2"));
       await until(() => bodies.length === 2, "the next request to be read");
-      if (bytes <= OUTBOX) await until(isReading, "the server to read on");
-      assertEquals([begun.length, isReading()], bytes <= OUTBOX ? [2, true] : [1, false]);
+      if (bytes <= WRITE_BUFFER) await until(isReading, "the server to read on");
+      assertEquals([begun.length, isReading()], bytes <= WRITE_BUFFER ? [2, true] : [1, false]);
       letWrite();
       await until(() => begun.length === 2, "the next request to begin");
     }));

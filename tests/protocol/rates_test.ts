@@ -1,4 +1,4 @@
-/** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
+/** Requests over the rate of a client: errno 8 if they have a reply, and a delay if not. */
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
@@ -13,7 +13,7 @@ import { BULK } from "../../lib/server/scheduling/classes.ts";
 const BURST = 10; // requests
 const RATE = 5; // per second
 
-/** A session has exactly its own. */
+/** A server whose sessions have a committed rate only. */
 const test = sharedServer({
   args: [
     ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--shared-rate", "0"],
@@ -21,7 +21,7 @@ const test = sharedServer({
   ],
 });
 
-/** Sends all at once and takes the replies. */
+/** Sends all requests in one write. Returns the replies. */
 async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<Received[]> {
   const rids = messages.map(() => crypto.randomUUID());
   await client.sendBytes(
@@ -35,12 +35,12 @@ async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<
 const chats = (toid: number, count: number, text = "x") =>
   Array.from({ length: count }, (_, at) => ({ msgid: Msg.ONE_CHAT, toid, msg: `${at} ${text}` }));
 
-test("the burst is taken, the next is refused, and taken after retry_after", async (server) => {
+test("rates: accepts the burst, and the next request after retry_after", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, chats(bob.id, BURST + 1));
-  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // there while they were sent
+  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // that became available meanwhile
   const taken = replies.filter(({ errno }) => errno === Errno.OK);
   assertGreaterOrEqual(taken.length, BURST);
   assertLessOrEqual(taken.length, BURST + extra);
@@ -51,11 +51,15 @@ test("the burst is taken, the next is refused, and taken after retry_after", asy
     assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
     await pause(refused.retry_after!);
   }
-  assertEquals((await alice.chat(bob.id, "later")).seq, taken.length + 1, "what was refused was not stored");
-  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others have their own");
+  assertEquals(
+    (await alice.chat(bob.id, "later")).seq,
+    taken.length + 1,
+    "rejected messages were not stored",
+  );
+  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "other sessions are not affected");
 });
 
-test("bytes: what is more than may be sent is refused with the time that it takes", async (server) => {
+test("rates: rejects bytes over the rate, with the time until they are accepted", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const text = "x".repeat(49_000);
@@ -65,16 +69,16 @@ test("bytes: what is more than may be sent is refused with the time that it take
   assertEquals(errno, Errno.RATE_LIMITED);
   const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes too many, less what has passed
   assert(retry_after! > owed - 500 && retry_after! <= 2_400, `${retry_after} for ${owed}`);
-  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "what is small needn't wait for that");
+  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "a small message is accepted");
   await pause(retry_after!);
   assertEquals(
     (await alice.chat(bob.id, "x".repeat(48_000))).errno,
     Errno.OK,
-    "and that one only as long as it is told",
+    "a client that waits as told is accepted",
   );
 });
 
-test("a user who logs in again has no more than before", async (server) => {
+test("rates: a second login does not refill the rate of a user", async (server) => {
   await using bob = await newUser(server);
   await using alice = await newUser(server);
   await atOnce(alice, chats(bob.id, BURST));
@@ -85,7 +89,7 @@ test("a user who logs in again has no more than before", async (server) => {
   assertLessOrEqual(taken, 3 + Math.ceil((performance.now() - began) / 1_000 * RATE));
 });
 
-test("a large question costs more than a message", async (server) => {
+test("rates: a request for a page costs more than a message", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, Array.from({ length: 4 }, () => ({ msgid: Msg.CONTACTS })));
@@ -96,7 +100,7 @@ test("a large question costs more than a message", async (server) => {
   assertEquals(refused.msgid, Msg.CONTACTS_ACK);
 });
 
-test("what has no answer, and PING, waits in place of being refused", async (server) => {
+test("rates: PING, and requests without a reply, are delayed and not rejected", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const pings = await atOnce(alice, Array.from({ length: BURST + 4 }, () => ({ msgid: Msg.PING })));
@@ -108,7 +112,7 @@ test("what has no answer, and PING, waits in place of being refused", async (ser
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
-test("a flood of what is refused is read at its own pace, and its replies are still in order", async (server) => {
+test("rates: a flood of rejected requests is read slowly, and its replies are in order", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const count = BURST + 32 + 12; // refusals are at once up to 32, and then 5 a second
@@ -127,7 +131,7 @@ test("a flood of what is refused is read at its own pace, and its replies are st
   );
 });
 
-test("a classic client, which would not hear of a refusal, is slowed down and loses nothing", async (server) => {
+test("rates: a classic client, which does not know errno 8, is slowed down and loses nothing", async (server) => {
   await using bob = await newUser(server);
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -140,7 +144,7 @@ test("a classic client, which would not hear of a refusal, is slowed down and lo
   );
 });
 
-test("client.ts waits as long as it is told, and all is sent, once and in order", async (server) => {
+test("rates: client.ts waits for retry_after, and sends all messages once and in order", async (server) => {
   await using bob = await newUser(server);
   const texts = Array.from({ length: BURST + 5 }, (_, at) => `line ${at}`);
   const input = texts.map((text) => `chat:${bob.id}:${text}\n`).join("");
@@ -152,7 +156,7 @@ test("client.ts waits as long as it is told, and all is sent, once and in order"
   assertEquals((await bob.take(texts.length, Msg.ONE_CHAT)).map(({ msg }) => msg), texts);
 });
 
-serverTest("what is spare goes to busy sessions, and no session's own is touched by that", {
+serverTest("rates: busy sessions get the shared rate, and every session has its committed rate", {
   args: ["--message-rate", "1", "--message-burst", "10", "--shared-rate", "100"],
 }, async (server) => {
   await using alice = await newUser(server);
@@ -167,7 +171,7 @@ serverTest("what is spare goes to busy sessions, and no session's own is touched
   assert(own.every(({ errno }) => errno === Errno.OK));
 });
 
-serverTest("who isn't logged in is read slowly beyond a burst, whatever it says", {
+serverTest("rates: an unauthenticated client is read slowly beyond its burst, whatever it sends", {
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
   const burst = 100; // five seconds' worth

@@ -1,4 +1,4 @@
-/** What a session is pushed, and when. */
+/** The messages that a session is pushed, and when. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
@@ -24,7 +24,7 @@ async function withSession(
       flushUser: () => Promise.resolve(),
       advance: (_user: number, _peer: number, seq: number) => moved.push(seq),
     },
-    bulkQueue: { run: () => new Promise(() => {}) }, // no session that is behind catches up
+    bulkQueue: { run: () => new Promise(() => {}) }, // no backlog is read
     ensureJoined() {},
   } as unknown as DeliveryDeps;
   const pushed: number[] = [];
@@ -44,7 +44,7 @@ async function withSession(
   delivery.stop();
 }
 
-Deno.test("delivery: a message of which a look was told first is pushed at once, without a turn for those behind", () =>
+Deno.test("delivery: pushes a message at once that loadUnread found first, without the bulk class", () =>
   withSession(2, async (delivery, pushed) => {
     delivery.deliver(PEER, new CommittedMessage(message(2), PEER));
     delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
@@ -52,7 +52,7 @@ Deno.test("delivery: a message of which a look was told first is pushed at once,
     assertEquals(pushed, [2, 3]);
   }));
 
-Deno.test("delivery: with a gap before it, it waits for a turn", () =>
+Deno.test("delivery: a message after a gap waits for the bulk class", () =>
   withSession(2, async (delivery, pushed) => {
     delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
     await Promise.resolve();
@@ -62,7 +62,7 @@ Deno.test("delivery: with a gap before it, it waits for a turn", () =>
     assertEquals(pushed, [2]);
   }));
 
-Deno.test("delivery: DELIVERED counts as far as there are messages, those of which a hint has told among them", () =>
+Deno.test("delivery: DELIVERED counts up to the last known message, including those known from hints", () =>
   withSession(1, async (delivery, _pushed, moved) => {
     delivery.acknowledge(PEER, 9);
     assertEquals(moved, [1]);
@@ -74,7 +74,7 @@ Deno.test("delivery: DELIVERED counts as far as there are messages, those of whi
     await Promise.resolve();
   }));
 
-Deno.test("delivery: the user's own message moves the cursor right behind it, and not beyond what has not come", () =>
+Deno.test("delivery: the user's own message moves the cursor, and never past messages that have not come", () =>
   withSession(1, async (delivery, pushed, moved) => {
     delivery.deliver(PEER, new CommittedMessage(message(2, 1), PEER));
     assertEquals(moved, [2]);
