@@ -33,6 +33,17 @@ export const PAGES = {
   concurrency: 2, // each takes milliseconds of the event loop and of the embedded store
 };
 
+/**
+ * The bulk class of a node without a message rate: backlogs only. They are no less urgent than messages, which
+ * nothing slows down then. With pauses, deliveries to a busy group fell behind its senders by a minute.
+ */
+export const UNPACED_BULK: WorkClass = {
+  concurrency: 64, // pages of 256 messages or 64 KiB: their memory and the store's work are bounded
+  timeSliceMs: 2, // as for interactive work
+  pauseRatio: 0,
+  maxPauseMs: 0,
+};
+
 /** Requests beyond the committed rate, backlogs, and frequent logins. */
 export const BULK: WorkClass = {
   // A message waits for the commit of its batch: two bulk items add little to it. The busier the node, the
