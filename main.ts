@@ -4,27 +4,27 @@ import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
-import { fitToOpenFiles } from "./lib/node/open_files.ts";
+import { capConnections } from "./lib/node/open_files.ts";
 import { dropWritePermission } from "./lib/node/permissions.ts";
-import { warnIn } from "./lib/node/backends.ts";
-import { cantListen, type Operator, runNode } from "./lib/node/run_node.ts";
-import { Health } from "./lib/server/net/health.ts";
+import { warningLogger } from "./lib/node/backends.ts";
+import { logListenFailure, type NodeLifecycle, runNode } from "./lib/node/run_node.ts";
+import { HealthServer } from "./lib/server/net/health.ts";
 import { mysqlAccess } from "./lib/node/services.ts";
 import { isAtTerminal, StopSignals } from "./lib/node/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
-import { LEAVE_SLACK, runWorkers } from "./lib/workers/run_workers.ts";
+import { runWorkers, STOP_MARGIN_MS } from "./lib/workers/run_workers.ts";
 
 const EXIT_FAILED = 1; // it could not start, or could not go on
 const EXIT_USAGE = 2; // the command line or the environment was wrong
 
-function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno.stdout): void {
-  to.writeSync(new TextEncoder().encode(text));
+function print(text: string, output: { writeSync(bytes: Uint8Array): number } = Deno.stdout): void {
+  output.writeSync(new TextEncoder().encode(text));
 }
 
-async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean> {
-  const log = new Log(asked.logLevel, asked.logFormat);
+async function run(requested: Config, warnings: readonly Warning[]): Promise<boolean> {
+  const log = new Log(requested.logLevel, requested.logFormat);
   const isTerminal = isAtTerminal();
-  const graceMs = asked.drainTimeout + LEAVE_SLACK;
+  const graceMs = requested.drainTimeout + STOP_MARGIN_MS;
   const signals = new StopSignals(log, {
     graceMs,
     isTerminal,
@@ -32,22 +32,22 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
     now: () => performance.now(),
   });
   signals.listen();
-  warnings.forEach(warnIn(log));
+  warnings.forEach(warningLogger(log));
   if (!isTerminal && isUnderNpm()) {
     log.warn("started by npm or npx, which pass no signals on: SIGTERM would leave this process behind", {
       hint: "start it with: exec deno run …",
     });
   }
-  const config = fitToOpenFiles(asked, log);
+  const config = capConnections(requested, log);
   if (!config) return false;
   if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads begin
   const { healthPort } = config;
   const healthHost = config.healthHost || config.host;
-  let health: Health | undefined;
+  let health: HealthServer | undefined;
   try {
-    if (healthPort > 0) health = new Health(healthHost, healthPort, log); // from now on it says that it isn't ready
+    if (healthPort > 0) health = new HealthServer(healthHost, healthPort, log); // from now on it says that it isn't ready
   } catch (error) {
-    cantListen({ host: healthHost, port: healthPort }, log, error);
+    logListenFailure({ host: healthHost, port: healthPort }, log, error);
     return false;
   }
   let isStarted = false;
@@ -56,30 +56,30 @@ async function run(asked: Config, warnings: readonly Warning[]): Promise<boolean
     if (!config.tlsCert) log.info("nothing to read again: there is no TLS certificate", { signal: "SIGHUP" });
     reload();
   });
-  const operator: Operator = {
-    listening({ hostname: host, port }, reloadIt) {
+  const lifecycle: NodeLifecycle = {
+    onListening({ hostname: host, port }, onReload) {
       isStarted = true;
-      signals.started();
-      reload = reloadIt;
+      signals.markStarted();
+      reload = onReload;
       if (health) health.ready = true;
       log.info("listening", { host, port, workers: config.workers > 1 ? config.workers : undefined });
-      return signals.asked;
+      return signals.stopRequested;
     },
-    leaving() {
+    onStopping() {
       if (health) health.ready = false;
     },
   };
-  const isWell = config.workers > 1
-    ? await runWorkers(config, log, operator)
-    : await runNode(config, log, {}, operator);
+  const ok = config.workers > 1
+    ? await runWorkers(config, log, lifecycle)
+    : await runNode(config, log, {}, lifecycle);
   await health?.[Symbol.asyncDispose]();
   if (isStarted) log.info("stopped");
-  return isWell;
+  return ok;
 }
 
 async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promise<boolean> {
   const log = new Log(config.logLevel, config.logFormat);
-  const warn = warnIn(log);
+  const warn = warningLogger(log);
   warnings.forEach(warn);
   const { describeUpgrade } = await import("./lib/store/mysql/upgrade_check.ts");
   try {
@@ -110,10 +110,10 @@ try {
   else if ("version" in command) print(`${VERSION}\n`);
   else {
     const { warnings } = command;
-    const isWell = "run" in command
+    const ok = "run" in command
       ? await run(command.run, warnings)
       : await checkUpgrade(command.upgradeCheck, warnings);
-    Deno.exit(isWell ? 0 : EXIT_FAILED);
+    Deno.exit(ok ? 0 : EXIT_FAILED);
   }
 } catch (error) {
   if (isAdminCommand(Deno.args[0]) && !(error instanceof ConfigError)) {

@@ -3,8 +3,8 @@
  * `<!-- generated: NAME -->` and `<!-- /generated -->`. Use: `deno task docs`, with `--check` to only look.
  */
 import { optionsTable } from "../lib/config/config.ts";
-import type { Fields } from "../lib/server/protocol/validators.ts";
-import { requests, type RequestSpec } from "../lib/server/protocol/request_table.ts";
+import type { Schema } from "../lib/server/protocol/validators.ts";
+import { type RequestSpec, requestTable } from "../lib/server/handlers/request_table.ts";
 
 const EXIT_STALE = 1; // with --check: what is written is not what the code says
 const EXIT_USAGE = 2;
@@ -12,7 +12,7 @@ const EXIT_USAGE = 2;
 const REGION = /^<!-- generated: (.*?) -->\n([^]*?)^<!-- \/generated -->$/gm;
 const OPENING = /^<!-- generated: /gm;
 
-const specs = [...requests.values()];
+const specs = [...requestTable.values()];
 
 /** What can be generated, by the name in the marker. */
 const generators: ReadonlyMap<string, () => string> = new Map([
@@ -77,10 +77,10 @@ function replyOf({ reply }: RequestSpec): string {
 }
 
 /** The fields of one request, one in a row. */
-function fieldsTable(fields: Fields): string {
+function fieldsTable(fields: Schema): string {
   const rows = Object.entries(fields).map((
-    [name, { optional, says }],
-  ) => [`\`${name}\``, says, optional ? "optional" : "required"]);
+    [name, { optional, description }],
+  ) => [`\`${name}\``, description, optional ? "optional" : "required"]);
   return rows.length === 0 ? "No fields.\n" : table(["field", "must be", ""], rows);
 }
 

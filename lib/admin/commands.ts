@@ -1,6 +1,6 @@
 /** The commands of main.ts that do something to the data and end: backup, restore and renew-epoch. */
 import { parseArgs } from "@std/cli/parse-args";
-import { checkPassword, ConfigError, hasPassword, passwordShown } from "../config/config.ts";
+import { checkPassword, ConfigError, hasPassword, passwordWarning } from "../config/config.ts";
 import type { Option } from "../config/declare.ts";
 import { type Environment, readVariables } from "../config/environment.ts";
 import { flagOf, options, variableOf } from "../config/options.ts";
@@ -19,17 +19,17 @@ type Values<Name extends string = string> = Readonly<Record<Name, string>>;
 /** A command, and its work, which gives back the line to print. */
 interface Command {
   readonly args: Readonly<Record<string, Argument>>;
-  readonly words: string;
+  readonly description: string;
   run(values: Values, warn: Warn): Promise<string>;
 }
 
 /** Declares a command, with its arguments' names in the type. */
 function command<Name extends string>(
   args: Readonly<Record<Name, Argument>>,
-  words: string,
+  description: string,
   run: (values: Values<Name>, warn: Warn) => Promise<string>,
 ): Command {
-  return { args, words, run };
+  return { args, description, run };
 }
 
 const FILE = { placeholder: "FILE" };
@@ -87,21 +87,21 @@ export function isAdminCommand(name: string | undefined): name is string {
  * be done.
  */
 export async function runAdminCommand(
-  [name, ...given]: readonly string[],
+  [name, ...rawArgs]: readonly string[],
   env: Environment,
   warn: Warn,
 ): Promise<string> {
   const { args, run } = commands[name!]!;
   const usage = `usage: main.ts ${usageOf(name!)}`;
   const names = Object.entries(args);
-  const flags = parseArgs([...given], {
+  const flags = parseArgs([...rawArgs], {
     string: [...names.filter(([, { placeholder }]) => placeholder).map(([arg]) => flagOf(arg)), "_"],
     boolean: names.filter(([, { placeholder }]) => !placeholder).map(([arg]) => flagOf(arg)),
     unknown(arg) {
       throw new ConfigError(`Cannot ${name}: unknown argument ${arg.split("=")[0]}; ${usage}`);
     },
   }) as Readonly<Record<string, string | boolean | undefined>>;
-  if (hasPassword(String(flags.mysql ?? ""))) warn(passwordShown("mysql"));
+  if (hasPassword(String(flags.mysql ?? ""))) warn(passwordWarning("mysql"));
   const { values: variables } = readVariables(
     env,
     names.map(([arg]) => arg).filter(isOption).map(variableOf),
@@ -109,8 +109,8 @@ export async function runAdminCommand(
   const values: Record<string, string> = {};
   for (const [arg, { isOptional }] of names) {
     const flag = flags[flagOf(arg)];
-    const said = flag === true ? "yes" : flag || variables.get(variableOf(arg)) || "";
-    values[arg] = said === "" ? "" : checked(`Cannot ${name}: --${flagOf(arg)}`, arg, said);
+    const text = flag === true ? "yes" : flag || variables.get(variableOf(arg)) || "";
+    values[arg] = text === "" ? "" : validated(`Cannot ${name}: --${flagOf(arg)}`, arg, text);
     if (!isOptional && !values[arg]) {
       throw new ConfigError(`Cannot ${name}: --${flagOf(arg)} is missing; ${usage}`);
     }
@@ -124,18 +124,20 @@ function isOption(arg: string): arg is keyof typeof options {
 }
 
 /** The value as the server would take it. Throws a {@link ConfigError}, which does not repeat what may hold a password. */
-function checked(where: string, arg: string, said: string): string {
-  if (!isOption(arg)) return said;
+function validated(prefix: string, arg: string, text: string): string {
+  if (!isOption(arg)) return text;
   try {
-    return (options[arg] as Option<string>).parse(said);
+    return (options[arg] as Option<string>).parse(text);
   } catch (error) {
-    throw new ConfigError(`${where} ${(error as Error).message}`, { cause: error });
+    throw new ConfigError(`${prefix} ${(error as Error).message}`, { cause: error });
   }
 }
 
 /** The part of `--help` about these commands. */
 export function adminHelp(): string {
-  return Object.entries(commands).map(([name, { words }]) => `  main.ts ${usageOf(name)}\n      ${words}\n`)
+  return Object.entries(commands).map(([name, { description }]) =>
+    `  main.ts ${usageOf(name)}\n      ${description}\n`
+  )
     .join("");
 }
 

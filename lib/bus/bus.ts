@@ -18,51 +18,51 @@ export type Hint =
   /** The channel's user has become a member of this group, by a session that isn't its last one any more. */
   | { readonly kind: "joined"; readonly group: number }
   /** The channel's user has begun this login: let go of any earlier one. */
-  | { readonly kind: "takeover"; readonly login: number };
+  | { readonly kind: "takeover"; readonly loginEpoch: number };
 
 /**
  * What a node is told by its connection to the bus. None of it is called before {@link Bus.open} has
  * resolved.
  */
-export interface Listener {
+export interface BusListener {
   /** A hint from another node, on a channel that is subscribed. */
-  receive(channel: Channel, hint: Hint): void;
+  onHint(channel: Channel, hint: Hint): void;
   /**
    * The bus can't be reached: no hints come until `up`. Told once per outage, also when it begins before the
    * bus was ever reached.
    */
-  down(why: Error): void;
+  onBusDown(error: Error): void;
   /**
    * After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost.
    */
-  up(): void;
+  onBusUp(): void;
   /** A node has come, or come back: what it could not tell before is to be seen from now on. */
-  came(): void;
+  onNodeJoined(): void;
   /**
    * A node has left, by closing or by a crash: its users may be gone without a word, and hints of its
    * messages lost.
    */
-  gone(): void;
+  onNodeLeft(): void;
   /**
    * Whether some node that is not known to have ended has not been heard for seconds, or has left without
    * closing. Such a node may go on committing messages, and its hints may be lost. Told at each change. A
    * node that has left and is not back in a few minutes counts as ended.
    */
-  silent(isSilent: boolean): void;
+  onSilenceChange(isSilent: boolean): void;
 }
 
 /**
  * A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within`
  * ms.
  */
-export interface Quota {
-  readonly size: number;
-  readonly within: number;
+export interface RateLimit {
+  readonly burst: number;
+  readonly periodMs: number;
 }
 
 /** The bus can't be reached now. */
-export class BusUnavailable extends Error {
-  override readonly name = "BusUnavailable";
+export class BusUnavailableError extends Error {
+  override readonly name = "BusUnavailableError";
 }
 
 /** A node's connection to the bus. */
@@ -77,7 +77,7 @@ export interface Bus {
    * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is
    * told.
    */
-  open(listener: Listener): Promise<void>;
+  open(listener: BusListener): Promise<void>;
   /**
    * From when it resolves, hints on the channel are received; while the bus is down, they are from `up` on. A
    * node's subscription of a user's channel is what makes that user online.
@@ -93,22 +93,22 @@ export interface Bus {
   publish(channel: Channel, hint: Hint): void;
   /**
    * Which of these users any node is subscribed to, this one included, as it is when asked; what this node
-   * has asked for before is taken into account. Rejects with {@link BusUnavailable}.
+   * has asked for before is taken into account. Rejects with {@link BusUnavailableError}.
    */
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
    * Takes the lock on an account's login, so that one node at a time looks and subscribes. The holder calls
-   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailable}. A holder
+   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailableError}. A holder
    * that keeps it for longer than a few seconds may lose it: the number of a login decides then.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /**
    * Takes `count` from the bucket of this name, which all nodes share, and resolves to 0; or, if it holds
    * less, takes nothing and resolves to the milliseconds until it will hold as much. A negative count is
-   * given back. Rejects with {@link BusUnavailable}. Buckets may be lost, and are full then. A `count` over
+   * given back. Rejects with {@link BusUnavailableError}. Buckets may be lost, and are full then. A `count` over
    * the quota's size is never there.
    */
-  spend(bucket: string, quota: Quota, count: number): Promise<number>;
+  tryConsume(bucket: string, limit: RateLimit, count: number): Promise<number>;
   /** Lets go of all subscriptions and locks. */
   close(): Promise<void>;
 }

@@ -2,64 +2,66 @@
  * Buckets within a process. Of each only one number is kept: when it will be full again if nothing more is
  * taken (GCRA, the generic cell rate algorithm, keeps the same). One that is full needs none.
  */
-import type { Quota } from "./bus.ts";
+import type { RateLimit } from "./bus.ts";
 
 /**
  * Buckets that are remembered, some 10 MB of them. Beyond it those are forgotten that are closest to being
  * full: who fills the memory with a million new names can't make it forget a bucket that is empty.
  */
-const REMEMBERED = 100_000;
+const MAX_KEYS = 100_000;
 
-/** The part of {@link REMEMBERED} that is kept then: forgetting many at once costs little for each. */
-const KEPT = 0.75;
+/** The part of {@link MAX_KEYS} that is kept then: forgetting many at once costs little for each. */
+const RETAINED_FRACTION = 0.75;
 
 /** Buckets by their names. */
-export class NamedBuckets {
-  readonly #fullAt = new Map<string, number>(); // whole microseconds, so that sums are exact
+export class KeyedRateLimiter {
+  readonly #tat = new Map<string, number>(); // whole microseconds, so that sums are exact
   readonly #clock: () => number;
-  readonly #most: number;
+  readonly #maxKeys: number;
 
   /** `clock`: milliseconds that never go back. `most`: how many are remembered. */
-  constructor(clock: () => number = () => performance.now(), most = REMEMBERED) {
+  constructor(clock: () => number = () => performance.now(), maxKeys = MAX_KEYS) {
     this.#clock = clock;
-    this.#most = most;
+    this.#maxKeys = maxKeys;
   }
 
   /** See `Bus.spend`. */
-  spend(bucket: string, quota: Quota, count: number): number {
+  tryConsume(key: string, limit: RateLimit, count: number): number {
     const now = this.#now();
-    const most = now + 1_000 * quota.within;
-    const before = Math.min(Math.max(this.#fullAt.get(bucket) ?? now, now), most);
-    const after = before + microseconds(quota, count);
-    if (after > most) return Math.ceil((after - most) / 1_000);
-    if (after <= now) this.#fullAt.delete(bucket);
+    const maxTat = now + 1_000 * limit.periodMs;
+    const tat = Math.min(Math.max(this.#tat.get(key) ?? now, now), maxTat);
+    const newTat = tat + incrementMicros(limit, count);
+    if (newTat > maxTat) return Math.ceil((newTat - maxTat) / 1_000);
+    if (newTat <= now) this.#tat.delete(key);
     else {
-      this.#fullAt.set(bucket, after);
-      if (this.#fullAt.size > this.#most) this.#forget();
+      this.#tat.set(key, newTat);
+      if (this.#tat.size > this.#maxKeys) this.#evict();
     }
     return 0;
   }
 
   /** How many are remembered. */
   get size(): number {
-    return this.#fullAt.size;
+    return this.#tat.size;
   }
 
   #now(): number {
     return Math.floor(1_000 * this.#clock());
   }
 
-  #forget(): void {
+  #evict(): void {
     const now = this.#now();
-    for (const [bucket, fullAt] of this.#fullAt) if (fullAt <= now) this.#fullAt.delete(bucket);
-    const byEmptiness = [...this.#fullAt].sort(([, a], [, b]) => b - a);
-    for (const [bucket] of byEmptiness.slice(Math.floor(KEPT * this.#most))) this.#fullAt.delete(bucket);
+    for (const [key, tat] of this.#tat) if (tat <= now) this.#tat.delete(key);
+    const emptiestFirst = [...this.#tat].sort(([, a], [, b]) => b - a);
+    for (const [key] of emptiestFirst.slice(Math.floor(RETAINED_FRACTION * this.#maxKeys))) {
+      this.#tat.delete(key);
+    }
   }
 }
 
 /**
  * In how many microseconds so many come back: rounded towards 0, so that a full bucket surely holds `size`.
  */
-export function microseconds({ size, within }: Quota, count: number): number {
-  return Math.trunc(1_000 * within * count / size);
+export function incrementMicros({ burst, periodMs }: RateLimit, count: number): number {
+  return Math.trunc(1_000 * periodMs * count / burst);
 }

@@ -1,51 +1,51 @@
 /** Locks within a process: one per key, and who asked first has it first. */
 
 /** A holder of a lock, or one who waits for it. */
-interface Turn {
+interface LockRequest {
   readonly key: number;
   readonly owner: object;
-  readonly begin: () => void;
-  readonly giveUp: (error: Error) => void;
+  readonly grant: () => void;
+  readonly reject: (error: Error) => void;
 }
 
 /** One lock per number. */
-export class KeyedLock {
-  readonly #turns = new Map<number, Turn[]>(); // the first of each is the holder
+export class KeyedMutex {
+  readonly #queues = new Map<number, LockRequest[]>(); // the first of each is the holder
 
   /** Waits for the lock. What it resolves to gives it back, and does nothing the second time. */
-  take(key: number, owner: object): Promise<() => void> {
+  acquire(key: number, owner: object): Promise<() => void> {
     return new Promise((resolve, reject) => {
-      const turn: Turn = { key, owner, begin: () => resolve(() => this.#leave(turn)), giveUp: reject };
-      const turns = this.#turns.get(key);
-      if (turns) turns.push(turn);
-      else this.#turns.set(key, [turn]);
-      if (!turns) turn.begin();
+      const request: LockRequest = { key, owner, grant: () => resolve(() => this.#release(request)), reject };
+      const queue = this.#queues.get(key);
+      if (queue) queue.push(request);
+      else this.#queues.set(key, [request]);
+      if (!queue) request.grant();
     });
   }
 
   /** Rejects with `error` what an owner waits for; what it holds, it keeps. */
-  turnAway(owner: object, error: Error): void {
-    for (const turns of [...this.#turns.values()]) {
-      for (const turn of turns.slice(1)) {
-        if (turn.owner !== owner) continue;
-        turn.giveUp(error);
-        this.#leave(turn);
+  rejectWaiters(owner: object, error: Error): void {
+    for (const queue of [...this.#queues.values()]) {
+      for (const request of queue.slice(1)) {
+        if (request.owner !== owner) continue;
+        request.reject(error);
+        this.#release(request);
       }
     }
   }
 
   /** Gives back what an owner holds, and rejects with `error` what it waits for. */
   releaseAll(owner: object, error: Error): void {
-    this.turnAway(owner, error); // first, so that none of them gets its turn only to lose it
-    for (const [holder] of [...this.#turns.values()]) if (holder?.owner === owner) this.#leave(holder);
+    this.rejectWaiters(owner, error); // first, so that none of them gets its turn only to lose it
+    for (const [holder] of [...this.#queues.values()]) if (holder?.owner === owner) this.#release(holder);
   }
 
-  #leave(turn: Turn): void {
-    const turns = this.#turns.get(turn.key);
-    const place = turns?.indexOf(turn) ?? -1;
-    if (!turns || place < 0) return;
-    turns.splice(place, 1);
-    if (turns.length === 0) this.#turns.delete(turn.key);
-    else if (place === 0) turns[0]!.begin();
+  #release(request: LockRequest): void {
+    const queue = this.#queues.get(request.key);
+    const index = queue?.indexOf(request) ?? -1;
+    if (!queue || index < 0) return;
+    queue.splice(index, 1);
+    if (queue.length === 0) this.#queues.delete(request.key);
+    else if (index === 0) queue[0]!.grant();
   }
 }

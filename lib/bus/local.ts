@@ -1,110 +1,117 @@
 /** The bus for nodes in one process: with one node, which is the default, there is no other to tell. */
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
-import { NamedBuckets } from "./gcra.ts";
-import { KeyedLock } from "./keyed_mutex.ts";
+import {
+  type Bus,
+  type BusListener,
+  BusUnavailableError,
+  type Channel,
+  type Hint,
+  type RateLimit,
+} from "./bus.ts";
+import { KeyedRateLimiter } from "./gcra.ts";
+import { KeyedMutex } from "./keyed_mutex.ts";
 
 /** What the nodes of one process are connected by. */
 export class LocalHub {
-  readonly #shared: Shared = {
-    open: new Map(),
+  readonly #state: HubState = {
+    listeners: new Map(),
     subscribers: new Map(),
-    locks: new KeyedLock(),
-    buckets: new NamedBuckets(),
+    mutex: new KeyedMutex(),
+    rateLimiter: new KeyedRateLimiter(),
   };
 
   /** A new node's connection. */
   attach(): Bus {
-    return new LocalBus(this.#shared);
+    return new LocalBus(this.#state);
   }
 }
 
 /** What the connections to one hub have in common. */
-interface Shared {
-  readonly open: Map<LocalBus, Listener>;
+interface HubState {
+  readonly listeners: Map<LocalBus, BusListener>;
   readonly subscribers: Map<Channel, Set<LocalBus>>;
-  readonly locks: KeyedLock;
-  readonly buckets: NamedBuckets;
+  readonly mutex: KeyedMutex;
+  readonly rateLimiter: KeyedRateLimiter;
 }
 
 /** Never down: what connects the nodes is the process that they are in. */
 class LocalBus implements Bus {
-  readonly #shared: Shared;
+  readonly #hub: HubState;
   readonly #channels = new Set<Channel>();
-  #closed = false;
+  #isClosed = false;
 
-  constructor(shared: Shared) {
-    this.#shared = shared;
+  constructor(hub: HubState) {
+    this.#hub = hub;
   }
 
   /** Hints are received in the same moment. */
   adopt(): void {}
 
-  open(listener: Listener): Promise<void> {
-    if (this.#closed) return Promise.reject(closed());
-    const { open } = this.#shared;
-    this.#tell([...open.values()], (other) => other.came());
-    open.set(this, listener);
+  open(listener: BusListener): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closedError());
+    const { listeners } = this.#hub;
+    this.#notify([...listeners.values()], (other) => other.onNodeJoined());
+    listeners.set(this, listener);
     return Promise.resolve();
   }
 
   subscribe(channel: Channel): Promise<void> {
-    if (this.#closed) return Promise.reject(closed());
+    if (this.#isClosed) return Promise.reject(closedError());
     this.#channels.add(channel);
-    const subscribers = this.#shared.subscribers.get(channel);
+    const subscribers = this.#hub.subscribers.get(channel);
     if (subscribers) subscribers.add(this);
-    else this.#shared.subscribers.set(channel, new Set([this]));
+    else this.#hub.subscribers.set(channel, new Set([this]));
     return Promise.resolve();
   }
 
   unsubscribe(channel: Channel): Promise<void> {
     this.#channels.delete(channel);
-    const subscribers = this.#shared.subscribers.get(channel);
-    if (subscribers?.delete(this) && subscribers.size === 0) this.#shared.subscribers.delete(channel);
+    const subscribers = this.#hub.subscribers.get(channel);
+    if (subscribers?.delete(this) && subscribers.size === 0) this.#hub.subscribers.delete(channel);
     return Promise.resolve();
   }
 
   publish(channel: Channel, hint: Hint): void {
-    const { open, subscribers } = this.#shared;
-    if (this.#closed || !subscribers.has(channel)) return;
+    const { listeners, subscribers } = this.#hub;
+    if (this.#isClosed || !subscribers.has(channel)) return;
     // Later, as over a network: no caller is called back while it is calling.
     queueMicrotask(() => {
       for (const node of [...subscribers.get(channel) ?? []]) {
-        if (node !== this) open.get(node)?.receive(channel, hint);
+        if (node !== this) listeners.get(node)?.onHint(channel, hint);
       }
     });
   }
 
   online(users: readonly number[]): Promise<ReadonlySet<number>> {
-    if (this.#closed) return Promise.reject(closed());
-    return Promise.resolve(new Set(users.filter((user) => this.#shared.subscribers.has(user))));
+    if (this.#isClosed) return Promise.reject(closedError());
+    return Promise.resolve(new Set(users.filter((user) => this.#hub.subscribers.has(user))));
   }
 
   async lock(user: number): Promise<() => Promise<void>> {
-    if (this.#closed) throw closed();
-    const release = await this.#shared.locks.take(user, this);
+    if (this.#isClosed) throw closedError();
+    const release = await this.#hub.mutex.acquire(user, this);
     return () => Promise.resolve(release());
   }
 
-  spend(bucket: string, quota: Quota, count: number): Promise<number> {
-    if (this.#closed) return Promise.reject(closed());
-    return Promise.resolve(this.#shared.buckets.spend(bucket, quota, count));
+  tryConsume(bucket: string, limit: RateLimit, count: number): Promise<number> {
+    if (this.#isClosed) return Promise.reject(closedError());
+    return Promise.resolve(this.#hub.rateLimiter.tryConsume(bucket, limit, count));
   }
 
   close(): Promise<void> {
-    this.#closed = true;
+    this.#isClosed = true;
     for (const channel of this.#channels) this.unsubscribe(channel);
-    const { open, locks } = this.#shared;
-    locks.releaseAll(this, closed());
-    if (open.delete(this)) this.#tell([...open.values()], (other) => other.gone());
+    const { listeners, mutex } = this.#hub;
+    mutex.releaseAll(this, closedError());
+    if (listeners.delete(this)) this.#notify([...listeners.values()], (other) => other.onNodeLeft());
     return Promise.resolve();
   }
 
   /** Later, as over a network. */
-  #tell(listeners: readonly Listener[], what: (listener: Listener) => void): void {
-    queueMicrotask(() => listeners.forEach(what));
+  #notify(listeners: readonly BusListener[], call: (listener: BusListener) => void): void {
+    queueMicrotask(() => listeners.forEach(call));
   }
 }
 
-function closed(): BusUnavailable {
-  return new BusUnavailable("the bus is closed");
+function closedError(): BusUnavailableError {
+  return new BusUnavailableError("the bus is closed");
 }

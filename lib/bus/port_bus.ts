@@ -1,9 +1,16 @@
 /** The bus from another thread: everything goes over a port to the thread on which `serveBus` answers. */
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "./bus.ts";
-import { type Ask, Outgoing, type Tell } from "./port_messages.ts";
+import {
+  type Bus,
+  type BusListener,
+  BusUnavailableError,
+  type Channel,
+  type Hint,
+  type RateLimit,
+} from "./bus.ts";
+import { type BusEvent, type BusRequest, MessageBatcher } from "./port_messages.ts";
 
 /** A call that is not answered yet. */
-interface Call {
+interface PendingCall {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -14,25 +21,25 @@ interface Call {
  */
 export class PortBus implements Bus {
   readonly #port: MessagePort;
-  readonly #outgoing: Outgoing<Ask>;
-  readonly #calls = new Map<number, Call>();
+  readonly #outgoing: MessageBatcher<BusRequest>;
+  readonly #pending = new Map<number, PendingCall>();
   #lastId = 0;
-  #listener: Listener | undefined;
+  #listener: BusListener | undefined;
   #closing: Promise<void> | undefined;
 
   /** `port` is the other end of one that was given to `serveBus`; it is this bus's own from now on. */
   constructor(port: MessagePort) {
     this.#port = port;
-    this.#outgoing = new Outgoing(port);
-    port.onmessage = ({ data }: MessageEvent<readonly Tell[]>) => {
-      for (const tell of data) this.#told(tell);
+    this.#outgoing = new MessageBatcher(port);
+    port.onmessage = ({ data }: MessageEvent<readonly BusEvent[]>) => {
+      for (const event of data) this.#onEvent(event);
     };
   }
 
   /** Hints are received in the same moment. */
   adopt(): void {}
 
-  open(listener: Listener): Promise<void> {
+  open(listener: BusListener): Promise<void> {
     this.#listener = listener;
     return this.#call((id) => ({ kind: "open", id }));
   }
@@ -60,8 +67,8 @@ export class PortBus implements Bus {
     return () => released ??= this.#call<void>((id) => ({ kind: "unlock", id, lock })).catch(() => {});
   }
 
-  spend(bucket: string, quota: Quota, count: number): Promise<number> {
-    return this.#call((id) => ({ kind: "spend", id, bucket, quota, count }));
+  tryConsume(bucket: string, limit: RateLimit, count: number): Promise<number> {
+    return this.#call((id) => ({ kind: "tryConsume", id, bucket, limit, count }));
   }
 
   close(): Promise<void> {
@@ -71,33 +78,33 @@ export class PortBus implements Bus {
   async #close(): Promise<void> {
     await this.#call((id) => ({ kind: "close", id }));
     this.#port.close();
-    for (const { reject } of this.#calls.values()) reject(closed());
-    this.#calls.clear();
+    for (const { reject } of this.#pending.values()) reject(closedError());
+    this.#pending.clear();
   }
 
-  #call<T>(ask: (id: number) => Ask): Promise<T> {
-    if (this.#closing) return Promise.reject(closed());
+  #call<T>(toRequest: (id: number) => BusRequest): Promise<T> {
+    if (this.#closing) return Promise.reject(closedError());
     return new Promise<T>((resolve, reject) => {
       const id = ++this.#lastId;
-      this.#calls.set(id, { resolve: resolve as (value: unknown) => void, reject });
-      this.#outgoing.post(ask(id));
+      this.#pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      this.#outgoing.post(toRequest(id));
     });
   }
 
-  #told(tell: Tell): void {
-    if (tell.kind === "done" || tell.kind === "failed") {
-      const call = this.#calls.get(tell.id);
-      this.#calls.delete(tell.id);
-      if (tell.kind === "done") call?.resolve(tell.value);
-      else call?.reject(new BusUnavailable(tell.why));
+  #onEvent(event: BusEvent): void {
+    if (event.kind === "done" || event.kind === "failed") {
+      const call = this.#pending.get(event.id);
+      this.#pending.delete(event.id);
+      if (event.kind === "done") call?.resolve(event.value);
+      else call?.reject(new BusUnavailableError(event.error));
     } else if (this.#closing) return; // said before the other thread knew
-    else if (tell.kind === "receive") this.#listener?.receive(tell.channel, tell.hint);
-    else if (tell.kind === "down") this.#listener?.down(tell.why);
-    else if (tell.kind === "silent") this.#listener?.silent(tell.isSilent);
-    else this.#listener?.[tell.kind]();
+    else if (event.kind === "receive") this.#listener?.onHint(event.channel, event.hint);
+    else if (event.kind === "down") this.#listener?.onBusDown(event.error);
+    else if (event.kind === "silent") this.#listener?.onSilenceChange(event.isSilent);
+    else this.#listener?.[event.kind]();
   }
 }
 
-function closed(): BusUnavailable {
-  return new BusUnavailable("the bus is closed");
+function closedError(): BusUnavailableError {
+  return new BusUnavailableError("the bus is closed");
 }

@@ -1,8 +1,8 @@
 /** What the two ends of a bus over a port say to each other, and how they send it. */
-import type { Channel, Hint, Quota } from "./bus.ts";
+import type { Channel, Hint, RateLimit } from "./bus.ts";
 
 /** To the thread with the bus. Each that has an id is answered, by `done` or `failed`. */
-export type Ask =
+export type BusRequest =
   | { readonly kind: "open" | "close"; readonly id: number }
   | { readonly kind: "subscribe" | "unsubscribe"; readonly id: number; readonly channel: Channel }
   | { readonly kind: "online"; readonly id: number; readonly users: readonly number[] }
@@ -10,25 +10,25 @@ export type Ask =
   | { readonly kind: "lock"; readonly id: number; readonly user: number }
   | { readonly kind: "unlock"; readonly id: number; readonly lock: number }
   | {
-    readonly kind: "spend";
+    readonly kind: "tryConsume";
     readonly id: number;
     readonly bucket: string;
-    readonly quota: Quota;
+    readonly limit: RateLimit;
     readonly count: number;
   }
   | { readonly kind: "publish"; readonly channel: Channel; readonly hint: Hint };
 
 /** To the thread with the node: what came of its calls, and what its listener is told. */
-export type Tell =
+export type BusEvent =
   | { readonly kind: "done"; readonly id: number; readonly value: unknown }
-  | { readonly kind: "failed"; readonly id: number; readonly why: string }
+  | { readonly kind: "failed"; readonly id: number; readonly error: string }
   | { readonly kind: "receive"; readonly channel: Channel; readonly hint: Hint }
-  | { readonly kind: "down"; readonly why: Error }
+  | { readonly kind: "down"; readonly error: Error }
   | { readonly kind: "silent"; readonly isSilent: boolean }
-  | { readonly kind: "up" | "came" | "gone" };
+  | { readonly kind: "onBusUp" | "onNodeJoined" | "onNodeLeft" };
 
 /** Posts all messages of one turn together: waking the other thread costs more than a message does. */
-export class Outgoing<M> {
+export class MessageBatcher<M> {
   readonly #port: MessagePort;
   #messages: M[] = [];
 

@@ -1,8 +1,8 @@
 /** The end of a port on the thread with the bus: carries out what a `PortBus` on another thread asks for. */
 import type { Bus } from "./bus.ts";
-import { type Ask, Outgoing, type Tell } from "./port_messages.ts";
+import { type BusEvent, type BusRequest, MessageBatcher } from "./port_messages.ts";
 
-type Call = Exclude<Ask, { kind: "publish" }>;
+type AnsweredRequest = Exclude<BusRequest, { kind: "publish" }>;
 
 /**
  * Lends a node's connection to a bus, which must not have been opened yet, to the thread that has the port's
@@ -10,56 +10,56 @@ type Call = Exclude<Ask, { kind: "publish" }>;
  * `close` from there.
  */
 export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
-  const outgoing = new Outgoing<Tell>(port);
+  const outgoing = new MessageBatcher<BusEvent>(port);
   const locks = new Map<number, () => Promise<void>>(); // by the id of the call that took it
 
-  const carryOut = (ask: Call): Promise<unknown> => {
-    switch (ask.kind) {
+  const execute = (request: AnsweredRequest): Promise<unknown> => {
+    switch (request.kind) {
       case "open":
         return bus.open({
-          receive: (channel, hint) => outgoing.post({ kind: "receive", channel, hint }),
-          down: (why) => outgoing.post({ kind: "down", why }),
-          up: () => outgoing.post({ kind: "up" }),
-          came: () => outgoing.post({ kind: "came" }),
-          gone: () => outgoing.post({ kind: "gone" }),
-          silent: (isSilent) => outgoing.post({ kind: "silent", isSilent }),
+          onHint: (channel, hint) => outgoing.post({ kind: "receive", channel, hint }),
+          onBusDown: (error) => outgoing.post({ kind: "down", error }),
+          onBusUp: () => outgoing.post({ kind: "onBusUp" }),
+          onNodeJoined: () => outgoing.post({ kind: "onNodeJoined" }),
+          onNodeLeft: () => outgoing.post({ kind: "onNodeLeft" }),
+          onSilenceChange: (isSilent) => outgoing.post({ kind: "silent", isSilent }),
         });
       case "subscribe":
-        return bus.subscribe(ask.channel);
+        return bus.subscribe(request.channel);
       case "unsubscribe":
-        return bus.unsubscribe(ask.channel);
+        return bus.unsubscribe(request.channel);
       case "online":
-        return bus.online(ask.users);
+        return bus.online(request.users);
       case "lock":
-        return bus.lock(ask.user).then((release) => {
-          locks.set(ask.id, release);
-          return ask.id;
+        return bus.lock(request.user).then((release) => {
+          locks.set(request.id, release);
+          return request.id;
         });
       case "unlock": {
-        const release = locks.get(ask.lock);
-        locks.delete(ask.lock);
+        const release = locks.get(request.lock);
+        locks.delete(request.lock);
         return release?.() ?? Promise.resolve();
       }
-      case "spend":
-        return bus.spend(ask.bucket, ask.quota, ask.count);
+      case "tryConsume":
+        return bus.tryConsume(request.bucket, request.limit, request.count);
       case "close":
         return bus.close();
     }
   };
 
-  const answer = async (ask: Call): Promise<void> => {
-    const { id } = ask;
+  const respond = async (request: AnsweredRequest): Promise<void> => {
+    const { id } = request;
     try {
-      outgoing.post({ kind: "done", id, value: await carryOut(ask) });
+      outgoing.post({ kind: "done", id, value: await execute(request) });
     } catch (error) {
-      outgoing.post({ kind: "failed", id, why: (error as Error).message });
+      outgoing.post({ kind: "failed", id, error: (error as Error).message });
     }
   };
 
-  port.onmessage = ({ data }: MessageEvent<readonly Ask[]>) => {
-    for (const ask of data) {
-      if (ask.kind === "publish") bus.publish(ask.channel, ask.hint);
-      else void answer(ask);
+  port.onmessage = ({ data }: MessageEvent<readonly BusRequest[]>) => {
+    for (const request of data) {
+      if (request.kind === "publish") bus.publish(request.channel, request.hint);
+      else void respond(request);
     }
   };
   return async () => {

@@ -1,9 +1,9 @@
 /** What the client's program does from its command line on. */
 import { clearTextWarning } from "./clear_text.ts";
-import { harmless, styleFor } from "./format.ts";
+import { escapeControls, styleFor } from "./format.ts";
 import { type Options, parseOptions, UsageError } from "./options.ts";
 import { Screen } from "./screen.ts";
-import { isGranted, variable } from "./permissions.ts";
+import { envVariable, isGranted } from "./permissions.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import { runScript } from "./script.ts";
 import { Servers } from "./servers.ts";
@@ -12,7 +12,7 @@ import { runTerminal } from "./terminal.ts";
 import type { Address } from "./transport.ts";
 
 /** Exit code for a command line that makes no sense, as is the custom. */
-const BAD_USAGE = 2;
+const EXIT_USAGE = 2;
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
@@ -27,45 +27,45 @@ export async function main(args: readonly string[]): Promise<number> {
     const options = { ...parsed, servers: withTls(parsed) };
     const password = readPassword(options);
     const warning = clearTextWarning(options.servers);
-    if (warning !== undefined) note(warning);
+    if (warning !== undefined) printError(warning);
     const terminal = Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && !options.json;
-    return terminal ? await onTerminal(options, password) : await fromPipe(options, password);
+    return terminal ? await runOnTerminal(options, password) : await runPiped(options, password);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    note(`${error.message} (--help shows the usage)`);
-    return BAD_USAGE;
+    printError(`${error.message} (--help shows the usage)`);
+    return EXIT_USAGE;
   }
 }
 
-function openSaved({ servers, save }: Options, say: (text: string) => void): SavedLogins | undefined {
+function openSaved({ servers, save }: Options, warn: (text: string) => void): SavedLogins | undefined {
   if (!save) return undefined;
-  const saved = openSavedLogins(servers, (text) => say(`warning: ${text}`));
+  const saved = openSavedLogins(servers, (text) => warn(`warning: ${text}`));
   if (typeof saved !== "string") return saved;
-  say(`the session's token will not be saved: ${saved}`);
+  warn(`the session's token will not be saved: ${saved}`);
   return undefined;
 }
 
-async function onTerminal(
+async function runOnTerminal(
   options: Options,
   password: string | undefined,
 ): Promise<number> {
   if (options.register) throw new UsageError("--register is for scripts; on a terminal the menu registers");
   const servers = new Servers(options.servers);
-  const { who, force, loginWait } = options;
+  const { user, force, loginWait } = options;
   const screen = new Screen();
-  const saved = openSaved(options, (text) => screen.print(harmless(text)));
-  const first = { who, password, force, loginWait, saved };
+  const saved = openSaved(options, (text) => screen.print(escapeControls(text)));
+  const first = { user, password, force, loginWait, saved };
   return await runTerminal(servers, first, screen, styleFor(Deno.stdout));
 }
 
-async function fromPipe(
+async function runPiped(
   options: Options,
   password: string | undefined,
 ): Promise<number> {
-  const saved = openSaved(options, note);
-  const login = saved?.find(options.who);
-  const who = options.who ?? (login && { id: login.id });
-  if (!who) throw new UsageError("without a terminal, --user NAME or --id N must say who logs in");
+  const saved = openSaved(options, printError);
+  const login = saved?.find(options.user);
+  const user = options.user ?? (login && { id: login.id });
+  if (!user) throw new UsageError("without a terminal, --user NAME or --id N must say who logs in");
   if (password === undefined && !login) {
     throw new UsageError("without a terminal, CHAT_PASSWORD or --password-file must hold the password");
   }
@@ -73,7 +73,7 @@ async function fromPipe(
   const stop = () => interrupt.abort();
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, stop);
-  return await runScript({ ...options, who, password, login, saved }, {
+  return await runScript({ ...options, user, password, login, saved }, {
     input: Deno.stdin.readable,
     output: Deno.stdout,
     errors: Deno.stderr,
@@ -93,7 +93,7 @@ function withTls({ servers, tls, caFile }: Options): readonly Address[] {
 }
 
 function readPassword({ passwordFile }: Options): string | undefined {
-  if (passwordFile === undefined) return variable("CHAT_PASSWORD") || undefined; // empty is as good as not set
+  if (passwordFile === undefined) return envVariable("CHAT_PASSWORD") || undefined; // empty is as good as not set
   return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
 }
 
@@ -111,8 +111,8 @@ function readFile(option: string, path: string): string {
   }
 }
 
-function note(text: string): void {
-  Deno.stderr.writeSync(encoder.encode(`${harmless(text)}\n`));
+function printError(text: string): void {
+  Deno.stderr.writeSync(encoder.encode(`${escapeControls(text)}\n`));
 }
 
 const encoder = new TextEncoder();

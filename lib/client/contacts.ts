@@ -34,12 +34,12 @@ export class Contacts {
   }
 
   /** The user has a new friend. */
-  befriend(friend: User): void {
+  addFriend(friend: User): void {
     this.#friends.set(friend.id, friend);
   }
 
   /** The user is in a new group; its members are known when the lists are next asked for. */
-  join(id: number, name: string): void {
+  addGroup(id: number, name: string): void {
     if (this.#groups.some((group) => group.id === id)) return;
     this.#groups = [...this.#groups, { id, name, description: "", members: 0, users: [] }];
   }

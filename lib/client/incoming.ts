@@ -9,7 +9,7 @@ import { Errno, Msg } from "../wire/protocol.ts";
 export type Peer = number;
 
 /** A chat message, to the user or of a conversation's history. */
-export interface Chat {
+export interface ChatMessage {
   readonly peer: Peer;
   readonly seq: number;
   /** The sender's id and name. */
@@ -40,8 +40,8 @@ export interface Group {
 }
 
 /** The server's no to a request. */
-export class Refused extends Error {
-  override readonly name = "Refused";
+export class RefusedError extends Error {
+  override readonly name = "RefusedError";
 
   constructor(
     /** The protocol's number for it. */
@@ -58,27 +58,27 @@ export function errnoOf(reply: Message): number {
 }
 
 /** Whether it says that the request may succeed when it is sent again later. */
-export function isForLater(reply: Message): boolean {
+export function isRetryable(reply: Message): boolean {
   return errnoOf(reply) === Errno.RATE_LIMITED || errnoOf(reply) === Errno.UNAVAILABLE;
 }
 
-const RETRY_LEAST = 20; // milliseconds, so that a server that says 0 isn't asked in a tight loop
-const RETRY_MOST = 60_000; // milliseconds, so that a slip of the server's doesn't stop the client for good
-const RETRY_USUAL = 1_000; // milliseconds where the server doesn't say
+const MIN_RETRY_MS = 20; // milliseconds, so that a server that says 0 isn't asked in a tight loop
+const MAX_RETRY_MS = 60_000; // milliseconds, so that a slip of the server's doesn't stop the client for good
+const DEFAULT_RETRY_MS = 1_000; // milliseconds where the server doesn't say
 
 /** How long a reply or a notice asks the client to wait, in milliseconds. */
-export function retryAfter(message: Message): number {
-  const asked = number(message.retry_after, RETRY_USUAL);
-  return Math.min(Math.max(asked, RETRY_LEAST), RETRY_MOST);
+export function retryAfterMs(message: Message): number {
+  const asked = number(message.retry_after, DEFAULT_RETRY_MS);
+  return Math.min(Math.max(asked, MIN_RETRY_MS), MAX_RETRY_MS);
 }
 
 /** A reply's error, for the caller that made the request. */
-export function refusal(reply: Message): Refused {
-  return new Refused(errnoOf(reply), wordsOf(reply) || `the server answered errno ${errnoOf(reply)}`);
+export function toRefusedError(reply: Message): RefusedError {
+  return new RefusedError(errnoOf(reply), errorText(reply) || `the server answered errno ${errnoOf(reply)}`);
 }
 
 /** The server's own words about an error, or why it sends a notice. */
-export function wordsOf(message: Message): string {
+export function errorText(message: Message): string {
   return string(message.errmsg);
 }
 
@@ -91,12 +91,12 @@ const REPLIES = new Set<number>([
 ]);
 
 /** The chat message that it is, as the user `me` sees it; undefined if it isn't one or lacks what one needs. */
-export function readChat(message: Message, me: number): Chat | undefined {
+export function readChat(message: Message, ownId: number): ChatMessage | undefined {
   const [id, seq] = [number(message.id), number(message.seq)];
   if (id < 1 || seq < 1) return undefined;
   let peer: Peer;
   if (message.msgid === Msg.GROUP_CHAT) peer = -number(message.groupid);
-  else if (message.msgid === Msg.ONE_CHAT) peer = id === me ? number(message.toid) : id;
+  else if (message.msgid === Msg.ONE_CHAT) peer = id === ownId ? number(message.toid) : id;
   else return undefined;
   if (peer === 0) return undefined;
   const { name, msg, time } = message;
@@ -104,7 +104,7 @@ export function readChat(message: Message, me: number): Chat | undefined {
 }
 
 /** The messages of a piece of the history with `peer`, oldest first. */
-export function readHistory(reply: Message, peer: Peer): Chat[] {
+export function readHistory(reply: Message, peer: Peer): ChatMessage[] {
   return objects(reply.messages).map(({ seq, id, name, msg, time }) => ({
     ...{ peer, seq: number(seq), id: number(id), name: string(name) },
     ...{ text: string(msg), time: number(time) },
@@ -129,8 +129,8 @@ export function readGroups(reply: Message): Group[] {
 }
 
 /** A field that should be a number; `otherwise` if it isn't a finite one. */
-export function number(value: unknown, otherwise = 0): number {
-  return typeof value === "number" && Number.isFinite(value) ? value : otherwise;
+export function number(value: unknown, fallback = 0): number {
+  return typeof value === "number" && Number.isFinite(value) ? value : fallback;
 }
 
 /** A field that should be a string; empty if it isn't one. */
@@ -138,13 +138,13 @@ export function string(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-function readUser({ id, name, state, role }: Fields): User {
+function readUser({ id, name, state, role }: JsonObject): User {
   return { id: number(id), name: string(name), state: string(state), role: string(role) };
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+type JsonObject = Readonly<Record<string, unknown>>;
 
-function objects(value: unknown): Fields[] {
+function objects(value: unknown): JsonObject[] {
   if (!Array.isArray(value)) return [];
-  return value.filter((item): item is Fields => typeof item === "object" && item !== null);
+  return value.filter((item): item is JsonObject => typeof item === "object" && item !== null);
 }

@@ -8,12 +8,12 @@ import { PassThrough } from "node:stream";
 export interface KeyListener {
   /** Whether several lines that come at once are a paste here, also where the terminal does not say so. */
   readonly expectsLines: boolean;
-  pasted(text: string): void;
+  onPaste(text: string): void;
 }
 
 /** Asks a terminal to put {@link PASTE_BEGIN} and {@link PASTE_END} around pastes, and no more ("bracketed paste"). */
-const BRACKETS_ON = "\x1b[?2004h";
-const BRACKETS_OFF = "\x1b[?2004l";
+const BRACKETED_PASTE_ON = "\x1b[?2004h";
+const BRACKETED_PASTE_OFF = "\x1b[?2004l";
 const PASTE_BEGIN = "\x1b[200~";
 const PASTE_END = "\x1b[201~";
 
@@ -24,29 +24,29 @@ const BURST_MS = 20;
 const LINE_END = /\r\n?|[\n\v\f\x85\u2028\u2029]/gu;
 
 /** A line with another one behind it. */
-const SEVERAL_LINES = /[\r\n\v\f\x85\u2028\u2029]\s*[^\s\p{Cc}]/u;
+const MULTIPLE_LINES = /[\r\n\v\f\x85\u2028\u2029]\s*[^\s\p{Cc}]/u;
 
 /** Cuts what a terminal sends at the marks around pastes. */
 export class PasteReader {
   #pasted: string | undefined; // since PASTE_BEGIN
-  #rest = ""; // may be the beginning of a mark
+  #partialMark = ""; // may be the beginning of a mark
 
   /** The pieces of the next text, in their order. */
-  take(text: string): { readonly kind: "keys" | "paste"; readonly text: string }[] {
+  push(text: string): { readonly kind: "keys" | "paste"; readonly text: string }[] {
     const pieces: { kind: "keys" | "paste"; text: string }[] = [];
-    let left = this.#rest + text;
-    this.#rest = "";
+    let left = this.#partialMark + text;
+    this.#partialMark = "";
     for (;;) {
       const isInside = this.#pasted !== undefined;
       const mark = isInside ? PASTE_END : PASTE_BEGIN;
       const at = left.indexOf(mark);
-      const least = isInside ? 1 : 2; // outside of a paste ESC alone is a key
-      const end = at < 0 ? left.length - beginning(left, mark, least) : at;
+      const min = isInside ? 1 : 2; // outside of a paste ESC alone is a key
+      const end = at < 0 ? left.length - partialMarkLength(left, mark, min) : at;
       const before = left.slice(0, end);
       if (isInside) this.#pasted += before;
       else if (before !== "") pieces.push({ kind: "keys", text: before });
       if (at < 0) {
-        this.#rest = left.slice(end);
+        this.#partialMark = left.slice(end);
         return pieces;
       }
       left = left.slice(at + mark.length);
@@ -57,8 +57,8 @@ export class PasteReader {
 }
 
 /** How many characters at the end of a text can be the beginning of a mark: at least so many, or none. */
-function beginning(text: string, mark: string, least: number): number {
-  for (let length = mark.length - 1; length >= least; length--) {
+function partialMarkLength(text: string, mark: string, min: number): number {
+  for (let length = mark.length - 1; length >= min; length--) {
     if (text.endsWith(mark.slice(0, length))) return length;
   }
   return 0;
@@ -83,31 +83,31 @@ export class Keys {
   constructor(listener: KeyListener) {
     this.#listener = listener;
     process.stdin.on("data", (chunk: Buffer) => {
-      for (const { kind, text } of this.#reader.take(this.#decoder.write(chunk))) {
-        if (kind === "keys") this.#typed(text);
+      for (const { kind, text } of this.#reader.push(this.#decoder.write(chunk))) {
+        if (kind === "keys") this.#onKeys(text);
         else {
           this.#flush();
-          listener.pasted(cleanPaste(text));
+          listener.onPaste(cleanPaste(text));
         }
       }
     });
     process.stdin.on("end", () => this.input.end());
-    this.brackets(true);
+    this.setBracketedPaste(true);
   }
 
   /** Turns the marks around pastes on or off. */
-  brackets(on: boolean): void {
-    if (process.env.TERM !== "dumb") process.stdout.write(on ? BRACKETS_ON : BRACKETS_OFF);
+  setBracketedPaste(enabled: boolean): void {
+    if (process.env.TERM !== "dumb") process.stdout.write(enabled ? BRACKETED_PASTE_ON : BRACKETED_PASTE_OFF);
   }
 
   /** Gives the terminal back. */
   close(): void {
     clearTimeout(this.#timer);
     process.stdin.pause();
-    this.brackets(false);
+    this.setBracketedPaste(false);
   }
 
-  #typed(text: string): void {
+  #onKeys(text: string): void {
     const isLine = text.length > 1 && /[\r\n\u2028\u2029]/.test(text); // not one key
     if (!this.#listener.expectsLines || (!isLine && this.#burst === "")) {
       this.#flush();
@@ -124,7 +124,7 @@ export class Keys {
     const burst = this.#burst;
     this.#burst = "";
     if (burst === "") return;
-    if (this.#listener.expectsLines && SEVERAL_LINES.test(burst)) this.#listener.pasted(cleanPaste(burst));
+    if (this.#listener.expectsLines && MULTIPLE_LINES.test(burst)) this.#listener.onPaste(cleanPaste(burst));
     else this.input.write(burst);
   }
 }

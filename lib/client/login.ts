@@ -1,58 +1,67 @@
 /** What is said to a server before a session: who the user is. */
 import type { Message } from "../wire/message.ts";
-import { Errno, Limit, Msg } from "../wire/protocol.ts";
-import { errnoOf, isForLater, isReply, number, refusal, retryAfter, string, wordsOf } from "./incoming.ts";
-import { backoff, type Servers, sleep } from "./servers.ts";
-import { type Connection, ConnectionLost, type Request } from "./transport.ts";
+import { Errno, FieldLimit, Msg } from "../wire/protocol.ts";
+import {
+  errnoOf,
+  errorText,
+  isReply,
+  isRetryable,
+  number,
+  retryAfterMs,
+  string,
+  toRefusedError,
+} from "./incoming.ts";
+import { backoffMs, type Servers, sleep } from "./servers.ts";
+import { ConnectionLostError, type RequestMessage, type ServerConnection } from "./transport.ts";
 
 /** Who logs in. */
-export type Who = { readonly id: number } | { readonly name: string };
+export type UserRef = { readonly id: number } | { readonly name: string };
 
 /** Marks what follows as a name, also if it consists of digits. */
-const NAME_MARK = "name:";
+const NAME_PREFIX = "name:";
 
 /** The name in `name:NAME`, or in NAME alone. */
-export function markedName(text: string): string {
-  return text.startsWith(NAME_MARK) ? text.slice(NAME_MARK.length) : text;
+export function stripNamePrefix(text: string): string {
+  return text.startsWith(NAME_PREFIX) ? text.slice(NAME_PREFIX.length) : text;
 }
 
 /** Whom a user means: digits are an id, unless no id is as large or they are marked as a name. */
-export function whoIs(text: string): Who {
-  const isId = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= Limit.INTEGER;
-  return isId ? { id: Number(text) } : { name: markedName(text) };
+export function parseUserRef(text: string): UserRef {
+  const isId = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= FieldLimit.INTEGER;
+  return isId ? { id: Number(text) } : { name: stripNamePrefix(text) };
 }
 
 /** What a login may have to ask or tell its user. */
-export interface Questions {
+export interface Prompts {
   /** The password again, because the server no longer takes the session's token. Undefined is giving up. */
-  password(): Promise<string | undefined>;
+  askPassword(): Promise<string | undefined>;
   /** Whether to take the account over from another connection that uses it. */
-  takeOver(): Promise<boolean>;
+  confirmTakeover(): Promise<boolean>;
   /** The server can't take a request now, for the reason `why`; it is sent again by itself after `ms` milliseconds. */
-  putOff(why: string, ms: number): void;
+  onDeferred(reason: string, ms: number): void;
 }
 
 /** What a login leaves behind, for the next one. */
-export interface Login {
+export interface SavedLogin {
   readonly id: number;
   readonly name: string;
   readonly token: string;
 }
 
 /** Keeps tokens for the program's next start. */
-export interface TokenKeeper {
-  keep(login: Login): void;
+export interface TokenStore {
+  save(login: SavedLogin): void;
   /** The token is no longer good. */
-  forget(token: string): void;
+  remove(token: string): void;
 }
 
 /** What proves who the user is, and for how long the user waits for a server that is busy. */
-export interface Proof {
+export interface LoginOptions {
   readonly password?: string | undefined;
   /** Of an earlier session. It goes first: the server takes it where a password has to wait, or is refused. */
   readonly token?: string | undefined;
   /** Where the session's token is kept, if it is. */
-  readonly keeper?: TokenKeeper | undefined;
+  readonly tokenStore?: TokenStore | undefined;
   /** Whether the user has said beforehand to take the account over from another connection. */
   readonly force?: boolean | undefined;
   /** Milliseconds; see {@link LOGIN_WAIT_MS}. */
@@ -61,17 +70,17 @@ export interface Proof {
 
 /** What proves who the user is. It changes as the session goes on: see {@link logIn}. */
 export interface Credentials {
-  readonly who: Who;
+  readonly user: UserRef;
   readonly loginWait: number;
   password: string | undefined;
   token: string | undefined;
-  keeper: TokenKeeper | undefined;
+  tokenStore: TokenStore | undefined;
   /** The user has said to take the account over. */
   force: boolean;
 }
 
 /** What the caller is told of each message that comes. */
-export type Witness = (message: Message) => void | Promise<void>;
+export type MessageObserver = (message: Message) => void | Promise<void>;
 
 /**
  * Milliseconds of trying, at most, while the server says "later". An account whose password was guessed at gets one
@@ -79,81 +88,81 @@ export type Witness = (message: Message) => void | Promise<void>;
  */
 export const LOGIN_WAIT_MS = 1_200_000;
 
-const HOLD_MS = 10_000; // of waiting on one connection: the server closes it after 30 s without a login
-const TRUSTED_TRIES = 5; // the server knows best when to come back; a later try waits longer each time
-const SHOW_MS = 1_000; // a shorter wait is over before it is read
+const MAX_HOLD_MS = 10_000; // of waiting on one connection: the server closes it after 30 s without a login
+const SERVER_PACED_TRIES = 5; // the server knows best when to come back; a later try waits longer each time
+const MIN_REPORTED_WAIT_MS = 1_000; // a shorter wait is over before it is read
 
 /** A connection that is logged in, and the server's answer to the login. */
 export interface LoggedIn {
-  readonly connection: Connection;
+  readonly connection: ServerConnection;
   readonly reply: Message;
 }
 
 /**
  * Logs in with the token, or the password where there is none, and asks the user what has to be asked. Waits and
  * tries again while the server says so. What holds for the next time is kept in the credentials: the token, and not
- * the password. Rejects with {@link Refused} or {@link ConnectionLost}, and with the signal's reason when that aborts.
+ * the password. Rejects with {@link Refused} or {@link ConnectionLostError}, and with the signal's reason when that aborts.
  */
 export async function logIn(
   servers: Servers,
   credentials: Credentials,
-  questions: Questions,
+  prompts: Prompts,
   signal: AbortSignal,
-  witness: Witness,
+  observe: MessageObserver,
 ): Promise<LoggedIn> {
-  const putOff = (why: string, ms: number) => questions.putOff(why, ms);
-  let earlier: string | undefined; // a token that no longer logs in: it shows that the device is the user's
+  const onDeferred = (reason: string, ms: number) => prompts.onDeferred(reason, ms);
+  let rejectedToken: string | undefined; // a token that no longer logs in: it shows that the device is the user's
   for (;;) {
-    const { who, token, password, force } = credentials;
-    const known = earlier === undefined ? {} : { token: earlier };
-    const proof = token === undefined ? { ...who, password: password ?? "", ...known } : { token };
+    const { user, token, password, force } = credentials;
+    const deviceProof = rejectedToken === undefined ? {} : { token: rejectedToken };
+    const proof = token === undefined ? { ...user, password: password ?? "", ...deviceProof } : { token };
     const request = { msgid: Msg.LOGIN, ...proof, ...(force ? { force } : {}) };
-    const waits = new Waits(credentials.loginWait, putOff, signal);
-    const { connection, reply } = await ask(servers, request, waits, signal, witness);
+    const retries = new RetryDelays(credentials.loginWait, onDeferred, signal);
+    const { connection, reply } = await requestWithRetries(servers, request, retries, signal, observe);
     const errno = errnoOf(reply);
     if (errno === Errno.OK) {
       credentials.token = string(reply.token) || undefined;
       credentials.password = undefined;
       credentials.force = false;
-      keep(credentials, reply);
+      saveToken(credentials, reply);
       return { connection, reply };
     }
     // A person may take longer to answer than the server keeps a connection without a login: a new one is made.
     connection.abort("refused");
-    if (errno === Errno.ALREADY_ONLINE && !force && await questions.takeOver()) {
+    if (errno === Errno.ALREADY_ONLINE && !force && await prompts.confirmTakeover()) {
       credentials.force = true;
     } else if (errno === Errno.FAILED && token !== undefined) {
-      earlier = token;
+      rejectedToken = token;
       credentials.token = undefined;
-      credentials.keeper?.forget(token);
-      credentials.password ??= await questions.password();
-      if (credentials.password === undefined) throw refusal(reply);
+      credentials.tokenStore?.remove(token);
+      credentials.password ??= await prompts.askPassword();
+      if (credentials.password === undefined) throw toRefusedError(reply);
     } else {
-      throw refusal(reply);
+      throw toRefusedError(reply);
     }
   }
 }
 
-function keep({ keeper }: Credentials, reply: Message): void {
+function saveToken({ tokenStore }: Credentials, reply: Message): void {
   const [id, name, token] = [number(reply.id), string(reply.name), string(reply.token)];
-  if (id > 0 && token !== "") keeper?.keep({ id, name, token });
+  if (id > 0 && token !== "") tokenStore?.save({ id, name, token });
 }
 
-/** Makes an account and resolves to its id; rejects with {@link Refused} or {@link ConnectionLost}. Waits as a login. */
+/** Makes an account and resolves to its id; rejects with {@link Refused} or {@link ConnectionLostError}. Waits as a login. */
 export async function register(
   servers: Servers,
   name: string,
   password: string,
   signal: AbortSignal,
-  witness: Witness,
-  putOff: Questions["putOff"] = () => {},
+  observe: MessageObserver,
+  onDeferred: Prompts["onDeferred"] = () => {},
   loginWait = LOGIN_WAIT_MS,
 ): Promise<number> {
   const request = { msgid: Msg.REGISTER, name, password };
-  const waits = new Waits(loginWait, putOff, signal);
-  const { connection, reply } = await ask(servers, request, waits, signal, witness);
+  const retries = new RetryDelays(loginWait, onDeferred, signal);
+  const { connection, reply } = await requestWithRetries(servers, request, retries, signal, observe);
   connection.abort("done");
-  if (errnoOf(reply) !== Errno.OK) throw refusal(reply);
+  if (errnoOf(reply) !== Errno.OK) throw toRefusedError(reply);
   return number(reply.id);
 }
 
@@ -161,79 +170,84 @@ export async function register(
  * Sends a request to one of the servers, and again as long as the server says "later" and `waits` has time for it. A
  * short wait is one on the same connection; a long one the server would end.
  */
-async function ask(
+async function requestWithRetries(
   servers: Servers,
-  request: Request,
-  waits: Waits,
+  request: RequestMessage,
+  retries: RetryDelays,
   signal: AbortSignal,
-  witness: Witness,
+  observe: MessageObserver,
 ): Promise<LoggedIn> {
   for (;;) {
     try {
-      const answer = await servers.first(async (connection) => {
-        for (const leave = performance.now() + HOLD_MS;;) {
-          const reply = await once(connection, request, servers.patience.reply, witness);
-          const ms = isForLater(reply) ? waits.next(reply) : undefined;
-          if (ms === undefined || performance.now() + ms > leave) return { connection, reply, ms };
-          await waits.wait(wordsOf(reply), ms);
+      const result = await servers.tryEach(async (connection) => {
+        for (const deadline = performance.now() + MAX_HOLD_MS;;) {
+          const reply = await requestOnce(connection, request, servers.timeouts.replyMs, observe);
+          const ms = isRetryable(reply) ? retries.nextDelayMs(reply) : undefined;
+          if (ms === undefined || performance.now() + ms > deadline) return { connection, reply, ms };
+          await retries.wait(errorText(reply), ms);
         }
       }, signal);
-      if (answer.ms === undefined) return answer;
-      answer.connection.abort("busy");
+      if (result.ms === undefined) return result;
+      result.connection.abort("busy");
       servers.advance(); // another one may be less so
-      await waits.wait(wordsOf(answer.reply), answer.ms);
+      await retries.wait(errorText(result.reply), result.ms);
     } catch (error) {
-      const ms = error instanceof ConnectionLost && waits.begun ? waits.next() : undefined;
+      const ms = error instanceof ConnectionLostError && retries.hasBegun ? retries.nextDelayMs() : undefined;
       if (ms === undefined) throw error;
-      await waits.wait((error as Error).message, ms);
+      await retries.wait((error as Error).message, ms);
     }
   }
 }
 
 /** The waits of one request, all of them together no longer than it was said. */
-class Waits {
+class RetryDelays {
   readonly #end: number;
-  readonly #putOff: Questions["putOff"];
+  readonly #onDeferred: Prompts["onDeferred"];
   readonly #signal: AbortSignal;
-  #round = 0;
+  #attempt = 0;
 
-  constructor(most: number, putOff: Questions["putOff"], signal: AbortSignal) {
-    this.#end = performance.now() + most;
-    this.#putOff = putOff;
+  constructor(maxMs: number, onDeferred: Prompts["onDeferred"], signal: AbortSignal) {
+    this.#end = performance.now() + maxMs;
+    this.#onDeferred = onDeferred;
     this.#signal = signal;
   }
 
   /** Whether the server has said "later" before. */
-  get begun(): boolean {
-    return this.#round > 0;
+  get hasBegun(): boolean {
+    return this.#attempt > 0;
   }
 
   /** Milliseconds until the next try; undefined when there is no time left. None is shorter than the server asks for. */
-  next(reply?: Message): number | undefined {
-    const least = ++this.#round > TRUSTED_TRIES || !reply
-      ? backoff(Math.max(this.#round - TRUSTED_TRIES, 1))
+  nextDelayMs(reply?: Message): number | undefined {
+    const minMs = ++this.#attempt > SERVER_PACED_TRIES || !reply
+      ? backoffMs(Math.max(this.#attempt - SERVER_PACED_TRIES, 1))
       : 0;
-    const ms = Math.ceil(Math.max(reply ? retryAfter(reply) : 0, least));
+    const ms = Math.ceil(Math.max(reply ? retryAfterMs(reply) : 0, minMs));
     return performance.now() + ms > this.#end ? undefined : ms;
   }
 
-  async wait(why: string, ms: number): Promise<void> {
-    if (ms >= SHOW_MS) this.#putOff(why, ms);
+  async wait(reason: string, ms: number): Promise<void> {
+    if (ms >= MIN_REPORTED_WAIT_MS) this.#onDeferred(reason, ms);
     await sleep(ms, this.#signal);
   }
 }
 
 /** Sends a request on a connection that has no other reader, and resolves to its reply. */
-async function once(connection: Connection, request: Request, patience: number, witness: Witness) {
-  const timer = setTimeout(() => connection.abort(`no answer within ${patience / 1_000} s`), patience);
+async function requestOnce(
+  connection: ServerConnection,
+  request: RequestMessage,
+  timeoutMs: number,
+  observe: MessageObserver,
+) {
+  const timer = setTimeout(() => connection.abort(`no answer within ${timeoutMs / 1_000} s`), timeoutMs);
   try {
     void connection.send(request);
     for (let message; (message = await connection.next());) {
-      await witness(message);
+      await observe(message);
       if (isReply(message)) return message;
-      if (message.msgid === Msg.NOTICE) connection.abort(wordsOf(message) || string(message.kind));
+      if (message.msgid === Msg.NOTICE) connection.abort(errorText(message) || string(message.kind));
     }
-    throw new ConnectionLost(connection.why);
+    throw new ConnectionLostError(connection.closeReason);
   } finally {
     clearTimeout(timer);
   }

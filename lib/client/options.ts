@@ -1,7 +1,7 @@
 /** The client's command line. */
 import { parseArgs } from "@std/cli/parse-args";
 import { VERSION } from "../version.ts";
-import { LOGIN_WAIT_MS, markedName, type Who } from "./login.ts";
+import { LOGIN_WAIT_MS, stripNamePrefix, type UserRef } from "./login.ts";
 import type { Address } from "./transport.ts";
 
 /** What the user wants, from the command line. */
@@ -11,7 +11,7 @@ export interface Options {
   readonly tls: boolean;
   /** A file with certificates of authorities that may issue theirs, besides those that are known. */
   readonly caFile: string | undefined;
-  readonly who: Who | undefined;
+  readonly user: UserRef | undefined;
   readonly passwordFile: string | undefined;
   readonly register: boolean;
   readonly force: boolean;
@@ -32,9 +32,9 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-const WAIT = 10; // seconds: enough for a server to restart and for the client to find it again
-const WAIT_MOST = 86_400; // seconds: a day; longer than that is a slip
-const PORT_MOST = 65_535;
+const DEFAULT_WAIT_S = 10; // seconds: enough for a server to restart and for the client to find it again
+const MAX_WAIT_S = 86_400; // seconds: a day; longer than that is a slip
+const MAX_PORT = 65_535;
 
 /** What `--help` prints. */
 const HELP = `A client for the chat server.
@@ -65,7 +65,7 @@ it reads commands from its input, one a line, for example: chat:2:hello
   --show-token           with --json: the token as well, which is as good as the password
   --follow               go on receiving after the end of the input, until interrupted
   --wait SECONDS         after the end of the input, give up when no answer has come for so long
-                         (default ${WAIT})
+                         (default ${DEFAULT_WAIT_S})
   --login-wait SECONDS   when the server says to come again later, wait and try again to log in for
                          so long at most (default ${LOGIN_WAIT_MS / 1_000})
   --help, --version
@@ -103,8 +103,8 @@ export function parseOptions(args: readonly string[]): Options | string {
     servers: parseServers(parsed._.map(String)),
     tls: parsed.tls === true || caFile !== undefined, // nothing else could be meant
     caFile,
-    who: user !== undefined
-      ? { name: markedName(user) }
+    user: user !== undefined
+      ? { name: stripNamePrefix(user) }
       : id !== undefined
       ? { id: integer("--id", id, 1, 2 ** 31 - 1) }
       : undefined,
@@ -115,8 +115,8 @@ export function parseOptions(args: readonly string[]): Options | string {
     json: parsed.json === true,
     showToken: parsed["show-token"] === true,
     follow: parsed.follow === true,
-    wait: integer("--wait", value("wait") ?? `${WAIT}`, 0, WAIT_MOST) * 1_000,
-    loginWait: integer("--login-wait", value("login-wait") ?? `${LOGIN_WAIT_MS / 1_000}`, 0, WAIT_MOST) *
+    wait: integer("--wait", value("wait") ?? `${DEFAULT_WAIT_S}`, 0, MAX_WAIT_S) * 1_000,
+    loginWait: integer("--login-wait", value("login-wait") ?? `${LOGIN_WAIT_MS / 1_000}`, 0, MAX_WAIT_S) *
       1_000,
   };
 }
@@ -136,11 +136,11 @@ function parseServers(words: readonly string[]): Address[] {
 }
 
 function port(word: string): number {
-  return integer("a port", word, 1, PORT_MOST);
+  return integer("a port", word, 1, MAX_PORT);
 }
 
-function integer(what: string, word: string, least: number, most: number): number {
-  const value = /^\d+$/.test(word) ? Number(word) : NaN;
-  if (value >= least && value <= most) return value;
-  throw new UsageError(`${what} must be a whole number from ${least} to ${most}, not ${word}`);
+function integer(name: string, text: string, min: number, max: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (value >= min && value <= max) return value;
+  throw new UsageError(`${name} must be a whole number from ${min} to ${max}, not ${text}`);
 }

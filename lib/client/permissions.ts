@@ -6,6 +6,6 @@ export function isGranted(permission: Deno.PermissionDescriptor): boolean {
 }
 
 /** A variable of the environment; undefined as well where the program may not read it. */
-export function variable(name: string): string | undefined {
+export function envVariable(name: string): string | undefined {
   return isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined;
 }

@@ -2,10 +2,10 @@
 
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
-const OTHERS_MAY = 0o077; // bits of a file's mode that let its group or others do something
-const OTHERS_WRITE = 0o022; // bits of a folder's mode with which others can replace what is in it
+const GROUP_OR_OTHERS = 0o077; // bits of a file's mode that let its group or others do something
+const GROUP_OR_OTHERS_WRITE = 0o022; // bits of a folder's mode with which others can replace what is in it
 const MAX_FILE_BYTES = 4_096; // a saved login has less than 1,000; more is none
-const TEMPORARY = ".tmp";
+const TEMPORARY_SUFFIX = ".tmp";
 const STALE_TEMPORARY_MS = 60_000; // a write takes some milliseconds: its program was killed
 
 /** A file or a folder must not be used; the message says which and why. */
@@ -42,7 +42,7 @@ export class PrivateFolder {
   }
 
   /** When a file was written, in milliseconds since 1970; 0 if it is gone. */
-  writtenAt(name: string): number {
+  modifiedAt(name: string): number {
     return statOf(this.#pathOf(name))?.mtime?.getTime() ?? 0;
   }
 
@@ -54,7 +54,7 @@ export class PrivateFolder {
     if (!found.isFile) throw new UnsafeFileError(`${path} is not a file`);
     using file = Deno.openSync(path);
     const info = file.statSync(); // of what is open, whatever has its name by now
-    this.#check(path, info, OTHERS_MAY);
+    this.#check(path, info, GROUP_OR_OTHERS);
     if (info.size > MAX_FILE_BYTES) throw new UnsafeFileError(`${path} has over ${MAX_FILE_BYTES} bytes`);
     const bytes = new Uint8Array(MAX_FILE_BYTES);
     let size = 0;
@@ -64,10 +64,10 @@ export class PrivateFolder {
 
   /** Replaces a file in one step. A file that is open to others is replaced by one that is not. */
   write(name: string, text: string): void {
-    this.#make();
+    this.#create();
     this.#sweep();
     const path = this.#pathOf(name);
-    const temporary = `${path}.${crypto.randomUUID()}${TEMPORARY}`;
+    const temporary = `${path}.${crypto.randomUUID()}${TEMPORARY_SUFFIX}`;
     try {
       using file = Deno.openSync(temporary, { write: true, createNew: true, mode: FILE_MODE });
       const bytes = new TextEncoder().encode(text);
@@ -87,7 +87,7 @@ export class PrivateFolder {
 
   /** Locks a file, which is made for it, until this program ends at the latest; undefined while another program does. */
   tryLock(name: string): Lock | undefined {
-    this.#make();
+    this.#create();
     const path = this.#pathOf(name);
     for (;;) {
       const file = Deno.openSync(path, { read: true, write: true, create: true, mode: FILE_MODE });
@@ -122,12 +122,12 @@ export class PrivateFolder {
       const info = statOf(path);
       if (!info) return false;
       if (!info.isDirectory) throw new UnsafeFileError(`${path} is not a folder`);
-      this.#check(path, info, OTHERS_WRITE);
+      this.#check(path, info, GROUP_OR_OTHERS_WRITE);
     }
     return true;
   }
 
-  #make(): void {
+  #create(): void {
     if (this.#exists()) return;
     Deno.mkdirSync(this.#path, { recursive: true, mode: FOLDER_MODE });
     this.#exists();
@@ -135,7 +135,7 @@ export class PrivateFolder {
 
   #check(path: string, { uid, mode }: Deno.FileInfo, forbidden: number): void {
     if (uid !== this.#uid) throw new UnsafeFileError(`${path} belongs to the user ${uid}, not ${this.#uid}`);
-    if (((mode ?? OTHERS_MAY) & forbidden) !== 0) {
+    if (((mode ?? GROUP_OR_OTHERS) & forbidden) !== 0) {
       const bits = ((mode ?? 0) & 0o777).toString(8).padStart(4, "0");
       throw new UnsafeFileError(`${path} is open to other users (mode ${bits})`);
     }
@@ -143,8 +143,8 @@ export class PrivateFolder {
 
   /** Removes what programs left behind that were killed while they wrote. */
   #sweep(): void {
-    for (const name of this.list(TEMPORARY)) {
-      if (Date.now() - this.writtenAt(name) > STALE_TEMPORARY_MS) this.remove(name);
+    for (const name of this.list(TEMPORARY_SUFFIX)) {
+      if (Date.now() - this.modifiedAt(name) > STALE_TEMPORARY_MS) this.remove(name);
     }
   }
 }

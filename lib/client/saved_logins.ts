@@ -2,19 +2,19 @@
  * The tokens that outlive the program: one file per server address and account. A token is as good as the password, so
  * that the files are the user's alone, and a token goes to no server but the ones for which it was saved.
  */
-import type { Login, TokenKeeper, Who } from "./login.ts";
+import type { SavedLogin, TokenStore, UserRef } from "./login.ts";
 import { type Lock, PrivateFolder, UnsafeFileError } from "./private_folder.ts";
 import type { Address } from "./transport.ts";
 
 /** Saved logins per server address: the one that was used longest ago makes room for the next. */
-export const MAX_SAVED = 100;
+export const MAX_SAVED_LOGINS = 100;
 
-const FILE = ".json";
-const LOCK = ".lock";
+const FILE_SUFFIX = ".json";
+const LOCK_SUFFIX = ".lock";
 const CLAIM_INTERVAL_MS = 500; // a client that was taken over from ends within about as much
 
 /** A file's content. */
-interface Entry extends Login {
+interface Entry extends SavedLogin {
   /** Milliseconds since 1970. */
   readonly saved: number;
 }
@@ -28,7 +28,7 @@ interface Claim {
 }
 
 /** What is saved for some servers, which are taken for nodes of one and the same service. */
-export class SavedLogins implements TokenKeeper {
+export class SavedLogins implements TokenStore {
   readonly #folders: readonly PrivateFolder[];
   readonly #warn: (text: string) => void;
   readonly #warned = new Set<string>();
@@ -43,10 +43,12 @@ export class SavedLogins implements TokenKeeper {
   }
 
   /** The user's saved login; without a user, the only one that there is. */
-  find(who?: Who): Login | undefined {
+  find(user?: UserRef): SavedLogin | undefined {
     const found = new Map<number, Entry>();
     for (const entry of this.#entries()) {
-      if (entry.saved >= (found.get(entry.id)?.saved ?? 0) && isOf(who, entry)) found.set(entry.id, entry);
+      if (entry.saved >= (found.get(entry.id)?.saved ?? 0) && isLoginOf(user, entry)) {
+        found.set(entry.id, entry);
+      }
     }
     const [first] = found.values();
     return found.size === 1 ? first : undefined;
@@ -76,14 +78,14 @@ export class SavedLogins implements TokenKeeper {
     for (const [at, lock] of claimed.locks.entries()) {
       const isSaved = this.#try(
         "the lock's file is not removed",
-        () => this.#folders[at]!.writtenAt(`${claimed.id}${FILE}`) > 0,
+        () => this.#folders[at]!.modifiedAt(`${claimed.id}${FILE_SUFFIX}`) > 0,
       ) ?? true;
       this.#try("the lock's file is not removed", () => lock.release(!isSaved));
     }
   }
 
   /** Saves a login in place of the account's last one. */
-  keep(login: Login): void {
+  save(login: SavedLogin): void {
     this.claim(login.id);
     if (this.#token === login.token) return;
     this.#token = login.token;
@@ -91,19 +93,19 @@ export class SavedLogins implements TokenKeeper {
     const text = JSON.stringify({ id, name, token, saved: Date.now() } satisfies Entry);
     for (const folder of this.#folders) {
       this.#try("the session's token is not saved", () => {
-        folder.write(`${id}${FILE}`, `${text}\n`);
+        folder.write(`${id}${FILE_SUFFIX}`, `${text}\n`);
         prune(folder);
       });
     }
   }
 
   /** Removes a token. What another program has saved in its place stays. */
-  forget(token: string): void {
+  remove(token: string): void {
     if (this.#token === token) this.#token = undefined;
     for (const folder of this.#folders) {
       for (const entry of this.#entriesOf(folder)) {
         if (entry.token !== token) continue;
-        this.#try("the saved token is not removed", () => folder.remove(`${entry.id}${FILE}`));
+        this.#try("the saved token is not removed", () => folder.remove(`${entry.id}${FILE_SUFFIX}`));
       }
     }
   }
@@ -113,13 +115,13 @@ export class SavedLogins implements TokenKeeper {
   }
 
   #entriesOf(folder: PrivateFolder): Entry[] {
-    const names = this.#try("no saved token is used", () => folder.list(FILE)) ?? [];
+    const names = this.#try("no saved token is used", () => folder.list(FILE_SUFFIX)) ?? [];
     return names.flatMap((name) =>
       this.#try("a saved token is not used", () => {
         const text = folder.read(name);
         if (text === undefined) return [];
         const entry = parseEntry(text);
-        if (!entry || name !== `${entry.id}${FILE}`) throw new UnsafeFileError(`${name} is damaged`);
+        if (!entry || name !== `${entry.id}${FILE_SUFFIX}`) throw new UnsafeFileError(`${name} is damaged`);
         return [entry];
       }) ?? []
     );
@@ -128,7 +130,7 @@ export class SavedLogins implements TokenKeeper {
   #lock(claim: Claim): boolean {
     const isLocked = this.#try("the saved token is not guarded", () => {
       for (const folder of this.#folders.slice(claim.locks.length)) {
-        const lock = folder.tryLock(`${claim.id}${LOCK}`);
+        const lock = folder.tryLock(`${claim.id}${LOCK_SUFFIX}`);
         if (!lock) return false;
         claim.locks.push(lock);
       }
@@ -145,10 +147,10 @@ export class SavedLogins implements TokenKeeper {
     try {
       return work();
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      const text = `${what}: ${why}`;
-      if (!this.#warned.has(why)) this.#warn(text);
-      this.#warned.add(why);
+      const problem = error instanceof Error ? error.message : String(error);
+      const text = `${what}: ${problem}`;
+      if (!this.#warned.has(problem)) this.#warn(text);
+      this.#warned.add(problem);
       return undefined;
     }
   }
@@ -159,10 +161,10 @@ function folderOf({ hostname, port, tls }: Address): string {
   return `${tls ? "tls" : "tcp"}-${encodeURIComponent(hostname.toLowerCase())}-${port}`;
 }
 
-function isOf(who: Who | undefined, { id, name }: Login): boolean {
-  if (!who) return true;
+function isLoginOf(user: UserRef | undefined, { id, name }: SavedLogin): boolean {
+  if (!user) return true;
   // The server knows more forms of a name; where they differ, it costs the user one more password.
-  return "id" in who ? who.id === id : who.name.normalize("NFC") === name.normalize("NFC");
+  return "id" in user ? user.id === id : user.name.normalize("NFC") === name.normalize("NFC");
 }
 
 function parseEntry(text: string): Entry | undefined {
@@ -178,14 +180,14 @@ function parseEntry(text: string): Entry | undefined {
   return isEntry ? { id, name, token, saved } : undefined;
 }
 
-/** Removes the oldest files beyond {@link MAX_SAVED}. */
+/** Removes the oldest files beyond {@link MAX_SAVED_LOGINS}. */
 function prune(folder: PrivateFolder): void {
-  const names = folder.list(FILE);
-  if (names.length <= MAX_SAVED) return;
-  const byAge = names.map((name) => ({ name, at: folder.writtenAt(name) })).sort((a, b) => a.at - b.at);
-  for (const { name } of byAge.slice(0, names.length - MAX_SAVED)) {
+  const names = folder.list(FILE_SUFFIX);
+  if (names.length <= MAX_SAVED_LOGINS) return;
+  const byAge = names.map((name) => ({ name, at: folder.modifiedAt(name) })).sort((a, b) => a.at - b.at);
+  for (const { name } of byAge.slice(0, names.length - MAX_SAVED_LOGINS)) {
     folder.remove(name);
-    const lock = folder.tryLock(name.slice(0, -FILE.length) + LOCK);
+    const lock = folder.tryLock(name.slice(0, -FILE_SUFFIX.length) + LOCK_SUFFIX);
     lock?.release(true);
   }
 }

@@ -2,7 +2,7 @@
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import process from "node:process";
 import { Writable } from "node:stream";
-import { isGranted, variable } from "./permissions.ts";
+import { envVariable, isGranted } from "./permissions.ts";
 import { type KeyListener, Keys } from "./keys.ts";
 
 /** A line that is waited for. */
@@ -11,28 +11,28 @@ interface Question {
   /** Whether what is typed stays unseen. */
   readonly hidden: boolean;
   /** Whether several lines at once are no answer. */
-  readonly oneLine: boolean;
+  readonly singleLine: boolean;
   readonly resolve: (answer: string | undefined) => void;
 }
 
-const HISTORY = 200; // commands that can be called back with the arrow keys
+const HISTORY_SIZE = 200; // commands that can be called back with the arrow keys
 /** Milliseconds after which the program was not stopped: a shell without job control never lets it go on, either. */
-const NOT_STOPPED_MS = 200;
-const READ_AHEAD = 100; // lines typed while nothing is asked that are kept: a paste, not a stuck key
+const SUSPEND_TIMEOUT_MS = 200;
+const MAX_READ_AHEAD = 100; // lines typed while nothing is asked that are kept: a paste, not a stuck key
 
 /** What is typed goes to the question that is open, else to the commands, else it is kept for the next of them. */
 export class Screen implements KeyListener {
   readonly #readline: Interface;
   readonly #keys: Keys;
   readonly #questions: Question[] = [];
-  readonly #early: string[] = [];
+  readonly #readAhead: string[] = [];
   readonly #closed = Promise.withResolvers<void>();
   #history: string[] = [];
   #prompt = "";
-  #command: ((line: string) => void) | undefined;
-  #paste: (text: string) => void = () => {};
+  #onCommand: ((line: string) => void) | undefined;
+  #onPastedLines: (text: string) => void = () => {};
   #draft = ""; // what was typed of a command when a question came between
-  #ended = false;
+  #isEnded = false;
 
   constructor() {
     const output = new Writable({
@@ -46,12 +46,12 @@ export class Screen implements KeyListener {
     process.stdout.on("resize", () => output.emit("resize"));
     this.#keys = new Keys(this);
     const { input } = this.#keys;
-    this.#readline = createInterface({ input, output, terminal: true, historySize: HISTORY });
+    this.#readline = createInterface({ input, output, terminal: true, historySize: HISTORY_SIZE });
     this.#readline.on("history", (history: string[]) => {
       this.#history = history;
-      if (!this.#inCommands) history.shift(); // an answer, maybe a password, is not to be called back
+      if (!this.#isCommandMode) history.shift(); // an answer, maybe a password, is not to be called back
     });
-    this.#readline.on("line", (line: string) => this.#take(line));
+    this.#readline.on("line", (line: string) => this.#onLine(line));
     this.#readline.on("SIGINT", () => this.close());
     this.#readline.on("SIGTSTP", () => this.#suspend());
     this.#readline.on("close", () => this.#end());
@@ -82,61 +82,67 @@ export class Screen implements KeyListener {
 
   /** Whether a paste of several lines may come: not where answers may be typed ahead. */
   get expectsLines(): boolean {
-    return this.#inCommands || this.#questions[0]?.oneLine === true;
+    return this.#isCommandMode || this.#questions[0]?.singleLine === true;
   }
 
-  /** Takes a paste: one line as if it were typed, several for {@link takeCommands}, but only the first as an answer. */
-  pasted(text: string): void {
+  /** Takes a paste: one line as if it were typed, several for {@link startCommands}, but only the first as an answer. */
+  onPaste(text: string): void {
     const [question] = this.#questions;
-    if (question?.oneLine && text.includes("\n")) return this.print("* several pasted lines are no answer");
-    if (!this.#inCommands) {
+    if (question?.singleLine && text.includes("\n")) {
+      return this.print("* several pasted lines are no answer");
+    }
+    if (!this.#isCommandMode) {
       if (question) this.#readline.write(text.split("\n", 1)[0]!);
     } else if (!text.includes("\n")) {
       this.#readline.write(text);
     } else {
       const { line, cursor } = this.#readline;
-      this.#wipe();
-      this.#paste(line.slice(0, cursor) + text + line.slice(cursor));
-      if (this.#inCommands) this.#readline.prompt();
+      this.#clearLine();
+      this.#onPastedLines(line.slice(0, cursor) + text + line.slice(cursor));
+      if (this.#isCommandMode) this.#readline.prompt();
     }
   }
 
   /** As {@link ask}, but what several lines at once bring is no answer: the rest of a paste, for instance. */
-  askForOneLine(text: string): Promise<string | undefined> {
+  askForSingleLine(text: string): Promise<string | undefined> {
     return this.ask(text, false, true);
   }
 
   /** Asks for a line; undefined when the input has ended. `hidden`: what is typed isn't shown. */
-  ask(text: string, hidden = false, oneLine = false): Promise<string | undefined> {
-    if (this.#ended) return Promise.resolve(undefined);
-    const early = this.#inCommands || oneLine ? undefined : this.#early.shift();
-    if (early !== undefined) {
-      process.stdout.write(`${text}${hidden ? "" : early}\n`);
-      return Promise.resolve(early);
+  ask(text: string, hidden = false, singleLine = false): Promise<string | undefined> {
+    if (this.#isEnded) return Promise.resolve(undefined);
+    const typedAhead = this.#isCommandMode || singleLine ? undefined : this.#readAhead.shift();
+    if (typedAhead !== undefined) {
+      process.stdout.write(`${text}${hidden ? "" : typedAhead}\n`);
+      return Promise.resolve(typedAhead);
     }
     return new Promise((resolve) => {
-      if (this.#inCommands) this.#setDraftAside();
-      this.#questions.push({ text, hidden, oneLine, resolve });
+      if (this.#isCommandMode) this.#saveDraft();
+      this.#questions.push({ text, hidden, singleLine, resolve });
       if (this.#questions.length === 1) this.#draw();
     });
   }
 
   /** From now on, lines are commands, typed after `prompt`; several that are pasted go to `paste` together. */
-  takeCommands(prompt: string, command: (line: string) => void, paste: (text: string) => void): void {
+  startCommands(
+    prompt: string,
+    onCommand: (line: string) => void,
+    onPastedLines: (text: string) => void,
+  ): void {
     this.#prompt = prompt;
-    this.#command = command;
-    this.#paste = paste;
+    this.#onCommand = onCommand;
+    this.#onPastedLines = onPastedLines;
     this.#draw();
-    const early = this.#early.splice(0);
+    const typedAhead = this.#readAhead.splice(0);
     // Behind a login that was pasted one line is as little a command as several: it is there to be sent by Enter.
-    if (early.length === 1) this.#readline.write(early[0]!);
-    else if (early.length > 1) paste(early.join("\n"));
+    if (typedAhead.length === 1) this.#readline.write(typedAhead[0]!);
+    else if (typedAhead.length > 1) onPastedLines(typedAhead.join("\n"));
   }
 
-  /** Ends what {@link takeCommands} began; the commands can't be called back any more. */
+  /** Ends what {@link startCommands} began; the commands can't be called back any more. */
   endCommands(): void {
-    if (this.#echoes) this.#wipe();
-    this.#command = undefined;
+    if (this.#echoes) this.#clearLine();
+    this.#onCommand = undefined;
     this.#draft = "";
     this.#history.length = 0;
     if (this.#questions.length > 0) this.#draw();
@@ -147,28 +153,28 @@ export class Screen implements KeyListener {
     this.#readline.close();
   }
 
-  get #inCommands(): boolean {
-    return this.#command !== undefined && this.#questions.length === 0;
+  get #isCommandMode(): boolean {
+    return this.#onCommand !== undefined && this.#questions.length === 0;
   }
 
   get #echoes(): boolean {
-    if (this.#ended) return false;
+    if (this.#isEnded) return false;
     const [question] = this.#questions;
-    return question ? !question.hidden : this.#command !== undefined;
+    return question ? !question.hidden : this.#onCommand !== undefined;
   }
 
-  #take(line: string): void {
+  #onLine(line: string): void {
     const question = this.#questions.shift();
     if (question) {
       if (question.hidden) process.stdout.write("\n");
       question.resolve(line);
-      if (this.#questions.length > 0 || this.#command) this.#draw();
-      if (this.#inCommands) this.#readline.write(this.#draft);
-    } else if (this.#command) {
-      this.#command(line);
-      if (this.#inCommands) this.#readline.prompt();
-    } else if (this.#early.length < READ_AHEAD) {
-      this.#early.push(line);
+      if (this.#questions.length > 0 || this.#onCommand) this.#draw();
+      if (this.#isCommandMode) this.#readline.write(this.#draft);
+    } else if (this.#onCommand) {
+      this.#onCommand(line);
+      if (this.#isCommandMode) this.#readline.prompt();
+    } else if (this.#readAhead.length < MAX_READ_AHEAD) {
+      this.#readAhead.push(line);
     }
   }
 
@@ -179,13 +185,13 @@ export class Screen implements KeyListener {
     this.#readline.prompt();
   }
 
-  #setDraftAside(): void {
+  #saveDraft(): void {
     this.#draft = this.#readline.line;
-    this.#wipe();
+    this.#clearLine();
   }
 
   /** Takes away the line that is being typed, on the screen too. */
-  #wipe(): void {
+  #clearLine(): void {
     this.#readline.write(null, { ctrl: true, name: "e" });
     this.#readline.write(null, { ctrl: true, name: "u" });
     cursorTo(process.stdout, 0);
@@ -195,31 +201,31 @@ export class Screen implements KeyListener {
   /** Stops the program until the shell lets it go on. What is typed in the shell is none of its keys. */
   #suspend(): void {
     // A shell waits for the program that it has started: with deno task or npx in between, that one has to stop too.
-    const hasShell = variable("INIT_CWD") === undefined;
+    const hasShell = envVariable("INIT_CWD") === undefined;
     const group = isGranted({ name: "run" }) ? 0 : hasShell ? process.pid : undefined;
     if (group === undefined) {
       return this.print("* Ctrl-Z cannot stop the program: deno task or npx would go on waiting for it");
     }
-    let isOver = false;
-    const goOn = () => {
-      if (isOver || this.#ended) return;
-      isOver = true;
+    let isResumed = false;
+    const resume = () => {
+      if (isResumed || this.#isEnded) return;
+      isResumed = true;
       this.#keys.input.setRawMode(true);
-      this.#keys.brackets(true);
+      this.#keys.setBracketedPaste(true);
       if (this.#questions[0]?.hidden) process.stdout.write(this.#questions[0].text);
       else if (this.#echoes) this.#readline.prompt(true);
     };
-    this.#keys.brackets(false);
+    this.#keys.setBracketedPaste(false);
     this.#keys.input.setRawMode(false);
-    process.once("SIGCONT", goOn);
+    process.once("SIGCONT", resume);
     process.kill(group, "SIGTSTP");
-    setTimeout(goOn, NOT_STOPPED_MS);
+    setTimeout(resume, SUSPEND_TIMEOUT_MS);
   }
 
   #end(): void {
     if (this.#echoes) process.stdout.write("\n");
     this.#keys.close();
-    this.#ended = true;
+    this.#isEnded = true;
     for (const { resolve } of this.#questions.splice(0)) resolve(undefined);
     this.#closed.resolve();
   }

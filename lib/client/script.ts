@@ -1,27 +1,27 @@
 /** The client without a terminal: commands from standard input, what comes on standard output. */
 import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
-import { type Context, run } from "./commands.ts";
+import { type CommandContext, runCommand } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
-import { asJson, describe, harmless, PLAIN, seconds } from "./format.ts";
-import { Refused } from "./incoming.ts";
-import { LINE_LIMIT, lines } from "./lines.ts";
-import { type Login, register, type Who } from "./login.ts";
-import { OUTBOX_LIMIT } from "./request_queue.ts";
-import { Running, within } from "./task_set.ts";
+import { escapeControls, formatMessage, formatSeconds, PLAIN_STYLE, toJson } from "./format.ts";
+import { RefusedError } from "./incoming.ts";
+import { MAX_LINE_BYTES, readLines } from "./lines.ts";
+import { register, type SavedLogin, type UserRef } from "./login.ts";
+import { MAX_QUEUED_REQUESTS } from "./request_queue.ts";
+import { settlesWithin, TaskSet } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import { Servers, sleep } from "./servers.ts";
-import { type Ending, type Listener, Session } from "./session.ts";
+import { ChatSession, type EndReason, type SessionListener } from "./session.ts";
 import type { Address } from "./transport.ts";
 
 /** What a script wants; see the command line's options of the same names. */
 export interface ScriptOptions {
   readonly servers: readonly Address[];
-  readonly who: Who;
+  readonly user: UserRef;
   /** Not needed where there is a saved login. */
   readonly password: string | undefined;
   /** What is saved of the user, if anything. */
-  readonly login: Login | undefined;
+  readonly login: SavedLogin | undefined;
   /** Where tokens are saved, if they are. */
   readonly saved: SavedLogins | undefined;
   readonly register: boolean;
@@ -35,7 +35,7 @@ export interface ScriptOptions {
 }
 
 /** What a script reads from, writes to and is ended by. */
-export interface Surroundings {
+export interface ScriptIo {
   readonly input: ReadableStream<Uint8Array>;
   readonly output: { write(bytes: Uint8Array): Promise<number> };
   readonly errors: { writeSync(bytes: Uint8Array): number };
@@ -45,180 +45,194 @@ export interface Surroundings {
 
 // Milliseconds without anything new before a script whose work is done takes it that all messages that were
 // missed have come: the server sends them right after the login.
-const SETTLE = 300;
-const CLOSE_PATIENCE = 2_000; // milliseconds for the end of a session whose output may not be read
+const SETTLE_MS = 300;
+const CLOSE_TIMEOUT_MS = 2_000; // milliseconds for the end of a session whose output may not be read
 
 /** Runs a script to its end; resolves to the exit code. */
-export async function runScript(options: ScriptOptions, surroundings: Surroundings): Promise<number> {
-  return await new Script(options, surroundings).run();
+export async function runScript(options: ScriptOptions, io: ScriptIo): Promise<number> {
+  return await new Script(options, io).run();
 }
 
-class Script implements Listener {
+class Script implements SessionListener {
   readonly #options: ScriptOptions;
   readonly #servers: Servers;
-  readonly #around: Surroundings;
-  readonly #running = new Running();
-  readonly #over = new AbortController(); // of the work: from here on, all that is left is to close
-  #written: Promise<void> = Promise.resolve();
+  readonly #io: ScriptIo;
+  readonly #tasks = new TaskSet();
+  readonly #controller = new AbortController(); // of the work: from here on, all that is left is to close
+  #lastWrite: Promise<void> = Promise.resolve();
   #contacts: Contacts | undefined;
-  #heard = 0; // performance.now() of the last message
-  #lost = 0; // commands that the session's end left without an answer
-  #failed = false;
+  #lastMessageAt = 0; // performance.now() of the last message
+  #unansweredCount = 0; // commands that the session's end left without an answer
+  #hasFailed = false;
 
-  constructor(options: ScriptOptions, surroundings: Surroundings) {
+  constructor(options: ScriptOptions, io: ScriptIo) {
     this.#options = options;
     this.#servers = new Servers(options.servers);
-    this.#around = surroundings;
+    this.#io = io;
   }
 
   async run(): Promise<number> {
-    const { interrupted } = this.#around;
-    interrupted.addEventListener("abort", () => this.#over.abort(), { once: true });
+    const { interrupted } = this.#io;
+    interrupted.addEventListener("abort", () => this.#controller.abort(), { once: true });
     try {
       const session = await this.#open();
-      await this.#use(session);
+      await this.#runSession(session);
     } catch (error) {
-      this.#failed = true; // also if it is the user who has had enough
-      if (!interrupted.aborted) this.#complain(`can't log in: ${words(error)}`);
+      this.#hasFailed = true; // also if it is the user who has had enough
+      if (!interrupted.aborted) this.#reportError(`can't log in: ${messageOf(error)}`);
     }
-    await within(this.#written, CLOSE_PATIENCE).catch((error) => {
-      if (!this.#failed) this.#complain(`can't write: ${words(error)}`);
+    await settlesWithin(this.#lastWrite, CLOSE_TIMEOUT_MS).catch((error) => {
+      if (!this.#hasFailed) this.#reportError(`can't write: ${messageOf(error)}`);
     });
     this.#options.saved?.release();
-    return this.#failed ? 1 : 0;
+    return this.#hasFailed ? 1 : 0;
   }
 
-  received(message: Message): Promise<void> {
-    this.#heard = performance.now();
-    if (this.#options.json) return this.#write(asJson(message, this.#options.showToken));
-    const text = this.#contacts && describe(message, this.#contacts, PLAIN);
-    return text === undefined ? this.#written : this.#write(text);
+  onMessage(message: Message): Promise<void> {
+    this.#lastMessageAt = performance.now();
+    if (this.#options.json) return this.#write(toJson(message, this.#options.showToken));
+    const text = this.#contacts && formatMessage(message, this.#contacts, PLAIN_STYLE);
+    return text === undefined ? this.#lastWrite : this.#write(text);
   }
 
-  online(contacts: Contacts, again: boolean): void {
+  onOnline(contacts: Contacts, isReconnect: boolean): void {
     this.#contacts = contacts;
-    if (again) this.#note("connected again");
+    if (isReconnect) this.#printStatus("connected again");
   }
 
-  offline(why: string): void {
-    this.#note(`connection lost: ${why}; trying again`);
+  onOffline(reason: string): void {
+    this.#printStatus(`connection lost: ${reason}; trying again`);
   }
 
-  putOff(why: string, ms: number): void {
-    this.#note(`the server puts a request off: ${why}; trying again in ${seconds(ms)}`);
+  onDeferred(reason: string, ms: number): void {
+    this.#printStatus(`the server puts a request off: ${reason}; trying again in ${formatSeconds(ms)}`);
   }
 
-  async password(): Promise<string | undefined> {
+  async askPassword(): Promise<string | undefined> {
     await this.#register(); // the saved token's account may be gone
     return this.#options.password;
   }
 
-  takeOver(): Promise<boolean> {
+  confirmTakeover(): Promise<boolean> {
     return Promise.resolve(this.#options.force);
   }
 
-  async #open(): Promise<Session> {
-    const { who, password, login, saved: keeper, force, loginWait } = this.#options;
-    if (login && keeper?.claim(login.id) === false && !force) {
+  async #open(): Promise<ChatSession> {
+    const { user, password, login, saved: tokenStore, force, loginWait } = this.#options;
+    if (login && tokenStore?.claim(login.id) === false && !force) {
       throw new Error(
         "the account is in use on another connection, of a client of yours; --force takes it over",
       );
     }
     if (!login) await this.#register();
-    const proof = { token: login?.token, password: login ? undefined : password, keeper, force, loginWait };
-    return await Session.open(this.#servers, who, proof, this, this.#over.signal);
+    const proof = {
+      token: login?.token,
+      password: login ? undefined : password,
+      tokenStore,
+      force,
+      loginWait,
+    };
+    return await ChatSession.open(this.#servers, user, proof, this, this.#controller.signal);
   }
 
   /** Makes the account, if that is wanted and the name is free. */
   async #register(): Promise<void> {
-    const { who, password, loginWait, register: isWanted } = this.#options;
-    if (!isWanted || !("name" in who) || password === undefined) return;
+    const { user, password, loginWait, register: isWanted } = this.#options;
+    if (!isWanted || !("name" in user) || password === undefined) return;
     try {
-      const witness = (message: Message) => this.received(message);
-      const putOff = (why: string, ms: number) => this.putOff(why, ms);
-      await register(this.#servers, who.name, password, this.#over.signal, witness, putOff, loginWait);
+      const observe = (message: Message) => this.onMessage(message);
+      const onDeferred = (reason: string, ms: number) => this.onDeferred(reason, ms);
+      await register(
+        this.#servers,
+        user.name,
+        password,
+        this.#controller.signal,
+        observe,
+        onDeferred,
+        loginWait,
+      );
     } catch (error) {
-      if (!(error instanceof Refused && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
+      if (!(error instanceof RefusedError && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
     }
   }
 
-  async #use(session: Session): Promise<void> {
-    const { signal } = this.#over;
-    let ending: Ending | undefined;
-    const ended = session.ended.then((how) => {
-      ending = how;
-      this.#over.abort();
+  async #runSession(session: ChatSession): Promise<void> {
+    const { signal } = this.#controller;
+    let endReason: EndReason | undefined;
+    const ended = session.ended.then((reason) => {
+      endReason = reason;
+      this.#controller.abort();
     });
-    const over = new Promise<void>((resolve) =>
+    const aborted = new Promise<void>((resolve) =>
       signal.addEventListener("abort", () => resolve(), { once: true })
     );
-    await Promise.race([this.#work(session), ended, over]);
-    this.#over.abort();
-    await within(session.close(), CLOSE_PATIENCE);
-    const unanswered = this.#lost + this.#running.size;
-    if (ending?.kind === "kicked") this.#complain(`the server ended the session: ${ending.why}`);
-    if (ending?.kind === "failed") this.#complain(`the session ended: ${ending.why}`);
-    if (unanswered > 0) this.#complain(`commands that the server has not answered: ${unanswered}`);
+    await Promise.race([this.#runCommands(session), ended, aborted]);
+    this.#controller.abort();
+    await settlesWithin(session.close(), CLOSE_TIMEOUT_MS);
+    const unanswered = this.#unansweredCount + this.#tasks.size;
+    if (endReason?.kind === "kicked") this.#reportError(`the server ended the session: ${endReason.message}`);
+    if (endReason?.kind === "failed") this.#reportError(`the session ended: ${endReason.message}`);
+    if (unanswered > 0) this.#reportError(`commands that the server has not answered: ${unanswered}`);
   }
 
-  async #work(session: Session): Promise<void> {
+  async #runCommands(session: ChatSession): Promise<void> {
     let leave: "program" | "session" | undefined;
-    const context: Context = {
+    const context: CommandContext = {
       session,
-      style: PLAIN,
+      style: PLAIN_STYLE,
       print: (text) => void (this.#options.json || this.#write(text).catch(() => {})),
       leave: (what) => void (leave = what),
     };
     let number = 0;
-    for await (const line of lines(this.#around.input)) {
+    for await (const line of readLines(this.#io.input)) {
       number++;
       if (line === undefined) {
-        this.#complain(`line ${number}: longer than ${LINE_LIMIT} bytes; it was left out`);
+        this.#reportError(`line ${number}: longer than ${MAX_LINE_BYTES} bytes; it was left out`);
       } else if (line.trim() !== "") this.#start(number, line, context);
       if (leave) break;
-      while (this.#running.size >= OUTBOX_LIMIT) await this.#running.one();
+      while (this.#tasks.size >= MAX_QUEUED_REQUESTS) await this.#tasks.nextDone();
     }
     if (this.#options.follow && !leave) await session.ended;
-    else if (await this.#running.all(this.#options.wait)) await this.#settle();
+    else if (await this.#tasks.allDone(this.#options.wait)) await this.#settle();
     if (leave === "session") await session.logOut();
   }
 
-  #start(number: number, line: string, context: Context): void {
-    this.#running.add(run(line, context), (error) => {
+  #start(number: number, line: string, context: CommandContext): void {
+    this.#tasks.add(runCommand(line, context), (error) => {
       // What the end of the session does to all that is left is said once, for all of it.
-      if (this.#over.signal.aborted) this.#lost++;
-      else this.#complain(`line ${number}, ${line}: ${words(error)}`);
+      if (this.#controller.signal.aborted) this.#unansweredCount++;
+      else this.#reportError(`line ${number}, ${line}: ${messageOf(error)}`);
     });
   }
 
   /** Waits until nothing more comes. */
   async #settle(): Promise<void> {
     const end = performance.now() + this.#options.wait;
-    for (let left; (left = Math.min(this.#heard + SETTLE, end) - performance.now()) > 0;) {
-      await sleep(left, this.#over.signal);
+    for (let left; (left = Math.min(this.#lastMessageAt + SETTLE_MS, end) - performance.now()) > 0;) {
+      await sleep(left, this.#controller.signal);
     }
   }
 
   #write(text: string): Promise<void> {
     const bytes = encoder.encode(`${text}\n`);
-    this.#written = this.#written.then(async () => {
-      for (let at = 0; at < bytes.length;) at += await this.#around.output.write(bytes.subarray(at));
+    this.#lastWrite = this.#lastWrite.then(async () => {
+      for (let at = 0; at < bytes.length;) at += await this.#io.output.write(bytes.subarray(at));
     });
-    return this.#written;
+    return this.#lastWrite;
   }
 
-  #complain(text: string): void {
-    this.#failed = true;
-    this.#note(text);
+  #reportError(text: string): void {
+    this.#hasFailed = true;
+    this.#printStatus(text);
   }
 
-  #note(text: string): void {
-    this.#around.errors.writeSync(encoder.encode(`${harmless(text)}\n`));
+  #printStatus(text: string): void {
+    this.#io.errors.writeSync(encoder.encode(`${escapeControls(text)}\n`));
   }
 }
 
 const encoder = new TextEncoder();
 
-function words(error: unknown): string {
+function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

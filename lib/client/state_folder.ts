@@ -1,5 +1,5 @@
 /** Where the client keeps what outlives it, and whether it may. */
-import { isGranted, variable } from "./permissions.ts";
+import { envVariable, isGranted } from "./permissions.ts";
 import { SavedLogins } from "./saved_logins.ts";
 import type { Address } from "./transport.ts";
 
@@ -14,7 +14,7 @@ export function openSavedLogins(
 ): SavedLogins | string {
   // Owners and modes are what keeps others from a file here.
   if (Deno.build.os === "windows") return "this system has no file modes";
-  const [state, home] = [variable("XDG_STATE_HOME"), variable("HOME")];
+  const [state, home] = [envVariable("XDG_STATE_HOME"), envVariable("HOME")];
   const base = isAbsolute(state) ? state : isAbsolute(home) ? `${home}/${STATE}` : undefined;
   if (base === undefined) return "neither XDG_STATE_HOME nor HOME names a folder";
   const root = `${base.replace(/\/+$/, "")}/${FOLDER}`;

@@ -18,11 +18,11 @@ export type Command =
 
 type Value = string | number;
 
-const all = Object.entries(options) as [string, Option<Value>][];
+const optionEntries = Object.entries(options) as [string, Option<Value>][];
 
 /** The configuration when nothing is said about it. */
 export function defaults(): Config {
-  return Object.fromEntries(all.map(([name, option]) => [name, option.default])) as Config;
+  return Object.fromEntries(optionEntries.map(([name, option]) => [name, option.default])) as Config;
 }
 
 /**
@@ -30,9 +30,9 @@ export function defaults(): Config {
  * environment, and that beats the defaults. Throws a {@link ConfigError}.
  */
 export function parseCommand(args: readonly string[], env: Environment): Command {
-  const bare = new Set(all.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
+  const bare = new Set(optionEntries.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
   const flags = parseArgs(args.map((arg) => bare.has(arg) ? `${arg}=yes` : arg), {
-    string: [...all.map(([name]) => flagOf(name)), "_"],
+    string: [...optionEntries.map(([name]) => flagOf(name)), "_"],
     boolean: ["help", "version", "upgrade-check"],
     alias: { h: "help" },
     unknown(arg, key) {
@@ -43,47 +43,49 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   if (flags.version) return { version: true };
 
   const values: Record<string, Value> = { ...defaults() };
-  const set = (name: string, said: unknown, where: string) => {
+  const set = (name: string, value: unknown, source: string) => {
     const option = options[name as keyof typeof options] as Option<Value>;
     try {
-      values[name] = option.parse(String(said));
+      values[name] = option.parse(String(value));
     } catch (error) {
-      const what = option.secret ? "" : `, not "${said}"`;
-      throw new ConfigError(`${where} ${(error as Error).message}${what}`, { cause: error });
+      const shownValue = option.secret ? "" : `, not "${value}"`;
+      throw new ConfigError(`${source} ${(error as Error).message}${shownValue}`, { cause: error });
     }
   };
-  const places = flags._.map(String);
-  if (places.length > 2) {
-    throw new ConfigError(`too many arguments: ${places.join(" ")}; usage: main.ts [HOST] [PORT]`);
+  const positionals = flags._.map(String);
+  if (positionals.length > 2) {
+    throw new ConfigError(`too many arguments: ${positionals.join(" ")}; usage: main.ts [HOST] [PORT]`);
   }
-  const port = places.pop();
-  const placed: Readonly<Record<string, string | undefined>> = { port, host: places[0] };
+  const port = positionals.pop();
+  const byPosition: Readonly<Record<string, string | undefined>> = { port, host: positionals[0] };
   // A variable that the command line overrides may be anything.
-  const unsaid = all.map(([name]) => name).filter((name) =>
-    placed[name] === undefined && flags[flagOf(name)] === undefined
+  const unset = optionEntries.map(([name]) => name).filter((name) =>
+    byPosition[name] === undefined && flags[flagOf(name)] === undefined
   );
-  const { values: variables, warnings: found } = readVariables(env, unsaid.map(variableOf));
+  const { values: variables, warnings: found } = readVariables(env, unset.map(variableOf));
   const warnings = [...found];
-  for (const name of unsaid) {
-    const said = variables.get(variableOf(name));
-    if (said !== undefined) set(name, said, variableOf(name));
+  for (const name of unset) {
+    const value = variables.get(variableOf(name));
+    if (value !== undefined) set(name, value, variableOf(name));
   }
   if (port !== undefined) set("port", port, "the port");
-  if (places[0] !== undefined) set("host", places[0], "the host");
-  for (const [name] of all) {
-    const said = flags[flagOf(name)];
-    if (said !== undefined) set(name, said, `--${flagOf(name)}`);
+  if (positionals[0] !== undefined) set("host", positionals[0], "the host");
+  for (const [name] of optionEntries) {
+    const value = flags[flagOf(name)];
+    if (value !== undefined) set(name, value, `--${flagOf(name)}`);
   }
   const config = values as Config;
-  checkTogether(config);
-  warnings.push(...SECRETS.filter((name) => hasPassword(String(flags[name] ?? ""))).map(passwordShown));
+  validateCombination(config);
+  warnings.push(
+    ...SECRET_OPTIONS.filter((name) => hasPassword(String(flags[name] ?? ""))).map(passwordWarning),
+  );
   if (!flags["upgrade-check"]) return { run: config, warnings };
   if (!config.mysql) throw new ConfigError("--upgrade-check needs --mysql");
   return { upgradeCheck: config, warnings };
 }
 
 /** Options whose URL can have a password in it. */
-const SECRETS = ["mysql", "redis"] as const;
+const SECRET_OPTIONS = ["mysql", "redis"] as const;
 
 /** Whether one of the URLs with commas between has a password in it. */
 export function hasPassword(urls: string): boolean {
@@ -91,7 +93,7 @@ export function hasPassword(urls: string): boolean {
 }
 
 /** The warning of a password on the command line. `name`: the option's. */
-export function passwordShown(name: typeof SECRETS[number]): Warning {
+export function passwordWarning(name: typeof SECRET_OPTIONS[number]): Warning {
   return {
     event: "a password is on the command line, where all users of this machine can read it",
     fields: {
@@ -102,7 +104,7 @@ export function passwordShown(name: typeof SECRETS[number]): Warning {
 }
 
 /** What can't be seen in one option alone. */
-function checkTogether(config: Config): void {
+function validateCombination(config: Config): void {
   const { mysql, mysqlCa, mysqlPasswordFile, singleWriter } = config;
   const { redis, redisPasswordFile, tlsCert, tlsKey } = config;
   if (redis && !mysql) {
@@ -122,7 +124,7 @@ function checkTogether(config: Config): void {
 }
 
 /** Refuses a password's file without an address, or beside a password in the address. Throws a {@link ConfigError}. */
-export function checkPassword(name: typeof SECRETS[number], urls: string, passwordFile: string): void {
+export function checkPassword(name: typeof SECRET_OPTIONS[number], urls: string, passwordFile: string): void {
   if (!passwordFile) return;
   if (!urls) throw new ConfigError(`--${name}-password-file needs --${name}`);
   if (hasPassword(urls)) {
@@ -139,9 +141,9 @@ function usage(name: string, { bare, placeholder }: Option<Value>): string {
 
 /** The text of `--help`. */
 export function help(): string {
-  const rows = all.map(([name, option]) => ({
+  const rows = optionEntries.map(([name, option]) => ({
     flag: usage(name, option),
-    words: `${option.description} (default ${option.format(option.default)})`,
+    description: `${option.description} (default ${option.format(option.default)})`,
   }));
   const width = Math.max(...rows.map(({ flag }) => flag.length));
   return [
@@ -150,7 +152,7 @@ export function help(): string {
     "Starts a chat server. Each option can also be set in the environment: --login-timeout as CHAT_LOGIN_TIMEOUT.",
     "A variable that is empty counts as not set.",
     "",
-    ...rows.map(({ flag, words }) => `  ${flag.padEnd(width)}  ${words}`),
+    ...rows.map(({ flag, description }) => `  ${flag.padEnd(width)}  ${description}`),
     `  ${
       "--upgrade-check".padEnd(width)
     }  says what would change in the database of --mysql, changes nothing, and ends`,
@@ -162,7 +164,7 @@ export function help(): string {
 
 /** The options as a Markdown table, for the README. */
 export function optionsTable(): string {
-  const rows = all.map(([name, option]) =>
+  const rows = optionEntries.map(([name, option]) =>
     `| \`${usage(name, option).replaceAll("|", "\\|")}\` | \`${variableOf(name)}\` | ` +
     `\`${option.format(option.default)}\` | ${option.description} |`
   );

@@ -1,5 +1,5 @@
 /** The kinds of configuration values: how each is written, checked and described. */
-import { Networks } from "../wire/networks.ts";
+import { CidrList } from "../wire/networks.ts";
 
 /** One configurable thing. `parse` throws an Error that says what the value must be. */
 export interface Option<T> {
@@ -23,14 +23,14 @@ export function text(value: string, placeholder: string, description: string): O
     default: value,
     description,
     placeholder,
-    parse: (text) => text === "" ? refuse("must not be empty") : text,
+    parse: (text) => text === "" ? fail("must not be empty") : text,
     format: String,
   };
 }
 
 /** Any text that is not empty. Its value is empty while nothing is said: the program then uses `usual`, or finds another. */
-export function textOrUsual(usual: string, placeholder: string, description: string): Option<string> {
-  return { ...text("", placeholder, description), format: (value) => value || usual };
+export function textOrDefault(fallback: string, placeholder: string, description: string): Option<string> {
+  return { ...text("", placeholder, description), format: (value) => value || fallback };
 }
 
 /** The url of a service, none unless said; it may hold a password. `pattern` is what it must be like, in one example. */
@@ -42,8 +42,8 @@ export function url(pattern: RegExp, example: string, description: string): Opti
     secret: true,
     parse(text) {
       if (text === "none") return "";
-      const isRight = pattern.test(text) && text.split(",").every((one) => URL.canParse(one));
-      return isRight ? text : refuse(`must be like ${example}, or none`);
+      const isValid = pattern.test(text) && text.split(",").every((one) => URL.canParse(one));
+      return isValid ? text : fail(`must be like ${example}, or none`);
     },
     format: (value) => value || "none",
   };
@@ -64,7 +64,7 @@ function textOrNone(placeholder: string, description: string): Option<string> {
     default: "",
     description,
     placeholder,
-    parse: (text) => text === "" ? refuse("must not be empty") : text === "none" ? "" : text,
+    parse: (text) => text === "" ? fail("must not be empty") : text === "none" ? "" : text,
     format: (value) => value || "none",
   };
 }
@@ -77,7 +77,7 @@ export function networks(description: string, value = ""): Option<string> {
     placeholder: "NETWORKS",
     parse(text) {
       const value = text === "none" ? "" : text;
-      Networks.parse(value);
+      CidrList.parse(value);
       return value;
     },
     format: (value) => value || "none",
@@ -91,7 +91,7 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
     description,
     placeholder: choices.join("|"),
     parse: (text) =>
-      choices.find((choice) => choice === text) ?? refuse(`must be one of ${choices.join(", ")}`),
+      choices.find((choice) => choice === text) ?? fail(`must be one of ${choices.join(", ")}`),
     format: String,
   };
 }
@@ -130,20 +130,25 @@ export function integer(
     placeholder: unit.toUpperCase(),
     parse(text) {
       const number = /^\d+$/.test(text) ? Number(text) : NaN;
-      return number >= min && number <= max ? number : refuse(`must be a whole number from ${min} to ${max}`);
+      return number >= min && number <= max ? number : fail(`must be a whole number from ${min} to ${max}`);
     },
     format: String,
   };
 }
 
-const UNITS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const LONGEST = 86_400_000; // ms: a day is long for a connection, and timers can't count more than 24 of them
+const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const MAX_DURATION_MS = 86_400_000; // ms: a day is long for a connection, and timers can't count more than 24 of them
 
 /** A time from `min` to `max`, in milliseconds; written with its unit (`500ms`, `30s`, `5m`, `2h`, `30d`) or in plain seconds. */
-export function duration(value: number, min: number, description: string, max = LONGEST): Option<number> {
+export function duration(
+  value: number,
+  min: number,
+  description: string,
+  max = MAX_DURATION_MS,
+): Option<number> {
   const format = (ms: number) => {
     if (ms === 0) return "0";
-    const [unit, size] = Object.entries(UNITS).findLast(([, size]) => ms % size === 0)!;
+    const [unit, size] = Object.entries(UNIT_MS).findLast(([, size]) => ms % size === 0)!;
     return `${ms / size}${unit}`;
   };
   return {
@@ -152,8 +157,8 @@ export function duration(value: number, min: number, description: string, max = 
     placeholder: "TIME",
     parse(text) {
       const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)?$/.exec(text);
-      const ms = match ? Math.round(Number(match[1]) * UNITS[match[2] ?? "s"]!) : NaN;
-      return ms >= min && ms <= max ? ms : refuse(
+      const ms = match ? Math.round(Number(match[1]) * UNIT_MS[match[2] ?? "s"]!) : NaN;
+      return ms >= min && ms <= max ? ms : fail(
         `must be a time such as 500ms, 30s, 5m, 2h or 30d, or plain seconds, from ${format(min)} to ${
           format(max)
         }`,
@@ -163,6 +168,6 @@ export function duration(value: number, min: number, description: string, max = 
   };
 }
 
-function refuse(why: string): never {
-  throw new Error(why);
+function fail(reason: string): never {
+  throw new Error(reason);
 }

@@ -3,7 +3,7 @@
  * variables (`CHAT_LOGIN_TIMEOUT`), the checks, `--help` and the README's table. Every default has its reason.
  */
 import { type Level, LEVELS } from "../log.ts";
-import { MAX_CLIENT_FRAME, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
+import { MAX_CLIENT_FRAME_BYTES, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE } from "../wire/protocol.ts";
 import {
   address,
   choice,
@@ -15,7 +15,7 @@ import {
   type Option,
   orNone,
   text,
-  textOrUsual,
+  textOrDefault,
   url,
 } from "./declare.ts";
 
@@ -29,7 +29,7 @@ export const DEFAULT_DB = "data/chat.db";
 export const options = {
   host: text("0.0.0.0", "ADDRESS", "address to listen on; the default is every IPv4 address of the machine"),
   port: integer(6000, 0, 65_535, "port", "TCP port to listen on; 0 takes a free one and logs which"),
-  db: textOrUsual(
+  db: textOrDefault(
     DEFAULT_DB,
     "FILE",
     "file of the embedded database; made if it isn't there, and so is the default's folder. Not used with --mysql. A " +
@@ -119,7 +119,7 @@ export const options = {
     "127.0.0.0/8,::1",
   ),
   maxFrame: integer(
-    MAX_CLIENT_FRAME,
+    MAX_CLIENT_FRAME_BYTES,
     1_024,
     524_288,
     "bytes",

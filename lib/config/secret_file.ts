@@ -2,7 +2,7 @@
 import type { Warning } from "./environment.ts";
 
 /** The bits of a file's mode that let users read or write it who are neither its owner nor of its group. */
-const OTHERS = 0o006;
+const OTHERS_READ_WRITE = 0o006;
 
 /** What a file says, and what the operator should know about it. */
 export interface Secret {
@@ -26,7 +26,7 @@ export async function readSecret(option: string, file: string): Promise<Secret> 
   }
   if (text === "") throw new Error(`Cannot use ${option} ${file}: it is empty`);
   if (/[\r\n]/.test(text)) throw new Error(`Cannot use ${option} ${file}: it has more than one line`);
-  const isOpen = mode !== null && (mode & OTHERS) !== 0;
+  const isOpen = mode !== null && (mode & OTHERS_READ_WRITE) !== 0;
   const warning: Warning = {
     event: "a password's file is open to all users of this machine",
     fields: { option, file, hint: "chmod o= takes that from them" },

@@ -10,7 +10,7 @@ import { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "../store/store.ts";
 
 /** What a node needs of the outside. */
-export interface Ports {
+export interface Backends {
   readonly store: Store;
   readonly bus: Bus;
   /** Fulfilled, with the reason, if the store can't go on and must be opened anew. */
@@ -20,7 +20,7 @@ export interface Ports {
 }
 
 /** What the threads of a process have in common: the ends of ports to the thread that holds it. */
-export interface Lent {
+export interface SharedPorts {
   readonly store?: MessagePort | undefined;
   readonly bus?: MessagePort | undefined;
 }
@@ -29,10 +29,10 @@ export interface Lent {
 export const NEVER = new Promise<never>(() => {});
 
 /** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
-export async function openPorts(config: Config, log: Log, lent: Lent): Promise<Ports> {
-  const { store, failed, lost } = await openStore(config, log, lent.store);
+export async function openBackends(config: Config, log: Log, sharedPorts: SharedPorts): Promise<Backends> {
+  const { store, failed, lost } = await openStore(config, log, sharedPorts.store);
   try {
-    return { store, bus: await openBus(config, log, lent.bus, store), failed, lost };
+    return { store, bus: await openBus(config, log, sharedPorts.bus, store), failed, lost };
   } catch (error) {
     await store.close();
     throw error;
@@ -40,9 +40,9 @@ export async function openPorts(config: Config, log: Log, lent: Lent): Promise<P
 }
 
 /** Opens the embedded store, with all of its threads. Rejects with an Error of one line. */
-export async function openEmbedded(config: Config, log: Log): Promise<SqliteStore> {
+export async function openEmbeddedStore(config: Config, log: Log): Promise<SqliteStore> {
   const file = config.db || await locateDatabase(log);
-  const store = await SqliteStore.open(file, limitsOf(config), log, config.minFreeSpace);
+  const store = await SqliteStore.open(file, storeLimits(config), log, config.minFreeSpace);
   await store.start();
   return store;
 }
@@ -50,37 +50,46 @@ export async function openEmbedded(config: Config, log: Log): Promise<SqliteStor
 async function openStore(
   config: Config,
   log: Log,
-  lent: MessagePort | undefined,
-): Promise<Omit<Ports, "bus">> {
+  port: MessagePort | undefined,
+): Promise<Omit<Backends, "bus">> {
   if (config.mysql) {
     const { MysqlStore } = await import("../store/mysql/mysql_store.ts");
-    const options = { log, connections: config.mysqlConnections, ...await mysqlAccess(config, warnIn(log)) };
-    const store = await MysqlStore.open(config.mysql, limitsOf(config), options);
+    const options = {
+      log,
+      maxConnections: config.mysqlConnections,
+      ...await mysqlAccess(config, warningLogger(log)),
+    };
+    const store = await MysqlStore.open(config.mysql, storeLimits(config), options);
     return { store, failed: NEVER, lost: NEVER };
   }
-  const store = lent ? SqliteStore.over(lent) : await openEmbedded(config, log);
+  const store = port ? SqliteStore.fromPort(port) : await openEmbeddedStore(config, log);
   return { store, failed: store.failed, lost: store.lost };
 }
 
 async function openBus(
   config: Config,
   log: Log,
-  lent: MessagePort | undefined,
+  port: MessagePort | undefined,
   store: Store,
 ): Promise<Bus> {
   if (config.redis) {
     const { RedisBus } = await import("../bus/redis/redis_bus.ts");
     const { deployment } = await store.identity();
-    return new RedisBus(await redisUrls(config, warnIn(log)), log, deployment, await store.clusterKey());
+    return new RedisBus(
+      await redisUrls(config, warningLogger(log)),
+      log,
+      deployment,
+      await store.clusterKey(),
+    );
   }
-  return lent ? new PortBus(lent) : new LocalHub().attach();
+  return port ? new PortBus(port) : new LocalHub().attach();
 }
 
 /** Returns a function that writes a warning into the log. */
-export function warnIn(log: Log): Warn {
+export function warningLogger(log: Log): Warn {
   return ({ event, fields }) => log.warn(event, fields);
 }
 
-function limitsOf({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {
+function storeLimits({ maxFriends, maxGroups, maxMembers }: Config): StoreLimits {
   return { friendsPerUser: maxFriends, groupsPerUser: maxGroups, membersPerGroup: maxMembers };
 }

@@ -6,7 +6,7 @@
 import { closeSync, openSync } from "node:fs";
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
-import { hashThreads } from "../passwords/password_hasher.ts";
+import { hashWorkerCount } from "../passwords/password_hasher.ts";
 import { MAX_CONNECTIONS as HEALTH_CONNECTIONS } from "../server/net/health.ts";
 
 // These counts were measured on Linux with Deno 2.9. tests/protocol/open_files_test.ts measures them again.
@@ -34,7 +34,7 @@ const STORE_FILES = 10;
 /**
  * Descriptors of a connection to MySQL or Redis: its own, and one to look up the host's name at a reconnect.
  */
-const FILES_PER_LINK = 2;
+const FILES_PER_BACKEND_CONNECTION = 2;
 
 /**
  * Masters of a Redis Cluster to reckon with when --redis names fewer: their number is only known after
@@ -53,7 +53,7 @@ const CACHE_FILES = 9;
  * one that died, whose own may not be closed yet (6), temporary files of SQLite's and the copy of a lost
  * database (5), and connections that are being closed (3).
  */
-export const MOMENTARY_FILES = 16;
+export const TRANSIENT_FILES = 16;
 
 /** How many files this process may open. */
 export interface FileRoom {
@@ -68,16 +68,18 @@ export interface FileRoom {
  */
 export function reservedFiles(
   { workers, mysql, mysqlConnections, redis, healthPort }: Config,
-  hashThreadsPerNode = hashThreads(workers),
+  hashWorkersPerNode = hashWorkerCount(workers),
 ): number {
   const nodeThreads = workers > 1 ? workers : 0; // a single node has the main thread
-  const threads = nodeThreads + workers * hashThreadsPerNode + (mysql ? 0 : STORE_THREADS);
-  const named = redis ? redis.split(",").length : 0;
-  const links = (mysql ? mysqlConnections : 0) + (named > 1 ? Math.max(named, CLUSTER_MASTERS) : named);
+  const threads = nodeThreads + workers * hashWorkersPerNode + (mysql ? 0 : STORE_THREADS);
+  const namedMasters = redis ? redis.split(",").length : 0;
+  const backendConnections = (mysql ? mysqlConnections : 0) +
+    (namedMasters > 1 ? Math.max(namedMasters, CLUSTER_MASTERS) : namedMasters);
   // The health port: its listener, and one connection more, for which another is closed.
   const health = healthPort > 0 ? HEALTH_CONNECTIONS + 2 : 0;
   return threads * FILES_PER_THREAD + (mysql ? 0 : STORE_FILES) +
-    workers * (FILES_PER_NODE + links * FILES_PER_LINK) + health + CACHE_FILES + MOMENTARY_FILES;
+    workers * (FILES_PER_NODE + backendConnections * FILES_PER_BACKEND_CONNECTION) + health + CACHE_FILES +
+    TRANSIENT_FILES;
 }
 
 /**
@@ -118,7 +120,7 @@ function canOpen(path: string): boolean {
  * Caps `maxConnections` to what the limit of open files allows, with a warning. Returns undefined if it
  * allows no connection at all; the log then says how high the limit must be.
  */
-export function fitToOpenFiles(config: Config, log: Log, measure = measureFileRoom): Config | undefined {
+export function capConnections(config: Config, log: Log, measure = measureFileRoom): Config | undefined {
   const { workers, maxConnections } = config;
   const reserved = reservedFiles(config);
   const wanted = Math.ceil(maxConnections / workers) * workers; // as workers divide them
@@ -139,9 +141,9 @@ export function fitToOpenFiles(config: Config, log: Log, measure = measureFileRo
     );
     return { ...config, maxConnections: possible };
   }
-  const least = needed - wanted + workers;
+  const minLimit = needed - wanted + workers;
   log.error(
-    `Cannot start: the limit of open files is ${limit}, and this configuration needs ${least} for a first ` +
+    `Cannot start: the limit of open files is ${limit}, and this configuration needs ${minLimit} for a first ` +
       `connection; raise it (ulimit -n, LimitNOFILE= in a systemd unit, --ulimit nofile= of Docker) to ${needed} for ` +
       `--max-connections ${maxConnections}`,
   );

@@ -8,14 +8,14 @@ import type { AccessOptions } from "../store/mysql/address.ts";
 export type Warn = (warning: Warning) => void;
 
 /** The part of the configuration about how MySQL is used. */
-export type MysqlFiles = Pick<Config, "mysqlCa" | "mysqlPasswordFile" | "singleWriter">;
+export type MysqlConfig = Pick<Config, "mysqlCa" | "mysqlPasswordFile" | "singleWriter">;
 
 /** Returns what the URL doesn't say of how MySQL is used. Rejects with an Error of one line that names the file. */
-export async function mysqlAccess(files: MysqlFiles, warn: Warn): Promise<AccessOptions> {
-  const { mysqlCa, mysqlPasswordFile, singleWriter } = files;
+export async function mysqlAccess(config: MysqlConfig, warn: Warn): Promise<AccessOptions> {
+  const { mysqlCa, mysqlPasswordFile, singleWriter } = config;
   return {
     singleWriter: singleWriter === "yes",
-    ...(mysqlCa ? { ca: await readAuthorities(mysqlCa) } : {}),
+    ...(mysqlCa ? { ca: await readCaCertificates(mysqlCa) } : {}),
     ...(mysqlPasswordFile
       ? { password: await readPassword("--mysql-password-file", mysqlPasswordFile, warn) }
       : {}),
@@ -31,9 +31,9 @@ export async function redisUrls(
   if (!redisPasswordFile) return urls;
   const password = await readPassword("--redis-password-file", redisPasswordFile, warn);
   return urls.map((url) => {
-    const whole = new URL(url);
-    whole.password = encodeURIComponent(password);
-    return whole.href;
+    const parsed = new URL(url);
+    parsed.password = encodeURIComponent(password);
+    return parsed.href;
   });
 }
 
@@ -43,7 +43,7 @@ async function readPassword(option: string, file: string, warn: Warn): Promise<s
   return text;
 }
 
-async function readAuthorities(file: string): Promise<string> {
+async function readCaCertificates(file: string): Promise<string> {
   let pem: string;
   try {
     pem = await Deno.readTextFile(file);

@@ -2,10 +2,10 @@
 import type { Log } from "../log.ts";
 
 const EXIT_STOPPED = 0; // it was asked to end, and did
-const EXIT_CUT_SHORT = 1; // it ended without having closed everything
+const EXIT_ABORTED = 1; // it ended without having closed everything
 
 /** Milliseconds in which SIGINTs are one ^C: `deno task` sends on what its child has already had from the terminal. */
-const SAME_PRESS_MS = 200;
+const DEBOUNCE_MS = 200;
 
 /** A signal that asks a process to end. */
 export type StopSignal = "SIGTERM" | "SIGINT";
@@ -24,20 +24,20 @@ export interface StopOptions {
 
 /** The process's state between its start and its end, as far as signals go. */
 export class StopSignals {
-  /** Fulfilled at the first signal after {@link started}. */
-  readonly asked: Promise<void>;
+  /** Fulfilled at the first signal after {@link markStarted}. */
+  readonly stopRequested: Promise<void>;
   readonly #log: Log;
   readonly #options: StopOptions;
-  readonly #ask: () => void;
+  readonly #requestStop: () => void;
   #isStarted = false;
-  #askedAt: number | undefined;
+  #requestedAt: number | undefined;
   #presses = 0; // of ^C
   #pressedAt = -Infinity;
 
   constructor(log: Log, options: StopOptions) {
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.asked = promise;
-    this.#ask = resolve;
+    this.stopRequested = promise;
+    this.#requestStop = resolve;
     this.#log = log;
     this.#options = options;
   }
@@ -45,23 +45,23 @@ export class StopSignals {
   /** Takes the process's signals, which would end it otherwise. */
   listen(): void {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      Deno.addSignalListener(signal, () => this.take(signal));
+      Deno.addSignalListener(signal, () => this.handle(signal));
     }
   }
 
   /** To be called when there is something to leave in order: until then a signal ends the start. */
-  started(): void {
+  markStarted(): void {
     this.#isStarted = true;
   }
 
   /** Does what the signal asks for. */
-  take(signal: StopSignal): void {
+  handle(signal: StopSignal): void {
     const { exit, graceMs, isTerminal, now } = this.#options;
-    const at = now();
-    const isPress = signal === "SIGINT" && isTerminal && at - this.#pressedAt >= SAME_PRESS_MS;
+    const receivedAt = now();
+    const isPress = signal === "SIGINT" && isTerminal && receivedAt - this.#pressedAt >= DEBOUNCE_MS;
     if (isPress) {
       this.#presses++;
-      this.#pressedAt = at;
+      this.#pressedAt = receivedAt;
     }
     if (!this.#isStarted) {
       // All that a start does may be cut off at any point, as by a crash: the next start goes on from there.
@@ -69,14 +69,14 @@ export class StopSignals {
       return exit(EXIT_STOPPED);
     }
     const hint = isPress ? "press ^C again to end at once" : undefined;
-    if (this.#askedAt === undefined) {
-      this.#askedAt = at;
+    if (this.#requestedAt === undefined) {
+      this.#requestedAt = receivedAt;
       this.#log.info("stopping", { signal, hint });
-      return this.#ask();
+      return this.#requestStop();
     }
-    if ((isPress && this.#presses > 1) || at - this.#askedAt >= graceMs) {
+    if ((isPress && this.#presses > 1) || receivedAt - this.#requestedAt >= graceMs) {
       this.#log.warn("stopped at once", { signal });
-      return exit(EXIT_CUT_SHORT);
+      return exit(EXIT_ABORTED);
     }
     this.#log.info("still stopping; the signal changes nothing", { signal, hint });
   }

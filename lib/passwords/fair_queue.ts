@@ -22,7 +22,7 @@ export interface Requester {
 }
 
 /** What waits in the queue. */
-export interface Queued {
+export interface QueueItem {
   readonly requester: Requester;
 }
 
@@ -33,21 +33,21 @@ export interface Queued {
 const NEW_EVERY = 4;
 
 /** A queue of at most `max` items. */
-export class FairQueue<T extends Queued> {
-  readonly #known: FairLane<T>;
-  readonly #others: FairLane<T>;
+export class FairQueue<T extends QueueItem> {
+  readonly #known: FairSubqueue<T>;
+  readonly #others: FairSubqueue<T>;
   readonly #max: number;
   readonly #networks: Shares;
   readonly #addresses: Shares;
-  #turn = 0;
+  #dequeueCount = 0;
 
   /** `clock`: milliseconds that never go back. */
   constructor(max: number, clock: () => number = () => performance.now()) {
     this.#max = max;
     this.#networks = new Shares(clock);
     this.#addresses = new Shares(clock);
-    this.#known = new FairLane(this.#networks, this.#addresses);
-    this.#others = new FairLane(this.#networks, this.#addresses);
+    this.#known = new FairSubqueue(this.#networks, this.#addresses);
+    this.#others = new FairSubqueue(this.#networks, this.#addresses);
   }
 
   get size(): number {
@@ -59,20 +59,21 @@ export class FairQueue<T extends Queued> {
    * address that has the most waiting, in the network that has. It may be the one that was added.
    */
   push(item: T): T | undefined {
-    this.#laneOf(item).push(item);
+    this.#subqueueOf(item).push(item);
     if (this.size <= this.#max) return undefined;
     return (this.#others.size > 0 ? this.#others : this.#known).dropNewest();
   }
 
   /** Takes an item out before its turn; false if it isn't there. */
   delete(item: T): boolean {
-    return this.#laneOf(item).delete(item);
+    return this.#subqueueOf(item).delete(item);
   }
 
   /** Takes the next item out. */
   next(): T | undefined {
-    this.#turn++;
-    const isForOthers = this.#others.size > 0 && (this.#known.size === 0 || this.#turn % NEW_EVERY === 0);
+    this.#dequeueCount++;
+    const isForOthers = this.#others.size > 0 &&
+      (this.#known.size === 0 || this.#dequeueCount % NEW_EVERY === 0);
     return (isForOthers ? this.#others : this.#known).next();
   }
 
@@ -83,13 +84,13 @@ export class FairQueue<T extends Queued> {
   }
 
   /** The password was right: pays that hash back and one before it, a typing error. */
-  payBack({ network, address, standing }: Requester): void {
+  refund({ network, address, standing }: Requester): void {
     if (standing === "frequent") return;
     this.#networks.charge(network, -2);
     this.#addresses.charge(address, -2);
   }
 
-  #laneOf({ requester: { standing } }: T): FairLane<T> {
+  #subqueueOf({ requester: { standing } }: T): FairSubqueue<T> {
     return standing === "known" ? this.#known : this.#others;
   }
 }
@@ -101,8 +102,8 @@ interface Network<T> {
 }
 
 /** Items of equal standing. */
-class FairLane<T extends Queued> {
-  readonly #waiting = new Map<string, Network<T>>();
+class FairSubqueue<T extends QueueItem> {
+  readonly #byNetwork = new Map<string, Network<T>>();
   readonly #networks: Shares;
   readonly #addresses: Shares;
   size = 0;
@@ -114,22 +115,22 @@ class FairLane<T extends Queued> {
 
   push(item: T): void {
     const { network, address } = item.requester;
-    let group = this.#waiting.get(network);
-    if (!group) this.#waiting.set(network, group = { addresses: new Map(), size: 0 });
-    let items = group.addresses.get(address);
-    if (!items) group.addresses.set(address, items = new Set());
+    let entry = this.#byNetwork.get(network);
+    if (!entry) this.#byNetwork.set(network, entry = { addresses: new Map(), size: 0 });
+    let items = entry.addresses.get(address);
+    if (!items) entry.addresses.set(address, items = new Set());
     items.add(item);
-    group.size++;
+    entry.size++;
     this.size++;
   }
 
   delete(item: T): boolean {
     const { network, address } = item.requester;
-    const group = this.#waiting.get(network);
-    const items = group?.addresses.get(address);
-    if (!group || !items?.delete(item)) return false;
-    if (items.size === 0) group.addresses.delete(address);
-    if (--group.size === 0) this.#waiting.delete(network);
+    const entry = this.#byNetwork.get(network);
+    const items = entry?.addresses.get(address);
+    if (!entry || !items?.delete(item)) return false;
+    if (items.size === 0) entry.addresses.delete(address);
+    if (--entry.size === 0) this.#byNetwork.delete(network);
     this.size--;
     return true;
   }
@@ -137,14 +138,14 @@ class FairLane<T extends Queued> {
   /** The oldest of the address, in the network, that has had the least lately. */
   next(): T | undefined {
     if (this.size === 0) return undefined;
-    const network = this.#waiting.get(this.#networks.least(this.#waiting.keys()))!;
+    const network = this.#byNetwork.get(this.#networks.least(this.#byNetwork.keys()))!;
     const [item] = network.addresses.get(this.#addresses.least(network.addresses.keys()))!;
     this.delete(item!);
     return item;
   }
 
   dropNewest(): T {
-    const network = largest(this.#waiting.values());
+    const network = largest(this.#byNetwork.values());
     const item = [...largest(network.addresses.values())].at(-1)!;
     this.delete(item);
     return item;
@@ -152,8 +153,8 @@ class FairLane<T extends Queued> {
 }
 
 /** The first of the largest; there must be one. */
-function largest<T extends { readonly size: number }>(groups: Iterable<T>): T {
+function largest<T extends { readonly size: number }>(candidates: Iterable<T>): T {
   let found: T | undefined;
-  for (const group of groups) if (!found || group.size > found.size) found = group;
+  for (const candidate of candidates) if (!found || candidate.size > found.size) found = candidate;
   return found!;
 }

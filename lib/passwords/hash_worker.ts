@@ -7,8 +7,8 @@ export interface Cost {
   readonly p: number;
 }
 
-/** To the thread. Each is answered with one {@link HashAnswer}. */
-export interface HashOrder {
+/** To the thread. Each is answered with one {@link HashResult}. */
+export interface HashRequest {
   readonly password: string;
   readonly salt: Uint8Array;
   /** Bytes of the key that is wanted. */
@@ -17,41 +17,41 @@ export interface HashOrder {
 }
 
 /** From the thread: the key, or why there is none. */
-export type HashAnswer = { readonly key: Uint8Array } | { readonly error: unknown };
+export type HashResult = { readonly key: Uint8Array } | { readonly error: unknown };
 
-const MODULE = new URL("./worker.ts", import.meta.url);
+const WORKER_URL = new URL("./worker.ts", import.meta.url);
 
 /** Use: one order at a time, then `close`. */
-export class HashThread {
+export class HashWorker {
   readonly #worker: Worker;
-  #death: Error | undefined;
+  #failure: Error | undefined;
   #reject: ((why: unknown) => void) | undefined; // of the order under way
 
   /** `module` is what the thread runs. */
-  constructor(module: URL = MODULE) {
+  constructor(module: URL = WORKER_URL) {
     this.#worker = new Worker(module, { type: "module", name: "hash" });
     this.#worker.onerror = (event) => {
       event.preventDefault(); // else it would end this thread too
-      this.#death = new Error(`the thread that hashes passwords died: ${event.message}`);
-      this.#reject?.(this.#death);
+      this.#failure = new Error(`the thread that hashes passwords died: ${event.message}`);
+      this.#reject?.(this.#failure);
     };
   }
 
   /** Whether it takes no more orders. */
-  get isDead(): boolean {
-    return this.#death !== undefined;
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
   }
 
   /** Derives a key. Rejects if that can't be done. */
-  derive(order: HashOrder): Promise<Uint8Array> {
-    if (this.#death) return Promise.reject(this.#death);
+  derive(request: HashRequest): Promise<Uint8Array> {
+    if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#reject = reject;
-      this.#worker.onmessage = ({ data }: MessageEvent<HashAnswer>) => {
+      this.#worker.onmessage = ({ data }: MessageEvent<HashResult>) => {
         if ("key" in data) resolve(data.key);
         else reject(data.error);
       };
-      this.#worker.postMessage(order);
+      this.#worker.postMessage(request);
     });
   }
 

@@ -10,7 +10,7 @@
 const MAX_DEBT = 5;
 
 /** Milliseconds after which one piece is forgotten: after 2.5 minutes a key is as good as new. */
-const FORGET_MS = 30_000;
+const DECAY_INTERVAL_MS = 30_000;
 
 /** Keys that are remembered, some 2 MB; beyond it the one that was charged the longest ago is forgotten. */
 const MAX_KEYS = 20_000;
@@ -18,32 +18,32 @@ const MAX_KEYS = 20_000;
 interface Share {
   readonly debt: number;
   /** When the debt was that, in milliseconds. */
-  readonly at: number;
+  readonly updatedAt: number;
   /** Rises with each charge, over all keys. */
-  readonly turn: number;
+  readonly chargeNumber: number;
 }
 
 /** Shares by key. */
 export class Shares {
   readonly #shares = new Map<string, Share>();
   readonly #clock: () => number;
-  readonly #max: number;
-  #turn = 0;
+  readonly #maxKeys: number;
+  #chargeCount = 0;
 
   /** `clock`: milliseconds that never go back. `max`: keys that are remembered. */
-  constructor(clock: () => number, max = MAX_KEYS) {
+  constructor(clock: () => number, maxKeys = MAX_KEYS) {
     this.#clock = clock;
-    this.#max = max;
+    this.#maxKeys = maxKeys;
   }
 
   /** Counts pieces that the key gets; a negative number is given back. */
   charge(key: string, count: number): void {
     const now = this.#clock();
     const debt = Math.max(0, Math.min(MAX_DEBT, this.#debt(key, now) + count));
-    const turn = count > 0 ? ++this.#turn : this.#shares.get(key)?.turn ?? 0;
+    const chargeNumber = count > 0 ? ++this.#chargeCount : this.#shares.get(key)?.chargeNumber ?? 0;
     this.#shares.delete(key); // to stand behind the others, of which the first is forgotten first
-    this.#shares.set(key, { debt, at: now, turn });
-    if (this.#shares.size > this.#max) this.#shares.delete(this.#shares.keys().next().value!);
+    this.#shares.set(key, { debt, updatedAt: now, chargeNumber });
+    if (this.#shares.size > this.#maxKeys) this.#shares.delete(this.#shares.keys().next().value!);
   }
 
   /**
@@ -52,18 +52,18 @@ export class Shares {
   least(keys: Iterable<string>): string {
     const now = this.#clock();
     let found: string | undefined;
-    let [leastDebt, leastTurn] = [Infinity, Infinity];
+    let [leastDebt, leastCharge] = [Infinity, Infinity];
     for (const key of keys) {
       const debt = Math.ceil(this.#debt(key, now));
-      const turn = this.#shares.get(key)?.turn ?? 0;
-      if (debt > leastDebt || (debt === leastDebt && turn >= leastTurn)) continue;
-      [found, leastDebt, leastTurn] = [key, debt, turn];
+      const chargeNumber = this.#shares.get(key)?.chargeNumber ?? 0;
+      if (debt > leastDebt || (debt === leastDebt && chargeNumber >= leastCharge)) continue;
+      [found, leastDebt, leastCharge] = [key, debt, chargeNumber];
     }
     return found!;
   }
 
   #debt(key: string, now: number): number {
     const share = this.#shares.get(key);
-    return share ? Math.max(0, share.debt - (now - share.at) / FORGET_MS) : 0;
+    return share ? Math.max(0, share.debt - (now - share.updatedAt) / DECAY_INTERVAL_MS) : 0;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { scryptSync } from "node:crypto";
 import { getPriority, setPriority } from "node:os";
-import type { HashAnswer, HashOrder } from "./hash_worker.ts";
+import type { HashRequest, HashResult } from "./hash_worker.ts";
 
 /**
  * As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for
@@ -16,9 +16,9 @@ const MAX_NICENESS = 19;
 
 const THIS_THREAD = 0; // to Linux; elsewhere it is the whole process
 
-const port = globalThis as unknown as {
-  onmessage: (event: MessageEvent<HashOrder>) => void;
-  postMessage(answer: HashAnswer): void;
+const scope = globalThis as unknown as {
+  onmessage: (event: MessageEvent<HashRequest>) => void;
+  postMessage(result: HashResult): void;
 };
 
 try {
@@ -29,13 +29,13 @@ try {
   // without these permissions it shares the cores with the others as an equal
 }
 
-port.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
+scope.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
   try {
     const N = 2 ** ln;
     // bytes; twice what it needs, as the limit is counted roughly
     const maxmem = 2 * 128 * N * r + 128 * r * p;
-    port.postMessage({ key: new Uint8Array(scryptSync(password, salt, length, { N, r, p, maxmem })) });
+    scope.postMessage({ key: new Uint8Array(scryptSync(password, salt, length, { N, r, p, maxmem })) });
   } catch (error) {
-    port.postMessage({ error });
+    scope.postMessage({ error });
   }
 };

@@ -1,43 +1,43 @@
 /** One node: what all its connections share. */
-import { type Bus, BusUnavailable, type Channel, type Hint } from "../bus/bus.ts";
+import { type Bus, BusUnavailableError, type Channel, type Hint } from "../bus/bus.ts";
 import type { Config } from "../config/options.ts";
-import { describe, type Log, Seldom } from "../log.ts";
+import { describeError, type Log, LogThrottle } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
-import { Allowances } from "./limits/rate_limiter.ts";
-import { Attempts } from "./limits/login_throttle.ts";
-import { Breaks } from "./scheduling/event_loop.ts";
-import { Cursors } from "./delivery/cursor_writer.ts";
-import { Fresh } from "./delivery/delivery.ts";
-import { Epoch } from "./recovery/store_epoch.ts";
-import { Duty } from "./recovery/background_task.ts";
-import { Departures } from "./sessions/logout_batch.ts";
-import { hashThreads, Passwords } from "../passwords/password_hasher.ts";
+import { RateLimiters } from "./limits/rate_limiter.ts";
+import { LoginThrottle } from "./limits/login_throttle.ts";
+import { EventLoop } from "./scheduling/event_loop.ts";
+import { CursorWriter } from "./delivery/cursor_writer.ts";
+import { CommittedMessage } from "./delivery/delivery.ts";
+import { StoreEpoch } from "./recovery/store_epoch.ts";
+import { BackgroundTask } from "./scheduling/background_task.ts";
+import { LogoutBatch } from "./sessions/logout_batch.ts";
+import { hashWorkerCount, PasswordHasher } from "../passwords/password_hasher.ts";
 import { KnownPlaces } from "./limits/known_places.ts";
 import { Lane } from "./scheduling/lane.ts";
 import { Presence } from "./sessions/presence.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { rehashAll } from "./recovery/password_rehash.ts";
 import type { Session } from "./sessions/session.ts";
-import { Sessions } from "./sessions/session_registry.ts";
+import { SessionRegistry } from "./sessions/session_registry.ts";
 import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
-import { Turns } from "./scheduling/semaphore.ts";
+import { Semaphore } from "./scheduling/semaphore.ts";
 
 /**
  * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few
  * enough for each to be done in a moment. Not those that wait for an account's lock or for another node:
  * these hold up no other.
  */
-const LOGINS_AT_ONCE = 100;
+const MAX_CONCURRENT_LOGINS = 100;
 
 /**
  * Large answers that are worked on at once: each keeps the event loop and the embedded store for
  * milliseconds.
  */
-const PAGES_AT_ONCE = 2;
+const MAX_CONCURRENT_PAGES = 2;
 
 /** What a node is made of. */
-export interface NodeParts {
+export interface NodeDeps {
   readonly config: Config;
   readonly log: Log;
   readonly store: Store;
@@ -47,110 +47,114 @@ export interface NodeParts {
 }
 
 /** How sessions are ended that are over without having asked for it. */
-export interface SessionEnds {
+export interface SessionEndHandlers {
   /** The user has logged in on another node instead. */
-  takenOver(session: Session): void;
+  onReplaced(session: Session): void;
   /** The store's history is another one. */
-  restored(session: Session): void;
+  onStoreRestored(session: Session): void;
   /** The account is gone. */
-  vanished(session: Session): void;
+  onAccountDeleted(session: Session): void;
 }
 
 /** A node of the cluster, or all there is of it. */
-export class Node implements NodeParts {
+export class Node implements NodeDeps {
   readonly config: Config;
   readonly log: Log;
   readonly store: Store;
   readonly bus: Bus;
   readonly now: () => number;
-  readonly sessions: Sessions;
-  readonly cursors: Cursors;
-  readonly departures: Departures;
+  readonly sessions: SessionRegistry;
+  readonly cursors: CursorWriter;
+  readonly logoutBatch: LogoutBatch;
   readonly presence: Presence;
   readonly recovery: Recovery;
-  readonly epoch: Epoch;
-  readonly passwords: Passwords;
+  readonly storeEpoch: StoreEpoch;
+  readonly passwords: PasswordHasher;
   readonly storedPasswords: StoredPasswords;
   /** Yields to all work that is ready. */
-  readonly breaks = new Breaks();
+  readonly eventLoop = new EventLoop();
   /** Logins take turns. */
-  readonly logins = new Turns(LOGINS_AT_ONCE);
+  readonly loginSemaphore = new Semaphore(MAX_CONCURRENT_LOGINS);
   /** So do large answers. */
-  readonly pages = new Turns(PAGES_AT_ONCE);
+  readonly pageSemaphore = new Semaphore(MAX_CONCURRENT_PAGES);
   /** And so do the requests of clients that ask for more than others do. */
-  readonly lane: Lane;
-  readonly attempts: Attempts;
+  readonly bulkQueue: Lane;
+  readonly loginThrottle: LoginThrottle;
   /** From where users have logged in before. */
-  readonly places = new KnownPlaces();
+  readonly knownPlaces = new KnownPlaces();
   /** How much its clients may ask for. */
-  readonly allowances: Allowances;
+  readonly rateLimiters: RateLimiters;
   /** How much its users may store. */
   readonly storageQuota: StorageQuota;
   /** For what goes wrong with every request while it goes wrong. */
-  readonly failures = new Seldom();
-  readonly #rehash: Duty;
-  #closing = false;
+  readonly failureLog = new LogThrottle();
+  readonly #rehash: BackgroundTask;
+  #isClosing = false;
 
-  constructor(parts: NodeParts, { takenOver, restored, vanished }: SessionEnds) {
-    this.config = parts.config;
-    this.log = parts.log;
-    this.store = parts.store;
-    this.bus = parts.bus;
-    this.now = parts.now;
-    this.lane = new Lane(this.breaks);
-    this.sessions = new Sessions(this.bus);
-    this.cursors = new Cursors(this.store, this.log);
-    this.departures = new Departures(this.store, this.log);
+  constructor(deps: NodeDeps, { onReplaced, onStoreRestored, onAccountDeleted }: SessionEndHandlers) {
+    this.config = deps.config;
+    this.log = deps.log;
+    this.store = deps.store;
+    this.bus = deps.bus;
+    this.now = deps.now;
+    this.bulkQueue = new Lane(this.eventLoop);
+    this.sessions = new SessionRegistry(this.bus);
+    this.cursors = new CursorWriter(this.store, this.log);
+    this.logoutBatch = new LogoutBatch(this.store, this.log);
     this.presence = new Presence(this);
-    this.epoch = new Epoch(this, () => this.#forget(restored));
-    this.recovery = new Recovery(this, takenOver, vanished);
+    this.storeEpoch = new StoreEpoch(this, () => this.#discardState(onStoreRestored));
+    this.recovery = new Recovery(this, onReplaced, onAccountDeleted);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
-    this.passwords = new Passwords({ ln, r, p }, hashThreads(workers), hashQueue);
+    this.passwords = new PasswordHasher({ ln, r, p }, hashWorkerCount(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
       ln,
       r,
       p,
     });
-    this.attempts = new Attempts(this.bus, this.config);
-    this.allowances = new Allowances(this.config);
+    this.loginThrottle = new LoginThrottle(this.bus, this.config);
+    this.rateLimiters = new RateLimiters(this.config);
     this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);
-    this.#rehash = new Duty("hashing passwords", () => rehashAll(this, () => this.#closing), this.log);
+    this.#rehash = new BackgroundTask(
+      "hashing passwords",
+      () => rehashAll(this, () => this.#isClosing),
+      this.log,
+    );
   }
 
   /** Starts its threads, and to listen to the other nodes. */
   async open(): Promise<void> {
     await this.passwords.start();
-    await this.epoch.open();
+    await this.storeEpoch.open();
     await this.bus.open({
-      receive: (channel, hint) => this.#receive(channel, hint),
-      down: (why) => this.recovery.down(why),
-      up: () => this.recovery.up(),
-      came: () => this.recovery.came(),
-      gone: () => this.recovery.gone(),
-      silent: (isSilent) => this.recovery.silent(isSilent),
+      onHint: (channel, hint) => this.#onNotification(channel, hint),
+      onBusDown: (why) => this.recovery.onBusDown(why),
+      onBusUp: () => this.recovery.onBusUp(),
+      onNodeJoined: () => this.recovery.onNodeJoined(),
+      onNodeLeft: () => this.recovery.onNodeLeft(),
+      onSilenceChange: (isSilent) => this.recovery.onNodeSilent(isSilent),
     });
-    await this.breaks.open().catch((error) => {
+    await this.eventLoop.open().catch((error) => {
       this.log.warn("no connection to itself: when many come at once they wait longer", {
-        why: describe(error),
+        why: describeError(error),
       });
     });
     this.recovery.start();
-    this.#rehash.fallDue();
+    this.#rehash.schedule();
   }
 
   /** Waits for what is under way without a connection, and writes what waits. */
   async close(): Promise<void> {
-    this.#closing = true;
+    this.#isClosing = true;
     await Promise.all([
       this.recovery.stop(),
-      this.epoch.stop(),
+      this.storeEpoch.stop(),
       this.#rehash.stop(),
       this.presence.stop(),
       this.cursors.flush(),
-      this.departures.flush(),
+      this.logoutBatch.flush(),
     ]);
     this.passwords[Symbol.dispose]();
-    this.breaks[Symbol.dispose]();
+    this.eventLoop[Symbol.dispose]();
   }
 
   /**
@@ -161,19 +165,19 @@ export class Node implements NodeParts {
     try {
       return await this.bus.online(users);
     } catch (error) {
-      if (!(error instanceof BusUnavailable)) throw error;
-      return new Set(users.filter((user) => this.sessions.of(user)));
+      if (!(error instanceof BusUnavailableError)) throw error;
+      return new Set(users.filter((user) => this.sessions.get(user)));
     }
   }
 
   /** As {@link DeliveryPorts} has it. */
-  get catchingUp(): Lane | undefined {
-    return this.config.messageRate > 0 ? this.lane : undefined;
+  get backlogQueue(): Lane | undefined {
+    return this.config.messageRate > 0 ? this.bulkQueue : undefined;
   }
 
   /** The same: a joining whose answer was lost is found out like this. */
-  memberOf(user: number, group: number): void {
-    const session = this.sessions.of(user);
+  ensureJoined(user: number, group: number): void {
+    const session = this.sessions.get(user);
     if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
   }
 
@@ -181,12 +185,12 @@ export class Node implements NodeParts {
    * A session's user has become a member of a group: whichever session it has now is offered the group's
    * messages.
    */
-  async joined(user: number, group: number): Promise<void> {
-    const session = this.sessions.of(user);
+  async onGroupJoined(user: number, group: number): Promise<void> {
+    const session = this.sessions.get(user);
     if (!session) return this.bus.publish(user, { kind: "joined", group });
     await this.sessions.join(session, group);
     // What was said between the joining and the subscribing has passed us by (invariant I3).
-    session.delivery.lookAgain();
+    session.delivery.requestResync();
   }
 
   /**
@@ -194,82 +198,87 @@ export class Node implements NodeParts {
    * elsewhere.
    */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
-    const fresh = new Fresh(message, peer);
-    session.delivery.offer(peer, fresh);
-    this.#offer(session, peer, fresh);
+    const committed = new CommittedMessage(message, peer);
+    session.delivery.deliver(peer, committed);
+    this.#deliverToOthers(session, peer, committed);
   }
 
   /**
    * Offers a message to the others that the sender has sent once more: perhaps a node committed it and
    * crashed before it could tell the others.
    */
-  async deliverAgain(session: Session, peer: Peer, seq: number): Promise<void> {
+  async redeliver(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
       const { messages: [message] } = await this.store.read(session.user, peer, seq - 1, 1, 1);
-      if (message) this.#offer(session, peer, new Fresh(message, peer));
+      if (message) this.#deliverToOthers(session, peer, new CommittedMessage(message, peer));
     } catch (error) {
-      this.log.debug("repeated message not delivered again", { why: describe(error) });
+      this.log.debug("repeated message not delivered again", { why: describeError(error) });
     }
   }
 
   /** As {@link DeliveryPorts} has it. */
-  lost(user: number, peer: Peer): void {
-    this.epoch.reportLoss(`messages of user ${user} with ${peer}`);
+  reportLostMessages(user: number, peer: Peer): void {
+    this.storeEpoch.reportLoss(`messages of user ${user} with ${peer}`);
   }
 
   /** What is on its way to the store is of another history, and so is what sessions believe. */
-  #forget(restored: (session: Session) => void): void {
+  #discardState(onStoreRestored: (session: Session) => void): void {
     this.cursors.clear();
-    this.departures.clear();
-    for (const session of [...this.sessions]) restored(session);
+    this.logoutBatch.clear();
+    for (const session of [...this.sessions]) onStoreRestored(session);
   }
 
-  #offer(session: Session, peer: Peer, fresh: Fresh): void {
-    const { message } = fresh;
+  #deliverToOthers(session: Session, peer: Peer, committed: CommittedMessage): void {
+    const { message } = committed;
     if (peer > 0) {
-      const recipient = this.sessions.of(peer);
-      if (recipient) recipient.delivery.offer(session.user, fresh);
+      const recipient = this.sessions.get(peer);
+      if (recipient) recipient.delivery.deliver(session.user, committed);
       else this.bus.publish(peer, { kind: "message", message });
     } else {
-      const began = performance.now();
-      for (const member of this.sessions.inGroup(-peer)) {
-        if (member !== session) member.delivery.offer(peer, fresh);
+      const startedAt = performance.now();
+      for (const member of this.sessions.groupMembers(-peer)) {
+        if (member !== session) member.delivery.deliver(peer, committed);
       }
-      this.lane.spent(performance.now() - began);
+      this.bulkQueue.spent(performance.now() - startedAt);
       this.bus.publish(peer, { kind: "message", message });
     }
   }
 
-  #receive(channel: Channel, hint: Hint): void {
+  #onNotification(channel: Channel, notification: Hint): void {
     if (channel < 0) {
-      const members = this.sessions.inGroup(-channel);
-      if (hint.kind === "message") {
-        const fresh = new Fresh(hint.message, channel);
-        for (const member of members) member.delivery.offer(channel, fresh);
-      } else if (hint.kind === "look") {
-        for (const member of members) member.delivery.lookAgain();
+      const members = this.sessions.groupMembers(-channel);
+      if (notification.kind === "message") {
+        const committed = new CommittedMessage(notification.message, channel);
+        for (const member of members) member.delivery.deliver(channel, committed);
+      } else if (notification.kind === "look") {
+        for (const member of members) member.delivery.requestResync();
       }
       return;
     }
-    const session = this.sessions.of(channel);
+    const session = this.sessions.get(channel);
     if (!session) return;
-    if (hint.kind === "message") {
-      session.delivery.offer(hint.message.sender, new Fresh(hint.message, channel));
-    } else if (hint.kind === "look") session.delivery.lookAgain();
-    else if (hint.kind === "joined") void this.#joinedElsewhere(channel, hint.group);
-    else if (hint.kind === "presence") this.presence.changed(hint.user, channel);
-    else if (session.login < hint.login) this.recovery.claimed(channel);
+    if (notification.kind === "message") {
+      session.delivery.deliver(
+        notification.message.sender,
+        new CommittedMessage(notification.message, channel),
+      );
+    } else if (notification.kind === "look") session.delivery.requestResync();
+    else if (notification.kind === "joined") void this.#onJoinedElsewhere(channel, notification.group);
+    else if (notification.kind === "presence") this.presence.onChanged(notification.user, channel);
+    else if (session.loginEpoch < notification.loginEpoch) this.recovery.onTakeover(channel);
     // Another node was given the number that this session has: the store has forgotten that it gave it out.
-    else if (session.login === hint.login) this.epoch.reportLoss(`the login of user ${channel}`);
+    else if (session.loginEpoch === notification.loginEpoch) {
+      this.storeEpoch.reportLoss(`the login of user ${channel}`);
+    }
   }
 
   /** By a hint, the user has become a member of a group; the store has the last word. */
-  async #joinedElsewhere(user: number, group: number): Promise<void> {
+  async #onJoinedElsewhere(user: number, group: number): Promise<void> {
     try {
-      if (!("refused" in await this.store.members(user, group, 0, 1))) await this.joined(user, group);
+      if (!("refused" in await this.store.members(user, group, 0, 1))) await this.onGroupJoined(user, group);
     } catch (error) {
-      this.log.debug("joining not confirmed", { error: describe(error) });
-      this.sessions.of(user)?.delivery.lookAgain(); // which finds the group by its next message
+      this.log.debug("joining not confirmed", { error: describeError(error) });
+      this.sessions.get(user)?.delivery.requestResync(); // which finds the group by its next message
     }
   }
 }

@@ -2,16 +2,16 @@
 import type { Peer } from "./store.ts";
 
 /** Two users' ids, the lower one first, or 0 and a group's id. */
-export type Key = readonly [low: number, high: number];
+export type ConversationKey = readonly [low: number, high: number];
 
 /** The conversation that `user` sees as `peer`. */
-export function keyOf(user: number, peer: Peer): Key {
+export function conversationKey(user: number, peer: Peer): ConversationKey {
   if (peer > 0) return user < peer ? [user, peer] : [peer, user];
   return [0, -peer];
 }
 
-/** How `user` sees the conversation; the inverse of {@link keyOf}. */
-export function peerOf(user: number, [low, high]: Key): Peer {
+/** How `user` sees the conversation; the inverse of {@link conversationKey}. */
+export function peerOf(user: number, [low, high]: ConversationKey): Peer {
   if (low === 0) return -high;
   return low === user ? high : low;
 }

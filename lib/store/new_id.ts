@@ -10,6 +10,6 @@ export function newId(): string {
 const KEY_BYTES = 32; // as long as what HMAC-SHA-256 makes of it: RFC 2104, section 3
 
 /** A new deployment's key: 64 hexadecimal digits. */
-export function newKey(): string {
+export function newClusterKey(): string {
   return crypto.getRandomValues(new Uint8Array(KEY_BYTES)).toHex();
 }

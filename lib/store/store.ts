@@ -4,7 +4,7 @@
  */
 
 /** Which store this is, and which history it has. */
-export interface Identity {
+export interface StoreIdentity {
   /**
    * Random, made once with the database: other deployments on the same Redis have another one. A copy of the database
    * has the same until `renew-epoch --new-deployment` gives it one of its own.
@@ -30,7 +30,7 @@ export interface NewMessage {
   /** Milliseconds since 1970, UTC. */
   readonly time: number;
   /** Set for a sender who may store nothing more: the message is looked up, and refused if it isn't there. */
-  readonly isRepeat?: boolean;
+  readonly mustBeDuplicate?: boolean;
 }
 
 /** A message as the log has it. */
@@ -51,11 +51,11 @@ export interface StoredMessage {
 export interface Appended {
   readonly seq: number;
   readonly time: number;
-  readonly repeated: boolean;
+  readonly duplicate: boolean;
 }
 
 /** Why the store won't do a thing that was asked for properly. */
-export interface Refused {
+export interface Rejection {
   readonly refused: "taken" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full" | "over_quota";
 }
 
@@ -63,26 +63,28 @@ export interface Refused {
 export interface Account {
   readonly id: number;
   readonly name: string;
-  /** The password's hash, in PHC string form; or, until it is hashed, {@link PLAIN} and the password itself. */
+  /** The password's hash, in PHC string form; or, until it is hashed, {@link PLAINTEXT_PREFIX} and the password itself. */
   readonly password: string;
   /** `User.state`: online from a login's beginning to its end, or to when its node is found to have crashed. */
   readonly online: boolean;
 }
 
 /** Marks a password that was taken over from a server that didn't hash it. */
-export const PLAIN = "$plain$";
+export const PLAINTEXT_PREFIX = "$plain$";
 
 /** Hex digits of MySQL's old hash and a shortened MD5, of MD5, SHA-1, SHA-224, SHA-256, SHA-384 and SHA-512. */
-const HEX = [16, 32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
+const HEX_LENGTHS = [16, 32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
 
 /** The same in base64, where padding tells it apart: MD5, SHA-1, SHA-224, SHA-256 and SHA-512. */
-const BASE64 = ["{22}==", "{27}=", "{38}==", "{43}=", "{86}=="].map((end) => `[A-Za-z0-9+/]${end}`).join("|");
+const BASE64_LENGTHS = ["{22}==", "{27}=", "{38}==", "{43}=", "{86}=="].map((end) => `[A-Za-z0-9+/]${end}`)
+  .join("|");
 
 /** How hashes begin that carry their method in front, as crypt(3) and PHC write them. */
-const MARKED = "[$](1|2[abxy]?|5|6|7|y|scrypt|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
+const METHOD_PREFIX = "[$](1|2[abxy]?|5|6|7|y|scrypt|argon2[a-z]*|pbkdf2[-a-z0-9]*)[$]";
 
 /** What hashes of other programs look like, for JavaScript and MySQL alike: taken for plain text, they would log in. */
-export const FOREIGN_HASH = `^((0x)?(${HEX})|${BASE64}|[*][0-9a-fA-F]{40}|${MARKED}.*)$`;
+export const FOREIGN_HASH_PATTERN =
+  `^((0x)?(${HEX_LENGTHS})|${BASE64_LENGTHS}|[*][0-9a-fA-F]{40}|${METHOD_PREFIX}.*)$`;
 
 /**
  * One login of an account. Each has a number, which is higher than that of any earlier one: the account is the last
@@ -90,7 +92,7 @@ export const FOREIGN_HASH = `^((0x)?(${HEX})|${BASE64}|[*][0-9a-fA-F]{40}|${MARK
  */
 export interface Login {
   readonly user: number;
-  readonly login: number;
+  readonly loginEpoch: number;
 }
 
 /** A session that outlives its connections. Each account has at most one; a new one replaces it. */
@@ -146,15 +148,15 @@ export interface Page {
 }
 
 /** How far a user has a conversation. */
-export interface Delivered {
+export interface CursorUpdate {
   readonly user: number;
   readonly peer: Peer;
   readonly seq: number;
 }
 
 /** Storage can't be reached, or gave up: nothing of what was asked has been accepted as far as is known. */
-export class StoreUnavailable extends Error {
-  override readonly name = "StoreUnavailable";
+export class StoreUnavailableError extends Error {
+  override readonly name = "StoreUnavailableError";
 }
 
 /** How much of a thing there may be; see the configuration for the values and their reasons. */
@@ -165,7 +167,7 @@ export interface StoreLimits {
 }
 
 /**
- * Durable storage. Every method rejects with {@link StoreUnavailable} when storage can't be reached. Calls are
+ * Durable storage. Every method rejects with {@link StoreUnavailableError} when storage can't be reached. Calls are
  * carried out in the order they are made as far as they change the same thing (a new member's messages come after the
  * joining is fulfilled); a promise that is fulfilled for
  * a change means that it is committed with full durability (invariant I1).
@@ -175,26 +177,26 @@ export interface Store {
    * Makes an account. `taken`: the name is in use. Names are compared as code points, so that case and accents tell
    * them apart; blanks at the end may or may not.
    */
-  createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused>;
+  createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection>;
   findUser(by: { id: number } | { name: string }): Promise<Account | undefined>;
   /** Changes the password to a new hash, if it still is `was`. */
-  setPassword(user: number, passwordHash: string, was: string): Promise<void>;
-  /** Accounts whose password is still {@link PLAIN}: by id above `after`, at most `limit`. */
-  unhashed(after: number, limit: number): Promise<readonly Account[]>;
+  setPassword(user: number, passwordHash: string, expectedHash: string): Promise<void>;
+  /** Accounts whose password is still {@link PLAINTEXT_PREFIX}: by id above `after`, at most `limit`. */
+  plaintextAccounts(after: number, limit: number): Promise<readonly Account[]>;
 
   /**
    * Begins a login, which is the one that counts from now on, and gives its number; the state becomes online. With a
    * token's hash it begins only if that still is the saved session's. 0: it has not begun, or there is no such user.
    */
-  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number>;
+  claimAccount(user: number, tokenHash?: Uint8Array): Promise<number>;
   /** Ends logins: where one still is the account's last, the state becomes offline. */
-  endLogins(logins: readonly Login[]): Promise<void>;
+  releaseAccounts(logins: readonly Login[]): Promise<void>;
   /** Says that logins go on: where one still is the account's last, the state becomes online if the login had been ended. */
-  resumeLogins(logins: readonly Login[]): Promise<void>;
+  reclaimAccounts(logins: readonly Login[]): Promise<void>;
   /** The number of the last login of each of these users; 0 of who never was logged in. */
-  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
+  latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
   /** Accounts whose state is online, with their last login: by id above `after`, at most `limit`. */
-  loggedIn(after: number, limit: number): Promise<readonly Login[]>;
+  onlineLogins(after: number, limit: number): Promise<readonly Login[]>;
 
   /**
    * Saves the account's session in place of any earlier one, if the login still is the account's last: else it is
@@ -206,41 +208,41 @@ export interface Store {
   deleteSession(login: Login): Promise<void>;
 
   /** Puts `friend` on the user's list; again is no error. `not_found`: no such user; `full`: the list is. */
-  addFriend(user: number, friend: number): Promise<{ name: string } | Refused>;
+  addFriend(user: number, friend: number): Promise<{ name: string } | Rejection>;
   /** Who has the user as a friend: ids above `after` in order, at most `limit`. */
-  watchers(user: number, after: number, limit: number): Promise<readonly number[]>;
+  followers(user: number, after: number, limit: number): Promise<readonly number[]>;
   /** Whom each of these users has as friends. */
   friendsOf(users: readonly number[]): Promise<readonly { readonly user: number; readonly friend: number }[]>;
   contacts(user: number, usersPerGroup: number): Promise<Contacts>;
 
   /** Makes a group with its creator as the first member. `taken`: the name; `full`: the creator's groups. */
-  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused>;
+  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection>;
   /**
    * Makes the user a normal member who has missed nothing so far; again is no error. `not_found`: no such
    * group; `full`: the group, or the user's list of groups.
    */
-  joinGroup(user: number, group: number): Promise<{ name: string } | Refused>;
+  joinGroup(user: number, group: number): Promise<{ name: string } | Rejection>;
   /** Members by id above `after`, at most `limit`. `not_found`: no such group; `forbidden`: `user` isn't in it. */
-  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused>;
+  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Rejection>;
 
   /**
    * Stores a message and gives it the conversation's next seq. `not_found`: no such user or group;
    * `forbidden`: the sender isn't in the group; `cid_reused`: the cid is of a message in another conversation;
    * `disk_full`: there is hardly any room left on the disk; `over_quota`: it is no repeat, as it was said to be.
    */
-  append(message: NewMessage): Promise<Appended | Refused>;
+  append(message: NewMessage): Promise<Appended | Rejection>;
   /**
    * Moves cursors forward, never back. Unknown ones are ignored, and so is a seq beyond the conversation's last one: the
    * client has seen what the store has lost, and what comes in its place must not count as delivered.
    */
-  delivered(upTo: readonly Delivered[]): Promise<void>;
+  advanceCursors(updates: readonly CursorUpdate[]): Promise<void>;
   /**
    * Conversations with messages after the user's cursor, at most `limit`. The longest waiting comes first, by the
    * time of the first of these messages.
    */
   unread(user: number, limit: number): Promise<readonly Unread[]>;
   /** Which of these users have messages after their cursors. */
-  behind(users: readonly number[]): Promise<readonly number[]>;
+  usersWithUnread(users: readonly number[]): Promise<readonly number[]>;
   /**
    * Messages after `after`, or after the user's cursor where `after` is undefined: at most `limit`, and no
    * more than have `maxBytes` of UTF-8 in their bodies together, but at least one. The user's own are among
@@ -257,24 +259,24 @@ export interface Store {
     before: number | undefined,
     limit: number,
     maxBytes: number,
-  ): Promise<readonly StoredMessage[] | Refused>;
+  ): Promise<readonly StoredMessage[] | Rejection>;
 
   /**
    * The secret by which the nodes of the deployment know each other: 64 hexadecimal digits, made once with the database.
    */
   clusterKey(): Promise<string>;
   /** The identity as the database has it now. */
-  identity(): Promise<Identity>;
+  identity(): Promise<StoreIdentity>;
   /**
    * Renews the epoch, if it still is `was`: committed data is gone, as after the restore of a backup. Several nodes may
    * ask at once.
    */
-  renewEpoch(was: string): Promise<void>;
+  renewEpoch(expectedEpoch: string): Promise<void>;
   /**
-   * Changes are made in this epoch from now on. Until it is called, a change is rejected with {@link StoreUnavailable}
+   * Changes are made in this epoch from now on. Until it is called, a change is rejected with {@link StoreUnavailableError}
    * once the database's epoch is another than the one that it was opened with. What is cached of the log is dropped.
    */
-  adopt(epoch: string): void;
+  adoptEpoch(epoch: string): void;
 
   /** Waits for what is under way, then lets go of everything. */
   close(): Promise<void>;

@@ -3,7 +3,7 @@
  * told apart by counting braces, so that objects with white space or nothing between them, cut anywhere by the
  * network, are taken too. A NUL can't occur inside JSON: there, it ends an object that was never closed.
  */
-import { CarryingDecoder, WireError } from "./decoder.ts";
+import { BufferingDecoder, WireError } from "./decoder.ts";
 import { Errno } from "./protocol.ts";
 
 /** The first byte of a classic connection; as a frame's first byte it would mean a length of over 2 GB. */
@@ -13,48 +13,48 @@ const [NUL, QUOTE, BACKSLASH, OPEN, CLOSE] = [0, 0x22, 0x5c, CLASSIC_FIRST_BYTE,
 const WHITE_SPACE = new Set([NUL, 0x20, 0x09, 0x0a, 0x0d]);
 
 /** Cuts the bytes of a classic connection into objects of at most `maxBody` bytes. */
-export class ClassicDecoder extends CarryingDecoder {
+export class ClassicDecoder extends BufferingDecoder {
   #depth = 0; // open braces; 0 is between objects
-  #inString = false;
-  #escaped = false;
-  #skipping = false; // over bytes that begin no object, up to the next NUL or brace
+  #isInString = false;
+  #isEscaped = false;
+  #isSkipping = false; // over bytes that begin no object, up to the next NUL or brace
 
-  protected override cut(): Uint8Array | WireError | undefined {
+  protected override decodeNext(): Uint8Array | WireError | undefined {
     if (this.#depth === 0) {
-      this.carry.clear();
-      const strays = this.#findObject();
-      if (strays) return strays;
+      this.buffer.clear();
+      const error = this.#findObject();
+      if (error) return error;
     }
-    const start = this.at;
-    const ended = this.#scan();
-    const part = this.chunk.subarray(start, this.at);
-    if (this.carry.length + part.length > this.maxBody) {
-      return this.tooLarge(`the object is over the maximum of ${this.maxBody} bytes`);
+    const start = this.offset;
+    const outcome = this.#scan();
+    const part = this.chunk.subarray(start, this.offset);
+    if (this.buffer.length + part.length > this.maxBodyBytes) {
+      return this.tooLarge(`the object is over the maximum of ${this.maxBodyBytes} bytes`);
     }
-    if (ended === "no") {
-      this.carry.append(part);
+    if (outcome === "no") {
+      this.buffer.append(part);
       return undefined;
     }
-    if (ended === "broken") {
+    if (outcome === "broken") {
       this.#depth = 0;
       return new WireError(Errno.BAD_REQUEST, "a NUL byte inside an object that was not closed");
     }
-    if (this.carry.length === 0) return part;
-    this.carry.append(part);
-    return this.carry.view();
+    if (this.buffer.length === 0) return part;
+    this.buffer.append(part);
+    return this.buffer.view();
   }
 
   /** Goes to the next `{`. Bytes there that can't stand between objects are reported once and left out. */
   #findObject(): WireError | undefined {
-    for (; this.at < this.chunk.length; this.at++) {
-      const byte = this.chunk[this.at]!;
+    for (; this.offset < this.chunk.length; this.offset++) {
+      const byte = this.chunk[this.offset]!;
       if (byte === OPEN) {
-        this.#skipping = false;
+        this.#isSkipping = false;
         return undefined;
       }
-      if (byte === NUL) this.#skipping = false;
-      if (this.#skipping || WHITE_SPACE.has(byte)) continue;
-      this.#skipping = true;
+      if (byte === NUL) this.#isSkipping = false;
+      if (this.#isSkipping || WHITE_SPACE.has(byte)) continue;
+      this.#isSkipping = true;
       return new WireError(Errno.BAD_REQUEST, `byte ${byte} where an object should begin with "{"`);
     }
     return undefined;
@@ -62,17 +62,17 @@ export class ClassicDecoder extends CarryingDecoder {
 
   /** Goes on through the object, to its end if the chunk holds it. */
   #scan(): "whole" | "broken" | "no" {
-    while (this.at < this.chunk.length) {
-      const byte = this.chunk[this.at++]!;
+    while (this.offset < this.chunk.length) {
+      const byte = this.chunk[this.offset++]!;
       if (byte === NUL) {
-        this.#inString = this.#escaped = false;
+        this.#isInString = this.#isEscaped = false;
         return "broken";
       }
-      if (this.#escaped) this.#escaped = false;
-      else if (this.#inString) {
-        if (byte === QUOTE) this.#inString = false;
-        else if (byte === BACKSLASH) this.#escaped = true;
-      } else if (byte === QUOTE) this.#inString = true;
+      if (this.#isEscaped) this.#isEscaped = false;
+      else if (this.#isInString) {
+        if (byte === QUOTE) this.#isInString = false;
+        else if (byte === BACKSLASH) this.#isEscaped = true;
+      } else if (byte === QUOTE) this.#isInString = true;
       else if (byte === OPEN) this.#depth++;
       else if (byte === CLOSE && --this.#depth === 0) return "whole";
     }

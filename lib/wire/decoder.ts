@@ -2,7 +2,7 @@
  * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
  * pure: bytes in, bodies or errors out, no clock and no socket.
  */
-import { giveBuffer, takeBuffer } from "./buffers.ts";
+import { acquireBuffer, releaseBuffer } from "./buffers.ts";
 import { Errno, type Rid } from "./protocol.ts";
 
 /** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
@@ -40,16 +40,16 @@ export interface Decoder {
   /** Nothing more is pushed, and no body is looked at any more. */
   close(): void;
   /** Bytes held in memory for a body that has not come whole; never more than twice the maximum of a frame. */
-  readonly held: number;
+  readonly bufferedBytes: number;
 }
 
-const NOTHING = new Uint8Array(0);
+const EMPTY = new Uint8Array(0);
 
 /** Bytes kept from one chunk to the next: a buffer that doubles as bytes come, so that a length alone costs none. */
-export class Carry {
-  static readonly #FIRST_SIZE = 256; // bytes; most messages fit
-  static readonly #KEEP_SIZE = 4_096; // bytes; a larger buffer is given back when it has been emptied
-  #bytes: Uint8Array = NOTHING; // shared by all that hold none
+export class ReassemblyBuffer {
+  static readonly #INITIAL_BYTES = 256; // bytes; most messages fit
+  static readonly #MAX_IDLE_BYTES = 4_096; // bytes; a larger buffer is given back when it has been emptied
+  #bytes: Uint8Array = EMPTY; // shared by all that hold none
   #length = 0;
 
   get length(): number {
@@ -63,11 +63,11 @@ export class Carry {
   append(bytes: Uint8Array): void {
     const needed = this.#length + bytes.length;
     if (needed > this.#bytes.length) {
-      let size = this.#bytes.length || Carry.#FIRST_SIZE;
+      let size = this.#bytes.length || ReassemblyBuffer.#INITIAL_BYTES;
       while (size < needed) size *= 2;
-      const grown = takeBuffer(size);
+      const grown = acquireBuffer(size);
       grown.set(this.#bytes.subarray(0, this.#length));
-      giveBuffer(this.#bytes);
+      releaseBuffer(this.#bytes);
       this.#bytes = grown;
     }
     this.#bytes.set(bytes, this.#length);
@@ -80,58 +80,58 @@ export class Carry {
 
   clear(): void {
     this.#length = 0;
-    if (this.#bytes.length > Carry.#KEEP_SIZE) this.release();
+    if (this.#bytes.length > ReassemblyBuffer.#MAX_IDLE_BYTES) this.release();
   }
 
   /** Holds nothing any more. */
   release(): void {
     this.#length = 0;
-    giveBuffer(this.#bytes);
-    this.#bytes = NOTHING;
+    releaseBuffer(this.#bytes);
+    this.#bytes = EMPTY;
   }
 }
 
 /** What decoders share: the chunk they are in, and the carry for what it doesn't hold whole. */
-export abstract class CarryingDecoder implements Decoder {
-  protected readonly maxBody: number;
-  protected readonly carry = new Carry();
-  protected chunk: Uint8Array = NOTHING;
-  protected at = 0; // in the chunk
-  #dead = false;
+export abstract class BufferingDecoder implements Decoder {
+  protected readonly maxBodyBytes: number;
+  protected readonly buffer = new ReassemblyBuffer();
+  protected chunk: Uint8Array = EMPTY;
+  protected offset = 0; // in the chunk
+  #isClosed = false;
 
   /** `maxBody` is the most bytes that a body may have. */
-  constructor(maxBody: number) {
-    this.maxBody = maxBody;
+  constructor(maxBodyBytes: number) {
+    this.maxBodyBytes = maxBodyBytes;
   }
 
-  get held(): number {
-    return this.carry.capacity;
+  get bufferedBytes(): number {
+    return this.buffer.capacity;
   }
 
   push(chunk: Uint8Array): void {
     this.chunk = chunk;
-    this.at = 0;
+    this.offset = 0;
   }
 
   close(): void {
-    this.#dead = true;
-    this.chunk = NOTHING;
-    this.carry.release();
+    this.#isClosed = true;
+    this.chunk = EMPTY;
+    this.buffer.release();
   }
 
   next(): Uint8Array | WireError | undefined {
-    if (this.#dead) return undefined;
-    const body = this.cut();
-    if (body === undefined) this.push(NOTHING); // an idle connection holds no chunk
+    if (this.#isClosed) return undefined;
+    const body = this.decodeNext();
+    if (body === undefined) this.push(EMPTY); // an idle connection holds no chunk
     return body;
   }
 
   /** As {@link Decoder.next}, while no error was fatal. */
-  protected abstract cut(): Uint8Array | WireError | undefined;
+  protected abstract decodeNext(): Uint8Array | WireError | undefined;
 
   /** Gives up: where the next body would begin can't be told. */
-  protected tooLarge(words: string): WireError {
+  protected tooLarge(text: string): WireError {
     this.close();
-    return new WireError(Errno.TOO_LARGE, words, { fatal: true });
+    return new WireError(Errno.TOO_LARGE, text, { fatal: true });
   }
 }

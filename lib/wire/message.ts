@@ -12,7 +12,7 @@ export interface Message {
 }
 
 /** What a body's JSON may be like. */
-export interface Shape {
+export interface JsonLimits {
   /** How deep it may be nested; `{}` is 1 deep. */
   readonly maxJsonDepth: number;
   /**
@@ -22,7 +22,7 @@ export interface Shape {
   readonly maxJsonValues: number;
 }
 
-const ANY: Shape = { maxJsonDepth: Infinity, maxJsonValues: Infinity };
+const UNLIMITED: JsonLimits = { maxJsonDepth: Infinity, maxJsonValues: Infinity };
 
 /**
  * Reads one body. Unknown fields are let through, of a repeated key the last counts, and a key `__proto__` is
@@ -31,10 +31,10 @@ const ANY: Shape = { maxJsonDepth: Infinity, maxJsonValues: Infinity };
  */
 export function parseMessage(
   body: Uint8Array,
-  { maxJsonDepth, maxJsonValues }: Shape = ANY,
+  { maxJsonDepth, maxJsonValues }: JsonLimits = UNLIMITED,
 ): Message | WireError {
-  if (body.length > SHORT && hasMore(body, maxJsonValues)) {
-    return new WireError(Errno.BAD_REQUEST, `a body of more than ${maxJsonValues} values`, beginning(body));
+  if (body.length > SHORT_BYTES && exceedsValues(body, maxJsonValues)) {
+    return new WireError(Errno.BAD_REQUEST, `a body of more than ${maxJsonValues} values`, peekHeader(body));
   }
   let text: string;
   let value: unknown;
@@ -42,8 +42,8 @@ export function parseMessage(
     text = decoder.decode(body);
     value = JSON.parse(text);
   } catch (error) {
-    const why = error instanceof SyntaxError ? "not JSON" : "not UTF-8";
-    return new WireError(Errno.BAD_REQUEST, `a body of ${body.length} bytes that is ${why}`);
+    const problem = error instanceof SyntaxError ? "not JSON" : "not UTF-8";
+    return new WireError(Errno.BAD_REQUEST, `a body of ${body.length} bytes that is ${problem}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     return new WireError(Errno.BAD_REQUEST, "the JSON is not an object");
@@ -53,26 +53,26 @@ export function parseMessage(
   const about: { msgid?: number; rid?: Rid } = {};
   if (Number.isSafeInteger(msgid)) about.msgid = msgid as number;
   if (typeof rid === "string" || Number.isSafeInteger(rid)) about.rid = rid as number | string;
-  else if (Number.isFinite(rid)) about.rid = message.rid = asWritten(text, rid as number);
+  else if (Number.isFinite(rid)) about.rid = message.rid = preserveDigits(text, rid as number);
   else if (rid !== undefined) {
     return new WireError(Errno.BAD_REQUEST, "rid must be a number or a string", about);
   }
-  if (!isFlat(message) && isDeeper(message, maxJsonDepth)) {
+  if (!isFlat(message) && exceedsDepth(message, maxJsonDepth)) {
     return new WireError(Errno.BAD_REQUEST, `the JSON is nested more than ${maxJsonDepth} deep`, about);
   }
   if (about.msgid === undefined) {
-    const words = `msgid ${msgid === undefined ? "is missing" : "must be an integer"}`;
-    return new WireError(Errno.BAD_REQUEST, words, about);
+    const problem = `msgid ${msgid === undefined ? "is missing" : "must be an integer"}`;
+    return new WireError(Errno.BAD_REQUEST, problem, about);
   }
   return message as unknown as Message;
 }
 
-const SHORT = 1_024; // bytes: whatever is in them, to parse them takes less than to look at them first would save
+const SHORT_BYTES = 1_024; // bytes: whatever is in them, to parse them takes less than to look at them first would save
 
 const [QUOTE, BACKSLASH, COMMA, ARRAY, OBJECT] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
 
 /** Whether a body, if it is JSON, holds more values: found out without parsing it. */
-function hasMore(body: Uint8Array, most: number): boolean {
+function exceedsValues(body: Uint8Array, max: number): boolean {
   let values = 0;
   let isInString = false;
   for (let at = 0; at < body.length; at++) {
@@ -81,21 +81,21 @@ function hasMore(body: Uint8Array, most: number): boolean {
     else if (isInString) {
       if (byte === BACKSLASH) at++;
     } else if (byte === COMMA || byte === ARRAY || byte === OBJECT) {
-      if (++values > most) return true;
+      if (++values > max) return true;
     }
   }
   return false;
 }
 
-const BEGINNING = 256; // bytes
-const LEADING = /[{,]\s*"(msgid|rid)"\s*:\s*(-?(?:0|[1-9]\d{0,14})|"[^"\\\p{Cc}]*")\s*(?=[,}])/uy;
+const PEEK_BYTES = 256; // bytes
+const HEADER_FIELD = /[{,]\s*"(msgid|rid)"\s*:\s*(-?(?:0|[1-9]\d{0,14})|"[^"\\\p{Cc}]*")\s*(?=[,}])/uy;
 
 /** What a body that isn't parsed says of itself at its beginning, where clients have msgid and rid. */
-function beginning(body: Uint8Array): { msgid?: number; rid?: Rid } {
-  const text = new TextDecoder().decode(body.subarray(0, BEGINNING)).trimStart();
+function peekHeader(body: Uint8Array): { msgid?: number; rid?: Rid } {
+  const text = new TextDecoder().decode(body.subarray(0, PEEK_BYTES)).trimStart();
   const about: { msgid?: number; rid?: Rid } = {};
-  LEADING.lastIndex = 0;
-  for (let match; (match = LEADING.exec(text));) {
+  HEADER_FIELD.lastIndex = 0;
+  for (let match; (match = HEADER_FIELD.exec(text));) {
     const value: unknown = JSON.parse(match[2]!);
     if (match[1] === "rid") about.rid = value as Rid;
     else if (typeof value === "number") about.msgid = value;
@@ -113,17 +113,17 @@ function isFlat(value: object): boolean {
 }
 
 /** Whether there are more than `most` levels, of which the value itself is the first. Level by level: no stack is used up. */
-function isDeeper(value: object, most: number): boolean {
+function exceedsDepth(value: object, max: number): boolean {
   let level = [value];
   for (let depth = 1; level.length > 0; depth++) {
-    if (depth > most) return true;
+    if (depth > max) return true;
     const next: object[] = [];
-    const look = (value: unknown) => {
+    const collect = (value: unknown) => {
       if (typeof value === "object" && value !== null) next.push(value);
     };
     for (const at of level) {
-      if (Array.isArray(at)) at.forEach(look);
-      else for (const key in at) look((at as Record<string, unknown>)[key]); // makes no list of the values
+      if (Array.isArray(at)) at.forEach(collect);
+      else for (const key in at) collect((at as Record<string, unknown>)[key]); // makes no list of the values
     }
     level = next;
   }
@@ -140,7 +140,7 @@ interface ExactJSON {
 }
 
 /** A rid as its client wrote it: 64-bit ids are common, and a double would change them. */
-function asWritten(text: string, rid: number): Rid {
+function preserveDigits(text: string, rid: number): Rid {
   const exact = JSON as unknown as ExactJSON;
   try {
     return exact.parse(text, (key, value, { source }) => (

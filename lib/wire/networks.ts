@@ -2,7 +2,7 @@
 import { BlockList, isIP } from "node:net";
 
 /** Addresses and networks of both families. */
-export class Networks {
+export class CidrList {
   // The runtime's set of networks, named after what most use it for. IPv4 addresses written as IPv6 are in it too.
   readonly #list = new BlockList();
   #isEmpty = true; // as it mostly is: that is found much sooner than by asking the list
@@ -11,8 +11,8 @@ export class Networks {
    * Reads addresses and networks with commas between; an empty text is none at all. Throws an Error that goes on
    * after the name of what is wrong: "must be …".
    */
-  static parse(text: string): Networks {
-    const networks = new Networks();
+  static parse(text: string): CidrList {
+    const networks = new CidrList();
     for (const item of text === "" ? [] : text.split(",")) networks.#add(item);
     return networks;
   }

@@ -50,7 +50,7 @@ export type Errno = typeof Errno[keyof typeof Errno];
 export type Rid = number | string | { readonly rawJSON: string };
 
 /** Limits on fields, in characters (Unicode code points) unless another unit is said. */
-export const Limit = {
+export const FieldLimit = {
   /** A user's or a group's name. */
   NAME: 50,
   PASSWORD: 128,
@@ -62,10 +62,10 @@ export const Limit = {
 } as const;
 
 /** Bytes of a frame's body that a server accepts from a client unless it is configured otherwise. */
-export const MAX_CLIENT_FRAME = 65_536;
+export const MAX_CLIENT_FRAME_BYTES = 65_536;
 
 /** Bytes of a frame's body that a server never exceeds, and a client must therefore accept. */
-export const MAX_SERVER_FRAME = 1_048_576;
+export const MAX_SERVER_FRAME_BYTES = 1_048_576;
 
 /** Messages that a HISTORY may ask for at most, unless the server is configured for fewer. */
 export const MAX_HISTORY_PAGE = 200;

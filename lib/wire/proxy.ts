@@ -19,17 +19,17 @@ export interface ProxyHeader {
 }
 
 /** Bytes of the longest header that is read: a version 2 header with addresses takes up to 232, the rest is for its extras. */
-export const MAX_PROXY_HEADER = 4_096;
+export const MAX_PROXY_HEADER_BYTES = 4_096;
 
-const MAX_LINE = 107; // bytes of version 1's line with its CRLF, as its definition says
+const MAX_LINE_BYTES = 107; // bytes of version 1's line with its CRLF, as its definition says
 const LINE_START = ascii("PROXY ");
 const SIGNATURE = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);
-const FIXED = 16; // bytes of version 2 in front of the addresses: signature, command, family, length
+const FIXED_BYTES = 16; // bytes of version 2 in front of the addresses: signature, command, family, length
 const [INET, INET6, UNIX] = [1, 2, 3];
 /** Bytes of both addresses and ports, by address family. */
-const ADDRESSES: Readonly<Record<number, number>> = { 0: 0, [INET]: 12, [INET6]: 36, [UNIX]: 216 };
+const ADDRESS_BYTES: Readonly<Record<number, number>> = { 0: 0, [INET]: 12, [INET6]: 36, [UNIX]: 216 };
 /** What there may be of family and transport together: nothing known, or a stream (1) or datagrams (2) of a family. */
-const FORWARDED = [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32];
+const KNOWN_PROTOCOLS = [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32];
 
 /** Whether a connection that begins with this byte begins with a header: none of the dialects can begin so. */
 export function beginsProxyHeader(firstByte: number): boolean {
@@ -38,7 +38,7 @@ export function beginsProxyHeader(firstByte: number): boolean {
 
 /**
  * Reads the header at the beginning of a connection's bytes, of which there must be one at least. Undefined when more
- * bytes are needed, which is never so once there are {@link MAX_PROXY_HEADER}; an Error, with words, when it can't
+ * bytes are needed, which is never so once there are {@link MAX_PROXY_HEADER_BYTES}; an Error, with words, when it can't
  * become a header any more.
  */
 export function readProxyHeader(bytes: Uint8Array): ProxyHeader | Error | undefined {
@@ -48,10 +48,12 @@ export function readProxyHeader(bytes: Uint8Array): ProxyHeader | Error | undefi
 
 /** Version 1: one line of text. */
 function readLine(bytes: Uint8Array): ProxyHeader | Error | undefined {
-  if (!beginAlike(bytes, LINE_START)) return new Error('it doesn\'t begin with "PROXY "');
+  if (!prefixMatches(bytes, LINE_START)) return new Error('it doesn\'t begin with "PROXY "');
   const end = bytes.indexOf(0x0d);
-  if (end < 0 || end + 2 > MAX_LINE) {
-    return bytes.length < MAX_LINE && end < 0 ? undefined : new Error(`no line of ${MAX_LINE} bytes at most`);
+  if (end < 0 || end + 2 > MAX_LINE_BYTES) {
+    return bytes.length < MAX_LINE_BYTES && end < 0
+      ? undefined
+      : new Error(`no line of ${MAX_LINE_BYTES} bytes at most`);
   }
   if (end + 1 === bytes.length) return undefined;
   if (bytes[end + 1] !== 0x0a) return new Error("a CR without its LF");
@@ -65,41 +67,45 @@ function readLine(bytes: Uint8Array): ProxyHeader | Error | undefined {
   if (toPort === undefined || more.length > 0) return new Error("not two addresses and two ports");
   if (!isAddress(from!) || !isAddress(to!)) return new Error(`an address that is not one of ${protocol}`);
   if (!isPort(fromPort!) || !isPort(toPort)) return new Error("a port that is no number from 0 to 65535");
-  const host = protocol === "TCP6" ? shortened(from!) : from!;
+  const host = protocol === "TCP6" ? compressIPv6(from!) : from!;
   return { length, source: { host, port: Number(fromPort) } };
 }
 
 /** Version 2: bytes. */
 function readBinary(bytes: Uint8Array): ProxyHeader | Error | undefined {
-  if (!beginAlike(bytes, SIGNATURE)) return new Error("it doesn't begin with the signature");
+  if (!prefixMatches(bytes, SIGNATURE)) return new Error("it doesn't begin with the signature");
   const version = bytes[12]! >> 4; // 0 where there is no such byte yet, as with the others
   const command = bytes[12]! & 0xf;
   const family = bytes[13]! >> 4;
   if (bytes.length > 12 && version !== 2) return new Error(`version ${version}`);
   if (command > 1) return new Error(`command ${command}`);
   // Of a connection that is the proxy's own, all that follows is to be ignored.
-  if (command === 1 && bytes.length > 13 && !FORWARDED.includes(bytes[13]!)) {
+  if (command === 1 && bytes.length > 13 && !KNOWN_PROTOCOLS.includes(bytes[13]!)) {
     return new Error(`address family and transport 0x${hex(bytes[13]!)}`);
   }
-  if (bytes.length < FIXED) return undefined;
+  if (bytes.length < FIXED_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const length = FIXED + view.getUint16(14);
-  if (length > MAX_PROXY_HEADER) return new Error(`${length} bytes, more than ${MAX_PROXY_HEADER}`);
+  const length = FIXED_BYTES + view.getUint16(14);
+  if (length > MAX_PROXY_HEADER_BYTES) {
+    return new Error(`${length} bytes, more than ${MAX_PROXY_HEADER_BYTES}`);
+  }
   const isForwarded = command === 1;
-  if (isForwarded && length < FIXED + ADDRESSES[family]!) return new Error("too short for its addresses");
+  if (isForwarded && length < FIXED_BYTES + ADDRESS_BYTES[family]!) {
+    return new Error("too short for its addresses");
+  }
   if (bytes.length < length) return undefined;
   if (isForwarded && family === INET) {
     return { length, source: { host: bytes.subarray(16, 20).join("."), port: view.getUint16(24) } };
   }
   if (isForwarded && family === INET6) {
-    const groups = Array.from({ length: 8 }, (_, at) => hex(view.getUint16(FIXED + 2 * at)));
-    return { length, source: { host: shortened(groups.join(":")), port: view.getUint16(48) } };
+    const hextets = Array.from({ length: 8 }, (_, at) => hex(view.getUint16(FIXED_BYTES + 2 * at)));
+    return { length, source: { host: compressIPv6(hextets.join(":")), port: view.getUint16(48) } };
   }
   return { length };
 }
 
 /** Whether the bytes begin as `start` does, as far as both go. */
-function beginAlike(bytes: Uint8Array, start: Uint8Array): boolean {
+function prefixMatches(bytes: Uint8Array, start: Uint8Array): boolean {
   return start.subarray(0, bytes.length).every((byte, at) => byte === bytes[at]);
 }
 
@@ -112,7 +118,7 @@ function isPort(text: string): boolean {
 }
 
 /** An IPv6 address as it is usually written, with `::` for its longest run of zeros. */
-function shortened(address: string): string {
+function compressIPv6(address: string): string {
   return new URL(`http://[${address}]`).hostname.slice(1, -1);
 }
 

@@ -1,30 +1,30 @@
 /** Several nodes in one process, each on a thread of its own: the system deals out the port's connections to them. */
 import type { Config } from "../config/options.ts";
-import { describe, type Log } from "../log.ts";
-import { cantListen, type Operator } from "../node/run_node.ts";
-import { Shared } from "./shared_backends.ts";
+import { describeError, type Log } from "../log.ts";
+import { logListenFailure, type NodeLifecycle } from "../node/run_node.ts";
+import { SharedBackends } from "./shared_backends.ts";
 import { WorkerNode } from "./worker_node.ts";
 
 /** Milliseconds beyond the time to drain after which a worker is not waited for: a slow store may hold it up. */
-export const LEAVE_SLACK = 15_000;
+export const STOP_MARGIN_MS = 15_000;
 
 /**
  * Runs the configured number of nodes until they are told to leave, or one can't go on: then all leave, since a
  * process that is half there is of no use. Gives back whether all went well; if not, the log says what didn't.
  */
-export async function runWorkers(config: Config, log: Log, operator: Operator): Promise<boolean> {
-  if (!isFree(config, log)) return false;
-  let shared: Shared;
+export async function runWorkers(config: Config, log: Log, lifecycle: NodeLifecycle): Promise<boolean> {
+  if (!isAddressFree(config, log)) return false;
+  let shared: SharedBackends;
   try {
-    shared = await Shared.open(config, log);
+    shared = await SharedBackends.open(config, log);
   } catch (error) {
     log.error((error as Error).message);
     return false;
   }
-  let isLost = false;
+  let isStoreLost = false;
   void shared.lost.then(() => {
-    isLost = true;
-    operator.leaving(); // clients stay connected, but new ones are better sent elsewhere
+    isStoreLost = true;
+    lifecycle.onStopping(); // clients stay connected, but new ones are better sent elsewhere
   });
   const workers: WorkerNode[] = [];
   const run = async () => {
@@ -32,38 +32,38 @@ export async function runWorkers(config: Config, log: Log, operator: Operator): 
     const reload = () => workers.forEach((worker) => worker.reload());
     if (address) {
       await Promise.race([
-        operator.listening(address, reload),
+        lifecycle.onListening(address, reload),
         ...workers.map(({ ended }) => ended),
       ]);
     }
     return false;
   };
-  const isStranded = await Promise.race([
+  const storeFailed = await Promise.race([
     run(),
     shared.failed.then((error) => {
-      log.error("the database failed", { why: describe(error) });
+      log.error("the database failed", { why: describeError(error) });
       return true;
     }),
   ]);
-  operator.leaving();
+  lifecycle.onStopping();
   // Without the database nothing that is under way can be carried out any more: there is nothing to wait for.
-  const end = (worker: WorkerNode) =>
-    isStranded ? worker.terminate() : worker.leave(config.drainTimeout + LEAVE_SLACK);
-  const ends = await Promise.all(workers.map(end));
+  const stop = (worker: WorkerNode) =>
+    storeFailed ? worker.terminate() : worker.stop(config.drainTimeout + STOP_MARGIN_MS);
+  const results = await Promise.all(workers.map(stop));
   await shared.close();
-  return ends.every((isWell) => isWell) && !isLost;
+  return results.every((ok) => ok) && !isStoreLost;
 }
 
 /**
  * Whether the address is free. Another server that shares its port, as ours do among themselves, would let the
  * workers in, and take half of their connections.
  */
-function isFree(config: Config, log: Log): boolean {
+function isAddressFree(config: Config, log: Log): boolean {
   try {
     Deno.listen({ hostname: config.host, port: config.port }).close();
     return true;
   } catch (error) {
-    cantListen(config, log, error);
+    logListenFailure(config, log, error);
     return false;
   }
 }
@@ -72,11 +72,16 @@ function isFree(config: Config, log: Log): boolean {
 async function startAll(
   config: Config,
   log: Log,
-  shared: Shared,
+  shared: SharedBackends,
   workers: WorkerNode[],
 ): Promise<Deno.NetAddr | undefined> {
   const start = (port: number) => {
-    const worker = new WorkerNode(workers.length + 1, { ...shareOf(config), port }, log, shared.lend());
+    const worker = new WorkerNode(
+      workers.length + 1,
+      { ...perWorkerConfig(config), port },
+      log,
+      shared.lease(),
+    );
     workers.push(worker);
     return worker.listening;
   };
@@ -87,7 +92,7 @@ async function startAll(
 }
 
 /** One worker's configuration: what is bounded for the process is divided. */
-function shareOf(config: Config): Config {
+function perWorkerConfig(config: Config): Config {
   const share = (whole: number) => Math.ceil(whole / config.workers);
   return {
     ...config,

@@ -3,18 +3,18 @@ import { LocalHub } from "../bus/local.ts";
 import { serveBus } from "../bus/port_server.ts";
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
-import { type Lent, NEVER, openEmbedded } from "../node/backends.ts";
+import { NEVER, openEmbeddedStore, type SharedPorts } from "../node/backends.ts";
 import type { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 
 /** What one worker is lent. */
-export interface Loan {
-  readonly lent: Lent;
+export interface Lease {
+  readonly ports: SharedPorts;
   /** Takes it back; whatever the worker still held is free then. */
-  end(): Promise<void>;
+  release(): Promise<void>;
 }
 
 /** With MySQL each worker has connections of its own, and the same with Redis: then there is nothing to share. */
-export class Shared {
+export class SharedBackends {
   readonly #store: SqliteStore | undefined;
   readonly #hub: LocalHub | undefined;
 
@@ -24,9 +24,9 @@ export class Shared {
   }
 
   /** Rejects with an Error of one line. */
-  static async open(config: Config, log: Log): Promise<Shared> {
-    const store = config.mysql ? undefined : await openEmbedded(config, log);
-    return new Shared(store, config.redis ? undefined : new LocalHub());
+  static async open(config: Config, log: Log): Promise<SharedBackends> {
+    const store = config.mysql ? undefined : await openEmbeddedStore(config, log);
+    return new SharedBackends(store, config.redis ? undefined : new LocalHub());
   }
 
   /** Fulfilled, with the reason, if the store can't go on. */
@@ -40,11 +40,11 @@ export class Shared {
   }
 
   /** For one more worker. */
-  lend(): Loan {
+  lease(): Lease {
     const store = this.#store?.share();
-    if (!this.#hub) return { lent: { store }, end: () => Promise.resolve() };
+    if (!this.#hub) return { ports: { store }, release: () => Promise.resolve() };
     const { port1, port2 } = new MessageChannel();
-    return { lent: { store, bus: port1 }, end: serveBus(this.#hub.attach(), port2) };
+    return { ports: { store, bus: port1 }, release: serveBus(this.#hub.attach(), port2) };
   }
 
   /** Once everything lent has been taken back. */

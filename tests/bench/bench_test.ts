@@ -1,9 +1,9 @@
 /** The program that measures: its statistics, its table, and a run as short as can be. */
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { withMeasured } from "./document.ts";
-import { fill } from "./past.ts";
+import { preloadDatabase } from "./past.ts";
 import { spread } from "./statistics.ts";
-import { oldWorks, once, works } from "./works.ts";
+import { onceOnlyScenarios, preloadedScenarios, scenarios } from "./works.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { ROOT } from "../harness/program.ts";
 
@@ -35,7 +35,7 @@ Deno.test("bench: what is measured has its place in a document", () => {
 Deno.test("bench: --help names every work, and each has a name of its own", async () => {
   const { code, stdout } = await bench("--help");
   assertEquals(code, 0);
-  const names = [...works, ...oldWorks].map(({ name }) => name).concat(once);
+  const names = [...scenarios, ...preloadedScenarios].map(({ name }) => name).concat(onceOnlyScenarios);
   for (const name of names) assertStringIncludes(stdout, `  ${name} `);
   assertEquals(new Set(names).size, names.length);
 });
@@ -48,7 +48,7 @@ Deno.test("bench: an unknown work, and a part of the works for the document", as
 
 Deno.test("bench: what fills a database is SQL, and gives what is asked for", async () => {
   const db = openDatabase(":memory:");
-  await fill({ users: 2_004, messages: 3_006 }, (sql) => db.exec(sql));
+  await preloadDatabase({ users: 2_004, messages: 3_006 }, (sql) => db.exec(sql));
   const count = (what: string) => db.prepare(`SELECT count(*) AS n FROM ${what}`).get()!.n;
   assertEquals(count("User"), 2_004);
   assertEquals(count("Message JOIN Conversation USING (low, high) WHERE seq <= last_seq"), 3_006);

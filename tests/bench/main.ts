@@ -11,7 +11,7 @@ import { measure } from "./measure.ts";
 import { bytesPerConnection, ofStorm } from "./sample.ts";
 import { Setups } from "./setups.ts";
 import { idleLine, stormLine, table } from "./table.ts";
-import { idle, oldWorks, once, storm, works } from "./works.ts";
+import { idle, onceOnlyScenarios, preloadedScenarios, scenarios, storm } from "./works.ts";
 
 const DEFAULTS = { repeats: 5, seconds: 8 };
 const EXIT_USAGE = 2;
@@ -24,16 +24,16 @@ Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and 
   --seconds N       length of the measured part of each (default ${DEFAULTS.seconds})
   --only NAME,...   only these works
   --all             those of a full database too, and ${
-  once.join(" and ")
+  onceOnlyScenarios.join(" and ")
 }, which are done once: it takes minutes
   --write           writes the table into docs/PERFORMANCE.md too; not with --only
 
 The exit code is 1 when a message was lost, doubled or out of order.
 
 Works:
-${[...works, ...oldWorks].map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")}  ${
-  idle.name.padEnd(18)
-} embedded, ${idle.connections} connections that say nothing
+${
+  [...scenarios, ...preloadedScenarios].map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")
+}  ${idle.name.padEnd(18)} embedded, ${idle.connections} connections that say nothing
   ${storm.name.padEnd(18)} two nodes of which one is killed, with ${storm.clients} clients
 `;
 
@@ -67,7 +67,10 @@ async function main(args: readonly string[]): Promise<number> {
   const plan = { repeats: number("repeats"), seconds: number("seconds"), progress };
   const names = `${parsed.only ?? ""}`.split(",").filter((name) => name !== "");
   for (const name of names) {
-    if (!once.some((one) => one === name) && ![...works, ...oldWorks].some((work) => work.name === name)) {
+    if (
+      !onceOnlyScenarios.some((one) => one === name) &&
+      ![...scenarios, ...preloadedScenarios].some((scenario) => scenario.name === name)
+    ) {
       throw new UsageError(`there is no work ${name}`);
     }
   }
@@ -75,14 +78,14 @@ async function main(args: readonly string[]): Promise<number> {
     throw new UsageError("--write writes all works, so it takes no --only");
   }
   const chosen = names.length === 0
-    ? [...works, ...parsed.all ? oldWorks : []]
-    : [...works, ...oldWorks].filter(({ name }) => names.includes(name));
+    ? [...scenarios, ...parsed.all ? preloadedScenarios : []]
+    : [...scenarios, ...preloadedScenarios].filter(({ name }) => names.includes(name));
 
   await using setups = new Setups();
   const isChosen = (name: string) => parsed.all || names.includes(name);
   const reconnected = isChosen(storm.name) ? await reconnect(setups) : undefined;
   const idled = isChosen(idle.name) ? await idleConnections(setups) : undefined;
-  const measurements = await measure(setups, { ...plan, works: chosen });
+  const measurements = await measure(setups, { ...plan, scenarios: chosen });
   const parts = [
     `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, and in brackets the least and the most.\n`,
     ...chosen.length > 0 ? [table(measurements)] : [],

@@ -3,11 +3,11 @@ import { load } from "./load.ts";
 import type { Sample } from "./sample.ts";
 import type { Setups } from "./setups.ts";
 import { type Spread, spread } from "./statistics.ts";
-import type { Work } from "./works.ts";
+import type { Scenario } from "./works.ts";
 
 /** What is measured how often. */
 export interface Plan {
-  readonly works: readonly Work[];
+  readonly scenarios: readonly Scenario[];
   /** Runs of each work that count. */
   readonly repeats: number;
   /** Of each run. */
@@ -38,20 +38,20 @@ export interface Measurement {
 
 /** Lets each work be done once for nothing, and then as often as the plan says. */
 export async function measure(setups: Setups, plan: Plan): Promise<Measurement[]> {
-  const runs = new Map<Work, (readonly Sample[])[]>(plan.works.map((work) => [work, []]));
+  const runs = new Map<Scenario, (readonly Sample[])[]>(plan.scenarios.map((scenario) => [scenario, []]));
   for (let round = 0; round <= plan.repeats; round++) {
-    for (const [work, samples] of runs) {
-      plan.progress(`${round === 0 ? "warm-up" : `round ${round} of ${plan.repeats}`}: ${work.name}`);
-      const setup = await setups.get(work.setup);
-      const result = work.read(await load(setup, [...work.args, "--seconds", `${plan.seconds}`]));
+    for (const [scenario, samples] of runs) {
+      plan.progress(`${round === 0 ? "warm-up" : `round ${round} of ${plan.repeats}`}: ${scenario.name}`);
+      const setup = await setups.get(scenario.setup);
+      const result = scenario.read(await load(setup, [...scenario.args, "--seconds", `${plan.seconds}`]));
       if (round > 0) samples.push(result);
     }
   }
   const measurements: Measurement[] = [];
-  for (const [work, samples] of runs) {
-    const { groups } = await setups.get(work.setup);
+  for (const [scenario, samples] of runs) {
+    const { groups } = await setups.get(scenario.setup);
     for (const at of samples[0]!.keys()) {
-      measurements.push(summary(work.title, samples.map((parts) => parts[at]!), groups));
+      measurements.push(summary(scenario.title, samples.map((parts) => parts[at]!), groups));
     }
   }
   return measurements;

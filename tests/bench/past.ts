@@ -1,7 +1,7 @@
 /** What a server that has run for years has in its database before the measuring begins. */
 
 /** How much it is. */
-export interface Past {
+export interface Preload {
   /** An even number; they chat in pairs. */
   readonly users: number;
   /** A multiple of the pairs. */
@@ -15,12 +15,12 @@ const TEXT = "x".repeat(100);
  * Fills a database that has the schema and nothing in it. `run` carries out a statement, which SQLite and MariaDB both
  * understand.
  */
-export async function fill(past: Past, run: (sql: string) => unknown): Promise<void> {
-  const pairs = past.users / 2;
-  const each = past.messages / pairs;
+export async function preloadDatabase(preload: Preload, run: (sql: string) => unknown): Promise<void> {
+  const pairs = preload.users / 2;
+  const each = preload.messages / pairs;
   await run(
     `INSERT INTO User (name, password)
-     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${past.users})
+     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${preload.users})
      SELECT concat('past user ', i), 'no hash' FROM n`,
   );
   for (let from = 1; from <= pairs; from += PAIRS_AT_ONCE) {

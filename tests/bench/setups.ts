@@ -3,7 +3,7 @@ import { startMariadb } from "../harness/mariadb.ts";
 import { startRedis } from "../harness/redis.ts";
 import { type Server, startServer } from "../harness/server.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
-import { fill, type Past } from "./past.ts";
+import { type Preload, preloadDatabase } from "./past.ts";
 
 /** Processes that do the same: their costs are added. */
 export interface ProcessGroup {
@@ -21,7 +21,7 @@ export interface Setup {
 export type SetupName = keyof typeof starters;
 
 /** Of a server that has run for years. */
-export const PAST: Past = { users: 100_000, messages: 10_000_000 };
+export const PRELOAD: Preload = { users: 100_000, messages: 10_000_000 };
 
 /** Passwords cost next to nothing, and sessions may send as fast as they can: neither is what is measured. */
 const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
@@ -29,17 +29,17 @@ const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate
 /** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
 const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
 
-/** For {@link fill}. */
-const DEEP = `--max-recursive-iterations=${PAST.users}`;
+/** For {@link preloadDatabase}. */
+const DEEP = `--max-recursive-iterations=${PRELOAD.users}`;
 
 const starters = {
   embedded: (parts: AsyncDisposableStack) => embedded(parts),
   /** The same with nothing in it, for what is measured in memory. */
   empty: (parts: AsyncDisposableStack) => embedded(parts),
   /** The same with much in it. */
-  old: (parts: AsyncDisposableStack) => embedded(parts, PAST),
+  old: (parts: AsyncDisposableStack) => embedded(parts, PRELOAD),
   mysql: (parts: AsyncDisposableStack) => clustered(parts, 1),
-  mysqlOld: (parts: AsyncDisposableStack) => clustered(parts, 1, PAST),
+  mysqlOld: (parts: AsyncDisposableStack) => clustered(parts, 1, PRELOAD),
   cluster: (parts: AsyncDisposableStack) => clustered(parts, 2),
   /** The same, of which one node is about to die. */
   doomed: (parts: AsyncDisposableStack) => clustered(parts, 2),
@@ -62,14 +62,14 @@ export class Setups implements AsyncDisposable {
   }
 }
 
-async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup> {
+async function embedded(parts: AsyncDisposableStack, preload?: Preload): Promise<Setup> {
   const server = parts.use(await startServer({ args: FREE }));
-  if (past) {
+  if (preload) {
     server.kill("SIGTERM");
     await server.wait();
     const db = openDatabase(server.db);
     db.exec("PRAGMA synchronous = OFF"); // nothing is lost if it is
-    await fill(past, (sql) => db.exec(sql));
+    await preloadDatabase(preload, (sql) => db.exec(sql));
     db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     db.close();
     await server.start();
@@ -77,14 +77,14 @@ async function embedded(parts: AsyncDisposableStack, past?: Past): Promise<Setup
   return { servers: [server], groups: [{ name: "server", pids: [server.pid] }] };
 }
 
-async function clustered(parts: AsyncDisposableStack, count: number, past?: Past): Promise<Setup> {
+async function clustered(parts: AsyncDisposableStack, count: number, preload?: Preload): Promise<Setup> {
   const mariadb = parts.use(await startMariadb({ args: [...ROOMY, DEEP] }));
   const redis = parts.use(await startRedis());
   const database = await mariadb.fresh();
   const args = [...FREE, "--mysql", database.url, "--redis", redis.url];
   const servers: Server[] = [];
   for (let at = 0; at < count; at++) servers.push(parts.use(await startServer({ args })));
-  if (past) await fill(past, (sql) => database.sql(sql));
+  if (preload) await preloadDatabase(preload, (sql) => database.sql(sql));
   return {
     servers,
     groups: [

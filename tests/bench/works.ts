@@ -1,9 +1,9 @@
 /** The works that are measured. */
 import { ofAbsent, ofGroup, ofLogins, ofPairs, type Sample } from "./sample.ts";
-import { PAST, type SetupName } from "./setups.ts";
+import { PRELOAD, type SetupName } from "./setups.ts";
 
 /** One work: what the load program is told to do, and on what. */
-export interface Work {
+export interface Scenario {
   /** How `--only` calls it. */
   readonly name: string;
   /** How the table calls it. */
@@ -15,12 +15,12 @@ export interface Work {
   readonly read: (json: unknown) => readonly Sample[];
 }
 
-const MUCH = `${PAST.messages.toLocaleString("en")} messages and ${
-  PAST.users.toLocaleString("en")
+const PRELOAD_TEXT = `${PRELOAD.messages.toLocaleString("en")} messages and ${
+  PRELOAD.users.toLocaleString("en")
 } users in the database`;
 
 /** Those that are repeated. */
-export const works: readonly Work[] = [
+export const scenarios: readonly Scenario[] = [
   relay("relay-embedded-1", "embedded, 50 pairs, 1 in flight each", "embedded", 50, 1),
   relay("relay-embedded-32", "embedded, 50 pairs, 32 in flight each", "embedded", 50, 32),
   relay("pair-embedded", "embedded, 1 pair, 1 in flight", "embedded", 1, 1),
@@ -43,12 +43,22 @@ export const works: readonly Work[] = [
 ];
 
 /** Those of a server that has run for years, only when asked for, as it takes minutes to fill a database. */
-export const oldWorks: readonly Work[] = [
-  relay("relay-old", `embedded, 50 pairs, 32 in flight each, ${MUCH}`, "old", 50, 32),
-  logins("logins-old", `embedded, logins by token, 50 at a time, ${MUCH}`, "old"),
-  relay("relay-mysql-old", `one node on MariaDB, 50 pairs, 32 in flight each, ${MUCH}`, "mysqlOld", 50, 32),
+export const preloadedScenarios: readonly Scenario[] = [
+  relay("relay-old", `embedded, 50 pairs, 32 in flight each, ${PRELOAD_TEXT}`, "old", 50, 32),
+  logins("logins-old", `embedded, logins by token, 50 at a time, ${PRELOAD_TEXT}`, "old"),
+  relay(
+    "relay-mysql-old",
+    `one node on MariaDB, 50 pairs, 32 in flight each, ${PRELOAD_TEXT}`,
+    "mysqlOld",
+    50,
+    32,
+  ),
   logins("logins-mysql", "one node on MariaDB, logins by token, 50 at a time", "mysql"),
-  logins("logins-mysql-old", `one node on MariaDB, logins by token, 50 at a time, ${MUCH}`, "mysqlOld"),
+  logins(
+    "logins-mysql-old",
+    `one node on MariaDB, logins by token, 50 at a time, ${PRELOAD_TEXT}`,
+    "mysqlOld",
+  ),
 ];
 
 /** What is done once, and only when asked for, as it takes minutes. */
@@ -58,20 +68,20 @@ export const idle = { name: "idle", setup: "empty", connections: 15_000 } as con
 export const storm = { name: "storm", setup: "doomed", clients: 5_000 } as const;
 
 /** What there is besides the repeated works. */
-export const once = [idle.name, storm.name] as const;
+export const onceOnlyScenarios = [idle.name, storm.name] as const;
 
-function relay(name: string, title: string, setup: SetupName, pairs: number, window: number): Work {
+function relay(name: string, title: string, setup: SetupName, pairs: number, window: number): Scenario {
   return { name, title, setup, args: ["--pairs", `${pairs}`, "--window", `${window}`], read: ofPairs };
 }
 
-function absent(name: string, title: string, setup: SetupName): Work {
+function absent(name: string, title: string, setup: SetupName): Scenario {
   return { name, title, setup, args: ["--absent", "50", "--window", "32"], read: ofAbsent };
 }
 
-function group(name: string, title: string, setup: SetupName, args: readonly string[]): Work {
+function group(name: string, title: string, setup: SetupName, args: readonly string[]): Scenario {
   return { name, title, setup, args, read: ofGroup };
 }
 
-function logins(name: string, title: string, setup: SetupName): Work {
+function logins(name: string, title: string, setup: SetupName): Scenario {
   return { name, title, setup, args: ["--logins", "token", "--window", "50"], read: ofLogins };
 }

@@ -25,9 +25,8 @@ export const bugs = {
     what: "a message counts as delivered when it has been written to the socket (against I4)",
     changes: [{
       file: "lib/server/delivery/delivery.ts",
-      from:
-        "return this.#connection.dialect?.deliversByWriting ? () => this.#written(peer, seq) : undefined;",
-      to: "return () => this.#written(peer, seq);",
+      from: "return this.#connection.dialect?.ackOnWrite ? () => this.#onWritten(peer, seq) : undefined;",
+      to: "return () => this.#onWritten(peer, seq);",
     }],
   },
   "ack-before-commit": {
@@ -35,45 +34,45 @@ export const bugs = {
       "a message is acked and offered to all when its seq is known, and committed then (against I1 and I3)",
     changes: [{
       file: "lib/store/mysql/append.ts",
-      from: "    try {\n      await this.#write(session, stored, log.lastSeqs);",
-      to: "    this.early?.(answers);\n    try {\n      await this.#write(session, stored, log.lastSeqs);",
+      from: "    try {\n      await this.#write(connection, stored, log.lastSeqs);",
+      to: "    this.early?.(results);\n    try {\n      await this.#write(connection, stored, log.lastSeqs);",
     }, {
       file: "lib/store/mysql/append.ts",
       from: "  readonly #messages: readonly NewMessage[];",
       to:
-        "  early?: (answers: (Answer | DatabaseError)[]) => void;\n  readonly #messages: readonly NewMessage[];",
+        "  early?: (results: (AppendResult | DatabaseError)[]) => void;\n  readonly #messages: readonly NewMessage[];",
     }, {
       file: "lib/store/mysql/appender.ts",
-      from: "const answers = await commit(way, append, textOf(batch));",
-      to: `append.early = (answers) => {
-      for (const [i, answer] of answers.entries()) {
-        if (!(answer instanceof DatabaseError)) batch[i]!.resolve(answer);
+      from: "const results = await commitWithRetry(context, append, lengthOf(batch));",
+      to: `append.early = (results) => {
+      for (const [i, result] of results.entries()) {
+        if (!(result instanceof DatabaseError)) batch[i]!.resolve(result);
       }
     };
-    const answers = await commit(way, append, textOf(batch));`,
+    const results = await commitWithRetry(context, append, lengthOf(batch));`,
     }],
   },
   "publish-before-commit": {
     what: "a message is offered to its recipients when its seq is known, and committed then (against I3)",
     changes: [{
       file: "lib/store/store.ts",
-      from: "  readonly isRepeat?: boolean;\n}\n\n/** A message as the log has it. */",
+      from: "  readonly mustBeDuplicate?: boolean;\n}\n\n/** A message as the log has it. */",
       to:
-        "  readonly isRepeat?: boolean;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
+        "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
     }, {
       file: "lib/store/mysql/append.ts",
-      from: "      stored.push([...key, claim.seq, sender, cid, stamp, body]);",
+      from: "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);",
       to:
-        "      stored.push([...key, claim.seq, sender, cid, stamp, body]);\n      message.early?.(claim.seq);",
+        "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);\n      message.early?.(entry.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
       from:
-        "const append = (isRepeat: boolean) =>\n    node.store.append({ sender, peer, cid, body, time: node.now(), isRepeat });",
+        "const append = (isRepeat: boolean) =>\n    node.store.append({ sender, peer, cid, body, time: node.now(), mustBeDuplicate: isRepeat });",
       to: `const now = node.now();
   const early = (seq: number) =>
     node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time: now });
   const append = (isRepeat: boolean) =>
-    node.store.append({ sender, peer, cid, body, time: now, isRepeat, early });`,
+    node.store.append({ sender, peer, cid, body, time: now, mustBeDuplicate: isRepeat, early });`,
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });",
@@ -84,7 +83,7 @@ export const bugs = {
     what: "a login subscribes and does not look at what was missed (against I3)",
     changes: [{
       file: "lib/server/handlers/login.ts",
-      from: "  await session.delivery.look();\n",
+      from: "  await session.delivery.loadUnread();\n",
       to: "",
     }],
   },
@@ -92,8 +91,8 @@ export const bugs = {
     what: "a message is pushed at once, also if the session lacks some before it (against I2)",
     changes: [{
       file: "lib/server/delivery/delivery.ts",
-      from: "const isNext = seq - 1 === talk.pushed &&",
-      to: "const isNext = talk.pushed !== undefined &&",
+      from: "const isNext = seq - 1 === conversation.lastPushedSeq &&",
+      to: "const isNext = conversation.lastPushedSeq !== undefined &&",
     }],
   },
   "no-cid-check": {
@@ -108,7 +107,8 @@ export const bugs = {
     what: "nobody looks for messages whose hints have been lost",
     changes: [{
       file: "lib/server/recovery/recovery.ts",
-      from: "for (const user of await store.behind(some)) sessions.of(user)?.delivery.lookAgain();",
+      from:
+        "for (const user of await store.usersWithUnread(batch)) sessions.get(user)?.delivery.requestResync();",
       to: "",
     }],
   },

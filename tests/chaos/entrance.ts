@@ -4,7 +4,7 @@ import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Link } from "./link.ts";
 import type { Memory } from "./memory.ts";
-import { judge, type Manners, type Surroundings } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
 
 const PASSWORD = "correct horse";
 const LATER = 1_000; // ms at the most that a user heeds a server that says "later"
@@ -17,11 +17,11 @@ export class Entrance {
   force = false;
   readonly #memory: Memory;
   readonly #manners: Manners;
-  readonly #around: Surroundings;
+  readonly #around: RunContext;
   #at = 0; // in the addresses
   #registered = false;
 
-  constructor(memory: Memory, manners: Manners, around: Surroundings) {
+  constructor(memory: Memory, manners: Manners, around: RunContext) {
     this.#memory = memory;
     this.#manners = manners;
     this.#around = around;
@@ -68,7 +68,7 @@ export class Entrance {
   }
 
   async #refused(reply: Received | undefined): Promise<false> {
-    judge(reply, this.#memory.name, "coming in", this.#around);
+    reportRefusal(reply, this.#memory.name, "coming in", this.#around);
     if (reply?.retry_after !== undefined) await pause(Math.min(reply.retry_after, LATER));
     return false;
   }

@@ -4,7 +4,7 @@ import type { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 
 /** What all users of a run have in common. */
-export interface Surroundings {
+export interface RunContext {
   /** Milliseconds since the run began. */
   readonly clock: () => number;
   /** Counts what happens, by what it is. */
@@ -18,7 +18,7 @@ export interface Manners {
   /** Where it connects: to these in turn, when one fails. */
   readonly addresses: readonly Address[];
   /** ms without a reply after which it gives a connection up. */
-  readonly patience: number;
+  readonly replyTimeoutMs: number;
   /** ms for which it gathers what it says DELIVERED of. */
   readonly gather: number;
   /** Of its connections, how many say no DELIVERED at all: the next one has to. 0 to 1. */
@@ -31,11 +31,11 @@ export interface Manners {
  * Reports a refusal, unless it says to come again later, and when. A connection that has ended, and so brought no
  * reply at all, is nothing to report.
  */
-export function judge(
+export function reportRefusal(
   reply: Received | undefined,
   who: string,
   what: string,
-  { count, report }: Surroundings,
+  { count, report }: RunContext,
 ): void {
   if (reply === undefined) return;
   count(`errno ${reply.errno}`);

@@ -7,7 +7,7 @@ import { pause } from "../harness/wait.ts";
 import { Entrance } from "./entrance.ts";
 import { Link } from "./link.ts";
 import { Memory, nameFor, type Outgoing, type Recipient } from "./memory.ts";
-import { judge, type Manners, type Surroundings } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
 
 const TICK = 50; // ms between two looks at what is due
 const WINDOW = 8; // messages under way at once
@@ -19,7 +19,7 @@ const LATER = 1_000; // ms at the most that the user heeds a server that says "l
 /** One user. Close it when done. */
 export class User {
   readonly memory: Memory;
-  readonly #around: Surroundings;
+  readonly #around: RunContext;
   readonly #manners: Manners;
   readonly #entrance: Entrance;
   readonly #links = new Map<Link, { closeAt: number; readonly mute: boolean }>();
@@ -36,7 +36,7 @@ export class User {
   #another = Promise.withResolvers<void>(); // another login is wanted, though there is one
 
   /** It begins to come in at once. */
-  constructor(name: string, manners: Manners, around: Surroundings) {
+  constructor(name: string, manners: Manners, around: RunContext) {
     this.memory = new Memory(name, around.clock);
     this.#manners = manners;
     this.#around = around;
@@ -90,7 +90,7 @@ export class User {
   befriend(friendid: number): void {
     const link = this.#link;
     link?.ask({ msgid: Msg.ADD_FRIEND, friendid }, (reply) => {
-      if (reply?.errno !== Errno.OK) judge(reply, this.memory.name, "befriending", this.#around);
+      if (reply?.errno !== Errno.OK) reportRefusal(reply, this.memory.name, "befriending", this.#around);
       else if (link === this.#link) this.memory.friends.set(friendid, reply.state === "online");
     });
   }
@@ -261,13 +261,13 @@ export class User {
   }
 
   #tick(now: number): void {
-    const { patience } = this.#manners;
+    const { replyTimeoutMs } = this.#manners;
     if (now >= this.#wakeAt) {
       for (const link of this.#links.keys()) link.resume();
       this.#wakeAt = Infinity;
     }
     for (const [link, { closeAt }] of this.#links) {
-      const isInVain = !link.paused && now - link.waitingSince > patience;
+      const isInVain = !link.paused && now - link.waitingSince > replyTimeoutMs;
       if (now >= closeAt || isInVain) link.close();
     }
     const link = this.#link;
@@ -286,7 +286,7 @@ export class User {
     for (const groupid of this.memory.unjoined) {
       link.ask({ msgid: Msg.ADD_GROUP, groupid }, (reply) => {
         if (reply?.errno === Errno.OK) this.memory.joined(groupid);
-        else judge(reply, this.memory.name, "joining", this.#around);
+        else reportRefusal(reply, this.memory.name, "joining", this.#around);
       });
     }
   }
@@ -311,7 +311,7 @@ export class User {
       this.memory.acked(message, reply.seq!);
       this.#pump();
     } else {
-      judge(reply, this.memory.name, message.cid, this.#around);
+      reportRefusal(reply, this.memory.name, message.cid, this.#around);
       this.#sendAt = performance.now() + Math.min(reply.retry_after ?? LATER, LATER);
     }
   }

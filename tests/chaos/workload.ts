@@ -2,7 +2,7 @@
 import { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
-import type { Manners, Surroundings } from "./surroundings.ts";
+import type { Manners, RunContext } from "./surroundings.ts";
 import { User } from "./user.ts";
 
 const USERS = 24;
@@ -32,19 +32,19 @@ type Deed = keyof typeof CHANCES | "say";
 export class Workload {
   readonly #users = new Map<number, User>(); // by their places in the plan
   readonly #seed: number;
-  readonly #around: Surroundings;
+  readonly #around: RunContext;
   readonly #manners: (index: number, random: Random) => Manners;
   readonly #groups = new Map<string, number>(); // ids by name, of those that are made
   #acting: Promise<unknown>[] = [];
   #ending = false;
 
   /** `nginx` is where most users connect to; others to the nodes, each with another one first. */
-  constructor(seed: number, nginx: Address, nodes: readonly Address[], around: Surroundings) {
+  constructor(seed: number, nginx: Address, nodes: readonly Address[], around: RunContext) {
     this.#seed = seed;
     this.#around = around;
     this.#manners = (index, random) => ({
       addresses: index % 3 > 0 ? [nginx] : nodes.map((_, at) => nodes[(index + at) % nodes.length]!),
-      patience: 3_000 + random.below(9_000),
+      replyTimeoutMs: 3_000 + random.below(9_000),
       gather: 100 + random.below(index % 4 > 0 ? 300 : 3_000),
       mute: 0.15,
       random: new Random(random.below(2 ** 31)),

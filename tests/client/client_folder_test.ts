@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { clearTextWarning } from "../../lib/client/clear_text.ts";
 import { PrivateFolder, UnsafeFileError } from "../../lib/client/private_folder.ts";
-import { MAX_SAVED, SavedLogins } from "../../lib/client/saved_logins.ts";
+import { MAX_SAVED_LOGINS, SavedLogins } from "../../lib/client/saved_logins.ts";
 import { runClient } from "../harness/program.ts";
 
 const uid = Deno.uid()!;
@@ -135,16 +135,16 @@ Deno.test("saved logins: as many as may be, and for one more the oldest goes", a
     const saved = new SavedLogins(root, servers, uid, quiet);
     const folder = `${root}/tcp-127.0.0.1-1`;
     const keep = (id: number) => {
-      saved.keep({ id, name: `n${id}`, token: `${id}.x` });
+      saved.save({ id, name: `n${id}`, token: `${id}.x` });
       Deno.utimeSync(`${folder}/${id}.json`, id, id); // the seconds of 1970
     };
-    for (let id = 1; id <= MAX_SAVED; id++) keep(id);
+    for (let id = 1; id <= MAX_SAVED_LOGINS; id++) keep(id);
     assertEquals([saved.find({ id: 1 })?.token, saved.find({ name: "n2" })?.id], ["1.x", 2]);
-    keep(MAX_SAVED + 1);
+    keep(MAX_SAVED_LOGINS + 1);
     assertEquals([saved.find({ id: 1 }), saved.find({ id: 2 })?.id], [undefined, 2]);
-    assertEquals(saved.find({ id: MAX_SAVED + 1 })?.id, MAX_SAVED + 1);
+    assertEquals(saved.find({ id: MAX_SAVED_LOGINS + 1 })?.id, MAX_SAVED_LOGINS + 1);
     saved.release();
-    assertEquals([...Deno.readDirSync(folder)].length, 2 * MAX_SAVED); // with the locks, whose number is bounded, too
+    assertEquals([...Deno.readDirSync(folder)].length, 2 * MAX_SAVED_LOGINS); // with the locks, whose number is bounded, too
   });
 });
 
@@ -153,20 +153,20 @@ Deno.test("saved logins: of several servers the newest counts, and a token that 
     const [one, two] = [{ hostname: "a.example", port: 1 }, { hostname: "b.example", port: 1 }];
     const of = (...servers: (typeof one)[]) => new SavedLogins(root, servers, uid, quiet);
     const [first, second, both, reversed] = [of(one), of(two), of(one, two), of(two, one)];
-    both.keep({ id: 1, name: "a", token: "1.old" });
+    both.save({ id: 1, name: "a", token: "1.old" });
     both.release();
     const until = Date.now() + 1;
     while (Date.now() < until);
-    second.keep({ id: 1, name: "a", token: "1.new" });
+    second.save({ id: 1, name: "a", token: "1.new" });
     second.release();
     assertEquals([first.find()?.token, both.find()?.token, reversed.find()?.token], [
       "1.old",
       "1.new",
       "1.new",
     ]);
-    both.forget("1.old"); // what was saved since stays
+    both.remove("1.old"); // what was saved since stays
     assertEquals([first.find(), both.find()?.token], [undefined, "1.new"]);
-    both.forget("1.new");
+    both.remove("1.new");
     assertEquals(both.find(), undefined);
   });
 });
@@ -175,7 +175,7 @@ Deno.test("saved logins: no server's name leads out of the folder", async () => 
   await withRoot((root) => {
     for (const hostname of ["../../x", "/etc", "..", "a/b\\c", "[::1]", "%2f..", "\0"]) {
       const saved = new SavedLogins(root, [{ hostname, port: 1 }], uid, quiet);
-      saved.keep({ id: 1, name: "a", token: "1.x" });
+      saved.save({ id: 1, name: "a", token: "1.x" });
       saved.release();
       assertEquals(saved.find()?.token, "1.x");
     }

@@ -1,13 +1,13 @@
 /** The client's session against real servers: what it does when they die, fall silent, or say no. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Message } from "../../lib/wire/message.ts";
-import { MAX_CLIENT_FRAME, Msg } from "../../lib/wire/protocol.ts";
-import { Refused } from "../../lib/client/incoming.ts";
-import { register, type Who } from "../../lib/client/login.ts";
-import { OUTBOX_LIMIT, OutboxFull } from "../../lib/client/request_queue.ts";
+import { MAX_CLIENT_FRAME_BYTES, Msg } from "../../lib/wire/protocol.ts";
+import { RefusedError } from "../../lib/client/incoming.ts";
+import { register, type UserRef } from "../../lib/client/login.ts";
+import { MAX_QUEUED_REQUESTS, QueueFullError } from "../../lib/client/request_queue.ts";
 import { Servers } from "../../lib/client/servers.ts";
-import { type Listener, Session } from "../../lib/client/session.ts";
-import { ConnectionLost, PATIENCE } from "../../lib/client/transport.ts";
+import { ChatSession, type SessionListener } from "../../lib/client/session.ts";
+import { ConnectionLostError, DEFAULT_TIMEOUTS } from "../../lib/client/transport.ts";
 import { withScripted } from "../harness/scripted.ts";
 import { type Address, serverTest } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -16,7 +16,7 @@ const PASSWORD = "open sesame";
 const SIGNAL = new AbortController().signal; // never aborts
 
 /** Remembers what it is told. */
-class Recorder implements Listener {
+class Recorder implements SessionListener {
   readonly messages: Message[] = [];
   readonly events: string[] = [];
   /** Done with each chat message before it counts as shown. */
@@ -26,40 +26,40 @@ class Recorder implements Listener {
     return this.messages.filter(({ msgid }) => msgid === Msg.ONE_CHAT || msgid === Msg.GROUP_CHAT);
   }
 
-  async received(message: Message): Promise<void> {
+  async onMessage(message: Message): Promise<void> {
     this.messages.push(message);
     if (message.msgid === Msg.ONE_CHAT) await this.onChat(message);
   }
 
-  online(_: unknown, again: boolean): void {
+  onOnline(_: unknown, again: boolean): void {
     this.events.push(again ? "again" : "online");
   }
 
-  offline(why: string): void {
+  onOffline(why: string): void {
     this.events.push(`offline: ${why}`);
   }
 
-  putOff(why: string): void {
+  onDeferred(why: string): void {
     this.events.push(`put off: ${why}`);
   }
 
-  password(): Promise<string> {
+  askPassword(): Promise<string> {
     this.events.push("password");
     return Promise.resolve(PASSWORD);
   }
 
-  takeOver(): Promise<boolean> {
+  confirmTakeover(): Promise<boolean> {
     this.events.push("take over");
     return Promise.resolve(false);
   }
 }
 
-function serversAt({ host, port }: Address, patience = PATIENCE): Servers {
+function serversAt({ host, port }: Address, patience = DEFAULT_TIMEOUTS): Servers {
   return new Servers([{ hostname: host, port }], patience);
 }
 
-function open(servers: Servers, who: Who, listener: Listener): Promise<Session> {
-  return Session.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
+function open(servers: Servers, who: UserRef, listener: SessionListener): Promise<ChatSession> {
+  return ChatSession.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
 }
 
 function newUser(servers: Servers, name: string): Promise<number> {
@@ -83,10 +83,10 @@ serverTest(
     const writer = await open(serversAt(server), { id: from }, unseen);
     try {
       await Promise.all([
-        writer.say(to, "one"),
+        writer.sendMessage(to, "one"),
         until(() => seen.events.includes("again"), "the reconnection"),
       ]);
-      await writer.say(to, "two");
+      await writer.sendMessage(to, "two");
       await until(() => seen.chats.length >= 2, "the second message");
       assertEquals(seen.chats.map(({ seq, msg }) => [seq, msg]), [[1, "one"], [2, "two"]]);
     } finally {
@@ -94,7 +94,7 @@ serverTest(
     }
     const later = new Recorder();
     const third = await open(servers, { id: to }, later);
-    await third.ask({ msgid: Msg.CONTACTS });
+    await third.request({ msgid: Msg.CONTACTS });
     await third.close();
     assertEquals(later.chats, []);
   },
@@ -108,18 +108,18 @@ serverTest(
     const [to, from] = [await newUser(usual, "to"), await newUser(usual, "from")];
     const recorder = new Recorder();
     const session = await open(
-      serversAt(server, { ...PATIENCE, quiet: 500, pong: 500 }),
+      serversAt(server, { ...DEFAULT_TIMEOUTS, idleMs: 500, pongMs: 500 }),
       { id: from },
       recorder,
     );
     try {
       server.kill("SIGSTOP");
-      const acked = session.say(to, "into the silence");
+      const acked = session.sendMessage(to, "into the silence");
       await until(() => recorder.events.length > 1, "the loss of the connection");
       assertEquals(recorder.events[1], "offline: nothing came for 1 s");
       server.kill("SIGCONT");
       assertEquals((await acked).seq, 1);
-      assertEquals((await session.say(to, "after it")).seq, 2);
+      assertEquals((await session.sendMessage(to, "after it")).seq, 2);
     } finally {
       server.kill("SIGCONT");
       await session.close();
@@ -128,12 +128,12 @@ serverTest(
 );
 
 serverTest("a silence in which the server answers PINGs is none", {}, async (server) => {
-  const servers = serversAt(server, { ...PATIENCE, quiet: 50, pong: 10_000 });
+  const servers = serversAt(server, { ...DEFAULT_TIMEOUTS, idleMs: 50, pongMs: 10_000 });
   const id = await newUser(servers, "quiet");
   const recorder = new Recorder();
   const session = await open(servers, { id }, recorder);
   await pause(500); // ten silences
-  await session.ask({ msgid: Msg.CONTACTS });
+  await session.request({ msgid: Msg.CONTACTS });
   await session.close();
   assertEquals(recorder.events, ["online"]);
 });
@@ -150,7 +150,7 @@ serverTest("a token that the server no longer takes is replaced by the password"
     await server.wait();
     await pause(1_100); // longer than the token's life
     await server.restart();
-    assertEquals((await session.say(to, "hello")).seq, 1);
+    assertEquals((await session.sendMessage(to, "hello")).seq, 1);
     assert(recorder.events.includes("password"), `${recorder.events}`);
   } finally {
     await session.close();
@@ -165,13 +165,17 @@ serverTest(
     const id = await newUser(servers, "wanted");
     const recorder = new Recorder();
     const session = await open(servers, { id }, recorder);
-    await assertRejects(() => open(servers, { id }, new Recorder()), Refused, "in use on another connection");
+    await assertRejects(
+      () => open(servers, { id }, new Recorder()),
+      RefusedError,
+      "in use on another connection",
+    );
     const forceful = new Recorder();
-    forceful.takeOver = () => Promise.resolve(true);
+    forceful.confirmTakeover = () => Promise.resolve(true);
     const second = await open(servers, { id }, forceful);
     const { kind } = await session.ended;
     assertEquals([kind, recorder.events], ["kicked", ["online"]]);
-    await assertRejects(() => session.ask({ msgid: Msg.CONTACTS }), ConnectionLost);
+    await assertRejects(() => session.request({ msgid: Msg.CONTACTS }), ConnectionLostError);
     await second.close();
   },
 );
@@ -183,14 +187,14 @@ serverTest("a person may take longer to answer than the server waits for a login
   const id = await newUser(servers, "wanted");
   const first = await open(servers, { id }, new Recorder());
   const slow = new Recorder();
-  slow.takeOver = async () => {
+  slow.confirmTakeover = async () => {
     await pause(1_500); // longer than that
     return true;
   };
   const second = await open(servers, { id }, slow);
   try {
     assertEquals((await first.ended).kind, "kicked");
-    assertEquals([second.online, slow.events], [true, ["online"]]);
+    assertEquals([second.isOnline, slow.events], [true, ["online"]]);
   } finally {
     await Promise.all([first.close(), second.close()]);
   }
@@ -232,14 +236,18 @@ serverTest(
     const session = await open(servers, { id: from }, new Recorder());
     try {
       await assertRejects(
-        () => session.say(to, "x".repeat(MAX_CLIENT_FRAME)),
-        Refused,
+        () => session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES)),
+        RefusedError,
         "a server takes at most",
       );
-      assertEquals((await session.say(to, "x".repeat(MAX_CLIENT_FRAME - 200))).seq, 1);
-      const all = Array.from({ length: OUTBOX_LIMIT }, (_, at) => session.say(to, `${at}`));
-      await assertRejects(() => session.say(to, "one too many"), OutboxFull, `${OUTBOX_LIMIT} requests wait`);
-      assertEquals((await Promise.all(all)).at(-1)!.seq, OUTBOX_LIMIT + 1);
+      assertEquals((await session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES - 200))).seq, 1);
+      const all = Array.from({ length: MAX_QUEUED_REQUESTS }, (_, at) => session.sendMessage(to, `${at}`));
+      await assertRejects(
+        () => session.sendMessage(to, "one too many"),
+        QueueFullError,
+        `${MAX_QUEUED_REQUESTS} requests wait`,
+      );
+      assertEquals((await Promise.all(all)).at(-1)!.seq, MAX_QUEUED_REQUESTS + 1);
     } finally {
       await session.close();
     }
@@ -260,7 +268,11 @@ Deno.test("a message that is put off keeps its place and its cid", async () => {
   }, async (at) => {
     const recorder = new Recorder();
     const session = await open(serversAt(at), { id: 1 }, recorder);
-    await Promise.all([session.say(2, "a"), session.say(2, "b"), session.say(2, "c")]);
+    await Promise.all([
+      session.sendMessage(2, "a"),
+      session.sendMessage(2, "b"),
+      session.sendMessage(2, "c"),
+    ]);
     await session.close();
     assertEquals(recorder.events, ["online", "put off: later", "put off: later"]);
   });

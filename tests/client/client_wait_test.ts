@@ -2,10 +2,10 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Message } from "../../lib/wire/message.ts";
 import { Msg } from "../../lib/wire/protocol.ts";
-import { Refused } from "../../lib/client/incoming.ts";
-import type { TokenKeeper } from "../../lib/client/login.ts";
+import { RefusedError } from "../../lib/client/incoming.ts";
+import type { TokenStore } from "../../lib/client/login.ts";
 import { Servers } from "../../lib/client/servers.ts";
-import { type Listener, Session } from "../../lib/client/session.ts";
+import { ChatSession, type SessionListener } from "../../lib/client/session.ts";
 import { ClientProcess } from "../harness/client_process.ts";
 import { PASSWORD, Person } from "../harness/person.ts";
 import { type Outcome, runClient } from "../harness/program.ts";
@@ -60,18 +60,18 @@ const ACK = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "1.t", f
 const SIGNAL = new AbortController().signal; // never aborts
 
 /** Does nothing, and remembers what was put off. */
-class Silent implements Listener {
+class Silent implements SessionListener {
   readonly waits: number[] = [];
-  received(): void {}
-  online(_contacts: unknown, _again: boolean): void {}
-  offline(): void {}
-  putOff(_: string, ms: number): void {
+  onMessage(): void {}
+  onOnline(_contacts: unknown, _again: boolean): void {}
+  onOffline(): void {}
+  onDeferred(_: string, ms: number): void {
     this.waits.push(ms);
   }
-  password(): Promise<undefined> {
+  askPassword(): Promise<undefined> {
     return Promise.resolve(undefined);
   }
-  takeOver(): Promise<boolean> {
+  confirmTakeover(): Promise<boolean> {
     return Promise.resolve(false);
   }
 }
@@ -81,15 +81,15 @@ function serversAt({ host, port }: Address): Servers {
   return new Servers([{ hostname: host, port }]);
 }
 
-function open(at: Address, listener: Listener, loginWait: number): Promise<Session> {
-  return Session.open(serversAt(at), { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
+function open(at: Address, listener: SessionListener, loginWait: number): Promise<ChatSession> {
+  return ChatSession.open(serversAt(at), { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
 }
 
 Deno.test("login wait: a wait as long as there is time for is waited, a longer one is not", async () => {
   let asked = 0;
   const answer = () => ++asked === 1 ? later(1_500) : ACK;
   await withScripted(1, answer, async (at) => {
-    await assertRejects(() => open(at, new Silent(), 1_499), Refused, "busy");
+    await assertRejects(() => open(at, new Silent(), 1_499), RefusedError, "busy");
   });
   assertEquals(asked, 1);
   asked = 0;
@@ -107,7 +107,7 @@ Deno.test("login wait: no tries without end for a server that says to come back 
     return later(0);
   };
   await withScripted(1, answer, async (at) => {
-    await assertRejects(() => open(at, new Silent(), 4_000), Refused, "busy");
+    await assertRejects(() => open(at, new Silent(), 4_000), RefusedError, "busy");
   });
   // Five tries of 20 ms, then 125 ms and more, and twice as much each time: one each 20 ms would be two hundred.
   assert(asked >= 2 && asked <= 12, `${asked}`);
@@ -137,9 +137,9 @@ Deno.test("login wait: a long one is not waited on the connection", async () => 
 
 Deno.test("login: each new token is kept, the last one is used, and forgotten at a logout", async () => {
   const events: string[] = [];
-  const keeper: TokenKeeper = {
-    keep: ({ id, name, token }) => void events.push(`keep ${id} ${name} ${token}`),
-    forget: (token) => void events.push(`forget ${token}`),
+  const keeper: TokenStore = {
+    save: ({ id, name, token }) => void events.push(`keep ${id} ${name} ${token}`),
+    remove: (token) => void events.push(`forget ${token}`),
   };
   const answer = ({ msgid, token, password }: Message) => {
     if (msgid === Msg.LOGOUT) return { msgid: Msg.ACK, of: Msg.LOGOUT, errno: 0 };
@@ -150,9 +150,15 @@ Deno.test("login: each new token is kept, the last one is used, and forgotten at
   await withScripted(2, answer, async (at) => {
     const listener = new Silent();
     const again = Promise.withResolvers<void>();
-    listener.online = (_: unknown, isAgain: boolean) => isAgain ? again.resolve() : undefined;
-    const session = await Session.open(serversAt(at), { id: 1 }, { password: "x", keeper }, listener, SIGNAL);
-    const lost = session.ask({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
+    listener.onOnline = (_: unknown, isAgain: boolean) => isAgain ? again.resolve() : undefined;
+    const session = await ChatSession.open(
+      serversAt(at),
+      { id: 1 },
+      { password: "x", tokenStore: keeper },
+      listener,
+      SIGNAL,
+    );
+    const lost = session.request({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
     await again.promise;
     await lost;
     await session.logOut();

@@ -7,86 +7,94 @@ const TIMER_SLACK = 5;
 
 export function bucketContract(test: BusTest): void {
   test("a bucket holds exactly its size, whatever that is", async (a) => {
-    for (const size of [1, 2, 3, 7, 10, 300, 999]) {
+    for (const burst of [1, 2, 3, 7, 10, 300, 999]) {
       const bucket = freshBucket();
-      const quota = { size, within: 3_600_000 };
-      for (let count = 1; count <= size; count++) {
-        assertEquals(await a.spend(bucket, quota, 1), 0, `${count} of ${size}`);
+      const quota = { burst, periodMs: 3_600_000 };
+      for (let count = 1; count <= burst; count++) {
+        assertEquals(await a.tryConsume(bucket, quota, 1), 0, `${count} of ${burst}`);
       }
-      const wait = await a.spend(bucket, quota, 1);
+      const wait = await a.tryConsume(bucket, quota, 1);
       assert(Number.isInteger(wait), `${wait}`);
-      const each = Math.ceil(quota.within / size);
-      assert(wait <= each && wait > each - PATIENCE, `${wait} ms for 1 of ${size}`);
+      const each = Math.ceil(quota.periodMs / burst);
+      assert(wait <= each && wait > each - PATIENCE, `${wait} ms for 1 of ${burst}`);
     }
   });
 
   test("several may be taken at once; what isn't there whole leaves the bucket as it is", async (a) => {
     const bucket = freshBucket();
-    assertEquals(await a.spend(bucket, HOURLY, 5), 0);
-    const each = HOURLY.within / HOURLY.size;
+    assertEquals(await a.tryConsume(bucket, HOURLY, 5), 0);
+    const each = HOURLY.periodMs / HOURLY.burst;
     for (const [count, missing] of [[3, 1], [7, 5], [3, 1]] as const) {
-      const wait = await a.spend(bucket, HOURLY, count);
+      const wait = await a.tryConsume(bucket, HOURLY, count);
       assert(wait <= missing * each + 1 && wait > missing * each - PATIENCE, `${wait} ms for ${count}`);
     }
-    assertEquals(await a.spend(bucket, HOURLY, 2), 0);
-    assert(await a.spend(bucket, HOURLY, 1) > 0);
-    assertEquals(await a.spend(bucket, HOURLY, 0), 0, "nothing is always there");
+    assertEquals(await a.tryConsume(bucket, HOURLY, 2), 0);
+    assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "nothing is always there");
   });
 
   test("what is given back is there again, and never more than the size", async (a) => {
     const bucket = freshBucket();
-    assertEquals(await a.spend(bucket, HOURLY, 7), 0);
-    assertEquals(await a.spend(bucket, HOURLY, -2), 0);
-    assertEquals(await a.spend(bucket, HOURLY, 2), 0);
-    assert(await a.spend(bucket, HOURLY, 1) > 0);
-    assertEquals(await a.spend(bucket, HOURLY, -7), 0);
-    for (let more = 0; more < 3; more++) assertEquals(await a.spend(bucket, HOURLY, -7), 0);
-    assertEquals(await a.spend(bucket, HOURLY, 7), 0);
-    assert(await a.spend(bucket, HOURLY, 1) > 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, -2), 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 2), 0);
+    assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, -7), 0);
+    for (let more = 0; more < 3; more++) assertEquals(await a.tryConsume(bucket, HOURLY, -7), 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
+    assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
   });
 
   test("nodes share a bucket, and each has its own name", async (a, b) => {
     const [bucket, other] = [freshBucket(), freshBucket()];
-    for (const node of [a, b, a, b, a, b, a]) assertEquals(await node.spend(bucket, HOURLY, 1), 0);
-    for (const node of [a, b]) assert(await node.spend(bucket, HOURLY, 1) > 0);
-    assertEquals(await b.spend(other, HOURLY, 7), 0);
-    assertEquals(await b.spend(bucket, HOURLY, -1), 0);
-    assertEquals(await a.spend(bucket, HOURLY, 1), 0);
+    for (const node of [a, b, a, b, a, b, a]) assertEquals(await node.tryConsume(bucket, HOURLY, 1), 0);
+    for (const node of [a, b]) assert(await node.tryConsume(bucket, HOURLY, 1) > 0);
+    assertEquals(await b.tryConsume(other, HOURLY, 7), 0);
+    assertEquals(await b.tryConsume(bucket, HOURLY, -1), 0);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 1), 0);
   });
 
   test("takers at the same time never get more than there is", async (a, b) => {
     const bucket = freshBucket();
-    const quota = { size: 50, within: 3_600_000 };
+    const quota = { burst: 50, periodMs: 3_600_000 };
     const waits = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? a : b).spend(bucket, quota, 1)),
+      Array.from({ length: 200 }, (_, i) => (i % 2 === 0 ? a : b).tryConsume(bucket, quota, 1)),
     );
-    assertEquals(waits.filter((wait) => wait === 0).length, quota.size);
+    assertEquals(waits.filter((wait) => wait === 0).length, quota.burst);
   });
 
   test("after the time that is told it is there, and not before", async (a, b) => {
     // It may be there after all where this machine stood still between two calls: then another bucket must do.
-    for (const quota of [{ size: 4, within: 400 }, { size: 4, within: 4_000 }, { size: 4, within: 40_000 }]) {
+    for (
+      const quota of [{ burst: 4, periodMs: 400 }, { burst: 4, periodMs: 4_000 }, {
+        burst: 4,
+        periodMs: 40_000,
+      }]
+    ) {
       const bucket = freshBucket();
       const begun = performance.now();
-      assertEquals(await a.spend(bucket, quota, 4), 0);
-      const half = await b.spend(bucket, quota, 2);
+      assertEquals(await a.tryConsume(bucket, quota, 4), 0);
+      const half = await b.tryConsume(bucket, quota, 2);
       const asked = performance.now();
       if (half === 0) continue;
-      assert(half >= Math.floor(quota.within / 2 - (asked - begun)) && half <= quota.within / 2, `${half}`);
+      assert(
+        half >= Math.floor(quota.periodMs / 2 - (asked - begun)) && half <= quota.periodMs / 2,
+        `${half}`,
+      );
       await new Promise((resolve) => setTimeout(resolve, half + TIMER_SLACK));
-      assertEquals(await a.spend(bucket, quota, 2), 0);
-      const third = await b.spend(bucket, quota, 2);
+      assertEquals(await a.tryConsume(bucket, quota, 2), 0);
+      const third = await b.tryConsume(bucket, quota, 2);
       const passed = performance.now() - begun;
-      assert(third > 0 || passed >= quota.within, `${passed} ms gave back more than they should`);
+      assert(third > 0 || passed >= quota.periodMs, `${passed} ms gave back more than they should`);
       return;
     }
   });
 
   test("a bucket is as good with another quota", async (a) => {
     const bucket = freshBucket();
-    assertEquals(await a.spend(bucket, HOURLY, 7), 0);
-    const shorter = { size: 7, within: 60_000 };
-    const wait = await a.spend(bucket, shorter, 7);
-    assert(wait > 0 && wait <= shorter.within, `${wait}: it is empty, and not more than that`);
+    assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
+    const shorter = { burst: 7, periodMs: 60_000 };
+    const wait = await a.tryConsume(bucket, shorter, 7);
+    assert(wait > 0 && wait <= shorter.periodMs, `${wait}: it is empty, and not more than that`);
   });
 }

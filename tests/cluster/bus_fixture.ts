@@ -1,5 +1,5 @@
 /** What the parts of the bus's contract share: two nodes, and a listener that records what it is told. */
-import type { Bus, Channel, Hint, Listener, Quota } from "../../lib/bus/bus.ts";
+import type { Bus, BusListener, Channel, Hint, RateLimit } from "../../lib/bus/bus.ts";
 
 /** Two nodes' connections to one bus that no other is on. */
 export interface TwoNodes {
@@ -31,11 +31,11 @@ export const hints: readonly Hint[] = [
   { kind: "look" },
   { kind: "presence", user: 7 },
   { kind: "joined", group: 7 },
-  { kind: "takeover", login: 2 ** 53 - 1 },
+  { kind: "takeover", loginEpoch: 2 ** 53 - 1 },
 ];
 
 /** What a node is told, as it comes. */
-export class Heard implements Listener {
+export class Heard implements BusListener {
   readonly hints: [Channel, Hint][] = [];
   /** The reasons of the outages. */
   readonly downs: Error[] = [];
@@ -47,32 +47,32 @@ export class Heard implements Listener {
   readonly silences: boolean[] = [];
   #changed = Promise.withResolvers<void>();
 
-  receive(channel: Channel, hint: Hint): void {
+  onHint(channel: Channel, hint: Hint): void {
     this.hints.push([channel, hint]);
     this.#tell();
   }
 
-  down(why: Error): void {
+  onBusDown(why: Error): void {
     this.downs.push(why);
     this.#tell();
   }
 
-  up(): void {
+  onBusUp(): void {
     this.ups++;
     this.#tell();
   }
 
-  came(): void {
+  onNodeJoined(): void {
     this.arrived++;
     this.#tell();
   }
 
-  gone(): void {
+  onNodeLeft(): void {
     this.left++;
     this.#tell();
   }
 
-  silent(isSilent: boolean): void {
+  onSilenceChange(isSilent: boolean): void {
     this.silences.push(isSilent);
     this.#tell();
   }
@@ -107,7 +107,7 @@ export type BusTest = (
 ) => void;
 
 /** A quota of which so little comes back during a test that it may be taken for nothing. */
-export const HOURLY: Quota = { size: 7, within: 3_600_000 };
+export const HOURLY: RateLimit = { burst: 7, periodMs: 3_600_000 };
 
 let buckets = 0;
 

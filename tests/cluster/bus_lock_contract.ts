@@ -1,6 +1,6 @@
 /** The bus's contract, locks and closing: one holder at a time, and none that waits for ever. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { BusUnavailable } from "../../lib/bus/bus.ts";
+import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { type BusTest, freshBucket, HOURLY, message } from "./bus_fixture.ts";
 
 export function lockContract(test: BusTest): void {
@@ -61,10 +61,10 @@ export function lockContract(test: BusTest): void {
     await b.subscribe(1);
     await a.close();
     await a.close();
-    await assertRejects(() => a.subscribe(1), BusUnavailable);
-    await assertRejects(() => a.lock(1), BusUnavailable);
-    await assertRejects(() => a.online([1]), BusUnavailable);
-    await assertRejects(() => a.spend(freshBucket(), HOURLY, 1), BusUnavailable);
+    await assertRejects(() => a.subscribe(1), BusUnavailableError);
+    await assertRejects(() => a.lock(1), BusUnavailableError);
+    await assertRejects(() => a.online([1]), BusUnavailableError);
+    await assertRejects(() => a.tryConsume(freshBucket(), HOURLY, 1), BusUnavailableError);
     a.publish(1, message(1));
     await a.unsubscribe(1);
     await b.online([1]);

@@ -37,10 +37,10 @@ Deno.test("cut-off node: its messages come by the store within seconds, and the 
     await using alice = await newUser(b!);
     await using bob = await newUser(a!);
     await oneByOne(alice, bob);
-    relay.judge = () => "cut";
+    relay.decide = () => "cut";
     await within(oneByOne(alice, bob), "messages of the node that is cut off", SOON);
     await within(oneByOne(bob, alice), "messages to the node that is cut off", SOON);
-    relay.judge = () => "pass";
+    relay.decide = () => "pass";
     await within(oneByOne(alice, bob), "messages of the node that is back", SOON);
   }, { bus });
 });

@@ -2,7 +2,7 @@
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
-import { type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, newGroup, newUser } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
@@ -18,7 +18,7 @@ Deno.test("forged hint: a takeover that the store does not have ends no session"
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
-    for (let i = 0; i < 10; i++) buses[1]!.publish(alice.id, { kind: "takeover", login: 2 ** 53 - 1 });
+    for (let i = 0; i < 10; i++) buses[1]!.publish(alice.id, { kind: "takeover", loginEpoch: 2 ** 53 - 1 });
     await until(() => lines.length > 0, "the log to tell of it");
     assertStringIncludes(lines[0]!, "ignored takeovers that the database does not have");
     await bob.chat(alice.id, "still there?");
@@ -33,9 +33,9 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
   let refused = 0;
   const store = (real: Store) =>
     wrapped(real, (name, go) => {
-      if (name !== "lastLogins" || !isAway) return go();
+      if (name !== "latestLoginEpochs" || !isAway) return go();
       refused++;
-      return Promise.reject(new StoreUnavailable("away on purpose"));
+      return Promise.reject(new StoreUnavailableError("away on purpose"));
     });
   await withNodes(2, async (a, b) => {
     await using first = await newUser(a!);
@@ -88,7 +88,7 @@ Deno.test("forged hint: the bus is told the store's epoch before it is opened, a
   const calls: string[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, [epoch]) => {
-      if (name === "adopt") calls.push(`${epoch}`);
+      if (name === "adoptEpoch") calls.push(`${epoch}`);
       if (name === "open") calls.push(name);
       return go();
     });

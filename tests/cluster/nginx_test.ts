@@ -6,7 +6,7 @@ import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { startNginx } from "../harness/nginx.ts";
-import { origins, TRUSTING } from "../harness/proxy.ts";
+import { remoteAddresses, TRUSTING } from "../harness/proxy.ts";
 import { type Address, serverTest } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
@@ -206,7 +206,7 @@ serverTest(
     await conn.write(objectFrame({ msgid: Msg.ONE_CHAT }));
     const { port } = conn.localAddr;
     await until(
-      () => origins(server, "refused").includes(`${HOST}:${port}`),
+      () => remoteAddresses(server, "refused").includes(`${HOST}:${port}`),
       "the client's address in the log",
     );
   },

@@ -1,6 +1,6 @@
 /** The bus over a port, as the threads of one process have it. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { type Bus, BusUnavailable, type Listener } from "../../lib/bus/bus.ts";
+import { type Bus, type BusListener, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { PortBus } from "../../lib/bus/port_bus.ts";
 import { serveBus } from "../../lib/bus/port_server.ts";
@@ -49,18 +49,18 @@ Deno.test("bus over a port: a thread that has died leaves its channels and locks
 });
 
 Deno.test("bus over a port: what a listener is told of an outage comes through", async () => {
-  let listener: Listener | undefined;
+  let listener: BusListener | undefined;
   const local = new LocalHub().attach();
   const { bus, end } = overPort(wrapped(local, (name, go, args) => {
-    if (name === "open") listener = args[0] as Listener;
+    if (name === "open") listener = args[0] as BusListener;
     return go();
   }));
   const heard = new Heard();
   await bus.open(heard);
-  listener!.down(new Error("the cable"));
-  listener!.silent(true);
-  listener!.silent(false);
-  listener!.up();
+  listener!.onBusDown(new Error("the cable"));
+  listener!.onSilenceChange(true);
+  listener!.onSilenceChange(false);
+  listener!.onBusUp();
   await heard.until(() => heard.ups === 1, () => "not up");
   assertEquals(heard.downs.map(({ message }) => message), ["the cable"]);
   assertEquals(heard.silences, [true, false]);
@@ -71,10 +71,10 @@ Deno.test("bus over a port: what a listener is told of an outage comes through",
 Deno.test("bus over a port: what a call fails with comes through", async () => {
   const local = new LocalHub().attach();
   const { bus, end } = overPort(wrapped(local, (name, go) => {
-    return name === "online" ? Promise.reject(new BusUnavailable("no answer")) : go();
+    return name === "online" ? Promise.reject(new BusUnavailableError("no answer")) : go();
   }));
   await bus.open(new Heard());
-  await assertRejects(() => bus.online([1]), BusUnavailable, "no answer");
+  await assertRejects(() => bus.online([1]), BusUnavailableError, "no answer");
   await bus.close();
   await end();
 });
@@ -100,7 +100,7 @@ Deno.test("bus over a port: once it is told to close it hears no more, and no ca
   const heard = new Heard();
   await Promise.all([bus.open(heard), other.open(new Heard())]);
   await bus.subscribe(1);
-  const waiting = assertRejects(() => bus.online([1]), BusUnavailable);
+  const waiting = assertRejects(() => bus.online([1]), BusUnavailableError);
   other.publish(1, { kind: "look" }); // it is on its way when the other thread is asked to close
   await within(bus.close(), "the end");
   await within(waiting, "the answer");

@@ -134,27 +134,27 @@ Deno.test("Redis: a lock that was lost is not given back for who has it now", ()
 
 Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it says", () =>
   withTwo([one.url], async ({ a, b }) => {
-    const [key, quota] = ["chat:d:bucket:{mine}", { size: 10, within: 3_600_000 }];
-    assertEquals(await a.spend("mine", quota, 4), 0);
+    const [key, quota] = ["chat:d:bucket:{mine}", { burst: 10, periodMs: 3_600_000 }];
+    assertEquals(await a.tryConsume("mine", quota, 4), 0);
     const ttl = Number(await one.command("PTTL", key));
-    assert(ttl > 0.4 * quota.within - 60_000 && ttl <= 0.4 * quota.within, `${ttl} ms`);
-    assertEquals(await b.spend("mine", quota, -4), 0);
+    assert(ttl > 0.4 * quota.periodMs - 60_000 && ttl <= 0.4 * quota.periodMs, `${ttl} ms`);
+    assertEquals(await b.tryConsume("mine", quota, -4), 0);
     assertEquals(await one.command("EXISTS", key), "0");
-    assertEquals(await a.spend("mine", { size: 1, within: 1 }, 1), 0);
+    assertEquals(await a.tryConsume("mine", { burst: 1, periodMs: 1 }, 1), 0);
     await until(async () => await one.command("EXISTS", key) === "0", "the key to expire");
     await one.command("SET", key, "nonsense");
-    assertEquals(await a.spend("mine", quota, 10), 0);
+    assertEquals(await a.tryConsume("mine", quota, 10), 0);
     await one.command("SCRIPT", "FLUSH"); // as a restart does
-    assert(await b.spend("mine", quota, 1) > 0);
+    assert(await b.tryConsume("mine", quota, 1) > 0);
   }));
 
 Deno.test("Redis: when its clock is set back, an empty bucket is just empty", () =>
   withTwo([one.url], async ({ a }) => {
-    const quota = { size: 10, within: 3_600_000 };
+    const quota = { burst: 10, periodMs: 3_600_000 };
     const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
     await one.command("SET", "chat:d:bucket:{back}", `${tomorrow}`, "PX", "86400000");
-    const wait = await a.spend("back", quota, 10);
-    assert(wait > 0 && wait <= quota.within, `${wait} ms`);
+    const wait = await a.tryConsume("back", quota, 10);
+    assert(wait > 0 && wait <= quota.periodMs, `${wait} ms`);
   }));
 
 Deno.test("Redis Cluster: one address will do", () =>
@@ -206,12 +206,12 @@ both(
     withTwo(
       urls,
       async ({ a, b }, atA, atB) => {
-        const quota = { size: 1, within: 3_600_000 };
+        const quota = { burst: 1, periodMs: 3_600_000 };
         for (const channel of [5, -6]) await b.subscribe(channel);
         for (const channel of [5, -6]) a.publish(channel, message(1));
         assertEquals(await a.online([5]), new Set());
         const releases = [await a.lock(5), await b.lock(5)]; // neither waits
-        for (const bus of [a, b]) assertEquals(await bus.spend("shared", quota, 1), 0);
+        for (const bus of [a, b]) assertEquals(await bus.tryConsume("shared", quota, 1), 0);
         for (const release of releases) await release();
         assertEquals(await b.online([5]), new Set([5])); // answered after whatever might have come
         assertEquals([atB.hints, atA.arrived, atB.arrived], [[], 0, 0]);

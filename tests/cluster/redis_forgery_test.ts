@@ -1,9 +1,9 @@
 /** The bus over Redis, while other programs use the same Redis: nothing that they publish or write changes anything. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
-import { decode, encode, headingOf } from "../../lib/bus/redis/payload.ts";
+import { decode, encode, headerOf } from "../../lib/bus/redis/payload.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
-import { Counters } from "../../lib/bus/redis/counters.ts";
+import { ReplayGuard } from "../../lib/bus/redis/counters.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
 import { Heard, hints, message } from "./bus_fixture.ts";
@@ -12,7 +12,7 @@ import { disconnect, type Redis, SECRET, startRedis } from "../harness/redis.ts"
 import { until } from "../harness/wait.ts";
 
 const USER = 5;
-const HEADING = headingOf("0123456789abcdef");
+const HEADING = headerOf("0123456789abcdef");
 const LEASE = 5_000; // milliseconds that a node's lock lives at the most
 /** As releases before signatures published them. */
 const unsigned = [
@@ -171,7 +171,7 @@ Deno.test("forgery: a hello or heartbeat that is published again counts once", (
   }));
 
 Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones", () => {
-  const counters = new Counters(2);
+  const counters = new ReplayGuard(2);
   assertEquals([1, 1, 3, 2, 3, 4].map((count) => counters.isNew("a", count)), [
     true,
     false,
@@ -233,7 +233,7 @@ Deno.test("forgery: a lock's key that no node has written is replaced, and the l
 Deno.test("forgery: a bucket's key that no node has written counts as missing", () =>
   scene(async ({ a, b, lines }) => {
     const key = "chat:d:bucket:{mine}";
-    const quota = { size: 10, within: 3_600_000 };
+    const quota = { burst: 10, periodMs: 3_600_000 };
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
       ["EVAL", "redis.call('RPUSH', KEYS[1], 'x'); redis.call('PEXPIRE', KEYS[1], 3600000)", "1", key],
@@ -243,8 +243,8 @@ Deno.test("forgery: a bucket's key that no node has written counts as missing", 
     ];
     for (const command of written) {
       await redis.command(...command);
-      assertEquals(await a.spend("mine", quota, 10), 0, `${command}`);
-      assert(await b.spend("mine", quota, 1) > 0, `${command}`);
+      assertEquals(await a.tryConsume("mine", quota, 10), 0, `${command}`);
+      assert(await b.tryConsume("mine", quota, 1) > 0, `${command}`);
       assert(Number(await redis.command("PTTL", key)) > 0);
       await redis.command("DEL", key);
     }
@@ -259,7 +259,7 @@ Deno.test("forgery: payloads of any length and text are signed and checked, what
   for (let i = 0; i < 500; i++) {
     const body = random.text(i % 50 === 0 ? 20_000 : 200);
     const channel = random.pick([0, 1, -1, 2 ** 31 + 5, -(2 ** 31) - 5]);
-    const heading = headingOf(random.pick(["0123456789abcdef", "fedcba9876543210"]));
+    const heading = headerOf(random.pick(["0123456789abcdef", "fedcba9876543210"]));
     const signed = one.sign(channel, heading, JSON.stringify(["m", body]));
     assert(other.verify(channel, encoder.encode(signed)), body);
     assertEquals(JSON.parse(signed.slice(17)).slice(0, 2), ["m", body]);

@@ -1,6 +1,6 @@
 /** Nodes' connections to a Redis under test, and ways to cut them off. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { Log } from "../../lib/log.ts";
 import { Heard, message } from "./bus_fixture.ts";
@@ -44,7 +44,7 @@ export class Node implements AsyncDisposable {
   /** Asserts that there was exactly one outage, which is over. */
   wasDownOnce(): void {
     assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
-    assert(this.heard.downs[0] instanceof BusUnavailable);
+    assert(this.heard.downs[0] instanceof BusUnavailableError);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -65,9 +65,9 @@ export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, ch
 
 /** Asserts that what needs Redis is refused. */
 export async function refuses({ bus }: Node): Promise<void> {
-  await assertRejects(() => bus.online([1]), BusUnavailable);
-  await assertRejects(() => bus.lock(1), BusUnavailable);
-  await assertRejects(() => bus.spend("test", { size: 1, within: 1_000 }, 1), BusUnavailable);
+  await assertRejects(() => bus.online([1]), BusUnavailableError);
+  await assertRejects(() => bus.lock(1), BusUnavailableError);
+  await assertRejects(() => bus.tryConsume("test", { burst: 1, periodMs: 1_000 }, 1), BusUnavailableError);
 }
 
 /** A way to Redis on which a node can be cut off for as long as that is wanted. */
@@ -84,11 +84,11 @@ export class Way implements AsyncDisposable {
 
   /** Ends the connection at the node's next word, and each that it makes after it. */
   cut(): void {
-    this.#relay.judge = () => "cut";
+    this.#relay.decide = () => "cut";
   }
 
   mend(): void {
-    this.#relay.judge = () => "pass";
+    this.#relay.decide = () => "pass";
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 /** The bus over Redis, while Redis or a connection to it is gone. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { BusUnavailable } from "../../lib/bus/bus.ts";
+import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { Names } from "../../lib/bus/redis/names.ts";
 import { Log } from "../../lib/log.ts";
 import { message } from "./bus_fixture.ts";
@@ -46,7 +46,7 @@ Deno.test("Redis that is frozen is taken for lost, and what waits for it is let 
   const waiting = [a.bus.online([1]), a.bus.lock(1), a.bus.lock(2), b.bus.lock(2)];
   const subscribed = b.bus.subscribe(5);
   for (const result of await within(Promise.allSettled(waiting), "answers", GIVEN_UP)) {
-    assert(result.status === "rejected" && result.reason instanceof BusUnavailable);
+    assert(result.status === "rejected" && result.reason instanceof BusUnavailableError);
   }
   await within(subscribed, "the subscription");
   await Promise.all([a.isDown(), b.isDown()]);
@@ -81,7 +81,7 @@ Deno.test("what couldn't be published is made up for by looks, where messages we
   await a.isDown();
   for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
   a.bus.publish(7, { kind: "presence", user: 1 });
-  a.bus.publish(8, { kind: "takeover", login: 1 });
+  a.bus.publish(8, { kind: "takeover", loginEpoch: 1 });
   way.mend();
   await a.isUp();
   a.bus.publish(8, message(3));
@@ -202,7 +202,7 @@ Deno.test("the bus can be closed at any time, and leaves nothing behind", async 
     LEASE / 2,
   ))();
   redis.kill("SIGSTOP");
-  const waiting = assertRejects(() => frozen!.bus.lock(1), BusUnavailable);
+  const waiting = assertRejects(() => frozen!.bus.lock(1), BusUnavailableError);
   const subscribing = frozen!.bus.subscribe(2);
   frozen!.bus.publish(1, message(1));
   await closes(frozen!);

@@ -85,11 +85,11 @@ Deno.test("a node that has lost its connection is gone and silent for the others
   await c.bus.close();
   await b.heard.until(() => b.heard.left > 0, () => "the node that was closed isn't gone");
   assertEquals(b.heard.silences, []);
-  relay.judge = () => "cut";
+  relay.decide = () => "cut";
   await a.isDown();
   await b.heard.until(() => b.heard.left > 1, () => "the node that was cut off isn't gone");
   assertEquals(b.heard.silences, [true]);
-  relay.judge = () => "pass";
+  relay.decide = () => "pass";
   await a.isUp();
   await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
   await worksBetween(a, b);

@@ -1,6 +1,6 @@
 /** The bus over Redis, while Redis is there: heartbeats, and commands that it refuses. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { BusUnavailable } from "../../lib/bus/bus.ts";
+import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
 import { message } from "./bus_fixture.ts";
 import { type Redis, startRedis } from "../harness/redis.ts";
@@ -46,7 +46,7 @@ Deno.test("what Redis refuses to publish is made up for as soon as it takes a he
 
   await redis.command("ACL", "SETUSER", "default", "-publish");
   const { refused } = await callsOf(redis, "publish");
-  a.bus.publish(7, { kind: "takeover", login: 2 }); // which no look makes up for
+  a.bus.publish(7, { kind: "takeover", loginEpoch: 2 }); // which no look makes up for
   await until(async () => (await callsOf(redis, "publish")).refused > refused + 4, "refused heartbeats too");
   await redis.command("ACL", "SETUSER", "default", "+publish");
   await b.heard.until(() => b.heard.arrived > 0, () => "the other nodes don't look");
@@ -65,8 +65,12 @@ Deno.test("a refused command fails alone: subscriptions and hints go on", async 
   await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
   await redis.command("CONFIG", "SET", "maxmemory", "1mb");
   await b.bus.subscribe(5);
-  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailable, "OOM");
-  await assertRejects(() => a.bus.spend("test", { size: 1, within: 60_000 }, 1), BusUnavailable, "OOM");
+  for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailableError, "OOM");
+  await assertRejects(
+    () => a.bus.tryConsume("test", { burst: 1, periodMs: 60_000 }, 1),
+    BusUnavailableError,
+    "OOM",
+  );
   a.bus.publish(5, message(1));
   assertEquals(await b.heard.atLeast(1), [[5, message(1)]]);
   assertEquals(await a.bus.online([5]), new Set([5]));
@@ -74,14 +78,14 @@ Deno.test("a refused command fails alone: subscriptions and hints go on", async 
   assertEquals(lines.length, 1);
   assertStringIncludes(lines[0]!, "OOM");
   await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
-  await assertRejects(() => a.bus.online([5]), BusUnavailable, "NOPERM");
+  await assertRejects(() => a.bus.online([5]), BusUnavailableError, "NOPERM");
   await until(async () => (await callsOf(redis, "pubsub|numsub")).refused >= 5, "looks at the other node");
   await redis.command("ACL", "SETUSER", "default", "+pubsub", "-ping"); // how it is seen whether Redis is there
   await until(async () => (await callsOf(redis, "ping")).refused >= 14, "more looks than Redis may miss");
   await redis.command("ACL", "SETUSER", "default", "+ping");
   await redis.command("CONFIG", "SET", "maxmemory", "0");
   await redis.command("REPLICAOF", "127.0.0.1", "1"); // of a master that is not there
-  await assertRejects(() => a.bus.lock(5), BusUnavailable, "READONLY");
+  await assertRejects(() => a.bus.lock(5), BusUnavailableError, "READONLY");
   a.bus.publish(5, message(2));
   assertEquals(await b.heard.atLeast(2), [[5, message(1)], [5, message(2)]]);
   await redis.command("REPLICAOF", "NO", "ONE");

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { register } from "../../lib/client/login.ts";
 import { Servers } from "../../lib/client/servers.ts";
-import { type Listener, Session } from "../../lib/client/session.ts";
+import { ChatSession, type SessionListener } from "../../lib/client/session.ts";
 import { type Message } from "../../lib/wire/message.ts";
 import { Msg } from "../../lib/wire/protocol.ts";
 import { type Cluster, clusterTest } from "../harness/cluster.ts";
@@ -23,21 +23,21 @@ const PASSWORD = "open sesame";
 const SIGNAL = new AbortController().signal; // never aborts
 
 /** A person with the real client, who writes to another as long as `going` says so. */
-class User implements Listener {
+class User implements SessionListener {
   /** What the person is told besides messages: there should be nothing. */
   readonly told: string[] = [];
   readonly got: Message[] = [];
   /** Texts by seq, as they were acknowledged. */
   readonly acked = new Map<number, string>();
-  session!: Session;
+  session!: ChatSession;
   ended: string | undefined;
 
   static async enter(at: Address, name: string): Promise<User> {
     const user = new User();
     const servers = new Servers([{ hostname: at.host, port: at.port }]);
     const id = await register(servers, name, PASSWORD, SIGNAL, () => {});
-    user.session = await Session.open(servers, { id }, { password: PASSWORD }, user, SIGNAL);
-    void user.session.ended.then(({ kind, why }) => user.ended = `${kind} ${why}`);
+    user.session = await ChatSession.open(servers, { id }, { password: PASSWORD }, user, SIGNAL);
+    void user.session.ended.then(({ kind, message }) => user.ended = `${kind} ${message}`);
     return user;
   }
 
@@ -48,38 +48,38 @@ class User implements Listener {
   async chat(other: User, going: () => boolean): Promise<void> {
     for (let count = 0; going(); count++) {
       const text = `${count} from ${this.id}`;
-      const { seq } = await this.session.say(other.id, text);
+      const { seq } = await this.session.sendMessage(other.id, text);
       this.acked.set(seq as number, text);
       // Now and then something that must not be done twice, and so fails if no answer to it comes.
       if (count % 10 === 0) {
-        await this.session.ask({ msgid: Msg.CREATE_GROUP, groupname: text, groupdesc: "" }, false);
+        await this.session.request({ msgid: Msg.CREATE_GROUP, groupname: text, groupdesc: "" }, false);
       }
       await pause(EVERY);
     }
   }
 
-  received(message: Message): void {
+  onMessage(message: Message): void {
     if (message.msgid === Msg.ONE_CHAT) this.got.push(message);
   }
 
-  online(_: unknown, again: boolean): void {
+  onOnline(_: unknown, again: boolean): void {
     if (again) this.told.push("connected again");
   }
 
-  offline(why: string): void {
+  onOffline(why: string): void {
     this.told.push(`offline: ${why}`);
   }
 
-  putOff(why: string): void {
+  onDeferred(why: string): void {
     this.told.push(`put off: ${why}`);
   }
 
-  password(): Promise<undefined> {
+  askPassword(): Promise<undefined> {
     this.told.push("password?");
     return Promise.resolve(undefined);
   }
 
-  takeOver(): Promise<boolean> {
+  confirmTakeover(): Promise<boolean> {
     this.told.push("take over?");
     return Promise.resolve(false);
   }
@@ -108,7 +108,7 @@ clusterTest(
     await prober.close();
     const other = (at: number) => users[at ^ 1]!;
     for (const [at, { session }] of users.entries()) {
-      await session.ask({ msgid: Msg.ADD_FRIEND, friendid: other(at).id });
+      await session.request({ msgid: Msg.ADD_FRIEND, friendid: other(at).id });
     }
     let going = true;
     const chats = users.map((user, at) => user.chat(other(at), () => going));

@@ -1,10 +1,10 @@
 /** How much an account may store in a day: to the byte, in the whole cluster, and in the order of its messages. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { NamedBuckets } from "../../lib/bus/gcra.ts";
-import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
+import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { RequestError } from "../../lib/server/protocol/reply_body.ts";
 import { ROW_BYTES, StorageQuota, storedBytes } from "../../lib/server/limits/storage_quota.ts";
-import type { Appended, Refused } from "../../lib/store/store.ts";
+import type { Appended, Rejection } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { type FramedClient, login, newUser, register } from "../harness/framed_client.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
@@ -20,19 +20,19 @@ const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
 const mariadb = sharedMariadb();
 
 /** A bus whose clock stands still, and whose answers take their time. */
-function slowBus(buckets = new NamedBuckets(() => 0)): Pick<Bus, "spend"> & { asked: number } {
+function slowBus(buckets = new KeyedRateLimiter(() => 0)): Pick<Bus, "tryConsume"> & { asked: number } {
   return {
     asked: 0,
-    async spend(bucket, quota, count) {
+    async tryConsume(bucket, quota, count) {
       this.asked++;
       await pause(1);
-      return buckets.spend(bucket, quota, count);
+      return buckets.tryConsume(bucket, quota, count);
     },
   };
 }
 
-const stored = (isRepeat: boolean): Promise<Appended | Refused> =>
-  Promise.resolve(isRepeat ? { refused: "over_quota" } : { seq: 1, time: 0, repeated: false });
+const stored = (isRepeat: boolean): Promise<Appended | Rejection> =>
+  Promise.resolve(isRepeat ? { refused: "over_quota" } : { seq: 1, time: 0, duplicate: false });
 
 Deno.test("daily-bytes: what may be stored is taken to the last byte, and not one more", async () => {
   const quota = new StorageQuota(slowBus(), DAILY);
@@ -45,7 +45,7 @@ Deno.test("daily-bytes: what may be stored is taken to the last byte, and not on
   await quota.store(session, left, stored);
   for (const again of [session, { user: 1 }]) {
     const asked: boolean[] = [];
-    const look = (isRepeat: boolean): Promise<Refused> => {
+    const look = (isRepeat: boolean): Promise<Rejection> => {
       asked.push(isRepeat);
       return Promise.resolve({ refused: "over_quota" });
     };
@@ -61,8 +61,8 @@ Deno.test("daily-bytes: what is not stored anew is not counted", async () => {
   const session = { user: 1 };
   const half = DAILY / 2;
   await quota.store(session, half, stored);
-  const outcomes: (() => Promise<Appended | Refused>)[] = [
-    () => Promise.resolve({ seq: 1, time: 0, repeated: true }),
+  const outcomes: (() => Promise<Appended | Rejection>)[] = [
+    () => Promise.resolve({ seq: 1, time: 0, duplicate: true }),
     () => Promise.resolve({ refused: "not_found" }),
     () => Promise.reject(new Error("the store is unavailable")),
   ];
@@ -89,15 +89,15 @@ Deno.test("daily-bytes: messages are stored in their order, also while the bus i
 });
 
 Deno.test("daily-bytes: while the bus can't be reached a node counts for itself", async () => {
-  const bus = { spend: () => Promise.reject(new BusUnavailable("gone")) };
-  const quota = new StorageQuota(bus, DAILY, new NamedBuckets(() => 0));
+  const bus = { tryConsume: () => Promise.reject(new BusUnavailableError("gone")) };
+  const quota = new StorageQuota(bus, DAILY, new KeyedRateLimiter(() => 0));
   await quota.store({ user: 1 }, DAILY, stored);
   await assertRejects(() => quota.store({ user: 1 }, 1, stored), RequestError);
 });
 
 Deno.test("daily-bytes: a message counts with its bytes in UTF-8, and 0 is no limit", async () => {
   assertEquals(storedBytes("aé中😀", "ü"), ROW_BYTES + 1 + 2 + 3 + 4 + 2);
-  const quota = new StorageQuota({ spend: () => Promise.reject(new Error("asked")) }, 0);
+  const quota = new StorageQuota({ tryConsume: () => Promise.reject(new Error("asked")) }, 0);
   await quota.store({ user: 1 }, 2 * DAILY, stored);
 });
 

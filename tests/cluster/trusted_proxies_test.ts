@@ -5,7 +5,7 @@ import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import { FrameReader, joined, objectFrame } from "../harness/frames.ts";
 import { startNginx } from "../harness/nginx.ts";
-import { line, origins, proxied, TRUSTING } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2, remoteAddresses, TRUSTING } from "../harness/proxy.ts";
 import { serverTest, withServer } from "../harness/server.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
@@ -20,14 +20,14 @@ serverTest("proxy: a trusted address may send a header of either version in any 
 }, async (server) => {
   const ping = objectFrame({ msgid: 99, rid: 1 });
   const cases: readonly (readonly [header: Uint8Array, from: string | undefined])[] = [
-    [line(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
-    [line(2, { host: "2001:db8::1", port: 2 }), "[2001:db8::1]:2"],
+    [proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
+    [proxyHeaderV1(2, { host: "2001:db8::1", port: 2 }), "[2001:db8::1]:2"],
     [
-      proxied({ family: 1, source: { host: "192.0.2.3", port: 3 }, more: new Uint8Array(2_000) }),
+      proxyHeaderV2({ family: 1, source: { host: "192.0.2.3", port: 3 }, more: new Uint8Array(2_000) }),
       "192.0.2.3:3",
     ],
-    [proxied({ family: 2, source: { host: "2001:db8::4", port: 4 } }), "[2001:db8::4]:4"],
-    [proxied({ command: 0, family: 0, transport: 0 }), undefined],
+    [proxyHeaderV2({ family: 2, source: { host: "2001:db8::4", port: 4 } }), "[2001:db8::4]:4"],
+    [proxyHeaderV2({ command: 0, family: 0, transport: 0 }), undefined],
     [encoder.encode("PROXY UNKNOWN\r\n"), undefined],
     [new Uint8Array(0), undefined],
   ];
@@ -37,10 +37,10 @@ serverTest("proxy: a trusted address may send a header of either version in any 
     for (const step of header.length > 1_000 ? [whole.length, 999] : steps) {
       using conn = await Deno.connect({ hostname: server.host, port: server.port });
       conn.setNoDelay(true);
-      const seen = origins(server, "refused").length;
+      const seen = remoteAddresses(server, "refused").length;
       for (let at = 0; at < whole.length; at += step) await conn.write(whole.subarray(at, at + step));
       assertEquals((await reply(conn)).errno, Errno.BAD_REQUEST);
-      const told = await until(() => origins(server, "refused")[seen], "a line in the log");
+      const told = await until(() => remoteAddresses(server, "refused")[seen], "a line in the log");
       assertEquals(told, from ?? `${HOST}:${conn.localAddr.port}`);
     }
   }
@@ -50,7 +50,7 @@ serverTest(
   "proxy: what comes behind a header is a message, whatever it looks like",
   { args: TRUSTING },
   async (server) => {
-    const header = line(1, { host: "192.0.2.1", port: 1 });
+    const header = proxyHeaderV1(1, { host: "192.0.2.1", port: 1 });
     using framed = await Deno.connect({ hostname: server.host, port: server.port });
     const whole = objectFrame({ msgid: 99, word: "PROXY" });
     const middle = whole.indexOf(0x50);
@@ -109,6 +109,6 @@ Deno.test("proxy: a header of an address that isn't trusted is no header, and th
     assertEquals(more, []);
     assert(warning!.includes('"warn"') && warning!.includes(`"${HOST}:`));
     using direct = await Deno.connect({ hostname: server.host, port: server.port });
-    await direct.write(line(1, { host: "192.0.2.1", port: 1 }));
+    await direct.write(proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }));
     assertEquals((await reply(direct)).errno, Errno.TOO_LARGE);
   }));

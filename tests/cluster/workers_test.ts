@@ -209,15 +209,15 @@ Deno.test("workers: one that doesn't leave is ended", async () => {
   const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without an answer the node waits
   let isBack = false;
   const worker = new WorkerNode(7, { ...defaults(), host: "127.0.0.1", port: 0 }, log, {
-    lent: { store: store.port1, bus: bus.port1 },
-    end: () => {
+    ports: { store: store.port1, bus: bus.port1 },
+    release: () => {
       isBack = true;
       store.port2.close();
       bus.port2.close();
       return Promise.resolve();
     },
   });
-  assertEquals(await worker.leave(100), false);
+  assertEquals(await worker.stop(100), false);
   assertEquals([await within(worker.listening, "to be told"), isBack], [undefined, true]);
   assertStringIncludes(lines.join(""), "error a worker did not leave in time worker=7");
 });

@@ -2,7 +2,7 @@
  * Requests that no honest client sends. They are made as text, since there is JSON that no value gives. `<alice>` and
  * the like stand for what only a running server can tell: see {@link filled}.
  */
-import { requests } from "../../lib/server/protocol/request_table.ts";
+import { requestTable } from "../../lib/server/handlers/request_table.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Random } from "../harness/random.ts";
 
@@ -133,7 +133,9 @@ export const JOIN = '{"msgid":9,"groupid":<group>}';
 /** A request with right, wrong, missing, additional and repeated fields, in any order. */
 function hostileRequest(random: Random): string {
   const isChat = random.below(3) === 0; // what matters most, and most often gets through
-  const spec = requests.get(random.pick(isChat ? [Msg.ONE_CHAT, Msg.GROUP_CHAT] : [...requests.keys()]))!;
+  const spec = requestTable.get(
+    random.pick(isChat ? [Msg.ONE_CHAT, Msg.GROUP_CHAT] : [...requestTable.keys()]),
+  )!;
   const fields: string[] = [];
   const put = (name: string, value: string) =>
     fields.splice(random.below(fields.length + 1), 0, pair(name, value));

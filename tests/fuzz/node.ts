@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
 import { Log } from "../../lib/log.ts";
-import { openPorts } from "../../lib/node/backends.ts";
+import { openBackends } from "../../lib/node/backends.ts";
 import { Server } from "../../lib/server/server.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, newGroup, newUser } from "../harness/framed_client.ts";
@@ -76,7 +76,7 @@ export class HostileNode implements Address, AsyncDisposable {
     const errors: string[] = [];
     const log = new Log("error", "text", (line) => errors.push(line));
     const whole = { ...defaults(), ...BOUNDLESS, ...config };
-    const { store, bus } = await openPorts(whole, log, {});
+    const { store, bus } = await openBackends(whole, log, {});
     parts.defer(() => store.close());
     parts.defer(() => bus.close());
     const server = await Server.start({ config: whole, log, store, bus, now: Date.now });

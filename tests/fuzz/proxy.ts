@@ -1,8 +1,8 @@
 /** PROXY headers as a target: whatever comes, a header is read as it stands there, or refused for good. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
-import { MAX_PROXY_HEADER, type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
+import { MAX_PROXY_HEADER_BYTES, type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
-import { line, proxied } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2 } from "../harness/proxy.ts";
 import type { Random } from "../harness/random.ts";
 import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
@@ -30,12 +30,12 @@ export const proxy: Target = {
       const header = readProxyHeader(input.slice(0, length));
       if (header === undefined) {
         assert(known === undefined, "what is known stays known");
-        assert(length < MAX_PROXY_HEADER, "no more bytes are waited for than a header has");
+        assert(length < MAX_PROXY_HEADER_BYTES, "no more bytes are waited for than a header has");
       } else if (header instanceof Error) {
         assert(known === undefined || known instanceof Error, "what was read isn't refused later");
         assert(header.message.length > 0);
       } else {
-        assertLessOrEqual(header.length, Math.min(length, MAX_PROXY_HEADER));
+        assertLessOrEqual(header.length, Math.min(length, MAX_PROXY_HEADER_BYTES));
         if (known !== undefined) assertEquals(header, known);
         if (header.source) checkSource(header, input);
       }
@@ -48,7 +48,7 @@ export const proxy: Target = {
 function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   const { host, port } = source!;
   const family = host.includes(":") ? 2 : 1;
-  const again = proxied({ family, source: { host, port } });
+  const again = proxyHeaderV2({ family, source: { host, port } });
   assertEquals(readProxyHeader(again), { length: again.length, source: { host, port } });
   const size = family === 1 ? 4 : 16;
   const written = [
@@ -72,15 +72,15 @@ function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
 
 function textual(random: Random): Uint8Array {
   const family = random.pick([1, 2] as const);
-  return line(family, { host: hostOf(random, family), port: random.pick([0, 1, 6_000, 65_535]) });
+  return proxyHeaderV1(family, { host: hostOf(random, family), port: random.pick([0, 1, 6_000, 65_535]) });
 }
 
 function binary(random: Random): Uint8Array {
   const family = random.below(4);
-  const more = random.bytes(random.pick([0, 0, 1, 3, 84, 216, MAX_PROXY_HEADER - FIXED - 12]));
+  const more = random.bytes(random.pick([0, 0, 1, 3, 84, 216, MAX_PROXY_HEADER_BYTES - FIXED - 12]));
   const head = { command: random.below(3) === 0 ? 0 : 1, family, transport: random.below(3), more };
-  if (family !== 1 && family !== 2) return proxied(head);
-  return proxied({ ...head, source: { host: hostOf(random, family), port: random.below(65_536) } });
+  if (family !== 1 && family !== 2) return proxyHeaderV2(head);
+  return proxyHeaderV2({ ...head, source: { host: hostOf(random, family), port: random.below(65_536) } });
 }
 
 function hostOf(random: Random, family: 1 | 2): string {

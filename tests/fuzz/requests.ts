@@ -3,7 +3,7 @@
  * the one reply that it must have.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { requests as table } from "../../lib/server/protocol/request_table.ts";
+import { requestTable as table } from "../../lib/server/handlers/request_table.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import { frame, joined } from "../harness/frames.ts";

@@ -1,5 +1,5 @@
 /** Texts as a target: what is stored comes back as it was, whatever it means to a program on its way. */
-import { type Named, normalName, problemOf } from "../../lib/server/protocol/names.ts";
+import { type NameKind, normalizeName, validateName } from "../../lib/server/protocol/names.ts";
 import { assertEquals } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName } from "../harness/framed_client.ts";
@@ -106,9 +106,9 @@ function firstOf(text: string, most: number): string {
 }
 
 /** A name with this text in it, in the server's form, or one without where the rules for names refuse the text. */
-function allowed(text: string, named: Named): string {
-  const name = normalName(`${freshName("#")}${text}.`);
-  return problemOf(name, named, true) === undefined ? name : freshName("plain");
+function allowed(text: string, named: NameKind): string {
+  const name = normalizeName(`${freshName("#")}${text}.`);
+  return validateName(name, named, true) === undefined ? name : freshName("plain");
 }
 
 /** As names may be: without control characters. */

@@ -116,9 +116,9 @@ function decoded(decoder: Decoder, chunks: readonly Uint8Array[]): Item[] {
       found.push(
         next instanceof WireError ? { error: next.message, fatal: next.fatal } : { body: latin1(next) },
       );
-      assertLessOrEqual(decoder.held, 2 * MAX);
+      assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
     }
-    assertLessOrEqual(decoder.held, 2 * MAX);
+    assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
     chunk.fill(0x7b); // code that kept it would notice
   }
   return found;

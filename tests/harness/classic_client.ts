@@ -8,7 +8,7 @@ import { joined } from "./frames.ts";
 import { PASSWORD } from "./framed_client.ts";
 import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";
-import { PATIENCE, until } from "./wait.ts";
+import { TIMEOUT_MS, until } from "./wait.ts";
 
 const READ_SIZE = 1_024; // bytes: the buffer of the C++ clients
 const encoder = new TextEncoder();
@@ -76,7 +76,7 @@ export class ClassicClient implements AsyncDisposable {
   /** Takes the first message that came, or comes within `ms` milliseconds, with this msgid or as `match` wants it. */
   async next(
     match: number | ((message: ClassicReceived) => boolean),
-    ms = PATIENCE,
+    ms = TIMEOUT_MS,
   ): Promise<ClassicReceived> {
     const test = typeof match === "number" ? (m: ClassicReceived) => m.msgid === match : match;
     return (await this.#inbox.next((a) => test(a.message), `a classic message: ${match}`, ms)).message;

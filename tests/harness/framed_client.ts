@@ -4,7 +4,7 @@ import { Errno, Msg, type Received, type Sent } from "./protocol_numbers.ts";
 import { frame, FrameReader, objectFrame } from "./frames.ts";
 import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";
-import { PATIENCE, pause } from "./wait.ts";
+import { pause, TIMEOUT_MS } from "./wait.ts";
 
 /** The password of every user that the harness makes. */
 export const PASSWORD = "correct horse";
@@ -81,7 +81,7 @@ export class FramedClient implements AsyncDisposable {
   }
 
   /** Sends an object with a `rid` of its own and takes the reply that repeats it. */
-  async request(message: Sent, ms = PATIENCE): Promise<Received> {
+  async request(message: Sent, ms = TIMEOUT_MS): Promise<Received> {
     const rid = ++this.#lastRid;
     await this.send({ ...message, rid });
     const what = `the reply to ${JSON.stringify(message).slice(0, 200)}`;
@@ -98,7 +98,7 @@ export class FramedClient implements AsyncDisposable {
   }
 
   /** Takes the first message that came, or comes within `ms` milliseconds, with this msgid or as `match` wants it. */
-  next(match: number | ((message: Received) => boolean), ms = PATIENCE): Promise<Received> {
+  next(match: number | ((message: Received) => boolean), ms = TIMEOUT_MS): Promise<Received> {
     const [test, what] = typeof match === "number"
       ? [(m: Received) => m.msgid === match, `a message with msgid ${match}`]
       : [match, `a message for which ${match}`];
@@ -129,7 +129,7 @@ export class FramedClient implements AsyncDisposable {
   async login(who: Who, extra: Sent = {}): Promise<Received> {
     const password = "token" in who ? {} : { password: PASSWORD };
     const request = { msgid: Msg.LOGIN, ...who, ...password, ...extra };
-    for (const end = performance.now() + PATIENCE;;) {
+    for (const end = performance.now() + TIMEOUT_MS;;) {
       const reply = await this.request(request);
       if (reply.errno === Errno.OK) {
         this.welcome = reply;

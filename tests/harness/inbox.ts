@@ -1,5 +1,5 @@
 /** What has come and has not been asked for yet. */
-import { PATIENCE } from "./wait.ts";
+import { TIMEOUT_MS } from "./wait.ts";
 
 interface Waiter<T> {
   readonly match: (item: T) => boolean;
@@ -43,7 +43,7 @@ export class Inbox<T> {
    * Takes the first item that matches, waiting for it for at most `ms` milliseconds. Rejects, naming `what` and
    * showing what came instead, when none comes.
    */
-  async next(match: (item: T) => boolean, what: string, ms = PATIENCE): Promise<T> {
+  async next(match: (item: T) => boolean, what: string, ms = TIMEOUT_MS): Promise<T> {
     const at = this.#items.findIndex(match);
     if (at >= 0) return this.#items.splice(at, 1)[0]!;
     if (this.#ended !== undefined) throw this.#inVain(what, this.#ended);

@@ -3,7 +3,7 @@ import { type Connection, createConnection } from "mysql2/promise";
 import { asRoot, layDown } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
-import { PATIENCE, until, within } from "./wait.ts";
+import { TIMEOUT_MS, until, within } from "./wait.ts";
 
 /** What an operator's statement gives: rows by their columns' names, or none. */
 export type Rows = Record<string, unknown>[];
@@ -233,7 +233,7 @@ export function sharedMariadb(options: MariadbOptions = {}): SharedMariadb {
 }
 
 async function query(url: string, statement: string, values: readonly (string | number)[]): Promise<Rows> {
-  const connection = await createConnection({ uri: url, connectTimeout: PATIENCE });
+  const connection = await createConnection({ uri: url, connectTimeout: TIMEOUT_MS });
   try {
     const [rows] = await connection.query(statement, [...values]);
     return Array.isArray(rows) ? rows as Rows : [];

@@ -1,11 +1,11 @@
 /** A bus that can be cut off, between nodes in this process and the hub that connects them. */
 import {
   type Bus,
-  BusUnavailable,
+  type BusListener,
+  BusUnavailableError,
   type Channel,
   type Hint,
-  type Listener,
-  type Quota,
+  type RateLimit,
 } from "../../lib/bus/bus.ts";
 
 /** The buses of some nodes, which can all be cut off. */
@@ -23,14 +23,14 @@ export class Outage {
   }
 
   end(): void {
-    for (const bus of this.#buses) bus.mend();
+    for (const bus of this.#buses) bus.restore();
   }
 }
 
 /** A bus that can be cut off: then it does what the port says of one that can't be reached. */
 class CutBus implements Bus {
   readonly #bus: Bus;
-  #listener: Listener | undefined;
+  #listener: BusListener | undefined;
   #isCut = false;
 
   constructor(bus: Bus) {
@@ -39,27 +39,27 @@ class CutBus implements Bus {
 
   cut(): void {
     this.#isCut = true;
-    this.#listener?.down(new Error("cut off on purpose"));
+    this.#listener?.onBusDown(new Error("cut off on purpose"));
   }
 
-  mend(): void {
+  restore(): void {
     this.#isCut = false;
-    this.#listener?.up();
+    this.#listener?.onBusUp();
   }
 
   adopt(epoch: string): void {
     this.#bus.adopt(epoch);
   }
 
-  open(listener: Listener): Promise<void> {
+  open(listener: BusListener): Promise<void> {
     this.#listener = listener;
     return this.#bus.open({
-      receive: (channel, hint) => this.#isCut || listener.receive(channel, hint),
-      down: (why) => listener.down(why),
-      up: () => listener.up(),
-      came: () => this.#isCut || listener.came(),
-      gone: () => this.#isCut || listener.gone(),
-      silent: (isSilent) => this.#isCut || listener.silent(isSilent),
+      onHint: (channel, hint) => this.#isCut || listener.onHint(channel, hint),
+      onBusDown: (why) => listener.onBusDown(why),
+      onBusUp: () => listener.onBusUp(),
+      onNodeJoined: () => this.#isCut || listener.onNodeJoined(),
+      onNodeLeft: () => this.#isCut || listener.onNodeLeft(),
+      onSilenceChange: (isSilent) => this.#isCut || listener.onSilenceChange(isSilent),
     });
   }
 
@@ -76,17 +76,17 @@ class CutBus implements Bus {
   }
 
   online(users: readonly number[]): Promise<ReadonlySet<number>> {
-    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.online(users);
+    return this.#isCut ? Promise.reject(new BusUnavailableError("cut off")) : this.#bus.online(users);
   }
 
   lock(user: number): Promise<() => Promise<void>> {
-    return this.#isCut ? Promise.reject(new BusUnavailable("cut off")) : this.#bus.lock(user);
+    return this.#isCut ? Promise.reject(new BusUnavailableError("cut off")) : this.#bus.lock(user);
   }
 
-  spend(bucket: string, quota: Quota, count: number): Promise<number> {
+  tryConsume(bucket: string, quota: RateLimit, count: number): Promise<number> {
     return this.#isCut
-      ? Promise.reject(new BusUnavailable("cut off"))
-      : this.#bus.spend(bucket, quota, count);
+      ? Promise.reject(new BusUnavailableError("cut off"))
+      : this.#bus.tryConsume(bucket, quota, count);
   }
 
   close(): Promise<void> {

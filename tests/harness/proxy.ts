@@ -13,7 +13,7 @@ const SIGNATURE = "\r\n\r\n\0\r\nQUIT\n";
 const encoder = new TextEncoder();
 
 /** A header of version 1, of IPv4 (family 1) or IPv6 (family 2). */
-export function line(family: 1 | 2, { host, port }: Source): Uint8Array {
+export function proxyHeaderV1(family: 1 | 2, { host, port }: Source): Uint8Array {
   const words = family === 1 ? `TCP4 ${host} 198.51.100.2` : `TCP6 ${host} 2001:db8::2`;
   return encoder.encode(`PROXY ${words} ${port} 8000\r\n`);
 }
@@ -21,12 +21,12 @@ export function line(family: 1 | 2, { host, port }: Source): Uint8Array {
 /** A client that comes through a proxy from this address. */
 export async function connectFrom(at: Address, host: string): Promise<FramedClient> {
   const client = await FramedClient.connect(at);
-  await client.sendBytes(line(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
+  await client.sendBytes(proxyHeaderV1(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
   return client;
 }
 
 /** What a header of version 2 says. */
-export interface Proxied {
+export interface ProxyHeaderV2 {
   /** 0: the proxy speaks for itself; 1, if it isn't given: it forwards a client. */
   readonly command?: number;
   /** 1: IPv4, 2: IPv6. */
@@ -40,8 +40,8 @@ export interface Proxied {
 }
 
 /** A header of version 2. */
-export function proxied(
-  { command = 1, family, transport = 1, source, more = new Uint8Array(0) }: Proxied,
+export function proxyHeaderV2(
+  { command = 1, family, transport = 1, source, more = new Uint8Array(0) }: ProxyHeaderV2,
 ): Uint8Array {
   const addresses = source ? [...family === 1 ? quad(source.host) : octets(source.host)] : [];
   const rest = joined(
@@ -82,7 +82,7 @@ export const TRUSTING: readonly string[] = [
 ];
 
 /** The `from` of the log's lines about an event. */
-export function origins(server: Server, event: string): string[] {
+export function remoteAddresses(server: Server, event: string): string[] {
   const lines = server.log().split("\n").filter((text) => text.includes(`"${event}"`) && text.endsWith("}"));
   return lines.map((text) => String((JSON.parse(text) as { from?: string }).from));
 }

@@ -16,7 +16,7 @@ export class Relay implements Address, AsyncDisposable {
   /** Times that a client has sent something and waited for the answer. */
   roundTrips = 0;
   /** Decides about what clients send, as it comes: a long request comes in pieces. */
-  judge: (piece: string) => Fate = () => "pass";
+  decide: (piece: string) => Fate = () => "pass";
   /** Bytes per second that go through to the server, those of all connections together; and as many back. */
   speed = Infinity;
   readonly #listener: Deno.TcpListener;
@@ -91,7 +91,7 @@ export class Relay implements Address, AsyncDisposable {
       if (!asking) this.roundTrips++;
       asking = true;
       await this.#flowing.promise;
-      const fate = this.judge(decoder.decode(piece));
+      const fate = this.decide(decoder.decode(piece));
       if (fate === "cut") return false;
       if (fate === "hold") await this.#released.promise;
       await this.#send(server, piece, up);

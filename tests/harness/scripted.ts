@@ -1,7 +1,7 @@
 /** A server that answers as a real one does only under real load, or never. */
 import { encodeFrame, FramedDecoder } from "../../lib/wire/framed.ts";
 import { type Message, parseMessage } from "../../lib/wire/message.ts";
-import { MAX_CLIENT_FRAME } from "../../lib/wire/protocol.ts";
+import { MAX_CLIENT_FRAME_BYTES } from "../../lib/wire/protocol.ts";
 import type { Address } from "./server.ts";
 
 const READ_BYTES = 65_536;
@@ -18,7 +18,7 @@ export async function withScripted(
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const serve = async () => {
     using conn = await listener.accept();
-    const [decoder, buffer] = [new FramedDecoder(MAX_CLIENT_FRAME), new Uint8Array(READ_BYTES)];
+    const [decoder, buffer] = [new FramedDecoder(MAX_CLIENT_FRAME_BYTES), new Uint8Array(READ_BYTES)];
     for (let size; (size = await conn.read(buffer)) !== null;) {
       decoder.push(buffer.subarray(0, size));
       for (let frame; (frame = decoder.next());) {

@@ -1,9 +1,9 @@
 /** Waiting for things to become so, never for time to pass. */
 
 /** Milliseconds before a wait is given up: far more than a busy machine needs, so that only a fault takes it. */
-export const PATIENCE = 30_000;
+export const TIMEOUT_MS = 30_000;
 
-const POLL = 10; // milliseconds between two looks at a condition that can't tell when it changes
+const POLL_INTERVAL_MS = 10; // milliseconds between two looks at a condition that can't tell when it changes
 
 /** Resolves after `ms` milliseconds. Only for pacing something, not for hoping that something else is done. */
 export function pause(ms: number): Promise<void> {
@@ -11,7 +11,7 @@ export function pause(ms: number): Promise<void> {
 }
 
 /** The promise's outcome; rejects, naming `what`, when there is none within `ms` milliseconds. */
-export async function within<T>(promise: Promise<T>, what: string, ms = PATIENCE): Promise<T> {
+export async function within<T>(promise: Promise<T>, what: string, ms = TIMEOUT_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`waited ${ms} ms in vain for ${what}`)), ms);
@@ -25,14 +25,14 @@ export async function within<T>(promise: Promise<T>, what: string, ms = PATIENCE
 
 /** Resolves with the first truthy answer of `look`; rejects, naming `what`, when `ms` milliseconds have passed. */
 export async function until<T>(
-  look: () => T | Promise<T>,
+  condition: () => T | Promise<T>,
   what: string,
-  ms = PATIENCE,
+  ms = TIMEOUT_MS,
 ): Promise<NonNullable<Awaited<T>>> {
   for (const end = performance.now() + ms;;) {
-    const answer = await look();
+    const answer = await condition();
     if (answer) return answer;
     if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
-    await pause(POLL);
+    await pause(POLL_INTERVAL_MS);
   }
 }

@@ -3,30 +3,36 @@
  * stop; then it prints what the squads have achieved.
  */
 import { pause, until } from "../harness/wait.ts";
-import { Foe } from "./foe.ts";
-import type { Kind } from "./kind.ts";
-import { kinds } from "./kinds.ts";
+import { Attacker } from "./foe.ts";
+import type { AttackType } from "./kind.ts";
+import { attackTypes } from "./kinds.ts";
 import { newTally, type Plan, type Squad, type Tally } from "./plan.ts";
 import { keepSendBuffersSmall } from "./send_buffers.ts";
 
-const RECONNECT = 100; // milliseconds before a connection that was lost is made again
-const SPREAD = 1_000; // milliseconds over which the first connections are made
+const RECONNECT_MS = 100; // milliseconds before a connection that was lost is made again
+const SPREAD_MS = 1_000; // milliseconds over which the first connections are made
 
 /** Keeps one connection of a squad going, for good. */
-async function fight(kind: Kind, at: number, squad: Squad, plan: Plan, tally: Tally): Promise<never> {
+async function runAttack(
+  type: AttackType,
+  at: number,
+  squad: Squad,
+  plan: Plan,
+  tally: Tally,
+): Promise<never> {
   for (;;) {
     try {
-      using foe = await Foe.connect(plan.target, at, tally);
+      using attacker = await Attacker.connect(plan.target, at, tally);
       const user = squad.users[at];
-      if (user) await foe.login(user.token);
-      const attacking = kind.attack(foe, squad).then(() => "over" as const, () => "closed" as const);
-      const reading = kind.deaf?.(at) ? [] : [foe.readOn().then(() => "closed" as const)];
+      if (user) await attacker.login(user.token);
+      const attacking = type.attack(attacker, squad).then(() => "over" as const, () => "closed" as const);
+      const reading = type.neverReads?.(at) ? [] : [attacker.readOn().then(() => "closed" as const)];
       if (await Promise.race([attacking, ...reading]) === "over") continue;
       tally.closed++;
     } catch {
       // It could not connect or log in.
     }
-    await pause(RECONNECT);
+    await pause(RECONNECT_MS);
   }
 }
 
@@ -57,11 +63,11 @@ async function main(): Promise<void> {
   if (await line() === undefined) return; // stopped before it began
   keepSendBuffersSmall();
   for (const [index, squad] of plan.squads.entries()) {
-    const kind = kinds.find(({ name }) => name === squad.kind)!;
+    const kind = attackTypes.find(({ name }) => name === squad.kind)!;
     for (let at = 0; at < squad.connections; at++) {
       const start = async () => {
-        await pause(Math.random() * SPREAD);
-        await fight(kind, at, squad, plan, tallies[index]!);
+        await pause(Math.random() * SPREAD_MS);
+        await runAttack(kind, at, squad, plan, tallies[index]!);
       };
       void start();
     }

@@ -9,11 +9,11 @@ export function repeated(bytes: Uint8Array): Uint8Array {
 }
 
 /** As many made by `make` as asked for, in one write. */
-export function many(count: number, make: () => unknown): Uint8Array {
+export function frames(count: number, make: () => unknown): Uint8Array {
   return joined(...Array.from({ length: count }, () => objectFrame(make())));
 }
 
 /** Never resolves: for who has said all there is to say and stays. */
-export function stay(): Promise<never> {
+export function waitForever(): Promise<never> {
   return new Promise(() => {});
 }

@@ -8,7 +8,7 @@ import type { Tally } from "./plan.ts";
 const READ_SIZE = 16_384; // bytes: a thousand of these are read into at the same time
 
 /** A connection and what it has achieved. Dispose of it to close it. */
-export class Foe implements Disposable {
+export class Attacker implements Disposable {
   /** Its number within its squad, from 0 on. */
   readonly at: number;
   readonly #conn: Deno.TcpConn;
@@ -24,11 +24,11 @@ export class Foe implements Disposable {
   }
 
   /** Connects. Rejects, and counts that, when the server or the system can't take it. */
-  static async connect({ host: hostname, port }: Address, at: number, tally: Tally): Promise<Foe> {
+  static async connect({ host: hostname, port }: Address, at: number, tally: Tally): Promise<Attacker> {
     try {
       const conn = await Deno.connect({ hostname, port });
       tally.connected++;
-      return new Foe(conn, at, tally);
+      return new Attacker(conn, at, tally);
     } catch (error) {
       tally.unconnected++;
       throw error;

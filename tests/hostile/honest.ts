@@ -36,7 +36,7 @@ const DRAIN = 30_000; // milliseconds for the last messages to come, after which
 const SECOND = 1_000; // milliseconds
 
 /** A stretch of time that is being measured. */
-class Stretch {
+class Interval {
   readonly ack: number[] = [];
   readonly delivery: number[] = [];
   readonly own: number[] = [];
@@ -44,15 +44,15 @@ class Stretch {
 
 interface Sending {
   readonly due: number;
-  readonly stretch: Stretch | undefined;
+  readonly interval: Interval | undefined;
   acked: boolean;
   came: boolean;
 }
 
-/** All pairs. They chat from when this is made until {@link Honest.stop}. */
-export class Honest {
+/** All pairs. They chat from when this is made until {@link Baseline.stop}. */
+export class Baseline {
   readonly #pairs: readonly Pair[];
-  #stretch: Stretch | undefined;
+  #stretch: Interval | undefined;
   #cutOff = 0;
 
   /** `pairs` are senders and recipients, logged in; `rate` is messages per second of each pair. */
@@ -67,7 +67,7 @@ export class Honest {
 
   /** Measures what becomes of the messages that are due while `work` is under way. Gives the times later. */
   async during(work: Promise<void>): Promise<() => Phase> {
-    const stretch = this.#stretch = new Stretch();
+    const stretch = this.#stretch = new Interval();
     await work;
     this.#stretch = undefined;
     return () => ({
@@ -101,7 +101,7 @@ class Pair {
   readonly #sender: Peer;
   readonly #recipient: Peer;
   readonly #schedule: Schedule;
-  readonly #stretch: () => Stretch | undefined;
+  readonly #stretch: () => Interval | undefined;
   readonly #sendings: Sending[] = [];
   #answered = 0;
   #lastSeq = 0;
@@ -112,7 +112,7 @@ class Pair {
     recipient: Peer,
     start: number,
     every: number,
-    stretch: () => Stretch | undefined,
+    stretch: () => Interval | undefined,
   ) {
     this.#sender = sender;
     this.#recipient = recipient;
@@ -152,7 +152,7 @@ class Pair {
   #send(due: number): void {
     const stretch = this.#stretch();
     stretch?.own.push(performance.now() - due);
-    const number = this.#sendings.push({ due, stretch, acked: false, came: false }) - 1;
+    const number = this.#sendings.push({ due, interval: stretch, acked: false, came: false }) - 1;
     this.#sender.send({
       msgid: Msg.ONE_CHAT,
       toid: this.#recipient.id,
@@ -168,7 +168,7 @@ class Pair {
     const sending = this.#sendings[Number(rid)]!;
     if (errno === Errno.OK) {
       sending.acked = true;
-      sending.stretch?.ack.push(performance.now() - sending.due);
+      sending.interval?.ack.push(performance.now() - sending.due);
     } else this.refused++;
   }
 
@@ -176,7 +176,7 @@ class Pair {
     if (msgid !== Msg.ONE_CHAT || id !== this.#sender.id) return;
     const sending = this.#sendings[Number(cid)]!;
     if (sending.came) this.doubled++;
-    else sending.stretch?.delivery.push(performance.now() - sending.due);
+    else sending.interval?.delivery.push(performance.now() - sending.due);
     sending.came = true;
     this.#lastSeq = seq!;
     this.#saying ??= setTimeout(() => this.#sayDelivered(), DELIVERED_EVERY);

@@ -1,8 +1,8 @@
 /** What a user can do who has logged in. */
 import { Msg } from "../harness/protocol_numbers.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
-import { many, repeated, stay } from "./doing.ts";
-import type { Kind } from "./kind.ts";
+import { frames, repeated, waitForever } from "./doing.ts";
+import type { AttackType } from "./kind.ts";
 import type { Squad } from "./plan.ts";
 
 const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
@@ -17,76 +17,81 @@ function neighbour({ users }: Squad, at: number): number {
 }
 
 /** Those kinds. */
-export const insiders: readonly Kind[] = [
+export const authenticatedAttacks: readonly AttackType[] = [
   {
     name: "deaf-history",
     what: "asks for HISTORY of large messages and never reads",
-    isUser: true,
-    deaf: () => true,
-    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
+    isAuthenticated: true,
+    neverReads: () => true,
+    attack: (attacker, { group }) =>
+      attacker.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
   },
   {
     name: "deaf-pings",
     what: "floods of PING by users who never read: many small answers wait",
-    isUser: true,
-    deaf: () => true,
-    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.PING }))),
+    isAuthenticated: true,
+    neverReads: () => true,
+    attack: (attacker) => attacker.flood(repeated(objectFrame({ msgid: Msg.PING }))),
   },
   {
     name: "history",
     what: "floods of HISTORY of large messages",
-    isUser: true,
-    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
+    isAuthenticated: true,
+    attack: (attacker, { group }) =>
+      attacker.flood(repeated(objectFrame({ msgid: Msg.HISTORY, groupid: group }))),
   },
   {
     name: "members",
     what: "floods of MEMBERS",
-    isUser: true,
-    attack: (foe, { group }) => foe.flood(repeated(objectFrame({ msgid: Msg.MEMBERS, groupid: group }))),
+    isAuthenticated: true,
+    attack: (attacker, { group }) =>
+      attacker.flood(repeated(objectFrame({ msgid: Msg.MEMBERS, groupid: group }))),
   },
   {
     name: "contacts",
     what: "floods of CONTACTS",
-    isUser: true,
-    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.CONTACTS }))),
+    isAuthenticated: true,
+    attack: (attacker) => attacker.flood(repeated(objectFrame({ msgid: Msg.CONTACTS }))),
   },
   {
     name: "chats",
     what: "floods of chat messages",
-    isUser: true,
-    attack: (foe, squad) =>
-      foe.flood(repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, foe.at), msg: "flood" }))),
+    isAuthenticated: true,
+    attack: (attacker, squad) =>
+      attacker.flood(
+        repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, attacker.at), msg: "flood" })),
+      ),
   },
   {
     name: "large-chats",
     what: "floods of the largest chat messages",
-    isUser: true,
-    attack: (foe, squad) =>
-      foe.flood(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, foe.at), msg: LARGE })),
+    isAuthenticated: true,
+    attack: (attacker, squad) =>
+      attacker.flood(objectFrame({ msgid: Msg.ONE_CHAT, toid: neighbour(squad, attacker.at), msg: LARGE })),
   },
   {
     name: "group-chats",
     what: "floods of messages to a group of all of them",
-    isUser: true,
-    attack: (foe, { group }) =>
-      foe.flood(repeated(objectFrame({ msgid: Msg.GROUP_CHAT, groupid: group, msg: "flood" }))),
+    isAuthenticated: true,
+    attack: (attacker, { group }) =>
+      attacker.flood(repeated(objectFrame({ msgid: Msg.GROUP_CHAT, groupid: group, msg: "flood" }))),
   },
   {
     name: "victim",
     what: "floods of messages to one user, who never reads",
-    isUser: true,
-    deaf: (at) => at === 0,
-    attack: (foe, { users: [victim] }) =>
-      foe.at === 0 ? stay() : foe.flood(
+    isAuthenticated: true,
+    neverReads: (at) => at === 0,
+    attack: (attacker, { users: [victim] }) =>
+      attacker.at === 0 ? waitForever() : attacker.flood(
         repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: victim!.id, msg: LARGE.slice(0, 1_000) })),
       ),
   },
   {
     name: "delivered",
     what: "floods of DELIVERED",
-    isUser: true,
-    attack: (foe, { group }) =>
-      foe.flood(repeated(joined(
+    isAuthenticated: true,
+    attack: (attacker, { group }) =>
+      attacker.flood(repeated(joined(
         objectFrame({ msgid: Msg.DELIVERED, groupid: group, seq: 1 }),
         objectFrame({ msgid: Msg.DELIVERED, groupid: group, seq: 2_000_000_000 }),
         objectFrame({ msgid: Msg.DELIVERED, id: 1, seq: 1 }),
@@ -95,12 +100,12 @@ export const insiders: readonly Kind[] = [
   {
     name: "create-groups",
     what: "floods of CREATE_GROUP",
-    isUser: true,
-    async attack(foe) {
+    isAuthenticated: true,
+    async attack(attacker) {
       for (;;) {
-        await foe.write(many(BATCH, () => ({
+        await attacker.write(frames(BATCH, () => ({
           msgid: Msg.CREATE_GROUP,
-          groupname: `hostile ${foe.at} ${++groups} ${Date.now()}`,
+          groupname: `hostile ${attacker.at} ${++groups} ${Date.now()}`,
           groupdesc: LARGE.slice(0, 200),
         })));
       }
@@ -109,16 +114,16 @@ export const insiders: readonly Kind[] = [
   {
     name: "add-friends",
     what: "floods of ADD_FRIEND",
-    isUser: true,
-    attack(foe) {
+    isAuthenticated: true,
+    attack(attacker) {
       let id = 0;
-      return foe.flood(many(MOST_FRIENDS, () => ({ msgid: Msg.ADD_FRIEND, friendid: ++id })));
+      return attacker.flood(frames(MOST_FRIENDS, () => ({ msgid: Msg.ADD_FRIEND, friendid: ++id })));
     },
   },
   {
     name: "come-and-go",
     what: "logs in by its token and closes, again and again",
-    isUser: true,
+    isAuthenticated: true,
     attack: () => Promise.resolve(),
   },
 ];

@@ -1,7 +1,7 @@
 /** The table of hostile kinds: what a connection can do to hurt, each a small function. */
-import { insiders } from "./insiders.ts";
-import type { Kind } from "./kind.ts";
-import { strangers } from "./strangers.ts";
+import { authenticatedAttacks } from "./insiders.ts";
+import type { AttackType } from "./kind.ts";
+import { unauthenticatedAttacks } from "./strangers.ts";
 
 /** All of them. */
-export const kinds: readonly Kind[] = [...strangers, ...insiders];
+export const attackTypes: readonly AttackType[] = [...unauthenticatedAttacks, ...authenticatedAttacks];

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { nameOf } from "../harness/process.ts";
-import { kinds } from "./kinds.ts";
+import { attackTypes } from "./kinds.ts";
 import { failures, report } from "./report.ts";
 import { run } from "./run.ts";
 
@@ -40,7 +40,7 @@ With the server's usual password hashing, registering the users takes a minute o
 an honest message was lost, doubled, refused or not answered, an honest connection was cut off, or a bound was broken.
 
 Kinds:
-${kinds.map(({ name, what }) => `  ${name.padEnd(16)} ${what}\n`).join("")}`;
+${attackTypes.map(({ name, what }) => `  ${name.padEnd(16)} ${what}\n`).join("")}`;
 
 /** What is wrong with the command line. */
 class UsageError extends Error {}
@@ -73,14 +73,14 @@ async function main(args: readonly string[]): Promise<number> {
   const [, host, port] = /^([^:]+):(\d+)$/.exec(`${parsed._[0]}`) ?? [];
   if (host === undefined || parsed._.length > 1) throw new UsageError("one HOST:PORT is needed; see --help");
   const chosen = listed(parsed.kinds).map((name) => {
-    const kind = kinds.find((one) => one.name === name);
+    const kind = attackTypes.find((one) => one.name === name);
     return kind ?? usage(`there is no hostile kind ${name}`);
   });
   const bounds = { ratio: number("ratio", 0), rss: number("rss", 0) };
   const result = await run({
     target: { host, port: Number(port) },
     processes: processes(listed(parsed.pid)),
-    kinds: chosen.length > 0 ? chosen : kinds,
+    kinds: chosen.length > 0 ? chosen : attackTypes,
     connections: number("connections"),
     pairs: number("pairs"),
     rate: number("rate"),

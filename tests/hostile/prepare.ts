@@ -4,7 +4,7 @@ import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import { inParallel, Peer } from "../load/peer.ts";
-import type { Kind } from "./kind.ts";
+import type { AttackType } from "./kind.ts";
 import type { HostileUser, Squad } from "./plan.ts";
 
 const WIDTH = 20; // users that are registered and logged in at the same time
@@ -12,7 +12,7 @@ const SHELF = 6; // large messages in a squad's group: more than one HISTORY giv
 const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
 
 /** Pairs of new users who are logged in. `run` is a name that no other run has. */
-export function honestPairs(at: Address, run: string, count: number): Promise<[Peer, Peer][]> {
+export function baselinePairs(at: Address, run: string, count: number): Promise<[Peer, Peer][]> {
   return inParallel(count, WIDTH, async (number) => {
     const make = async (role: string) => {
       const peer = await Peer.connect(at);
@@ -27,7 +27,7 @@ export function honestPairs(at: Address, run: string, count: number): Promise<[P
 export async function squads(
   at: Address,
   run: string,
-  kinds: readonly Kind[],
+  kinds: readonly AttackType[],
   connections: number,
 ): Promise<Squad[]> {
   const made: Squad[] = [];
@@ -35,7 +35,9 @@ export async function squads(
     const count = Math.floor((connections + index) / kinds.length);
     const none = { kind: kind.name, connections: count, users: [], group: 0 };
     made.push(
-      kind.isUser && count > 0 ? { ...none, ...await company(at, `${run} ${kind.name}`, count) } : none,
+      kind.isAuthenticated && count > 0
+        ? { ...none, ...await company(at, `${run} ${kind.name}`, count) }
+        : none,
     );
   }
   return made;

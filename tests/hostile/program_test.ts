@@ -1,6 +1,6 @@
 /** The program that attacks: every kind of it works, and honest users lose nothing. How fast they are is not asked here. */
 import { assert, assertEquals } from "@std/assert";
-import { kinds } from "./kinds.ts";
+import { attackTypes } from "./kinds.ts";
 import type { Result } from "./run.ts";
 import { ROOT } from "../harness/program.ts";
 import { serverTest } from "../harness/server.ts";
@@ -11,7 +11,7 @@ serverTest("all kinds of hostile connections beside honest pairs", {}, async ({ 
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "tests/hostile/main.ts", `${host}:${port}`, "--pid", `${pid}`, "--json"],
-      ...["--connections", `${EACH * kinds.length}`, "--pairs", "5"],
+      ...["--connections", `${EACH * attackTypes.length}`, "--pairs", "5"],
       ...["--seconds", "2", "--alone", "1", "--settle", "1", "--ratio", "0", "--rss", "0"],
     ],
     cwd: ROOT,
@@ -21,11 +21,11 @@ serverTest("all kinds of hostile connections beside honest pairs", {}, async ({ 
   const { balance, squads } = JSON.parse(decoder.decode(stdout)) as Result;
   assert(balance.sent > 0);
   assertEquals(balance, { sent: balance.sent, lost: 0, doubled: 0, refused: 0, unanswered: 0, cutOff: 0 });
-  assertEquals(squads.map(({ kind }) => kind), kinds.map(({ name }) => name));
+  assertEquals(squads.map(({ kind }) => kind), attackTypes.map(({ name }) => name));
   for (const [at, { connections, connected, replies }] of squads.entries()) {
-    const { name, isUser } = kinds[at]!;
+    const { name, isAuthenticated } = attackTypes[at]!;
     assertEquals(connections, EACH);
     assert(connected > 0, `${name} has connected`);
-    if (isUser) assert(replies["0"]! > 0, `${name} has logged in`);
+    if (isAuthenticated) assert(replies["0"]! > 0, `${name} has logged in`);
   }
 });

@@ -2,18 +2,18 @@
 import { residentBytes } from "../harness/process.ts";
 import { ROOT } from "../harness/program.ts";
 import type { Address } from "../harness/server.ts";
-import { type Balance, Honest, type Phase, seconds } from "./honest.ts";
-import type { Kind } from "./kind.ts";
+import { type Balance, Baseline, type Phase, seconds } from "./honest.ts";
+import type { AttackType } from "./kind.ts";
 import { type Cores, CpuMeter, forgetPeak, peakBytes } from "./meter.ts";
 import type { Plan, Squad, Tally } from "./plan.ts";
-import { honestPairs, squads } from "./prepare.ts";
+import { baselinePairs, squads } from "./prepare.ts";
 
 /** What to do. */
-export interface Order {
+export interface RunPlan {
   readonly target: Address;
   /** Processes by their names, "server" among them, whose cost is measured. */
   readonly processes: ReadonlyMap<string, number>;
-  readonly kinds: readonly Kind[];
+  readonly kinds: readonly AttackType[];
   readonly connections: number;
   readonly pairs: number;
   /** Messages per second of each pair. */
@@ -45,32 +45,32 @@ export interface Result {
 const WHEN_IDLE = ["--idle", "0"]; // for chrt(1)
 
 /** Makes the users and carries out the order. Throws when the server can't be reached or has ended. */
-export async function run(order: Order): Promise<Result> {
+export async function run(order: RunPlan): Promise<Result> {
   const { target } = order;
   const name = crypto.randomUUID().slice(0, 8);
-  const pairs = await honestPairs(target, name, order.pairs); // the first, as guesses are made at the first accounts
+  const pairs = await baselinePairs(target, name, order.pairs); // the first, as guesses are made at the first accounts
   const plan = { target, squads: await squads(target, name, order.kinds, order.connections) };
-  const honest = new Honest(pairs, order.rate);
+  const baseline = new Baseline(pairs, order.rate);
   const attackers = new Attackers(plan);
   const processes = new Map([...order.processes, ["attackers", attackers.pid], ["honest", Deno.pid]]);
   const server = order.processes.get("server")!;
   try {
     await seconds(order.settle);
     let meter = new CpuMeter(processes);
-    const alone = await honest.during(seconds(order.alone));
+    const alone = await baseline.during(seconds(order.alone));
     const aloneCpu = meter.percent();
 
     const before = residentBytes(server);
     await forgetPeak(server);
     meter = new CpuMeter(processes);
     await attackers.begin();
-    const attacked = await honest.during(seconds(order.attack));
+    const attacked = await baseline.during(seconds(order.attack));
     const attackedCpu = meter.percent();
     const tallies = await attackers.stop();
     const peak = await peakBytes(server);
     await seconds(order.settle);
     const after = residentBytes(server);
-    const balance = await honest.stop();
+    const balance = await baseline.stop();
     return {
       alone: { ...alone(), cpu: aloneCpu },
       attacked: { ...attacked(), cpu: attackedCpu },

@@ -3,9 +3,9 @@ import { MAX_FRAME, Msg } from "../harness/protocol_numbers.ts";
 import { frame, objectFrame } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
-import { many, repeated, stay } from "./doing.ts";
-import type { Foe } from "./foe.ts";
-import type { Kind } from "./kind.ts";
+import { frames, repeated, waitForever } from "./doing.ts";
+import type { Attacker } from "./foe.ts";
+import type { AttackType } from "./kind.ts";
 
 const ATTEMPTS = 100; // logins or registrations in one write: all of them are under way at once
 const GUESSED_IDS = 200; // the first accounts of a server, some of which there are
@@ -25,9 +25,9 @@ function wide(): Uint8Array {
   return frame(`{"msgid":${Msg.PING},${fields.join()}}`);
 }
 
-async function trickle(foe: Foe, bytes: Uint8Array, every: number): Promise<void> {
+async function trickle(attacker: Attacker, bytes: Uint8Array, every: number): Promise<void> {
   for (;;) {
-    await foe.write(bytes);
+    await attacker.write(bytes);
     await pause(every);
   }
 }
@@ -36,123 +36,126 @@ let registered = 0;
 let guessed = 0;
 
 /** Those kinds. */
-export const strangers: readonly Kind[] = [
-  { name: "silent", what: "connects and says nothing", attack: stay },
+export const unauthenticatedAttacks: readonly AttackType[] = [
+  { name: "silent", what: "connects and says nothing", attack: waitForever },
   {
     name: "half-frame",
     what: "half a frame and then nothing",
-    async attack(foe) {
-      await foe.write(HALF_FRAME);
-      await stay();
+    async attack(attacker) {
+      await attacker.write(HALF_FRAME);
+      await waitForever();
     },
   },
   {
     name: "byte-a-second",
     what: "a frame, a byte a second",
-    async attack(foe) {
-      await foe.write(HALF_FRAME);
-      await trickle(foe, Uint8Array.of(0x20), SECOND);
+    async attack(attacker) {
+      await attacker.write(HALF_FRAME);
+      await trickle(attacker, Uint8Array.of(0x20), SECOND);
     },
   },
   {
     name: "largest-length",
     what: "the largest length, and then a little at a time",
-    async attack(foe) {
-      await foe.write(frame("{", MAX_FRAME));
-      await trickle(foe, new Uint8Array(100), TRICKLE);
+    async attack(attacker) {
+      await attacker.write(frame("{", MAX_FRAME));
+      await trickle(attacker, new Uint8Array(100), TRICKLE);
     },
   },
   {
     name: "half-closed",
     what: "asks, shuts its sending side, and never reads",
-    deaf: () => true,
-    async attack(foe) {
-      await foe.write(repeated(objectFrame({ msgid: Msg.PING })));
-      await foe.endWriting();
+    neverReads: () => true,
+    async attack(attacker) {
+      await attacker.write(repeated(objectFrame({ msgid: Msg.PING })));
+      await attacker.endWriting();
       await pause(SECOND);
     },
   },
   {
     name: "churn",
     what: "connects and closes, with or without some bytes",
-    async attack(foe) {
-      if (Math.random() < 0.5) await foe.write(HALF_FRAME);
+    async attack(attacker) {
+      if (Math.random() < 0.5) await attacker.write(HALF_FRAME);
     },
   },
   {
     name: "pings",
     what: "floods of PING",
-    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.PING }))),
+    attack: (attacker) => attacker.flood(repeated(objectFrame({ msgid: Msg.PING }))),
   },
   {
     name: "garbage-frames",
     what: "floods of frames of random bytes",
-    attack: (foe) => foe.flood(repeated(frame(new Random(foe.at).bytes(200)))),
+    attack: (attacker) => attacker.flood(repeated(frame(new Random(attacker.at).bytes(200)))),
   },
   {
     name: "empty-frames",
     what: "floods of frames of nothing",
-    attack: (foe) => foe.flood(repeated(frame(""))),
+    attack: (attacker) => attacker.flood(repeated(frame(""))),
   },
   {
     name: "garbage-classic",
     what: "floods of classic objects that are none",
-    attack: (foe) =>
-      foe.flood(repeated(new TextEncoder().encode('{"msgid":1,"x":{]"}\u0000{}{"msgid":"\\"}\u0000'))),
+    attack: (attacker) =>
+      attacker.flood(repeated(new TextEncoder().encode('{"msgid":1,"x":{]"}\u0000{}{"msgid":"\\"}\u0000'))),
   },
   {
     name: "oversize",
     what: "lengths over the maximum, again and again",
-    async attack(foe) {
-      await foe.flood(repeated(frame("{", foe.at % 2 ? MAX_FRAME + 1 : 0xffff_ffff)));
+    async attack(attacker) {
+      await attacker.flood(repeated(frame("{", attacker.at % 2 ? MAX_FRAME + 1 : 0xffff_ffff)));
     },
   },
   {
     name: "deep-arrays",
     what: "floods of JSON nested as deep as a frame can be",
-    attack: (foe) => foe.flood(deep("[", "]")),
+    attack: (attacker) => attacker.flood(deep("[", "]")),
   },
   {
     name: "deep-objects",
     what: "the same, of objects",
-    attack: (foe) => foe.flood(deep('{"a":', "}")),
+    attack: (attacker) => attacker.flood(deep('{"a":', "}")),
   },
   {
     name: "wide-json",
     what: "floods of requests with thousands of fields",
-    attack: (foe) => foe.flood(wide()),
+    attack: (attacker) => attacker.flood(wide()),
   },
   {
     name: "no-login",
     what: "floods of chat messages without a login",
-    attack: (foe) => foe.flood(repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: 1, msg: "x" }))),
+    attack: (attacker) => attacker.flood(repeated(objectFrame({ msgid: Msg.ONE_CHAT, toid: 1, msg: "x" }))),
   },
   {
     name: "guess-ids",
     what: "floods of logins by id with wrong passwords",
-    attack: (foe) => {
-      let id = foe.at;
-      return foe.flood(
-        many(ATTEMPTS, () => ({ msgid: Msg.LOGIN, id: ++id % GUESSED_IDS + 1, password: `guess ${id}` })),
+    attack: (attacker) => {
+      let id = attacker.at;
+      return attacker.flood(
+        frames(ATTEMPTS, () => ({ msgid: Msg.LOGIN, id: ++id % GUESSED_IDS + 1, password: `guess ${id}` })),
       );
     },
   },
   {
     name: "guess-names",
     what: "floods of logins by name, of users that aren't there",
-    attack: (foe) => {
+    attack: (attacker) => {
       let count = 0;
-      return foe.flood(
-        many(ATTEMPTS, () => ({ msgid: Msg.LOGIN, name: `admin${foe.at}-${++count}`, password: "admin" })),
+      return attacker.flood(
+        frames(
+          ATTEMPTS,
+          () => ({ msgid: Msg.LOGIN, name: `admin${attacker.at}-${++count}`, password: "admin" }),
+        ),
       );
     },
   },
   {
     name: "guess-tokens",
     what: "floods of logins by tokens that were made up",
-    attack: (foe) =>
-      foe.flood(
-        many(
+    attack: (attacker) =>
+      attacker.flood(
+        frames(
           ATTEMPTS,
           () => ({ msgid: Msg.LOGIN, token: `${++guessed % GUESSED_IDS + 1}.${"A".repeat(43)}` }),
         ),
@@ -161,11 +164,11 @@ export const strangers: readonly Kind[] = [
   {
     name: "register",
     what: "floods of registrations",
-    async attack(foe) {
+    async attack(attacker) {
       for (;;) {
-        await foe.write(many(ATTEMPTS, () => ({
+        await attacker.write(frames(ATTEMPTS, () => ({
           msgid: Msg.REGISTER,
-          name: `hostile ${foe.at} ${++registered} ${Date.now()}`,
+          name: `hostile ${attacker.at} ${++registered} ${Date.now()}`,
           password: "a password of theirs",
         })));
       }

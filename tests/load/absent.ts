@@ -2,7 +2,7 @@
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
-import { type Balance, judge, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./judge.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
@@ -81,7 +81,9 @@ export async function absent(servers: readonly Address[], plan: AbsentPlan): Pro
     await peer.close();
   }
 
-  const balance = sumOf(returned.map(({ recipient }, at) => judge(recipient.came, lonely[at]!.sender.acked)));
+  const balance = sumOf(
+    returned.map(({ recipient }, at) => checkDelivery(recipient.came, lonely[at]!.sender.acked)),
+  );
   return {
     sent: run.sent,
     acked: run.acked,

@@ -2,7 +2,7 @@
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
-import { type Balance, judge, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./judge.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
@@ -57,7 +57,7 @@ class Pair {
   }
 
   get balance(): Balance {
-    return judge(this.#recipient.came, this.sender.acked);
+    return checkDelivery(this.#recipient.came, this.sender.acked);
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
-import { type Balance, judge, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./judge.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
@@ -79,7 +79,7 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
     sent: run.sent,
     acked: run.acked,
     refused: run.refused,
-    ...sumOf(recipients.map(({ came }, at) => judge(came, acked, new Set(senders[at]?.acked)))),
+    ...sumOf(recipients.map(({ came }, at) => checkDelivery(came, acked, new Set(senders[at]?.acked)))),
     messagesPerSecond: part.acked / part.seconds,
     deliveriesPerSecond: part.arrived / part.seconds,
     ackLatency: run.ackLatency,

@@ -15,7 +15,7 @@ export interface Balance {
 const NONE: ReadonlySet<number> = new Set();
 
 /** `came` and `acked` are seqs, of which the recipient doesn't get its `own`. */
-export function judge(
+export function checkDelivery(
   came: readonly number[],
   acked: readonly number[],
   own: ReadonlySet<number> = NONE,

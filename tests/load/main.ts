@@ -8,7 +8,7 @@ import { group } from "./group.ts";
 import { idle } from "./idle.ts";
 import type { Balance } from "./judge.ts";
 import { logins } from "./logins.ts";
-import { HELP, Options, UsageError, type Work } from "./options.ts";
+import { HELP, Options, type Scenario, UsageError } from "./options.ts";
 import * as report from "./report.ts";
 import { storm } from "./storm.ts";
 
@@ -23,7 +23,7 @@ interface Outcome {
 }
 
 /** The works, each of which takes what it needs from the command line. */
-const works: Readonly<Record<Work, (options: Options) => Promise<Outcome>>> = {
+const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome>>> = {
   async pairs(options) {
     const plan = { pairs: options.number("pairs", 50), ...options.pace, ...measured(options) };
     const result = await chat(options.servers, plan);
@@ -89,7 +89,7 @@ async function main(args: readonly string[]): Promise<number> {
     write(Deno.stdout, HELP);
     return 0;
   }
-  const { result, rows, isBad } = await works[options.work](options);
+  const { result, rows, isBad } = await scenarios[options.scenario](options);
   write(Deno.stdout, options.json ? `${JSON.stringify(result)}\n` : report.table(rows));
   return isBad ? 1 : 0;
 }

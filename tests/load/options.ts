@@ -34,17 +34,17 @@ when a message was lost, doubled or out of order, or a client did not come back.
 `;
 
 /** What users can do; without any of these they chat in pairs. */
-const WORKS = ["pairs", "group", "absent", "logins", "idle", "storm"] as const;
+const SCENARIOS = ["pairs", "group", "absent", "logins", "idle", "storm"] as const;
 
 /** Which of the options with a value has a meaning for which works, where that isn't all of them. */
-const ONLY: Readonly<Record<string, readonly Work[]>> = {
+const SCENARIOS_OF_OPTION: Readonly<Record<string, readonly Scenario[]>> = {
   senders: ["group"],
   rate: ["pairs", "group"],
   kill: ["storm"],
 };
 
 /** One thing that users can do. */
-export type Work = typeof WORKS[number];
+export type Scenario = typeof SCENARIOS[number];
 
 /** What is wrong with the command line. */
 export class UsageError extends Error {}
@@ -58,7 +58,7 @@ export class Options {
   /** Throws a {@link UsageError} at an option that there isn't. */
   constructor(args: readonly string[]) {
     const parsed = parseArgs([...args], {
-      string: [...WORKS, ...Object.keys(ONLY), "window", "seconds", "size", "pid"],
+      string: [...SCENARIOS, ...Object.keys(SCENARIOS_OF_OPTION), "window", "seconds", "size", "pid"],
       boolean: ["json", "help"],
       unknown: (arg, key) => {
         if (key !== undefined) throw new UsageError(`unknown option: ${arg}`);
@@ -71,15 +71,15 @@ export class Options {
   }
 
   /** What the users shall do. */
-  get work(): Work {
-    const [work = "pairs", other] = WORKS.filter((name) => this.#given[name] !== undefined);
-    if (other !== undefined) throw new UsageError(`--${work} and --${other} can't be at once`);
-    for (const [option, works] of Object.entries(ONLY)) {
-      if (this.#given[option] !== undefined && !works.includes(work)) {
-        throw new UsageError(`--${option} has no meaning with --${work}`);
+  get scenario(): Scenario {
+    const [scenario = "pairs", other] = SCENARIOS.filter((name) => this.#given[name] !== undefined);
+    if (other !== undefined) throw new UsageError(`--${scenario} and --${other} can't be at once`);
+    for (const [option, scenarios] of Object.entries(SCENARIOS_OF_OPTION)) {
+      if (this.#given[option] !== undefined && !scenarios.includes(scenario)) {
+        throw new UsageError(`--${option} has no meaning with --${scenario}`);
       }
     }
-    return work;
+    return scenario;
   }
 
   /** The servers, at least one. */

@@ -5,7 +5,7 @@ import { type Server, sharedServer } from "../harness/server.ts";
 import type { AbsentResult } from "./absent.ts";
 import type { ChatResult } from "./chat.ts";
 import type { GroupResult } from "./group.ts";
-import { judge } from "./judge.ts";
+import { checkDelivery } from "./judge.ts";
 import { latency } from "./latency.ts";
 
 const USAGE = 2; // the exit code for a command line that makes no sense
@@ -94,13 +94,13 @@ for (
 
 Deno.test("load: a recipient must get each message once, in order, and none of its own", () => {
   const fine = { lost: 0, doubled: 0, outOfOrder: 0 };
-  assertEquals(judge([1, 2, 3], [1, 3, 2]), { ...fine, delivered: 3 });
-  assertEquals(judge([2, 5], [1, 2, 3, 4, 5], new Set([1, 3, 4])), { ...fine, delivered: 2 });
-  assertEquals(judge([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, doubled: 1 });
-  assertEquals(judge([1, 2], [1, 2, 3, 4]), { ...fine, delivered: 2, lost: 2 });
-  assertEquals(judge([1, 3], [1, 3]), { ...fine, delivered: 2, outOfOrder: 1 });
-  assertEquals(judge([2, 1], [1, 2]).outOfOrder, 2);
-  assertEquals(judge([], []), { ...fine, delivered: 0 });
+  assertEquals(checkDelivery([1, 2, 3], [1, 3, 2]), { ...fine, delivered: 3 });
+  assertEquals(checkDelivery([2, 5], [1, 2, 3, 4, 5], new Set([1, 3, 4])), { ...fine, delivered: 2 });
+  assertEquals(checkDelivery([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, doubled: 1 });
+  assertEquals(checkDelivery([1, 2], [1, 2, 3, 4]), { ...fine, delivered: 2, lost: 2 });
+  assertEquals(checkDelivery([1, 3], [1, 3]), { ...fine, delivered: 2, outOfOrder: 1 });
+  assertEquals(checkDelivery([2, 1], [1, 2]).outOfOrder, 2);
+  assertEquals(checkDelivery([], []), { ...fine, delivered: 0 });
 });
 
 Deno.test("load: percentiles of times", () => {

@@ -1,10 +1,14 @@
 /** How many connections an address may have, and how long a proxy may take to say whose it is. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { Addresses, addressKey, TooMany } from "../../lib/server/limits/connection_counter.ts";
-import { Networks } from "../../lib/wire/networks.ts";
+import {
+  ConnectionCounter,
+  rateLimitKey,
+  TooManyConnectionsError,
+} from "../../lib/server/limits/connection_counter.ts";
+import { CidrList } from "../../lib/wire/networks.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser } from "../harness/framed_client.ts";
-import { line, proxied, TRUSTING } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
@@ -35,31 +39,33 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
     ["localhost", undefined],
     ["", undefined],
   ];
-  for (const [host, key] of cases) assertEquals(addressKey(host), key, host);
-  const exempt = new Addresses(1, [Networks.parse("127.0.0.0/8,::1")]);
+  for (const [host, key] of cases) assertEquals(rateLimitKey(host), key, host);
+  const exempt = new ConnectionCounter(1, [CidrList.parse("127.0.0.0/8,::1")]);
   assertEquals(
-    exempt.enter("64:ff9b::127.0.0.1").address,
+    exempt.acquire("64:ff9b::127.0.0.1").key,
     "127.0.0.1",
     "what is translated is not this machine",
   );
 });
 
 Deno.test("addresses: each has so many, those that end make room, and nothing is left of them", () => {
-  const addresses = new Addresses(2, [Networks.parse("10.0.0.0/8"), Networks.parse("::1")]);
-  const [first, second] = [addresses.enter("2001:db8::1"), addresses.enter("2001:db8::2")];
-  for (const host of ["2001:db8::1", "2001:db8::3"]) assertThrows(() => addresses.enter(host), TooMany);
-  const other = addresses.enter("2001:db8:0:1::1");
-  first.leave();
-  first.leave(); // a second time: it has no place any more
-  const third = addresses.enter("2001:db8::4");
-  assertThrows(() => addresses.enter("2001:db8::1"), TooMany);
+  const addresses = new ConnectionCounter(2, [CidrList.parse("10.0.0.0/8"), CidrList.parse("::1")]);
+  const [first, second] = [addresses.acquire("2001:db8::1"), addresses.acquire("2001:db8::2")];
+  for (const host of ["2001:db8::1", "2001:db8::3"]) {
+    assertThrows(() => addresses.acquire(host), TooManyConnectionsError);
+  }
+  const other = addresses.acquire("2001:db8:0:1::1");
+  first.release();
+  first.release(); // a second time: it has no place any more
+  const third = addresses.acquire("2001:db8::4");
+  assertThrows(() => addresses.acquire("2001:db8::1"), TooManyConnectionsError);
   for (const host of ["10.1.2.3", "::ffff:10.1.2.3", "::1"]) {
-    const places = [1, 2, 3].map(() => addresses.enter(host));
-    assertEquals(places.map(({ address }) => address), [undefined, undefined, undefined]);
-    for (const place of places) place.leave();
+    const places = [1, 2, 3].map(() => addresses.acquire(host));
+    assertEquals(places.map(({ key }) => key), [undefined, undefined, undefined]);
+    for (const place of places) place.release();
   }
   assertEquals(addresses.size, 2);
-  for (const place of [second, third, other]) place.leave();
+  for (const place of [second, third, other]) place.release();
   assertEquals(addresses.size, 0);
 });
 
@@ -76,8 +82,8 @@ const test = sharedServer({
 async function enter(server: Server, host: string): Promise<FramedClient | undefined> {
   const client = await FramedClient.connect(server);
   const header = host.includes(":")
-    ? proxied({ family: 2, source: { host, port: 1 } })
-    : line(1, { host, port: 1 });
+    ? proxyHeaderV2({ family: 2, source: { host, port: 1 } })
+    : proxyHeaderV1(1, { host, port: 1 });
   try {
     await client.sendBytes(header);
     await client.settle();
@@ -111,8 +117,8 @@ test("addresses: exactly so many connections come in from each client behind a p
   // The proxy itself, and who is exempt, may have any number.
   for (
     const header of [
-      proxied({ command: 0, family: 0, transport: 0 }),
-      line(1, { host: "203.0.113.5", port: 1 }),
+      proxyHeaderV2({ command: 0, family: 0, transport: 0 }),
+      proxyHeaderV1(1, { host: "203.0.113.5", port: 1 }),
     ]
   ) {
     for (let count = 0; count <= MOST; count++) {
@@ -167,7 +173,7 @@ test("addresses: however a connection ends, it makes room", async (server) => {
 
 test("addresses: a header must be there whole in time, and what has one stays", async (server) => {
   const host = "192.0.2.99";
-  const whole = line(1, { host, port: 1 });
+  const whole = proxyHeaderV1(1, { host, port: 1 });
   const begun = performance.now();
   const silent = await Promise.all([0, 1, whole.length - 1].map(async (length) => {
     const conn = await Deno.connect({ hostname: server.host, port: server.port });

@@ -4,9 +4,9 @@ import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
 import type { Handler } from "../../lib/server/net/connection_context.ts";
 import { Crowd } from "../../lib/server/scheduling/crowd.ts";
-import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { Lane } from "../../lib/server/scheduling/lane.ts";
-import { framed, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
+import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { frame, joined } from "../harness/frames.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
@@ -45,27 +45,27 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   const begun: Line["begun"] = [];
   const handler: Handler = {
     isAuthenticated: true,
-    heard: () => 0,
-    read(body) {
+    onRead: () => 0,
+    prepare(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
-      return { exclusive: false, answer: () => new Promise((resolve) => begun.push(resolve)) };
+      return { exclusive: false, execute: () => new Promise((resolve) => begun.push(resolve)) };
     },
-    answered() {},
-    room() {},
-    ended() {},
+    onReply() {},
+    onDrain() {},
+    onEnd() {},
   };
-  const breaks = new Breaks();
-  const around = {
-    breaks,
-    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
-    maxFrame: 1_024,
+  const eventLoop = new EventLoop();
+  const context = {
+    eventLoop,
+    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
+    maxFrameBytes: 1_024,
     maxInFlight: PENDING,
     writeBufferBytes: OUTBOX,
-    lane: new Lane(breaks),
-    crowd: new Crowd(breaks),
-    patience: 5_000,
+    bulkQueue: new Lane(eventLoop),
+    handshakeQueue: new Crowd(eventLoop),
+    closeTimeoutMs: 5_000,
   };
-  const server = new Connection(socket, around, () => handler);
+  const server = new Connection(socket, context, () => handler);
   const ran = server.run();
   try {
     await work({ server, client, bodies, begun, isReading: () => reads > 0, letWrite: gate.resolve });
@@ -84,14 +84,14 @@ Deno.test("max-in-flight: the server reads on with as many requests under way, a
       await until(() => begun.length === count, "the request to begin");
       await until(isReading, "the server to read on");
     }
-    assertEquals(server.pending, PENDING);
+    assertEquals(server.inFlight, PENDING);
     await client.write(frame("4"));
     await until(() => bodies.length === PENDING + 1, "the next one to be read");
     assertEquals([begun.length, isReading()], [PENDING, false]);
     await client.write(joined(frame("5"), frame("6")));
     begun.shift()!({ msgid: 1 });
     await until(() => bodies.length === PENDING + 2, "what was waiting unread");
-    assertEquals([begun.length, server.pending, isReading()], [PENDING, PENDING, false]);
+    assertEquals([begun.length, server.inFlight, isReading()], [PENDING, PENDING, false]);
     begun.splice(0).forEach((answer) => answer({ msgid: 1 }));
     await until(isReading, "the server to read on");
     assertEquals([bodies.length, begun.length], [6, 2]);
@@ -105,7 +105,7 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       server.sendBytes(new Uint8Array(bytes));
       await undefined; // it is on its way
       assertEquals(
-        [server.waiting, server.hasRoom],
+        [server.bufferedAmount, server.isWritable],
         [bytes, bytes < OUTBOX],
         "pushes come while there is room",
       );

@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
-import { Cursors } from "../../lib/server/delivery/cursor_writer.ts";
-import { type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { CursorWriter } from "../../lib/server/delivery/cursor_writer.ts";
+import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { type Between, withNodes, wrapped } from "../harness/nodes.ts";
@@ -15,10 +15,10 @@ const SPARED = new Set([
   "publish",
   "open",
   "close",
-  "endLogins",
-  "loggedIn",
-  "unhashed",
-  "watchers",
+  "releaseAccounts",
+  "onlineLogins",
+  "plaintextAccounts",
+  "followers",
 ]); // these can't, or may, fail
 
 /** Lets the n-th call to the store or the bus fail, counted from when it is armed. */
@@ -38,7 +38,7 @@ class Fault {
       const counts = !SPARED.has(name) && (this.only === undefined || this.only === name);
       if (!counts || this.#left === 0 || --this.#left > 0) return go();
       this.happened = true;
-      return Promise.reject(new StoreUnavailable(`${name} fails on purpose`));
+      return Promise.reject(new StoreUnavailableError(`${name} fails on purpose`));
     };
     return { bus: (bus) => wrapped(bus, call), store: (store) => wrapped(store, call) };
   }
@@ -102,7 +102,7 @@ Deno.test("faults: a page that can't be read is read later, and a DELIVERED that
     const bob = await login(node!, { id });
     assertEquals((await bob.take(3, Msg.ONE_CHAT)).map(({ seq }) => seq), [1, 2, 3]);
     assert(fault.happened);
-    fault.arm(1, "delivered");
+    fault.arm(1, "advanceCursors");
     await bob.delivered({ id: alice.id }, 3);
     await until(() => fault.happened, "a write of cursors that fails");
     await bob.close();
@@ -122,7 +122,7 @@ Deno.test("faults: a store that refuses to be read is asked again when it is tim
     wrapped(real, (name, go) => {
       if (name !== "read" || !isRefusing) return go();
       reads++;
-      return Promise.reject(new StoreUnavailable("fails on purpose"));
+      return Promise.reject(new StoreUnavailableError("fails on purpose"));
     });
   const messages = 50;
   await withNodes(1, async (node) => {
@@ -170,19 +170,22 @@ Deno.test("faults: I3 a look after joining a group that fails is made again", as
 
 Deno.test("faults: an account's cursors are settled soon, however many others move theirs", async () => {
   let writes = 0;
-  const store = { delivered: () => pause(2).then(() => void writes++) } as Pick<Store, "delivered"> as Store;
-  const cursors = new Cursors(store, new Log("error", "text"));
+  const store = { advanceCursors: () => pause(2).then(() => void writes++) } as Pick<
+    Store,
+    "advanceCursors"
+  > as Store;
+  const cursors = new CursorWriter(store, new Log("error", "text"));
   let moving = true;
   const others = (async () => {
     for (let user = 2; moving; user++) {
-      cursors.move(user, 1, 1);
+      cursors.advance(user, 1, 1);
       await pause(0);
     }
   })();
   await pause(20);
-  cursors.move(1, 2, 1);
+  cursors.advance(1, 2, 1);
   const before = writes;
-  await within(cursors.settled(1), "the cursors to be settled");
+  await within(cursors.flushUser(1), "the cursors to be settled");
   assert(writes - before <= 2, `${writes - before} writes`);
   moving = false;
   await others;

@@ -2,12 +2,12 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { Log } from "../../lib/log.ts";
-import { Cursors } from "../../lib/server/delivery/cursor_writer.ts";
-import { Departures } from "../../lib/server/sessions/logout_batch.ts";
+import { CursorWriter } from "../../lib/server/delivery/cursor_writer.ts";
+import { LogoutBatch } from "../../lib/server/sessions/logout_batch.ts";
 import { Presence } from "../../lib/server/sessions/presence.ts";
-import { Sessions } from "../../lib/server/sessions/session_registry.ts";
+import { SessionRegistry } from "../../lib/server/sessions/session_registry.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import type { Delivered, Login, Store } from "../../lib/store/store.ts";
+import type { CursorUpdate, Login, Store } from "../../lib/store/store.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newGroup, newUser, register } from "../harness/framed_client.ts";
@@ -227,40 +227,40 @@ const silent = new Log("error", "text", () => {});
 Deno.test("cursors: as many as may wait do, those that wait move on, and one more is forgotten", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
-    const cursors = new Cursors(store, silent, 2);
-    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.move(1, peer, seq);
+    const cursors = new CursorWriter(store, silent, 2);
+    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.advance(1, peer, seq);
     await cursors.flush();
-    assertEquals(asked("delivered"), [[
-      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies Delivered[],
+    assertEquals(asked("advanceCursors"), [[
+      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies CursorUpdate[],
     ]]);
-    cursors.move(1, 4, 1);
+    cursors.advance(1, 4, 1);
     await cursors.flush();
-    assertEquals(asked("delivered").length, 2, "there is room again");
+    assertEquals(asked("advanceCursors").length, 2, "there is room again");
   }));
 
 Deno.test("departures: as many as may wait do, and the oldest makes room for one more", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
-    const departures = new Departures(store, silent, 2);
-    const logins: Login[] = [1, 2, 3].map((user) => ({ user, login: 1 }));
-    logins.forEach((login) => departures.add(login));
-    await departures.flush();
-    assertEquals(asked("endLogins"), [[logins.slice(1)]]);
-    logins.slice(1).forEach((login) => departures.add(login));
-    await departures.flush();
-    assertEquals(asked("endLogins").length, 2);
+    const logouts = new LogoutBatch(store, silent, 2);
+    const logins: Login[] = [1, 2, 3].map((user) => ({ user, loginEpoch: 1 }));
+    logins.forEach((login) => logouts.add(login));
+    await logouts.flush();
+    assertEquals(asked("releaseAccounts"), [[logins.slice(1)]]);
+    logins.slice(1).forEach((login) => logouts.add(login));
+    await logouts.flush();
+    assertEquals(asked("releaseAccounts").length, 2);
   }));
 
 Deno.test("presence: of as many as may wait it is told that they came or went, and not of one more", () =>
   withNotedStore(async (store, asked, gate) => {
     const bus = new LocalHub().attach();
-    const presence = new Presence({ store, bus, sessions: new Sessions(bus), log: silent }, 2);
+    const presence = new Presence({ store, bus, sessions: new SessionRegistry(bus), log: silent }, 2);
     presence.announce(1);
-    await until(() => asked("watchers").length === 1, "the first one to be under way");
+    await until(() => asked("followers").length === 1, "the first one to be under way");
     for (const user of [2, 3, 3, 4]) presence.announce(user);
     gate.resolve();
-    await until(() => asked("watchers").length === 3, "the others");
+    await until(() => asked("followers").length === 3, "the others");
     await presence.stop();
-    assertEquals(asked("watchers").map(([user]) => user), [1, 2, 3]);
+    assertEquals(asked("followers").map(([user]) => user), [1, 2, 3]);
     await bus.close();
   }));

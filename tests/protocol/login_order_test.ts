@@ -79,7 +79,7 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
   const store = (real: Store) =>
     wrapped(real, async (name, go, args) => {
       if (name === "unread" && isWriting) lookedEarly.push(args[0]);
-      if (name !== "delivered") return await go();
+      if (name !== "advanceCursors") return await go();
       isWriting = true;
       asked.resolve();
       await goOn.promise;

@@ -1,6 +1,6 @@
 /** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
 import { assertEquals } from "@std/assert";
-import { type Bus, BusUnavailable } from "../../lib/bus/bus.ts";
+import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -47,7 +47,7 @@ Deno.test("login races: without a bus, of logins by token on one node in the sam
   let count = 0;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "beginLogin" && ++count % 2 === 0) await pause(20); // the other one is through by then
+      if (name === "claimAccount" && ++count % 2 === 0) await pause(20); // the other one is through by then
       return await go();
     });
   await withNodes(1, async (node) => {
@@ -76,7 +76,7 @@ Deno.test("login races: without a bus, a login that is overtaken before it is a 
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
       const result = await go();
-      if (name === "beginLogin" && isHeld) {
+      if (name === "claimAccount" && isHeld) {
         isHeld = false;
         asked.resolve();
         await goOn.promise;
@@ -106,7 +106,7 @@ Deno.test("login races: without a bus, a login that is overtaken before it is a 
 Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
   const slow = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "beginLogin") await pause(30); // so that the other one's token is saved meanwhile
+      if (name === "claimAccount") await pause(30); // so that the other one's token is saved meanwhile
       return await go();
     });
   await withNodes(2, async (a, b) => {
@@ -161,7 +161,9 @@ Deno.test("login races: friends are told of an account whose session let go for 
   let failing = false;
   const bus = (real: Bus) =>
     wrapped(real, (name, go) => {
-      return failing && name === "subscribe" ? Promise.reject(new BusUnavailable("fails on purpose")) : go();
+      return failing && name === "subscribe"
+        ? Promise.reject(new BusUnavailableError("fails on purpose"))
+        : go();
     });
   await withNodes(2, async (a, b) => {
     await using user = await newUser(a!);
@@ -218,7 +220,7 @@ Deno.test("login races: a session that lets go late for one elsewhere keeps noth
   const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name !== "delivered") return await go();
+      if (name !== "advanceCursors") return await go();
       asked.resolve();
       await goOn.promise; // what the client has is to be stored before it lets go
       return await go();

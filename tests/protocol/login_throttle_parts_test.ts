@@ -1,11 +1,11 @@
 /** What counts as an attempt at a password, and when attempts come back: by the class alone. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { NamedBuckets } from "../../lib/bus/gcra.ts";
-import type { Quota } from "../../lib/bus/bus.ts";
+import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
+import type { RateLimit } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { AbandonedError } from "../../lib/passwords/password_hasher.ts";
 import { RequestError } from "../../lib/server/protocol/reply_body.ts";
-import { Attempts } from "../../lib/server/limits/login_throttle.ts";
+import { LoginThrottle } from "../../lib/server/limits/login_throttle.ts";
 import { WAIT_AT_MOST } from "./login_throttle_fixture.ts";
 import { Errno } from "../harness/protocol_numbers.ts";
 
@@ -17,15 +17,15 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
     maxRegistrationsPerAddress: 1,
     attemptsWindow: 3_600_000,
   };
-  const attempts = new Attempts(bus, limits);
+  const attempts = new LoginThrottle(bus, limits);
   const place = { address: "192.0.2.1", knownBy: undefined };
   const known = { address: "192.0.2.1", knownBy: "address 192.0.2.1" };
   const ways = [
-    (work: () => Promise<{ right: boolean }>) => attempts.check(1, place, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check(1, known, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.check("unknown", place, work),
-    (work: () => Promise<{ right: boolean }>) => attempts.login("192.0.2.1", work),
-    (work: () => Promise<{ right: boolean }>) => attempts.register("192.0.2.1", work),
+    (work: () => Promise<{ valid: boolean }>) => attempts.check(1, place, work),
+    (work: () => Promise<{ valid: boolean }>) => attempts.check(1, known, work),
+    (work: () => Promise<{ valid: boolean }>) => attempts.check("unknown", place, work),
+    (work: () => Promise<{ valid: boolean }>) => attempts.login("192.0.2.1", work),
+    (work: () => Promise<{ valid: boolean }>) => attempts.register("192.0.2.1", work),
   ];
   for (const way of ways) {
     for (let count = 0; count < 3; count++) {
@@ -44,7 +44,7 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
     const late = await assertRejects(() =>
       way(() => {
         isTried = true;
-        return Promise.resolve({ right: true });
+        return Promise.resolve({ valid: true });
       }), RequestError);
     assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
   }
@@ -62,12 +62,12 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
 });
 
 /** Counts for itself, by a clock that the test sets. */
-function attemptsAt(clock: () => number, maxFailedLogins: number): Attempts {
-  const buckets = new NamedBuckets(clock);
-  const spend = (bucket: string, quota: Quota, count: number) =>
-    Promise.resolve(buckets.spend(bucket, quota, count));
+function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle {
+  const buckets = new KeyedRateLimiter(clock);
+  const spend = (bucket: string, quota: RateLimit, count: number) =>
+    Promise.resolve(buckets.tryConsume(bucket, quota, count));
   const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WITHIN];
-  return new Attempts({ spend }, {
+  return new LoginThrottle({ tryConsume: spend }, {
     maxFailedLogins,
     maxLoginsPerAddress,
     maxRegistrationsPerAddress,
@@ -82,8 +82,8 @@ function unknown(at: number): { address: string; knownBy: undefined } {
   return { address: `192.0.2.${at}`, knownBy: undefined };
 }
 
-const wrong = () => Promise.resolve({ right: false });
-const right = () => Promise.resolve({ right: true });
+const wrong = () => Promise.resolve({ valid: false });
+const right = () => Promise.resolve({ valid: true });
 
 Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
   const attempts = attemptsAt(() => 0, 2);

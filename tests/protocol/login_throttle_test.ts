@@ -14,7 +14,7 @@ import {
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
-import { connectFrom, line, TRUSTING } from "../harness/proxy.ts";
+import { connectFrom, proxyHeaderV1, TRUSTING } from "../harness/proxy.ts";
 import { sharedServer, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
@@ -231,7 +231,7 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   const host = freshAddress();
   const id = await register(server);
   await using client = await ClassicClient.connect(server);
-  await client.sendBytes(line(1, { host, port: 1 }));
+  await client.sendBytes(proxyHeaderV1(1, { host, port: 1 }));
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await client.login(id, "wrong")).errno, Errno.FAILED);
   }

@@ -1,7 +1,7 @@
 /** Which passwords new accounts may have, and that it makes no difference to those that exist. */
 import { assert, assertEquals } from "@std/assert";
 import { COMMON_PASSWORDS } from "../../lib/passwords/common_passwords.ts";
-import { PLAIN, type Store } from "../../lib/store/store.ts";
+import { PLAINTEXT_PREFIX, type Store } from "../../lib/store/store.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName } from "../harness/framed_client.ts";
@@ -89,7 +89,7 @@ Deno.test("new passwords: accounts that exist log in with what they have", async
   await withNodes(1, async (node) => {
     for (const password of ["1", "123456", "old"]) {
       const name = freshName("old");
-      const id = idOf(await store!.createUser(name, PLAIN + password));
+      const id = idOf(await store!.createUser(name, PLAINTEXT_PREFIX + password));
       for (const form of ["as it was", "hashed"]) {
         await using client = await FramedClient.connect(node!);
         assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password })).id, id, form);

@@ -1,6 +1,6 @@
 /** What the tests of the limit of open files share. */
 import { assert } from "@std/assert";
-import { MOMENTARY_FILES } from "../../lib/node/open_files.ts";
+import { TRANSIENT_FILES } from "../../lib/node/open_files.ts";
 import type { Server } from "../harness/server.ts";
 
 export const LIMIT = 256; // what some systems give a process
@@ -25,7 +25,7 @@ export function possibleOf(server: Server): number {
 /** The reserve for what is open for a moment is untouched, and nothing has failed. */
 export function assertRoom(server: Server, limit = LIMIT): void {
   const used = openFilesOf(server.pid).length;
-  assert(used <= limit - MOMENTARY_FILES, `${used} files are open:\n${openFilesOf(server.pid).join("\n")}`);
+  assert(used <= limit - TRANSIENT_FILES, `${used} files are open:\n${openFilesOf(server.pid).join("\n")}`);
   assert(server.running);
   for (const wrong of ["accept failed", "panicked", "Too many open files"]) {
     assert(!server.log().includes(wrong), server.log());

@@ -3,17 +3,17 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
 import { Log } from "../../lib/log.ts";
-import { type FileRoom, fitToOpenFiles, measureFileRoom, reservedFiles } from "../../lib/node/open_files.ts";
+import { capConnections, type FileRoom, measureFileRoom, reservedFiles } from "../../lib/node/open_files.ts";
 import { login, newUser, register } from "../harness/framed_client.ts";
 import { cleanEnv, ROOT, writableFolder } from "../harness/program.ts";
 import { type Server, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "./open_files_fixture.ts";
 
-/** What {@link fitToOpenFiles} makes of a configuration where so many files are free, and what it logs. */
+/** What {@link capConnections} makes of a configuration where so many files are free, and what it logs. */
 function fit(config: Partial<Config>, room: FileRoom | undefined): { most: number | undefined; log: string } {
   let log = "";
-  const fitted = fitToOpenFiles(
+  const fitted = capConnections(
     { ...defaults(), ...config },
     new Log("info", "text", (line) => log += line),
     () => room,

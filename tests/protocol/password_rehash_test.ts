@@ -1,11 +1,11 @@
 /** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
-import { Passwords } from "../../lib/passwords/password_hasher.ts";
+import { PasswordHasher } from "../../lib/passwords/password_hasher.ts";
 import { rehashAll } from "../../lib/server/recovery/password_rehash.ts";
 import { StoredPasswords } from "../../lib/server/sessions/stored_passwords.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { PLAIN, type Store } from "../../lib/store/store.ts";
+import { PLAINTEXT_PREFIX, type Store } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
@@ -18,12 +18,12 @@ const HASHED = "$scrypt$ln=1,r=1,p=1$";
 Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashed at the login", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
-    const id = idOf(await store!.createUser("old", `${PLAIN}123456`));
+    const id = idOf(await store!.createUser("old", `${PLAINTEXT_PREFIX}123456`));
     await using client = await FramedClient.connect(node!);
-    for (const password of ["12345", "1234567", `${PLAIN}123456`, PLAIN]) {
+    for (const password of ["12345", "1234567", `${PLAINTEXT_PREFIX}123456`, PLAINTEXT_PREFIX]) {
       assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.FAILED, password);
     }
-    assertEquals((await store!.findUser({ id }))!.password, `${PLAIN}123456`);
+    assertEquals((await store!.findUser({ id }))!.password, `${PLAINTEXT_PREFIX}123456`);
     await client.succeed({ msgid: Msg.LOGIN, id, password: "123456" });
     assertStringIncludes((await store!.findUser({ id }))!.password, "$scrypt$ln=1,");
     await client.succeed({ msgid: Msg.LOGOUT });
@@ -70,7 +70,7 @@ Deno.test("rehash: a password written as plain text is told of by the user's id,
 Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; another program's hash does not", async () => {
   const log = await withWritten(WRITTEN, "yes", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
-    for (const password of ["wrong", `${PLAIN}${WRITTEN}`]) {
+    for (const password of ["wrong", `${PLAINTEXT_PREFIX}${WRITTEN}`]) {
       assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.FAILED);
     }
     await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
@@ -134,7 +134,7 @@ Deno.test("rehash: a hash of a cost that may have been configured is checked, an
     const lines: string[] = [];
     const log = new Log("warn", "text", (line) => lines.push(line));
     const password = `$scrypt$${cost}$${SALT}$${KEY}`;
-    const stored = new StoredPasswords(log, false, configured).of({ ...account, password });
+    const stored = new StoredPasswords(log, false, configured).credentialOf({ ...account, password });
     assertEquals(lines.length, stored === password ? 0 : 1);
     return stored !== password;
   };
@@ -180,7 +180,7 @@ Deno.test("rehash: names of earlier times log in as they are", async () => {
       "so\u0338ren",
     ];
     for (const name of names) {
-      const id = idOf(await store!.createUser(name, `${PLAIN}123456`));
+      const id = idOf(await store!.createUser(name, `${PLAINTEXT_PREFIX}123456`));
       await using client = await FramedClient.connect(node!);
       assertEquals((await client.succeed({ msgid: Msg.LOGIN, name, password: "123456" })).id, id);
     }
@@ -197,20 +197,22 @@ Deno.test("rehash: names of earlier times log in as they are", async () => {
 Deno.test("rehash: in the background all of them are hashed, and no other password is touched", async () => {
   const store = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
-    using passwords = new Passwords(CHEAP, 1, 100);
+    using passwords = new PasswordHasher(CHEAP, 1, 100);
     const kept = await passwords.hash("hashed before");
     const hashed = idOf(await store.createUser("hashed", kept));
     const old: number[] = [];
-    for (let i = 0; i < 1_500; i++) old.push(idOf(await store.createUser(`u${i}`, `${PLAIN}pw ${i}`)));
+    for (let i = 0; i < 1_500; i++) {
+      old.push(idOf(await store.createUser(`u${i}`, `${PLAINTEXT_PREFIX}pw ${i}`)));
+    }
     const lines: string[] = [];
     const log = new Log("info", "text", (line) => lines.push(line));
     await rehashAll({ store, passwords, log }, () => false);
-    assertEquals(await store.unhashed(0, 10), []);
+    assertEquals(await store.plaintextAccounts(0, 10), []);
     assertEquals((await store.findUser({ id: hashed }))!.password, kept);
     for (const at of [0, 999, 1_000, 1_499]) {
       const { password } = (await store.findUser({ id: old[at]! }))!;
       assertStringIncludes(password, HASHED);
-      assert((await passwords.verify(`pw ${at}`, password)).right);
+      assert((await passwords.verify(`pw ${at}`, password)).valid);
     }
     assertStringIncludes(lines.join(""), "count=1500");
     assert(!lines.join("").includes("pw "));
@@ -222,20 +224,22 @@ Deno.test("rehash: in the background all of them are hashed, and no other passwo
 Deno.test("rehash: a password that is changed meanwhile stays changed, and it ends when it is told to", async () => {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
-    using passwords = new Passwords(CHEAP, 1, 100);
+    using passwords = new PasswordHasher(CHEAP, 1, 100);
     const log = new Log("error", "text", () => {});
-    const id = idOf(await real.createUser("old", `${PLAIN}old`));
-    idOf(await real.createUser("other", `${PLAIN}other`));
+    const id = idOf(await real.createUser("old", `${PLAINTEXT_PREFIX}old`));
+    idOf(await real.createUser("other", `${PLAINTEXT_PREFIX}other`));
     const store = wrapped<Store>(real, async (name, go, args) => {
       // Between the look and the change, another node does the same.
-      if (name === "setPassword" && args[0] === id) await real.setPassword(id, "another hash", `${PLAIN}old`);
+      if (name === "setPassword" && args[0] === id) {
+        await real.setPassword(id, "another hash", `${PLAINTEXT_PREFIX}old`);
+      }
       return await go();
     });
     await rehashAll({ store, passwords, log }, () => true);
-    assertEquals((await real.unhashed(0, 10)).length, 2);
+    assertEquals((await real.plaintextAccounts(0, 10)).length, 2);
     await rehashAll({ store, passwords, log }, () => false);
     assertEquals((await real.findUser({ id }))!.password, "another hash");
-    assertEquals(await real.unhashed(0, 10), []);
+    assertEquals(await real.plaintextAccounts(0, 10), []);
   } finally {
     await real.close();
   }

@@ -8,35 +8,41 @@ import {
 } from "@std/assert";
 import {
   AbandonedError,
-  hashThreads,
+  hashWorkerCount,
   MAX_RETRY_AFTER_MS,
-  Passwords,
+  OverloadedError,
+  PasswordHasher,
   type Requester,
-  TooBusy,
 } from "../../lib/passwords/password_hasher.ts";
-import { type HashOrder, HashThread } from "../../lib/passwords/hash_worker.ts";
+import { type HashRequest, HashWorker } from "../../lib/passwords/hash_worker.ts";
 import { missingWork } from "../../lib/passwords/work.ts";
-import { PLAIN } from "../../lib/store/store.ts";
-import { makeDevice, makeToken, readDevice, readToken, sameHash } from "../../lib/server/sessions/tokens.ts";
+import { PLAINTEXT_PREFIX } from "../../lib/store/store.ts";
+import {
+  hashesEqual,
+  issueToken,
+  makeDeviceCookie,
+  parseDeviceId,
+  parseToken,
+} from "../../lib/server/sessions/tokens.ts";
 import { register } from "../harness/framed_client.ts";
 import { withServer } from "../harness/server.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
 
 Deno.test("passwords: a hash is a PHC string with its parameters, salted, and checks its password only", async () => {
-  using passwords = new Passwords({ ln: 4, r: 8, p: 3 }, 2, 10);
+  using passwords = new PasswordHasher({ ln: 4, r: 8, p: 3 }, 2, 10);
   const [one, two] = await Promise.all([passwords.hash("sesame"), passwords.hash("sesame")]);
   assertMatch(one!, /^\$scrypt\$ln=4,r=8,p=3\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
   assertNotEquals(one, two);
-  assertEquals(await passwords.verify("sesame", one), { right: true, stale: false });
-  assertEquals(await passwords.verify("Sesame", one), { right: false, stale: false });
+  assertEquals(await passwords.verify("sesame", one), { valid: true, needsRehash: false });
+  assertEquals(await passwords.verify("Sesame", one), { valid: false, needsRehash: false });
 });
 
 Deno.test("passwords: a hash of another cost still checks, and is known to be stale", async () => {
-  using before = new Passwords(CHEAP, 1, 1);
-  using now = new Passwords({ ln: 2, r: 1, p: 1 }, 1, 1);
+  using before = new PasswordHasher(CHEAP, 1, 1);
+  using now = new PasswordHasher({ ln: 2, r: 1, p: 1 }, 1, 1);
   const old = await before.hash("sesame");
-  assertEquals(await now.verify("sesame", old), { right: true, stale: true });
+  assertEquals(await now.verify("sesame", old), { valid: true, needsRehash: true });
 });
 
 Deno.test("passwords: a known vector of scrypt (RFC 7914, section 12)", async () => {
@@ -48,17 +54,17 @@ Deno.test("passwords: a known vector of scrypt (RFC 7914, section 12)", async ()
     "",
   );
   const phc = `$scrypt$ln=10,r=8,p=16$${btoa("NaCl").replace(/=+$/, "")}$${hash}`;
-  using passwords = new Passwords(CHEAP, 1, 1);
-  assertEquals((await passwords.verify("password", phc)).right, true);
+  using passwords = new PasswordHasher(CHEAP, 1, 1);
+  assertEquals((await passwords.verify("password", phc)).valid, true);
 });
 
 /** A thread that keeps a record of its orders. */
-class RecordingThread extends HashThread {
-  readonly orders: { order: HashOrder; began: number; ended: number; isAtOnce: boolean }[] = [];
+class RecordingWorker extends HashWorker {
+  readonly orders: { order: HashRequest; began: number; ended: number; isAtOnce: boolean }[] = [];
   #isAtOnce = false; // nothing but what follows from the last order's end has happened since
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  override async derive(order: HashOrder): Promise<Uint8Array> {
+  override async derive(order: HashRequest): Promise<Uint8Array> {
     const entry = { order, began: performance.now(), ended: Infinity, isAtOnce: this.#isAtOnce };
     this.orders.push(entry);
     const key = await super.derive(order);
@@ -76,11 +82,11 @@ class RecordingThread extends HashThread {
 }
 
 Deno.test("passwords: without a user the same work is done", async () => {
-  const thread = new RecordingThread();
-  using passwords = new Passwords({ ln: 3, r: 2, p: 2 }, 1, 10, () => thread);
+  const thread = new RecordingWorker();
+  using passwords = new PasswordHasher({ ln: 3, r: 2, p: 2 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
   for (const phc of [hash, undefined]) {
-    assertEquals((await passwords.verify("wrong", phc)).right, false);
+    assertEquals((await passwords.verify("wrong", phc)).valid, false);
   }
   const [, known, unknown] = thread.orders.map(({ order: { password, salt, length, cost } }) => ({
     password,
@@ -93,20 +99,20 @@ Deno.test("passwords: without a user the same work is done", async () => {
 });
 
 Deno.test("passwords: so many at once, so many waiting, and the next is told when to come again", async () => {
-  using passwords = new Passwords({ ln: 12, r: 8, p: 1 }, 2, 3);
+  using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 2, 3);
   const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 at work and 3 waiting
-  const error = await assertRejects(() => passwords.hash("x"), TooBusy);
+  const error = await assertRejects(() => passwords.hash("x"), OverloadedError);
   assert(error.retryAfter > 0);
   assertEquals((await Promise.all(taken)).length, 5);
   await passwords.hash("x"); // there is room again
 });
 
 Deno.test("passwords: however long the queue is, the time after which to come again is bounded", async () => {
-  const passwords = new Passwords(CHEAP, 1, 10_000);
+  const passwords = new PasswordHasher(CHEAP, 1, 10_000);
   const told: number[] = [];
   const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
   for (let count = 0; count < 3; count++) {
-    told.push((await assertRejects(() => passwords.hash("x"), TooBusy)).retryAfter);
+    told.push((await assertRejects(() => passwords.hash("x"), OverloadedError)).retryAfter);
   }
   assertEquals(told[0], MAX_RETRY_AFTER_MS);
   assert(told.every((ms) => ms > 0 && ms <= MAX_RETRY_AFTER_MS));
@@ -121,13 +127,13 @@ function at(address: string, signal?: AbortSignal): Requester {
 
 Deno.test("passwords: the work of a client that has gone is not done while others wait", async () => {
   let hashed = 0;
-  class CountingThread extends HashThread {
-    override derive(order: HashOrder): Promise<Uint8Array> {
+  class CountingWorker extends HashWorker {
+    override derive(order: HashRequest): Promise<Uint8Array> {
       hashed++;
       return super.derive(order);
     }
   }
-  using passwords = new Passwords({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingThread());
+  using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingWorker());
   const client = new AbortController();
   const first = passwords.hash("x", at("a", client.signal)); // begun at once
   const gone = Array.from({ length: 50 }, () => passwords.hash("x", at("a", client.signal)));
@@ -135,9 +141,9 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   client.abort();
   const results = await Promise.allSettled(gone);
   assert(results.every((result) => result.status === "rejected" && result.reason instanceof AbandonedError));
-  assertEquals(passwords.isBusy, true);
+  assertEquals(passwords.hasQueued, true);
   await Promise.all([first, other]);
-  assertEquals([hashed, passwords.isBusy], [2, false]);
+  assertEquals([hashed, passwords.hasQueued], [2, false]);
   const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, and no other does
   await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
   await alone;
@@ -150,7 +156,7 @@ Deno.test("passwords: the work of a client that has gone is not done while other
 });
 
 Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
-  using passwords = new Passwords({ ln: 10, r: 8, p: 1 }, 1, 1_000);
+  using passwords = new PasswordHasher({ ln: 10, r: 8, p: 1 }, 1, 1_000);
   let flooded = 0;
   const flood = Array.from({ length: 100 }, () => passwords.hash("x", at("a")).then(() => flooded++));
   const before = await passwords.hash("x", at("b")).then(() => flooded);
@@ -159,7 +165,7 @@ Deno.test("passwords: the flood of one address is beside, and not in front of, a
 });
 
 Deno.test("passwords: right passwords don't count against an address, and wrong ones do", async () => {
-  using passwords = new Passwords(CHEAP, 1, 10);
+  using passwords = new PasswordHasher(CHEAP, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("b"));
   for (let i = 0; i < 3; i++) await passwords.verify("sesame", hash, at("a"));
@@ -173,28 +179,28 @@ Deno.test("passwords: right passwords don't count against an address, and wrong 
 });
 
 Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
-  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10);
+  using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("a"));
   const known = passwords.verify("sesame", hash, { ...at("a"), standing: "known" });
-  assertEquals(passwords.isBusy, false, "it is at work");
+  assertEquals(passwords.hasQueued, false, "it is at work");
   await known;
   await passwords.verify("guess", hash, at("a"));
   const next = passwords.verify("sesame", hash, at("b"));
-  assertEquals(passwords.isBusy, true, "a new one waits");
+  assertEquals(passwords.hasQueued, true, "a new one waits");
   await next;
 });
 
 Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
   const today = { ln: 14, r: 8, p: 1 };
   let work = 0;
-  class MeasuringThread extends HashThread {
-    override derive(order: HashOrder): Promise<Uint8Array> {
+  class MeasuringWorker extends HashWorker {
+    override derive(order: HashRequest): Promise<Uint8Array> {
       work += 2 ** order.cost.ln * order.cost.r * order.cost.p;
       return super.derive(order);
     }
   }
-  using now = new Passwords(today, 1, 10, () => new MeasuringThread());
+  using now = new PasswordHasher(today, 1, 10, () => new MeasuringWorker());
   const worked = async (password: string, phc: string | undefined) => {
     work = 0;
     await now.verify(password, phc);
@@ -203,7 +209,7 @@ Deno.test("passwords: a wrong password is as much work where the hash is of a sm
   const unknown = await worked("wrong", undefined);
   assertEquals(unknown, 2 ** 14 * 8);
   for (const cost of [{ ln: 13, r: 8, p: 1 }, { ln: 10, r: 8, p: 3 }, { ln: 14, r: 4, p: 1 }, CHEAP, today]) {
-    using before = new Passwords(cost, 1, 1);
+    using before = new PasswordHasher(cost, 1, 1);
     const phc = await before.hash("sesame");
     const known = await worked("wrong", phc);
     assert(known > 0.9 * unknown && known <= unknown, `${known} of ${unknown} for ${JSON.stringify(cost)}`);
@@ -227,7 +233,7 @@ Deno.test("passwords: what makes two costs equal is never more than the differen
 Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
   const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
   const begun: (URL | undefined)[] = [broken, undefined];
-  using passwords = new Passwords(CHEAP, 1, 10, () => new HashThread(begun.shift()));
+  using passwords = new PasswordHasher(CHEAP, 1, 10, () => new HashWorker(begun.shift()));
   const [first, second] = await Promise.allSettled([passwords.hash("sesame"), passwords.hash("sesame")]);
   assert(first!.status === "rejected" && first!.reason.message.includes("out of luck"));
   assertEquals(second!.status, "fulfilled");
@@ -237,20 +243,20 @@ Deno.test("passwords: a thread that dies fails its own order, and another takes 
 const TIMER_SLACK = 2;
 
 Deno.test("passwords: a thread rests as long as a hash took, unless the password was right", async () => {
-  const thread = new RecordingThread();
-  using passwords = new Passwords({ ln: 13, r: 8, p: 1 }, 1, 10, () => thread);
+  const thread = new RecordingWorker();
+  using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
   const checks: [password: string, phc: string | undefined][] = [
     ["sesame", hash],
     ["guess", hash],
     ["guess", undefined],
     ["sesame", hash],
-    ["sesame", `${PLAIN}sesame`],
-    ["guess", `${PLAIN}sesame`],
+    ["sesame", `${PLAINTEXT_PREFIX}sesame`],
+    ["guess", `${PLAINTEXT_PREFIX}sesame`],
     ["sesame", hash],
   ];
   const checked = await Promise.all(checks.map((check) => passwords.verify(...check)));
-  const rights = checked.map(({ right }) => right);
+  const rights = checked.map(({ valid }) => valid);
   assertEquals(rights, [true, false, false, true, true, false, true]);
   const orders = thread.orders.slice(1); // behind the new hash
   for (const [i, right] of rights.slice(0, -1).entries()) {
@@ -272,7 +278,7 @@ Deno.test({
       const usual = Math.min(...niceness);
       assertEquals(
         niceness.filter((nice) => nice !== usual),
-        new Array<number>(hashThreads(1)).fill(Math.min(usual + 10, 19)),
+        new Array<number>(hashWorkerCount(1)).fill(Math.min(usual + 10, 19)),
       );
     });
   },
@@ -282,55 +288,55 @@ const HOUR_MS = 3_600_000;
 const NOW = Date.UTC(2026, 11, 24, 18);
 
 Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
-  const device = makeDevice(7, "$scrypt$hash");
-  const [one, two] = [makeToken(7, NOW, device), makeToken(7, NOW, device)];
+  const device = makeDeviceCookie(7, "$scrypt$hash");
+  const [one, two] = [issueToken(7, NOW, device), issueToken(7, NOW, device)];
   assertNotEquals(one.text, two.text);
-  const id = readDevice(one.text, 7, "$scrypt$hash")!;
+  const id = parseDeviceId(one.text, 7, "$scrypt$hash")!;
   assertEquals(id.length, 8);
-  assertEquals(readDevice(two.text, 7, "$scrypt$hash"), id);
-  assertEquals(makeDevice(7, "$scrypt$hash", id), device, "it stays the same device");
-  const anew = makeToken(7, NOW, makeDevice(7, "$scrypt$other", id));
-  assertEquals(readDevice(anew.text, 7, "$scrypt$other"), id);
+  assertEquals(parseDeviceId(two.text, 7, "$scrypt$hash"), id);
+  assertEquals(makeDeviceCookie(7, "$scrypt$hash", id), device, "it stays the same device");
+  const anew = issueToken(7, NOW, makeDeviceCookie(7, "$scrypt$other", id));
+  assertEquals(parseDeviceId(anew.text, 7, "$scrypt$other"), id);
   for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
-    assertEquals(readDevice(one.text, user, password), undefined);
+    assertEquals(parseDeviceId(one.text, user, password), undefined);
   }
-  assertEquals(readDevice(makeToken(7, NOW).text, 7, "$scrypt$hash"), undefined);
-  assertEquals(readDevice("7.short", 7, "$scrypt$hash"), undefined);
+  assertEquals(parseDeviceId(issueToken(7, NOW).text, 7, "$scrypt$hash"), undefined);
+  assertEquals(parseDeviceId("7.short", 7, "$scrypt$hash"), undefined);
   const [user, secret] = one.text.split(".");
   const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
-  assertEquals(readDevice(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
+  assertEquals(parseDeviceId(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
   const first = `${user}.${secret!.at(0) === "A" ? "E" : "A"}${secret!.slice(1)}`;
-  assertEquals(readDevice(first, 7, "$scrypt$hash"), undefined);
+  assertEquals(parseDeviceId(first, 7, "$scrypt$hash"), undefined);
 });
 
 Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
-  const { text: token, hash } = makeToken(7, NOW);
-  assertEquals(readToken(token, NOW)!.user, 7);
-  assert(sameHash(readToken(token, NOW)!.hash, hash));
-  assert(!sameHash(readToken(makeToken(7, NOW).text, NOW)!.hash, hash));
+  const { text: token, hash } = issueToken(7, NOW);
+  assertEquals(parseToken(token, NOW)!.user, 7);
+  assert(hashesEqual(parseToken(token, NOW)!.hash, hash));
+  assert(!hashesEqual(parseToken(issueToken(7, NOW).text, NOW)!.hash, hash));
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
-    assertEquals(readToken(bad, NOW), undefined, bad);
+    assertEquals(parseToken(bad, NOW), undefined, bad);
   }
-  assertEquals(readToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
+  assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
 });
 
 Deno.test("tokens: they tell when they were made, in full hours, and not without another hash", () => {
   for (
     const [made, told] of [[NOW, NOW], [NOW + 1, NOW + HOUR_MS], [NOW + HOUR_MS, NOW + HOUR_MS]] as const
   ) {
-    const { text } = makeToken(7, made);
-    assertEquals(readToken(text, made)!.madeAt, told);
-    assertEquals(readToken(text, told + 10 * 365 * 24 * HOUR_MS)!.madeAt, told);
+    const { text } = issueToken(7, made);
+    assertEquals(parseToken(text, made)!.issuedAt, told);
+    assertEquals(parseToken(text, told + 10 * 365 * 24 * HOUR_MS)!.issuedAt, told);
   }
-  const { text, hash } = makeToken(7, NOW);
-  assertEquals(readToken(text, NOW - 2 * HOUR_MS)!.madeAt, NOW, "by a node whose clock is ahead");
-  assertEquals(readToken(text, NOW - 2 * HOUR_MS - 1)!.madeAt, undefined, "it says a time to come");
-  const younger = makeToken(7, NOW + 24 * HOUR_MS).text;
+  const { text, hash } = issueToken(7, NOW);
+  assertEquals(parseToken(text, NOW - 2 * HOUR_MS)!.issuedAt, NOW, "by a node whose clock is ahead");
+  assertEquals(parseToken(text, NOW - 2 * HOUR_MS - 1)!.issuedAt, undefined, "it says a time to come");
+  const younger = issueToken(7, NOW + 24 * HOUR_MS).text;
   const forged = text.slice(0, -4) + younger.slice(-4);
-  assertEquals(readToken(forged, NOW + 24 * HOUR_MS)!.madeAt, NOW + 24 * HOUR_MS);
-  assert(!sameHash(readToken(forged, NOW)!.hash, hash));
+  assertEquals(parseToken(forged, NOW + 24 * HOUR_MS)!.issuedAt, NOW + 24 * HOUR_MS);
+  assert(!hashesEqual(parseToken(forged, NOW)!.hash, hash));
   for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) { // as an earlier version may have made them
     const old = `7.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
-    assertEquals(readToken(old, NOW)!.madeAt, undefined);
+    assertEquals(parseToken(old, NOW)!.issuedAt, undefined);
   }
 });

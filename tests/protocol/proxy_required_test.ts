@@ -1,11 +1,11 @@
 /** Which connections of trusted proxies are let in: only those whose client is named, where that is required. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
-import { requiresHeader } from "../../lib/server/net/client_address.ts";
+import { requiresProxyHeader } from "../../lib/server/net/client_address.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
-import { line, proxied, TRUSTING } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
@@ -14,7 +14,7 @@ const REFUSED = "refused a connection whose trusted proxy";
 const UNLIMITED = "no limit per address holds";
 const PING = objectFrame({ msgid: Msg.PING });
 const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
-const LOCAL = proxied({ command: 0, family: 0, transport: 0 });
+const LOCAL = proxyHeaderV2({ command: 0, family: 0, transport: 0 });
 const LIMITS = ["--trusted-proxies", "127.0.0.1,10.0.0.0/8", "--max-connections-per-address", `${MOST}`];
 
 // It listens on 127.0.0.1, which is a trusted proxy's address: nothing needs to be said.
@@ -56,17 +56,21 @@ test("proxy-required: a message without a client's address in front is refused, 
     assertEquals(await answerTo(server, [...bytes, PING]), 0, "byte by byte");
   }
   assert(
-    await answerTo(server, [line(1, { host: "192.0.2.9", port: 1 }), PING]) > 0,
+    await answerTo(server, [proxyHeaderV1(1, { host: "192.0.2.9", port: 1 }), PING]) > 0,
     "a client that is named",
   );
 });
 
 test("proxy-required: who is named counts, be it this machine or a proxy, unless it is exempt", async (server) => {
   for (const host of ["192.0.2.1", "127.0.0.1", "10.1.2.3"]) {
-    assertEquals(await admitted(server, line(1, { host, port: 1 })), MOST, host);
+    assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MOST, host);
   }
-  assertEquals(await admitted(server, proxied({ family: 2, source: { host: "::1", port: 1 } })), MOST);
-  assertEquals(await admitted(server, line(1, { host: "203.0.113.7", port: 1 })), 2 * MOST, "exempt");
+  assertEquals(await admitted(server, proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 } })), MOST);
+  assertEquals(
+    await admitted(server, proxyHeaderV1(1, { host: "203.0.113.7", port: 1 })),
+    2 * MOST,
+    "exempt",
+  );
   const warnings = server.log().split("\n").filter((text) => text.includes("names this machine or a proxy"));
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0]!, '"host":"127.0.0.1"');
@@ -88,7 +92,7 @@ Deno.test("proxy-required: a header without a client is waited behind, as a mess
       const end = conn.read(new Uint8Array(1)).then(() => "closed", () => "closed");
       // Long enough for the server to have read it, as it answers who came later.
       for (let count = 0; count < 3; count++) {
-        assert(await admitted(server, line(1, { host: "192.0.2.8", port: 1 })) > 0);
+        assert(await admitted(server, proxyHeaderV1(1, { host: "192.0.2.8", port: 1 })) > 0);
       }
       assertEquals(await Promise.race([end, Promise.resolve("open")]), "open");
     }
@@ -98,7 +102,7 @@ Deno.test("proxy-required: where it is not, a message without a client's address
   withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
     assert(await answerTo(server, [PING]) > 0);
     await until(() => server.log().includes(UNLIMITED), "the warning");
-    for (const header of [UNKNOWN, LOCAL, line(1, { host: "127.0.0.1", port: 1 })]) {
+    for (const header of [UNKNOWN, LOCAL, proxyHeaderV1(1, { host: "127.0.0.1", port: 1 })]) {
       assertEquals(await admitted(server, header), 2 * MOST);
     }
     assert(!server.log().includes(REFUSED));
@@ -106,7 +110,7 @@ Deno.test("proxy-required: where it is not, a message without a client's address
 
 Deno.test("proxy-required: by itself where only proxies can connect", () => {
   const required = (host: string, trustedProxies: string, proxyRequired: "auto" | "yes" | "no" = "auto") =>
-    requiresHeader({ ...defaults(), host, trustedProxies, proxyRequired });
+    requiresProxyHeader({ ...defaults(), host, trustedProxies, proxyRequired });
   const cases: readonly (readonly [host: string, proxies: string, is: boolean])[] = [
     ["127.0.0.1", "127.0.0.1", true],
     ["127.0.0.1", "127.0.0.0/8", true],

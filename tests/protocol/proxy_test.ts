@@ -1,15 +1,15 @@
 /** The PROXY protocol's headers and the addresses that are trusted to send them. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, parseCommand } from "../../lib/config/config.ts";
-import { Networks } from "../../lib/wire/networks.ts";
+import { CidrList } from "../../lib/wire/networks.ts";
 import {
   beginsProxyHeader,
-  MAX_PROXY_HEADER,
+  MAX_PROXY_HEADER_BYTES,
   type ProxyHeader,
   readProxyHeader,
 } from "../../lib/wire/proxy.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
-import { line, proxied } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2 } from "../harness/proxy.ts";
 import { Random } from "../harness/random.ts";
 
 const encoder = new TextEncoder();
@@ -33,7 +33,7 @@ function refusal(bytes: Uint8Array, name: string): { readonly words: string; rea
     const header = readProxyHeader(bytes.subarray(0, after));
     if (header === undefined) continue;
     assert(header instanceof Error, `${name} is refused`);
-    const later = readProxyHeader(joined(bytes, new Uint8Array(MAX_PROXY_HEADER)));
+    const later = readProxyHeader(joined(bytes, new Uint8Array(MAX_PROXY_HEADER_BYTES)));
     assert(later instanceof Error, `${name} stays refused`);
     return { words: header.message, after };
   }
@@ -102,19 +102,23 @@ Deno.test("proxy: version 1 that isn't written as it must be is refused", () => 
 Deno.test("proxy: version 2 says whom it forwards, cut anywhere; its extras are passed over", () => {
   const v4 = { host: "192.0.2.1", port: 56_324 };
   const v6 = { host: "2001:db8::1:0:0:1", port: 65_535 };
-  for (const extras of [0, 1, 3, 100, MAX_PROXY_HEADER - 16 - 216]) {
+  for (const extras of [0, 1, 3, 100, MAX_PROXY_HEADER_BYTES - 16 - 216]) {
     const more = new Random(extras).bytes(extras);
     for (
       const [name, header, source] of [
-        ["TCP4", proxied({ family: 1, source: v4, more }), v4],
-        ["UDP4", proxied({ family: 1, transport: 2, source: v4, more }), v4],
-        ["TCP6", proxied({ family: 2, source: v6, more }), v6],
-        ["TCP4, local", proxied({ command: 0, family: 1, source: v4, more }), undefined],
-        ["unspecified", proxied({ family: 0, transport: 0, more }), undefined],
-        ["unspecified, local", proxied({ command: 0, family: 0, transport: 0, more }), undefined],
-        ["UNIX", proxied({ family: 3, more: joined(new Uint8Array(216), more) }), undefined],
-        ["local of any family", proxied({ command: 0, family: 15, transport: 15, more }), undefined],
-        ["local without addresses", proxied({ command: 0, family: 2, more: new Uint8Array(5) }), undefined],
+        ["TCP4", proxyHeaderV2({ family: 1, source: v4, more }), v4],
+        ["UDP4", proxyHeaderV2({ family: 1, transport: 2, source: v4, more }), v4],
+        ["TCP6", proxyHeaderV2({ family: 2, source: v6, more }), v6],
+        ["TCP4, local", proxyHeaderV2({ command: 0, family: 1, source: v4, more }), undefined],
+        ["unspecified", proxyHeaderV2({ family: 0, transport: 0, more }), undefined],
+        ["unspecified, local", proxyHeaderV2({ command: 0, family: 0, transport: 0, more }), undefined],
+        ["UNIX", proxyHeaderV2({ family: 3, more: joined(new Uint8Array(216), more) }), undefined],
+        ["local of any family", proxyHeaderV2({ command: 0, family: 15, transport: 15, more }), undefined],
+        [
+          "local without addresses",
+          proxyHeaderV2({ command: 0, family: 2, more: new Uint8Array(5) }),
+          undefined,
+        ],
       ] as const
     ) {
       assertEquals(wholeHeader(header, `${name} and ${extras} bytes`).source, source, name);
@@ -124,7 +128,7 @@ Deno.test("proxy: version 2 says whom it forwards, cut anywhere; its extras are 
 
 Deno.test("proxy: version 2 that isn't as it must be is refused, with the first byte that shows it", () => {
   const source = { host: "192.0.2.1", port: 1 };
-  const good = proxied({ family: 1, source });
+  const good = proxyHeaderV2({ family: 1, source });
   const changed = (at: number, ...bytes: number[]) => {
     const copy = good.slice();
     copy.set(bytes, at);
@@ -185,8 +189,8 @@ Deno.test("proxy: any source comes out as it went in, whatever follows", () => {
       : new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
     const source = { host, port: random.below(65_536) };
     const header = random.pick([
-      proxied({ family, source, more: random.bytes(random.below(50)) }),
-      line(family, source),
+      proxyHeaderV2({ family, source, more: random.bytes(random.below(50)) }),
+      proxyHeaderV1(family, source),
     ]);
     const read = readProxyHeader(joined(header, random.bytes(random.below(200))));
     assertEquals(read, { length: header.length, source }, `seed ${seed}`);
@@ -196,8 +200,8 @@ Deno.test("proxy: any source comes out as it went in, whatever follows", () => {
 Deno.test("proxy: any bytes give a header, an error or a wait that ends", () => {
   const seen = { header: 0, error: 0, wait: 0 };
   const good = [
-    line(1, { host: "192.0.2.1", port: 1 }),
-    proxied({ family: 2, source: { host: "::1", port: 1 }, more: new Uint8Array(9) }),
+    proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }),
+    proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 }, more: new Uint8Array(9) }),
   ];
   for (let seed = 0; seed < 5_000; seed++) {
     const random = new Random(seed);
@@ -208,7 +212,7 @@ Deno.test("proxy: any bytes give a header, an error or a wait that ends", () => 
     const header = readProxyHeader(bytes);
     if (header === undefined) {
       seen.wait++;
-      const filled = joined(bytes, random.bytes(MAX_PROXY_HEADER - bytes.length));
+      const filled = joined(bytes, random.bytes(MAX_PROXY_HEADER_BYTES - bytes.length));
       assert(readProxyHeader(filled) !== undefined, `seed ${seed}: it would be waited for without end`);
     } else if (header instanceof Error) seen.error++;
     else {
@@ -220,7 +224,7 @@ Deno.test("proxy: any bytes give a header, an error or a wait that ends", () => 
 });
 
 Deno.test("networks: addresses and networks of both families, and IPv4 written as IPv6", () => {
-  const networks = Networks.parse("10.0.0.0/8,127.0.0.1,::1,fd00::/8,192.0.2.128/25");
+  const networks = CidrList.parse("10.0.0.0/8,127.0.0.1,::1,fd00::/8,192.0.2.128/25");
   const inside = [
     "10.0.0.0",
     "10.255.255.255",
@@ -248,8 +252,8 @@ Deno.test("networks: addresses and networks of both families, and IPv4 written a
   ];
   for (const address of inside) assert(networks.contains(address), address);
   for (const address of outside) assert(!networks.contains(address), address);
-  assert(!Networks.parse("").contains("127.0.0.1"), "none is none");
-  const all = Networks.parse("0.0.0.0/0,::/0");
+  assert(!CidrList.parse("").contains("127.0.0.1"), "none is none");
+  const all = CidrList.parse("0.0.0.0/0,::/0");
   assert(all.contains("1.2.3.4") && all.contains("2001:db8::1"), "all are all");
 });
 
@@ -269,7 +273,7 @@ Deno.test("networks: what is none is one line that names it", () => {
       "",
     ]
   ) {
-    const { message } = assertThrows(() => Networks.parse(`127.0.0.1,${item}`), Error);
+    const { message } = assertThrows(() => CidrList.parse(`127.0.0.1,${item}`), Error);
     assertStringIncludes(message, `("${item}" is neither)`);
     assert(message.startsWith("must be ") && !message.includes("\n"));
   }

@@ -1,7 +1,7 @@
 /** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
 import { assert, assertEquals } from "@std/assert";
-import type { Bus, Listener } from "../../lib/bus/bus.ts";
-import { type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import type { Bus, BusListener } from "../../lib/bus/bus.ts";
+import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
@@ -140,10 +140,10 @@ const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without
 
 Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
   let losing = false;
-  const listeners: Listener[] = [];
+  const listeners: BusListener[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, args) => {
-      if (name === "open") listeners.push(args[0] as Listener);
+      if (name === "open") listeners.push(args[0] as BusListener);
       return name === "publish" && losing ? undefined : go();
     });
   await withNodes(2, async (a, b) => {
@@ -156,12 +156,12 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await alice.chat(bob.id, "before it came");
     await using _friend = await login(b!, { id: friend });
     assertEquals(alice.drain(), []);
-    for (const listener of listeners) listener.came();
+    for (const listener of listeners) listener.onNodeJoined();
     assertEquals(await next(), "before it came");
     const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", LOOKS_ANYWAY_MS);
     assertEquals([id, state], [friend, "online"]);
     await alice.chat(bob.id, "before it was silent");
-    for (const listener of listeners) listener.silent(true);
+    for (const listener of listeners) listener.onSilenceChange(true);
     assertEquals(await next(), "before it was silent");
     await alice.chat(bob.id, "while it is silent");
     assertEquals(await next(), "while it is silent");
@@ -169,7 +169,7 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     await later.login({ id: bob.id }, { force: true });
     await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", LOOKS_ANYWAY_MS);
     await later.settle();
-    for (const listener of listeners) listener.silent(false);
+    for (const listener of listeners) listener.onSilenceChange(false);
   }, { bus });
 });
 
@@ -189,8 +189,8 @@ class CountingStore {
 
   readonly wrap = (real: Store): Store =>
     wrapped(this.#store = real, (name, go) => {
-      if (name === "behind") this.looks++;
-      if (name === "resumeLogins") this.resumed++;
+      if (name === "usersWithUnread") this.looks++;
+      if (name === "reclaimAccounts") this.resumed++;
       return go();
     });
 }
@@ -202,7 +202,7 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
     await using alice = await newUser(node!);
     const isOnline = async () => (await counts.real.findUser({ id: alice.id }))!.online;
     outage.begin();
-    await counts.real.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
     const before = counts.looks;
     await until(() => counts.looks >= before + 2, "two looks while the bus is unavailable");
     assertEquals([counts.resumed, await isOnline()], [0, false]);
@@ -216,12 +216,12 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
 
 Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
   const outage = new Outage();
-  const listeners: Listener[] = [];
+  const listeners: BusListener[] = [];
   const counts = new CountingStore();
   const between = {
     bus: (bus: Bus) =>
       wrapped(outage.bus(bus), (name, go, args) => {
-        if (name === "open") listeners.push(args[0] as Listener);
+        if (name === "open") listeners.push(args[0] as BusListener);
         return go();
       }),
     store: counts.wrap,
@@ -229,9 +229,9 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     outage.begin();
-    await counts.real.endLogins([{ user: alice.id, login: 1 }]); // by another node, to which this one seems to be gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
     const begun = counts.looks;
-    for (const listener of listeners) listener.silent(true);
+    for (const listener of listeners) listener.onSilenceChange(true);
     await until(() => counts.looks >= begun + 2, "looks while the bus is unavailable");
     assertEquals(counts.resumed, 0, "another node would end them again");
     outage.end();
@@ -256,7 +256,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
     store: (real: Store) => {
       store = real;
       return wrapped(real, (name, go) => {
-        return failing && name === "endLogins" ? Promise.reject(new Error("fails on purpose")) : go();
+        return failing && name === "releaseAccounts" ? Promise.reject(new Error("fails on purpose")) : go();
       });
     },
   };
@@ -281,7 +281,9 @@ Deno.test("recovery: a login that may have begun, and was refused, leaves the us
       store = real;
       return wrapped(real, async (name, go) => {
         const result = await go();
-        if (name === "beginLogin" && losing) throw new StoreUnavailable("the answer is lost on purpose");
+        if (name === "claimAccount" && losing) {
+          throw new StoreUnavailableError("the answer is lost on purpose");
+        }
         return result;
       });
     },
@@ -307,8 +309,8 @@ Deno.test("recovery: who goes while the store is away is told to have gone when 
   const between = {
     store: (real: Store) =>
       wrapped(real, (name, go) => {
-        const fails = failing && name === "watchers";
-        return fails ? Promise.reject(new StoreUnavailable("fails on purpose")) : go();
+        const fails = failing && name === "followers";
+        return fails ? Promise.reject(new StoreUnavailableError("fails on purpose")) : go();
       }),
   };
   await withNodes(2, async (a, b) => {

@@ -102,19 +102,19 @@ function process(graceMs: number, isTerminal: boolean) {
     exit: (code) => codes.push(code),
     now: () => ms,
   });
-  void signals.asked.then(() => asked++);
+  void signals.stopRequested.then(() => asked++);
   const take = (signal: StopSignal, afterMs = 0) => {
     ms += afterMs;
-    signals.take(signal);
+    signals.handle(signal);
   };
   return { signals, take, codes, lines, asked: () => asked };
 }
 
 Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends the process from then on", async () => {
   const { signals, take, codes, lines, asked } = process(25_000, true);
-  signals.started();
+  signals.markStarted();
   take("SIGTERM");
-  await signals.asked;
+  await signals.stopRequested;
   take("SIGTERM", 24_999);
   assertEquals([codes, asked(), lines.length], [[], 1, 2]);
   take("SIGTERM", 1);
@@ -124,7 +124,7 @@ Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends th
 Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are two presses of ^C", () => {
   for (const isTerminal of [true, false]) {
     const { signals, take, codes, lines } = process(25_000, isTerminal);
-    signals.started();
+    signals.markStarted();
     take("SIGINT");
     assertEquals(lines[0]!.includes("press ^C again"), isTerminal);
     take("SIGINT", 199); // `deno task` sends on what the terminal has sent
@@ -136,7 +136,7 @@ Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are
 
 Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", () => {
   const { signals, take, codes, lines } = process(25_000, true);
-  signals.started();
+  signals.markStarted();
   take("SIGTERM");
   assertEquals(lines[0]!.includes("press ^C again"), false);
   take("SIGINT", 1_000);

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { TlsSocket } from "../../lib/server/net/tls_socket.ts";
 import { joined } from "../harness/frames.ts";
-import { line } from "../harness/proxy.ts";
+import { proxyHeaderV1 } from "../harness/proxy.ts";
 import { Random } from "../harness/random.ts";
 import { Authority } from "../harness/tls.ts";
 import { pause, until, within } from "../harness/wait.ts";
@@ -36,8 +36,8 @@ class Side implements Disposable {
   constructor(tcp: Deno.TcpConn, prefaceBytes: number) {
     this.socket = new TlsSocket(tcp, {
       secureContext,
-      preface: {
-        take: (bytes) => {
+      proxyHeader: {
+        stripHeader: (bytes) => {
           assert(!this.#isBehind, "it is given nothing more once it has said so");
           const wanted = prefaceBytes - this.prefaced.length;
           this.prefaced += decoder.decode(bytes.subarray(0, wanted));
@@ -45,7 +45,7 @@ class Side implements Disposable {
           return this.#isBehind ? bytes.subarray(wanted) : undefined;
         },
       },
-      failed: ({ message }) => this.failures.push(message),
+      onHandshakeError: ({ message }) => this.failures.push(message),
     });
   }
 
@@ -183,7 +183,7 @@ Deno.test("tls socket: who doesn't read doesn't keep the server from ending", as
 });
 
 Deno.test("tls socket: what stands in front of the handshake is taken from it, in whatever pieces", async () => {
-  const header = line(1, { host: "192.0.2.1", port: 1 });
+  const header = proxyHeaderV1(1, { host: "192.0.2.1", port: 1 });
   using listener = Deno.listen({ hostname: HOST, port: 0 });
   for (
     const [count, rest] of [[1, 0], [header.length - 1, 1], [header.length, 0], [header.length, 10]] as const

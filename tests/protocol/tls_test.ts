@@ -6,7 +6,7 @@ import { FramedClient, newUser } from "../harness/framed_client.ts";
 import { FrameReader, objectFrame } from "../harness/frames.ts";
 import { startNginx } from "../harness/nginx.ts";
 import { runProgram } from "../harness/program.ts";
-import { line, origins, proxied, TRUSTING } from "../harness/proxy.ts";
+import { proxyHeaderV1, proxyHeaderV2, remoteAddresses, TRUSTING } from "../harness/proxy.ts";
 import { Random } from "../harness/random.ts";
 import { type Server, startServer, withServer } from "../harness/server.ts";
 import { Authority, type Certificate, tlsArgs } from "../harness/tls.ts";
@@ -73,8 +73,8 @@ test("last words are heard, and the end is said", async () => {
 test("a proxy's header stands in front of the handshake, not in it", async () => {
   for (
     const [header, from] of [
-      [line(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
-      [proxied({ family: 2, source: { host: "2001:db8::4", port: 4 } }), "[2001:db8::4]:4"],
+      [proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
+      [proxyHeaderV2({ family: 2, source: { host: "2001:db8::4", port: 4 } }), "[2001:db8::4]:4"],
       [new Uint8Array(0), undefined],
     ] as const
   ) {
@@ -85,7 +85,10 @@ test("a proxy's header stands in front of the handshake, not in it", async () =>
     const [reader, buffer] = [new FrameReader(), new Uint8Array(4_096)];
     while (reader.push(buffer.slice(0, (await within(conn.read(buffer), "a reply"))!)).length === 0);
     const own = `${HOST}:${(conn.localAddr as Deno.NetAddr).port}`;
-    await until(() => origins(server, "refused").includes(from ?? own), "the client's address in the log");
+    await until(
+      () => remoteAddresses(server, "refused").includes(from ?? own),
+      "the client's address in the log",
+    );
   }
   using conn = await Deno.connect({ hostname: HOST, port: server.port });
   await conn.write(encoder.encode("PROXY nonsense\r\n"));
@@ -97,7 +100,7 @@ test("nginx may forward it as it comes: the server learns the client's address",
   using conn = await Deno.connectTls({ hostname: nginx.host, port: nginx.port, caCerts: [authority.ca] });
   await conn.write(objectFrame({ msgid: Msg.ONE_CHAT }));
   const own = `${HOST}:${(conn.localAddr as Deno.NetAddr).port}`;
-  await until(() => origins(server, "refused").includes(own), "the client's address in the log");
+  await until(() => remoteAddresses(server, "refused").includes(own), "the client's address in the log");
 });
 
 test("nginx may end it: the server is spoken to without, and learns the client's address", () =>
@@ -111,7 +114,7 @@ test("nginx may end it: the server is spoken to without, and learns the client's
     using conn = await Deno.connectTls({ hostname: nginx.host, port: nginx.port, caCerts: [authority.ca] });
     await conn.write(objectFrame({ msgid: Msg.ONE_CHAT }));
     const own = `${HOST}:${(conn.localAddr as Deno.NetAddr).port}`;
-    await until(() => origins(server, "refused").includes(own), "the client's address in the log");
+    await until(() => remoteAddresses(server, "refused").includes(own), "the client's address in the log");
     await bob.endWriting();
     await within(bob.closed, "the end");
   }));

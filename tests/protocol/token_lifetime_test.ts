@@ -1,6 +1,6 @@
 /** How long a token is good, however often it is used. */
 import { assert, assertEquals } from "@std/assert";
-import { makeToken } from "../../lib/server/sessions/tokens.ts";
+import { issueToken } from "../../lib/server/sessions/tokens.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, register } from "../harness/framed_client.ts";
@@ -61,9 +61,9 @@ Deno.test("token-lifetime: it ends a token that was made when a longer one was c
     const id = await register(node!);
     await using first = await login(node!, { id });
     await first.close();
-    const { text: token, hash } = makeToken(id, time);
-    const number = (await store!.lastLogins([id])).get(id)!;
-    await store!.saveSession({ user: id, login: number }, hash, time + config.tokenTtl);
+    const { text: token, hash } = issueToken(id, time);
+    const number = (await store!.latestLoginEpochs([id])).get(id)!;
+    await store!.saveSession({ user: id, loginEpoch: number }, hash, time + config.tokenTtl);
     time += config.tokenLifetime + TOLERANCE_MS - 1;
     for (const errno of [Errno.OK, Errno.FAILED]) {
       await using client = await FramedClient.connect(node!);
@@ -84,8 +84,8 @@ Deno.test("token-lifetime: a token of an earlier version, which doesn't tell its
     const secret = new Uint8Array(32).fill(255);
     const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", secret));
     const end = time + config.tokenTtl;
-    const number = (await store!.lastLogins([id])).get(id)!;
-    assertEquals(await store!.saveSession({ user: id, login: number }, hash, end), true);
+    const number = (await store!.latestLoginEpochs([id])).get(id)!;
+    assertEquals(await store!.saveSession({ user: id, loginEpoch: number }, hash, end), true);
     const token = `${id}.${secret.toBase64({ alphabet: "base64url", omitPadding: true })}`;
     const times = [time, end - HOUR_MS, end + TOLERANCE_MS - 1, end + TOLERANCE_MS];
     for (const [at, errno] of [Errno.OK, Errno.OK, Errno.OK, Errno.FAILED].entries()) {

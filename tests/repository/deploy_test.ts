@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import { options, variableOf } from "../../lib/config/options.ts";
-import { LEAVE_SLACK } from "../../lib/workers/run_workers.ts";
+import { STOP_MARGIN_MS } from "../../lib/workers/run_workers.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
 import { fieldOf } from "../harness/process.ts";
@@ -137,7 +137,7 @@ Deno.test("systemd unit: it gives the permissions of deno.json, in other folders
 Deno.test("systemd unit: SIGTERM goes to Deno, with time to drain; enough open files; not as root", () => {
   const { drainTimeout, maxConnections } = defaults();
   assertEquals([setting("KillSignal"), setting("KillMode")], ["SIGTERM", "mixed"]);
-  assert(Number(setting("TimeoutStopSec")) * SECOND > drainTimeout + LEAVE_SLACK);
+  assert(Number(setting("TimeoutStopSec")) * SECOND > drainTimeout + STOP_MARGIN_MS);
   assert(Number(setting("LimitNOFILE")) > maxConnections);
   assertEquals(setting("User"), "chat");
   assertEquals([setting("Restart"), setting("RestartPreventExitStatus")], ["on-failure", "2"]);

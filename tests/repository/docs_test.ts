@@ -1,7 +1,7 @@
 /** The generated parts of the documentation are what the code says now. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { optionsTable } from "../../lib/config/config.ts";
-import { requests } from "../../lib/server/protocol/request_table.ts";
+import { requestTable } from "../../lib/server/handlers/request_table.ts";
 import { markdownFiles, refreshed } from "../../tools/docs.ts";
 import { ROOT } from "../harness/program.ts";
 
@@ -20,7 +20,7 @@ Deno.test("every Markdown file is up to date with the code", async () => {
 Deno.test("the protocol's description has the table of requests, and a section with the fields of each", async () => {
   const text = await Deno.readTextFile(PROTOCOL);
   assertStringIncludes(text, "<!-- generated: requests -->");
-  for (const { name } of requests.values()) {
+  for (const { name } of requestTable.values()) {
     assertStringIncludes(text, `\n### ${name}\n`);
     assertStringIncludes(text, `<!-- generated: fields of ${name} -->`);
   }

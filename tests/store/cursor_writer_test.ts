@@ -1,9 +1,9 @@
 /** Cursors on their way to the store: a login waits until they are there. */
 import { assertEquals } from "@std/assert";
 import { Log } from "../../lib/log.ts";
-import { Cursors } from "../../lib/server/delivery/cursor_writer.ts";
+import { CursorWriter } from "../../lib/server/delivery/cursor_writer.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { type Delivered, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type CursorUpdate, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { pause, until } from "../harness/wait.ts";
 import { ROOMY } from "./store_fixture.ts";
@@ -12,24 +12,24 @@ const quiet = new Log("error", "text", () => {});
 
 /** A cursor that is being written; `end` writes it, or refuses it. */
 interface Write {
-  readonly cursors: readonly Delivered[];
+  readonly cursors: readonly CursorUpdate[];
   end(refusal?: Error): void;
 }
 
 /** Cursors over a store each of whose writes waits for its end. */
-async function withHeldWrites(work: (cursors: Cursors, writes: readonly Write[]) => Promise<void>) {
+async function withHeldWrites(work: (cursors: CursorWriter, writes: readonly Write[]) => Promise<void>) {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   const writes: Write[] = [];
   const store = wrapped<Store>(real, (name, go, [cursors]) => {
-    if (name !== "delivered") return go();
+    if (name !== "advanceCursors") return go();
     const ended = Promise.withResolvers<void>();
     writes.push({
-      cursors: cursors as readonly Delivered[],
+      cursors: cursors as readonly CursorUpdate[],
       end: (refusal) => refusal ? ended.reject(refusal) : ended.resolve(),
     });
     return ended.promise.then(go);
   });
-  const cursors = new Cursors(store, quiet);
+  const cursors = new CursorWriter(store, quiet);
   try {
     await work(cursors, writes);
   } finally {
@@ -49,12 +49,12 @@ const users = (writes: readonly Write[]) => writes.map(({ cursors }) => cursors.
 
 Deno.test("cursors: who waits for a user's waits for the write under way that has them, and for no other", () =>
   withHeldWrites(async (cursors, writes) => {
-    cursors.move(1, 9, 1);
+    cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the write");
-    const settled = cursors.settled(1);
+    const settled = cursors.flushUser(1);
     assertEquals(await isDone(settled), false);
-    assertEquals(await isDone(cursors.settled(2)), true, "it has nothing to do with this one");
+    assertEquals(await isDone(cursors.flushUser(2)), true, "it has nothing to do with this one");
     writes[0]!.end();
     await settled;
     await flushed;
@@ -63,12 +63,12 @@ Deno.test("cursors: who waits for a user's waits for the write under way that ha
 
 Deno.test("cursors: who waits for a user's that have moved on since has a write of them begun", () =>
   withHeldWrites(async (cursors, writes) => {
-    cursors.move(1, 9, 1);
+    cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the first write");
-    cursors.move(1, 9, 2);
-    cursors.move(2, 9, 7);
-    const settled = [1, 2].map((user) => cursors.settled(user));
+    cursors.advance(1, 9, 2);
+    cursors.advance(2, 9, 7);
+    const settled = [1, 2].map((user) => cursors.flushUser(user));
     assertEquals(await Promise.all(settled.map(isDone)), [false, false]);
     writes[0]!.end();
     await until(() => writes.length === 2, "the second write");
@@ -81,32 +81,32 @@ Deno.test("cursors: who waits for a user's that have moved on since has a write 
 
 Deno.test("cursors: those that were refused wait on, behind what they have moved to since", () =>
   withHeldWrites(async (cursors, writes) => {
-    for (const peer of [8, 9]) cursors.move(1, peer, 5);
-    const settled = cursors.settled(1);
+    for (const peer of [8, 9]) cursors.advance(1, peer, 5);
+    const settled = cursors.flushUser(1);
     await until(() => writes.length === 1, "the first write");
     assertEquals(await isDone(settled), false);
-    cursors.move(1, 8, 6);
-    cursors.move(1, 9, 4); // is behind what is being written, as far as is known then
-    writes[0]!.end(new StoreUnavailable("fails on purpose"));
+    cursors.advance(1, 8, 6);
+    cursors.advance(1, 9, 4); // is behind what is being written, as far as is known then
+    writes[0]!.end(new StoreUnavailableError("fails on purpose"));
     await settled; // a login is not kept by a store that refuses
-    const again = cursors.settled(1);
+    const again = cursors.flushUser(1);
     await until(() => writes.length === 2, "the second write");
     assertEquals(writes[1]!.cursors, [{ user: 1, peer: 8, seq: 6 }, { user: 1, peer: 9, seq: 5 }]);
     writes[1]!.end();
     await again;
-    assertEquals(await isDone(cursors.settled(1)), true, "nothing is left");
+    assertEquals(await isDone(cursors.flushUser(1)), true, "nothing is left");
     assertEquals(writes.length, 2);
   }));
 
 Deno.test("cursors: a write that is refused after the history has changed is not tried again", () =>
   withHeldWrites(async (cursors, writes) => {
-    cursors.move(1, 9, 1);
+    cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the write");
     cursors.clear();
-    writes[0]!.end(new StoreUnavailable("it was restored"));
+    writes[0]!.end(new StoreUnavailableError("it was restored"));
     await flushed;
-    cursors.move(2, 9, 1);
+    cursors.advance(2, 9, 1);
     const later = cursors.flush();
     await until(() => writes.length === 2, "the write of the new history");
     writes[1]!.end();
@@ -117,7 +117,7 @@ Deno.test("cursors: a write that is refused after the history has changed is not
 Deno.test("cursors: the rest of a large write is not begun when the history has changed", () =>
   withHeldWrites(async (cursors, writes) => {
     const inOneWrite = 1_000;
-    for (let user = 1; user <= inOneWrite + 1; user++) cursors.move(user, 9, 1);
+    for (let user = 1; user <= inOneWrite + 1; user++) cursors.advance(user, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the first part");
     assertEquals(writes[0]!.cursors.length, inOneWrite);
@@ -126,7 +126,7 @@ Deno.test("cursors: the rest of a large write is not begun when the history has 
     const end = until(() => writes.length === 2, "a second part").then(() => writes[1]!.end(), () => {});
     await flushed;
     assertEquals(writes.length, 1);
-    cursors.move(1, 9, 1); // lets the wait above end
+    cursors.advance(1, 9, 1); // lets the wait above end
     const later = cursors.flush();
     await Promise.all([end, later]);
     assertEquals(users(writes).slice(1), [[1]]);

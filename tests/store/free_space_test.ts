@@ -4,8 +4,8 @@ import { statfsSync } from "node:fs";
 import type { Batch } from "../../lib/store/sqlite/calls.ts";
 import { IN_MEMORY, openDatabase } from "../../lib/store/sqlite/database.ts";
 import { Executor } from "../../lib/store/sqlite/executor.ts";
-import { FreeSpace, type Space } from "../../lib/store/sqlite/free_space.ts";
-import { RecentMessages } from "../../lib/store/sqlite/memtable.ts";
+import { type DiskSpace, FreeSpace } from "../../lib/store/sqlite/free_space.ts";
+import { Memtable } from "../../lib/store/sqlite/memtable.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { login, newUser } from "../harness/framed_client.ts";
 import { writableFolder } from "../harness/program.ts";
@@ -16,7 +16,7 @@ import { NOON, ROOMY } from "./store_fixture.ts";
 const MIN = 1_048_576; // the least that can be configured
 
 Deno.test("min-free-space: as much is enough, one byte less is not, and each change is told once", () => {
-  const told: Space[] = [];
+  const told: DiskSpace[] = [];
   let free = MIN;
   const space = new FreeSpace("file", MIN, (seen) => told.push(seen), () => free);
   const look = (bytes: number) => {
@@ -30,7 +30,7 @@ Deno.test("min-free-space: as much is enough, one byte less is not, and each cha
 });
 
 Deno.test("min-free-space: a disk that can't be looked at is not low, and that is told once", () => {
-  const told: Space[] = [];
+  const told: DiskSpace[] = [];
   const space = new FreeSpace("file", MIN, (seen) => told.push(seen), () => {
     throw new Error("no");
   });
@@ -47,7 +47,7 @@ Deno.test("min-free-space: a message that is settled long ago is found when it i
   const db = openDatabase(IN_MEMORY);
   try {
     const space = { isLow: false };
-    const executor = new Executor(db, ROOMY, new RecentMessages(db, 2), space);
+    const executor = new Executor(db, ROOMY, new Memtable(db, 2), space);
     const run = (changes: Batch["changes"]) => executor.run([{ changes, reads: [] }])[0]!.results;
     const append = (cid: string): Batch["changes"][number] => ["append", 1, 2, cid, cid, NOON];
     run([["createUser", "u1", "hash"], ["createUser", "u2", "hash"]]);
@@ -55,8 +55,8 @@ Deno.test("min-free-space: a message that is settled long ago is found when it i
     assertEquals(db.prepare("SELECT count(*) AS n FROM Message WHERE cid = '0'").get()!.n, 1);
     space.isLow = true;
     assertEquals(run([append("0"), append("19"), append("20")]), [
-      { seq: 1, time: NOON, repeated: true },
-      { seq: 20, time: NOON, repeated: true },
+      { seq: 1, time: NOON, duplicate: true },
+      { seq: 20, time: NOON, duplicate: true },
       { refused: "disk_full" },
     ]);
     space.isLow = false;

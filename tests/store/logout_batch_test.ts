@@ -1,9 +1,9 @@
 /** Ends of logins on their way to the store. */
 import { assertEquals } from "@std/assert";
 import { Log } from "../../lib/log.ts";
-import { Departures } from "../../lib/server/sessions/logout_batch.ts";
+import { LogoutBatch } from "../../lib/server/sessions/logout_batch.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { type Login, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type Login, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
 import { ROOMY } from "./store_fixture.ts";
@@ -11,22 +11,22 @@ import { ROOMY } from "./store_fixture.ts";
 const quiet = new Log("error", "text", () => {});
 
 /** The users in the writes, of which the first is refused as soon as `work` has resolved. */
-async function writesAround(work: (departures: Departures) => void): Promise<number[][]> {
+async function writesAround(work: (logouts: LogoutBatch) => void): Promise<number[][]> {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   const writes: number[][] = [];
   const first = Promise.withResolvers<void>();
   const store = wrapped<Store>(real, (name, go, [logins]) => {
-    if (name !== "endLogins") return go();
+    if (name !== "releaseAccounts") return go();
     writes.push((logins as readonly Login[]).map(({ user }) => user));
     return writes.length === 1 ? first.promise.then(go) : go();
   });
-  const departures = new Departures(store, quiet);
+  const logouts = new LogoutBatch(store, quiet);
   try {
-    departures.add({ user: 1, login: 1 });
+    logouts.add({ user: 1, loginEpoch: 1 });
     await until(() => writes.length === 1, "the first write");
-    work(departures);
-    first.reject(new StoreUnavailable("it is away"));
-    await departures.flush();
+    work(logouts);
+    first.reject(new StoreUnavailableError("it is away"));
+    await logouts.flush();
     return writes;
   } finally {
     await real.close();
@@ -34,13 +34,13 @@ async function writesAround(work: (departures: Departures) => void): Promise<num
 }
 
 Deno.test("departures: ends that the store refused are written again, before later ones", async () => {
-  assertEquals(await writesAround((departures) => departures.add({ user: 2, login: 1 })), [[1], [1, 2]]);
+  assertEquals(await writesAround((logouts) => logouts.add({ user: 2, loginEpoch: 1 })), [[1], [1, 2]]);
 });
 
 Deno.test("departures: ends that the store refused are forgotten when the history has changed meanwhile", async () => {
-  const writes = await writesAround((departures) => {
-    departures.clear();
-    departures.add({ user: 2, login: 1 });
+  const writes = await writesAround((logouts) => {
+    logouts.clear();
+    logouts.add({ user: 2, loginEpoch: 1 });
   });
   assertEquals(writes, [[1], [2]]);
 });

@@ -33,7 +33,10 @@ for (const [words, args] of Object.entries(SETUPS)) {
       const hex = new TextEncoder().encode(JSON.stringify({ id: 1, msg })).toHex(); // this connection is tricked as well
       await db.sql(`INSERT INTO offlinemessage VALUES (2, CONVERT(x'${hex}' USING utf8mb4))`);
     }
-    const store = await MysqlStore.open(server.url(name, "ordinary"), ROOMY, { log: quiet, connections: 3 });
+    const store = await MysqlStore.open(server.url(name, "ordinary"), ROOMY, {
+      log: quiet,
+      maxConnections: 3,
+    });
     try {
       const moved = await store.read(2, 1, 0, 10, PLENTY);
       assertEquals(moved.messages.map(({ body }) => body), TRICKS);
@@ -42,7 +45,7 @@ for (const [words, args] of Object.entries(SETUPS)) {
         const id = idOf(await store.createUser(trick, "hash"));
         assertEquals((await store.findUser({ name: trick }))?.id, id);
         await send(store, 1, id, trick, { body: trick });
-        const { messages } = await store.read(id, 1, 0, 10, PLENTY);
+        const { messages: messages } = await store.read(id, 1, 0, 10, PLENTY);
         assertEquals(messages.map(({ body, cid }) => [body, cid]), [[trick, trick]]);
       }
     } finally {

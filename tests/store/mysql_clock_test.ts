@@ -18,7 +18,7 @@ Deno.test("mysql: a clock that differs from the database's is told at the start,
       if (event.includes("clock")) told.push(Number(differenceMs));
     };
     const log = { info() {}, warn };
-    const store = await MysqlStore.open(server.url(db.name, account), ROOMY, { log, connections: 2 });
+    const store = await MysqlStore.open(server.url(db.name, account), ROOMY, { log, maxConnections: 2 });
     await store.close();
     return told;
   };

@@ -1,7 +1,7 @@
 /** The MySQL store's connections, where the server gives few of them or becomes another. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
 import { idOf, makeUsers, NOON, ROOMY, send } from "./store_fixture.ts";
 
@@ -11,7 +11,10 @@ const QUIET = { info() {}, warn() {} };
 mariadb.test("mysql: with fewer connections than it may have, the store uses those it can get", async (db) => {
   await db.server.sql("CREATE USER few WITH MAX_USER_CONNECTIONS 3");
   await db.server.sql(`GRANT ALL ON ${db.name}.* TO few`);
-  const store = await MysqlStore.open(db.server.url(db.name, "few"), ROOMY, { log: QUIET, connections: 10 });
+  const store = await MysqlStore.open(db.server.url(db.name, "few"), ROOMY, {
+    log: QUIET,
+    maxConnections: 10,
+  });
   try {
     const made = await Promise.all(Array.from({ length: 60 }, (_, i) => store.createUser(`u${i}`, "hash")));
     assertEquals(new Set(made.map(idOf)).size, 60);
@@ -25,7 +28,7 @@ mariadb.test("mysql: connections to a server that became read-only are given up:
   await db.server.sql(`GRANT ALL ON ${db.name}.* TO ordinary`);
   const store = await MysqlStore.open(db.server.url(db.name, "ordinary"), ROOMY, {
     log: QUIET,
-    connections: 2,
+    maxConnections: 2,
   });
   const connections = async () => {
     const rows = await db.sql("SELECT id FROM information_schema.processlist WHERE user = 'ordinary'");
@@ -36,10 +39,10 @@ mariadb.test("mysql: connections to a server that became read-only are given up:
     await send(store, a, b, "1");
     const before = await connections();
     await db.server.sql("SET GLOBAL read_only = 1");
-    await assertRejects(() => send(store, a, b, "2"), StoreUnavailable);
-    await assertRejects(() => store.createUser("late", "hash"), StoreUnavailable);
+    await assertRejects(() => send(store, a, b, "2"), StoreUnavailableError);
+    await assertRejects(() => store.createUser("late", "hash"), StoreUnavailableError);
     await db.server.sql("SET GLOBAL read_only = 0");
-    assertEquals(await send(store, a, b, "2"), { seq: 2, time: NOON, repeated: false });
+    assertEquals(await send(store, a, b, "2"), { seq: 2, time: NOON, duplicate: false });
     await store.createUser("late", "hash");
     assertEquals((await connections()).filter((id) => before.includes(id)), []);
   } finally {

@@ -1,10 +1,10 @@
 /** What the MySQL store asks of its server: how often, and for how much. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
-import type { Key } from "../../lib/store/conversation.ts";
+import type { ConversationKey } from "../../lib/store/conversation.ts";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { Known, nameOf } from "../../lib/store/mysql/conversation_cache.ts";
+import { ConversationCache, conversationName } from "../../lib/store/mysql/conversation_cache.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
-import { Session } from "../../lib/store/mysql/mysql_connection.ts";
+import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { Relay } from "../harness/relay.ts";
@@ -106,25 +106,25 @@ costTest("logins and sessions that come in a storm go together", async (store, m
   const users = await makeCrowd(store, 1_000);
   const logins: number[] = [];
   const begun = await measure(async () => {
-    logins.push(...await Promise.all(users.map((user) => store.beginLogin(user))));
+    logins.push(...await Promise.all(users.map((user) => store.claimAccount(user))));
   });
   const saved = await measure(() =>
     Promise.all(
-      users.map((user, i) => store.saveSession({ user, login: logins[i]! }, new Uint8Array(32), NOON)),
+      users.map((user, i) => store.saveSession({ user, loginEpoch: logins[i]! }, new Uint8Array(32), NOON)),
     )
   );
   for (const cost of [begun, saved]) {
     assertLessOrEqual(cost.roundTrips, 4); // with a connection's beginning
     assertLessOrEqual(cost.statements, 16); // the questions to a server that is connected to count too
   }
-  assertEquals((await store.loggedIn(0, 2_000)).length, 1_000);
+  assertEquals((await store.onlineLogins(0, 2_000)).length, 1_000);
 });
 
 costTest("a thousand cursors are two round trips and nine statements", async (store, measure) => {
   const users = await makeCrowd(store, 1_000);
   const [a] = users as [number];
   await Promise.all(users.map((user) => send(store, a, user, `to ${user}`)));
-  const cost = await measure(() => store.delivered(users.map((user) => ({ user, peer: a, seq: 1 }))));
+  const cost = await measure(() => store.advanceCursors(users.map((user) => ({ user, peer: a, seq: 1 }))));
   assertLessOrEqual(cost.roundTrips, 2);
   assertLessOrEqual(cost.statements, 9 + ASKED);
   assertEquals((await store.unread(users[1]!, 10)).length, 0);
@@ -142,7 +142,7 @@ costTest("reading looks at little more than what it gives, however long the log 
   await db.sql("ANALYZE TABLE Message, Conversation, MemberCursor");
   const looks: readonly (readonly [string, () => Promise<unknown>])[] = [
     ["unread", () => store.unread(b, 100)],
-    ["behind", () => store.behind([a, b, c])],
+    ["usersWithUnread", () => store.usersWithUnread([a, b, c])],
     ["read", () => store.read(b, a, 50_000, 20, 1e6)],
     ["read after the cursor", () => store.read(b, -group, undefined, 20, 1e6)],
     ["read at the end", () => store.read(b, -group, 99_999, 20, 1e6)],
@@ -176,20 +176,20 @@ costTest("a page's bytes bound what is fetched, not only what is given", async (
 mariadb.test("mysql: as many conversations are remembered as may be, those that were found last", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
-    const session = await Session.open(parseAddress(db.url));
+    const session = await MysqlConnection.open(parseAddress(db.url));
     let queries = 0;
     const counted = wrapped(session, (name, go) => {
       if (name === "query") queries++;
       return go();
     });
-    const known = new Known(2);
+    const known = new ConversationCache(2);
     /** Whether it has to be looked up. */
-    const isLookedUp = async (key: Key) => {
+    const isLookedUp = async (key: ConversationKey) => {
       const before = queries;
-      assertEquals(await known.ensure(counted, new Map([[nameOf(key), key]])), new Set());
+      assertEquals(await known.ensure(counted, new Map([[conversationName(key), key]])), new Set());
       return queries > before;
     };
-    const [first, second, third]: readonly Key[] = [[a, b], [a, c], [a, d]];
+    const [first, second, third]: readonly ConversationKey[] = [[a, b], [a, c], [a, d]];
     assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [true, true]);
     assertEquals([await isLookedUp(first!), await isLookedUp(second!)], [false, false]);
     assertEquals(await isLookedUp(third!), true);

@@ -1,6 +1,6 @@
 /** What tests of the MySQL schema have in common: looking at databases, and making those of C++ servers. */
 import { createConnection } from "mysql2/promise";
-import { type Progress, type SchemaConnection } from "../../lib/store/mysql/schema/migrate.ts";
+import { type MigrationLog, type SchemaConnection } from "../../lib/store/mysql/schema/migrate.ts";
 import type { Rows, TestDatabase } from "../harness/mariadb.ts";
 
 /** How the server would reach the database. */
@@ -9,7 +9,7 @@ export function connectionTo({ server, name }: TestDatabase, account = "root"): 
 }
 
 /** Remembers what was said. */
-export class Told implements Progress {
+export class Told implements MigrationLog {
   readonly steps: string[] = [];
   readonly warnings: Record<string, string | number>[] = [];
 

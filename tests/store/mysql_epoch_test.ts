@@ -1,6 +1,6 @@
 /** The epoch on MySQL: no store writes into another history than the one that it knows. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
 import { until } from "../harness/wait.ts";
 import { withStores } from "./mysql_fixture.ts";
@@ -15,12 +15,12 @@ mariadb.test("epoch: a conversation shorter than what the store has committed is
     for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
     await db.sql("DELETE FROM Message WHERE seq > 1");
     await db.sql("UPDATE Conversation SET last_seq = 1");
-    await assertRejects(() => send(store!, a, b, "4"), StoreUnavailable);
+    await assertRejects(() => send(store!, a, b, "4"), StoreUnavailableError);
     // Until the epoch is renewed, in conversations of which nothing is missing too.
-    for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailable);
+    for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailableError);
     const renewed = await store!.identity();
     assertNotEquals(renewed.epoch, epoch);
-    store!.adopt(renewed.epoch);
+    store!.adoptEpoch(renewed.epoch);
     assertEquals(granted(await send(store!, a, b, "4")).seq, 2);
   });
 });
@@ -32,7 +32,7 @@ mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it 
     for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
     await db.sql("DELETE FROM Message WHERE seq > 1");
     await db.sql("UPDATE Conversation SET last_seq = 1");
-    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    await store!.advanceCursors([{ user: b, peer: a, seq: 3 }]);
     assertNotEquals((await store!.identity()).epoch, epoch);
     assertEquals((await store!.unread(b, 10)).map(({ cursor, last }) => [cursor, last]), [[0, 1]]);
   });
@@ -45,7 +45,7 @@ mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its
     for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
     await db.sql("DELETE FROM Message WHERE seq > 2");
     await db.sql("DELETE FROM Conversation");
-    await store!.delivered([{ user: b, peer: a, seq: 3 }]);
+    await store!.advanceCursors([{ user: b, peer: a, seq: 3 }]);
     assertEquals((await store!.identity()).epoch, epoch);
     const cursors = await db.sql("SELECT seq FROM MemberCursor WHERE userid = ?", [b]);
     assertEquals(JSON.stringify(cursors), '[{"seq":2}]');
@@ -58,7 +58,7 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
     const { epoch } = await store!.identity();
     await db.sql("DELETE FROM User WHERE id = ?", [last]);
     await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
-    await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailable);
+    await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailableError);
     assertNotEquals((await store!.identity()).epoch, epoch);
   });
 });
@@ -100,20 +100,20 @@ mariadb.test("epoch: a store that does not know of a renewal changes nothing, an
     const [store, other] = stores as [typeof stores[0], typeof stores[0]];
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
-    const login = await store.beginLogin(a);
+    const login = await store.claimAccount(a);
     await other.renewEpoch((await other.identity()).epoch);
     const changes: (() => Promise<unknown>)[] = [
       () => send(store, a, b, "2"),
-      () => store.delivered([{ user: b, peer: a, seq: 1 }]),
-      () => store.beginLogin(b),
-      () => store.endLogins([{ user: a, login }]),
+      () => store.advanceCursors([{ user: b, peer: a, seq: 1 }]),
+      () => store.claimAccount(b),
+      () => store.releaseAccounts([{ user: a, loginEpoch: login }]),
       () => store.addFriend(a, b),
       () => store.createGroup(a, "g", ""),
     ];
-    for (const change of changes) await assertRejects(change, StoreUnavailable);
+    for (const change of changes) await assertRejects(change, StoreUnavailableError);
     assertEquals(await db.sql("SELECT COUNT(*) AS n FROM Message"), [{ n: 1 }]);
     assertEquals((await store.read(b, a, undefined, 10, 1_000)).after, 0);
-    store.adopt((await store.identity()).epoch);
+    store.adoptEpoch((await store.identity()).epoch);
     for (const change of changes) await change();
   });
 });

@@ -1,7 +1,7 @@
 /** The MySQL store when the database, or the way to it, fails: nothing accepted is lost, and nothing is there twice. */
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb, startMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { type Fate, Relay } from "../harness/relay.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -29,7 +29,7 @@ function relayTest(
 /** Lets what passes through a relay pass, but for the next request that has `words` in it, after so many others. */
 function meddle(relay: Relay, words: string, fate: Fate, after = 0): { readonly done: boolean } {
   let seen = 0;
-  relay.judge = (piece) => piece.includes(words) && seen++ === after ? fate : "pass";
+  relay.decide = (piece) => piece.includes(words) && seen++ === after ? fate : "pass";
   return {
     get done() {
       return seen > after;
@@ -48,9 +48,9 @@ relayTest(
     const sent = await Promise.all(["1", "2", "1"].map((cid) => send(store, a, b, cid, { time: NOON + 1 })));
     assert(meddled.done);
     assertEquals(sent, [
-      { seq: 2, time: NOON + 1, repeated: false },
-      { seq: 3, time: NOON + 1, repeated: false },
-      { seq: 2, time: NOON + 1, repeated: true },
+      { seq: 2, time: NOON + 1, duplicate: false },
+      { seq: 3, time: NOON + 1, duplicate: false },
+      { seq: 2, time: NOON + 1, duplicate: true },
     ]);
     // The first attempt finds that there is an old one, and the second one is lost.
     const again = meddle(relay, COMMITTING, "cut its answer", 1);
@@ -59,9 +59,9 @@ relayTest(
     );
     assert(again.done);
     assertEquals(mixed, [
-      { seq: 1, time: NOON, repeated: true },
-      { seq: 4, time: NOON + 2, repeated: false },
-      { seq: 3, time: NOON + 1, repeated: true },
+      { seq: 1, time: NOON, duplicate: true },
+      { seq: 4, time: NOON + 2, duplicate: false },
+      { seq: 3, time: NOON + 1, duplicate: true },
     ]);
     assertEquals((await whole(store, a, b)).map(({ cid }) => cid), ["old", "1", "2", "3"]);
     assertEquals(await db.sql("SELECT last_seq FROM Conversation"), [{ last_seq: 4 }]);
@@ -71,7 +71,7 @@ relayTest(
 relayTest("I5 a commit that never came to the server is made again", async (store, relay) => {
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const meddled = meddle(relay, COMMITTING, "cut");
-  assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, repeated: false });
+  assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, duplicate: false });
   assert(meddled.done);
   assertEquals((await whole(store, a, b)).length, 1);
 });
@@ -82,23 +82,23 @@ relayTest(
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "0");
     const judges: (Fate | undefined)[] = ["cut its answer", "cut"];
-    relay.judge = (piece) =>
+    relay.decide = (piece) =>
       piece.includes("FOR UPDATE") || piece.includes(COMMITTING) ? judges.shift() ?? "pass" : "pass";
     judges.unshift("pass"); // the first attempt's locks; then its commit; then the second attempt's locks
-    const error = await assertRejects(() => send(store, a, b, "1"), StoreUnavailable);
+    const error = await assertRejects(() => send(store, a, b, "1"), StoreUnavailableError);
     assert(error.cause instanceof Error, "with what it was");
     assertEquals(judges.length, 0);
-    assertEquals(await send(store, a, b, "1"), { seq: 2, time: NOON, repeated: true });
+    assertEquals(await send(store, a, b, "1"), { seq: 2, time: NOON, duplicate: true });
   },
 );
 
 relayTest("what isn't safe to do twice is not done twice", async (store, relay, db) => {
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
-  await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailable);
+  await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailableError);
   assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
   const { id } = (await store.findUser({ name: "ann" }))!;
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer");
-  await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailable);
+  await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailableError);
   assertEquals(await store.createGroup(id, "team", ""), { refused: "taken" });
   assertEquals(await db.sql("SELECT count(*) AS count FROM AllGroup"), [{ count: 1 }]);
 });
@@ -107,8 +107,8 @@ relayTest("a read whose connection is lost is done on another one", async (store
   const [a] = await makeUsers(store, 1) as [number];
   meddle(relay, "SELECT id, name", "cut its answer");
   assertEquals((await store.findUser({ id: a }))?.name, "u1");
-  relay.judge = (piece) => piece.includes("SELECT id, name") ? "cut" : "pass";
-  await assertRejects(() => store.findUser({ id: a }), StoreUnavailable);
+  relay.decide = (piece) => piece.includes("SELECT id, name") ? "cut" : "pass";
+  await assertRejects(() => store.findUser({ id: a }), StoreUnavailableError);
 });
 
 relayTest(
@@ -116,7 +116,7 @@ relayTest(
   async (store, relay, db) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const attempts = { logins: 0, "SELECT 1 FROM User": 0 };
-    relay.judge = (piece) => {
+    relay.decide = (piece) => {
       for (const kind of ["logins", "SELECT 1 FROM User"] as const) {
         if (piece.includes(kind) && piece.includes("FOR UPDATE")) attempts[kind]++;
       }
@@ -124,7 +124,7 @@ relayTest(
     };
     await using operator = await db.transaction();
     await operator.sql("SELECT * FROM User FOR UPDATE");
-    const changes = Promise.all([store.beginLogin(a), store.addFriend(b, a)]);
+    const changes = Promise.all([store.claimAccount(a), store.addFriend(b, a)]);
     await until(() => Object.values(attempts).every((count) => count > 1), "second attempts");
     await operator.sql("COMMIT");
     assertEquals(await changes, [1, { name: "u1" }]);
@@ -139,10 +139,10 @@ relayTest(
     await using operator = await db.transaction();
     await operator.sql("SELECT * FROM Conversation WHERE low = ? AND high = ? FOR UPDATE", [a, b]);
     const [locked, other] = await Promise.allSettled([send(store, a, b, "2"), send(store, a, c, "2 to c")]);
-    assertEquals(other, { status: "fulfilled", value: { seq: 2, time: NOON, repeated: false } });
-    assert(locked.status === "rejected" && locked.reason instanceof StoreUnavailable);
+    assertEquals(other, { status: "fulfilled", value: { seq: 2, time: NOON, duplicate: false } });
+    assert(locked.status === "rejected" && locked.reason instanceof StoreUnavailableError);
     await operator.sql("COMMIT");
-    assertEquals(await send(store, a, b, "2"), { seq: 2, time: NOON, repeated: false });
+    assertEquals(await send(store, a, b, "2"), { seq: 2, time: NOON, duplicate: false });
   },
 );
 
@@ -200,7 +200,7 @@ mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever con
             count++;
             return;
           } catch (error) {
-            if (!(error instanceof StoreUnavailable)) throw error;
+            if (!(error instanceof StoreUnavailableError)) throw error;
             unavailable++; // killed twice
           }
         }
@@ -234,7 +234,7 @@ Deno.test("mysql: I1 what was accepted before the server's kill -9 is there afte
             acked.set(`${user} ${n}`, granted(await send(nodes[i % 2]!, user, peer, `${n}`)).seq);
             done = true;
           } catch (error) {
-            if (!(error instanceof StoreUnavailable)) throw error;
+            if (!(error instanceof StoreUnavailableError)) throw error;
             failures++;
             await pause(5);
           }
@@ -286,12 +286,12 @@ Deno.test("mysql: a server that hangs makes calls unavailable, not wait for ever
       const calls = [
         ...Array.from({ length: 3_000 }, (_, i) => () => send(store, a, b, `hung ${i}`)),
         ...Array.from({ length: 100 }, () => () => store.findUser({ id: a })),
-        () => store.beginLogin(a),
+        () => store.claimAccount(a),
         () => store.createUser("ann", "hash"),
         () => store.joinGroup(a, 1),
-        () => store.delivered([{ user: b, peer: a, seq: 1 }]),
+        () => store.advanceCursors([{ user: b, peer: a, seq: 1 }]),
       ];
-      await Promise.all(calls.map((call) => assertRejects(call, StoreUnavailable)));
+      await Promise.all(calls.map((call) => assertRejects(call, StoreUnavailableError)));
       assertLess(performance.now() - begun, 25_000);
     } finally {
       server.kill("SIGCONT");

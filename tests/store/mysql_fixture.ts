@@ -9,7 +9,7 @@ const CONNECTIONS = 4;
 
 /** Opens a store on a database. */
 export function openMysql(url: string, limits: StoreLimits = ROOMY): Promise<MysqlStore> {
-  return MysqlStore.open(url, limits, { log: { info() {}, warn() {} }, connections: CONNECTIONS });
+  return MysqlStore.open(url, limits, { log: { info() {}, warn() {} }, maxConnections: CONNECTIONS });
 }
 
 /** Runs `body` with as many stores on one database, each a node's, and closes them. */

@@ -1,7 +1,7 @@
 /** The rights on MySQL: the server, its upgrade and its commands need those that are listed, each of them, and no other. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { GRANTS, RUNNING_GRANTS } from "../../lib/store/mysql/schema/grants.ts";
-import { checkUpgrade, prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { Errno } from "../harness/protocol_numbers.ts";
 import { newGroup, newUser } from "../harness/framed_client.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
@@ -69,7 +69,7 @@ durable.test("grants: with the rights that the README lists a server makes its d
 });
 
 durable.test("grants: a database that is up to date is used, and its epoch renewed, with fewer", async (db) => {
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   const user = await account(db, RUNNING_GRANTS);
   await useServer(db, user);
   const { code, stderr } = await runProgram("main.ts", ["renew-epoch"], {
@@ -83,7 +83,7 @@ for (const right of GRANTS.split(", ")) {
     await run(db, ...OLD);
     const rest = GRANTS.split(", ").filter((other) => other !== right).join(", ");
     const user = await account(db, rest);
-    const told = await prepareSchema(connectionTo(db, user), new Told()).then(
+    const told = await migrate(connectionTo(db, user), new Told()).then(
       () => "",
       (error) => error.message,
     );

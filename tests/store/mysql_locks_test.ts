@@ -1,7 +1,7 @@
 /** Locks in the database: taken in one order by all nodes, not kept by a frozen one; and cursors that never go back. */
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertRejects } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { BEGIN, FRESH, Session } from "../../lib/store/mysql/mysql_connection.ts";
+import { BEGIN, MAX_IDLE_MS, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, type TestDatabase, type Transaction } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
@@ -33,7 +33,7 @@ const CURSOR = "SELECT * FROM MemberCursor WHERE userid = ? AND low = ? AND high
 mariadb.test("mysql: conversations are locked in the order of their keys, whatever a batch's", async (db) => {
   await using relay = new Relay(db.server);
   const locking: string[] = [];
-  relay.judge = (piece) => {
+  relay.decide = (piece) => {
     const [statement] = /SELECT [^;]*FROM Conversation[^;]*FOR UPDATE/.exec(piece) ?? [];
     if (statement) locking.push(statement);
     return "pass";
@@ -73,7 +73,7 @@ mariadb.test("mysql: conversations are made in the order of their keys, whatever
 mariadb.test("mysql: cursors are locked in the order of their keys, whatever a call's", async (db) => {
   await using relay = new Relay(db.server);
   const reading: string[] = [];
-  relay.judge = (piece) => {
+  relay.decide = (piece) => {
     const [statement] = /SELECT [^;]*FROM MemberCursor LEFT JOIN[^;]*;?/.exec(piece) ?? [];
     if (statement) reading.push(statement);
     return "pass";
@@ -86,7 +86,7 @@ mariadb.test("mysql: cursors are locked in the order of their keys, whatever a c
     await send(store, a, -group, "1");
     await using operator = await db.transaction();
     await operator.sql(`${CURSOR} FOR UPDATE`, [b, 0, group]);
-    const moved = store.delivered([d, c, b].map((user) => ({ user, peer: -group, seq: 1 })));
+    const moved = store.advanceCursors([d, c, b].map((user) => ({ user, peer: -group, seq: 1 })));
     await untilWaiting(db);
     for (const user of [c, d]) await assertFree(operator, CURSOR, [user, 0, group], `${user}'s cursor`);
     await operator.sql("COMMIT");
@@ -108,12 +108,12 @@ mariadb.test("mysql: I4 a cursor that another node moves further meanwhile does 
     for (const cid of ["1", "2", "3", "4"]) await send(store, a, b, cid);
     await using other = await db.transaction();
     await other.sql("UPDATE MemberCursor SET seq = 3 WHERE userid = ? AND low = ? AND high = ?", [b, a, b]);
-    const moved = store.delivered([{ user: b, peer: a, seq: 2 }]); // of what it sees, 2 is further
+    const moved = store.advanceCursors([{ user: b, peer: a, seq: 2 }]); // of what it sees, 2 is further
     await untilWaiting(db);
     await other.sql("COMMIT");
     await moved;
     assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [4]);
-    await store.delivered([{ user: b, peer: a, seq: 1 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 1 }]);
     assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [4]);
   });
 });
@@ -125,11 +125,11 @@ mariadb.test("mysql: what a frozen node keeps locked is free again within second
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "1");
-    const frozen = await Session.open(parseAddress(db.url));
+    const frozen = await MysqlConnection.open(parseAddress(db.url));
     try {
       const [settings] = await frozen.query(sql`SELECT @@session.wait_timeout AS patience`);
       const patience = settings!.rows[0]!.patience as number; // seconds
-      assertLess(FRESH, patience * 1_000, "a connection that is still used is not ended");
+      assertLess(MAX_IDLE_MS, patience * 1_000, "a connection that is still used is not ended");
       assertLessOrEqual(patience, 10);
       await frozen.query(BEGIN, sql`SELECT * FROM Conversation WHERE low = ${a} AND high = ${b} FOR UPDATE`);
       await assertRejects(() => send(store, a, b, "2"));

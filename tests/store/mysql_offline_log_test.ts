@@ -1,10 +1,10 @@
 /** Missed messages of a C++ server's users as the log will have them: read, merged and put in order. */
 import { assertEquals } from "@std/assert";
 import {
+  buildLog,
   type Directory,
-  makeLog,
   type OfflineLog,
-  readRows,
+  parseRows,
 } from "../../lib/store/mysql/schema/offline_log.ts";
 import { readOfflineText } from "../../lib/store/mysql/schema/offline_text.ts";
 import { groupChat, oneChat } from "./mysql_databases.ts";
@@ -25,11 +25,11 @@ const TEXTS: readonly (readonly [string, Partial<ReturnType<typeof readOfflineTe
   [`{"id":1,"msg":"\\ud83d\\ude00 \\u4f60\\u0000 \\ud83d"}`, { body: "😀 你\0 \ufffd" }],
   [`{"id":1,"msg":"C:\\dir\\\\x \\u12 \\q"}`, { body: "C:\\dir\\x \\u12 \\q" }],
   [`{"id":1,"msg":"two\nlines\tand \u0001"}`, { body: "two\nlines\tand \u0001" }],
-  [`{"id":1,"msg":"x","time":"2024-02-30 12:00:00"}`, { written: "2024-02-30 12:00:00", time: undefined }],
+  [`{"id":1,"msg":"x","time":"2024-02-30 12:00:00"}`, { timeText: "2024-02-30 12:00:00", time: undefined }],
   [`{"id":1,"msg":"x","time":"2024-02-29 24:00:00"}`, { time: undefined }],
   [`{"id":1,"msg":"x","time":"2031-02-28 12:00:00"}`, { time: undefined }],
   [`{"id":1,"msg":"x","time":"2024-2-29 12:00"}`, { time: NOON }],
-  [`{"id":1,"msg":"x","time":1709204400}`, { written: "1709204400", time: undefined }],
+  [`{"id":1,"msg":"x","time":1709204400}`, { timeText: "1709204400", time: undefined }],
   ["", "not JSON"],
   ["null", "not JSON"],
   ["[1]", "not JSON"],
@@ -62,7 +62,7 @@ type Given = readonly [userid: number, message: string];
 
 function logOf(...rows: readonly Given[]): OfflineLog {
   const numbered = rows.map(([userid, message], i) => ({ number: i + 1, userid, message }));
-  return makeLog(readRows(numbered, NOW), DIRECTORY, NOW);
+  return buildLog(parseRows(numbered, NOW), DIRECTORY, NOW);
 }
 
 function at(second: number): string {
@@ -146,7 +146,7 @@ Deno.test("mysql offline: what has no time has that of the message before it, or
 });
 
 Deno.test("mysql offline: what can't be taken over is left, with the reason", () => {
-  const { moved, left } = logOf(
+  const { moved, skipped } = logOf(
     [2, "?"],
     [2, oneChat(5, 2, "a")],
     [5, oneChat(2, 5, "a")],
@@ -156,7 +156,7 @@ Deno.test("mysql offline: what can't be taken over is left, with the reason", ()
     [3, groupChat(4, 9, "a")], // of one who has left the group since
   );
   assertEquals(moved, [4, 7]);
-  assertEquals([...left], [
+  assertEquals([...skipped], [
     ["not JSON", 1],
     ["sender unknown", 1],
     ["recipient unknown", 1],

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { insertRows } from "../../lib/store/mysql/schema/insert.ts";
-import { prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { CLASSIC, connectionTo, groupChat, missed, oneChat, run, Told } from "./mysql_databases.ts";
@@ -36,7 +36,7 @@ shared.test("mysql offline: rows that are left are just as they were, and all ot
   const good = Array.from({ length: 3_000 }, (_, i) => [2, oneChat(1, 2, `m${i}`)] as const);
   await fill(db, "offlinemessage", [...good.slice(0, 1_000), ...odd, ...good.slice(1_000)]);
   const told = new Told();
-  await prepareSchema(connectionTo(db), told);
+  await migrate(connectionTo(db), told);
   assertEquals(told.warnings, [{ rows: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
   const left = await db.sql("SELECT * FROM OldOfflineMessage");
   assertEquals(left.map(({ userid, message }) => [userid, message]), odd.map((row) => [...row]));
@@ -78,7 +78,7 @@ shared.test(`mysql offline: ${USERS} users get exactly what ${ROWS} rows had for
 
   const started = performance.now();
   const told = new Told();
-  await prepareSchema(connectionTo(db), told);
+  await migrate(connectionTo(db), told);
   const took = performance.now() - started;
   assert(took < AT_MOST, `took ${took} ms`);
   assertEquals(told.warnings, []);
@@ -113,12 +113,12 @@ async function assertReadable(
   db: TestDatabase,
   expected: ReadonlyMap<string, readonly string[]>,
 ): Promise<void> {
-  const store = await MysqlStore.open(db.url, ROOMY, { log: new Told(), connections: 4 });
+  const store = await MysqlStore.open(db.url, ROOMY, { log: new Told(), maxConnections: 4 });
   try {
     for (let user = 1; user <= USERS; user += SAMPLED) {
       const actual = new Map<string, string[]>();
       for (const { peer } of await store.unread(user, USERS)) {
-        const { messages } = await store.read(user, peer, undefined, ROWS, PLENTY);
+        const { messages: messages } = await store.read(user, peer, undefined, ROWS, PLENTY);
         for (const { sender, body } of messages) {
           add(actual, user, peer < 0 ? groupChat(sender, -peer, body) : oneChat(sender, user, body));
         }

@@ -101,7 +101,7 @@ mariadb.test("mysql: the server's defaults for how statements are read and kept 
       for (const [i, body] of bodies.entries()) {
         granted(await send(i % 2 ? one : two, a, b, `${i}`, { body }));
       }
-      const { messages } = await two.read(b, a, 0, 10, 1_000);
+      const { messages: messages } = await two.read(b, a, 0, 10, 1_000);
       assertEquals(messages.map(({ body }) => body), bodies);
       assertEquals(await two.unread(b, 10), await one.unread(b, 10));
     });

@@ -1,25 +1,25 @@
 /** The parts of the MySQL store that need no server: values in statements, gathering, and order. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { DatabaseError, databaseError, reasonOf } from "../../lib/store/mysql/errors.ts";
-import { Gatherer, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
-import { Keyed } from "../../lib/store/mysql/keyed_queue.ts";
-import { among, rows, sql } from "../../lib/store/mysql/sql.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { DatabaseError, reasonOf, toDatabaseError } from "../../lib/store/mysql/errors.ts";
+import { GroupCommitQueue, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
+import { KeyedQueue } from "../../lib/store/mysql/keyed_queue.ts";
+import { inList, sql, valuesList } from "../../lib/store/mysql/sql.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 
 Deno.test("mysql: values stand in statements as literals, whatever is in them", () => {
   const tricky = "'; DROP TABLE User; -- \\' ${x} ?";
   assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '''; DROP TABLE User; -- \\\\'' ${x} ?', -1");
   assertEquals(sql`SELECT ${sql`1 + ${2}`}, ${Uint8Array.of(0, 255)}`.text, "SELECT 1 + 2, x'00ff'");
-  assertEquals(sql`${rows([[1, "a"], [2, "'"]])}`.text, "(1,'a'),(2,'''')");
-  assertEquals(among("id", [1, 2]).text, "id IN (1,2)");
-  assertEquals(among("(low, high)", [[1, 2]]).text, "(low, high) IN ((1,2))");
-  assertEquals(among("id", []).text, "FALSE");
+  assertEquals(sql`${valuesList([[1, "a"], [2, "'"]])}`.text, "(1,'a'),(2,'''')");
+  assertEquals(inList("id", [1, 2]).text, "id IN (1,2)");
+  assertEquals(inList("(low, high)", [[1, 2]]).text, "(low, high) IN ((1,2))");
+  assertEquals(inList("id", []).text, "FALSE");
   for (const number of [NaN, Infinity, 1.5, 2 ** 53]) assertThrows(() => sql`SELECT ${number}`, RangeError);
 });
 
 Deno.test("mysql: an error says what is wrong with the database, and nothing of statements or what is in them", () => {
   const error = (errno: number, message: string) =>
-    databaseError(
+    toDatabaseError(
       Object.assign(new Error(message), {
         errno,
         code: "ER",
@@ -32,7 +32,7 @@ Deno.test("mysql: an error says what is wrong with the database, and nothing of 
     const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "bad"], [1406, "bad"]] as const
   ) {
     const told = error(errno, "near 'my secret diary'");
-    assertEquals([told.kind, told instanceof StoreUnavailable], [kind, true]);
+    assertEquals([told.kind, told instanceof StoreUnavailableError], [kind, true]);
     assert(!Deno.inspect(told).includes("diary"), Deno.inspect(told));
     assert(reasonOf(told).includes(`${errno}`));
   }
@@ -42,20 +42,20 @@ Deno.test("mysql: an error says what is wrong with the database, and nothing of 
     "the database gave up: ER (1040): Too many connections",
   ]);
   const cause = Object.assign(new Error("connect ECONNREFUSED"), { errno: -111, code: "ECONNREFUSED" });
-  assertEquals([databaseError(cause).kind, databaseError(cause).cause], ["lost", cause]);
+  assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["lost", cause]);
 });
 
 /** A gatherer of numbers whose batches wait to be let go, one by one. */
 function gatherer(): {
-  all: Gatherer<number, number>;
+  all: GroupCommitQueue<number, number>;
   batches: Pending<number, number>[][];
   next: () => void;
 } {
   const batches: Pending<number, number>[][] = [];
   const gates: (() => void)[] = [];
-  const all = new Gatherer<number, number>({
+  const all = new GroupCommitQueue<number, number>({
     sizeOf: (call) => call,
-    fits() {
+    startBatch() {
       let count = 0;
       return () => ++count <= 3;
     },
@@ -96,8 +96,8 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
   let seen = "";
   const done = [
     all.add(1),
-    all.alone(() => Promise.resolve(seen = `after ${batches.length}`)),
-    all.alone(() => Promise.reject(new Error("alone"))).catch(() => {}),
+    all.barrier(() => Promise.resolve(seen = `after ${batches.length}`)),
+    all.barrier(() => Promise.reject(new Error("alone"))).catch(() => {}),
     all.add(2),
   ];
   await settle();
@@ -111,7 +111,7 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
 
 Deno.test("mysql: where the database is unavailable, those who wait are told; where a call was to blame, they go on", async () => {
   const { all, batches, next } = gatherer();
-  const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailable, "13"));
+  const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailableError, "13"));
   await settle();
   const waiting = all.add(2);
   next();
@@ -120,10 +120,10 @@ Deno.test("mysql: where the database is unavailable, those who wait are told; wh
   assertEquals(await waiting, 4);
   await Promise.all(bad);
   for (const away of [14, 15, 16]) {
-    const lost = [assertRejects(() => all.add(away), StoreUnavailable, `${away}`)];
+    const lost = [assertRejects(() => all.add(away), StoreUnavailableError, `${away}`)];
     await settle();
     for (let call = 0; call < 10; call++) {
-      lost.push(assertRejects(() => all.add(call), StoreUnavailable, `${away}`));
+      lost.push(assertRejects(() => all.add(call), StoreUnavailableError, `${away}`));
     }
     next();
     await Promise.all(lost);
@@ -141,7 +141,7 @@ Deno.test("mysql: no more than so many bytes wait, and there is room again after
   const first = all.add(1);
   await settle();
   const large = all.add(60 * megabytes);
-  await assertRejects(() => all.add(5 * megabytes), StoreUnavailable);
+  await assertRejects(() => all.add(5 * megabytes), StoreUnavailableError);
   const small = all.add(1 * megabytes);
   next();
   await settle();
@@ -154,7 +154,7 @@ Deno.test("mysql: no more than so many bytes wait, and there is room again after
 });
 
 Deno.test("mysql: work with the same key is done in order, also after what failed, and other work beside it", async () => {
-  const keyed = new Keyed();
+  const keyed = new KeyedQueue();
   const events: string[] = [];
   const gate = Promise.withResolvers<void>();
   const work = (name: string, wait?: Promise<void>) => async () => {

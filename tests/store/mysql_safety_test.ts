@@ -2,11 +2,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../../lib/store/mysql/checks.ts";
-import { DatabaseError, databaseError, Unsafe } from "../../lib/store/mysql/errors.ts";
+import { DatabaseError, toDatabaseError, UnsafeServerError } from "../../lib/store/mysql/errors.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { Pool } from "../../lib/store/mysql/pool.ts";
 import { SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
-import { BEGIN, COMMIT, Session } from "../../lib/store/mysql/mysql_connection.ts";
+import { BEGIN, COMMIT, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { Sql, sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, startMariadb } from "../harness/mariadb.ts";
 import { until } from "../harness/wait.ts";
@@ -16,7 +16,7 @@ import { granted, makeUsers, send, whole } from "./store_fixture.ts";
 const mariadb = sharedMariadb();
 
 /** Sends messages until one is refused, and gives the reason; asserts that those before it are stored. */
-async function refusalOf(store: MysqlStore, a: number, b: number): Promise<Unsafe> {
+async function refusalOf(store: MysqlStore, a: number, b: number): Promise<UnsafeServerError> {
   let count = 0;
   return await until(
     () => send(store, a, b, `before ${count++}`).then(() => undefined, (error) => error),
@@ -29,14 +29,14 @@ async function meddling(
   change: (statements: readonly Sql[]) => readonly Sql[],
   body: () => Promise<void>,
 ): Promise<void> {
-  const { query } = Session.prototype;
-  Session.prototype.query = function (...statements) {
+  const { query } = MysqlConnection.prototype;
+  MysqlConnection.prototype.query = function (...statements) {
     return query.apply(this, [...change(statements)]);
   };
   try {
     await body();
   } finally {
-    Session.prototype.query = query;
+    MysqlConnection.prototype.query = query;
   }
 }
 
@@ -47,9 +47,9 @@ mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connect
     await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 0");
     try {
       const error = await refusalOf(store, a, b);
-      assert(error instanceof Unsafe, String(error));
+      assert(error instanceof UnsafeServerError, String(error));
       assertStringIncludes(error.message, "innodb_flush_log_at_trx_commit is 0");
-      await assertRejects(() => Session.open(parseAddress(db.url)), Unsafe);
+      await assertRejects(() => MysqlConnection.open(parseAddress(db.url)), UnsafeServerError);
     } finally {
       await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
     }
@@ -68,7 +68,11 @@ mariadb.test("mysql: an unsafe server is told of at once, also where a connectio
     try {
       await taken.promise;
       await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
-      await assertRejects(() => pool.read(sql`SELECT 1`), Unsafe, "innodb_flush_log_at_trx_commit is 2");
+      await assertRejects(
+        () => pool.read(sql`SELECT 1`),
+        UnsafeServerError,
+        "innodb_flush_log_at_trx_commit is 2",
+      );
     } finally {
       await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
       release.resolve();
@@ -87,7 +91,11 @@ Deno.test("mysql: I1 a server that comes back unsafe is refused by a running nod
     await server.stop();
     await server.start();
     await server.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
-    await assertRejects(() => send(store, a, b, "2"), Unsafe, "innodb_flush_log_at_trx_commit is 2");
+    await assertRejects(
+      () => send(store, a, b, "2"),
+      UnsafeServerError,
+      "innodb_flush_log_at_trx_commit is 2",
+    );
     await server.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
     assertEquals(granted(await send(store, a, b, "3")).seq, 2);
   });
@@ -99,15 +107,15 @@ mariadb.test("mysql: a running node that meets a newer schema stops writing and 
     granted(await send(store, a, b, "1"));
     await db.sql("INSERT INTO SchemaVersion (version) VALUES (?)", [SCHEMA_VERSION + 1]);
     const error = await refusalOf(store, a, b);
-    assert(error instanceof Unsafe, String(error));
+    assert(error instanceof UnsafeServerError, String(error));
     assertStringIncludes(error.message, `version ${SCHEMA_VERSION + 1}`);
-    await assertRejects(() => Session.open(parseAddress(db.url)), Unsafe, "newer release");
+    await assertRejects(() => MysqlConnection.open(parseAddress(db.url)), UnsafeServerError, "newer release");
   });
 });
 
 mariadb.test("mysql: a transaction that the server has given up is not taken for committed", async (db) => {
   await db.sql("CREATE TABLE t (id INT PRIMARY KEY) ENGINE = InnoDB");
-  await using session = await closing(Session.open({ ...parseAddress(db.url), database: "" }));
+  await using session = await closing(MysqlConnection.open({ ...parseAddress(db.url), database: "" }));
   await session.query(sql`USE ${new Sql(db.name)}`);
   const give = sql`ROLLBACK`; // as if by itself: its answer has the bit that such a statement's would have
   const conflict = await assertRejects(
@@ -141,7 +149,7 @@ for (const [where, place] of [["before", 0], ["after", -1]] as const) {
       };
       await meddling(change, async () => {
         const sent = granted(await send(store, a, b, "1"));
-        assertEquals([sent.seq, sent.repeated], [2, false]);
+        assertEquals([sent.seq, sent.duplicate], [2, false]);
       });
       assert(done);
       assertEquals((await whole(store, a, b)).map(({ cid, seq }) => [cid, seq]), [["0", 1], ["1", 2]]);
@@ -154,12 +162,12 @@ Deno.test("mysql: a replicated group's conflict at a commit is tried again, othe
   const error = (sqlMessage: string) =>
     Object.assign(new Error(sqlMessage), { errno: 1_180, sqlState: "HY000", sqlMessage });
   const conflict = error('Got error 149 - "Lock deadlock; Retry transaction" during COMMIT');
-  assertEquals(databaseError(conflict).kind, "conflict");
+  assertEquals(toDatabaseError(conflict).kind, "conflict");
   assertEquals(
-    databaseError(error('Got error 28 - "No space left on device" during COMMIT')).kind,
+    toDatabaseError(error('Got error 28 - "No space left on device" during COMMIT')).kind,
     "refused",
   );
-  assertEquals(databaseError(error('Got error 1149 - "x" during COMMIT')).kind, "refused");
+  assertEquals(toDatabaseError(error('Got error 1149 - "x" during COMMIT')).kind, "refused");
 });
 
 Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always", () => {
@@ -179,7 +187,7 @@ Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always
 
 mariadb.test("mysql: a safe server is asked at most once a second, in no round trip of its own", async (db) => {
   await withStores(1, db, async () => {}); // makes the schema
-  const session = await Session.open(parseAddress(db.url));
+  const session = await MysqlConnection.open(parseAddress(db.url));
   try {
     const asked = async () => Number((await db.sql("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0]!.Value);
     const before = await asked();
@@ -192,7 +200,7 @@ mariadb.test("mysql: a safe server is asked at most once a second, in no round t
   }
 });
 
-async function closing(opening: Promise<Session>): Promise<Session & AsyncDisposable> {
+async function closing(opening: Promise<MysqlConnection>): Promise<MysqlConnection & AsyncDisposable> {
   const session = await opening;
   return Object.assign(session, { [Symbol.asyncDispose]: () => session.close() });
 }

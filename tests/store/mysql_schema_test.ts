@@ -1,9 +1,9 @@
 /** Bringing up the MySQL schema: from nothing, from half of it, and by many nodes at once. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createConnection } from "mysql2/promise";
-import { lookAround } from "../../lib/store/mysql/schema/current_schema.ts";
+import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";
 import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
-import { checkUpgrade, prepareSchema, SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
+import { checkUpgrade, migrate, SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
@@ -15,27 +15,27 @@ const shared = sharedMariadb();
 shared.test("mysql schema: made where there is no database, and left alone from then on", async (db) => {
   await db.server.sql(`DROP DATABASE ${db.name}`);
   const check = await checkUpgrade(connectionTo(db));
-  assertEquals(check.obstacles, []);
+  assertEquals(check.blockers, []);
   assertEquals(check.changes[0], `make the database ${db.name}`);
   assertEquals(await db.server.sql("SHOW DATABASES LIKE ?", [db.name]), []);
 
   const first = new Told();
-  await prepareSchema(connectionTo(db), first);
+  await migrate(connectionTo(db), first);
   assertEquals(first.steps, check.changes.slice(1));
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   assertEquals((await shapeOf(db)).database, [{ default_collation_name: "utf8mb4_bin" }]);
 
   const made = await fingerprint(db);
   const again = new Told();
-  await prepareSchema(connectionTo(db), again);
+  await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
-  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
+  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
   assertEquals(await fingerprint(db), made);
 });
 
 shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts as made", async (db) => {
   await needTool("mariadb", "mariadb-client");
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   const { host, port } = db.server;
   const child = new Deno.Command("mariadb", {
     args: ["--no-defaults", `--host=${host}`, `--port=${port}`, "--user=root"],
@@ -52,7 +52,7 @@ shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts
     assertEquals(await tablesOf(db, "chat"), await tablesOf(db));
     assertEquals((await shapeOf(db, "chat")).database, [{ default_collation_name: "utf8mb4_bin" }]);
     const told = new Told();
-    await prepareSchema({ ...connectionTo(db), database: "chat" }, told);
+    await migrate({ ...connectionTo(db), database: "chat" }, told);
     assertEquals(told.steps, []);
   } finally {
     await db.server.sql("DROP DATABASE IF EXISTS chat");
@@ -63,7 +63,7 @@ for (const [kind, statements] of [["an empty database", []], ["a C++ server's da
   shared.test(`mysql schema: of ten nodes that start at once, one brings up ${kind}`, async (db) => {
     await run(db, ...statements);
     const told = new Told();
-    await Promise.all(Array.from({ length: 10 }, () => prepareSchema(connectionTo(db), told)));
+    await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), told)));
     assertEquals(told.steps.length, new Set(told.steps).size, "no step was done twice");
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   });
@@ -75,7 +75,7 @@ shared.test("mysql schema: a node waits for another that is at it, however long 
   try {
     const [rows] = await other.query("SELECT GET_LOCK(?, 0) AS got", [`chat schema of ${db.name}`]);
     assertEquals(rows as unknown, [{ got: 1 }]);
-    ended = prepareSchema(connectionTo(db), new Told());
+    ended = migrate(connectionTo(db), new Told());
     await until(
       async () =>
         (await db.sql("SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'")).length > 0,
@@ -91,21 +91,21 @@ shared.test("mysql schema: a node waits for another that is at it, however long 
 
 shared.test("mysql schema: gone on with after any of its steps", async (db) => {
   const made = await withFresh(async (whole) => {
-    await prepareSchema(connectionTo(whole), new Told());
+    await migrate(connectionTo(whole), new Told());
     return await tablesOf(whole);
   });
   for (let done = 1, steps = 2; done < steps; done++) {
     await withFresh(async (half) => {
       const connection = await createConnection(connectionTo(half));
       try {
-        const { before } = await makePlan(connection, await lookAround(connection), () => {});
+        const { before } = await makePlan(connection, await inspectSchema(connection), () => {});
         steps = before.length;
         for (const step of before.slice(0, done)) await step.run(connection);
       } finally {
         await connection.end();
       }
       const told = new Told();
-      await prepareSchema(connectionTo(half), told);
+      await migrate(connectionTo(half), told);
       assert(!told.steps.some((step) => step.endsWith(" User")), "what was done is not done again");
       assertEquals(await tablesOf(half), made);
     });
@@ -114,11 +114,11 @@ shared.test("mysql schema: gone on with after any of its steps", async (db) => {
 });
 
 shared.test("mysql schema: one of a later version is refused, and left as it is", async (db) => {
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   await run(db, "UPDATE SchemaVersion SET version = 7");
   const before = await fingerprint(db);
   for (
-    const open of [() => prepareSchema(connectionTo(db), new Told()), () => checkUpgrade(connectionTo(db))]
+    const open of [() => migrate(connectionTo(db), new Told()), () => checkUpgrade(connectionTo(db))]
   ) {
     const error = await assertRejects(open, Error, "its schema has version 7, this program knows 1");
     assert(!error.message.includes("\n"));
@@ -130,11 +130,11 @@ shared.test("mysql schema: another program's table in the way is named, and noth
   await run(db, "CREATE TABLE Session (sid VARCHAR(64) PRIMARY KEY, data BLOB)");
   const before = await fingerprint(db);
   await assertRejects(
-    () => prepareSchema(connectionTo(db), new Told()),
+    () => migrate(connectionTo(db), new Told()),
     Error,
     "there is a Session that is not",
   );
-  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, [
+  assertEquals((await checkUpgrade(connectionTo(db))).blockers, [
     "there is a Session that is not the chat server's: rename it",
   ]);
   assertEquals(await fingerprint(db), before);
@@ -145,17 +145,17 @@ shared.test("mysql schema: an account without rights is told what it lacks, and 
   try {
     await db.sql(`CREATE USER ${account}`);
     await assertRejects(
-      () => prepareSchema(connectionTo(db, account), new Told()),
+      () => migrate(connectionTo(db, account), new Told()),
       Error,
       `ON \`${db.name}\`.* TO that user`,
     );
     const most = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX";
     await db.sql(`GRANT ${most} ON ${db.name}.* TO ${account}`);
-    const error = await assertRejects(() => prepareSchema(connectionTo(db, account), new Told()), Error);
+    const error = await assertRejects(() => migrate(connectionTo(db, account), new Told()), Error);
     assertStringIncludes(error.message, "CREATE VIEW");
     assert(!error.message.includes("\n"), error.message);
     await db.sql(`GRANT CREATE VIEW ON ${db.name}.* TO ${account}`);
-    await prepareSchema(connectionTo(db, account), new Told());
+    await migrate(connectionTo(db, account), new Told());
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   } finally {
     await db.server.sql(`DROP USER IF EXISTS ${account}`);

@@ -17,33 +17,33 @@ const SLOW = 75_000;
 
 Deno.test("mysql: batches double while full ones are quick, and are halved while they are slow, within bounds", () => {
   const size = new BatchSize(Infinity);
-  assertEquals(size.text, 256 * KIB);
-  size.took(499, 128 * KIB); // the least that tells of the link
-  assertEquals(size.text, 512 * KIB);
-  size.took(499, 256 * KIB - 1);
-  assertEquals(size.text, 512 * KIB, "a small batch says nothing");
-  size.took(500, 512 * KIB);
-  size.took(2_000, 512 * KIB);
-  assertEquals(size.text, 512 * KIB, "neither quick nor slow");
-  for (let batch = 0; batch < 9; batch++) size.took(1, size.text);
-  assertEquals(size.text, 4_096 * KIB);
-  size.took(2_001, size.text);
-  assertEquals(size.text, 2_048 * KIB);
-  for (let batch = 0; batch < 9; batch++) size.took(2_001, size.text);
-  assertEquals(size.text, 64 * KIB);
+  assertEquals(size.length, 256 * KIB);
+  size.recordDuration(499, 128 * KIB); // the least that tells of the link
+  assertEquals(size.length, 512 * KIB);
+  size.recordDuration(499, 256 * KIB - 1);
+  assertEquals(size.length, 512 * KIB, "a small batch says nothing");
+  size.recordDuration(500, 512 * KIB);
+  size.recordDuration(2_000, 512 * KIB);
+  assertEquals(size.length, 512 * KIB, "neither quick nor slow");
+  for (let batch = 0; batch < 9; batch++) size.recordDuration(1, size.length);
+  assertEquals(size.length, 4_096 * KIB);
+  size.recordDuration(2_001, size.length);
+  assertEquals(size.length, 2_048 * KIB);
+  for (let batch = 0; batch < 9; batch++) size.recordDuration(2_001, size.length);
+  assertEquals(size.length, 64 * KIB);
 });
 
 Deno.test("mysql: after a time-out batches are the smallest, and the smallest is not tried again", () => {
   const size = new BatchSize(Infinity);
-  for (let batch = 0; batch < 9; batch++) size.took(1, size.text);
-  assertEquals(size.timedOut(64 * KIB + 1), true);
-  assertEquals(size.text, 64 * KIB);
-  assertEquals(size.timedOut(64 * KIB), false);
+  for (let batch = 0; batch < 9; batch++) size.recordDuration(1, size.length);
+  assertEquals(size.recordTimeout(64 * KIB + 1), true);
+  assertEquals(size.length, 64 * KIB);
+  assertEquals(size.recordTimeout(64 * KIB), false);
   const small = new BatchSize(10 * KIB); // what the database takes comes first
-  assertEquals([small.text, small.timedOut(10 * KIB), small.text], [10 * KIB, false, 10 * KIB]);
-  small.took(1, 10 * KIB);
-  small.took(5_000, 10 * KIB);
-  assertEquals(small.text, 10 * KIB);
+  assertEquals([small.length, small.recordTimeout(10 * KIB), small.length], [10 * KIB, false, 10 * KIB]);
+  small.recordDuration(1, 10 * KIB);
+  small.recordDuration(5_000, 10 * KIB);
+  assertEquals(small.length, 10 * KIB);
 });
 
 /** Sends so many messages of 8 KB at once, and checks that each is new and in the log once. */
@@ -58,7 +58,7 @@ async function sendAll(
   const cids = Array.from({ length: count }, (_, i) => `${prefix}${i}`);
   const sent = await Promise.all(cids.map((cid) => send(store, a, b, cid, { body })));
   const first = granted(sent[0]!).seq;
-  assertEquals(sent, cids.map((_, i) => ({ seq: first + i, time: NOON, repeated: false })));
+  assertEquals(sent, cids.map((_, i) => ({ seq: first + i, time: NOON, duplicate: false })));
 }
 
 /** Runs `body` with a store that reaches its database through a relay. */
@@ -114,7 +114,7 @@ async function inOneBatch(
 async function committedLate(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
   await send(store, a, b, "first");
   let held = 0;
-  relay.judge = (piece) => piece.includes("INSERT INTO Message") && held++ === 0 ? "hold" : "pass";
+  relay.decide = (piece) => piece.includes("INSERT INTO Message") && held++ === 0 ? "hold" : "pass";
   const sent = sendAll(store, a, b, 12, ""); // more than the smallest batch
   await pause(12_000);
   relay.release();

@@ -57,7 +57,7 @@ mariadb.test("mysql: I5 the same cid through several nodes at once is one messag
       const sent = await Promise.all(nodes.map((node) => send(node, a, b, `${i}`)));
       const appended = sent.map(granted) as Appended[];
       assertEquals(appended.map(({ seq }) => seq), [i + 1, i + 1, i + 1]);
-      assertEquals(appended.filter(({ repeated }) => !repeated).length, 1);
+      assertEquals(appended.filter(({ duplicate }) => !duplicate).length, 1);
     }
     const sent = await Promise.all(nodes.map((node, i) => send(node, a, i === 0 ? b : c, "both")));
     const reused = sent.filter((answer) => "refused" in answer && answer.refused === "cid_reused").length;
@@ -91,19 +91,21 @@ mariadb.test("mysql: a login on one node is a later one than any on the others b
     const logins = await Promise.all(
       Array.from({ length: 60 }, async (_, i) => {
         const node = nodes[i % 3]!;
-        const login = await node.beginLogin(i % 2 ? a : b);
-        const session = { user: i % 2 ? a : b, login };
+        const login = await node.claimAccount(i % 2 ? a : b);
+        const session = { user: i % 2 ? a : b, loginEpoch: login };
         return { ...session, saved: await node.saveSession(session, new Uint8Array(32).fill(i), i), i };
       }),
     );
     for (const user of [a, b]) {
-      const own = logins.filter((login) => login.user === user).toSorted((x, y) => x.login - y.login);
-      assertEquals(own.map(({ login }) => login), own.map((_, i) => i + 1));
+      const own = logins.filter((login) => login.user === user).toSorted((x, y) =>
+        x.loginEpoch - y.loginEpoch
+      );
+      assertEquals(own.map(({ loginEpoch }) => loginEpoch), own.map((_, i) => i + 1));
       assert(own.at(-1)!.saved);
       assertEquals((await nodes[0]!.findSession(user))?.expires, own.at(-1)!.i);
     }
-    await nodes[1]!.endLogins([{ user: a, login: 29 }, { user: b, login: 30 }]);
-    assertEquals(await nodes[2]!.loggedIn(0, 10), [{ user: a, login: 30 }]);
+    await nodes[1]!.releaseAccounts([{ user: a, loginEpoch: 29 }, { user: b, loginEpoch: 30 }]);
+    assertEquals(await nodes[2]!.onlineLogins(0, 10), [{ user: a, loginEpoch: 30 }]);
   });
 });
 
@@ -137,7 +139,7 @@ mariadb.test("mysql: of several DELIVEREDs of one call for the same conversation
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await Promise.all(["1", "2", "3"].map((cid) => send(store, a, b, cid)));
-    await store.delivered([1, 2, 1, 0].map((seq) => ({ user: b, peer: a, seq })));
+    await store.advanceCursors([1, 2, 1, 0].map((seq) => ({ user: b, peer: a, seq })));
     assertEquals(seqs(await store.read(b, a, undefined, 10, 1_000)), [3]);
   });
 });

@@ -1,7 +1,7 @@
 /** TLS to the database: the server is who it says it is, or no password is sent; and nothing falls back to plain text. */
 import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { connectError, reasonOf } from "../../lib/store/mysql/errors.ts";
+import { reasonOf, toConnectError } from "../../lib/store/mysql/errors.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { describeUpgrade } from "../../lib/store/mysql/upgrade_check.ts";
 import { type Mariadb, startMariadb } from "../harness/mariadb.ts";
@@ -23,7 +23,7 @@ async function startTls(authority: Authority, host: string): Promise<Mariadb> {
 }
 
 function open(url: string, ca?: string): Promise<MysqlStore> {
-  const options = { log: { info() {}, warn() {} }, connections: 2, ...(ca === undefined ? {} : { ca }) };
+  const options = { log: { info() {}, warn() {} }, maxConnections: 2, ...(ca === undefined ? {} : { ca }) };
   return MysqlStore.open(url, ROOMY, options);
 }
 
@@ -89,16 +89,16 @@ Deno.test("mysql: a server's refusal of plain text says what to do", () => {
     code: "X",
   });
   assertStringIncludes(
-    reasonOf(connectError(refused, false, true, ADDRESS)),
+    reasonOf(toConnectError(refused, false, true, ADDRESS)),
     "the server demands TLS; mysqls://",
   );
   const denied = Object.assign(new Error("Access denied"), { errno: 1_045, sqlState: "28000", code: "X" });
-  assertStringIncludes(reasonOf(connectError(denied, false, true, ADDRESS)), "TLS");
-  assertEquals(reasonOf(connectError(denied, true, true, ADDRESS)).includes("TLS"), false);
+  assertStringIncludes(reasonOf(toConnectError(denied, false, true, ADDRESS)), "TLS");
+  assertEquals(reasonOf(toConnectError(denied, true, true, ADDRESS)).includes("TLS"), false);
 });
 
 Deno.test("mysql: what is wrong with a server's certificate is said, with the option that mends it", () => {
-  const told = (message: string) => reasonOf(connectError(new Error(message), true, true, ADDRESS));
+  const told = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
   for (
     const words of [
       "certificate has expired",

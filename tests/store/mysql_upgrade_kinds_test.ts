@@ -1,6 +1,6 @@
 /** Taking over the databases of C++ servers, which differ in engines, character sets, keys, types and much else. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { checkUpgrade, prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import {
   connectionTo,
@@ -85,8 +85,8 @@ const KINDS: readonly Kind[] = [
 for (const { name, tables } of KINDS) {
   shared.test(`mysql upgrade: a database with ${name}`, async (db) => {
     await run(db, ...tables, ...ROWS);
-    assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
-    await prepareSchema(connectionTo(db), new Told());
+    assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
+    await migrate(connectionTo(db), new Told());
 
     assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
       { id: 5, name: "a", password: "$plain$pw", state: "online", logins: 0 },
@@ -138,7 +138,7 @@ async function assertUsable(db: TestDatabase): Promise<void> {
 /** Whether all that is in a new database is in this one: columns and keys of the operator's may be besides. */
 async function assertLikeNew(db: TestDatabase): Promise<void> {
   await using made = await shared.fresh();
-  await prepareSchema(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new Told());
   const there = await tablesOf(db);
   for (const [kind, rows] of Object.entries(await tablesOf(made))) {
     const found = new Set(there[kind]!.map((row) => JSON.stringify(row)));
@@ -162,7 +162,7 @@ shared.test("mysql upgrade: what is the operator's stays, with what is in it", a
     "UPDATE User SET email = CONCAT(id, '@example.org')",
     "INSERT INTO message VALUES ('mine')",
   );
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   assertEquals(await db.sql("SELECT id, email FROM User ORDER BY id"), [
     { id: 5, email: "5@example.org" },
     { id: 7, email: "7@example.org" },
@@ -186,7 +186,7 @@ shared.test("mysql upgrade: a member that is there under the key of the group al
     ...ROWS.filter((row) => !row.includes("GroupUser")),
     "INSERT INTO GroupUser VALUES (3, 7, 'normal'), (4, 7, 'creator')",
   );
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   assertEquals([...(await missed(db)).keys()], [5, 7]);
   await assertUsable(db);
   await assertLikeNew(db);
@@ -203,7 +203,7 @@ shared.test("mysql upgrade: names that are one as code points are told apart, cu
     `INSERT INTO AllGroup (id, groupname) VALUES
       (1, '${long}'), (2, '${long}'), (3, 'g'), (4, 'G'), (5, 'g'), (6, 'h'), (7, 'g (5)')`,
   );
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   assertEquals((await db.sql("SELECT name FROM User ORDER BY id")).map(({ name }) => name), [
     "a",
     "a  (2)",

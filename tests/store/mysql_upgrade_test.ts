@@ -1,10 +1,10 @@
 /** Taking over the database of a C++ server: accounts, friends and groups, in whatever tables it has them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createConnection } from "mysql2/promise";
-import { carryOut } from "../../lib/store/mysql/schema/apply_plan.ts";
-import { lookAround } from "../../lib/store/mysql/schema/current_schema.ts";
+import { applyPlan } from "../../lib/store/mysql/schema/apply_plan.ts";
+import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";
 import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
-import { checkUpgrade, prepareSchema } from "../../lib/store/mysql/schema/migrate.ts";
+import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { sharedMariadb, startMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import {
   CLASSIC,
@@ -85,9 +85,9 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
 shared.test("mysql upgrade: --upgrade-check says what the server then does, and changes nothing", async (db) => {
   await run(db, ...LIVED_IN);
   const before = await fingerprint(db);
-  const { changes, obstacles } = await checkUpgrade(connectionTo(db));
+  const { changes, blockers } = await checkUpgrade(connectionTo(db));
   assertEquals(await fingerprint(db), before);
-  assertEquals(obstacles, []);
+  assertEquals(blockers, []);
   for (
     const part of [
       "rename the table user to User",
@@ -103,7 +103,7 @@ shared.test("mysql upgrade: --upgrade-check says what the server then does, and 
   ) assert(changes.some((line) => line.includes(part)), `${part} in:\n${changes.join("\n")}`);
   assert(changes.every((line) => !line.includes("\n")), "each is one line");
   const told = new Told();
-  await prepareSchema(connectionTo(db), told);
+  await migrate(connectionTo(db), told);
   assertEquals(told.steps, changes);
   assertEquals(told.warnings, [{ rows: 1, reasons: "not JSON (1)" }]);
   await assertTakenOver(db);
@@ -111,9 +111,9 @@ shared.test("mysql upgrade: --upgrade-check says what the server then does, and 
 
 shared.test("mysql upgrade: the tables come out exactly as those of a new database", async (db) => {
   await run(db, ...CLASSIC);
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   await using made = await shared.fresh();
-  await prepareSchema(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new Told());
   assertEquals(await tablesOf(db), await tablesOf(made));
 });
 
@@ -123,7 +123,7 @@ shared.test("mysql upgrade: cut off at any statement and begun again, it comes t
     await using db = await shared.fresh();
     await run(db, ...LIVED_IN);
     whole = await upgradeUntil(db, cuts);
-    await prepareSchema(connectionTo(db), new Told());
+    await migrate(connectionTo(db), new Told());
     await assertTakenOver(db).catch((error) => {
       throw new Error(`cut off after ${cuts} statements: ${error.message}`, { cause: error });
     });
@@ -142,7 +142,7 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
     },
   } as Pick<typeof connection, "query">;
   try {
-    await carryOut(cut, await makePlan(connection, await lookAround(connection), () => {}), new Told());
+    await applyPlan(cut, await makePlan(connection, await inspectSchema(connection), () => {}), new Told());
   } catch (error) {
     if (done <= statements) throw error;
   } finally {
@@ -260,7 +260,7 @@ shared.test("mysql upgrade: a text of hex digits can be said to be a password, a
     `UPDATE User SET password = CONCAT('$plain$', '${hex}') WHERE id = 5`,
     `UPDATE User SET password = '${hex.slice(1)}' WHERE id = 7`,
   );
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
     { password: `$plain$${hex}` },
     { password: `$plain$${hex.slice(1)}` },
@@ -268,30 +268,30 @@ shared.test("mysql upgrade: a text of hex digits can be said to be a password, a
 });
 
 shared.test("mysql upgrade: rows that refer to nothing do not keep the server's own database from opening", async (db) => {
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
-  await prepareSchema(connectionTo(db), new Told());
-  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], obstacles: [] });
+  await migrate(connectionTo(db), new Told());
+  assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
 });
 
 shared.test("mysql upgrade: an empty table of another name beside a proper one is no obstacle", async (db) => {
   await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
-  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+  assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
 shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
   await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
-  assertEquals((await checkUpgrade(connectionTo(db))).obstacles, []);
+  assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
 for (const [words, statements] of OBSTACLES) {
   shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
     const before = await fingerprint(db);
-    const { obstacles } = await checkUpgrade(connectionTo(db));
-    assertEquals(obstacles.length, 1, obstacles.join("; "));
-    assert(obstacles[0]!.includes(words), obstacles[0]);
-    const error = await assertRejects(() => prepareSchema(connectionTo(db), new Told()), Error, words);
+    const { blockers } = await checkUpgrade(connectionTo(db));
+    assertEquals(blockers.length, 1, blockers.join("; "));
+    assert(blockers[0]!.includes(words), blockers[0]);
+    const error = await assertRejects(() => migrate(connectionTo(db), new Told()), Error, words);
     assert(!error.message.includes("\n"));
     assertEquals(await fingerprint(db), before);
   });
@@ -301,9 +301,9 @@ Deno.test("mysql upgrade: on a server to which names of tables have no case", as
   await using server = await startMariadb({ args: ["--lower-case-table-names=1"] });
   await using db = await server.fresh();
   await run(db, ...LIVED_IN);
-  await prepareSchema(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new Told());
   await assertTakenOver(db);
   const again = new Told();
-  await prepareSchema(connectionTo(db), again);
+  await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
 });

@@ -3,8 +3,8 @@ import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Checkpoints } from "../../lib/store/sqlite/checkpoints.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
-import { identityOf } from "../../lib/store/sqlite/file_watch.ts";
-import { newestIn } from "../../lib/store/sqlite/newest.ts";
+import { fileIdentity } from "../../lib/store/sqlite/file_watch.ts";
+import { readLatestCommit } from "../../lib/store/sqlite/newest.ts";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { granted, makeUsers, NOON, PLENTY, ROOMY, seqs } from "./store_fixture.ts";
 import { until, within } from "../harness/wait.ts";
@@ -57,11 +57,11 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     const before = await sizeOf(file);
     db.exec("INSERT INTO large VALUES (hex(zeroblob(500000)))");
     assertEquals(await sizeOf(file), before, "not by the commit itself");
-    checkpoints.committed();
+    checkpoints.onCommit();
     await until(async () => await sizeOf(file) > before + 900_000, "the copy");
     const small = await Deno.readFile(file);
     db.exec("INSERT INTO large VALUES ('right after it')");
-    checkpoints.committed();
+    checkpoints.onCommit();
     await until(
       async () => !Buffer.from(small).equals(await Deno.readFile(file)),
       "the copy of what came before 20 ms were over",
@@ -79,7 +79,7 @@ Deno.test("sqlite: a thread that copies and is still starting is not waited for 
     const checkpoints = new Checkpoints(db, endless);
     void checkpoints.open(file);
     db.exec("CREATE TABLE small (n INTEGER)");
-    checkpoints.committed();
+    checkpoints.onCommit();
     await within(checkpoints.close(), "the thread's end");
     db.close();
   }));
@@ -95,7 +95,7 @@ Deno.test("sqlite: commits go on, and it can be closed, when the thread that cop
     db.exec("CREATE TABLE small (n INTEGER)");
     for (const end = performance.now() + 1_500; performance.now() < end;) {
       db.exec("INSERT INTO small VALUES (1)");
-      checkpoints.committed();
+      checkpoints.onCommit();
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     await checkpoints.close();
@@ -107,8 +107,8 @@ Deno.test("sqlite: commits go on, and it can be closed, when the thread that cop
 Deno.test("sqlite: the thread that copies opens no file but the locked one, and makes none", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
-    const identity = identityOf(await Deno.stat(file));
-    const newest = newestIn(db);
+    const identity = fileIdentity(await Deno.stat(file));
+    const newest = readLatestCommit(db);
     await Deno.copyFile(file, `${file}.other`);
     for (
       const [name, opens] of [[file, true], [`${file}.other`, false], [`${file}.missing`, false]] as const

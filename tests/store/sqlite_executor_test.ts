@@ -29,18 +29,18 @@ const TWO_USERS = batch([["createUser", "u1", "hash"], ["createUser", "u2", "has
 Deno.test("sqlite: each batch is answered with its own results, and its reads see all changes", () =>
   withExecutor((executor) => {
     const answers = executor.run([
-      batch([], [["lastLogins", [1, 2]]]),
+      batch([], [["latestLoginEpochs", [1, 2]]]),
       TWO_USERS,
-      batch([append("a"), append("b")], [["findSession", 1], ["behind", [1, 2]]]),
+      batch([append("a"), append("b")], [["findSession", 1], ["usersWithUnread", [1, 2]]]),
       batch([]),
-      batch([append("a"), ["beginLogin", 2]]),
+      batch([append("a"), ["claimAccount", 2]]),
     ]);
     assertEquals(answers.map(({ results }) => results), [
       [new Map([[1, 0], [2, 1]])],
       [{ id: 1 }, { id: 2 }],
       [1, 2, undefined, [1, 2]],
       [],
-      [{ seq: 1, time: NOON, repeated: true }, 1],
+      [{ seq: 1, time: NOON, duplicate: true }, 1],
     ]);
     assert(answers.every(({ failures }) => failures.size === 0));
   }));
@@ -50,7 +50,7 @@ Deno.test("sqlite: a call that fails does so in its own batch, and all others ar
     executor.run([TWO_USERS]);
     const answers = executor.run([
       batch([append("a"), append("b", NaN), append("c")]),
-      batch([append("d"), append("e")], [["lastLogins", [1]]]),
+      batch([append("d"), append("e")], [["latestLoginEpochs", [1]]]),
       batch([append("f", NaN), append("g")]),
     ]);
     assertEquals(answers.map(({ results }) => results), [
@@ -68,12 +68,12 @@ Deno.test("sqlite: a transaction that is lost is so for all batches, but not for
     db.exec(`CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'bad'
       BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END`);
     const batches = [
-      batch([append("a")], [["behind", [1, 2]]]),
+      batch([append("a")], [["usersWithUnread", [1, 2]]]),
       batch([append("bad")]),
-      batch([["beginLogin", 1], ["beginLogin", 2]]),
+      batch([["claimAccount", 1], ["claimAccount", 2]]),
     ];
     const answers = executor.run(batches);
     assertEquals(answers.map(({ failures }) => [...failures.keys()]), [[0], [0], [0, 1]]);
     assertEquals(answers[0]!.results, [undefined, []]);
-    assertEquals(executor.run([batch([append("a"), ["beginLogin", 2]])])[0]!.results, [1, 1]);
+    assertEquals(executor.run([batch([append("a"), ["claimAccount", 2]])])[0]!.results, [1, 1]);
   }));

@@ -7,7 +7,7 @@ import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { lockDatabaseFile } from "../../lib/store/sqlite/file_lock.ts";
 import { writeNote } from "../../lib/store/sqlite/lost_note.ts";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { fileTest, refusal, sql } from "./sqlite_fixture.ts";
 import { makeUsers, ROOMY, send } from "./store_fixture.ts";
 
@@ -144,12 +144,14 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     error: (event: string) => void lines.push(event),
   };
   const store = await SqliteStore.open(file, ROOMY, log);
-  const share = SqliteStore.over(store.share());
+  const share = SqliteStore.fromPort(store.share());
   const [a, b] = await makeUsers(share, 2) as [number, number];
   for (const suffix of ["", "-wal", "-shm"]) await Deno.remove(file + suffix);
-  await assertRejects(() => send(share, a, b, "1"), StoreUnavailable, "removed or moved");
+  await assertRejects(() => send(share, a, b, "1"), StoreUnavailableError, "removed or moved");
   assertStringIncludes((await store.lost).message, "removed or moved");
-  for (const each of [store, share]) await assertRejects(() => each.findUser({ id: a }), StoreUnavailable);
+  for (const each of [store, share]) {
+    await assertRejects(() => each.findUser({ id: a }), StoreUnavailableError);
+  }
   await share.close();
   await until(() => lines.length === 2, "the line that says where the data is");
   await store.close();
@@ -202,7 +204,7 @@ fileTest("I1 a commit during which the file is moved is not acknowledged", async
   const users = await makeUsers(store, 2) as [number, number];
   const other = new DatabaseSync(file);
   other.exec("BEGIN IMMEDIATE"); // the store's commit has been begun, and waits for this
-  const sent = assertRejects(() => send(store, ...users, "1"), StoreUnavailable, "was removed or moved");
+  const sent = assertRejects(() => send(store, ...users, "1"), StoreUnavailableError, "was removed or moved");
   await pause(300); // the files are in their places when the commit is begun
   await Deno.rename(file, `${file}.moved`);
   other.exec("ROLLBACK");

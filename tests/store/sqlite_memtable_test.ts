@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Batch } from "../../lib/store/sqlite/calls.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { Executor } from "../../lib/store/sqlite/executor.ts";
-import { RecentMessages } from "../../lib/store/sqlite/memtable.ts";
+import { Memtable } from "../../lib/store/sqlite/memtable.ts";
 import { NOON, ROOMY } from "./store_fixture.ts";
 
 const GENERATION = 20;
@@ -41,7 +41,7 @@ class Fixture {
   }
 
   #begin(): Executor {
-    return new Executor(this.db, ROOMY, new RecentMessages(this.db, this.#generation));
+    return new Executor(this.db, ROOMY, new Memtable(this.db, this.#generation));
   }
 }
 
@@ -72,7 +72,7 @@ function view(fixture: Fixture): unknown {
     ]),
     ["unread", 2, 10],
     ["unread", 3, 10],
-    ["behind", [1, 2, 3]],
+    ["usersWithUnread", [1, 2, 3]],
   ]);
   const rows = (sql: string) => fixture.db.prepare(sql).all().map((row) => ({ ...row }));
   return [
@@ -90,7 +90,7 @@ Deno.test("sqlite: nobody can tell which messages are settled, nor whether the s
         const calls: Batch["changes"][number][] = range(n, n + 1 + (batch * 7) % 13).map((n) => message(n));
         n += calls.length;
         const user = 2 + batch % 2;
-        if (batch % 4 === 0) calls.push(["delivered", [user, 1, Math.floor(n / 6)]]);
+        if (batch % 4 === 0) calls.push(["advanceCursors", [user, 1, Math.floor(n / 6)]]);
         assertEquals(fixture.run(calls), unsettled.run(calls));
         const [settled, recent] = fixture.rows;
         assert(recent <= 3 * GENERATION + 13 && settled + recent >= n, `${settled} and ${recent} of ${n}`);
@@ -153,7 +153,7 @@ Deno.test("sqlite: what an operator has deleted is gone, settled or not, and all
         }
         unsettled.restart(); // the newest are in memory
         for (let seq = 0; seq <= 7; seq++) {
-          for (const each of [fixture, unsettled]) each.run([["delivered", [2, 1, seq]]]);
+          for (const each of [fixture, unsettled]) each.run([["advanceCursors", [2, 1, seq]]]);
           assertEquals(view(fixture), view(unsettled), `${gap}, cursor ${seq}`);
         }
         fixture.restart();
@@ -181,7 +181,7 @@ Deno.test("sqlite: a conversation of which the last settled messages are deleted
         ]) as [{ messages: unknown[] }, unknown[]];
         assertEquals([page.messages.length, history.length], [left, left]);
         assertEquals((fixture.run([], [["unread", 2, 10]])[0] as unknown[]).length, left > 0 ? 1 : 0);
-        assertEquals(fixture.run([], [["behind", [2]]]), [left > 0 ? [2] : []]);
+        assertEquals(fixture.run([], [["usersWithUnread", [2]]]), [left > 0 ? [2] : []]);
         fixture.restart();
       }
     }
@@ -199,7 +199,7 @@ Deno.test("sqlite: a cid is known whether its message is settled or not", () =>
     for (const again of [sent, sent.toReversed()]) { // alone, and many at once
       const expected = again.map((call) => {
         const n = sent.indexOf(call);
-        return { seq: seqs[n], time: NOON + n, repeated: true };
+        return { seq: seqs[n], time: NOON + n, duplicate: true };
       });
       assertEquals(fixture.run(again), expected);
       assertEquals(again.flatMap((call) => fixture.run([call])), expected);
@@ -220,7 +220,7 @@ Deno.test("sqlite: messages are settled from the first full generation on, and f
     assertEquals(fixture.rows, [0, GENERATION]);
     next(GENERATION);
     assertEquals(fixture.rows, [2, GENERATION + 1], "1.25 for one, and not less");
-    fixture.run([["beginLogin", 1]]);
+    fixture.run([["claimAccount", 1]]);
     assertEquals(fixture.rows, [2, GENERATION + 1]);
     range(GENERATION + 1, GENERATION + 10).forEach(next);
     assertEquals(fixture.rows, [GENERATION, 10], "the generation is done, and gone from where it came");

@@ -4,11 +4,11 @@ import { DatabaseSync } from "node:sqlite";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { Executor } from "../../lib/store/sqlite/executor.ts";
 import { readHeader } from "../../lib/store/sqlite/file_header.ts";
-import { verify } from "../../lib/store/sqlite/newest.ts";
-import { completeFile, copyAll } from "../../lib/store/sqlite/rescue.ts";
+import { verifyDatabase } from "../../lib/store/sqlite/newest.ts";
+import { checkpointFully, copyDatabase } from "../../lib/store/sqlite/rescue.ts";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { WalProbe } from "../../lib/store/sqlite/wal_probe.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { until } from "../harness/wait.ts";
 import { sql } from "./sqlite_fixture.ts";
 import { granted, makeUsers, NOON, ROOMY } from "./store_fixture.ts";
@@ -38,30 +38,30 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
     for (const name of ["ann", "bob"]) register(executor, name);
     send(executor, ["1", "2"]);
     const earlier = `${folder}/earlier.db`;
-    assertEquals(await copyAll(db, earlier, executor.newest), undefined);
+    assertEquals(await copyDatabase(db, earlier, executor.latestCommit), undefined);
     {
       using copy = await Deno.open(earlier);
       assertEquals(readHeader(copy).usesWal, false, "nothing beside it belongs to it");
     }
     const old = new DatabaseSync(earlier);
-    verify(old, executor.newest);
-    verify(old, new Executor(openDatabase(":memory:"), ROOMY).newest); // nothing must be in it
+    verifyDatabase(old, executor.latestCommit);
+    verifyDatabase(old, new Executor(openDatabase(":memory:"), ROOMY).latestCommit); // nothing must be in it
     send(executor, ["3"]);
     assertThrows(
-      () => verify(old, executor.newest),
+      () => verifyDatabase(old, executor.latestCommit),
       Error,
       "it lacks the newest message (low, high, seq: 1, 2, 3)",
     );
-    verify(db, executor.newest);
-    const { newest } = executor;
+    verifyDatabase(db, executor.latestCommit);
+    const { latestCommit } = executor;
     register(executor, "cid");
     assertThrows(
-      () => verify(old, { ...executor.newest, message: undefined }),
+      () => verifyDatabase(old, { ...executor.latestCommit, message: undefined }),
       Error,
       "it lacks the account 3",
     );
-    assertEquals(executor.newest, { ...newest, user: 3 });
-    assertEquals(new Executor(db, ROOMY).newest, executor.newest, "it is found anew in the file");
+    assertEquals(executor.latestCommit, { ...latestCommit, user: 3 });
+    assertEquals(new Executor(db, ROOMY).latestCommit, executor.latestCommit, "it is found anew in the file");
     old.close();
     db.close();
   }));
@@ -72,9 +72,9 @@ Deno.test("sqlite rescue: the newest message counts when the clock went back, an
   for (const name of ["ann", "bob"]) register(executor, name);
   send(executor, ["1"]);
   executor.run([{ changes: [["append", 1, 2, "2", "text", NOON - 1]], reads: [] }]);
-  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  assertEquals(executor.latestCommit, { message: [1, 2, 2], user: 2 });
   send(executor, ["1"]);
-  assertEquals(executor.newest, { message: [1, 2, 2], user: 2 });
+  assertEquals(executor.latestCommit, { message: [1, 2, 2], user: 2 });
   db.close();
 });
 
@@ -82,7 +82,7 @@ Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and th
   withFolder(async (folder) => {
     const db = openDatabase(`${folder}/chat.db`);
     const copy = `${folder}/copy.db`;
-    const problem = await copyAll(db, copy, { message: [1, 2, 7], user: 0 });
+    const problem = await copyDatabase(db, copy, { message: [1, 2, 7], user: 0 });
     assertStringIncludes(problem!, `${copy}.incomplete is what can be read: it lacks the newest message`);
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
       name.startsWith("copy")
@@ -100,12 +100,12 @@ Deno.test("sqlite rescue: a file is not complete while another program keeps a p
     const reader = new DatabaseSync(file);
     reader.exec("BEGIN; SELECT count(*) FROM User");
     send(executor, ["1"]);
-    assertThrows(() => completeFile(db), Error, "another program is reading the database");
+    assertThrows(() => checkpointFully(db), Error, "another program is reading the database");
     reader.close();
-    completeFile(db);
+    checkpointFully(db);
     Deno.copyFileSync(file, `${folder}/alone.db`);
     const alone = new DatabaseSync(`${folder}/alone.db`);
-    verify(alone, executor.newest);
+    verifyDatabase(alone, executor.latestCommit);
     alone.close();
     db.close();
   }));
@@ -121,10 +121,10 @@ Deno.test("sqlite rescue: a log that was cut off is not whole, also when a commi
       reader.exec("BEGIN; SELECT count(*) FROM User"); // keeps SQLite from beginning the log anew
       send(executor, ["1", "2", "3", "4", "5"]);
       const probe = new WalProbe(file);
-      assertEquals(probe.isWhole(), true);
+      assertEquals(probe.isComplete(), true);
       Deno.truncateSync(`${file}-wal`, left);
       send(executor, ["6"]);
-      assertEquals(probe.isWhole(), false, `${left} bytes`);
+      assertEquals(probe.isComplete(), false, `${left} bytes`);
       reader.close();
       db.close();
       probe[Symbol.dispose]();
@@ -137,10 +137,10 @@ Deno.test("sqlite rescue: a log is whole to its last byte", () =>
     const db = openDatabase(file);
     register(new Executor(db, ROOMY), "ann");
     const probe = new WalProbe(file);
-    assertEquals(probe.isWhole(), true);
+    assertEquals(probe.isComplete(), true);
     const { size } = Deno.statSync(`${file}-wal`);
     Deno.truncateSync(`${file}-wal`, size - 1);
-    assertEquals(probe.isWhole(), false);
+    assertEquals(probe.isComplete(), false);
     db.close();
     probe[Symbol.dispose]();
   }));
@@ -178,7 +178,7 @@ for (const [at, [words, harm]] of PLACES.entries()) {
         await until(isIdle, "the log to be copied");
       }
       await harm(file, old);
-      await assertRejects(() => append("late"), StoreUnavailable, `${words} while the server used it`);
+      await assertRejects(() => append("late"), StoreUnavailableError, `${words} while the server used it`);
       await until(() => said.length === 2, "the line that says what could be saved");
       await store.close();
       const { event, copy } = said.at(-1)!;

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { type Appended, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type Appended, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { within } from "../harness/wait.ts";
 import { granted, makeGroup, makeUsers, NOON, PLENTY, ROOMY, send, seqs, whole } from "./store_fixture.ts";
 
@@ -34,11 +34,11 @@ async function sendWaves(store: Store, sender: number, group: number, waves: num
 shareTest(
   "those that share a database see each other's changes as soon as they are committed",
   async (store) => {
-    const one = SqliteStore.over(store.share());
-    const two = SqliteStore.over(one.share()); // a share of a share is one like any other
+    const one = SqliteStore.fromPort(store.share());
+    const two = SqliteStore.fromPort(one.share()); // a share of a share is one like any other
     const [a, b] = await makeUsers(one, 2) as [number, number];
-    const login = await two.beginLogin(a);
-    assertEquals(await store.loggedIn(0, 10), [{ user: a, login }]);
+    const login = await two.claimAccount(a);
+    assertEquals(await store.onlineLogins(0, 10), [{ user: a, loginEpoch: login }]);
     assertEquals(await one.createUser("u1", "hash"), { refused: "taken" });
     const seq = [];
     for (const each of [store, two, one, store]) {
@@ -56,14 +56,14 @@ shareTest(
 shareTest(
   "I2 I5 what several append to one conversation at once is gapless, and each message once",
   async (store) => {
-    const shares = [store, SqliteStore.over(store.share()), SqliteStore.over(store.share())];
+    const shares = [store, SqliteStore.fromPort(store.share()), SqliteStore.fromPort(store.share())];
     const users = await makeUsers(store, 3);
     const group = await makeGroup(store, "g", users);
     const sent = await Promise.all([
       ...users.map((user, i) => sendWaves(shares[i]!, user, group, 20)),
       sendWaves(shares[1]!, users[0]!, group, 20), // the first one's messages, by another way
     ]);
-    const fresh = sent.flat().filter(({ repeated }) => !repeated).map(({ seq }) => seq);
+    const fresh = sent.flat().filter(({ duplicate }) => !duplicate).map(({ seq }) => seq);
     assertEquals(fresh.toSorted((x, y) => x - y), Array.from({ length: 600 }, (_, i) => i + 1));
     assertEquals(sent[0]!.map(({ seq }) => seq), sent[3]!.map(({ seq }) => seq));
     const stored = await whole(shares[2]!, users[0]!, -group);
@@ -76,21 +76,21 @@ shareTest(
 );
 
 shareTest("closing a share waits for its calls, and leaves the others as they are", async (store) => {
-  const [one, two] = [SqliteStore.over(store.share()), SqliteStore.over(store.share())];
+  const [one, two] = [SqliteStore.fromPort(store.share()), SqliteStore.fromPort(store.share())];
   const made = one.createUser("ann", "hash");
   const closed = one.close();
-  await assertRejects(() => one.createUser("bob", "hash"), StoreUnavailable, "closed");
+  await assertRejects(() => one.createUser("bob", "hash"), StoreUnavailableError, "closed");
   const { id } = granted(await made);
   await closed;
   await one.close();
-  assertThrows(() => one.share(), StoreUnavailable, "closed");
+  assertThrows(() => one.share(), StoreUnavailableError, "closed");
   for (const each of [two, store]) assertEquals((await each.findUser({ name: "ann" }))?.id, id);
   await two.close();
   assertEquals(await store.findUser({ name: "bob" }), undefined);
 });
 
 shareTest("a change that fails is its caller's alone, with the error that it failed of", async (store) => {
-  const share = SqliteStore.over(store.share());
+  const share = SqliteStore.fromPort(store.share());
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const [good, bad, other] = await Promise.allSettled([
     send(share, a, b, "1"),
@@ -98,19 +98,19 @@ shareTest("a change that fails is its caller's alone, with the error that it fai
     send(store, b, a, "1"),
   ]);
   assertEquals([good.status, other.status], ["fulfilled", "fulfilled"]);
-  assert(bad.status === "rejected" && bad.reason instanceof StoreUnavailable);
+  assert(bad.status === "rejected" && bad.reason instanceof StoreUnavailableError);
   assert(bad.reason.cause instanceof Error);
   assertEquals(seqs(await share.read(a, b, 0, 10, PLENTY)), [1, 2]);
   await share.close();
 });
 
 shareTest("the file is in use until the one that opened it is closed", async (store, file) => {
-  const share = SqliteStore.over(store.share());
+  const share = SqliteStore.fromPort(store.share());
   await makeUsers(share, 1);
   await share.close();
   await assertRejects(() => SqliteStore.open(file, ROOMY), Error, "another server is using it");
   await store.close();
-  assertThrows(() => store.share(), StoreUnavailable, "closed");
+  assertThrows(() => store.share(), StoreUnavailableError, "closed");
   const db = new DatabaseSync(file);
   assertEquals(db.prepare("SELECT name FROM User").all().map(({ name }) => name), ["u1"]);
   db.close();

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
-import { StoreUnavailable } from "../../lib/store/store.ts";
+import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { fileTest, sql } from "./sqlite_fixture.ts";
 import { storeContract } from "./store_contract.ts";
 import {
@@ -48,14 +48,14 @@ storeContract("sqlite", async (limits) => {
 fileTest("operators can look while the server runs, also at states that a crash has left", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a] = await makeUsers(store, 2) as [number];
-  const login = await store.beginLogin(a);
+  const login = await store.claimAccount(a);
   const states = "SELECT name, state FROM User ORDER BY id";
   const expected = [{ name: "u1", state: "online" }, { name: "u2", state: "offline" }];
   assertEquals(sql(file, states), expected);
   await store.close();
   const again = await SqliteStore.open(file, ROOMY);
   assertEquals(sql(file, states), expected);
-  assertEquals(await again.loggedIn(0, 10), [{ user: a, login }]);
+  assertEquals(await again.onlineLogins(0, 10), [{ user: a, loginEpoch: login }]);
   await again.close();
 });
 
@@ -68,7 +68,7 @@ fileTest("OfflineMessage has a row for each message that a user has not received
   await send(store, a, b, "2", say);
   await send(store, b, a, "1", say);
   await send(store, a, -group, "3", say);
-  await store.delivered([{ user: b, peer: a, seq: 1 }]);
+  await store.advanceCursors([{ user: b, peer: a, seq: 1 }]);
   const rows = sql(file, "SELECT userid, message FROM OfflineMessage ORDER BY userid, message");
   const message = { id: a, name: "u1", msg: say.body, time: "2024-02-29 12:00:05" };
   assertEquals(rows.map(({ userid, message }) => [userid, JSON.parse(message as string)]), [
@@ -99,7 +99,7 @@ fileTest("a call that can't be done fails alone, and its batch is committed", as
     "fulfilled",
   ]);
   const { reason } = results[1] as PromiseRejectedResult;
-  assert(reason instanceof StoreUnavailable && reason.cause instanceof Error);
+  assert(reason instanceof StoreUnavailableError && reason.cause instanceof Error);
   assertEquals(seqs(await store.read(a, b, 0, 10, PLENTY)), [1, 2]);
   assertEquals(seqs(await store.read(a, c, 0, 10, PLENTY)), [1]);
   assertEquals(granted(await send(store, c, a, "6")).seq, 2);
@@ -114,7 +114,7 @@ fileTest("a call that fails half-way leaves nothing behind", async (file) => {
     `CREATE TRIGGER Half BEFORE INSERT ON GroupUser BEGIN SELECT RAISE(ABORT, 'not now'); END`,
     "SELECT 1",
   );
-  await assertRejects(() => store.createGroup(a, "team", ""), StoreUnavailable, "not now");
+  await assertRejects(() => store.createGroup(a, "team", ""), StoreUnavailableError, "not now");
   assertEquals(sql(file, "DROP TRIGGER Half", "SELECT * FROM AllGroup"), []);
   granted(await store.createGroup(a, "team", ""));
   await store.close();
@@ -141,13 +141,13 @@ fileTest(
       store.findUser({ id: a }),
     ]);
     for (const result of results.slice(0, 4)) {
-      assert(result.status === "rejected" && result.reason instanceof StoreUnavailable);
+      assert(result.status === "rejected" && result.reason instanceof StoreUnavailableError);
       assertStringIncludes(result.reason.message, "the disk is full");
     }
     const expected = { id: a, name: "u1", password: "hash 1", online: false };
     assertEquals(results[4], { status: "fulfilled", value: expected });
     sql(file, "DROP TRIGGER Full", "SELECT 1");
-    assertEquals(await send(store, a, b, "3"), { seq: 2, time: NOON, repeated: false });
+    assertEquals(await send(store, a, b, "3"), { seq: 2, time: NOON, duplicate: false });
     assertEquals(seqs(await store.read(b, a, 0, 10, PLENTY)), [1, 2]);
     await store.close();
   },
@@ -159,10 +159,10 @@ fileTest("while another program writes for too long, changes are rejected and re
   const writer = new DatabaseSync(file);
   writer.exec("BEGIN IMMEDIATE");
   const [sent, found] = await Promise.allSettled([send(store, a, b, "1"), store.findUser({ id: b })]);
-  assert(sent.status === "rejected" && sent.reason instanceof StoreUnavailable);
+  assert(sent.status === "rejected" && sent.reason instanceof StoreUnavailableError);
   assertEquals(found.status, "fulfilled");
   writer.close();
-  assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, repeated: false });
+  assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, duplicate: false });
   await store.close();
 });
 
@@ -180,11 +180,11 @@ fileTest(
   "when too many calls wait already, further ones are turned away and the others carried out",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
-    const calls = Array.from({ length: 100_001 }, () => store.beginLogin(UNKNOWN_ID));
+    const calls = Array.from({ length: 100_001 }, () => store.claimAccount(UNKNOWN_ID));
     const last = calls.pop()!;
-    await assertRejects(() => last, StoreUnavailable, "waiting");
+    await assertRejects(() => last, StoreUnavailableError, "waiting");
     await Promise.all(calls);
-    await store.beginLogin(UNKNOWN_ID);
+    await store.claimAccount(UNKNOWN_ID);
     await store.close();
   },
 );
@@ -221,7 +221,7 @@ fileTest("a commit doesn't wait for all reads that were there before it", async 
   const settled: number[] = [];
   const reads = Array.from({ length: 250 }, (_, i) => store.unread(a, 1).then(() => settled.push(i)));
   await reads[0];
-  await store.beginLogin(a);
+  await store.claimAccount(a);
   assert(settled.length < reads.length, "a commit waited for all reads");
   await Promise.all(reads);
   assertEquals(settled, reads.map((_, i) => i));

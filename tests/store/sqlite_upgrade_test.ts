@@ -162,7 +162,7 @@ Deno.test("sqlite: what is in a file of version 1 is all there, and goes on", ()
       password: "hash 1",
       online: true,
     });
-    assertEquals(await store.loggedIn(0, 10), [{ user: 1, login: 0 }]);
+    assertEquals(await store.onlineLogins(0, 10), [{ user: 1, loginEpoch: 0 }]);
     assertEquals(await store.findSession(1), {
       user: 1,
       name: "ann",
@@ -187,12 +187,12 @@ Deno.test("sqlite: what is in a file of version 1 is all there, and goes on", ()
       look(file, (db) => db.prepare("SELECT userid, message FROM OfflineMessage ORDER BY 1").all()),
       before,
     );
-    await store.endLogins([{ user: 1, login: 0 }]); // as a server does that starts, with what a crash has left
-    assertEquals(await store.loggedIn(0, 10), []);
-    assertEquals(await store.beginLogin(1), 1);
+    await store.releaseAccounts([{ user: 1, loginEpoch: 0 }]); // as a server does that starts, with what a crash has left
+    assertEquals(await store.onlineLogins(0, 10), []);
+    assertEquals(await store.claimAccount(1), 1);
     assertEquals(granted(await send(store, 1, 2, "d")).seq, 3);
-    await store.delivered([{ user: 2, peer: 1, seq: 3 }]);
-    assertEquals(await store.behind([1, 2]), [1]);
+    await store.advanceCursors([{ user: 2, peer: 1, seq: 3 }]);
+    assertEquals(await store.usersWithUnread([1, 2]), [1]);
     await store.close();
   }));
 

@@ -1,6 +1,6 @@
 /** The part of the store's contract that is about accounts, and about opening and closing. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { type Account, PLAIN, type Store, StoreUnavailable } from "../../lib/store/store.ts";
+import { type Account, PLAINTEXT_PREFIX, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { type ContractTest, idOf, makeGroup, makeUsers, NOON, UNKNOWN_ID } from "./store_fixture.ts";
 
 /** Registers the tests. */
@@ -102,8 +102,15 @@ export function accountContract(test: ContractTest): void {
   });
 
   test("unhashed accounts come in pages by id, until they are hashed", async (store) => {
-    const plain = [PLAIN, `${PLAIN}secret`, `${PLAIN}%_'\\ 😀`];
-    const others = ["hash", "$scrypt$ln=15$a$b", "$plain", PLAIN.toUpperCase(), `x${PLAIN}y`, ` ${PLAIN}y`];
+    const plain = [PLAINTEXT_PREFIX, `${PLAINTEXT_PREFIX}secret`, `${PLAINTEXT_PREFIX}%_'\\ 😀`];
+    const others = [
+      "hash",
+      "$scrypt$ln=15$a$b",
+      "$plain",
+      PLAINTEXT_PREFIX.toUpperCase(),
+      `x${PLAINTEXT_PREFIX}y`,
+      ` ${PLAINTEXT_PREFIX}y`,
+    ];
     const expected = [];
     for (const [i, password] of [...plain, ...others].entries()) {
       const [name, other] = [`p${i}`, `o${i}`];
@@ -112,32 +119,32 @@ export function accountContract(test: ContractTest): void {
       idOf(await store.createUser(other, "hash"));
     }
     const [first, second, third] = expected as [Account, Account, Account];
-    assertEquals(await store.unhashed(0, 10), [first, second, third]);
-    assertEquals(await store.unhashed(0, 2), [first, second]);
-    assertEquals(await store.unhashed(second.id, 2), [third]);
-    assertEquals(await store.unhashed(third.id, 2), []);
+    assertEquals(await store.plaintextAccounts(0, 10), [first, second, third]);
+    assertEquals(await store.plaintextAccounts(0, 2), [first, second]);
+    assertEquals(await store.plaintextAccounts(second.id, 2), [third]);
+    assertEquals(await store.plaintextAccounts(third.id, 2), []);
     await store.setPassword(second.id, "hash", second.password);
-    await store.beginLogin(third.id);
-    assertEquals(await store.unhashed(0, 10), [first, { ...third, online: true }]);
+    await store.claimAccount(third.id);
+    assertEquals(await store.plaintextAccounts(0, 10), [first, { ...third, online: true }]);
   });
 
   test("a store that was opened again has everything", async (store, reopen) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await store.addFriend(a, b);
-    const login = await store.beginLogin(a);
-    await store.saveSession({ user: a, login }, new Uint8Array(32).fill(7), NOON);
+    const login = await store.claimAccount(a);
+    await store.saveSession({ user: a, loginEpoch: login }, new Uint8Array(32).fill(7), NOON);
     const all = async (of: Store) =>
       await Promise.all([
         of.contacts(a, 50),
         of.findSession(a),
         of.findUser({ id: b }),
-        of.lastLogins([a, b]),
+        of.latestLoginEpochs([a, b]),
       ]);
     const before = await all(store);
     const again = await reopen();
     assertEquals(await all(again), before);
-    assert(await again.beginLogin(a) > login, "a login's number is not given out twice");
+    assert(await again.claimAccount(a) > login, "a login's number is not given out twice");
     assertEquals(await again.createUser("u1", "hash"), { refused: "taken" });
     assert(idOf(await again.createUser("u3", "hash")) > b, "an id is not given out twice");
     assert(idOf(await again.createGroup(a, "h", "")) > group);
@@ -149,13 +156,13 @@ export function accountContract(test: ContractTest): void {
       const made = store.createUser("ann", "hash");
       const found = store.findUser({ name: "ann" });
       const closed = store.close();
-      await assertRejects(() => store.createUser("bob", "hash"), StoreUnavailable);
-      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
+      await assertRejects(() => store.createUser("bob", "hash"), StoreUnavailableError);
+      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailableError);
       const id = idOf(await made);
       await found;
       await closed;
       await store.close();
-      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailable);
+      await assertRejects(() => store.findUser({ name: "ann" }), StoreUnavailableError);
       const again = await reopen();
       assertEquals((await again.findUser({ name: "ann" }))?.id, id);
       assertEquals(await again.findUser({ name: "bob" }), undefined);

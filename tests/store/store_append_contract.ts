@@ -21,7 +21,7 @@ export function appendContract(test: ContractTest): void {
     await send(store, a, b, "one");
     await send(store, a, -group, "two");
     await send(store, b, a, "three");
-    await store.delivered([{ user: b, peer: a, seq: 1 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 1 }]);
     const before = await whole(store, b, a);
     const again = await reopen();
     assertEquals(await whole(again, b, a), before);
@@ -39,10 +39,10 @@ export function appendContract(test: ContractTest): void {
       await send(store, b, a, "2", { time: NOON + 4 }),
     ];
     assertEquals(sent, [
-      { seq: 1, time: NOON + 1, repeated: false },
-      { seq: 2, time: NOON + 2, repeated: false },
-      { seq: 1, time: NOON + 3, repeated: false },
-      { seq: 3, time: NOON + 4, repeated: false },
+      { seq: 1, time: NOON + 1, duplicate: false },
+      { seq: 2, time: NOON + 2, duplicate: false },
+      { seq: 1, time: NOON + 3, duplicate: false },
+      { seq: 3, time: NOON + 4, duplicate: false },
     ]);
     const expected = [
       { seq: 1, sender: b, senderName: "u2", cid: "1", body: "1", time: NOON + 1 },
@@ -82,7 +82,7 @@ export function appendContract(test: ContractTest): void {
     await Promise.all([
       send(store, b, -group, "1"),
       send(store, a, c, "3"),
-      store.delivered([{ user: c, peer: a, seq: 1 }]),
+      store.advanceCursors([{ user: c, peer: a, seq: 1 }]),
       send(store, a, c, "4"),
     ]);
     assertEquals(seqs(await store.read(b, -group, undefined, 10, PLENTY)), [3]);
@@ -93,13 +93,13 @@ export function appendContract(test: ContractTest): void {
     "I5 the same cid again is the same message: first seq, first time, nothing new",
     async (store, reopen) => {
       const [a, b] = await makeUsers(store, 2) as [number, number];
-      const first = { seq: 1, time: NOON, repeated: true };
+      const first = { seq: 1, time: NOON, duplicate: true };
       await send(store, a, b, "x");
       assertEquals(await send(store, a, b, "x", { body: "other", time: NOON + 9 }), first);
       assertEquals(granted(await send(store, a, b, "y")).seq, 2);
       const again = await reopen();
       assertEquals(await send(again, a, b, "x"), first);
-      assertEquals(granted(await send(again, b, a, "x")), { seq: 3, time: NOON, repeated: false });
+      assertEquals(granted(await send(again, b, a, "x")), { seq: 3, time: NOON, duplicate: false });
       assertEquals((await whole(again, a, b)).map(({ body }) => body), ["x", "y", "x"]);
     },
   );
@@ -110,11 +110,11 @@ export function appendContract(test: ContractTest): void {
       ["x", "x", "y", "x", "z"].map((cid, i) => send(store, a, b, cid, { time: NOON + i })),
     );
     assertEquals(sent, [
-      { seq: 1, time: NOON, repeated: false },
-      { seq: 1, time: NOON, repeated: true },
-      { seq: 2, time: NOON + 2, repeated: false },
-      { seq: 1, time: NOON, repeated: true },
-      { seq: 3, time: NOON + 4, repeated: false },
+      { seq: 1, time: NOON, duplicate: false },
+      { seq: 1, time: NOON, duplicate: true },
+      { seq: 2, time: NOON + 2, duplicate: false },
+      { seq: 1, time: NOON, duplicate: true },
+      { seq: 3, time: NOON + 4, duplicate: false },
     ]);
   });
 
@@ -130,7 +130,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals(others, [
       { refused: "cid_reused" },
       { refused: "cid_reused" },
-      { seq: 1, time: NOON, repeated: false },
+      { seq: 1, time: NOON, duplicate: false },
     ]);
     assertEquals(await whole(store, a, -group), []);
     assertEquals(await store.unread(b, 10), [{ peer: a, cursor: 0, last: 1, since: NOON }]);
@@ -167,9 +167,9 @@ export function appendContract(test: ContractTest): void {
       "😀".repeat(64),
     ];
     const sendAll = () => Promise.all(cids.map((cid) => send(store, a, b, cid)));
-    const expected = cids.map((_, i) => ({ seq: i + 1, time: NOON, repeated: false }));
+    const expected = cids.map((_, i) => ({ seq: i + 1, time: NOON, duplicate: false }));
     assertEquals(await sendAll(), expected, "in one turn");
-    assertEquals(await sendAll(), expected.map((appended) => ({ ...appended, repeated: true })));
+    assertEquals(await sendAll(), expected.map((appended) => ({ ...appended, duplicate: true })));
     for (const [i, cid] of cids.entries()) {
       assertEquals(granted(await send(store, a, b, cid)).seq, i + 1, cid);
     }
@@ -191,7 +191,7 @@ export function appendContract(test: ContractTest): void {
       { refused: "not_found" },
       { refused: "not_found" },
       { refused: "not_found" },
-      { seq: 1, time: NOON, repeated: false },
+      { seq: 1, time: NOON, duplicate: false },
       { refused: "forbidden" },
       { refused: "not_found" },
     ]);
@@ -233,7 +233,7 @@ export function appendContract(test: ContractTest): void {
     await send(store, a, b, "2");
     assertEquals(granted(await send(store, a, a, "3")).seq, 2);
     assertEquals((await store.unread(a, 10)).find(({ peer }) => peer === a)?.last, 2);
-    await store.delivered([{ user: a, peer: a, seq: 2 }]);
+    await store.advanceCursors([{ user: a, peer: a, seq: 2 }]);
     assertEquals(seqs(await store.read(a, a, undefined, 10, PLENTY)), []);
   });
 }

@@ -32,7 +32,7 @@ function accountsAtOnce(test: ContractTest): void {
     assertEquals(new Set(users).size, users.length);
     const group = await makeGroup(store, "g", [a]);
     const [logins] = await Promise.all([
-      Promise.all(users.map((user) => store.beginLogin(user))),
+      Promise.all(users.map((user) => store.claimAccount(user))),
       ...others.map((user) => store.joinGroup(user, group)),
       ...others.map((user) => store.addFriend(user, a)),
       ...others.map((user) => send(store, user, a, `to ${a}`)),
@@ -41,15 +41,17 @@ function accountsAtOnce(test: ContractTest): void {
     ]);
     const saved = await Promise.all([
       ...users.map((user, i) =>
-        store.saveSession({ user, login: logins[i]! }, new Uint8Array(32).fill(i), i)
+        store.saveSession({ user, loginEpoch: logins[i]! }, new Uint8Array(32).fill(i), i)
       ),
-      ...users.map((user, i) => store.saveSession({ user, login: logins[i]! - 1 }, new Uint8Array(32), 0)),
+      ...users.map((user, i) =>
+        store.saveSession({ user, loginEpoch: logins[i]! - 1 }, new Uint8Array(32), 0)
+      ),
     ]);
     assertEquals(saved, [...users.map(() => true), ...users.map(() => false)]);
     const sessions = await Promise.all(users.map((user) => store.findSession(user)));
     assertEquals(sessions.map((session) => session?.expires), users.map((_, i) => i));
     const sorted = others.toSorted((x, y) => x - y);
-    assertEquals(await store.watchers(a, 0, 1_000), sorted);
+    assertEquals(await store.followers(a, 0, 1_000), sorted);
     assertEquals(
       (await store.contacts(a, 1_000)).groups.map(({ members, users }) => [members, users.length]),
       [
@@ -157,11 +159,11 @@ function messagesAtOnce(test: ContractTest): void {
     await send(store, a, b, "old");
     await send(store, a, -group, "old in the group");
     const at = (cid: string, peer: number, sender = a) => send(store, sender, peer, cid, { time: NOON + 1 });
-    const fresh = (seq: number) => ({ seq, time: NOON + 1, repeated: false });
+    const fresh = (seq: number) => ({ seq, time: NOON + 1, duplicate: false });
     const calls: readonly [Promise<unknown>, unknown][] = [
       [at("1", b), fresh(2)],
-      [at("old", b), { seq: 1, time: NOON, repeated: true }],
-      [at("1", b), { seq: 2, time: NOON + 1, repeated: true }],
+      [at("old", b), { seq: 1, time: NOON, duplicate: true }],
+      [at("1", b), { seq: 2, time: NOON + 1, duplicate: true }],
       [at("1", c), { refused: "cid_reused" }], // of another conversation, in this turn
       [at("old", c), { refused: "cid_reused" }], // and before it
       [at("old in the group", b), { refused: "cid_reused" }],
@@ -170,14 +172,14 @@ function messagesAtOnce(test: ContractTest): void {
       [at("2", -group, c), { refused: "forbidden" }],
       [at("2", c), fresh(1)], // what was refused before has used no cid
       [at("2", -group, b), fresh(2)],
-      [at("old in the group", -group), { seq: 1, time: NOON, repeated: true }],
+      [at("old in the group", -group), { seq: 1, time: NOON, duplicate: true }],
       [at("3", -group), fresh(3)],
       [at("1", a, b), fresh(3)],
       [at("1", a, a), { refused: "cid_reused" }],
       [at("4", a, a), fresh(1)],
       [at("1", d, c), fresh(1)],
       [at("1", c, d), fresh(2)], // the other's first one, in the same new conversation
-      [at("1", c, d), { seq: 2, time: NOON + 1, repeated: true }],
+      [at("1", c, d), { seq: 2, time: NOON + 1, duplicate: true }],
       [at("5", UNKNOWN_ID, UNKNOWN_ID), { refused: "not_found" }],
       [at("5", b), fresh(4)],
     ];
@@ -242,7 +244,9 @@ function messagesAtOnce(test: ContractTest): void {
     await Promise.all(
       orders.flatMap((seqs, k) =>
         seqs.map((seq) =>
-          store.delivered(others.filter((_, i) => i % 4 === k).map((user) => ({ user, peer: -group, seq })))
+          store.advanceCursors(
+            others.filter((_, i) => i % 4 === k).map((user) => ({ user, peer: -group, seq })),
+          )
         )
       ),
     );

@@ -74,11 +74,11 @@ function friendContract(test: ContractTest): void {
     const [a, b, c, d, e] = await makeUsers(store, 5) as [number, number, number, number, number];
     for (const user of [e, c, b, d]) await store.addFriend(user, a);
     await store.addFriend(a, b);
-    assertEquals(await store.watchers(a, 0, 10), [b, c, d, e]);
-    assertEquals(await store.watchers(a, 0, 2), [b, c]);
-    assertEquals(await store.watchers(a, c, 2), [d, e]);
-    assertEquals(await store.watchers(a, e, 2), []);
-    assertEquals(await store.watchers(UNKNOWN_ID, 0, 10), []);
+    assertEquals(await store.followers(a, 0, 10), [b, c, d, e]);
+    assertEquals(await store.followers(a, 0, 2), [b, c]);
+    assertEquals(await store.followers(a, c, 2), [d, e]);
+    assertEquals(await store.followers(a, e, 2), []);
+    assertEquals(await store.followers(UNKNOWN_ID, 0, 10), []);
   });
 }
 

@@ -1,6 +1,14 @@
 /** What the parts of the store's contract have in common. */
 import { assert } from "@std/assert";
-import type { Appended, NewMessage, Page, Peer, Refused, Store, StoreLimits } from "../../lib/store/store.ts";
+import type {
+  Appended,
+  NewMessage,
+  Page,
+  Peer,
+  Rejection,
+  Store,
+  StoreLimits,
+} from "../../lib/store/store.ts";
 
 /** An open store that was empty, and how to go on with it. */
 export interface OpenedStore {
@@ -71,24 +79,24 @@ export function send(
   peer: Peer,
   cid: string,
   more: Partial<NewMessage> = {},
-): Promise<Appended | Refused> {
+): Promise<Appended | Rejection> {
   return store.append({ sender, peer, cid, body: cid, time: NOON, ...more });
 }
 
 /** The result, if it isn't a refusal. */
-export function granted<T>(result: T | Refused): T {
-  const refused = (result as Partial<Refused> | undefined)?.refused;
+export function granted<T>(result: T | Rejection): T {
+  const refused = (result as Partial<Rejection> | undefined)?.refused;
   assert(refused === undefined, `expected a result, got refused: ${refused}`);
   return result as T;
 }
 
 /** The id in a result. */
-export function idOf(result: { id: number } | Refused): number {
+export function idOf(result: { id: number } | Rejection): number {
   return granted(result).id;
 }
 
 /** The seqs of messages, which say most about a page. */
-export function seqs(page: Page | readonly { seq: number }[] | Refused): number[] {
+export function seqs(page: Page | readonly { seq: number }[] | Rejection): number[] {
   const messages = "messages" in page ? page.messages : granted(page);
   return (messages as readonly { seq: number }[]).map(({ seq }) => seq);
 }

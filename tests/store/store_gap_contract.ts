@@ -28,14 +28,14 @@ export function gapContract(test: ContractTest): void {
         async (store, reopen, sql) => {
           const [a, b] = await makeUsers(store, 2) as [number, number];
           for (let i = 1; i <= 6; i++) await send(store, a, b, `${i}`, { time: NOON + i });
-          await store.delivered([{ user: b, peer: a, seq: 2 }, { user: a, peer: b, seq: 6 }]);
+          await store.advanceCursors([{ user: b, peer: a, seq: 2 }, { user: a, peer: b, seq: 6 }]);
           await sql(`DELETE FROM Message WHERE ${condition}`);
           store = await reopen();
           if (again) store = await reopen();
           const unread = left.length > 0 ? [{ peer: a, cursor: 2, since: NOON + left[0]! }] : [];
           const found = await store.unread(b, 10);
           assertEquals(found.map(({ peer, cursor, since }) => ({ peer, cursor, since })), unread);
-          assertEquals(await store.behind([a, b]), left.length > 0 ? [b] : []);
+          assertEquals(await store.usersWithUnread([a, b]), left.length > 0 ? [b] : []);
           assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), left);
           assertEquals(
             seqs(await store.history(b, a, undefined, left.length + 1, PLENTY)).slice(-left.length || 9),
@@ -44,9 +44,9 @@ export function gapContract(test: ContractTest): void {
           const { seq } = granted(await send(store, a, b, "next"));
           assertEquals(seq, 7, "no seq is given out twice");
           assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [...left, 7]);
-          await store.delivered([{ user: b, peer: a, seq: 7 }]);
+          await store.advanceCursors([{ user: b, peer: a, seq: 7 }]);
           assertEquals(await store.unread(b, 10), []);
-          assertEquals(await store.behind([b]), []);
+          assertEquals(await store.usersWithUnread([b]), []);
         },
       );
     }
@@ -115,17 +115,17 @@ export function gapContract(test: ContractTest): void {
     for (const peer of [b, -group]) {
       for (const n of [1, 2, 3]) await send(store, a, peer, `${n} to ${peer}`, { time: NOON + n });
     }
-    await store.delivered([{ user: b, peer: a, seq: 1 }, { user: b, peer: -group, seq: 1 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 1 }, { user: b, peer: -group, seq: 1 }]);
     await sql("DELETE FROM Conversation");
     store = await reopen();
     assertEquals(await store.unread(b, 10), [
       { peer: -group, cursor: 1, last: 3, since: NOON + 2 },
       { peer: a, cursor: 1, last: 3, since: NOON + 2 },
     ]);
-    assertEquals(await store.behind([b]), [b]);
+    assertEquals(await store.usersWithUnread([b]), [b]);
     for (const peer of [a, -group]) {
       assertEquals(seqs(await store.read(b, peer, undefined, 10, PLENTY)), [2, 3]);
-      await store.delivered([{ user: b, peer, seq: 2 }]);
+      await store.advanceCursors([{ user: b, peer, seq: 2 }]);
       assertEquals(seqs(await store.read(b, peer, undefined, 10, PLENTY)), [3]);
     }
     assertEquals(granted(await send(store, a, b, "4")).seq, 4);
@@ -148,7 +148,7 @@ export function gapContract(test: ContractTest): void {
       assertEquals(granted(await send(store, a, c, "other", { time: NOON + 1 })).time, NOON + 1);
       store = await reopen();
       assertEquals(await times(2, 9, 8), [7, 9, 9]);
-      const { messages } = await store.read(b, a, 0, 10, PLENTY);
+      const { messages: messages } = await store.read(b, a, 0, 10, PLENTY);
       assertEquals(messages.map(({ time }) => time - NOON), [5, 5, 7, 7, 7, 9, 9]);
     },
   );

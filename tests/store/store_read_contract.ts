@@ -22,13 +22,13 @@ export function cursorContract(test: ContractTest): void {
     const cursor = async () => (await store.read(b, a, undefined, 10, PLENTY)).after;
     const moves: readonly [seq: number, then: number][] = [[2, 2], [1, 2], [0, 2], [3, 3], [2, 3]];
     for (const [seq, then] of moves) {
-      await store.delivered([{ user: b, peer: a, seq }]);
+      await store.advanceCursors([{ user: b, peer: a, seq }]);
       assertEquals(await cursor(), then, `after delivered up to ${seq}`);
     }
     await send(store, a, b, "5");
     assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [4, 5]);
     // The client has seen messages that the store has lost: those that come in their place are not delivered yet.
-    await store.delivered([{ user: b, peer: a, seq: 99 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 99 }]);
     assertEquals(await cursor(), 3);
   });
 
@@ -38,7 +38,7 @@ export function cursorContract(test: ContractTest): void {
     await send(store, a, -group, "1");
     await send(store, b, -group, "1");
     await send(store, a, b, "2");
-    await store.delivered([{ user: b, peer: -group, seq: 1 }, { user: c, peer: -group, seq: 2 }]);
+    await store.advanceCursors([{ user: b, peer: -group, seq: 1 }, { user: c, peer: -group, seq: 2 }]);
     const after = (user: number, peer: number) => store.read(user, peer, undefined, 10, PLENTY);
     assertEquals([await after(a, -group), await after(b, -group), await after(c, -group)].map(seqs), [
       [1, 2],
@@ -53,8 +53,8 @@ export function cursorContract(test: ContractTest): void {
     const group = await makeGroup(store, "g", [a]);
     await send(store, a, b, "1");
     await send(store, a, -group, "2", { time: NOON + 1 });
-    await store.delivered([]);
-    await store.delivered([
+    await store.advanceCursors([]);
+    await store.advanceCursors([
       { user: b, peer: c, seq: 1 },
       { user: b, peer: UNKNOWN_ID, seq: 1 },
       { user: b, peer: -UNKNOWN_ID, seq: 1 },
@@ -93,7 +93,7 @@ export function cursorContract(test: ContractTest): void {
     await send(store, b, -group, "2", { time: NOON + 3 });
     await send(store, c, a, "1", { time: NOON + 4 });
     await send(store, d, a, "2", { time: NOON + 5 });
-    await store.delivered([{ user: a, peer: d, seq: 1 }]);
+    await store.advanceCursors([{ user: a, peer: d, seq: 1 }]);
     const expected = [
       { peer: b, cursor: 0, last: 1, since: NOON + 2 },
       { peer: -group, cursor: 0, last: 1, since: NOON + 3 },
@@ -102,7 +102,7 @@ export function cursorContract(test: ContractTest): void {
     ];
     assertEquals(await store.unread(a, 10), expected);
     assertEquals(await store.unread(a, 2), expected.slice(0, 2));
-    await store.delivered(expected.map(({ peer, last }) => ({ user: a, peer, seq: last })));
+    await store.advanceCursors(expected.map(({ peer, last }) => ({ user: a, peer, seq: last })));
     assertEquals(await store.unread(a, 10), []);
     assertEquals(await store.unread(UNKNOWN_ID, 10), []);
   });
@@ -112,7 +112,7 @@ export function cursorContract(test: ContractTest): void {
     const [a, b, c, d, e] = users as [number, number, number, number, number];
     const group = await makeGroup(store, "g", [a, b, c]);
     const behind = async (asked = [...users, UNKNOWN_ID]) =>
-      (await store.behind(asked)).toSorted((x, y) => x - y);
+      (await store.usersWithUnread(asked)).toSorted((x, y) => x - y);
     const haveUnread = async () => {
       const unread = await Promise.all(users.map((user) => store.unread(user, 1)));
       return users.filter((_, i) => unread[i]!.length > 0);
@@ -120,11 +120,15 @@ export function cursorContract(test: ContractTest): void {
     const steps: readonly [() => Promise<unknown>, readonly number[]][] = [
       [() => Promise.resolve(), []],
       [() => send(store, a, d, "1"), [a, d]], // a too: one's own messages are among those after one's cursor
-      [() => store.delivered([{ user: a, peer: d, seq: 1 }]), [d]],
+      [() => store.advanceCursors([{ user: a, peer: d, seq: 1 }]), [d]],
       [() => send(store, b, -group, "1"), [a, b, c, d]],
       [() => send(store, b, -group, "2"), [a, b, c, d]],
-      [() => store.delivered([{ user: c, peer: -group, seq: 1 }, { user: d, peer: a, seq: 1 }]), [a, b, c]],
-      [() => store.delivered([a, b, c].map((user) => ({ user, peer: -group, seq: 2 }))), []],
+      [() => store.advanceCursors([{ user: c, peer: -group, seq: 1 }, { user: d, peer: a, seq: 1 }]), [
+        a,
+        b,
+        c,
+      ]],
+      [() => store.advanceCursors([a, b, c].map((user) => ({ user, peer: -group, seq: 2 }))), []],
       [() => store.joinGroup(e, group), []],
       [() => send(store, e, e, "1"), [e]],
     ];
@@ -145,7 +149,7 @@ export function pageContract(test: ContractTest): void {
   test("read goes on after what was said, or after the cursor, and says after which seq", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (let i = 1; i <= 5; i++) await send(store, a, b, `${i}`);
-    await store.delivered([{ user: b, peer: a, seq: 2 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 2 }]);
     const read = async (after: number | undefined, limit: number) =>
       outline(await store.read(b, a, after, limit, PLENTY));
     assertEquals(await read(undefined, 10), { after: 2, seqs: [3, 4, 5] });
@@ -197,7 +201,7 @@ export function pageContract(test: ContractTest): void {
   test("history goes back from the latest, or from before a seq, and comes oldest first", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (let i = 1; i <= 5; i++) await send(store, a, b, `${i}`);
-    await store.delivered([{ user: b, peer: a, seq: 4 }]);
+    await store.advanceCursors([{ user: b, peer: a, seq: 4 }]);
     const history = async (before: number | undefined, limit: number) =>
       seqs(await store.history(b, a, before, limit, PLENTY));
     assertEquals(await history(undefined, 2), [4, 5]);

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Backlog } from "../../lib/server/delivery/backlog.ts";
-import { type Talk, Talks } from "../../lib/server/delivery/conversation_state.ts";
+import { type ConversationState, ConversationStates } from "../../lib/server/delivery/conversation_state.ts";
 import type { Page, StoredMessage } from "../../lib/store/store.ts";
 
 /** Conversations by peer: the time of each message, in seq order. */
@@ -19,14 +19,18 @@ function reader(log: Log, stats = { reads: 0, most: 0 }) {
   };
 }
 
-function talk(peer: number, pushed: number | undefined, known: number): Talk {
-  return { peer, pushed, known, cursor: pushed };
+function conversation(
+  peer: number,
+  lastPushedSeq: number | undefined,
+  lastKnownSeq: number,
+): ConversationState {
+  return { peer, lastPushedSeq, lastKnownSeq, cursor: lastPushedSeq };
 }
 
 async function drain(backlog: Backlog): Promise<[peer: number, seq: number, time: number][]> {
   const out: [number, number, number][] = [];
   for (let next; (next = await backlog.peek());) {
-    out.push([next.talk.peer, next.message.seq, next.message.time]);
+    out.push([next.conversation.peer, next.message.seq, next.message.time]);
     backlog.shift(next);
   }
   return out;
@@ -35,23 +39,23 @@ async function drain(backlog: Backlog): Promise<[peer: number, seq: number, time
 Deno.test("backlog: conversations are merged, the oldest message first, each in seq order", async () => {
   const log: Log = new Map([[1, [10, 30, 50]], [2, [20, 21, 60]], [-3, [5, 55]]]);
   const backlog = new Backlog(reader(log));
-  for (const [peer, times] of log) backlog.add(talk(peer, 0, times.length));
+  for (const [peer, times] of log) backlog.add(conversation(peer, 0, times.length));
   const times = (await drain(backlog)).map(([, , time]) => time);
   assertEquals(times, [5, 10, 20, 21, 30, 50, 55, 60]);
-  assert(backlog.empty);
+  assert(backlog.isEmpty);
 });
 
 Deno.test("backlog: a clock that went back doesn't reorder a conversation", async () => {
   const backlog = new Backlog(reader(new Map([[1, [50, 10, 40]], [2, [20]]])));
-  backlog.add(talk(1, 0, 3));
-  backlog.add(talk(2, 0, 1));
+  backlog.add(conversation(1, 0, 3));
+  backlog.add(conversation(2, 0, 1));
   assertEquals((await drain(backlog)).filter(([peer]) => peer === 1).map(([, seq]) => seq), [1, 2, 3]);
 });
 
 Deno.test("backlog: begins after what was pushed, or at the cursor where nothing was", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2, 3]], [2, [4, 5]]])));
-  const unknown = talk(2, undefined, 2);
-  backlog.add(talk(1, 2, 3));
+  const unknown = conversation(2, undefined, 2);
+  backlog.add(conversation(1, 2, 3));
   backlog.add(unknown);
   assertEquals((await drain(backlog)).map(([peer, seq]) => [peer, seq]), [[1, 3], [2, 1], [2, 2]]);
   assertEquals(unknown.cursor, 0);
@@ -59,11 +63,11 @@ Deno.test("backlog: begins after what was pushed, or at the cursor where nothing
 
 Deno.test("backlog: what a page brings beyond what was known to exist is known from then on", async () => {
   // Of messages 3 and 4 no hint came. A DELIVERED of them counts, as it goes by what is known.
-  const heard = talk(1, 0, 2);
+  const heard = conversation(1, 0, 2);
   const backlog = new Backlog(reader(new Map([[1, [10, 20, 30, 40]]])));
   backlog.add(heard);
   assertEquals((await drain(backlog)).length, 4);
-  assertEquals([heard.pushed, heard.known], [4, 4]);
+  assertEquals([heard.lastPushedSeq, heard.lastKnownSeq], [4, 4]);
 });
 
 Deno.test("backlog: hundreds of conversations with hundreds of messages come whole, a few pages in memory", async () => {
@@ -71,7 +75,7 @@ Deno.test("backlog: hundreds of conversations with hundreds of messages come who
   for (let peer = 1; peer <= 200; peer++) log.set(peer, Array.from({ length: 150 }, (_, i) => peer + i * 7));
   const stats = { reads: 0, most: 0 };
   const backlog = new Backlog(reader(log, stats));
-  for (const [peer, times] of log) backlog.add(talk(peer, 0, times.length));
+  for (const [peer, times] of log) backlog.add(conversation(peer, 0, times.length));
   const out = await drain(backlog);
   assertEquals(out.length, 200 * 150);
   for (const [peer, times] of log) {
@@ -91,7 +95,7 @@ Deno.test("backlog: between any number of conversations the oldest message comes
   for (const knowsWhen of [true, false]) {
     const backlog = new Backlog(reader(log));
     for (const [peer, times] of log) {
-      backlog.add(talk(peer, 0, times.length), knowsWhen ? times[0] : undefined);
+      backlog.add(conversation(peer, 0, times.length), knowsWhen ? times[0] : undefined);
     }
     const times = (await drain(backlog)).map(([, , time]) => time);
     assertEquals(times, Array.from({ length: 200 * 15 }, (_, i) => i + 1));
@@ -100,20 +104,20 @@ Deno.test("backlog: between any number of conversations the oldest message comes
 
 Deno.test("backlog: what is said to be there but isn't holds nothing up", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2]]])));
-  backlog.add(talk(1, 0, 99));
+  backlog.add(conversation(1, 0, 99));
   assertEquals((await drain(backlog)).length, 2);
-  assert(backlog.empty);
+  assert(backlog.isEmpty);
 });
 
 Deno.test("backlog: a message that comes while the last page is read is not left behind", async () => {
   const log: Log = new Map([[1, [1]]]);
-  const behind = talk(1, 0, 1);
+  const behind = conversation(1, 0, 1);
   const read = reader(log);
   const backlog = new Backlog(async (...args) => {
     const page = await read(...args);
     if (log.get(1)!.length === 1) {
       log.set(1, [1, 2]);
-      behind.known = 2;
+      behind.lastKnownSeq = 2;
     }
     return page;
   });
@@ -142,24 +146,24 @@ function held(log: Log, room = 256) {
 
 Deno.test("backlog: what is pushed while its page is read is not pushed again", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
-  const behind = talk(1, 0, 3);
+  const behind = conversation(1, 0, 3);
   backlog.add(behind);
-  assert(!backlog.hasRead(behind));
+  assert(!backlog.hasPage(behind));
   const next = backlog.peek();
-  behind.pushed = 1;
+  behind.lastPushedSeq = 1;
   await goOn();
   assertEquals((await next)?.message.seq, 2);
-  assert(backlog.hasRead(behind));
+  assert(backlog.hasPage(behind));
   backlog.shift((await next)!);
-  assert(backlog.hasRead(behind));
+  assert(backlog.hasPage(behind));
 });
 
 Deno.test("backlog: a page of which all was pushed meanwhile isn't the end", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]), 1);
-  const behind = talk(1, 0, 3);
+  const behind = conversation(1, 0, 3);
   backlog.add(behind);
   const next = backlog.peek();
-  behind.pushed = 1;
+  behind.lastPushedSeq = 1;
   await goOn();
   await goOn();
   assertEquals((await next)?.message.seq, 2);
@@ -167,15 +171,15 @@ Deno.test("backlog: a page of which all was pushed meanwhile isn't the end", asy
 
 Deno.test("backlog: one that was taken out and came back while a page was read begins anew", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
-  const behind = talk(1, 0, 1);
+  const behind = conversation(1, 0, 1);
   backlog.add(behind);
   const next = backlog.peek();
-  behind.pushed = 1;
-  backlog.drop(behind);
-  behind.known = 3;
+  behind.lastPushedSeq = 1;
+  backlog.remove(behind);
+  behind.lastKnownSeq = 3;
   backlog.add(behind);
   await goOn();
-  assert(!backlog.hasRead(behind));
+  assert(!backlog.hasPage(behind));
   await goOn();
   assertEquals((await next)?.message.seq, 2);
 });
@@ -183,32 +187,32 @@ Deno.test("backlog: one that was taken out and came back while a page was read b
 Deno.test("backlog: a message that is told of while an empty page is read is not left behind", async () => {
   const log: Log = new Map([[1, []]]);
   const { backlog, goOn } = held(log);
-  const behind = talk(1, 0, 1); // the store asked does not have it yet
+  const behind = conversation(1, 0, 1); // the store asked does not have it yet
   backlog.add(behind);
   const next = backlog.peek();
   log.set(1, [1, 2]);
-  behind.known = 2;
+  behind.lastKnownSeq = 2;
   await goOn(); // with the empty page
   await goOn();
   assertEquals((await next)?.message.seq, 1);
-  assertEquals(behind.known, 2);
+  assertEquals(behind.lastKnownSeq, 2);
 });
 
 Deno.test("talks: as many are remembered as may be, and the oldest goes for a new one (I7)", () => {
-  const talks = new Talks(3);
-  const kept = () => [1, 2, 3, 4].filter((peer) => talks.get(peer));
-  for (const peer of [1, 2, 3]) assertEquals(talks.add(talk(peer, 0, 0)), undefined);
+  const states = new ConversationStates(3);
+  const kept = () => [1, 2, 3, 4].filter((peer) => states.get(peer));
+  for (const peer of [1, 2, 3]) assertEquals(states.add(conversation(peer, 0, 0)), undefined);
   assertEquals(kept(), [1, 2, 3]);
-  assertEquals(talks.add(talk(4, 0, 0))?.peer, 1);
+  assertEquals(states.add(conversation(4, 0, 0))?.peer, 1);
   assertEquals(kept(), [2, 3, 4]);
 });
 
 Deno.test("backlog: a message may be passed after its conversation was taken out", async () => {
   const backlog = new Backlog(reader(new Map([[1, [10, 20]]])));
-  const dropped = talk(1, 0, 2);
+  const dropped = conversation(1, 0, 2);
   backlog.add(dropped);
   const next = (await backlog.peek())!;
-  backlog.drop(dropped);
+  backlog.remove(dropped);
   backlog.shift(next);
-  assertEquals([dropped.pushed, backlog.empty], [1, true]);
+  assertEquals([dropped.lastPushedSeq, backlog.isEmpty], [1, true]);
 });

@@ -1,23 +1,23 @@
 /** Buffers that are used again: which are, how many, and that no user sees another's bytes. */
 import { assert, assertEquals } from "@std/assert";
 import { ReadBuffer } from "../../lib/server/net/read_buffer.ts";
-import { giveBuffer, takeBuffer } from "../../lib/wire/buffers.ts";
+import { acquireBuffer, releaseBuffer } from "../../lib/wire/buffers.ts";
 import { WireError } from "../../lib/wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../../lib/wire/framed.ts";
 
 const KEPT = 4 * 1_024 * 1_024; // bytes
 
 Deno.test("buffers: one that was given back is taken again, but not a small one", () => {
-  const [small, large] = [takeBuffer(1_023), takeBuffer(1_024)];
-  giveBuffer(small);
-  giveBuffer(large);
-  assert(takeBuffer(1_023) !== small);
-  assert(takeBuffer(1_024) === large);
-  assert(takeBuffer(1_024) !== large, "it is taken");
+  const [small, large] = [acquireBuffer(1_023), acquireBuffer(1_024)];
+  releaseBuffer(small);
+  releaseBuffer(large);
+  assert(acquireBuffer(1_023) !== small);
+  assert(acquireBuffer(1_024) === large);
+  assert(acquireBuffer(1_024) !== large, "it is taken");
 });
 
 Deno.test("buffers: small ones are parts of a larger one, and share no bytes", () => {
-  const all = Array.from({ length: 40 }, () => takeBuffer(256));
+  const all = Array.from({ length: 40 }, () => acquireBuffer(256));
   all.forEach((buffer, i) => buffer.fill(i));
   all.forEach((buffer, i) => assertEquals(buffer, new Uint8Array(256).fill(i)));
   const held = new Set(all.map(({ buffer }) => buffer));
@@ -30,9 +30,9 @@ Deno.test("buffers: small ones are parts of a larger one, and share no bytes", (
 Deno.test("buffers: so many bytes are kept, and no more", () => {
   const size = 1_024 * 1_024 - 7; // that is not used elsewhere
   const most = Math.floor(KEPT / size);
-  const all = Array.from({ length: most + 2 }, () => takeBuffer(size));
-  all.forEach(giveBuffer);
-  const again = Array.from({ length: most + 2 }, () => takeBuffer(size));
+  const all = Array.from({ length: most + 2 }, () => acquireBuffer(size));
+  all.forEach(releaseBuffer);
+  const again = Array.from({ length: most + 2 }, () => acquireBuffer(size));
   const known = again.filter((buffer) => all.includes(buffer)).length;
   assert(known <= most && known >= most - 1, `${known} of ${most}`); // others may have given some
 });

@@ -1,22 +1,22 @@
 /** The client's parts that need no server. */
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { helpText, run } from "../../lib/client/commands.ts";
+import { helpText, runCommand } from "../../lib/client/commands.ts";
 import { Contacts } from "../../lib/client/contacts.ts";
-import { asJson, clock, describe, harmless, PLAIN } from "../../lib/client/format.ts";
+import { escapeControls, formatMessage, formatTime, PLAIN_STYLE, toJson } from "../../lib/client/format.ts";
 import { Inbox } from "../../lib/client/inbox.ts";
-import { type Chat, readChat, retryAfter } from "../../lib/client/incoming.ts";
+import { type ChatMessage, readChat, retryAfterMs } from "../../lib/client/incoming.ts";
 import { cleanPaste, PasteReader } from "../../lib/client/keys.ts";
-import { LINE_LIMIT, lines } from "../../lib/client/lines.ts";
+import { MAX_LINE_BYTES, readLines } from "../../lib/client/lines.ts";
 import { parseOptions, UsageError } from "../../lib/client/options.ts";
-import { backoff } from "../../lib/client/servers.ts";
-import type { Request } from "../../lib/client/transport.ts";
+import { backoffMs } from "../../lib/client/servers.ts";
+import type { RequestMessage } from "../../lib/client/transport.ts";
 import { Random } from "../harness/random.ts";
 import { until } from "../harness/wait.ts";
 
 Deno.test("harmless: nothing that commands a terminal is left", () => {
-  assertEquals(harmless("a\x1b[31mb\r\n\x07\x7f\x9b2J"), "a␛[31mb␍␊␇␡<009b>2J");
-  assertEquals(harmless("\u202egnp.exe"), "<202e>gnp.exe");
-  assertEquals(harmless("é 中 😀"), "é 中 😀");
+  assertEquals(escapeControls("a\x1b[31mb\r\n\x07\x7f\x9b2J"), "a␛[31mb␍␊␇␡<009b>2J");
+  assertEquals(escapeControls("\u202egnp.exe"), "<202e>gnp.exe");
+  assertEquals(escapeControls("é 中 😀"), "é 中 😀");
 });
 
 Deno.test("describe: a message's text, name and state can't command a terminal", () => {
@@ -28,7 +28,7 @@ Deno.test("describe: a message's text, name and state can't command a terminal",
     { msgid: 26, id: 2, state: evil },
   ];
   for (const message of messages) {
-    const line = describe(message, contacts, PLAIN);
+    const line = formatMessage(message, contacts, PLAIN_STYLE);
     assertMatch(line!, /^\P{Cc}+$/u);
     assertStringIncludes(line!, "␛]0;title␇");
   }
@@ -36,15 +36,15 @@ Deno.test("describe: a message's text, name and state can't command a terminal",
 
 Deno.test("asJson: control characters are escaped, and the value stays the same", () => {
   const message = { msgid: 6, msg: "\x1b\x7f\x9b\u202e\u2028 é" };
-  const line = asJson(message);
+  const line = toJson(message);
   assertMatch(line, /^[\x20-\x7eé]+$/);
   assertEquals(JSON.parse(line), message);
 });
 
 Deno.test("clock: today's times have no date, others do", () => {
   const now = new Date(2024, 4, 6, 12, 0);
-  assertEquals(clock(new Date(2024, 4, 6, 7, 5).getTime(), now), "07:05");
-  assertEquals(clock(new Date(2024, 4, 5, 23, 59).getTime(), now), "2024-05-05 23:59");
+  assertEquals(formatTime(new Date(2024, 4, 6, 7, 5).getTime(), now), "07:05");
+  assertEquals(formatTime(new Date(2024, 4, 5, 23, 59).getTime(), now), "2024-05-05 23:59");
 });
 
 Deno.test("readChat: whose conversation a message belongs to, and what is no message", () => {
@@ -60,7 +60,7 @@ Deno.test("readChat: whose conversation a message belongs to, and what is no mes
 
 Deno.test("retryAfter: what the server asks for, within reason", () => {
   const asked = [0, 250, 1e12, "soon", undefined];
-  assertEquals(asked.map((retry_after) => retryAfter({ msgid: 20, retry_after })), [
+  assertEquals(asked.map((retry_after) => retryAfterMs({ msgid: 20, retry_after })), [
     20,
     250,
     60_000,
@@ -71,45 +71,52 @@ Deno.test("retryAfter: what the server asks for, within reason", () => {
 
 Deno.test("backoff: grows to a bound, and is never the same for all", () => {
   for (const [round, most] of [[1, 250], [2, 500], [6, 8_000], [50, 15_000]] as const) {
-    const waits = Array.from({ length: 100 }, () => backoff(round));
+    const waits = Array.from({ length: 100 }, () => backoffMs(round));
     assert(waits.every((wait) => wait >= most / 2 && wait <= most), `round ${round}: ${waits}`);
     assert(new Set(waits).size > 50);
   }
 });
 
 Deno.test("inbox: a burst is confirmed at once, each conversation to its last message; repeats again", async () => {
-  const sent: Request[] = [];
+  const sent: RequestMessage[] = [];
   const inbox = new Inbox((request) => {
     sent.push(request);
     return Promise.resolve();
   });
-  const chat = (peer: number, seq: number): Chat => ({ peer, seq, id: 9, name: "", text: "", time: 0 });
+  const chat = (peer: number, seq: number): ChatMessage => ({
+    peer,
+    seq,
+    id: 9,
+    name: "",
+    text: "",
+    time: 0,
+  });
   for (let seq = 1; seq <= 500; seq++) {
     for (const peer of [7, -7]) {
-      assert(!inbox.isRepeat(chat(peer, seq)));
-      inbox.shown(chat(peer, seq));
+      assert(!inbox.isDuplicate(chat(peer, seq)));
+      inbox.markShown(chat(peer, seq));
     }
   }
   await until(() => sent.length >= 2, "the confirmation");
   assertEquals(sent, [{ msgid: 21, id: 7, seq: 500 }, { msgid: 21, groupid: 7, seq: 500 }]);
-  assert(inbox.isRepeat(chat(7, 499)));
+  assert(inbox.isDuplicate(chat(7, 499)));
   await inbox.flush();
   assertEquals(sent.slice(2), [{ msgid: 21, id: 7, seq: 500 }]);
 });
 
 Deno.test("inbox: in another epoch seqs begin anew, and nothing is confirmed of the one before", async () => {
-  const sent: Request[] = [];
+  const sent: RequestMessage[] = [];
   const inbox = new Inbox((request) => Promise.resolve(void sent.push(request)));
-  const chat = (seq: number): Chat => ({ peer: 7, seq, id: 9, name: "", text: "", time: 0 });
-  for (const epoch of ["one", "one"]) inbox.enter(epoch);
-  inbox.shown(chat(3));
-  inbox.enter("one");
-  assert(inbox.isRepeat(chat(3)));
-  inbox.enter("two");
+  const chat = (seq: number): ChatMessage => ({ peer: 7, seq, id: 9, name: "", text: "", time: 0 });
+  for (const epoch of ["one", "one"]) inbox.setEpoch(epoch);
+  inbox.markShown(chat(3));
+  inbox.setEpoch("one");
+  assert(inbox.isDuplicate(chat(3)));
+  inbox.setEpoch("two");
   await inbox.flush();
   assertEquals(sent, []);
-  assert(!inbox.isRepeat(chat(1)));
-  inbox.shown(chat(1));
+  assert(!inbox.isDuplicate(chat(1)));
+  inbox.markShown(chat(1));
   await inbox.flush();
   assertEquals(sent, [{ msgid: 21, id: 7, seq: 1 }]);
 });
@@ -131,7 +138,7 @@ Deno.test("keys: the marks around a paste are found wherever the text is cut", (
       const reader = new PasteReader();
       const cut = [text.slice(0, first), text.slice(first, second), text.slice(second)];
       assertEquals(
-        joined(cut.flatMap((piece) => reader.take(piece))),
+        joined(cut.flatMap((piece) => reader.push(piece))),
         [["keys", "a\x1bb"], ["paste", "one\x1b[2\rtwo"], ["keys", "c"], ["paste", ""]],
         `cut at ${first} and ${second}`,
       );
@@ -162,13 +169,16 @@ Deno.test("commands: help is made of all of them, and none is run on a line that
     "Chat:1:a",
   ];
   for (const line of wrong) {
-    const error = await run(line, {} as Parameters<typeof run>[1]).then(() => undefined, (error) => error);
+    const error = await runCommand(line, {} as Parameters<typeof runCommand>[1]).then(
+      () => undefined,
+      (error) => error,
+    );
     assertEquals(error?.name, "CommandError", line);
   }
 });
 
 async function linesOf(chunks: readonly Uint8Array[]): Promise<(string | undefined)[]> {
-  return await Array.fromAsync(lines(ReadableStream.from(chunks)));
+  return await Array.fromAsync(readLines(ReadableStream.from(chunks)));
 }
 
 Deno.test("lines: the same wherever the text is cut into pieces", async () => {
@@ -182,7 +192,7 @@ Deno.test("lines: the same wherever the text is cut into pieces", async () => {
 });
 
 Deno.test("lines: one that is too long is told once, at its place", async () => {
-  const most = "x".repeat(LINE_LIMIT);
+  const most = "x".repeat(MAX_LINE_BYTES);
   const bytes = new TextEncoder().encode(`${most}\na\n${most}x\nb\n${most}${most}\n\n${most}x`);
   for (const longest of [1_000, 65_536, bytes.length]) {
     const chunks = new Random(2).chunks(bytes, longest);
@@ -195,11 +205,11 @@ Deno.test("lines: one that is too long is told before its end", async () => {
   async function* endless() {
     for (const chunk = new Uint8Array(1_000).fill(0x78);; given += chunk.length) {
       await Promise.resolve();
-      assert(given < 2 * LINE_LIMIT, "it was read on");
+      assert(given < 2 * MAX_LINE_BYTES, "it was read on");
       yield chunk;
     }
   }
-  assertEquals(await lines(endless()).next(), { done: false, value: undefined });
+  assertEquals(await readLines(endless()).next(), { done: false, value: undefined });
 });
 
 Deno.test("options: the ways to name servers", () => {

@@ -1,15 +1,15 @@
 /** The client's requests on their way: which one is under way, and which one the server has put off. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { Outbox } from "../../lib/client/request_queue.ts";
-import { ConnectionLost, type Request } from "../../lib/client/transport.ts";
+import { RequestQueue } from "../../lib/client/request_queue.ts";
+import { ConnectionLostError, type RequestMessage } from "../../lib/client/transport.ts";
 import type { Message } from "../../lib/wire/message.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { until } from "../harness/wait.ts";
 
 /** An outbox with a connection, and what it has sent on it. */
 function connected() {
-  const sent: Request[] = [];
-  const outbox = new Outbox(() => {});
+  const sent: RequestMessage[] = [];
+  const outbox = new RequestQueue(() => {});
   outbox.attach((request) => sent.push(request));
   return { outbox, sent };
 }
@@ -21,35 +21,35 @@ const HOUR = 3_600_000; // ms
 
 Deno.test("client outbox: a request that was put off is not under way, so nothing is waited for", async () => {
   const { outbox, sent } = connected();
-  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as Request, false);
+  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as RequestMessage, false);
   assertEquals(sent.length, 1);
-  outbox.take(later(1, HOUR));
+  outbox.onReply(later(1, HOUR));
   await outbox.pause(); // it resolves when nothing is under way
   assertEquals(sent.length, 1);
   outbox.attach((request) => sent.push(request));
   assertEquals(sent.length, 2);
-  outbox.take(answer(1, { errno: Errno.OK }));
+  outbox.onReply(answer(1, { errno: Errno.OK }));
   assertEquals((await reply).errno, Errno.OK);
 });
 
 Deno.test("client outbox: what was put off was not carried out, and is sent on the next connection", async () => {
   const { outbox, sent } = connected();
-  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as Request, false);
-  outbox.take(later(1, HOUR));
+  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as RequestMessage, false);
+  outbox.onReply(later(1, HOUR));
   outbox.detach();
   outbox.attach((request) => sent.push(request));
   assertEquals(sent.length, 2);
   outbox.detach(); // this time it was under way, and may have been carried out
-  await assertRejects(() => reply, ConnectionLost);
+  await assertRejects(() => reply, ConnectionLostError);
   assertEquals(outbox.size, 0);
 });
 
 Deno.test("client outbox: a second answer to a request that was put off is no answer to its repeat", async () => {
   const { outbox, sent } = connected();
-  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as Request, true);
-  outbox.take(later(1, 20));
-  outbox.take(answer(1, { errno: Errno.FORBIDDEN }));
+  const reply = outbox.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as RequestMessage, true);
+  outbox.onReply(later(1, 20));
+  outbox.onReply(answer(1, { errno: Errno.FORBIDDEN }));
   await until(() => sent.length === 2, "the repeat");
-  outbox.take(answer(1, { errno: Errno.OK }));
+  outbox.onReply(answer(1, { errno: Errno.OK }));
   assertEquals((await reply).errno, Errno.OK);
 });

@@ -1,7 +1,7 @@
 /** Properties of the wire code that hold for any message, any bytes and any way the network cuts them. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { ClassicDecoder } from "../../lib/wire/classic.ts";
-import { Carry, type Decoder, WireError } from "../../lib/wire/decoder.ts";
+import { type Decoder, ReassemblyBuffer, WireError } from "../../lib/wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../../lib/wire/framed.ts";
 import { parseMessage } from "../../lib/wire/message.ts";
 import { Errno, MAX_FRAME } from "../harness/protocol_numbers.ts";
@@ -22,7 +22,7 @@ function decodeAll(cutter: Decoder, chunks: readonly Uint8Array[], max: number):
     for (let item; (item = cutter.next()) !== undefined;) {
       items.push(item instanceof WireError ? item : decoder.decode(item));
     }
-    assertLessOrEqual(cutter.held, 2 * max);
+    assertLessOrEqual(cutter.bufferedBytes, 2 * max);
     chunk.fill(0x7b);
   }
   return items;
@@ -91,7 +91,7 @@ Deno.test("framed: a length alone takes no memory", () => {
   const framed = new FramedDecoder(MAX_FRAME);
   framed.push(frame("", MAX_FRAME));
   assertEquals(framed.next(), undefined);
-  assertLessOrEqual(framed.held, 1_024);
+  assertLessOrEqual(framed.bufferedBytes, 1_024);
 });
 
 Deno.test("framed: any bytes give bodies or one error at the end, never an exception", () => {
@@ -276,7 +276,7 @@ Deno.test("a key __proto__ is a key and gives a message no fields", () => {
 });
 
 Deno.test("a carry grows by doubling, keeps its bytes, and gives a large buffer back", () => {
-  const carry = new Carry();
+  const carry = new ReassemblyBuffer();
   const random = new Random(1);
   let all: Uint8Array = new Uint8Array(0);
   const sizes = new Set<number>();

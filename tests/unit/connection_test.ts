@@ -2,10 +2,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
-import type { Handler, Request } from "../../lib/server/net/connection_context.ts";
-import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import type { Handler, PreparedRequest } from "../../lib/server/net/connection_context.ts";
+import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { Lane } from "../../lib/server/scheduling/lane.ts";
-import { framed, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
+import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { WireError } from "../../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "../harness/frames.ts";
 import { pause, until, within } from "../harness/wait.ts";
@@ -22,18 +22,18 @@ class Held implements Handler {
   endings = 0;
   isAuthenticated = true;
 
-  heard(): number {
+  onRead(): number {
     return 0;
   }
 
-  answered(): void {}
+  onReply(): void {}
 
-  read(body: Uint8Array | WireError): Request {
+  prepare(body: Uint8Array | WireError): PreparedRequest {
     const text = body instanceof WireError ? body.message : new TextDecoder().decode(body);
     this.bodies.push(text);
     return {
       exclusive: text === "x",
-      answer: () => {
+      execute: () => {
         this.begun.push(text);
         return new Promise((resolve) => this.#answers.push(resolve));
       },
@@ -45,9 +45,9 @@ class Held implements Handler {
     this.#answers.shift()!({ msgid });
   }
 
-  room(): void {}
+  onDrain(): void {}
 
-  ended(): void {
+  onEnd(): void {
     this.endings++;
   }
 }
@@ -77,22 +77,22 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
   ]);
   const handler = new Held();
-  const crowd = new HeldCrowd();
-  const breaks = new Breaks();
-  const around = {
-    breaks,
-    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framed,
-    maxFrame: MAX_FRAME,
+  const handshakeQueue = new HeldCrowd();
+  const eventLoop = new EventLoop();
+  const context = {
+    eventLoop,
+    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
+    maxFrameBytes: MAX_FRAME,
     maxInFlight: MAX_PENDING,
     writeBufferBytes: OUTBOX,
-    lane: new Lane(breaks),
-    crowd,
-    patience: 5_000,
+    bulkQueue: new Lane(eventLoop),
+    handshakeQueue,
+    closeTimeoutMs: 5_000,
   };
-  const server = new Connection(socket, around, () => handler);
+  const server = new Connection(socket, context, () => handler);
   const ran = server.run();
   try {
-    await work({ crowd, server, handler, client, ran });
+    await work({ crowd: handshakeQueue, server, handler, client, ran });
   } finally {
     server.abort();
     try {
@@ -190,7 +190,7 @@ Deno.test("connection: as many requests as may be are under way, and the next on
     assertEquals(handler.begun, ["1", "2", "3"]);
     handler.answer();
     await until(() => handler.begun.length === 4, "the fourth to begin");
-    assertEquals(server.pending, MAX_PENDING);
+    assertEquals(server.inFlight, MAX_PENDING);
     for (let i = 0; i < 3; i++) handler.answer();
     await until(() => handler.begun.length === 5, "the fifth to begin");
     handler.answer();
@@ -232,10 +232,10 @@ Deno.test("connection: one that floods gives way to others", () =>
     const flood = joined(...Array.from({ length: 10_000 }, () => frame("!")));
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
-    const read = handler.read.bind(handler);
-    handler.read = (body) => {
+    const read = handler.prepare.bind(handler);
+    handler.prepare = (body) => {
       for (const end = performance.now() + 0.02; performance.now() < end;); // as if it were some work
-      return { ...read(body), answer: () => undefined };
+      return { ...read(body), execute: () => undefined };
     };
     await client.write(flood);
     await until(() => handler.bodies.length === 10_000, "all to be read");
@@ -252,12 +252,12 @@ Deno.test("connection: nothing more is read from a client that doesn't read (I7)
     handler.answer();
     await client.write(frame("2"));
     await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
-    assertEquals([handler.begun, server.hasRoom], [["1"], false]);
+    assertEquals([handler.begun, server.isWritable], [["1"], false]);
     for (let left = big.length + 4; left > 0;) {
       left -= (await client.read(new Uint8Array(Math.min(left, 65_536))))!;
     }
     await until(() => handler.begun.length === 2, "the second request");
-    assert(server.hasRoom);
+    assert(server.isWritable);
     handler.answer();
   }));
 

@@ -1,14 +1,14 @@
 /** Those who come, go, or aren't logged in take turns. */
 import { assert, assertEquals } from "@std/assert";
-import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { Crowd } from "../../lib/server/scheduling/crowd.ts";
 
 /** Counts its breaks. */
-class Counting extends Breaks {
+class Counting extends EventLoop {
   count = 0;
 
-  override async next(): Promise<void> {
-    await super.next();
+  override async yieldToIo(): Promise<void> {
+    await super.yieldToIo();
     this.count++;
   }
 }
@@ -18,7 +18,7 @@ function work(ms: number): void {
 }
 
 Deno.test("crowd: first come first served, and none at once", async () => {
-  const crowd = new Crowd(new Breaks());
+  const crowd = new Crowd(new EventLoop());
   const log: string[] = [];
   const all = ["a", "b", "c"].map((name) => crowd.turn().then(() => log.push(name)));
   assertEquals(log, []);

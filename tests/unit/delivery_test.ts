@@ -1,7 +1,7 @@
 /** What a session is pushed, and when. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
-import { Delivery, type DeliveryPorts, Fresh } from "../../lib/server/delivery/delivery.ts";
+import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
 
 const PEER = 2;
 
@@ -16,73 +16,73 @@ async function withSession(
 ) {
   const unread = [{ peer: PEER, cursor: 1, last: 1, since: 0 }];
   const moved: number[] = []; // to where the cursor was
-  const ports = {
+  const deps = {
     store: {
       unread: () => Promise.resolve(unread),
     },
     cursors: {
-      settled: () => Promise.resolve(),
-      move: (_user: number, _peer: number, seq: number) => moved.push(seq),
+      flushUser: () => Promise.resolve(),
+      advance: (_user: number, _peer: number, seq: number) => moved.push(seq),
     },
-    catchingUp: { do: () => new Promise(() => {}) }, // no session that is behind catches up
-    memberOf() {},
-  } as unknown as DeliveryPorts;
+    backlogQueue: { do: () => new Promise(() => {}) }, // no session that is behind catches up
+    ensureJoined() {},
+  } as unknown as DeliveryDeps;
   const pushed: number[] = [];
   const connection = {
-    hasRoom: true,
+    isWritable: true,
     dialect: { name: "framed", encode: ({ seq }: { seq: number }) => Uint8Array.of(seq) },
     sendBytes: ([seq]: Uint8Array) => pushed.push(seq!),
     send: ({ seq }: { seq: number }) => pushed.push(seq),
   } as unknown as Connection;
-  const delivery = new Delivery(1, connection, ports);
-  await delivery.look();
+  const delivery = new Delivery(1, connection, deps);
+  await delivery.loadUnread();
   delivery.start();
   await new Promise((resolve) => setTimeout(resolve));
   unread[0]!.last = last;
-  await delivery.look();
+  await delivery.loadUnread();
   await work(delivery, pushed, moved);
   delivery.stop();
 }
 
 Deno.test("delivery: a message of which a look was told first is pushed at once, without a turn for those behind", () =>
   withSession(2, async (delivery, pushed) => {
-    delivery.offer(PEER, new Fresh(message(2), PEER));
-    delivery.offer(PEER, new Fresh(message(3), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(2), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
     await Promise.resolve();
     assertEquals(pushed, [2, 3]);
   }));
 
 Deno.test("delivery: with a gap before it, it waits for a turn", () =>
   withSession(2, async (delivery, pushed) => {
-    delivery.offer(PEER, new Fresh(message(3), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
     await Promise.resolve();
     assertEquals(pushed, []);
-    delivery.offer(PEER, new Fresh(message(2), PEER)); // it may still be told
+    delivery.deliver(PEER, new CommittedMessage(message(2), PEER)); // it may still be told
     await Promise.resolve();
     assertEquals(pushed, [2]);
   }));
 
 Deno.test("delivery: DELIVERED counts as far as there are messages, those of which a hint has told among them", () =>
   withSession(1, async (delivery, _pushed, moved) => {
-    delivery.delivered(PEER, 9);
+    delivery.acknowledge(PEER, 9);
     assertEquals(moved, [1]);
-    delivery.offer(PEER, new Fresh(message(2), PEER));
-    delivery.offer(PEER, new Fresh(message(3), PEER));
-    delivery.delivered(PEER, 9);
-    delivery.delivered(PEER + 1, 1); // nothing of that one has come
+    delivery.deliver(PEER, new CommittedMessage(message(2), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
+    delivery.acknowledge(PEER, 9);
+    delivery.acknowledge(PEER + 1, 1); // nothing of that one has come
     assertEquals(moved, [1, 3]);
     await Promise.resolve();
   }));
 
 Deno.test("delivery: the user's own message moves the cursor right behind it, and not beyond what has not come", () =>
   withSession(1, async (delivery, pushed, moved) => {
-    delivery.offer(PEER, new Fresh(message(2, 1), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(2, 1), PEER));
     assertEquals(moved, [2]);
-    delivery.offer(PEER, new Fresh(message(3), PEER));
-    delivery.offer(PEER, new Fresh(message(4, 1), PEER)); // of message 3 the client has said nothing yet
+    delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
+    delivery.deliver(PEER, new CommittedMessage(message(4, 1), PEER)); // of message 3 the client has said nothing yet
     assertEquals([moved, pushed], [[2], [3]]);
-    delivery.delivered(PEER, 4);
-    delivery.offer(PEER, new Fresh(message(5, 1), PEER));
+    delivery.acknowledge(PEER, 4);
+    delivery.deliver(PEER, new CommittedMessage(message(5, 1), PEER));
     assertEquals(moved, [2, 4, 5]);
     await Promise.resolve();
   }));

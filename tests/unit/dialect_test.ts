@@ -1,7 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
-import { classicDialect, wallClock } from "../../lib/server/protocol/classic_dialect.ts";
-import { chatMessage, fitRoster, framed, jsonBytes, type Roster } from "../../lib/server/protocol/dialect.ts";
-import { MAX_SERVER_FRAME, Msg } from "../../lib/wire/protocol.ts";
+import { classicDialect, formatLocalTime } from "../../lib/server/protocol/classic_dialect.ts";
+import {
+  chatMessage,
+  fitRoster,
+  framedDialect,
+  jsonByteLength,
+  type Roster,
+} from "../../lib/server/protocol/dialect.ts";
+import { MAX_SERVER_FRAME_BYTES, Msg } from "../../lib/wire/protocol.ts";
 
 const decoder = new TextDecoder();
 
@@ -55,14 +61,14 @@ Deno.test("dialect: the largest roster there can be fits into one frame, whole b
       users: Array.from({ length: 50 }, () => ({ id: 2 ** 31 - 1, name, state: "offline", role: "creator" })),
     })),
   };
-  const ack = framed.withRoster({
+  const ack = framedDialect.withRoster({
     msgid: Msg.LOGIN_ACK,
     errno: 0,
     id: 2 ** 31 - 1,
     name,
     token: "x".repeat(54),
   }, whole);
-  assert(framed.encode(ack)!.length - 4 <= MAX_SERVER_FRAME);
+  assert(framedDialect.encode(ack)!.length - 4 <= MAX_SERVER_FRAME_BYTES);
   assertEquals((ack.friends as unknown[]).length, 1_000);
   assertEquals((ack.groups as unknown[]).length, 500);
 });
@@ -96,15 +102,18 @@ Deno.test("classic: control characters of others come as question marks, but for
   const friend = { id: 1, name: bad, state: "online" as const };
   const group = { id: 1, groupname: bad, groupdesc: bad, members: 1, users: [friend] };
   const head = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: bad };
-  const gathering = classic.gatherMissed(classic.withRoster(head, { friends: [friend], groups: [group] }))!;
+  const gathering = classic.buildBacklog(classic.withRoster(head, { friends: [friend], groups: [group] }))!;
   assertEquals(gathering.add(chatMessage(stored, 1)), true);
-  const ack = read(classic.encode(gathering.answer()));
+  const ack = read(classic.encode(gathering.build()));
   assertEquals([ack.name, JSON.parse(ack.friends[0]).name], [good, good]);
   const listed = JSON.parse(ack.groups[0]);
   assertEquals([listed.groupname, listed.groupdesc, JSON.parse(listed.users[0]).name], [good, good, good]);
   assertEquals([JSON.parse(ack.offlinemsg[0]).msg, JSON.parse(ack.offlinemsg[0]).name], [good, good]);
   assertEquals(read(classic.encode({ msgid: Msg.REGISTER_ACK, errno: 1, errmsg: bad })).errmsg, good);
-  assertEquals(JSON.parse(decoder.decode(framed.encode(chatMessage(stored, 3))!.subarray(4))).msg, bad);
+  assertEquals(
+    JSON.parse(decoder.decode(framedDialect.encode(chatMessage(stored, 3))!.subarray(4))).msg,
+    bad,
+  );
 });
 
 Deno.test("classic: every message is at most so many bytes, to the byte", () => {
@@ -121,7 +130,7 @@ Deno.test("classic: every message is at most so many bytes, to the byte", () => 
       assert(cut.length <= bytes, `${cut.length} bytes of ${bytes}`);
       const { msg } = JSON.parse(decoder.decode(cut.subarray(0, -1)));
       assert(msg.endsWith("…") && [...msg].slice(0, -1).every((character) => character === letter));
-      assert(cut.length > bytes - 1 - jsonBytes(letter), "not more than needed is cut");
+      assert(cut.length > bytes - 1 - jsonByteLength(letter), "not more than needed is cut");
     }
   }
   const big = classicDialect(1_023, 10).withRoster(
@@ -137,10 +146,10 @@ Deno.test("classic: missed messages join the login's answer while they fit, to t
     chatMessage({ seq: n + 1, sender: 2, senderName: "bob", cid: "c", body: `m"${n}é`, time: 0 }, 1);
   const base = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "a" };
   const filled = (bytes: number) => {
-    const gathering = classicDialect(bytes, 10).gatherMissed(base)!;
+    const gathering = classicDialect(bytes, 10).buildBacklog(base)!;
     let count = 0;
     while (count < 5 && gathering.add(missed(count))) count++;
-    const answer = gathering.answer();
+    const answer = gathering.build();
     assertEquals((answer.offlinemsg as string[] | undefined ?? []).length, count);
     return { count, size: classicDialect(bytes, 10).encode(answer)!.length, answer };
   };
@@ -159,7 +168,7 @@ Deno.test("classic: missed messages join the login's answer while they fit, to t
 });
 
 Deno.test("classic: the time is a wall clock's", () => {
-  assertEquals(wallClock(new Date(2026, 0, 2, 3, 4, 5).getTime()), "2026-01-02 03:04:05");
+  assertEquals(formatLocalTime(new Date(2026, 0, 2, 3, 4, 5).getTime()), "2026-01-02 03:04:05");
 });
 
 Deno.test("classic: only 2, 5, 6 and 10 are ever sent", () => {

@@ -1,7 +1,7 @@
 /** In a break all work runs, that too whose bytes have only just come. */
 import { assert, assertEquals, assertLess, assertStrictEquals } from "@std/assert";
 import { setImmediate } from "node:timers";
-import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 
 const TURNS = 20; // setImmediate: 61 at the least
 const PIECE = 1; // ms of work between two breaks
@@ -33,38 +33,38 @@ async function piecesUntilAnswered(rest: () => Promise<unknown>): Promise<number
 
 Deno.test("breaks: who waits for a socket has a turn in each, not only every 61st", async () => {
   assertLess(TURNS, await piecesUntilAnswered(() => new Promise((resolve) => setImmediate(resolve))));
-  using breaks = new Breaks();
+  using breaks = new EventLoop();
   await breaks.open();
-  assertLess(await piecesUntilAnswered(() => breaks.next()), TURNS);
+  assertLess(await piecesUntilAnswered(() => breaks.yieldToIo()), TURNS);
 });
 
 Deno.test("breaks: so it is without a connection to itself", async () => {
-  assertLess(await piecesUntilAnswered(() => new Breaks().next()), TURNS);
+  assertLess(await piecesUntilAnswered(() => new EventLoop().yieldToIo()), TURNS);
 });
 
 Deno.test("breaks: one for all who ask meanwhile, and then the next", async () => {
-  using breaks = new Breaks();
+  using breaks = new EventLoop();
   await breaks.open();
-  const first = breaks.next();
-  assertStrictEquals(breaks.next(), first);
+  const first = breaks.yieldToIo();
+  assertStrictEquals(breaks.yieldToIo(), first);
   await first;
-  const second = breaks.next();
+  const second = breaks.yieldToIo();
   assert(second !== first);
   await second;
 });
 
 Deno.test("breaks: no caller waits for ever when it is closed", async () => {
-  const breaks = new Breaks();
+  const breaks = new EventLoop();
   await breaks.open();
-  const waiting = breaks.next();
+  const waiting = breaks.yieldToIo();
   breaks[Symbol.dispose]();
   await waiting;
-  await breaks.next();
+  await breaks.yieldToIo();
 });
 
 Deno.test("breaks: who may not connect is told so", { permissions: { net: false } }, async () => {
-  const breaks = new Breaks();
+  const breaks = new EventLoop();
   const error = await breaks.open().catch((error) => error);
   assert(error instanceof Deno.errors.NotCapable, `${error}`);
-  assertEquals(await breaks.next(), undefined);
+  assertEquals(await breaks.yieldToIo(), undefined);
 });

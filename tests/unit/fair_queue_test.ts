@@ -1,13 +1,13 @@
 /** The order in which passwords are hashed: a client that fills the queue waits behind itself. */
 import { assert, assertEquals } from "@std/assert";
-import { FairQueue, type Queued, type Standing } from "../../lib/passwords/fair_queue.ts";
+import { FairQueue, type QueueItem, type Standing } from "../../lib/passwords/fair_queue.ts";
 import { Shares } from "../../lib/passwords/shares.ts";
 
 const FORGET_MS = 30_000; // for one hash: see shares.ts
 const MAX_DEBT = 5; // hashes that count
 const ROOM = 1_000_000;
 
-interface Item extends Queued {
+interface Item extends QueueItem {
   readonly name: string;
 }
 
@@ -115,8 +115,8 @@ Deno.test("fair queue: a right password is paid back with one wrong one, but not
   const queue = queueOf();
   const [typist, often, other] = [item("a.1"), item("b.1", "frequent"), item("c.1")];
   for (const { requester } of [typist, typist, often, often, other]) queue.charge(requester);
-  queue.payBack(typist.requester);
-  queue.payBack(often.requester);
+  queue.refund(typist.requester);
+  queue.refund(often.requester);
   for (const one of [often, other, typist]) queue.push(one);
   assertEquals(take(queue, 3), ["a.1", "c.1", "b.1"]);
 });

@@ -1,50 +1,50 @@
 /** Buckets in a process, by a clock of the test's own. */
 import { assert, assertEquals } from "@std/assert";
-import { NamedBuckets } from "../../lib/bus/gcra.ts";
+import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 
 /** Buckets whose time only goes on when it is told to. */
-function make(most?: number): { buckets: NamedBuckets; pass: (ms: number) => void } {
+function make(most?: number): { buckets: KeyedRateLimiter; pass: (ms: number) => void } {
   let now = 12_345.678; // as `performance.now` gives it
-  return { buckets: new NamedBuckets(() => now, most), pass: (ms) => void (now += ms) };
+  return { buckets: new KeyedRateLimiter(() => now, most), pass: (ms) => void (now += ms) };
 }
 
 Deno.test("buckets: one is there again exactly when it was told, and not a moment before", () => {
   for (
-    const [size, within] of [[1, 1_000], [3, 1_000], [7, 60_000], [10, 600_000], [300, 600_000]] as const
+    const [burst, periodMs] of [[1, 1_000], [3, 1_000], [7, 60_000], [10, 600_000], [300, 600_000]] as const
   ) {
     const { buckets, pass } = make();
-    const quota = { size, within };
-    for (let count = 0; count < size; count++) assertEquals(buckets.spend("b", quota, 1), 0);
+    const quota = { burst, periodMs };
+    for (let count = 0; count < burst; count++) assertEquals(buckets.tryConsume("b", quota, 1), 0);
     for (let round = 0; round < 3; round++) {
-      const wait = buckets.spend("b", quota, 1);
-      assert(wait > 0 && wait <= Math.ceil(within / size), `${wait} ms for 1 of ${size}`);
+      const wait = buckets.tryConsume("b", quota, 1);
+      assert(wait > 0 && wait <= Math.ceil(periodMs / burst), `${wait} ms for 1 of ${burst}`);
       pass(wait - 1);
-      assertEquals(buckets.spend("b", quota, 1), 1);
+      assertEquals(buckets.tryConsume("b", quota, 1), 1);
       pass(1);
-      assertEquals(buckets.spend("b", quota, 1), 0);
+      assertEquals(buckets.tryConsume("b", quota, 1), 0);
     }
   }
 });
 
 Deno.test("buckets: an empty one is full after its time, and an untouched one no more than that", () => {
   const { buckets, pass } = make();
-  const quota = { size: 5, within: 1_000 };
+  const quota = { burst: 5, periodMs: 1_000 };
   for (let round = 0; round < 3; round++) {
-    assertEquals(buckets.spend("b", quota, 5), 0);
-    assertEquals(buckets.spend("b", quota, 5), 1_000);
+    assertEquals(buckets.tryConsume("b", quota, 5), 0);
+    assertEquals(buckets.tryConsume("b", quota, 5), 1_000);
     pass(999);
-    assertEquals(buckets.spend("b", quota, 5), 1);
+    assertEquals(buckets.tryConsume("b", quota, 5), 1);
     pass(round === 2 ? 1_000_000 : 1);
   }
-  assertEquals([buckets.spend("b", quota, 5), buckets.spend("b", quota, 1)], [0, 200]);
+  assertEquals([buckets.tryConsume("b", quota, 5), buckets.tryConsume("b", quota, 1)], [0, 200]);
 });
 
 Deno.test("buckets: over a long time no more goes out than comes in", () => {
   const { buckets, pass } = make();
-  const quota = { size: 7, within: 1_000 };
+  const quota = { burst: 7, periodMs: 1_000 };
   let taken = 0;
   for (let ms = 0; ms < 100_000; ms++) {
-    if (buckets.spend("b", quota, 1) === 0) taken++;
+    if (buckets.tryConsume("b", quota, 1) === 0) taken++;
     pass(1);
   }
   assert(taken >= 7 * 100 && taken <= 7 * 101, `${taken} in a hundred times its time`);
@@ -52,26 +52,26 @@ Deno.test("buckets: over a long time no more goes out than comes in", () => {
 
 Deno.test("buckets: of too many the fullest are forgotten, so that no client can have an empty one forgotten", () => {
   const { buckets, pass } = make(1_000);
-  const quota = { size: 10, within: 600_000 };
-  assertEquals(buckets.spend("victim", quota, 10), 0);
-  assertEquals(buckets.spend("old", quota, 1), 0);
+  const quota = { burst: 10, periodMs: 600_000 };
+  assertEquals(buckets.tryConsume("victim", quota, 10), 0);
+  assertEquals(buckets.tryConsume("old", quota, 1), 0);
   pass(60_000);
-  assertEquals(buckets.spend("victim", quota, 1), 0); // what has come back meanwhile
-  for (let name = 0; name < 20_000; name++) assertEquals(buckets.spend(`flood ${name}`, quota, 1), 0);
+  assertEquals(buckets.tryConsume("victim", quota, 1), 0); // what has come back meanwhile
+  for (let name = 0; name < 20_000; name++) assertEquals(buckets.tryConsume(`flood ${name}`, quota, 1), 0);
   assert(buckets.size <= 1_000, `${buckets.size} are remembered`);
-  assert(buckets.spend("victim", quota, 1) > 0, "it is still empty");
+  assert(buckets.tryConsume("victim", quota, 1) > 0, "it is still empty");
 });
 
 Deno.test("buckets: full ones are the first to be forgotten, and those given back take no room", () => {
   const { buckets, pass } = make(100);
-  const quota = { size: 2, within: 1_000 };
-  for (let name = 0; name < 100; name++) buckets.spend(`old ${name}`, quota, 2);
+  const quota = { burst: 2, periodMs: 1_000 };
+  for (let name = 0; name < 100; name++) buckets.tryConsume(`old ${name}`, quota, 2);
   pass(1_000);
-  for (let name = 0; name < 60; name++) buckets.spend(`new ${name}`, quota, 1);
+  for (let name = 0; name < 60; name++) buckets.tryConsume(`new ${name}`, quota, 1);
   assertEquals(buckets.size, 60);
   for (let name = 0; name < 60; name++) {
-    assert(buckets.spend(`new ${name}`, quota, 2) > 0, `${name} was not forgotten`);
-    buckets.spend(`new ${name}`, quota, -1);
+    assert(buckets.tryConsume(`new ${name}`, quota, 2) > 0, `${name} was not forgotten`);
+    buckets.tryConsume(`new ${name}`, quota, -1);
   }
   assertEquals(buckets.size, 0);
 });

@@ -1,31 +1,31 @@
 /** From where users have logged in before. */
 import { assertEquals } from "@std/assert";
-import { KnownPlaces, type Place } from "../../lib/server/limits/known_places.ts";
+import { KnownPlaces, type LoginPlace } from "../../lib/server/limits/known_places.ts";
 
 const DEVICE = Uint8Array.of(1, 2, 254, 255, 0, 6, 7, 8);
 
 Deno.test("known places: a user's address is known once the user has logged in from there", () => {
   const places = new KnownPlaces();
-  const unknown: Place = { address: "192.0.2.1", knownBy: undefined, standing: "new" };
-  assertEquals(places.of(1, "192.0.2.1"), unknown);
+  const unknown: LoginPlace = { address: "192.0.2.1", knownBy: undefined, standing: "new" };
+  assertEquals(places.get(1, "192.0.2.1"), unknown);
   places.add(1, "192.0.2.1");
-  assertEquals(places.of(1, "192.0.2.1"), {
+  assertEquals(places.get(1, "192.0.2.1"), {
     address: "192.0.2.1",
     knownBy: "address 192.0.2.1",
     standing: "known",
   });
-  assertEquals(places.of(2, "192.0.2.1"), unknown);
-  assertEquals(places.of(undefined, "192.0.2.1"), unknown);
-  assertEquals(places.of(1, "192.0.2.2"), { ...unknown, address: "192.0.2.2" });
+  assertEquals(places.get(2, "192.0.2.1"), unknown);
+  assertEquals(places.get(undefined, "192.0.2.1"), unknown);
+  assertEquals(places.get(1, "192.0.2.2"), { ...unknown, address: "192.0.2.2" });
   places.add(1, undefined); // an address that isn't counted tells of no place
-  assertEquals(places.of(1, undefined), { ...unknown, address: undefined });
+  assertEquals(places.get(1, undefined), { ...unknown, address: undefined });
 });
 
 Deno.test("known places: a device counts before the address, and where there is none", () => {
   const places = new KnownPlaces();
   places.add(1, "192.0.2.1");
   for (const address of ["192.0.2.1", "192.0.2.2", undefined]) {
-    assertEquals(places.of(1, address, DEVICE), {
+    assertEquals(places.get(1, address, DEVICE), {
       address,
       knownBy: "device 0102feff00060708",
       standing: "known",
@@ -38,15 +38,15 @@ Deno.test("known places: five logins from one go first, five by all devices, and
   for (const address of ["192.0.2.1", "192.0.2.2"]) places.add(1, address);
   const standings = (ask: (at: number) => string) => Array.from({ length: 6 }, (_, at) => ask(at)).join(" ");
   const five = "known known known known known frequent";
-  assertEquals(standings(() => places.of(1, "192.0.2.1").standing), five);
-  assertEquals(standings(() => places.of(1, "192.0.2.2").standing), five, "each place has its own");
-  assertEquals(standings((at) => places.of(1, undefined, DEVICE.map((byte) => byte ^ at)).standing), five);
-  assertEquals(places.of(1, "192.0.2.1").knownBy, "address 192.0.2.1", "it is known all the same");
+  assertEquals(standings(() => places.get(1, "192.0.2.1").standing), five);
+  assertEquals(standings(() => places.get(1, "192.0.2.2").standing), five, "each place has its own");
+  assertEquals(standings((at) => places.get(1, undefined, DEVICE.map((byte) => byte ^ at)).standing), five);
+  assertEquals(places.get(1, "192.0.2.1").knownBy, "address 192.0.2.1", "it is known all the same");
 });
 
 Deno.test("known places: so many are remembered, and then the one that was seen the longest ago is forgotten", () => {
   const places = new KnownPlaces(2);
-  const known = () => [1, 2, 3].map((user) => places.of(user, "192.0.2.1").knownBy !== undefined);
+  const known = () => [1, 2, 3].map((user) => places.get(user, "192.0.2.1").knownBy !== undefined);
   places.add(1, "192.0.2.1");
   places.add(2, "192.0.2.1");
   assertEquals(known(), [true, true, false]);

@@ -1,13 +1,13 @@
 /** Heavy work takes turns. */
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { Breaks } from "../../lib/server/scheduling/event_loop.ts";
+import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { Lane } from "../../lib/server/scheduling/lane.ts";
 
 /** Resolves when the event loop has come round. */
 const round = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
 
 Deno.test("lane: one turn each time the event loop comes round, in the order of asking", async () => {
-  const lane = new Lane(new Breaks());
+  const lane = new Lane(new EventLoop());
   const log: string[] = [];
   const turns = ["a", "b", "c"].map(async (name) => {
     await lane.turn();
@@ -22,7 +22,7 @@ Deno.test("lane: one turn each time the event loop comes round, in the order of 
 });
 
 Deno.test("lane: so many pieces are under way, and the next has its turn when one is done", async () => {
-  const lane = new Lane(new Breaks(), 2);
+  const lane = new Lane(new EventLoop(), 2);
   const works = Array.from({ length: 3 }, () => Promise.withResolvers<void>());
   const log: number[] = [];
   for (const [at, { promise }] of works.entries()) {
@@ -43,7 +43,7 @@ Deno.test("lane: so many pieces are under way, and the next has its turn when on
 });
 
 Deno.test("lane: sixteen times as long as a piece took is left to other work", async () => {
-  const lane = new Lane(new Breaks());
+  const lane = new Lane(new EventLoop());
   lane.spent(5);
   assert(!lane.isFree);
   const began = performance.now();
@@ -53,7 +53,7 @@ Deno.test("lane: sixteen times as long as a piece took is left to other work", a
 });
 
 Deno.test("lane: however long a piece took, a tenth of a second later is the next one's turn", async () => {
-  const lane = new Lane(new Breaks());
+  const lane = new Lane(new EventLoop());
   for (let piece = 0; piece < 100; piece++) lane.spent(100);
   const began = performance.now();
   await lane.turn();
@@ -63,7 +63,7 @@ Deno.test("lane: however long a piece took, a tenth of a second later is the nex
 });
 
 Deno.test("lane: what is spent all the time, as on busy groups, leaves it a turn every tenth of a second", async () => {
-  const lane = new Lane(new Breaks());
+  const lane = new Lane(new EventLoop());
   lane.spent(10);
   const busy = setInterval(() => lane.spent(10), 5);
   const over = setTimeout(() => clearInterval(busy), 5_000); // else it would wait for ever if it had none
@@ -77,7 +77,7 @@ Deno.test("lane: what is spent all the time, as on busy groups, leaves it a turn
 });
 
 Deno.test("lane: if nothing else is said, two pieces may be under way", async () => {
-  const lane = new Lane(new Breaks());
+  const lane = new Lane(new EventLoop());
   const { promise, resolve } = Promise.withResolvers<void>();
   void lane.hold(promise);
   assert(lane.isFree);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { describe, type Level, Log, Seldom } from "../../lib/log.ts";
+import { describeError, type Level, Log, LogThrottle } from "../../lib/log.ts";
 
 function lines(level: Level, format: "text" | "json", write: (log: Log) => void): string[] {
   const written: string[] = [];
@@ -49,17 +49,17 @@ Deno.test("log: what a terminal obeys or does not show is escaped, in both forma
 
 Deno.test("log: an error is told with its causes", () => {
   assertEquals(
-    describe(new Error("outer", { cause: new Error("inner", { cause: "root" }) })),
+    describeError(new Error("outer", { cause: new Error("inner", { cause: "root" }) })),
     "outer: inner: root",
   );
 });
 
 Deno.test("log: what happens again and again is said once a second, with how often", () => {
-  const seldom = new Seldom();
+  const seldom = new LogThrottle();
   const said: number[] = [];
   const began = performance.now();
   let times = 0;
-  for (; performance.now() - began < 1_100; times++) seldom.say((count) => said.push(count));
+  for (; performance.now() - began < 1_100; times++) seldom.log((count) => said.push(count));
   assertEquals(said[0], 1);
   assertEquals(said.length, 2);
   assert(said[1]! > 1 && said[1]! < times);

@@ -1,9 +1,9 @@
 /** What users and groups may newly be called. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { hasNameLength, normalName, problemOf } from "../../lib/server/protocol/names.ts";
+import { isNameLengthValid, normalizeName, validateName } from "../../lib/server/protocol/names.ts";
 
 function problem(text: string, named: "user" | "group" = "user", confusable = false): string | undefined {
-  return problemOf(normalName(text), named, confusable);
+  return validateName(normalizeName(text), named, confusable);
 }
 
 Deno.test("names: those of people in many languages are accepted", () => {
@@ -25,7 +25,7 @@ Deno.test("names: one form of those that are canonically the same, or of another
       "a b",
     ]]
   ) {
-    assertEquals(normalName(given!), kept);
+    assertEquals(normalizeName(given!), kept);
   }
 });
 
@@ -162,7 +162,7 @@ Deno.test("names: their length is that of the form that is kept", () => {
     "😀".repeat(50),
   ];
   accepted.push("\uff76\uff9e".repeat(50), "\u0958".repeat(50));
-  for (const name of accepted) assertEquals(hasNameLength(name), true, name);
+  for (const name of accepted) assertEquals(isNameLengthValid(name), true, name);
   const refused = [
     "",
     "a".repeat(51),
@@ -170,6 +170,6 @@ Deno.test("names: their length is that of the form that is kept", () => {
     "\u1f82".repeat(50).normalize("NFD") + "a",
   ];
   refused.push("\u0344".repeat(201), "😀".repeat(51), "a".repeat(1_000_000));
-  for (const name of refused) assertEquals(hasNameLength(name), false, name.slice(0, 300));
+  for (const name of refused) assertEquals(isNameLengthValid(name), false, name.slice(0, 300));
   assertStringIncludes(problem("\u0958".repeat(26))!, "more than 50 characters"); // each becomes two
 });

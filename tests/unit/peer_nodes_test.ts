@@ -26,7 +26,11 @@ async function watch(afterOutage: boolean) {
     gone++;
     over.abort();
   };
-  await peers.watch({ count, beat() {}, gone: leave, silent() {} }, over.signal, afterOutage);
+  await peers.watch(
+    { countSubscribers: count, sendHeartbeat() {}, onNodeLeft: leave, onSilenceChange() {} },
+    over.signal,
+    afterOutage,
+  );
   return { asked, gone };
 }
 
@@ -52,7 +56,11 @@ Deno.test("peer nodes: who is there, and who nothing is said of, is not gone", a
     return Promise.resolve(new Map([[nodeName("one"), 1]]));
   };
   const gone = () => void left.push(["gone"]);
-  await peers.watch({ count, beat() {}, gone, silent() {} }, over.signal, false);
+  await peers.watch(
+    { countSubscribers: count, sendHeartbeat() {}, onNodeLeft: gone, onSilenceChange() {} },
+    over.signal,
+    false,
+  );
   assertEquals(left, [[nodeName("one"), nodeName("two")], [nodeName("one"), nodeName("two")]]);
 });
 
@@ -89,13 +97,13 @@ Deno.test("peer nodes: a node that is back is silent no more", () => {
 
 Deno.test("peer nodes: a node that says goodbye is not silent when it is gone, and before is as good as any", () => {
   const peers = new PeerNodes(names, "own");
-  peers.leaves("two"); // which nothing is known of
+  peers.markLeaving("two"); // which nothing is known of
   for (const id of ["one", "two"]) peers.add(id);
-  peers.leaves("one");
+  peers.markLeaving("one");
   const here = new Map(["one", "two"].map((id) => [nodeName(id), 1]));
   assertEquals(peers.check(here), { hasLeft: false, isSilent: false });
   assertEquals(peers.check(new Map([...here, [nodeName("one"), 0]])), { hasLeft: true, isSilent: false });
-  peers.leaves("two");
+  peers.markLeaving("two");
   peers.add("two"); // and says something else afterwards
   assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
 });

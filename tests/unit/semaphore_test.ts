@@ -1,17 +1,17 @@
 /** Work of which only so much is under way at a time. */
 import { assertEquals, assertRejects } from "@std/assert";
-import { Turns } from "../../lib/server/scheduling/semaphore.ts";
+import { Semaphore } from "../../lib/server/scheduling/semaphore.ts";
 
 Deno.test("turns: so many at once, the first to come first, and what was begun is ended before more is begun", async () => {
-  const turns = new Turns(2);
+  const turns = new Semaphore(2);
   const done: string[] = [];
   const waits = new Map<string, () => void>();
   const work = (name: string) => async () => {
     await new Promise<void>((resolve) => waits.set(name, resolve));
     done.push(name);
   };
-  const all = [..."abcd"].map((name) => turns.begin(work(name)));
-  all.push(turns.end(work("e")));
+  const all = [..."abcd"].map((name) => turns.run(work(name)));
+  all.push(turns.runFirst(work("e")));
   const finish = async (name: string, then: readonly string[]) => {
     waits.get(name)!();
     waits.delete(name);
@@ -23,9 +23,9 @@ Deno.test("turns: so many at once, the first to come first, and what was begun i
   await finish("a", ["e", "c"]);
   await finish("c", ["e", "d"]);
   await finish("e", ["d"]);
-  const failing = turns.begin(() => Promise.reject(new Error("no")));
+  const failing = turns.run(() => Promise.reject(new Error("no")));
   await assertRejects(() => failing, Error, "no");
-  const next = turns.begin(work("f")); // a failed one's turn is over
+  const next = turns.run(work("f")); // a failed one's turn is over
   assertEquals([...waits.keys()], ["d", "f"]);
   await finish("d", ["f"]);
   await finish("f", []);

@@ -1,7 +1,7 @@
 /** What a session tells its client of friends who come and go. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
-import type { DeliveryPorts } from "../../lib/server/delivery/delivery.ts";
+import type { DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
 import { Session } from "../../lib/server/sessions/session.ts";
 
 const FRIEND = 6;
@@ -9,12 +9,12 @@ const FRIEND = 6;
 /** A session, its connection, and the states of the friend that its client is told. */
 function newSession() {
   const told: (string | undefined)[] = [];
-  const connection = { hasRoom: true, send: ({ state }: { state?: string }) => void told.push(state) };
+  const connection = { isWritable: true, send: ({ state }: { state?: string }) => void told.push(state) };
   const session = new Session(
     { id: 8, name: "eight" },
     1,
     connection as unknown as Connection,
-    {} as DeliveryPorts,
+    {} as DeliveryDeps,
   );
   return { session, connection, told };
 }
@@ -27,21 +27,21 @@ async function answered(): Promise<void> {
 Deno.test("session: an offline that waits for room is not told behind a newer online", () => {
   const { session, connection, told } = newSession();
   session.start();
-  session.tellPresence(FRIEND, true);
-  connection.hasRoom = false;
-  session.tellPresence(FRIEND, false);
-  connection.hasRoom = true; // below the limit, and still above half of it: room() comes later
-  session.tellPresence(FRIEND, true);
-  session.room();
+  session.pushPresence(FRIEND, true);
+  connection.isWritable = false;
+  session.pushPresence(FRIEND, false);
+  connection.isWritable = true; // below the limit, and still above half of it: room() comes later
+  session.pushPresence(FRIEND, true);
+  session.onDrain();
   assertEquals(told, ["online"]);
-  session.tellPresence(FRIEND, false);
+  session.pushPresence(FRIEND, false);
   assertEquals(told.at(-1), "offline");
 });
 
 Deno.test("session: what was heard before a login's answer looked is not told behind it", async () => {
   const { session, told } = newSession();
-  session.tellPresence(FRIEND, true);
-  await session.shows(() => Promise.resolve([]));
+  session.pushPresence(FRIEND, true);
+  await session.syncPresence(() => Promise.resolve([]));
   session.start();
   await answered();
   assertEquals(told, []);
@@ -51,15 +51,15 @@ Deno.test("session: what is heard while an answer looks is told behind it, as it
   for (const started of [false, true]) {
     const { session, told } = newSession();
     if (started) session.start();
-    await session.shows(() => {
-      session.tellPresence(FRIEND, false);
+    await session.syncPresence(() => {
+      session.pushPresence(FRIEND, false);
       return Promise.resolve([FRIEND]); // so says the answer
     });
     session.start();
     await answered();
     assertEquals(told, ["offline"], started ? "CONTACTS" : "a login");
-    await session.shows(() => {
-      session.tellPresence(FRIEND, true);
+    await session.syncPresence(() => {
+      session.pushPresence(FRIEND, true);
       return Promise.resolve([FRIEND]);
     });
     await answered();

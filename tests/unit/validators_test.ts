@@ -1,16 +1,16 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import {
+  boolean,
+  existingName,
   type Field,
-  flag,
   id,
   integer,
-  knownName,
-  name,
+  newName,
   optional,
-  problem,
   text,
+  validate,
 } from "../../lib/server/protocol/validators.ts";
-import { Limit } from "../../lib/wire/protocol.ts";
+import { FieldLimit } from "../../lib/wire/protocol.ts";
 
 function accepts(field: Field<unknown>, yes: unknown[], no: unknown[]): void {
   for (const value of yes) {
@@ -27,9 +27,9 @@ Deno.test("fields: ids are positive 32-bit integers", () => {
 });
 
 Deno.test("fields: names have 1 to 50 characters, counted as code points, and something to see", () => {
-  const most = Limit.NAME;
+  const most = FieldLimit.NAME;
   accepts(
-    name,
+    newName,
     ["a", "李雷", "x".repeat(most), "😀".repeat(most), " a "],
     [
       "",
@@ -58,7 +58,7 @@ Deno.test("fields: the name of an account that exists may be anything of 1 to 50
     "x".repeat(50),
     "é".repeat(50).normalize("NFD"),
   ];
-  accepts(knownName, yes, ["", "x".repeat(51), "\ud800", 1, null]);
+  accepts(existingName, yes, ["", "x".repeat(51), "\ud800", 1, null]);
 });
 
 Deno.test("fields: text has its bounds at both ends, and no half of a character", () => {
@@ -68,14 +68,14 @@ Deno.test("fields: text has its bounds at both ends, and no half of a character"
 });
 
 Deno.test("fields: what is wrong is said of the field by its name", () => {
-  const fields = { toid: id, msg: text(1), force: optional(flag) };
-  assertEquals(problem(fields, { toid: 1, msg: "x" }), undefined);
-  assertEquals(problem(fields, { toid: 1, msg: "x", force: true }), undefined);
-  assertStringIncludes(problem(fields, { msg: "x" })!, "toid is missing");
+  const fields = { toid: id, msg: text(1), force: optional(boolean) };
+  assertEquals(validate(fields, { toid: 1, msg: "x" }), undefined);
+  assertEquals(validate(fields, { toid: 1, msg: "x", force: true }), undefined);
+  assertStringIncludes(validate(fields, { msg: "x" })!, "toid is missing");
   assertStringIncludes(
-    problem(fields, { toid: "1", msg: "x" })!,
+    validate(fields, { toid: "1", msg: "x" })!,
     "toid must be a whole number from 1 to 2147483647",
   );
-  assertStringIncludes(problem(fields, { toid: 1, msg: "x", force: 1 })!, "force must be true or false");
-  assertStringIncludes(problem(fields, { toid: 1, msg: null })!, "msg must be a string");
+  assertStringIncludes(validate(fields, { toid: 1, msg: "x", force: 1 })!, "force must be true or false");
+  assertStringIncludes(validate(fields, { toid: 1, msg: null })!, "msg must be a string");
 });

@@ -1,11 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
-import { GatheringOutbox, KEEPING, PacedOutbox, type Sink } from "../../lib/server/net/write_queue.ts";
-import { Replies } from "../../lib/server/net/reply_queue.ts";
+import {
+  CoalescingWriteQueue,
+  ENTRY_OVERHEAD_BYTES,
+  PacedWriteQueue,
+  type Sink,
+} from "../../lib/server/net/write_queue.ts";
+import { ReplyQueue } from "../../lib/server/net/reply_queue.ts";
 
 /** A socket that takes at most `most` bytes at a time, each time only when it is let. */
 class SlowSocket implements Sink {
   readonly writes: Uint8Array[] = [];
-  readonly limit = 100;
+  readonly highWaterMark = 100;
   rooms = 0;
   failure: unknown;
   #let: (() => void)[] = [];
@@ -19,11 +24,11 @@ class SlowSocket implements Sink {
     return taken.length;
   }
 
-  room(): void {
+  onDrain(): void {
     this.rooms++;
   }
 
-  failed(error: unknown): void {
+  onError(error: unknown): void {
     this.failure = error;
   }
 
@@ -43,22 +48,26 @@ const frame = (size: number, fill = size) => new Uint8Array(size).fill(fill);
 
 Deno.test("outbox: what comes at once goes in one write, without waiting, and so does what gathers meanwhile", async () => {
   const socket = new SlowSocket();
-  const outbox = new GatheringOutbox(socket);
+  const outbox = new CoalescingWriteQueue(socket);
   const taken: number[] = [];
   const push = (size: number) => outbox.push(frame(size), () => taken.push(size));
   for (const size of [1, 2]) push(size);
   await undefined; // no more than a step
   for (const size of [3, 4]) push(size);
-  assertEquals(outbox.bytes, 10 + 2 * KEEPING, "the first two are on their way, two are kept (I7)");
+  assertEquals(
+    outbox.bufferedAmount,
+    10 + 2 * ENTRY_OVERHEAD_BYTES,
+    "the first two are on their way, two are kept (I7)",
+  );
   await socket.letAll();
   assertEquals(socket.writes, [new Uint8Array([1, 2, 2]), new Uint8Array([3, 3, 3, 4, 4, 4, 4])]);
   assertEquals(taken, [1, 2, 3, 4]);
-  assertEquals(outbox.bytes, 0);
+  assertEquals(outbox.bufferedAmount, 0);
 });
 
 Deno.test("outbox: a socket that takes a little at a time gets everything in order", async () => {
   const socket = new SlowSocket(7);
-  const outbox = new GatheringOutbox(socket);
+  const outbox = new CoalescingWriteQueue(socket);
   const sent: number[] = [];
   for (let i = 0; i < 20; i++) {
     outbox.push(frame(i + 1, i));
@@ -70,7 +79,7 @@ Deno.test("outbox: a socket that takes a little at a time gets everything in ord
 
 Deno.test("outbox: what is larger than a gathering goes alone", async () => {
   const socket = new SlowSocket();
-  const outbox = new GatheringOutbox(socket);
+  const outbox = new CoalescingWriteQueue(socket);
   for (const size of [1, 70_000, 2, 65_536, 3]) outbox.push(frame(size, 1));
   await socket.letAll();
   assertEquals(socket.writes.map((bytes) => bytes.length), [1, 70_000, 2, 65_536, 3]);
@@ -78,12 +87,12 @@ Deno.test("outbox: what is larger than a gathering goes alone", async () => {
 
 Deno.test("outbox: room is told below half of the limit, and those who wait are told in time", async () => {
   const socket = new SlowSocket(25);
-  const outbox = new GatheringOutbox(socket);
+  const outbox = new CoalescingWriteQueue(socket);
   outbox.push(frame(60));
   outbox.push(frame(60));
   let emptied = false;
-  const empty = outbox.whenAtMost(0).then(() => emptied = true);
-  await outbox.whenAtMost(120 + 2 * KEEPING);
+  const empty = outbox.untilAtMost(0).then(() => emptied = true);
+  await outbox.untilAtMost(120 + 2 * ENTRY_OVERHEAD_BYTES);
   assertEquals([emptied, socket.rooms], [false, 0]);
   await socket.letAll();
   await empty;
@@ -92,17 +101,17 @@ Deno.test("outbox: room is told below half of the limit, and those who wait are 
 
 Deno.test("outbox: closing drops what waits and lets no caller wait for ever", async () => {
   const socket = new SlowSocket();
-  const outbox = new GatheringOutbox(socket);
+  const outbox = new CoalescingWriteQueue(socket);
   outbox.push(frame(5));
   outbox.push(frame(5), () => assert(false, "was never written"));
   await undefined;
   outbox.push(frame(5), () => assert(false, "was never written"));
-  const empty = outbox.whenAtMost(0);
+  const empty = outbox.untilAtMost(0);
   outbox.close();
   await empty;
   outbox.push(frame(5));
   await socket.letAll();
-  assertEquals(outbox.bytes, 0);
+  assertEquals(outbox.bufferedAmount, 0);
   assertEquals(socket.writes.length, 1); // the one that was under way
 });
 
@@ -114,9 +123,9 @@ Deno.test("outbox: paced, every frame is a write of its own, with the gap betwee
       return Promise.resolve(bytes.length);
     },
   });
-  const outbox = new PacedOutbox(socket, 20);
+  const outbox = new PacedWriteQueue(socket, 20);
   for (let i = 0; i < 4; i++) outbox.push(frame(10));
-  await outbox.whenAtMost(0);
+  await outbox.untilAtMost(0);
   assertEquals(at.length, 4);
   for (const [i, time] of at.entries()) {
     if (i > 0) assert(time - at[i - 1]! >= 20, `only ${time - at[i - 1]!} ms between writes`);
@@ -134,9 +143,9 @@ Deno.test("outbox: paced, the gap begins when a write has ended, however long it
       return bytes.length;
     },
   });
-  const outbox = new PacedOutbox(socket, gap);
+  const outbox = new PacedWriteQueue(socket, gap);
   for (let i = 0; i < 4; i++) outbox.push(frame(10));
-  await outbox.whenAtMost(0);
+  await outbox.untilAtMost(0);
   assertEquals(times.length, 4);
   for (const [i, { began }] of times.entries()) {
     const after = i > 0 ? began - times[i - 1]!.ended : gap;
@@ -146,17 +155,17 @@ Deno.test("outbox: paced, the gap begins when a write has ended, however long it
 
 Deno.test("replies: come in the order of the requests, whatever is ready first", async () => {
   const sent: string[] = [];
-  const replies = new Replies<string>((reply) => sent.push(reply));
+  const replies = new ReplyQueue<string>((reply) => sent.push(reply));
   const [first, second] = [Promise.withResolvers<string>(), Promise.withResolvers<string | undefined>()];
   replies.add("at once", 1);
   replies.add(first.promise, 10);
   replies.add(second.promise, 100);
   replies.add("after both", 1_000);
-  assertEquals([sent, replies.pending, replies.bytes], [["at once"], 3, 110]);
+  assertEquals([sent, replies.inFlight, replies.bytes], [["at once"], 3, 110]);
   second.resolve(undefined); // no reply, which is none in its place
-  await replies.whenAtMost(3);
+  await replies.untilAtMost(3);
   assertEquals(sent, ["at once"]);
   first.resolve("first");
-  await replies.whenAtMost(0);
+  await replies.untilAtMost(0);
   assertEquals([sent, replies.bytes], [["at once", "first", "after both"], 0]);
 });

@@ -3,7 +3,7 @@
  */
 
 /** How many slots a cluster shares out among its masters. */
-export const SLOTS = 16_384;
+export const SLOT_COUNT = 16_384;
 
 const POLYNOMIAL = 0x1021; // of CRC16 as in XMODEM
 const encoder = new TextEncoder();
@@ -19,5 +19,5 @@ export function keySlot(name: string): number {
     for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? crc << 1 ^ POLYNOMIAL : crc << 1;
     crc &= 0xffff;
   }
-  return crc % SLOTS;
+  return crc % SLOT_COUNT;
 }

@@ -24,9 +24,9 @@ export class LostNotifications {
   }
 
   /** Forgets and gives what there was. */
-  take(): Iterable<string> {
-    const taken = this.#channels;
+  drain(): Iterable<string> {
+    const channels = this.#channels;
     this.#channels = new Set();
-    return taken;
+    return channels;
   }
 }

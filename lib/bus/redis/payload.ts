@@ -25,71 +25,71 @@ export function randomId(): string {
  * What the nodes say to each other: a hint, or of themselves that there is a new node, that a node still is
  * there, or that it closes. The latter have the node's next number, so that each counts once.
  */
-export type Said = Hint | Announced;
+export type Payload = Hint | Announcement;
 
 /** What a node says of itself. */
-export interface Announced {
-  readonly kind: Announcement;
+export interface Announcement {
+  readonly kind: AnnouncementKind;
   readonly count: number;
 }
 
 /** The kinds of it. */
-export type Announcement = "hello" | "beat" | "bye";
+export type AnnouncementKind = "hello" | "beat" | "bye";
 
 /** Whether it isn't a hint. */
-export function isAnnouncement(said: Said): said is Announced {
-  return "count" in said;
+export function isAnnouncement(payload: Payload): payload is Announcement {
+  return "count" in payload;
 }
 
 /** What a node's payloads begin with. */
-export function headingOf(sender: string): string {
+export function headerOf(sender: string): string {
   return sender + VERSION;
 }
 
 /** Writes what follows the heading, and is still to be signed. */
-export function encode(said: Said): string {
-  return JSON.stringify(asArray(said));
+export function encode(payload: Payload): string {
+  return JSON.stringify(toArray(payload));
 }
 
 /** Who said the payload. */
-export function senderOf(payload: string): string {
-  return payload.slice(0, ID_LENGTH);
+export function senderOf(text: string): string {
+  return text.slice(0, ID_LENGTH);
 }
 
 /** Reads a signed payload; undefined if it isn't one, or one of an unknown version or kind. */
-export function decode(payload: string): Said | undefined {
-  if (payload[ID_LENGTH] !== VERSION) return undefined;
+export function decode(text: string): Payload | undefined {
+  if (text[ID_LENGTH] !== VERSION) return undefined;
   try {
-    return fromArray(JSON.parse(payload.slice(ID_LENGTH + VERSION.length)));
+    return fromArray(JSON.parse(text.slice(ID_LENGTH + VERSION.length)));
   } catch {
     return undefined;
   }
 }
 
-function asArray(said: Said): readonly (string | number)[] {
-  switch (said.kind) {
+function toArray(payload: Payload): readonly (string | number)[] {
+  switch (payload.kind) {
     case "message": {
-      const { seq, sender, senderName, cid, body, time } = said.message;
+      const { seq, sender, senderName, cid, body, time } = payload.message;
       return ["m", seq, sender, senderName, cid, body, time];
     }
     case "presence":
-      return ["p", said.user];
+      return ["p", payload.user];
     case "takeover":
-      return ["t", said.login];
+      return ["t", payload.loginEpoch];
     case "joined":
-      return ["g", said.group];
+      return ["g", payload.group];
     case "look":
       return ["l"];
     case "hello":
-      return ["h", said.count];
+      return ["h", payload.count];
     case "beat":
-      return ["b", said.count];
+      return ["b", payload.count];
     case "bye":
-      return ["e", said.count];
+      return ["e", payload.count];
   }
 }
 
-function fromArray(value: unknown): Said | undefined {
+function fromArray(value: unknown): Payload | undefined {
   if (!Array.isArray(value)) return undefined;
   const [kind, first, sender, senderName, cid, body, time] = value as unknown[];
   switch (kind) {
@@ -101,7 +101,7 @@ function fromArray(value: unknown): Said | undefined {
     case "p":
       return isNumber(first) ? { kind: "presence", user: first } : undefined;
     case "t":
-      return isNumber(first) ? { kind: "takeover", login: first } : undefined;
+      return isNumber(first) ? { kind: "takeover", loginEpoch: first } : undefined;
     case "g":
       return isNumber(first) ? { kind: "joined", group: first } : undefined;
     case "l":

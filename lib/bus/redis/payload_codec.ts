@@ -3,35 +3,35 @@
  * none.
  */
 import type { Buffer } from "node:buffer";
-import { type Log, MINUTELY, Seldom } from "../../log.ts";
+import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
-import { Counters } from "./counters.ts";
+import { ReplayGuard } from "./counters.ts";
 import {
-  type Announcement,
+  type AnnouncementKind,
   decode,
   encode,
-  headingOf,
+  headerOf,
   isAnnouncement,
+  type Payload,
   randomId,
-  type Said,
   senderOf,
 } from "./payload.ts";
 import { Signer } from "./signer.ts";
 
 /** The number of the channel of all nodes in signatures: users' numbers are above it, and groups' below. */
-export const ALL_NODES = 0;
+export const ALL_NODES_CHANNEL = 0;
 
 /** One node's. */
 export class PayloadCodec {
   /** The node's id, which no other node has. */
   readonly id = randomId();
-  readonly #heading = headingOf(this.id);
+  readonly #header = headerOf(this.id);
   readonly #signer: Signer;
   readonly #log: Pick<Log, "warn">;
   /** A newer node may send unknown payloads all the time, and a forger many unsigned ones. */
-  readonly #strange = new Seldom(MINUTELY);
-  readonly #unsigned = new Seldom(MINUTELY);
-  readonly #counters = new Counters();
+  readonly #unknownThrottle = new LogThrottle(MINUTE_MS);
+  readonly #unsignedThrottle = new LogThrottle(MINUTE_MS);
+  readonly #replayGuard = new ReplayGuard();
   #announcements = 0;
 
   /** `secret`: the key of the deployment, in hexadecimal. */
@@ -51,34 +51,34 @@ export class PayloadCodec {
   }
 
   /** The payload of what the node says of itself to all nodes. */
-  announce(kind: Announcement): string {
-    return this.#sign(ALL_NODES, { kind, count: ++this.#announcements });
+  announce(kind: AnnouncementKind): string {
+    return this.#sign(ALL_NODES_CHANNEL, { kind, count: ++this.#announcements });
   }
 
   /** What another node says on a channel, which has a name in Redis; undefined if it is to be ignored. */
-  read(channel: Channel, name: string, payload: Buffer): { sender: string; said: Said } | undefined {
-    const text = payload.toString();
+  read(channel: Channel, name: string, bytes: Buffer): { sender: string; payload: Payload } | undefined {
+    const text = bytes.toString();
     const sender = senderOf(text);
     if (sender === this.id) return undefined;
-    if (!this.#signer.verify(channel, payload)) {
-      this.#unsigned.say((count) =>
+    if (!this.#signer.verify(channel, bytes)) {
+      this.#unsignedThrottle.log((count) =>
         this.#log.warn("ignored messages without this deployment's signature", { channel: name, count })
       );
       return undefined;
     }
-    const said = decode(text);
-    if (!said) {
-      this.#strange.say((count) =>
+    const payload = decode(text);
+    if (!payload) {
+      this.#unknownThrottle.log((count) =>
         this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, count })
       );
       return undefined;
     }
     // What was recorded and is published once more has an old number.
-    if (isAnnouncement(said) && !this.#counters.isNew(sender, said.count)) return undefined;
-    return { sender, said };
+    if (isAnnouncement(payload) && !this.#replayGuard.isNew(sender, payload.count)) return undefined;
+    return { sender, payload };
   }
 
-  #sign(channel: Channel, said: Said): string {
-    return this.#signer.sign(channel, this.#heading, encode(said));
+  #sign(channel: Channel, payload: Payload): string {
+    return this.#signer.sign(channel, this.#header, encode(payload));
   }
 }

@@ -11,7 +11,7 @@
  * killed, or of one that only lost its connection and goes on committing messages. Nothing in Redis tells
  * which. So such a node is silent for the others until it comes back, for some minutes at the most.
  */
-import { BusUnavailable } from "../bus.ts";
+import { BusUnavailableError } from "../bus.ts";
 import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 
@@ -40,18 +40,18 @@ const MAX_SILENT_CHECKS = 6;
 export const MAX_VANISHED_CHECKS = 600;
 
 /** What {@link PeerNodes.watch} works with. */
-export interface Watch {
-  readonly count: Count;
+export interface WatchOptions {
+  readonly countSubscribers: CountSubscribers;
   /** Publishes a heartbeat. */
-  readonly beat: () => void;
+  readonly sendHeartbeat: () => void;
   /** A node has left. */
-  readonly gone: () => void;
+  readonly onNodeLeft: () => void;
   /** Whether some node is silent, at each change. */
-  readonly silent: (isSilent: boolean) => void;
+  readonly onSilenceChange: (isSilent: boolean) => void;
 }
 
 /** What a look has found. */
-export interface Found {
+export interface CheckResult {
   /** Whether a node has left since the look before. */
   readonly hasLeft: boolean;
   /** Whether some node is silent. */
@@ -59,29 +59,29 @@ export interface Found {
 }
 
 /** How many subscribers each of these channels has; rejects when that can't be found out. */
-export type Count = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
+export type CountSubscribers = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
 /** A node whose channel is there. */
-interface Known {
+interface KnownNode {
   /** Looks since a heartbeat. */
-  looks: number;
+  checksSinceHeartbeat: number;
   /** It has said goodbye. */
   isLeaving: boolean;
 }
 
 /** The other nodes that this one has heard of. */
 export class PeerNodes {
-  readonly #known = new Map<string, Known>(); // by their channels
+  readonly #known = new Map<string, KnownNode>(); // by their channels
   // by channels that were gone without a goodbye, looks since then
   readonly #vanished = new Map<string, number>();
   readonly #names: Names;
-  readonly #own: string;
+  readonly #ownChannel: string;
   #isSilent = false;
 
   /** `id`: this node's own. */
   constructor(names: Names, id: string) {
     this.#names = names;
-    this.#own = names.node(id);
+    this.#ownChannel = names.node(id);
   }
 
   /** A node has said hello, or that it still is there. */
@@ -90,7 +90,7 @@ export class PeerNodes {
   }
 
   /** A node has said goodbye: when its channel is gone, so is the node. */
-  leaves(id: string): void {
+  markLeaving(id: string): void {
     const node = this.#known.get(this.#names.node(id));
     if (node) node.isLeaving = true;
   }
@@ -105,54 +105,56 @@ export class PeerNodes {
    * left during an outage are found as well.
    */
   async watch(
-    { count, beat, gone, silent }: Watch,
+    { countSubscribers, sendHeartbeat, onNodeLeft, onSilenceChange }: WatchOptions,
     signal: AbortSignal,
     afterOutage: boolean,
   ): Promise<void> {
-    for (const node of this.#known.values()) node.looks = 0; // nothing was heard during an outage
+    for (const node of this.#known.values()) node.checksSinceHeartbeat = 0; // nothing was heard during an outage
     await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
-    for (let look = 0; !signal.aborted; look++) {
-      if (look % HEARTBEAT_CHECKS === 0) beat();
+    for (let round = 0; !signal.aborted; round++) {
+      if (round % HEARTBEAT_CHECKS === 0) sendHeartbeat();
       const channels = [...this.#known.keys()];
-      const counts = channels.length > 0 ? await count(channels).catch(unknown) : NOTHING;
+      const counts = channels.length > 0
+        ? await countSubscribers(channels).catch(emptyIfUnavailable)
+        : NO_COUNTS;
       if (signal.aborted) return;
       const { hasLeft, isSilent } = this.check(counts);
-      if (hasLeft) gone();
-      if (isSilent !== this.#isSilent) silent(this.#isSilent = isSilent);
+      if (hasLeft) onNodeLeft();
+      if (isSilent !== this.#isSilent) onSilenceChange(this.#isSilent = isSilent);
       await pause(CHECK_INTERVAL_MS, signal);
     }
   }
 
   /** Counts a look, at which known nodes' channels had so many subscribers, as far as that could be told. */
-  check(counts: ReadonlyMap<string, number>): Found {
-    for (const [channel, looks] of this.#vanished) {
-      if (looks + 1 < MAX_VANISHED_CHECKS) this.#vanished.set(channel, looks + 1);
+  check(counts: ReadonlyMap<string, number>): CheckResult {
+    for (const [channel, checks] of this.#vanished) {
+      if (checks + 1 < MAX_VANISHED_CHECKS) this.#vanished.set(channel, checks + 1);
       else this.#vanished.delete(channel);
     }
     let hasLeft = false;
     let isSilent = false;
     for (const [channel, node] of this.#known) {
-      node.looks++;
+      node.checksSinceHeartbeat++;
       if (counts.get(channel) === 0) {
         hasLeft = true;
         this.#known.delete(channel);
         if (!node.isLeaving) this.#vanished.set(channel, 0);
-      } else if (node.looks > MAX_SILENT_CHECKS) isSilent = true;
+      } else if (node.checksSinceHeartbeat > MAX_SILENT_CHECKS) isSilent = true;
     }
     return { hasLeft, isSilent: isSilent || this.#vanished.size > 0 };
   }
 
   #add(channel: string): void {
-    if (channel === this.#own) return;
-    this.#known.set(channel, { looks: 0, isLeaving: false });
+    if (channel === this.#ownChannel) return;
+    this.#known.set(channel, { checksSinceHeartbeat: 0, isLeaving: false });
     this.#vanished.delete(channel);
   }
 }
 
-const NOTHING: ReadonlyMap<string, number> = new Map();
+const NO_COUNTS: ReadonlyMap<string, number> = new Map();
 
 /** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
-function unknown(error: unknown): ReadonlyMap<string, number> {
-  if (error instanceof BusUnavailable) return NOTHING;
+function emptyIfUnavailable(error: unknown): ReadonlyMap<string, number> {
+  if (error instanceof BusUnavailableError) return NO_COUNTS;
   throw error;
 }

@@ -1,38 +1,45 @@
 /** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
 import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
-import { type Log, MINUTELY, Seldom } from "../../log.ts";
-import { type Bus, BusUnavailable, type Channel, type Hint, type Listener, type Quota } from "../bus.ts";
-import { Refused } from "./redis_connection.ts";
+import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
+import {
+  type Bus,
+  type BusListener,
+  BusUnavailableError,
+  type Channel,
+  type Hint,
+  type RateLimit,
+} from "../bus.ts";
+import { RedisRefusedError } from "./redis_connection.ts";
 import { Locks } from "./locks.ts";
 import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
 import { pause } from "./pause.ts";
-import { type Announced, isAnnouncement } from "./payload.ts";
-import { ALL_NODES, PayloadCodec } from "./payload_codec.ts";
+import { type Announcement, isAnnouncement } from "./payload.ts";
+import { ALL_NODES_CHANNEL, PayloadCodec } from "./payload_codec.ts";
 import { PeerNodes } from "./peer_nodes.ts";
-import { Servers } from "./redis_connections.ts";
-import { spend } from "./spend.ts";
+import { RedisConnections } from "./redis_connections.ts";
+import { tryConsume } from "./spend.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
-const RETRY = { first: 50, most: 1_000 } as const;
+const RETRY_MS = { initial: 50, max: 1_000 } as const;
 
 /**
  * Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do
  * something.
  */
-const RETRY_REFUSED = 5_000;
+const RETRY_REFUSED_MS = 5_000;
 
 /**
  * Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on
  * growing.
  */
-const GOOD_AFTER = 5_000;
+const STABLE_AFTER_MS = 5_000;
 
 /** What there is while Redis can be reached. */
 interface Connected {
-  readonly servers: Servers;
+  readonly connections: RedisConnections;
   readonly subscriptions: Subscriptions;
 }
 
@@ -42,14 +49,14 @@ export class RedisBus implements Bus {
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #codec: PayloadCodec;
   /** By their names the channels that should be subscribed; the nodes' own have none. */
-  readonly #wanted: Map<string, Channel | undefined>;
+  readonly #desired: Map<string, Channel | undefined>;
   readonly #names: Names;
   readonly #peers: PeerNodes;
-  readonly #lost: LostNotifications;
+  readonly #lostNotifications: LostNotifications;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
-  readonly #refusals = new Seldom(MINUTELY);
-  readonly #foreignKeys = new Seldom(MINUTELY);
+  readonly #refusalThrottle = new LogThrottle(MINUTE_MS);
+  readonly #foreignKeyThrottle = new LogThrottle(MINUTE_MS);
   #running: Promise<void> = Promise.resolve();
   /**
    * From when there are connections, and from when also all is subscribed: only then others are heard and
@@ -57,10 +64,10 @@ export class RedisBus implements Bus {
    */
   #connected: Connected | undefined;
   #ready: Connected | undefined;
-  #tries = 0;
-  #down: BusUnavailable | undefined;
+  #attempts = 0;
+  #downError: BusUnavailableError | undefined;
   /** Redis has refused a hint that a look on its channel does not make up for. */
-  #owesHello = false;
+  #needsHello = false;
 
   /**
    * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a
@@ -74,19 +81,19 @@ export class RedisBus implements Bus {
     deployment: string,
     secret: string,
   ) {
-    this.#urls = urls.map(parse);
+    this.#urls = urls.map(parseUrl);
     if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
     this.#log = log;
     const names = this.#names = new Names(deployment);
     this.#codec = new PayloadCodec(secret, log);
-    this.#wanted = new Map([[names.allNodes, undefined], [names.node(this.#codec.id), undefined]]);
+    this.#desired = new Map([[names.allNodes, undefined], [names.node(this.#codec.id), undefined]]);
     this.#peers = new PeerNodes(names, this.#codec.id);
-    this.#lost = new LostNotifications(names.allNodes);
+    this.#lostNotifications = new LostNotifications(names.allNodes);
     this.#locks = new Locks(
       (key, send) => this.#send(key, send),
       names,
       this.#closing.signal,
-      (key) => this.#foundForeign(key),
+      (key) => this.#logForeignKey(key),
     );
   }
 
@@ -94,251 +101,253 @@ export class RedisBus implements Bus {
     this.#codec.adopt(epoch);
   }
 
-  async open(listener: Listener): Promise<void> {
-    if (this.#closed) throw closed();
+  async open(listener: BusListener): Promise<void> {
+    if (this.#isClosed) throw closedError();
     const opened = Promise.withResolvers<void>();
     this.#running = this.#run(listener, opened.resolve);
     await opened.promise;
   }
 
   async subscribe(channel: Channel): Promise<void> {
-    if (this.#closed) throw closed();
+    if (this.#isClosed) throw closedError();
     const name = this.#names.channel(channel);
-    this.#wanted.set(name, channel);
+    this.#desired.set(name, channel);
     // then the next connection begins with it
-    await this.#connected?.subscriptions.change(name).catch(() => {});
+    await this.#connected?.subscriptions.update(name).catch(() => {});
   }
 
   async unsubscribe(channel: Channel): Promise<void> {
     const name = this.#names.channel(channel);
-    this.#wanted.delete(name);
-    await this.#connected?.subscriptions.change(name).catch(() => {});
+    this.#desired.delete(name);
+    await this.#connected?.subscriptions.update(name).catch(() => {});
   }
 
   publish(channel: Channel, hint: Hint): void {
-    if (!this.#closed) this.#publish(this.#names.channel(channel), channel, hint);
+    if (!this.#isClosed) this.#publish(this.#names.channel(channel), channel, hint);
   }
 
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
-    if (this.#closed) throw closed();
+    if (this.#isClosed) throw closedError();
     if (!this.#ready) throw this.#unavailable;
-    const counts = await this.#ready.subscriptions.count(users.map((user) => this.#names.channel(user)));
+    const counts = await this.#ready.subscriptions.countSubscribers(
+      users.map((user) => this.#names.channel(user)),
+    );
     return new Set(users.filter((user) => counts.get(this.#names.channel(user))! > 0));
   }
 
   async lock(user: number): Promise<() => Promise<void>> {
-    if (this.#closed) throw closed();
-    return await this.#locks.take(user);
+    if (this.#isClosed) throw closedError();
+    return await this.#locks.acquire(user);
   }
 
-  async spend(bucket: string, quota: Quota, count: number): Promise<number> {
-    if (this.#closed) throw closed();
+  async tryConsume(bucket: string, limit: RateLimit, count: number): Promise<number> {
+    if (this.#isClosed) throw closedError();
     const key = this.#names.bucket(bucket);
-    const { wait, isForeign } = await spend((key, send) => this.#send(key, send), key, quota, count);
-    if (isForeign) this.#foundForeign(key);
-    return wait;
+    const { waitMs, isForeign } = await tryConsume((key, send) => this.#send(key, send), key, limit, count);
+    if (isForeign) this.#logForeignKey(key);
+    return waitMs;
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    this.#locks.close(closed());
-    this.#sayGoodbye();
-    await this.#connected?.servers.close();
+    this.#locks.close(closedError());
+    this.#publishBye();
+    await this.#connected?.connections.close();
     await this.#running;
-    await this.#locks.settled();
+    await this.#locks.whenIdle();
   }
 
   /**
    * Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some
    * minutes.
    */
-  #sayGoodbye(): void {
+  #publishBye(): void {
     const { allNodes } = this.#names;
-    this.#ready?.servers.of(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(expected);
+    this.#ready?.connections.get(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(toBusError);
   }
 
-  get #closed(): boolean {
+  get #isClosed(): boolean {
     return this.#closing.signal.aborted;
   }
 
   /** Connects, again and again. */
-  async #run(listener: Listener, opened: () => void): Promise<void> {
-    let wait: number = RETRY.first;
-    while (!this.#closed) {
-      const begun = performance.now();
-      const why = await this.#stayConnected(listener, opened);
+  async #run(listener: BusListener, opened: () => void): Promise<void> {
+    let delayMs: number = RETRY_MS.initial;
+    while (!this.#isClosed) {
+      const startedAt = performance.now();
+      const error = await this.#stayConnected(listener, opened);
       opened();
       await pause(0, this.#closing.signal); // who waits for open hears of that first
-      if (this.#closed) break;
-      this.#tellDown(listener, why);
-      if (performance.now() - begun > GOOD_AFTER) wait = RETRY.first;
-      await pause(why instanceof Refused ? RETRY_REFUSED : wait, this.#closing.signal);
-      wait = Math.min(2 * wait, RETRY.most);
+      if (this.#isClosed) break;
+      this.#reportDown(listener, error);
+      if (performance.now() - startedAt > STABLE_AFTER_MS) delayMs = RETRY_MS.initial;
+      await pause(error instanceof RedisRefusedError ? RETRY_REFUSED_MS : delayMs, this.#closing.signal);
+      delayMs = Math.min(2 * delayMs, RETRY_MS.max);
     }
   }
 
   /** Connects and gives the reason when the connections have ended, or could not be made. */
-  async #stayConnected(listener: Listener, opened: () => void): Promise<BusUnavailable> {
-    let servers: Servers;
+  async #stayConnected(listener: BusListener, opened: () => void): Promise<BusUnavailableError> {
+    let connections: RedisConnections;
     try {
-      servers = await Servers.connect({
-        urls: this.#urlsInTurn(),
-        receive: (name, payload) => this.#receive(listener, name, payload),
-        refused: (error) =>
-          this.#refusals.say((count) => this.#log.warn("Redis refuses commands", { error, count })),
+      connections = await RedisConnections.connect({
+        urls: this.#rotatedUrls(),
+        onMessage: (name, payload) => this.#onMessage(listener, name, payload),
+        onCommandError: (error) =>
+          this.#refusalThrottle.log((count) => this.#log.warn("Redis refuses commands", { error, count })),
         signal: this.#closing.signal,
       });
     } catch (error) {
-      return expected(error);
+      return toBusError(error);
     }
-    const subscriptions = new Subscriptions(servers, this.#wanted);
+    const subscriptions = new Subscriptions(connections, this.#desired);
     const { allNodes } = this.#names;
-    const over = new AbortController();
+    const ended = new AbortController();
     let watching: Promise<void> | undefined;
-    let why = closed();
+    let reason = closedError();
     try {
-      if (this.#closed) throw why; // while it was connecting, when there was nothing to close yet
-      const connected = this.#connected = { servers, subscriptions };
-      await subscriptions.changeAll();
+      if (this.#isClosed) throw reason; // while it was connecting, when there was nothing to close yet
+      const connected = this.#connected = { connections, subscriptions };
+      await subscriptions.subscribeAll();
       // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
-      this.#peers.addAll(await servers.of(allNodes).channels(this.#names.node("")));
-      this.#owesHello = false;
-      await servers.of(allNodes).publish(allNodes, this.#codec.announce("hello"));
+      this.#peers.addAll(await connections.get(allNodes).channels(this.#names.node("")));
+      this.#needsHello = false;
+      await connections.get(allNodes).publish(allNodes, this.#codec.announce("hello"));
       this.#ready = connected;
-      const count = (names: readonly string[]) => subscriptions.count(names);
+      const countSubscribers = (names: readonly string[]) => subscriptions.countSubscribers(names);
       const watch = {
-        count,
-        beat: () => void this.#beat(servers).catch(expected),
-        gone: () => listener.gone(),
-        silent: (isSilent: boolean) => listener.silent(isSilent),
+        countSubscribers,
+        sendHeartbeat: () => void this.#sendHeartbeat(connections).catch(toBusError),
+        onNodeLeft: () => listener.onNodeLeft(),
+        onSilenceChange: (isSilent: boolean) => listener.onSilenceChange(isSilent),
       };
-      watching = this.#peers.watch(watch, over.signal, this.#down !== undefined)
-        .catch((error) => void expected(error));
+      watching = this.#peers.watch(watch, ended.signal, this.#downError !== undefined)
+        .catch((error) => void toBusError(error));
       opened();
-      this.#tellUp(listener);
-      why = await servers.lost();
+      this.#reportUp(listener);
+      reason = await connections.closed();
     } catch (error) {
-      why = expected(error);
+      reason = toBusError(error);
     } finally {
-      over.abort();
+      ended.abort();
       this.#connected = undefined;
       this.#ready = undefined;
-      await (this.#closed ? servers.close() : servers.abandon(why));
+      await (this.#isClosed ? connections.close() : connections.destroy(reason));
       await watching;
     }
-    return why;
+    return reason;
   }
 
   /** Another one first each time, for one that answers may still be wrong about its cluster. */
-  #urlsInTurn(): URL[] {
-    const first = this.#tries++ % this.#urls.length;
+  #rotatedUrls(): URL[] {
+    const first = this.#attempts++ % this.#urls.length;
     return [...this.#urls.slice(first), ...this.#urls.slice(0, first)];
   }
 
-  #tellDown(listener: Listener, why: BusUnavailable): void {
-    if (why.message !== this.#down?.message || why instanceof Refused) {
-      const level = why instanceof Refused ? "error" : "warn";
-      this.#log[level]("no connection to the other nodes", { error: why });
+  #reportDown(listener: BusListener, error: BusUnavailableError): void {
+    if (error.message !== this.#downError?.message || error instanceof RedisRefusedError) {
+      const level = error instanceof RedisRefusedError ? "error" : "warn";
+      this.#log[level]("no connection to the other nodes", { error });
     }
-    const already = this.#down !== undefined;
-    this.#down = why;
-    this.#locks.turnAway(why);
-    if (!already) listener.down(why);
+    const wasDown = this.#downError !== undefined;
+    this.#downError = error;
+    this.#locks.rejectWaiters(error);
+    if (!wasDown) listener.onBusDown(error);
   }
 
-  #tellUp(listener: Listener): void {
-    if (this.#down) {
-      this.#down = undefined;
+  #reportUp(listener: BusListener): void {
+    if (this.#downError) {
+      this.#downError = undefined;
       this.#log.info("connected to the other nodes again");
-      listener.up();
+      listener.onBusUp();
     }
-    this.#makeUp();
+    this.#requestResyncs();
   }
 
   /**
    * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages
    * were lost, and a hello, after which the other nodes look for logins and friends.
    */
-  async #beat(servers: Servers): Promise<void> {
+  async #sendHeartbeat(connections: RedisConnections): Promise<void> {
     const { allNodes } = this.#names;
-    const kind = this.#owesHello ? "hello" : "beat";
-    this.#owesHello = false;
+    const kind = this.#needsHello ? "hello" : "beat";
+    this.#needsHello = false;
     try {
-      await servers.of(allNodes).publish(allNodes, this.#codec.announce(kind));
+      await connections.get(allNodes).publish(allNodes, this.#codec.announce(kind));
     } catch (error) {
-      this.#owesHello ||= kind === "hello";
+      this.#needsHello ||= kind === "hello";
       throw error;
     }
-    if (this.#ready?.servers === servers) this.#makeUp();
+    if (this.#ready?.connections === connections) this.#requestResyncs();
   }
 
-  #makeUp(): void {
-    for (const name of this.#lost.take()) {
+  #requestResyncs(): void {
+    for (const name of this.#lostNotifications.drain()) {
       this.#publish(name, this.#names.channelOf(name), { kind: "look" });
     }
   }
 
   #publish(name: string, channel: Channel, hint: Hint): void {
-    const missed = () => {
-      if (hint.kind === "presence" || hint.kind === "takeover") this.#owesHello = true;
-      else this.#lost.add(name);
+    const onLost = () => {
+      if (hint.kind === "presence" || hint.kind === "takeover") this.#needsHello = true;
+      else this.#lostNotifications.add(name);
     };
     if (this.#ready) {
-      this.#ready.servers.of(name).publish(name, this.#codec.write(channel, hint)).catch(missed);
-    } else missed();
+      this.#ready.connections.get(name).publish(name, this.#codec.write(channel, hint)).catch(onLost);
+    } else onLost();
   }
 
-  #foundForeign(key: string): void {
-    this.#foreignKeys.say((count) =>
+  #logForeignKey(key: string): void {
+    this.#foreignKeyThrottle.log((count) =>
       this.#log.warn("replaced a key in Redis that no node has written", { key, count })
     );
   }
 
-  #receive(listener: Listener, name: string, payload: Buffer): void {
-    const channel = name === this.#names.allNodes ? ALL_NODES : this.#wanted.get(name);
+  #onMessage(listener: BusListener, name: string, bytes: Buffer): void {
+    const channel = name === this.#names.allNodes ? ALL_NODES_CHANNEL : this.#desired.get(name);
     if (channel === undefined) return; // it has just been unsubscribed
-    const read = this.#codec.read(channel, name, payload);
-    if (!read) return;
-    const { sender, said } = read;
-    if (isAnnouncement(said)) this.#hear(listener, sender, said);
-    else if (this.#ready) this.#pass(listener, channel, said);
+    const decoded = this.#codec.read(channel, name, bytes);
+    if (!decoded) return;
+    const { sender, payload } = decoded;
+    if (isAnnouncement(payload)) this.#onAnnouncement(listener, sender, payload);
+    else if (this.#ready) this.#deliver(listener, channel, payload);
   }
 
-  #hear(listener: Listener, sender: string, { kind }: Announced): void {
-    if (kind === "bye") return this.#peers.leaves(sender);
+  #onAnnouncement(listener: BusListener, sender: string, { kind }: Announcement): void {
+    if (kind === "bye") return this.#peers.markLeaving(sender);
     this.#peers.add(sender);
-    if (this.#ready && kind === "hello") listener.came();
+    if (this.#ready && kind === "hello") listener.onNodeJoined();
   }
 
-  #pass(listener: Listener, channel: Channel, hint: Hint): void {
-    if (channel !== ALL_NODES) listener.receive(channel, hint);
+  #deliver(listener: BusListener, channel: Channel, hint: Hint): void {
+    if (channel !== ALL_NODES_CHANNEL) listener.onHint(channel, hint);
     else {
-      for (const each of [...this.#wanted.values()]) if (each !== undefined) listener.receive(each, hint);
+      for (const each of [...this.#desired.values()]) if (each !== undefined) listener.onHint(each, hint);
     }
   }
 
   async #send<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
     if (!this.#ready) throw this.#unavailable;
-    return await this.#ready.servers.of(key).call(send);
+    return await this.#ready.connections.get(key).call(send);
   }
 
-  get #unavailable(): BusUnavailable {
-    return this.#down ?? new BusUnavailable("there is no connection to Redis yet");
+  get #unavailable(): BusUnavailableError {
+    return this.#downError ?? new BusUnavailableError("there is no connection to Redis yet");
   }
 }
 
 /** A failure of the connection; anything else is a mistake in the program and goes on. */
-function expected(error: unknown): BusUnavailable {
-  if (error instanceof BusUnavailable) return error;
+function toBusError(error: unknown): BusUnavailableError {
+  if (error instanceof BusUnavailableError) return error;
   throw error;
 }
 
-function closed(): BusUnavailable {
-  return new BusUnavailable("the bus is closed");
+function closedError(): BusUnavailableError {
+  return new BusUnavailableError("the bus is closed");
 }
 
 /** Says nothing of the address itself, which may hold a password. */
-function parse(address: string): URL {
+function parseUrl(address: string): URL {
   const url = URL.canParse(address) ? new URL(address) : undefined;
   if (url?.hostname && ["redis:", "rediss:"].includes(url.protocol)) return url;
   throw new TypeError(

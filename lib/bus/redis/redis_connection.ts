@@ -11,71 +11,71 @@
 import { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers";
-import { BusUnavailable } from "../bus.ts";
+import { BusUnavailableError } from "../bus.ts";
 
 /** Milliseconds between two looks at whether the server is still there. */
-const LOOK_EVERY = 500;
+const PING_INTERVAL_MS = 500;
 
 /**
  * After how many looks without a sign of life the server is taken for lost: about two seconds. Looks rather
  * than milliseconds are counted, for a process that was held up itself is not to blame the server.
  */
-const PATIENCE = 4;
+const MAX_MISSED_PINGS = 4;
 
 /** Milliseconds that connecting may take. */
-const CONNECT_WITHIN = 2_000;
+const CONNECT_TIMEOUT_MS = 2_000;
 
 /**
  * Milliseconds that the server has to take what was sent last and to close its end, when the connection is
  * closed.
  */
-const FLUSH_WITHIN = 200;
+const CLOSE_TIMEOUT_MS = 200;
 
 const RESP_3 = 3;
 
 /**
  * Error replies that another connection may not get: the server is, for now or for good, not the right one.
  */
-const ENDING = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "NOAUTH"];
+const FATAL_REPLIES = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "NOAUTH"];
 
 /** The server was reached, but doesn't let this node in: trying again will not help soon. */
-export class Refused extends BusUnavailable {}
+export class RedisRefusedError extends BusUnavailableError {}
 
 /** A connection that is to be made. */
-export interface LinkOptions {
+export interface RedisConnectionOptions {
   /** Whether channels are those of sharded pub/sub, as in a cluster. */
   readonly sharded: boolean;
   /** Called for each message on a subscribed channel. */
-  readonly receive: (channel: string, payload: Buffer) => void;
+  readonly onMessage: (channel: string, payload: Buffer) => void;
   /** Called for each command that the server refuses while the connection goes on. */
-  readonly refused?: (why: BusUnavailable) => void;
+  readonly onCommandError?: (error: BusUnavailableError) => void;
   /** Gives up connecting. */
   readonly signal: AbortSignal;
 }
 
 /** A connection. */
-export class Link {
+export class RedisConnection {
   /** Resolves with the reason when the connection has failed, or was closed. */
-  readonly lost: Promise<BusUnavailable>;
-  readonly #tellLost: (why: BusUnavailable) => void;
-  readonly #refused: LinkOptions["refused"];
+  readonly closed: Promise<BusUnavailableError>;
+  readonly #resolveClosed: (error: BusUnavailableError) => void;
+  readonly #onCommandError: RedisConnectionOptions["onCommandError"];
   readonly #redis: Redis;
-  readonly #server: string;
+  readonly #host: string;
   readonly #sharded: boolean;
   readonly #ended: Promise<void>;
   #inCluster = false;
   #isMaster = false;
-  #why: BusUnavailable | undefined;
-  #looks: ReturnType<typeof setInterval> | undefined;
-  #silent = 0; // looks since the last sign of life
-  #corked = false;
+  #error: BusUnavailableError | undefined;
+  #pingTimer: ReturnType<typeof setInterval> | undefined;
+  #missedPings = 0; // looks since the last sign of life
+  #isCorked = false;
 
-  private constructor(url: URL, { sharded, receive, refused }: LinkOptions) {
-    this.#refused = refused;
-    const lost = Promise.withResolvers<BusUnavailable>();
-    this.lost = lost.promise;
-    this.#tellLost = lost.resolve;
-    this.#server = url.host; // not the whole address, which may hold a password
+  private constructor(url: URL, { sharded, onMessage, onCommandError }: RedisConnectionOptions) {
+    this.#onCommandError = onCommandError;
+    const closed = Promise.withResolvers<BusUnavailableError>();
+    this.closed = closed.promise;
+    this.#resolveClosed = closed.resolve;
+    this.#host = url.host; // not the whole address, which may hold a password
     this.#sharded = sharded;
     this.#redis = new Redis(url.href, {
       lazyConnect: true,
@@ -87,8 +87,8 @@ export class Link {
       enableOfflineQueue: false,
       enableReadyCheck: false, // it waits with a timer that can't be stopped
       disableClientInfo: true, // Redis before 7.2 doesn't know it
-      connectTimeout: CONNECT_WITHIN,
-      disconnectTimeout: FLUSH_WITHIN,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      disconnectTimeout: CLOSE_TIMEOUT_MS,
     });
     this.#ended = new Promise((resolve) => this.#redis.once("end", resolve));
     this.#redis.on("error", (error) => this.#fail(error));
@@ -97,37 +97,39 @@ export class Link {
     this.#redis.on(
       sharded ? "smessageBuffer" : "messageBuffer",
       (channel: Buffer, payload: Buffer) => {
-        this.#silent = 0;
-        receive(channel.toString(), payload);
+        this.#missedPings = 0;
+        onMessage(channel.toString(), payload);
       },
     );
   }
 
-  /** Connects. Rejects with {@link BusUnavailable}, or {@link Refused}. */
-  static async open(url: URL, options: LinkOptions): Promise<Link> {
-    if (options.signal.aborted) throw new BusUnavailable("the bus is closed");
-    const link = new Link(url, options);
-    const giveUp = () => link.#fail(new Error("the bus is closed"));
-    const late = setTimeout(() => link.#fail(new Error("no answer")), CONNECT_WITHIN);
-    options.signal.addEventListener("abort", giveUp);
+  /** Connects. Rejects with {@link BusUnavailableError}, or {@link RedisRefusedError}. */
+  static async open(url: URL, options: RedisConnectionOptions): Promise<RedisConnection> {
+    if (options.signal.aborted) throw new BusUnavailableError("the bus is closed");
+    const connection = new RedisConnection(url, options);
+    const onAbort = () => connection.#fail(new Error("the bus is closed"));
+    const timer = setTimeout(() => connection.#fail(new Error("no answer")), CONNECT_TIMEOUT_MS);
+    options.signal.addEventListener("abort", onAbort);
     try {
-      await link.#redis.connect();
-      if (link.#redis.condition?.protocol !== RESP_3) throw new Refused("Redis 6 or a newer one is needed");
-      const hello = await link.#redis.hello(); // name, value, name, value, …
-      link.#inCluster = hello[hello.indexOf("mode") + 1] === "cluster";
-      link.#isMaster = hello[hello.indexOf("role") + 1] === "master";
+      await connection.#redis.connect();
+      if (connection.#redis.condition?.protocol !== RESP_3) {
+        throw new RedisRefusedError("Redis 6 or a newer one is needed");
+      }
+      const hello = await connection.#redis.hello(); // name, value, name, value, …
+      connection.#inCluster = hello[hello.indexOf("mode") + 1] === "cluster";
+      connection.#isMaster = hello[hello.indexOf("role") + 1] === "master";
     } catch (error) {
-      link.#fail(error);
-      await link.#ended;
+      connection.#fail(error);
+      await connection.#ended;
     } finally {
-      clearTimeout(late);
-      options.signal.removeEventListener("abort", giveUp);
+      clearTimeout(timer);
+      options.signal.removeEventListener("abort", onAbort);
     }
-    if (link.#why) throw link.#why;
-    link.#looks = setInterval(() => link.#look(), LOOK_EVERY);
+    if (connection.#error) throw connection.#error;
+    connection.#pingTimer = setInterval(() => connection.#ping(), PING_INTERVAL_MS);
     // a server that is still loading lets in, but does nothing else
-    await link.#callOrEnd((redis) => redis.ping());
-    return link;
+    await connection.#callOrFail((redis) => redis.ping());
+    return connection;
   }
 
   /** Whether the server is one of a cluster's. */
@@ -142,7 +144,7 @@ export class Link {
 
   /**
    * Publishes; resolves when the server has passed it on. As all that follow, it rejects with
-   * {@link BusUnavailable}.
+   * {@link BusUnavailableError}.
    */
   async publish(channel: string, payload: string): Promise<void> {
     await this.call((redis) =>
@@ -152,109 +154,113 @@ export class Link {
 
   /** Subscribes channels, which must be of one slot in a cluster. */
   async subscribe(channels: readonly string[]): Promise<void> {
-    await this.#callOrEnd((redis) =>
+    await this.#callOrFail((redis) =>
       this.#sharded ? redis.ssubscribe(...channels) : redis.subscribe(...channels)
     );
   }
 
   /** Unsubscribes channels, which must be of one slot in a cluster. */
   async unsubscribe(channels: readonly string[]): Promise<void> {
-    await this.#callOrEnd((redis) =>
+    await this.#callOrFail((redis) =>
       this.#sharded ? redis.sunsubscribe(...channels) : redis.unsubscribe(...channels)
     );
   }
 
   /** How many subscribers each of the channels has. */
   async subscribers(channels: readonly string[]): Promise<number[]> {
-    const counted = await this.call((redis) =>
+    const reply = await this.call((redis) =>
       this.#sharded ? redis.pubsub("SHARDNUMSUB", ...channels) : redis.pubsub("NUMSUB", ...channels)
     );
-    return channels.map((_, i) => Number(counted[2 * i + 1])); // name, count, name, count, …
+    return channels.map((_, i) => Number(reply[2 * i + 1])); // name, count, name, count, …
   }
 
   /** The channels with subscribers whose names begin like this. */
-  async channels(beginning: string): Promise<string[]> {
-    const pattern = `${beginning}*`;
-    const found = await this.call((redis) =>
+  async channels(prefix: string): Promise<string[]> {
+    const pattern = `${prefix}*`;
+    const reply = await this.call((redis) =>
       this.#sharded ? redis.pubsub("SHARDCHANNELS", pattern) : redis.pubsub("CHANNELS", pattern)
     );
-    return found.map(String);
+    return reply.map(String);
   }
 
   /** Sends a command. Calls of one turn of the event loop leave together. */
   async call<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#call(send, (error) => {
-      if (this.#why || !isReply(error) || ENDING.some((code) => error.message.startsWith(`${code} `))) {
+      if (
+        this.#error || !isReply(error) || FATAL_REPLIES.some((code) => error.message.startsWith(`${code} `))
+      ) {
         return this.#fail(error);
       }
-      this.#silent = 0;
-      const why = new BusUnavailable(`Redis at ${this.#server}: ${error.message}`);
-      this.#refused?.(why);
-      return why;
+      this.#missedPings = 0;
+      const failure = new BusUnavailableError(`Redis at ${this.#host}: ${error.message}`);
+      this.#onCommandError?.(failure);
+      return failure;
     });
   }
 
   /** Sends a command without which the connection is of no use. */
-  async #callOrEnd<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
+  async #callOrFail<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#call(send, (error) => this.#fail(error));
   }
 
   async #call<T>(
     send: (redis: Redis) => Promise<T>,
-    failure: (error: unknown) => BusUnavailable,
+    toError: (error: unknown) => BusUnavailableError,
   ): Promise<T> {
-    if (this.#why) throw this.#why;
+    if (this.#error) throw this.#error;
     this.#cork();
     try {
       return await send(this.#redis);
     } catch (error) {
-      throw failure(error);
+      throw toError(error);
     }
   }
 
   /** Ends it as if it had failed, and resolves when every call has been rejected. */
-  async abandon(why: Error): Promise<void> {
-    this.#fail(why);
+  async destroy(error: Error): Promise<void> {
+    this.#fail(error);
     await this.#ended;
   }
 
   /** Ends it after what was sent has left, without waiting for answers. */
   async close(): Promise<void> {
-    clearInterval(this.#looks);
+    clearInterval(this.#pingTimer);
     if (this.#redis.status !== "end") this.#redis.disconnect();
     await this.#ended;
   }
 
   /** A write to the socket costs more than a command. */
   #cork(): void {
-    if (this.#corked) return;
+    if (this.#isCorked) return;
     const { stream } = this.#redis;
-    this.#corked = true;
+    this.#isCorked = true;
     stream.cork();
     setImmediate(() => {
-      this.#corked = false;
+      this.#isCorked = false;
       stream.uncork();
     });
   }
 
-  #look(): void {
-    if (this.#silent++ >= PATIENCE) this.#fail(new Error("no sign of life"));
+  #ping(): void {
+    if (this.#missedPings++ >= MAX_MISSED_PINGS) this.#fail(new Error("no sign of life"));
     else {
-      this.call((redis) => redis.ping()).then(() => this.#silent = 0, () => {});
+      this.call((redis) => redis.ping()).then(() => this.#missedPings = 0, () => {});
     }
   }
 
   /** The first failure counts, and ends the connection; later ones are what comes of that. */
-  #fail(error: unknown): BusUnavailable {
-    if (this.#why) return this.#why;
-    clearInterval(this.#looks);
+  #fail(error: unknown): BusUnavailableError {
+    if (this.#error) return this.#error;
+    clearInterval(this.#pingTimer);
     // The client's own errors carry the command, and so may carry the password: only their text goes on.
     const text = error instanceof Error ? error.message : String(error);
-    const refused = error instanceof Refused || this.#looks === undefined && isReply(error);
-    this.#why = new (refused ? Refused : BusUnavailable)(`Redis at ${this.#server}: ${text}`);
+    const isRefused = error instanceof RedisRefusedError || this.#pingTimer === undefined && isReply(error);
+    this.#error = new (isRefused ? RedisRefusedError : BusUnavailableError)(
+      `Redis at ${this.#host}: ${text}`,
+    );
     if (this.#redis.status !== "end") this.#redis.disconnect();
-    this.#tellLost(this.#why);
-    return this.#why;
+    this.#resolveClosed(this.#error);
+    return this.#error;
   }
 }
 

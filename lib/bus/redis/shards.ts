@@ -1,7 +1,7 @@
 /** Finds out which server has which part of a Redis Cluster. */
-import { BusUnavailable } from "../bus.ts";
-import { SLOTS } from "./key_slot.ts";
-import { Link, type LinkOptions, Refused } from "./redis_connection.ts";
+import { BusUnavailableError } from "../bus.ts";
+import { SLOT_COUNT } from "./key_slot.ts";
+import { RedisConnection, type RedisConnectionOptions, RedisRefusedError } from "./redis_connection.ts";
 
 /** A range of slots and the master that has it. */
 export interface Shard {
@@ -13,16 +13,16 @@ export interface Shard {
 }
 
 /**
- * Asks the first server that answers for all shards of its cluster. Rejects with {@link BusUnavailable} when
+ * Asks the first server that answers for all shards of its cluster. Rejects with {@link BusUnavailableError} when
  * none can be reached, or not all slots have a server.
  */
 export async function findShards(
-  options: Pick<LinkOptions, "signal"> & { readonly urls: readonly URL[] },
+  options: Pick<RedisConnectionOptions, "signal"> & { readonly urls: readonly URL[] },
 ): Promise<Shard[]> {
   let failure: unknown;
   for (const url of options.urls) {
     try {
-      return await askForShards(url, options.signal);
+      return await fetchShards(url, options.signal);
     } catch (error) {
       failure ??= error;
     }
@@ -30,13 +30,13 @@ export async function findShards(
   throw failure;
 }
 
-async function askForShards(url: URL, signal: AbortSignal): Promise<Shard[]> {
-  const link = await Link.open(url, { sharded: true, receive: () => {}, signal });
+async function fetchShards(url: URL, signal: AbortSignal): Promise<Shard[]> {
+  const connection = await RedisConnection.open(url, { sharded: true, onMessage: () => {}, signal });
   try {
-    if (!link.inCluster) {
-      throw new Refused(`Redis at ${url.host} is no cluster's, so only one address can be used`);
+    if (!connection.inCluster) {
+      throw new RedisRefusedError(`Redis at ${url.host} is no cluster's, so only one address can be used`);
     }
-    const ranges = await link.call((redis) => redis.cluster("SLOTS"));
+    const ranges = await connection.call((redis) => redis.cluster("SLOTS"));
     const shards = ranges.map(([from, to, node]) => {
       const [host, port] = node!; // the master; its replicas follow
       const master = new URL(url);
@@ -46,13 +46,13 @@ async function askForShards(url: URL, signal: AbortSignal): Promise<Shard[]> {
       return { from, to, url: master };
     });
     const covered = shards.reduce((sum, { from, to }) => sum + to - from + 1, 0);
-    if (covered < SLOTS) {
-      throw new BusUnavailable(
-        `Redis at ${url.host}: ${SLOTS - covered} slots of the cluster are on no server`,
+    if (covered < SLOT_COUNT) {
+      throw new BusUnavailableError(
+        `Redis at ${url.host}: ${SLOT_COUNT - covered} slots of the cluster are on no server`,
       );
     }
     return shards;
   } finally {
-    await link.close();
+    await connection.close();
   }
 }

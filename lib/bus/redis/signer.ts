@@ -19,19 +19,19 @@ const CHANNEL_BYTES = 8;
 const MAX_BYTES_PER_UNIT = 3;
 
 /** What is between an array without its last bracket and the tag, and what is behind the tag. */
-const [BEFORE, AFTER] = [',"', '"]'];
+const [TAG_PREFIX, TAG_SUFFIX] = [',"', '"]'];
 
 /** Hexadecimal digits of a tag. */
 const TAG_DIGITS = 16;
 
 /** Bytes that a signature takes. It stands in for the array's last bracket. */
-const SUFFIX_BYTES = BEFORE.length + TAG_DIGITS + AFTER.length;
+const SUFFIX_BYTES = TAG_PREFIX.length + TAG_DIGITS + TAG_SUFFIX.length;
 
 /** The digits of each byte. */
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** What the key is derived for: other uses of the secret would name other ones. */
-const PURPOSE = "chat bus, epoch ";
+const KEY_CONTEXT = "chat bus, epoch ";
 
 /** Signs and checks payloads with a deployment's key. */
 export class Signer {
@@ -39,8 +39,8 @@ export class Signer {
   readonly #encoder = new TextEncoder();
   readonly #incoming = new SipHash();
   readonly #outgoing = new SipHash();
-  #heading = ""; // as it stands at the beginning of what is outgoing
-  #afterHeading: Uint8Array = new Uint8Array();
+  #header = ""; // as it stands at the beginning of what is outgoing
+  #afterHeader: Uint8Array = new Uint8Array();
 
   /** `secret`: in hexadecimal, the same for all nodes of the deployment. */
   constructor(secret: string) {
@@ -50,7 +50,7 @@ export class Signer {
 
   /** Signs and checks with the key of this epoch from now on. */
   adopt(epoch: string): void {
-    const derived = createHmac("sha256", this.#secret).update(PURPOSE + epoch).digest();
+    const derived = createHmac("sha256", this.#secret).update(KEY_CONTEXT + epoch).digest();
     for (const hash of [this.#incoming, this.#outgoing]) hash.setKey(derived.subarray(0, KEY_BYTES));
   }
 
@@ -58,16 +58,16 @@ export class Signer {
    * Gives the payload of a heading, in ASCII, and a JSON array that isn't empty; the tag becomes its last
    * element. It costs less for the same heading as before.
    */
-  sign(channel: number, heading: string, array: string): string {
+  sign(channel: number, header: string, array: string): string {
     const hash = this.#outgoing;
-    const before = CHANNEL_BYTES + heading.length;
-    if (hash.grow(before + MAX_BYTES_PER_UNIT * array.length) || heading !== this.#heading) {
-      this.#encoder.encodeInto(heading, hash.bytes.subarray(CHANNEL_BYTES));
-      this.#heading = heading;
-      this.#afterHeading = hash.bytes.subarray(before);
+    const headerEnd = CHANNEL_BYTES + header.length;
+    if (hash.grow(headerEnd + MAX_BYTES_PER_UNIT * array.length) || header !== this.#header) {
+      this.#encoder.encodeInto(header, hash.bytes.subarray(CHANNEL_BYTES));
+      this.#header = header;
+      this.#afterHeader = hash.bytes.subarray(headerEnd);
     }
-    const { written } = this.#encoder.encodeInto(array, this.#afterHeading);
-    return heading + array.slice(0, -1) + suffixOf(hash, channel, before + written - 1);
+    const { written } = this.#encoder.encodeInto(array, this.#afterHeader);
+    return header + array.slice(0, -1) + suffixOf(hash, channel, headerEnd + written - 1);
   }
 
   /** Whether a node of this deployment has signed the payload, in this epoch and for this channel. */
@@ -92,7 +92,7 @@ export class Signer {
 function suffixOf(hash: SipHash, channel: number, byteLength: number): string {
   hash.writeNumber(channel);
   const { low, high } = hash.digest(byteLength);
-  return BEFORE + hex(low) + hex(high) + AFTER;
+  return TAG_PREFIX + hex(low) + hex(high) + TAG_SUFFIX;
 }
 
 function hex(half: number): string {

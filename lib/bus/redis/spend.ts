@@ -3,8 +3,8 @@
  * clock.
  */
 import type { Redis } from "ioredis";
-import { microseconds } from "../gcra.ts";
-import type { Quota } from "../bus.ts";
+import { incrementMicros } from "../gcra.ts";
+import type { RateLimit } from "../bus.ts";
 
 /**
  * Takes from the bucket and gives 0, or the microseconds until it will hold as much; and 1 behind that if the
@@ -14,7 +14,7 @@ import type { Quota } from "../bus.ts";
  *
  * Redis' clock may be set back, so that a bucket would be emptier than empty: it is taken for empty then.
  */
-const SPEND = `
+const TRY_CONSUME = `
 local time = redis.call("TIME")
 local now = time[1] * 1000000 + time[2]
 local most = now + ARGV[1]
@@ -29,20 +29,25 @@ else redis.call("SET", KEYS[1], string.format("%.0f", after), "PX", math.ceil((a
 return {0, foreign}`;
 
 /** Sends a command to the server that has a key. */
-type Send = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
+type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
-/** What came of {@link spend}. */
-export interface Spent {
+/** What came of {@link tryConsume}. */
+export interface ConsumeResult {
   /** As `Bus.spend` has it. */
-  readonly wait: number;
+  readonly waitMs: number;
   /** Whether the key was one that no node has written. */
   readonly isForeign: boolean;
 }
 
 /** See `Bus.spend`: takes from the bucket that the key holds. Rejects as `send` does. */
-export async function spend(send: Send, key: string, quota: Quota, count: number): Promise<Spent> {
-  const [within, cost] = [microseconds(quota, quota.size), microseconds(quota, count)];
-  const answer = await send(key, (redis) => redis.eval(SPEND, 1, key, within, cost));
-  const [wait, foreign] = answer as [number, number];
-  return { wait: Math.ceil(wait / 1_000), isForeign: foreign === 1 };
+export async function tryConsume(
+  send: SendCommand,
+  key: string,
+  limit: RateLimit,
+  count: number,
+): Promise<ConsumeResult> {
+  const [periodMicros, costMicros] = [incrementMicros(limit, limit.burst), incrementMicros(limit, count)];
+  const reply = await send(key, (redis) => redis.eval(TRY_CONSUME, 1, key, periodMicros, costMicros));
+  const [waitMicros, foreign] = reply as [number, number];
+  return { waitMs: Math.ceil(waitMicros / 1_000), isForeign: foreign === 1 };
 }

@@ -2,41 +2,41 @@
 import type { Peer } from "../../store/store.ts";
 
 /** How far a session is in one conversation. */
-export interface Talk {
+export interface ConversationState {
   readonly peer: Peer;
   /**
    * Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells.
    */
-  pushed: number | undefined;
+  lastPushedSeq: number | undefined;
   /** The highest seq that is known to exist. */
-  known: number;
+  lastKnownSeq: number;
   /** The cursor, as far as this session knows it; undefined before it does. */
   cursor: number | undefined;
 }
 
 /** The conversations of one session. */
-export class Talks {
-  readonly #limit: number;
-  #talks: Map<Peer, Talk> | undefined; // made with the first: thousands of sessions have none
+export class ConversationStates {
+  readonly #maxStates: number;
+  #states: Map<Peer, ConversationState> | undefined; // made with the first: thousands of sessions have none
 
   /** `limit` is how many are remembered. */
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(maxStates: number) {
+    this.#maxStates = maxStates;
   }
 
-  get(peer: Peer): Talk | undefined {
-    return this.#talks?.get(peer);
+  get(peer: Peer): ConversationState | undefined {
+    return this.#states?.get(peer);
   }
 
   /** Adds one. If there are as many as may be, the oldest is forgotten in its place, and given back. */
-  add(talk: Talk): Talk | undefined {
-    const talks = this.#talks ??= new Map();
-    let oldest: Talk | undefined;
-    if (talks.size >= this.#limit) {
-      [oldest] = talks.values();
-      talks.delete(oldest!.peer);
+  add(state: ConversationState): ConversationState | undefined {
+    const states = this.#states ??= new Map();
+    let evicted: ConversationState | undefined;
+    if (states.size >= this.#maxStates) {
+      [evicted] = states.values();
+      states.delete(evicted!.peer);
     }
-    talks.set(talk.peer, talk);
-    return oldest;
+    states.set(state.peer, state);
+    return evicted;
   }
 }

@@ -2,115 +2,115 @@
  * Gathers the DELIVERED of all sessions on their way to the store. A cursor that is lost on the way costs a
  * repeat, which clients hide, so these need not be written one by one.
  */
-import { describe, type Log } from "../../log.ts";
+import { describeError, type Log } from "../../log.ts";
 import type { Peer, Store } from "../../store/store.ts";
 
 // ms that cursors may wait: for company, and for the same to move on, which then costs nothing. Of those who
 // receive all the time each is written twice a second. A crash repeats at most so much.
-const DELAY = 500;
-const AT_ONCE = 1_000; // cursors in one write, which others' commits wait for
-const MANY = 10_000; // when so many wait, they are written without delay
-const RETRY = 1_000; // ms until they are tried again when the store refused them
-const MOST = 100_000; // cursors waiting for a store that is away; more are forgotten, which costs repeats
+const FLUSH_INTERVAL_MS = 500;
+const BATCH_SIZE = 1_000; // cursors in one write, which others' commits wait for
+const FLUSH_THRESHOLD = 10_000; // when so many wait, they are written without delay
+const RETRY_MS = 1_000; // ms until they are tried again when the store refused them
+const MAX_PENDING = 100_000; // cursors waiting for a store that is away; more are forgotten, which costs repeats
 
 /** Cursors that have moved and are not stored yet. */
-export class Cursors {
+export class CursorWriter {
   readonly #store: Store;
   readonly #log: Log;
-  readonly #most: number;
-  #moved = new Map<number, Map<Peer, number>>();
-  #count = 0;
-  #history = 0; // counts calls of clear
+  readonly #maxPending: number;
+  #pending = new Map<number, Map<Peer, number>>();
+  #pendingCount = 0;
+  #generation = 0; // counts calls of clear
   #failing = false; // the last write was refused
   #timer: ReturnType<typeof setTimeout> | undefined;
   #writing: Promise<void> | undefined;
-  #written: ReadonlyMap<number, unknown> = new Map(); // the users in the write under way
+  #inFlight: ReadonlyMap<number, unknown> = new Map(); // the users in the write under way
 
   /** At most `most` cursors wait for a store that is away. */
-  constructor(store: Store, log: Log, most = MOST) {
+  constructor(store: Store, log: Log, maxPending = MAX_PENDING) {
     this.#store = store;
     this.#log = log;
-    this.#most = most;
+    this.#maxPending = maxPending;
   }
 
   /** Notes that a user has a conversation up to `seq`. */
-  move(user: number, peer: Peer, seq: number): void {
-    if (!this.#note(user, peer, seq)) return;
-    if (this.#count >= MANY && !this.#failing) void this.#start();
-    else this.#later();
+  advance(user: number, peer: Peer, seq: number): void {
+    if (!this.#record(user, peer, seq)) return;
+    if (this.#pendingCount >= FLUSH_THRESHOLD && !this.#failing) void this.#startWrite();
+    else this.#scheduleFlush();
   }
 
   /**
    * Resolves when all that is known of the user's cursors has been written, or could not be: after two writes
    * at most.
    */
-  async settled(user: number): Promise<void> {
-    if (this.#written.has(user) || this.#moved.has(user)) await this.#writing;
+  async flushUser(user: number): Promise<void> {
+    if (this.#inFlight.has(user) || this.#pending.has(user)) await this.#writing;
     // The next write may have been begun meanwhile, for others.
-    if (this.#written.has(user)) await this.#writing;
-    else if (this.#moved.has(user)) await this.#start();
+    if (this.#inFlight.has(user)) await this.#writing;
+    else if (this.#pending.has(user)) await this.#startWrite();
   }
 
   /** Forgets all: the store's history is another one. What is being written is not tried again. */
   clear(): void {
-    this.#moved = new Map();
-    this.#count = 0;
-    this.#history++;
+    this.#pending = new Map();
+    this.#pendingCount = 0;
+    this.#generation++;
   }
 
   /** Writes what waits, as far as the store lets it, and tries no further. Never rejects. */
   async flush(): Promise<void> {
-    do await this.#start(); while (!this.#failing && (this.#count > 0 || this.#writing));
+    do await this.#startWrite(); while (!this.#failing && (this.#pendingCount > 0 || this.#writing));
     clearTimeout(this.#timer);
   }
 
   /** Whether that is news. */
-  #note(user: number, peer: Peer, seq: number): boolean {
-    let talks = this.#moved.get(user);
-    const before = talks?.get(peer);
-    if (before !== undefined ? before >= seq : this.#count >= this.#most) return false;
-    if (!talks) this.#moved.set(user, talks = new Map());
-    talks.set(peer, seq);
-    if (before === undefined) this.#count++;
+  #record(user: number, peer: Peer, seq: number): boolean {
+    let cursors = this.#pending.get(user);
+    const before = cursors?.get(peer);
+    if (before !== undefined ? before >= seq : this.#pendingCount >= this.#maxPending) return false;
+    if (!cursors) this.#pending.set(user, cursors = new Map());
+    cursors.set(peer, seq);
+    if (before === undefined) this.#pendingCount++;
     return true;
   }
 
-  #later(): void {
-    this.#timer ??= setTimeout(() => this.#start(), this.#failing ? RETRY : DELAY);
+  #scheduleFlush(): void {
+    this.#timer ??= setTimeout(() => this.#startWrite(), this.#failing ? RETRY_MS : FLUSH_INTERVAL_MS);
   }
 
-  #start(): Promise<void> {
+  #startWrite(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#writing ??= this.#write().finally(() => {
       this.#writing = undefined;
-      this.#written = new Map();
-      if (this.#count >= MANY && !this.#failing) void this.#start();
-      else if (this.#count > 0) this.#later();
+      this.#inFlight = new Map();
+      if (this.#pendingCount >= FLUSH_THRESHOLD && !this.#failing) void this.#startWrite();
+      else if (this.#pendingCount > 0) this.#scheduleFlush();
     });
     return this.#writing;
   }
 
   async #write(): Promise<void> {
-    const moved = this.#written = this.#moved;
-    const history = this.#history;
-    this.#moved = new Map();
-    this.#count = 0;
-    const list = [...moved].flatMap(([user, talks]) =>
-      [...talks].map(([peer, seq]) => ({ user, peer, seq }))
+    const batch = this.#inFlight = this.#pending;
+    const generation = this.#generation;
+    this.#pending = new Map();
+    this.#pendingCount = 0;
+    const list = [...batch].flatMap(([user, cursors]) =>
+      [...cursors].map(([peer, seq]) => ({ user, peer, seq }))
     );
-    for (let at = 0; at < list.length && history === this.#history; at += AT_ONCE) {
+    for (let at = 0; at < list.length && generation === this.#generation; at += BATCH_SIZE) {
       try {
-        await this.#store.delivered(list.slice(at, at + AT_ONCE));
+        await this.#store.advanceCursors(list.slice(at, at + BATCH_SIZE));
         this.#failing = false;
       } catch (error) {
         const wasFailing = this.#failing;
         this.#failing = true;
-        if (history !== this.#history) return;
+        if (generation !== this.#generation) return;
         const left = list.slice(at);
-        for (const { user, peer, seq } of left) this.#note(user, peer, seq);
+        for (const { user, peer, seq } of left) this.#record(user, peer, seq);
         if (!wasFailing) {
-          this.#log.warn("cursors not stored yet", { count: left.length, why: describe(error) });
+          this.#log.warn("cursors not stored yet", { count: left.length, why: describeError(error) });
         }
         return;
       }

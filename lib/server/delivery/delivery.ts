@@ -3,17 +3,17 @@
  * until it has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in
  * the log.
  */
-import { describe, type Log } from "../../log.ts";
+import { describeError, type Log } from "../../log.ts";
 import type { Page, Peer, Store, StoredMessage, Unread } from "../../store/store.ts";
-import { Backlog, type Missed } from "./backlog.ts";
+import { Backlog, type BacklogEntry } from "./backlog.ts";
 import type { Connection } from "../net/connection.ts";
-import type { Cursors } from "./cursor_writer.ts";
+import type { CursorWriter } from "./cursor_writer.ts";
 import { chatMessage, type ServerMessage } from "../protocol/dialect.ts";
 import type { Lane } from "../scheduling/lane.ts";
-import { type Talk, Talks } from "./conversation_state.ts";
+import { type ConversationState, ConversationStates } from "./conversation_state.ts";
 
 /** A message that was just committed, with its bytes for all who get it in the same dialect. */
-export class Fresh {
+export class CommittedMessage {
   readonly message: StoredMessage;
   readonly #to: number;
   #framed: Uint8Array | undefined;
@@ -25,86 +25,87 @@ export class Fresh {
   }
 
   /** Pushes it; framed bytes are made once, however many get them. */
-  pushTo(connection: Connection, taken?: () => void): void {
+  sendTo(connection: Connection, onWritten?: () => void): void {
     if (connection.dialect?.name === "framed") {
       this.#framed ??= connection.dialect.encode(chatMessage(this.message, this.#to))!;
-      connection.sendBytes(this.#framed, taken);
-    } else connection.send(chatMessage(this.message, this.#to), taken);
+      connection.sendBytes(this.#framed, onWritten);
+    } else connection.send(chatMessage(this.message, this.#to), onWritten);
   }
 }
 
 /** What a delivery needs of the node around it. */
-export interface DeliveryPorts {
+export interface DeliveryDeps {
   readonly store: Store;
-  readonly cursors: Cursors;
+  readonly cursors: CursorWriter;
   readonly log: Log;
   /** In which those who are behind wait for their turns; undefined if nothing is limited. */
-  readonly catchingUp: Lane | undefined;
+  readonly backlogQueue: Lane | undefined;
   /** The user has unread messages in this group, and so is a member. */
-  memberOf(user: number, group: number): void;
+  ensureJoined(user: number, group: number): void;
   /** The user has been pushed messages of this conversation that the store does not have any more. */
-  lost(user: number, peer: Peer): void;
+  reportLostMessages(user: number, peer: Peer): void;
 }
 
 /**
  * Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED.
  */
-const UNREAD = 1_000;
+const MAX_UNREAD_CONVERSATIONS = 1_000;
 /** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
-const REMEMBERED = 4_096;
+const MAX_CACHED_CONVERSATIONS = 4_096;
 /** Pieces of heavy work that the reading of a page counts as. */
-const PAGE_PIECES = 1;
+const PAGE_WEIGHT = 1;
 /**
  * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but
  * a user who comes back has not asked for too much, and is to have a larger part of the time than those who
  * do.
  */
-const PUSH_TIME = 0.0025;
+const MS_PER_PUSH = 0.0025;
 /** ms after which a read that the store refused is tried again. */
-const RETRY = 1_000;
+const RETRY_MS = 1_000;
 
 /** The pushing to one session. */
 export class Delivery {
   readonly #user: number;
   readonly #connection: Connection;
-  readonly #ports: DeliveryPorts;
-  readonly #talks = new Talks(REMEMBERED);
+  readonly #deps: DeliveryDeps;
+  readonly #conversations = new ConversationStates(MAX_CACHED_CONVERSATIONS);
   readonly #backlog: Backlog;
   #started = false;
   #stopped = false;
   #pumping = false;
-  #more = false; // more conversations were unread than were asked for: a look is due when some are DELIVERED
-  #again = false; // a look is due now
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  #hasMoreUnread = false; // more conversations were unread than were asked for: a look is due when some are DELIVERED
+  #resyncPending = false; // a look is due now
+  #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(user: number, connection: Connection, ports: DeliveryPorts) {
+  constructor(user: number, connection: Connection, deps: DeliveryDeps) {
     this.#user = user;
     this.#connection = connection;
-    this.#ports = ports;
-    this.#backlog = new Backlog((...page) => this.#read(...page));
+    this.#deps = deps;
+    this.#backlog = new Backlog((...page) => this.#readPage(...page));
   }
 
   /**
    * Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3).
    */
-  async look(): Promise<void> {
-    await this.#ports.cursors.settled(this.#user);
-    let unread = await this.#ports.store.unread(this.#user, UNREAD);
+  async loadUnread(): Promise<void> {
+    await this.#deps.cursors.flushUser(this.#user);
+    let unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
     const ahead = this.#ahead(unread);
     if (ahead.size > 0) {
       // What was pushed while the store was asked is in its next answer, unless the store has lost it.
-      unread = await this.#ports.store.unread(this.#user, UNREAD);
+      unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
       for (const { peer, last } of unread) {
-        if (last < (ahead.get(peer) ?? 0)) return this.#ports.lost(this.#user, peer);
+        if (last < (ahead.get(peer) ?? 0)) return this.#deps.reportLostMessages(this.#user, peer);
       }
     }
-    this.#more = unread.length === UNREAD;
+    this.#hasMoreUnread = unread.length === MAX_UNREAD_CONVERSATIONS;
     for (const { peer, cursor, last, since } of unread) {
-      if (peer < 0) this.#ports.memberOf(this.#user, -peer);
-      const talk = this.#talks.get(peer) ?? this.#remember({ peer, pushed: cursor, known: last, cursor });
-      if (talk.pushed !== undefined && talk.pushed >= last) continue;
-      talk.known = Math.max(talk.known, last);
-      this.#backlog.add(talk, talk.pushed === cursor ? since : undefined);
+      if (peer < 0) this.#deps.ensureJoined(this.#user, -peer);
+      const conversation = this.#conversations.get(peer) ??
+        this.#addConversation({ peer, lastPushedSeq: cursor, lastKnownSeq: last, cursor });
+      if (conversation.lastPushedSeq !== undefined && conversation.lastPushedSeq >= last) continue;
+      conversation.lastKnownSeq = Math.max(conversation.lastKnownSeq, last);
+      this.#backlog.add(conversation, conversation.lastPushedSeq === cursor ? since : undefined);
     }
   }
 
@@ -112,24 +113,25 @@ export class Delivery {
   #ahead(unread: readonly Unread[]): Map<Peer, number> {
     const ahead = new Map<Peer, number>();
     for (const { peer, last } of unread) {
-      const pushed = this.#talks.get(peer)?.pushed ?? 0;
+      const pushed = this.#conversations.get(peer)?.lastPushedSeq ?? 0;
       if (pushed > last) ahead.set(peer, pushed);
     }
     return ahead;
   }
 
   /** Puts into a login's answer what of the missed messages belongs and fits there, the oldest first. */
-  async fillAnswer(answer: ServerMessage): Promise<{ answer: ServerMessage; taken?: () => void }> {
-    const gathering = this.#connection.dialect?.gatherMissed(answer);
-    if (!gathering) return { answer };
-    const included: Missed[] = [];
-    for (let missed; (missed = await this.#peek()) !== undefined;) {
-      if (!gathering.add(chatMessage(missed.message, this.#to(missed)))) break;
-      included.push(missed);
-      this.#backlog.shift(missed);
+  async attachBacklog(reply: ServerMessage): Promise<{ reply: ServerMessage; onWritten?: () => void }> {
+    const builder = this.#connection.dialect?.buildBacklog(reply);
+    if (!builder) return { reply };
+    const included: BacklogEntry[] = [];
+    for (let entry; (entry = await this.#peek()) !== undefined;) {
+      if (!builder.add(chatMessage(entry.message, this.#recipientOf(entry)))) break;
+      included.push(entry);
+      this.#backlog.shift(entry);
     }
-    const taken = () => included.forEach(({ talk, message }) => this.#written(talk.peer, message.seq));
-    return { answer: gathering.answer(), taken };
+    const onWritten = () =>
+      included.forEach(({ conversation, message }) => this.#onWritten(conversation.peer, message.seq));
+    return { reply: builder.build(), onWritten };
   }
 
   /** From now on messages are pushed. */
@@ -141,46 +143,46 @@ export class Delivery {
   /** No more is pushed. */
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#retry);
+    clearTimeout(this.#retryTimer);
   }
 
   /** Looks once more at what was missed, now or as soon as the store lets it. */
-  lookAgain(): void {
-    this.#again = true;
+  requestResync(): void {
+    this.#resyncPending = true;
     this.#pump();
   }
 
   /** There is room on the connection again. */
   resume(): void {
-    if (!this.#backlog.empty || this.#again) this.#pump();
+    if (!this.#backlog.isEmpty || this.#resyncPending) this.#pump();
   }
 
   /** A message was committed in one of the user's conversations; it may be the user's own. */
-  offer(peer: Peer, fresh: Fresh): void {
-    const { seq, sender } = fresh.message;
-    const own = sender === this.#user;
-    let talk = this.#talks.get(peer);
-    if (!talk) {
-      const isFirst = own && seq === 1; // nothing was before it
-      talk = this.#remember({
+  deliver(peer: Peer, committed: CommittedMessage): void {
+    const { seq, sender } = committed.message;
+    const isOwn = sender === this.#user;
+    let conversation = this.#conversations.get(peer);
+    if (!conversation) {
+      const isFirst = isOwn && seq === 1; // nothing was before it
+      conversation = this.#addConversation({
         peer,
-        pushed: isFirst ? 0 : undefined,
-        known: seq,
+        lastPushedSeq: isFirst ? 0 : undefined,
+        lastKnownSeq: seq,
         cursor: isFirst ? 0 : undefined,
       });
-      if (!isFirst) this.#backlog.add(talk);
+      if (!isFirst) this.#backlog.add(conversation);
     }
-    if (seq > talk.known) talk.known = seq;
-    if (talk.pushed !== undefined && seq <= talk.pushed) return;
-    const isNext = seq - 1 === talk.pushed && !this.#backlog.hasRead(talk);
-    if (isNext && this.#started && (own || this.#connection.hasRoom)) {
-      talk.pushed = seq;
-      if (talk.known === seq) this.#backlog.drop(talk); // a look had been quicker than this
-      if (own) this.#passOwn(talk, seq - 1, seq);
-      else fresh.pushTo(this.#connection, this.#takenAs(peer, seq));
+    if (seq > conversation.lastKnownSeq) conversation.lastKnownSeq = seq;
+    if (conversation.lastPushedSeq !== undefined && seq <= conversation.lastPushedSeq) return;
+    const isNext = seq - 1 === conversation.lastPushedSeq && !this.#backlog.hasPage(conversation);
+    if (isNext && this.#started && (isOwn || this.#connection.isWritable)) {
+      conversation.lastPushedSeq = seq;
+      if (conversation.lastKnownSeq === seq) this.#backlog.remove(conversation); // a look had been quicker than this
+      if (isOwn) this.#advanceOwn(conversation, seq - 1, seq);
+      else committed.sendTo(this.#connection, this.#ackCallback(peer, seq));
       return;
     }
-    this.#backlog.add(talk);
+    this.#backlog.add(conversation);
     this.#pump();
   }
 
@@ -189,63 +191,66 @@ export class Delivery {
    * the cursor is only written later; and in conversations with none for this session there is nothing to
    * say.
    */
-  delivered(peer: Peer, seq: number): void {
-    const talk = this.#talks.get(peer);
-    if (!talk) return;
-    const upTo = Math.min(seq, talk.known);
-    if (talk.cursor !== undefined && talk.cursor < upTo) talk.cursor = upTo;
-    this.#ports.cursors.move(this.#user, peer, upTo);
-    if (this.#more && this.#backlog.empty) this.#pump();
+  acknowledge(peer: Peer, seq: number): void {
+    const conversation = this.#conversations.get(peer);
+    if (!conversation) return;
+    const upTo = Math.min(seq, conversation.lastKnownSeq);
+    if (conversation.cursor !== undefined && conversation.cursor < upTo) conversation.cursor = upTo;
+    this.#deps.cursors.advance(this.#user, peer, upTo);
+    if (this.#hasMoreUnread && this.#backlog.isEmpty) this.#pump();
   }
 
   async #pump(): Promise<void> {
     // A store that has just refused is asked again when the timer says so, and not for each hint.
-    if (this.#pumping || !this.#started || this.#stopped || this.#retry !== undefined) return;
+    if (this.#pumping || !this.#started || this.#stopped || this.#retryTimer !== undefined) return;
     this.#pumping = true;
     try {
-      while (!this.#stopped && this.#connection.hasRoom) {
-        const missed = await this.#peek();
+      while (!this.#stopped && this.#connection.isWritable) {
+        const entry = await this.#peek();
         if (this.#stopped) break;
-        if (!missed) {
-          if (!this.#more && !this.#again) break;
-          this.#again = false;
-          await this.look();
-          if (this.#backlog.empty) break;
+        if (!entry) {
+          if (!this.#hasMoreUnread && !this.#resyncPending) break;
+          this.#resyncPending = false;
+          await this.loadUnread();
+          if (this.#backlog.isEmpty) break;
           continue;
         }
-        this.#backlog.shift(missed);
-        const { peer } = missed.talk;
-        const { seq } = missed.message;
-        const taken = this.#takenAs(peer, seq);
-        this.#connection.send(chatMessage(missed.message, this.#to(missed)), taken);
+        this.#backlog.shift(entry);
+        const { peer } = entry.conversation;
+        const { seq } = entry.message;
+        const onWritten = this.#ackCallback(peer, seq);
+        this.#connection.send(chatMessage(entry.message, this.#recipientOf(entry)), onWritten);
       }
-      if (!this.#connection.hasRoom) this.#backlog.rest();
+      if (!this.#connection.isWritable) this.#backlog.dropPages();
     } catch (error) {
-      this.#again = true; // if it was a look that failed
-      this.#ports.log.warn("backlog not read", { user: this.#user, why: describe(error) });
+      this.#resyncPending = true; // if it was a look that failed
+      this.#deps.log.warn("backlog not read", { user: this.#user, why: describeError(error) });
       if (!this.#stopped) {
-        this.#retry = setTimeout(() => {
-          this.#retry = undefined;
+        this.#retryTimer = setTimeout(() => {
+          this.#retryTimer = undefined;
           this.#pump();
-        }, RETRY);
+        }, RETRY_MS);
       }
     } finally {
       this.#pumping = false;
     }
     // What was offered while the last look came back empty-handed.
-    if ((!this.#backlog.empty || this.#again) && this.#connection.hasRoom && this.#retry === undefined) {
+    if (
+      (!this.#backlog.isEmpty || this.#resyncPending) && this.#connection.isWritable &&
+      this.#retryTimer === undefined
+    ) {
       this.#pump();
     }
   }
 
   /** The next missed message that isn't the user's own. */
-  async #peek(): Promise<Missed | undefined> {
+  async #peek(): Promise<BacklogEntry | undefined> {
     for (;;) {
-      const missed = await this.#backlog.peek();
-      if (missed?.message.sender !== this.#user) return missed;
-      const { pushed } = missed.talk;
-      this.#backlog.shift(missed);
-      this.#passOwn(missed.talk, pushed, missed.message.seq);
+      const entry = await this.#backlog.peek();
+      if (entry?.message.sender !== this.#user) return entry;
+      const { lastPushedSeq: before } = entry.conversation;
+      this.#backlog.shift(entry);
+      this.#advanceOwn(entry.conversation, before, entry.message.seq);
     }
   }
 
@@ -253,43 +258,43 @@ export class Delivery {
    * The user's own message needs no DELIVERED: it moves the cursor, if that is where the pushing was
    * `before` it. In between there is no message, though an operator may have deleted some.
    */
-  #passOwn(talk: Talk, before: number | undefined, seq: number): void {
-    if (talk.cursor !== before) return;
-    talk.cursor = seq;
-    this.#ports.cursors.move(this.#user, talk.peer, seq);
+  #advanceOwn(conversation: ConversationState, before: number | undefined, seq: number): void {
+    if (conversation.cursor !== before) return;
+    conversation.cursor = seq;
+    this.#deps.cursors.advance(this.#user, conversation.peer, seq);
   }
 
   /** Reads a page. Once the login is over, and does not wait for it, the page waits for its turn. */
-  async #read(peer: Peer, after: number | undefined, limit: number, bytes: number): Promise<Page> {
-    const { store, catchingUp } = this.#ports;
-    const read = () => store.read(this.#user, peer, after, limit, bytes);
-    if (!catchingUp || !this.#started) return await read();
-    const page = await catchingUp.do(read, PAGE_PIECES);
-    catchingUp.spent(page.messages.length * PUSH_TIME);
+  async #readPage(peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page> {
+    const { store, backlogQueue } = this.#deps;
+    const read = () => store.read(this.#user, peer, after, limit, maxBytes);
+    if (!backlogQueue || !this.#started) return await read();
+    const page = await backlogQueue.do(read, PAGE_WEIGHT);
+    backlogQueue.spent(page.messages.length * MS_PER_PUSH);
     return page;
   }
 
-  #takenAs(peer: Peer, seq: number): (() => void) | undefined {
-    return this.#connection.dialect?.deliversByWriting ? () => this.#written(peer, seq) : undefined;
+  #ackCallback(peer: Peer, seq: number): (() => void) | undefined {
+    return this.#connection.dialect?.ackOnWrite ? () => this.#onWritten(peer, seq) : undefined;
   }
 
   /** A message was written to a client that says no DELIVERED. */
-  #written(peer: Peer, seq: number): void {
-    const talk = this.#talks.get(peer);
-    if (talk) this.delivered(peer, seq);
-    else this.#ports.cursors.move(this.#user, peer, seq); // forgotten meanwhile; the seq is true all the same
+  #onWritten(peer: Peer, seq: number): void {
+    const conversation = this.#conversations.get(peer);
+    if (conversation) this.acknowledge(peer, seq);
+    else this.#deps.cursors.advance(this.#user, peer, seq); // forgotten meanwhile; the seq is true all the same
   }
 
-  #to({ talk }: Missed): number {
-    return talk.peer > 0 ? this.#user : talk.peer;
+  #recipientOf({ conversation }: BacklogEntry): number {
+    return conversation.peer > 0 ? this.#user : conversation.peer;
   }
 
-  #remember(talk: Talk): Talk {
-    const forgotten = this.#talks.add(talk);
-    if (forgotten && this.#backlog.has(forgotten)) {
-      this.#backlog.drop(forgotten);
-      this.#more = true; // it will be found again
+  #addConversation(conversation: ConversationState): ConversationState {
+    const evicted = this.#conversations.add(conversation);
+    if (evicted && this.#backlog.has(evicted)) {
+      this.#backlog.remove(evicted);
+      this.#hasMoreUnread = true; // it will be found again
     }
-    return talk;
+    return conversation;
   }
 }

@@ -1,17 +1,17 @@
 /** CONTACTS: whom the user knows. */
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
-import type { Answer } from "../protocol/reply_body.ts";
-import type { Caller } from "../sessions/client.ts";
-import { rosterOf } from "../sessions/roster.ts";
+import type { ReplyBody } from "../protocol/reply_body.ts";
+import type { Client } from "../sessions/client.ts";
+import { loadRoster } from "../sessions/roster.ts";
 import type { Session } from "../sessions/session.ts";
 
 export async function contacts(
-  { node, connection }: Caller,
+  { node, connection }: Client,
   session: Session,
   _fields: unknown,
   rid: Rid | undefined,
-): Promise<Answer> {
-  const bare = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
-  const { msgid: _, ...answer } = connection.dialect!.withRoster(bare, await rosterOf(node, session));
-  return answer;
+): Promise<ReplyBody> {
+  const base = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
+  const { msgid: _, ...reply } = connection.dialect!.withRoster(base, await loadRoster(node, session));
+  return reply;
 }

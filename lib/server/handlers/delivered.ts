@@ -2,14 +2,14 @@
  * DELIVERED: the client has a conversation up to a seq. It is the only thing that moves a cursor (invariant
  * I4).
  */
-import type { Caller } from "../sessions/client.ts";
+import type { Client } from "../sessions/client.ts";
 import type { Session } from "../sessions/session.ts";
 import { namedPeer } from "./peer.ts";
 
 export function delivered(
-  _caller: Caller,
+  _client: Client,
   session: Session,
   { seq, ...names }: { id: number | undefined; groupid: number | undefined; seq: number },
 ): undefined {
-  session.delivery.delivered(namedPeer(names), seq);
+  session.delivery.acknowledge(namedPeer(names), seq);
 }

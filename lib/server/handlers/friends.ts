@@ -1,22 +1,22 @@
 /** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: the other need not agree. */
 import { Errno } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../protocol/reply_body.ts";
-import type { Caller } from "../sessions/client.ts";
+import { type ReplyBody, RequestError } from "../protocol/reply_body.ts";
+import type { Client } from "../sessions/client.ts";
 import { stateOf } from "../protocol/dialect.ts";
 import type { Session } from "../sessions/session.ts";
-import { granted } from "./refusal.ts";
+import { unwrap } from "./refusal.ts";
 
 export async function addFriend(
-  { node }: Caller,
+  { node }: Client,
   session: Session,
   { friendid }: { friendid: number },
-): Promise<Answer> {
+): Promise<ReplyBody> {
   if (friendid === session.user) throw new RequestError(Errno.BAD_REQUEST, "friendid is your own id");
-  const { name } = granted(await node.store.addFriend(session.user, friendid), {
+  const { name } = unwrap(await node.store.addFriend(session.user, friendid), {
     not_found: `there is no user ${friendid}`,
     full: `you have ${node.config.maxFriends} friends, which is the most there can be`,
   });
   const online = (await node.online([friendid])).has(friendid);
-  session.showsOne(friendid, online);
+  session.markPresenceSent(friendid, online);
   return { friendid, name, state: stateOf(online) };
 }

@@ -1,19 +1,19 @@
 /** HISTORY: what was said in a conversation, page by page into the past. */
-import { Errno, MAX_SERVER_FRAME, type Rid } from "../../wire/protocol.ts";
-import { type Answer, RequestError } from "../protocol/reply_body.ts";
-import type { Caller } from "../sessions/client.ts";
-import { type ChatMessage, chatMessage, jsonBytes } from "../protocol/dialect.ts";
+import { Errno, MAX_SERVER_FRAME_BYTES, type Rid } from "../../wire/protocol.ts";
+import { type ReplyBody, RequestError } from "../protocol/reply_body.ts";
+import type { Client } from "../sessions/client.ts";
+import { type ChatMessage, chatMessage, jsonByteLength } from "../protocol/dialect.ts";
 import type { Session } from "../sessions/session.ts";
 import { pageSize } from "./page.ts";
 import { namedPeer } from "./peer.ts";
-import { granted } from "./refusal.ts";
+import { unwrap } from "./refusal.ts";
 
 /** Messages in one answer when the request doesn't say. */
-const HISTORY_USUALLY = 50;
+const DEFAULT_HISTORY_LIMIT = 50;
 /** Bytes of message text read for one answer. As JSON they may be more, so what is sent is measured again. */
-const HISTORY_BYTES = 262_144;
+const MAX_TEXT_BYTES = 262_144;
 /** Bytes of an answer that are neither messages nor rid: far more than its other fields take. */
-const HISTORY_FRAME = 1_024;
+const FRAME_OVERHEAD_BYTES = 1_024;
 
 /** The fields of a HISTORY. */
 export interface HistoryFields {
@@ -24,17 +24,17 @@ export interface HistoryFields {
 }
 
 export async function history(
-  { node }: Caller,
+  { node }: Client,
   session: Session,
   fields: HistoryFields,
   rid: Rid | undefined,
-): Promise<Answer> {
+): Promise<ReplyBody> {
   const { before, limit } = fields;
   const peer = namedPeer(fields);
   if (peer === session.user) throw new RequestError(Errno.BAD_REQUEST, "id is your own");
-  const most = pageSize(limit, HISTORY_USUALLY, node.config.historyPage);
-  const page = granted(
-    await node.store.history(session.user, peer, before, most, HISTORY_BYTES),
+  const count = pageSize(limit, DEFAULT_HISTORY_LIMIT, node.config.historyPage);
+  const page = unwrap(
+    await node.store.history(session.user, peer, before, count, MAX_TEXT_BYTES),
     {
       not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
       forbidden: `you are not a member of group ${-peer}`,
@@ -43,19 +43,21 @@ export async function history(
   return {
     ...(peer > 0 ? { id: peer } : { groupid: -peer }),
     messages: latest(
-      page.map((message) => chatMessage(message, toOf(message.sender, peer, session.user))),
-      MAX_SERVER_FRAME - HISTORY_FRAME - jsonBytes(rid ?? ""),
+      page.map((message) => chatMessage(message, recipientOf(message.sender, peer, session.user))),
+      MAX_SERVER_FRAME_BYTES - FRAME_OVERHEAD_BYTES - jsonByteLength(rid ?? ""),
     ),
   };
 }
 
 /** The last of the messages: as many as there is room for, in bytes. */
-function latest(messages: readonly ChatMessage[], room: number): readonly ChatMessage[] {
-  const fitting = messages.findLastIndex((message) => (room -= jsonBytes(message) + 1) < 0);
-  return messages.slice(fitting + 1);
+function latest(messages: readonly ChatMessage[], remainingBytes: number): readonly ChatMessage[] {
+  const lastOmitted = messages.findLastIndex((message) =>
+    (remainingBytes -= jsonByteLength(message) + 1) < 0
+  );
+  return messages.slice(lastOmitted + 1);
 }
 
-function toOf(sender: number, peer: number, user: number): number {
+function recipientOf(sender: number, peer: number, user: number): number {
   if (peer < 0) return peer;
   return sender === user ? peer : user;
 }

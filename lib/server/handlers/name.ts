@@ -2,20 +2,20 @@
 import type { Config } from "../../config/options.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
-import { type Named, normalName, problemOf } from "../protocol/names.ts";
+import { type NameKind, normalizeName, validateName } from "../protocol/names.ts";
 
 /**
  * Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is
  * wrong with it.
  */
-export function newName(
+export function checkNewName(
   field: string,
   text: string,
-  named: Named,
+  named: NameKind,
   { confusableNames }: Pick<Config, "confusableNames">,
 ): string {
-  const name = normalName(text);
-  const problem = problemOf(name, named, confusableNames === "allow");
+  const name = normalizeName(text);
+  const problem = validateName(name, named, confusableNames === "allow");
   if (problem !== undefined) throw new RequestError(Errno.BAD_REQUEST, `${field} ${problem}`);
   return name;
 }

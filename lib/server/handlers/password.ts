@@ -9,7 +9,7 @@ import { RequestError } from "../protocol/reply_body.ts";
 
 const SAME_CHARACTER = /^(.)\1*$/su;
 
-let common: ReadonlySet<string> | undefined; // made when it is first needed: that takes a millisecond
+let commonSet: ReadonlySet<string> | undefined; // made when it is first needed: that takes a millisecond
 
 /**
  * Throws a {@link RequestError} that says what is wrong with a new password. Those of accounts that exist are
@@ -20,21 +20,21 @@ export function checkNewPassword(
   name: string,
   { minPassword, commonPasswords }: Pick<Config, "minPassword" | "commonPasswords">,
 ): void {
-  if ([...password].length < minPassword) refuse(`password must have at least ${minPassword} characters`);
+  if ([...password].length < minPassword) reject(`password must have at least ${minPassword} characters`);
   if (commonPasswords === "allow") return;
-  const plain = plainOf(password);
-  if (plain === plainOf(name)) refuse("password is the account's name");
-  common ??= new Set(COMMON_PASSWORDS.trim().split(/\s+/));
-  if (common.has(plain) || SAME_CHARACTER.test(plain)) {
-    refuse("password is one of the first that are guessed");
+  const folded = foldCase(password);
+  if (folded === foldCase(name)) reject("password is the account's name");
+  commonSet ??= new Set(COMMON_PASSWORDS.trim().split(/\s+/));
+  if (commonSet.has(folded) || SAME_CHARACTER.test(folded)) {
+    reject("password is one of the first that are guessed");
   }
 }
 
 /** The text as it is compared with others: without case, and in one form. */
-function plainOf(text: string): string {
+function foldCase(text: string): string {
   return text.normalize("NFKC").toLowerCase();
 }
 
-function refuse(errmsg: string): never {
+function reject(errmsg: string): never {
   throw new RequestError(Errno.BAD_REQUEST, errmsg);
 }

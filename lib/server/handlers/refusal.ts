@@ -1,9 +1,9 @@
 /** Turns what the store refuses into what the client is told. */
-import type { Refused } from "../../store/store.ts";
+import type { Rejection } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 
-const ERRNO: Record<Refused["refused"], Errno> = {
+const ERRNO: Record<Rejection["refused"], Errno> = {
   taken: Errno.FAILED,
   full: Errno.FAILED,
   not_found: Errno.NOT_FOUND,
@@ -14,14 +14,14 @@ const ERRNO: Record<Refused["refused"], Errno> = {
 };
 
 /** Milliseconds until it makes sense to try again, of what passes by itself or by an operator's doing. */
-const RETRY_AFTER_MS: Partial<Record<Refused["refused"], number>> = { disk_full: 10_000 };
+const RETRY_AFTER_MS: Partial<Record<Rejection["refused"], number>> = { disk_full: 10_000 };
 
 /** Gives the result back, or throws a {@link RequestError} with the words for the refusal. */
-export function granted<T extends object>(
-  result: T | Refused,
-  words: Partial<Record<Refused["refused"], string>>,
-): Exclude<T, Refused> {
-  if (!("refused" in result)) return result as Exclude<T, Refused>;
-  const { refused } = result as Refused;
-  throw new RequestError(ERRNO[refused], words[refused] ?? refused, RETRY_AFTER_MS[refused]);
+export function unwrap<T extends object>(
+  result: T | Rejection,
+  messages: Partial<Record<Rejection["refused"], string>>,
+): Exclude<T, Rejection> {
+  if (!("refused" in result)) return result as Exclude<T, Rejection>;
+  const { refused } = result as Rejection;
+  throw new RequestError(ERRNO[refused], messages[refused] ?? refused, RETRY_AFTER_MS[refused]);
 }

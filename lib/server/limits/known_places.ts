@@ -4,8 +4,8 @@
  * address counts as well.
  */
 import { Buffer } from "node:buffer";
-import { NamedBuckets } from "../../bus/gcra.ts";
-import type { Quota } from "../../bus/bus.ts";
+import { KeyedRateLimiter } from "../../bus/gcra.ts";
+import type { RateLimit } from "../../bus/bus.ts";
 import type { Standing } from "../../passwords/password_hasher.ts";
 
 /**
@@ -18,10 +18,10 @@ const MAX_PLACES = 100_000;
  * Logins by password of a user from a known place that go before others' in ten minutes: a person needs
  * fewer.
  */
-const FIRST: Quota = { size: 5, within: 600_000 };
+const PRIORITY_LOGIN_RATE: RateLimit = { burst: 5, periodMs: 600_000 };
 
 /** Whose password is tried, and from where. */
-export interface Place {
+export interface LoginPlace {
   /** What the limits per address count it by; undefined if they don't. */
   readonly address: string | undefined;
   /** By what it is known to be the user's; undefined if it isn't. */
@@ -34,7 +34,7 @@ export interface Place {
  */
 export class KnownPlaces {
   readonly #places = new Set<string>();
-  readonly #first = new NamedBuckets();
+  readonly #priorityLogins = new KeyedRateLimiter();
   readonly #max: number;
 
   /** At most `max` are remembered. */
@@ -45,7 +45,7 @@ export class KnownPlaces {
   /** The user has proved to be it, from this address; undefined is none. */
   add(user: number, address: string | undefined): void {
     if (address === undefined) return;
-    const place = nameOf(user, address);
+    const place = placeKey(user, address);
     this.#places.delete(place); // to stand behind the others, of which the first is forgotten first
     this.#places.add(place);
     if (this.#places.size > this.#max) this.#places.delete(this.#places.keys().next().value!);
@@ -55,13 +55,13 @@ export class KnownPlaces {
    * The place of a login by password, which counts among the user's. `user` is undefined if there is no such
    * user, `device` if the client has shown none of the user's.
    */
-  of(user: number | undefined, address: string | undefined, device?: Uint8Array): Place {
+  get(user: number | undefined, address: string | undefined, device?: Uint8Array): LoginPlace {
     if (user !== undefined && device) {
       const knownBy = `device ${Buffer.from(device).toString("hex")}`;
       // of all: each login makes another one
       return { address, knownBy, standing: this.#standing(user, "device") };
     }
-    if (user === undefined || address === undefined || !this.#places.has(nameOf(user, address))) {
+    if (user === undefined || address === undefined || !this.#places.has(placeKey(user, address))) {
       return { address, knownBy: undefined, standing: "new" };
     }
     const knownBy = `address ${address}`;
@@ -69,10 +69,12 @@ export class KnownPlaces {
   }
 
   #standing(user: number, place: string): Standing {
-    return this.#first.spend(nameOf(user, place), FIRST, 1) === 0 ? "known" : "frequent";
+    return this.#priorityLogins.tryConsume(placeKey(user, place), PRIORITY_LOGIN_RATE, 1) === 0
+      ? "known"
+      : "frequent";
   }
 }
 
-function nameOf(user: number, place: string): string {
+function placeKey(user: number, place: string): string {
   return `${user}/${place}`;
 }

@@ -4,43 +4,43 @@
  * gate.
  */
 import { createHash } from "node:crypto";
-import { NamedBuckets } from "../../bus/gcra.ts";
-import { type Bus, BusUnavailable, type Quota } from "../../bus/bus.ts";
+import { KeyedRateLimiter } from "../../bus/gcra.ts";
+import { type Bus, BusUnavailableError, type RateLimit } from "../../bus/bus.ts";
 import type { Config } from "../../config/options.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { AbandonedError } from "../../passwords/password_hasher.ts";
 import { siteKey } from "./connection_counter.ts";
 import { RequestError } from "../protocol/reply_body.ts";
-import type { Place } from "./known_places.ts";
+import type { LoginPlace } from "./known_places.ts";
 
 /**
  * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the
  * default limits. To ask too soon costs little, and the limits may have been raised by then.
  */
-const WAIT_AT_MOST = 60_000;
+const MAX_RETRY_AFTER_MS = 60_000;
 
 /** Characters of a name's hash in a bucket's name: 128 bits, so that no two names share a bucket. */
-const HASH = 32;
+const NAME_HASH_LENGTH = 32;
 
 /**
  * Wrong passwords for one account from all places that are not known to be its owner's, in times of those
- * from one of them; and in how many times {@link AttemptLimits.attemptsWindow}. By default 100 an hour, as
+ * from one of them; and in how many times {@link ThrottleLimits.attemptsWindow}. By default 100 an hour, as
  * OWASP ASVS 4 has it. It is more than one place can use up for long: 10 a while and 100 in 6 of them.
  */
-const TOTAL_SIZE = 10;
-const TOTAL_WITHIN = 6;
+const TOTAL_BURST_FACTOR = 10;
+const TOTAL_PERIOD_FACTOR = 6;
 
 /**
  * Wrong passwords from each of these places beyond that: others' guesses never lock an owner out of a new
  * place.
  */
-const SINGLE = 1;
+const FALLBACK_BURST = 1;
 
 /** The place of those whom the limits per address don't count. */
 const EXEMPT = "exempt";
 
 /** The limits. */
-export type AttemptLimits = Pick<
+export type ThrottleLimits = Pick<
   Config,
   "maxFailedLogins" | "maxLoginsPerAddress" | "maxRegistrationsPerAddress" | "attemptsWindow"
 >;
@@ -49,34 +49,39 @@ export type AttemptLimits = Pick<
  * A limit: the beginning of its buckets' names, how much they hold, and what is said when there is no more in
  * one.
  */
-interface Limit {
+interface AttemptLimit {
   readonly kind: string;
-  readonly quota: Quota;
-  readonly words: string;
+  readonly rateLimit: RateLimit;
+  readonly message: string;
 }
 
-const WRONG = "too many wrong passwords for this account";
+const TOO_MANY_FAILED_PASSWORDS = "too many wrong passwords for this account";
 
 /** Counts attempts. An address that isn't counted is undefined. */
-export class Attempts {
-  readonly #bus: Pick<Bus, "spend">;
-  readonly #own = new NamedBuckets();
-  readonly #wrong: Limit;
-  readonly #total: Limit;
-  readonly #single: Limit;
-  readonly #logins: Limit;
-  readonly #registrations: Limit;
+export class LoginThrottle {
+  readonly #bus: Pick<Bus, "tryConsume">;
+  readonly #localLimiter = new KeyedRateLimiter();
+  readonly #failedPasswords: AttemptLimit;
+  readonly #failedPasswordsTotal: AttemptLimit;
+  readonly #failedPasswordsFallback: AttemptLimit;
+  readonly #logins: AttemptLimit;
+  readonly #registrations: AttemptLimit;
 
-  constructor(bus: Pick<Bus, "spend">, limits: AttemptLimits) {
+  constructor(bus: Pick<Bus, "tryConsume">, limits: ThrottleLimits) {
     this.#bus = bus;
-    const limit = (kind: string, size: number, words: string, times = 1): Limit => ({
+    const limit = (kind: string, burst: number, message: string, periods = 1): AttemptLimit => ({
       kind,
-      quota: { size, within: times * limits.attemptsWindow },
-      words,
+      rateLimit: { burst, periodMs: periods * limits.attemptsWindow },
+      message,
     });
-    this.#wrong = limit("wrong", limits.maxFailedLogins, WRONG);
-    this.#total = limit("total", TOTAL_SIZE * limits.maxFailedLogins, WRONG, TOTAL_WITHIN);
-    this.#single = limit("single", SINGLE, WRONG);
+    this.#failedPasswords = limit("wrong", limits.maxFailedLogins, TOO_MANY_FAILED_PASSWORDS);
+    this.#failedPasswordsTotal = limit(
+      "total",
+      TOTAL_BURST_FACTOR * limits.maxFailedLogins,
+      TOO_MANY_FAILED_PASSWORDS,
+      TOTAL_PERIOD_FACTOR,
+    );
+    this.#failedPasswordsFallback = limit("single", FALLBACK_BURST, TOO_MANY_FAILED_PASSWORDS);
     this.#logins = limit(
       "login",
       limits.maxLoginsPerAddress,
@@ -94,13 +99,13 @@ export class Attempts {
    * by no fault of the client's. Like what follows, it throws a {@link RequestError} instead when there were
    * too many.
    */
-  login<T>(address: string | undefined, login: () => Promise<T>): Promise<T> {
-    return this.#countAddress(this.#logins, address, login);
+  login<T>(address: string | undefined, work: () => Promise<T>): Promise<T> {
+    return this.#chargeAddress(this.#logins, address, work);
   }
 
   /** Makes an account's password hash, and counts it for the address. */
   register<T>(address: string | undefined, hash: () => Promise<T>): Promise<T> {
-    return this.#countAddress(this.#registrations, address, hash);
+    return this.#chargeAddress(this.#registrations, address, hash);
   }
 
   /**
@@ -109,99 +114,101 @@ export class Attempts {
    * neither whether there is such an account nor which name an id has. A known place has a count of its own.
    * All others' count together as well, and where that is used up each of them may be wrong once.
    */
-  check<T extends { readonly right: boolean }>(
+  check<T extends { readonly valid: boolean }>(
     account: number | string,
-    place: Pick<Place, "address" | "knownBy">,
+    place: Pick<LoginPlace, "address" | "knownBy">,
     check: () => Promise<T>,
   ): Promise<T> {
-    const name = typeof account === "number" ? `${account}` : digest(account);
-    const from = place.knownBy ?? (place.address === undefined ? EXEMPT : siteKey(place.address));
-    const take = async () => {
-      const giveBack = await this.#take(this.#wrong, `${name}/${from}`);
-      if (place.knownBy !== undefined) return giveBack;
+    const name = typeof account === "number" ? `${account}` : hashName(account);
+    const source = place.knownBy ?? (place.address === undefined ? EXEMPT : siteKey(place.address));
+    const consume = async () => {
+      const refund = await this.#consume(this.#failedPasswords, `${name}/${source}`);
+      if (place.knownBy !== undefined) return refund;
       try {
-        const giveBackTotal = await this.#takeOf(name, from);
+        const refundTotal = await this.#consumeTotal(name, source);
         return async () => {
-          await giveBack();
-          await giveBackTotal();
+          await refund();
+          await refundTotal();
         };
       } catch (error) {
-        await giveBack();
+        await refund();
         throw error;
       }
     };
-    return count(take, check, ({ right }) => !right, (error) => error instanceof RequestError);
+    return withRefund(consume, check, ({ valid }) => !valid, (error) => error instanceof RequestError);
   }
 
-  #countAddress<T>(limit: Limit, address: string | undefined, work: () => Promise<T>): Promise<T> {
+  #chargeAddress<T>(limit: AttemptLimit, address: string | undefined, work: () => Promise<T>): Promise<T> {
     if (address === undefined) return work();
-    const isCounted = (error: unknown) => error instanceof RequestError || error instanceof AbandonedError;
-    return count(() => this.#take(limit, address), work, () => true, isCounted);
+    const isCharged = (error: unknown) => error instanceof RequestError || error instanceof AbandonedError;
+    return withRefund(() => this.#consume(limit, address), work, () => true, isCharged);
   }
 
   /**
    * Takes one of all places' wrong passwords for the account, or else the one that this place has of its own.
    */
-  async #takeOf(account: string, from: string): Promise<GiveBack> {
-    const taken = await this.#try(this.#total, account);
-    return typeof taken === "number" ? await this.#take(this.#single, `${account}/${from}`) : taken;
+  async #consumeTotal(account: string, source: string): Promise<Refund> {
+    const result = await this.#tryConsume(this.#failedPasswordsTotal, account);
+    return typeof result === "number"
+      ? await this.#consume(this.#failedPasswordsFallback, `${account}/${source}`)
+      : result;
   }
 
   /** Takes one. Throws a {@link RequestError} if there is none. */
-  async #take(limit: Limit, name: string): Promise<GiveBack> {
-    const taken = await this.#try(limit, name);
-    if (typeof taken !== "number") return taken;
-    throw new RequestError(Errno.RATE_LIMITED, limit.words, Math.min(taken, WAIT_AT_MOST));
+  async #consume(limit: AttemptLimit, name: string): Promise<Refund> {
+    const result = await this.#tryConsume(limit, name);
+    if (typeof result !== "number") return result;
+    throw new RequestError(Errno.RATE_LIMITED, limit.message, Math.min(result, MAX_RETRY_AFTER_MS));
   }
 
   /** Takes one, or gives the milliseconds until there is one. */
-  async #try({ kind, quota }: Limit, name: string): Promise<GiveBack | number> {
+  async #tryConsume({ kind, rateLimit }: AttemptLimit, name: string): Promise<Refund | number> {
     const bucket = `${kind}:${name}`;
-    let from: Pick<Bus, "spend"> | NamedBuckets = this.#bus;
+    let limiter: Pick<Bus, "tryConsume"> | KeyedRateLimiter = this.#bus;
     let wait: number;
     try {
-      wait = await this.#bus.spend(bucket, quota, 1);
+      wait = await this.#bus.tryConsume(bucket, rateLimit, 1);
     } catch (error) {
-      if (!(error instanceof BusUnavailable)) throw error;
-      from = this.#own;
-      wait = this.#own.spend(bucket, quota, 1);
+      if (!(error instanceof BusUnavailableError)) throw error;
+      limiter = this.#localLimiter;
+      wait = this.#localLimiter.tryConsume(bucket, rateLimit, 1);
     }
     if (wait > 0) return wait;
     return async () => {
       try {
-        await from.spend(bucket, quota, -1);
+        await limiter.tryConsume(bucket, rateLimit, -1);
       } catch (error) {
-        if (!(error instanceof BusUnavailable)) throw error; // else it is lost, and comes back by and by
+        if (!(error instanceof BusUnavailableError)) throw error; // else it is lost, and comes back by and by
       }
     };
   }
 }
 
 /** Gives back what was taken, to where it was taken from. */
-type GiveBack = () => Promise<void>;
+type Refund = () => Promise<void>;
 
 /** Does work for which one is taken, and gives it back unless the result, or the error, counts. */
-async function count<T>(
-  take: () => Promise<GiveBack>,
+async function withRefund<T>(
+  consume: () => Promise<Refund>,
   work: () => Promise<T>,
-  counts: (result: T) => boolean,
-  countsError: (error: unknown) => boolean,
+  charges: (result: T) => boolean,
+  chargesError: (error: unknown) => boolean,
 ): Promise<T> {
-  const giveBack = await take();
-  let isCounted = false;
+  const refund = await consume();
+  let isCharged = false;
   try {
     const result = await work();
-    isCounted = counts(result);
+    isCharged = charges(result);
     return result;
   } catch (error) {
-    isCounted = countsError(error);
+    isCharged = chargesError(error);
     throw error;
   } finally {
-    if (!isCounted) await giveBack();
+    if (!isCharged) await refund();
   }
 }
 
 /** A name as a part of a bucket's: short, and of plain characters only. */
-function digest(name: string): string {
-  return createHash("sha256").update(name).digest("hex").slice(0, HASH);
+function hashName(name: string): string {
+  return createHash("sha256").update(name).digest("hex").slice(0, NAME_HASH_LENGTH);
 }

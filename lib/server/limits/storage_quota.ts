@@ -4,9 +4,9 @@
  * can't be reached each node counts for itself, so that an outage opens no gate.
  */
 import { Buffer } from "node:buffer";
-import { NamedBuckets } from "../../bus/gcra.ts";
-import { type Bus, BusUnavailable, type Quota } from "../../bus/bus.ts";
-import type { Appended, Refused } from "../../store/store.ts";
+import { KeyedRateLimiter } from "../../bus/gcra.ts";
+import { type Bus, BusUnavailableError, type RateLimit } from "../../bus/bus.ts";
+import type { Appended, Rejection } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 
@@ -22,13 +22,13 @@ export const ROW_BYTES = 200;
  * Bytes that a session pays ahead the first time. They are lost with it: a client that often reconnects has
  * enough.
  */
-const FIRST_AHEAD_BYTES = 4_096;
+const FIRST_RESERVATION_BYTES = 4_096;
 
 /**
  * Bytes that it pays ahead at most, doubling them each time: hundreds of short messages, and a small part of
  * a day's.
  */
-const MAX_AHEAD_BYTES = 65_536;
+const MAX_RESERVATION_BYTES = 65_536;
 
 /**
  * Milliseconds that a client is told to wait at most: to ask too soon costs little, and the limit may be
@@ -37,15 +37,15 @@ const MAX_AHEAD_BYTES = 65_536;
 const MAX_RETRY_AFTER_MS = 60_000;
 
 /** What a session has paid ahead. */
-interface Purse {
+interface Reservation {
   bytes: number;
-  ahead: number; // bytes to pay ahead the next time
-  waiting: number; // messages that wait for the bus
-  last: Promise<unknown>; // of these
+  nextBytes: number; // bytes to pay ahead the next time
+  waitingCount: number; // messages that wait for the bus
+  lastWaiting: Promise<unknown>; // of these
 }
 
 /** The account of a session, by which it is told apart from others. */
-interface Payer {
+interface QuotaHolder {
   readonly user: number;
 }
 
@@ -56,20 +56,20 @@ export function storedBytes(body: string, cid: string): number {
 
 /** Counts what accounts store. */
 export class StorageQuota {
-  readonly #bus: Pick<Bus, "spend">;
-  readonly #own: Pick<NamedBuckets, "spend">;
-  readonly #quota: Quota | undefined;
-  readonly #purses = new WeakMap<Payer, Purse>();
+  readonly #bus: Pick<Bus, "tryConsume">;
+  readonly #localLimiter: Pick<KeyedRateLimiter, "tryConsume">;
+  readonly #rateLimit: RateLimit | undefined;
+  readonly #reservations = new WeakMap<QuotaHolder, Reservation>();
 
   /** `dailyBytes`: 0 for no limit. `own`: another one in tests. */
   constructor(
-    bus: Pick<Bus, "spend">,
+    bus: Pick<Bus, "tryConsume">,
     dailyBytes: number,
-    own: Pick<NamedBuckets, "spend"> = new NamedBuckets(),
+    localLimiter: Pick<KeyedRateLimiter, "tryConsume"> = new KeyedRateLimiter(),
   ) {
     this.#bus = bus;
-    this.#own = own;
-    this.#quota = dailyBytes > 0 ? { size: dailyBytes, within: DAY_MS } : undefined;
+    this.#localLimiter = localLimiter;
+    this.#rateLimit = dailyBytes > 0 ? { burst: dailyBytes, periodMs: DAY_MS } : undefined;
   }
 
   /**
@@ -78,72 +78,74 @@ export class StorageQuota {
    * told so); for any other message it rejects with a {@link RequestError}.
    */
   store(
-    session: Payer,
+    session: QuotaHolder,
     bytes: number,
-    append: (isRepeat: boolean) => Promise<Appended | Refused>,
-  ): Promise<Appended | Refused> {
-    if (!this.#quota) return append(false);
-    const purse = this.#purseOf(session);
+    append: (isDuplicate: boolean) => Promise<Appended | Rejection>,
+  ): Promise<Appended | Rejection> {
+    if (!this.#rateLimit) return append(false);
+    const reservation = this.#reservationOf(session);
     const run = async () => {
-      let isCounted = false;
+      let isCharged = false;
       try {
         const result = await append(false);
-        isCounted = !("refused" in result) && !result.repeated;
+        isCharged = !("refused" in result) && !result.duplicate;
         return result;
       } finally {
-        if (!isCounted) purse.bytes += bytes;
+        if (!isCharged) reservation.bytes += bytes;
       }
     };
-    if (purse.waiting === 0 && purse.bytes >= bytes) {
-      purse.bytes -= bytes;
+    if (reservation.waitingCount === 0 && reservation.bytes >= bytes) {
+      reservation.bytes -= bytes;
       return run();
     }
-    return this.#later(session, purse, bytes, run, () => append(true));
+    return this.#enqueue(session, reservation, bytes, run, () => append(true));
   }
 
   /** Behind those of the session that wait already: none overtakes another. */
-  async #later(
-    session: Payer,
-    purse: Purse,
+  async #enqueue(
+    session: QuotaHolder,
+    reservation: Reservation,
     bytes: number,
-    run: () => Promise<Appended | Refused>,
-    repeat: () => Promise<Appended | Refused>,
-  ): Promise<Appended | Refused> {
-    purse.waiting++;
-    const begun = purse.last.then(async () => {
+    run: () => Promise<Appended | Rejection>,
+    appendDuplicate: () => Promise<Appended | Rejection>,
+  ): Promise<Appended | Rejection> {
+    reservation.waitingCount++;
+    const started = reservation.lastWaiting.then(async () => {
       try {
-        await this.#pay(session, purse, bytes);
+        await this.#reserve(session, reservation, bytes);
         return { result: run() }; // begun, and not waited for
       } finally {
-        purse.waiting--;
+        reservation.waitingCount--;
       }
     });
-    purse.last = begun.catch(() => {});
-    let begin;
+    reservation.lastWaiting = started.catch(() => {});
+    let start;
     try {
-      begin = await begun;
+      start = await started;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      const result = await repeat();
+      const result = await appendDuplicate();
       if ("refused" in result && result.refused === "over_quota") throw error;
       return result;
     }
-    return await begin.result;
+    return await start.result;
   }
 
-  async #pay({ user }: Payer, purse: Purse, bytes: number): Promise<void> {
-    const lacking = Math.max(0, bytes - purse.bytes);
+  async #reserve({ user }: QuotaHolder, reservation: Reservation, bytes: number): Promise<void> {
+    const missing = Math.max(0, bytes - reservation.bytes);
     let wait = 0;
-    if (lacking > 0) {
+    if (missing > 0) {
       const bucket = `stored:${user}`;
-      let ahead = purse.ahead;
-      wait = await this.#spend(bucket, lacking + ahead);
-      if (wait > 0 && ahead > 0) {
-        ahead = 0;
-        wait = await this.#spend(bucket, lacking);
+      let extra = reservation.nextBytes;
+      wait = await this.#tryConsume(bucket, missing + extra);
+      if (wait > 0 && extra > 0) {
+        extra = 0;
+        wait = await this.#tryConsume(bucket, missing);
       }
-      purse.ahead = wait > 0 ? 0 : Math.min(Math.max(2 * ahead, FIRST_AHEAD_BYTES), MAX_AHEAD_BYTES);
-      if (wait === 0) purse.bytes += lacking + ahead;
+      reservation.nextBytes = wait > 0
+        ? 0
+        : Math.min(Math.max(2 * extra, FIRST_RESERVATION_BYTES), MAX_RESERVATION_BYTES);
+      if (wait === 0) reservation.bytes += missing + extra;
     }
     if (wait > 0) {
       throw new RequestError(
@@ -152,24 +154,29 @@ export class StorageQuota {
         Math.min(wait, MAX_RETRY_AFTER_MS),
       );
     }
-    purse.bytes -= bytes;
+    reservation.bytes -= bytes;
   }
 
-  async #spend(bucket: string, bytes: number): Promise<number> {
+  async #tryConsume(bucket: string, bytes: number): Promise<number> {
     try {
-      return await this.#bus.spend(bucket, this.#quota!, bytes);
+      return await this.#bus.tryConsume(bucket, this.#rateLimit!, bytes);
     } catch (error) {
-      if (!(error instanceof BusUnavailable)) throw error;
-      return this.#own.spend(bucket, this.#quota!, bytes);
+      if (!(error instanceof BusUnavailableError)) throw error;
+      return this.#localLimiter.tryConsume(bucket, this.#rateLimit!, bytes);
     }
   }
 
-  #purseOf(session: Payer): Purse {
-    let purse = this.#purses.get(session);
-    if (!purse) {
-      purse = { bytes: 0, ahead: FIRST_AHEAD_BYTES, waiting: 0, last: Promise.resolve() };
-      this.#purses.set(session, purse);
+  #reservationOf(session: QuotaHolder): Reservation {
+    let reservation = this.#reservations.get(session);
+    if (!reservation) {
+      reservation = {
+        bytes: 0,
+        nextBytes: FIRST_RESERVATION_BYTES,
+        waitingCount: 0,
+        lastWaiting: Promise.resolve(),
+      };
+      this.#reservations.set(session, reservation);
     }
-    return purse;
+    return reservation;
   }
 }

@@ -3,38 +3,42 @@
  * message.
  */
 import type { Config } from "../../config/options.ts";
-import { type Log, MINUTELY, Seldom } from "../../log.ts";
-import { Networks } from "../../wire/networks.ts";
+import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
+import { CidrList } from "../../wire/networks.ts";
 import {
   beginsProxyHeader,
-  MAX_PROXY_HEADER,
+  MAX_PROXY_HEADER_BYTES,
   type ProxyHeader,
   type ProxySource,
   readProxyHeader,
 } from "../../wire/proxy.ts";
-import { Addresses, type Place, TooMany } from "../limits/connection_counter.ts";
-import type { Preface } from "./connection_context.ts";
+import {
+  ConnectionCounter,
+  type ConnectionSlot,
+  TooManyConnectionsError,
+} from "../limits/connection_counter.ts";
+import type { ProxyHeaderReader } from "./connection_context.ts";
 
 /** A connection's origin. */
-export interface Origin extends Preface {
+export interface ClientAddress extends ProxyHeaderReader {
   /** The client's address and port, as far as it is known now. */
-  readonly from: string;
+  readonly remoteAddress: string;
   /**
    * Its place among the connections of that address; undefined until a trusted proxy has said whom it
    * forwards.
    */
-  readonly place: Place | undefined;
+  readonly slot: ConnectionSlot | undefined;
 }
 
-const LOOPBACK = Networks.parse("127.0.0.0/8,::1");
+const LOOPBACK = CidrList.parse("127.0.0.0/8,::1");
 
 /**
  * Milliseconds between two lines about clients that seem to be on this machine, which is usual where one
  * develops.
  */
-const INNER_INTERVAL_MS = 3_600_000;
+const INTERNAL_LOG_INTERVAL_MS = 3_600_000;
 
-type OriginConfig = Pick<
+type ClientAddressConfig = Pick<
   Config,
   "host" | "trustedProxies" | "proxyRequired" | "exemptAddresses" | "maxConnectionsPerAddress"
 >;
@@ -43,73 +47,75 @@ type OriginConfig = Pick<
  * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies
  * connect, as they are on this machine and no other machine can reach the port.
  */
-export function requiresHeader({ host, proxyRequired, trustedProxies }: OriginConfig): boolean {
+export function requiresProxyHeader({ host, proxyRequired, trustedProxies }: ClientAddressConfig): boolean {
   if (proxyRequired !== "auto") return proxyRequired === "yes";
   const hosts = host === "localhost" ? ["127.0.0.1", "::1"] : [host];
-  const trusted = Networks.parse(trustedProxies);
+  const trusted = CidrList.parse(trustedProxies);
   return hosts.every((host) => LOOPBACK.contains(host)) && hosts.some((host) => trusted.contains(host));
 }
 
 /** Tells the origins of a server's connections, and counts them by address. */
-export class Origins {
+export class ClientAddresses {
   readonly #log: Log;
-  readonly #trusted: Networks;
-  readonly #addresses: Addresses;
-  readonly #untrusted = new Seldom();
-  readonly #malformed = new Seldom();
-  readonly #crowded = new Seldom();
-  readonly #unnamed = new Seldom(MINUTELY);
-  readonly #inner = new Seldom(INNER_INTERVAL_MS);
-  readonly #isRequired: boolean;
+  readonly #trusted: CidrList;
+  readonly #counter: ConnectionCounter;
+  readonly #untrustedLog = new LogThrottle();
+  readonly #malformedLog = new LogThrottle();
+  readonly #tooManyLog = new LogThrottle();
+  readonly #missingHeaderLog = new LogThrottle(MINUTE_MS);
+  readonly #internalLog = new LogThrottle(INTERNAL_LOG_INTERVAL_MS);
+  readonly #isHeaderRequired: boolean;
 
   /**
    * The proxies are trusted; they and `exemptAddresses` may have any number of connections, but not as
    * clients whom a required header names.
    */
-  constructor(log: Log, config: OriginConfig) {
+  constructor(log: Log, config: ClientAddressConfig) {
     this.#log = log;
-    this.#isRequired = requiresHeader(config);
-    this.#trusted = Networks.parse(config.trustedProxies);
-    const unlimited = Networks.parse(config.exemptAddresses);
-    this.#addresses = new Addresses(config.maxConnectionsPerAddress, [this.#trusted, unlimited]);
+    this.#isHeaderRequired = requiresProxyHeader(config);
+    this.#trusted = CidrList.parse(config.trustedProxies);
+    const exempt = CidrList.parse(config.exemptAddresses);
+    this.#counter = new ConnectionCounter(config.maxConnectionsPerAddress, [this.#trusted, exempt]);
   }
 
   /** The origin of a connection from this address. Throws an Error when there are too many from there. */
-  of({ hostname, port }: Deno.NetAddr): Origin {
-    const from = written(hostname, port);
+  resolve({ hostname, port }: Deno.NetAddr): ClientAddress {
+    const remoteAddress = formatAddress(hostname, port);
     if (!this.#trusted.contains(hostname)) {
-      return new Direct(from, this.#enter(hostname), this.#look);
+      return new DirectAddress(remoteAddress, this.#acquire(hostname), this.#warnUntrusted);
     }
-    return new Proxied(from, this.#isRequired, {
-      forwarded: ({ host }) => this.#enterForwarded(from, host),
-      unnamed: () => this.#enter(hostname),
-      speaks: () => this.#tellUnnamed(from),
-      malformed: (why) =>
-        this.#malformed.say((count) => this.#log.warn("malformed PROXY header", { from, why, count })),
+    return new ProxiedAddress(remoteAddress, this.#isHeaderRequired, {
+      acquireForwarded: ({ host }) => this.#acquireForwarded(remoteAddress, host),
+      acquireUnnamed: () => this.#acquire(hostname),
+      onUnnamedMessage: () => this.#warnMissingHeader(remoteAddress),
+      onMalformed: (why) =>
+        this.#malformedLog.log((count) =>
+          this.#log.warn("malformed PROXY header", { from: remoteAddress, why, count })
+        ),
     });
   }
 
   /**
    * The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake.
    */
-  #enterForwarded(from: string, host: string): Place {
-    const isInner = LOOPBACK.contains(host) || this.#trusted.contains(host);
-    if (isInner) {
+  #acquireForwarded(remoteAddress: string, host: string): ConnectionSlot {
+    const isInternal = LOOPBACK.contains(host) || this.#trusted.contains(host);
+    if (isInternal) {
       const hint = "another proxy in front of that one must send a PROXY header, too";
-      this.#inner.say((count) =>
+      this.#internalLog.log((count) =>
         this.#log.warn("a PROXY header names this machine or a proxy as the client", {
-          from,
+          from: remoteAddress,
           host,
           count,
           hint,
         })
       );
     }
-    return this.#enter(host, isInner && this.#isRequired);
+    return this.#acquire(host, isInternal && this.#isHeaderRequired);
   }
 
-  #tellUnnamed(from: string): void {
-    const [event, hint]: readonly [string, string] = this.#isRequired
+  #warnMissingHeader(remoteAddress: string): void {
+    const [event, hint]: readonly [string, string] = this.#isHeaderRequired
       ? [
         "refused a connection whose trusted proxy does not say for whom it is",
         "--proxy-required no lets it in",
@@ -118,16 +124,16 @@ export class Origins {
         "no limit per address holds for a trusted proxy's connection without its client's address",
         "--proxy-required",
       ];
-    this.#unnamed.say((count) => this.#log.warn(event, { from, count, hint }));
+    this.#missingHeaderLog.log((count) => this.#log.warn(event, { from: remoteAddress, count, hint }));
   }
 
-  #enter(host: string, always = false): Place {
+  #acquire(host: string, ignoreExemptions = false): ConnectionSlot {
     try {
-      return this.#addresses.enter(host, always);
+      return this.#counter.acquire(host, ignoreExemptions);
     } catch (error) {
-      if (error instanceof TooMany) {
+      if (error instanceof TooManyConnectionsError) {
         const { address } = error;
-        this.#crowded.say((count) =>
+        this.#tooManyLog.log((count) =>
           this.#log.warn("too many connections of one address", { address, count })
         );
       }
@@ -136,94 +142,101 @@ export class Origins {
   }
 
   /** Says that a PROXY header from one that isn't trusted may be a mistake. */
-  readonly #look = (from: string, bytes: Uint8Array): void => {
+  readonly #warnUntrusted = (remoteAddress: string, bytes: Uint8Array): void => {
     if (!beginsProxyHeader(bytes[0]!)) return;
-    this.#untrusted.say((count) =>
-      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", { from, count })
+    this.#untrustedLog.log((count) =>
+      this.#log.warn("a PROXY header from an address that is not in --trusted-proxies", {
+        from: remoteAddress,
+        count,
+      })
     );
   };
 }
 
 /** The origin of any other connection: nothing is taken from its bytes. */
-class Direct implements Origin {
-  readonly from: string;
-  readonly place: Place;
-  readonly #look: (from: string, bytes: Uint8Array) => void;
+class DirectAddress implements ClientAddress {
+  readonly remoteAddress: string;
+  readonly slot: ConnectionSlot;
+  readonly #onRead: (remoteAddress: string, bytes: Uint8Array) => void;
 
-  constructor(from: string, place: Place, look: (from: string, bytes: Uint8Array) => void) {
-    this.from = from;
-    this.place = place;
-    this.#look = look;
+  constructor(
+    remoteAddress: string,
+    slot: ConnectionSlot,
+    onRead: (remoteAddress: string, bytes: Uint8Array) => void,
+  ) {
+    this.remoteAddress = remoteAddress;
+    this.slot = slot;
+    this.#onRead = onRead;
   }
 
-  take(bytes: Uint8Array): Uint8Array {
-    this.#look(this.from, bytes);
+  stripHeader(bytes: Uint8Array): Uint8Array {
+    this.#onRead(this.remoteAddress, bytes);
     return bytes;
   }
 }
 
-const NOTHING = new Uint8Array(0);
+const EMPTY = new Uint8Array(0);
 
 /** What is done with what comes from a trusted proxy. */
 interface ProxyEvents {
   /** Gives the place of the client that a header names. */
-  forwarded(source: ProxySource): Place;
+  acquireForwarded(source: ProxySource): ConnectionSlot;
   /** Gives the place of a connection whose header names no client, or that has none. */
-  unnamed(): Place;
+  acquireUnnamed(): ConnectionSlot;
   /** Told when a message comes on such a connection. */
-  speaks(): void;
+  onUnnamedMessage(): void;
   /** Told what is wrong with a header. */
-  malformed(why: string): void;
+  onMalformed(why: string): void;
 }
 
 /** The origin of a connection from a trusted proxy, which is the client's once the header is read. */
-class Proxied implements Origin {
-  from: string;
-  place: Place | undefined;
+class ProxiedAddress implements ClientAddress {
+  remoteAddress: string;
+  slot: ConnectionSlot | undefined;
   readonly #isRequired: boolean;
   readonly #events: ProxyEvents;
-  #held: Uint8Array = NOTHING;
+  #buffered: Uint8Array = EMPTY;
 
   /**
    * `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there.
    */
-  constructor(from: string, isRequired: boolean, events: ProxyEvents) {
-    this.from = from;
+  constructor(remoteAddress: string, isRequired: boolean, events: ProxyEvents) {
+    this.remoteAddress = remoteAddress;
     this.#isRequired = isRequired;
     this.#events = events;
   }
 
-  take(bytes: Uint8Array): Uint8Array | undefined {
-    const before = this.#held.length;
-    const held = new Uint8Array(Math.min(before + bytes.length, MAX_PROXY_HEADER));
-    held.set(this.#held);
-    held.set(bytes.subarray(0, held.length - before), before);
-    const header = readProxyHeader(held);
+  stripHeader(bytes: Uint8Array): Uint8Array | undefined {
+    const bufferedLength = this.#buffered.length;
+    const buffered = new Uint8Array(Math.min(bufferedLength + bytes.length, MAX_PROXY_HEADER_BYTES));
+    buffered.set(this.#buffered);
+    buffered.set(bytes.subarray(0, buffered.length - bufferedLength), bufferedLength);
+    const header = readProxyHeader(buffered);
     if (header instanceof Error) {
-      this.#events.malformed(header.message);
+      this.#events.onMalformed(header.message);
       throw header;
     }
-    const isAlone = header !== undefined && before + bytes.length === header.length;
+    const isAlone = header !== undefined && bufferedLength + bytes.length === header.length;
     if (!header || (isAlone && !header.source && this.#isRequired)) {
-      this.#held = held;
+      this.#buffered = buffered;
       return undefined;
     }
-    this.#held = NOTHING;
-    this.place = this.#placeOf(header, isAlone);
-    return bytes.subarray(header.length - before);
+    this.#buffered = EMPTY;
+    this.slot = this.#acquireSlot(header, isAlone);
+    return bytes.subarray(header.length - bufferedLength);
   }
 
-  #placeOf({ source }: ProxyHeader, isAlone: boolean): Place {
+  #acquireSlot({ source }: ProxyHeader, isAlone: boolean): ConnectionSlot {
     if (source) {
-      this.from = written(source.host, source.port);
-      return this.#events.forwarded(source);
+      this.remoteAddress = formatAddress(source.host, source.port);
+      return this.#events.acquireForwarded(source);
     }
-    if (!isAlone) this.#events.speaks();
+    if (!isAlone) this.#events.onUnnamedMessage();
     if (this.#isRequired) throw new Error("the proxy does not say for whom the connection is");
-    return this.#events.unnamed();
+    return this.#events.acquireUnnamed();
   }
 }
 
-function written(host: string, port: number): string {
+function formatAddress(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

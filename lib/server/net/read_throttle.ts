@@ -1,48 +1,48 @@
 /** When a connection is not read: because it has asked for too much, or others go first. */
 import type { Lane } from "../scheduling/lane.ts";
 
-const REST_MOST = 2_000; // ms without reading: whether a client is still there is to be noticed soon
-const TURN = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
+const MAX_PAUSE_MS = 2_000; // ms without reading: whether a client is still there is to be noticed soon
+const QUANTUM_MS = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
 
 /** One connection's pauses. Times are by `performance.now`. */
-export class Pauses {
-  readonly #lane: Lane;
-  #wake: (() => void) | undefined;
-  #turnEnds = -Infinity;
+export class ReadThrottle {
+  readonly #bulkQueue: Lane;
+  #resume: (() => void) | undefined;
+  #quantumEnd = -Infinity;
 
   /** `lane`: where it waits for its turns. */
-  constructor(lane: Lane) {
-    this.#lane = lane;
+  constructor(bulkQueue: Lane) {
+    this.#bulkQueue = bulkQueue;
   }
 
   /** Whether it is resting. */
-  get isResting(): boolean {
-    return this.#wake !== undefined;
+  get isPaused(): boolean {
+    return this.#resume !== undefined;
   }
 
   /** Resolves after so many milliseconds, a few seconds at the most, or when it is woken; gives the time. */
-  rest(ms: number): Promise<number> {
+  pause(ms: number): Promise<number> {
     return new Promise((resolve) => {
-      this.#wake = () => {
+      this.#resume = () => {
         clearTimeout(timer);
-        this.#wake = undefined;
+        this.#resume = undefined;
         resolve(performance.now());
       };
-      const timer = setTimeout(this.#wake, Math.min(ms, REST_MOST));
+      const timer = setTimeout(this.#resume, Math.min(ms, MAX_PAUSE_MS));
     });
   }
 
   /** Ends a rest. */
-  wake(): void {
-    this.#wake?.();
+  resume(): void {
+    this.#resume?.();
   }
 
   /** Resolves when it is its turn to do heavy work, at once if its last one isn't over; gives the time. */
-  async turn(): Promise<number> {
-    if (this.#lane.isFree && performance.now() < this.#turnEnds) return performance.now();
-    await this.#lane.turn();
+  async waitForQuantum(): Promise<number> {
+    if (this.#bulkQueue.isFree && performance.now() < this.#quantumEnd) return performance.now();
+    await this.#bulkQueue.turn();
     const now = performance.now();
-    this.#turnEnds = now + TURN;
+    this.#quantumEnd = now + QUANTUM_MS;
     return now;
   }
 }

@@ -2,23 +2,23 @@
 
 interface Slot<T> {
   readonly bytes: number;
-  done: boolean;
+  isDone: boolean;
   reply: T | undefined;
 }
 
-interface Waiting {
+interface Waiter {
   readonly count: number;
   readonly bytes: number;
   readonly resolve: () => void;
 }
 
 /** A queue of replies that are still being worked on. */
-export class Replies<T> {
+export class ReplyQueue<T> {
   readonly #send: (reply: T) => void;
   #slots: Slot<T>[] = [];
   #bytes = 0;
-  #waiting: Waiting[] = [];
-  #closed = false;
+  #waiters: Waiter[] = [];
+  #isClosed = false;
 
   /** `send` is called with each reply, in the order in which they were added. */
   constructor(send: (reply: T) => void) {
@@ -26,7 +26,7 @@ export class Replies<T> {
   }
 
   /** How many requests have no reply yet. */
-  get pending(): number {
+  get inFlight(): number {
     return this.#slots.length;
   }
 
@@ -41,15 +41,15 @@ export class Replies<T> {
    */
   add(reply: T | undefined | Promise<T | undefined>, bytes: number): void {
     if (!(reply instanceof Promise)) {
-      if (this.#slots.length > 0) this.#slots.push({ bytes: 0, done: true, reply });
+      if (this.#slots.length > 0) this.#slots.push({ bytes: 0, isDone: true, reply });
       else if (reply !== undefined) this.#send(reply);
       return;
     }
-    const slot: Slot<T> = { bytes, done: false, reply: undefined };
+    const slot: Slot<T> = { bytes, isDone: false, reply: undefined };
     this.#slots.push(slot);
     this.#bytes += bytes;
     reply.then((value) => {
-      slot.done = true;
+      slot.isDone = true;
       slot.reply = value;
       if (this.#slots[0] === slot) this.#advance();
     });
@@ -59,37 +59,37 @@ export class Replies<T> {
    * Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or the replies are not
    * wanted any more.
    */
-  whenAtMost(count: number, bytes = Infinity): Promise<void> {
+  untilAtMost(count: number, bytes = Infinity): Promise<void> {
     if (this.#isAtMost(count, bytes)) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ count, bytes, resolve }));
+    return new Promise((resolve) => this.#waiters.push({ count, bytes, resolve }));
   }
 
   /** The replies are not wanted any more. */
   close(): void {
-    this.#closed = true;
-    this.#tell();
+    this.#isClosed = true;
+    this.#notify();
   }
 
   #isAtMost(count: number, bytes: number): boolean {
-    return this.#closed || (this.#slots.length <= count && this.#bytes <= bytes);
+    return this.#isClosed || (this.#slots.length <= count && this.#bytes <= bytes);
   }
 
   #advance(): void {
     let done = 0;
     for (const slot of this.#slots) {
-      if (!slot.done) break;
+      if (!slot.isDone) break;
       done++;
       this.#bytes -= slot.bytes;
       if (slot.reply !== undefined) this.#send(slot.reply);
     }
     this.#slots.splice(0, done);
-    if (this.#waiting.length > 0) this.#tell();
+    if (this.#waiters.length > 0) this.#notify();
   }
 
-  #tell(): void {
-    const ready = this.#waiting.filter(({ count, bytes }) => this.#isAtMost(count, bytes));
+  #notify(): void {
+    const ready = this.#waiters.filter(({ count, bytes }) => this.#isAtMost(count, bytes));
     if (ready.length === 0) return;
-    this.#waiting = this.#waiting.filter((one) => !ready.includes(one));
+    this.#waiters = this.#waiters.filter((one) => !ready.includes(one));
     for (const { resolve } of ready) resolve();
   }
 }

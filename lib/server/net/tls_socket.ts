@@ -8,67 +8,67 @@ import type { Socket as NodeSocket } from "node:net";
 import { Duplex } from "node:stream";
 import { setImmediate } from "node:timers";
 import { type SecureContext, TLSSocket } from "node:tls";
-import type { Preface, Socket } from "./connection_context.ts";
+import type { ProxyHeaderReader, Socket } from "./connection_context.ts";
 
-const READ_SMALL = 1_024; // bytes: all that an idle connection holds for reading
-const READ_LARGE = 16_384; // bytes: a TLS record has as many
-const WRITE_MOST = 65_536; // bytes given to TLS at once, so that a slow reader is seen to take something
+const MIN_READ_BYTES = 1_024; // bytes: all that an idle connection holds for reading
+const MAX_READ_BYTES = 16_384; // bytes: a TLS record has as many
+const MAX_WRITE_BYTES = 65_536; // bytes given to TLS at once, so that a slow reader is seen to take something
 
 /** What a TLS connection begins with. */
-export interface TlsParts {
+export interface TlsSocketOptions {
   readonly secureContext: SecureContext;
   /** Is given what stands in front of the handshake. */
-  readonly preface: Preface;
+  readonly proxyHeader: ProxyHeaderReader;
   /** Told why there is no handshake, if one was begun. */
-  failed(why: Error): void;
+  onHandshakeError(error: Error): void;
 }
 
 /** One client's TLS connection. Only one call of {@link read} at a time. */
 export class TlsSocket implements Socket {
   readonly #socket: Deno.TcpConn;
-  readonly #parts: TlsParts;
-  #cipher: Ciphertext | undefined; // these two once the handshake has begun
+  readonly #options: TlsSocketOptions;
+  #cipher: CipherStream | undefined; // these two once the handshake has begun
   #tls: TLSSocket | undefined;
-  #plain: Uint8Array[] = []; // decrypted, and not read yet
-  #secure = false;
-  #ended = false;
+  #plaintext: Uint8Array[] = []; // decrypted, and not read yet
+  #isSecure = false;
+  #isEnded = false;
   #error: Error | undefined;
-  #wake: (() => void) | undefined; // for `read`, where it waits
+  #resumeRead: (() => void) | undefined; // for `read`, where it waits
 
   /** TLS over `socket`, which belongs to it from now on. */
-  constructor(socket: Deno.TcpConn, parts: TlsParts) {
+  constructor(socket: Deno.TcpConn, options: TlsSocketOptions) {
     this.#socket = socket;
-    this.#parts = parts;
+    this.#options = options;
   }
 
   /** As `Deno.Conn` has it. Rejects if the handshake fails, or the preface is refused. */
   async read(into: Uint8Array): Promise<number | null> {
-    const cipher = this.#cipher ??= await this.#begin();
+    const cipher = this.#cipher ??= await this.#awaitHandshake();
     if (!cipher) return null;
     for (;;) {
-      const [bytes] = this.#plain;
+      const [bytes] = this.#plaintext;
       if (bytes) {
         const size = Math.min(bytes.length, into.length);
         into.set(bytes.subarray(0, size));
-        if (size < bytes.length) this.#plain[0] = bytes.subarray(size);
-        else this.#plain.shift();
+        if (size < bytes.length) this.#plaintext[0] = bytes.subarray(size);
+        else this.#plaintext.shift();
         return size;
       }
       if (this.#error) throw this.#error;
-      if (this.#ended) return null;
+      if (this.#isEnded) return null;
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-        void cipher.readWhile(() => this.#wake !== undefined);
+        this.#resumeRead = resolve;
+        void cipher.readWhile(() => this.#resumeRead !== undefined);
       });
     }
   }
 
   /** Resolves, to how many of the bytes it took, when the system has them encrypted. */
   write(bytes: Uint8Array): Promise<number> {
-    const taken = bytes.subarray(0, WRITE_MOST);
+    const chunk = bytes.subarray(0, MAX_WRITE_BYTES);
     return new Promise((resolve, reject) => {
       if (!this.#tls) throw new Error("there is no handshake");
-      this.#tls.write(taken, (error) => error ? reject(error) : resolve(taken.length));
+      this.#tls.write(chunk, (error) => error ? reject(error) : resolve(chunk.length));
     });
   }
 
@@ -77,7 +77,7 @@ export class TlsSocket implements Socket {
    * hear it.
    */
   closeWrite(): Promise<void> {
-    if (!this.#secure) return Promise.reject(new Error("there is no handshake"));
+    if (!this.#isSecure) return Promise.reject(new Error("there is no handshake"));
     this.#tls?.end();
     return Promise.resolve();
   }
@@ -89,33 +89,33 @@ export class TlsSocket implements Socket {
   }
 
   /** Waits for the handshake's first bytes: until then this costs no more than it would without TLS. */
-  async #begin(): Promise<Ciphertext | undefined> {
-    const buffer = new Uint8Array(READ_SMALL);
-    let preface: Preface | undefined = this.#parts.preface;
+  async #awaitHandshake(): Promise<CipherStream | undefined> {
+    const buffer = new Uint8Array(MIN_READ_BYTES);
+    let proxyHeader: ProxyHeaderReader | undefined = this.#options.proxyHeader;
     for (let size; (size = await this.#socket.read(buffer)) !== null;) {
       const read = buffer.subarray(0, size);
-      const bytes = preface ? preface.take(read) : read;
-      if (bytes) preface = undefined;
-      if (bytes && bytes.length > 0) return this.#start(bytes);
+      const bytes = proxyHeader ? proxyHeader.stripHeader(read) : read;
+      if (bytes) proxyHeader = undefined;
+      if (bytes && bytes.length > 0) return this.#startHandshake(bytes);
     }
     return undefined;
   }
 
-  async #start(first: Uint8Array): Promise<Ciphertext> {
-    const cipher = new Ciphertext(this.#socket);
+  async #startHandshake(first: Uint8Array): Promise<CipherStream> {
+    const cipher = new CipherStream(this.#socket);
     // The types ask for a socket, but Node's documentation has it that any stream will do.
     const tls = new TLSSocket(cipher as Duplex as NodeSocket, {
       isServer: true,
-      secureContext: this.#parts.secureContext,
+      secureContext: this.#options.secureContext,
     });
-    tls.on("secure", () => this.#secure = true);
-    tls.on("data", (bytes: Uint8Array) => this.#came(() => this.#plain.push(bytes)));
-    for (const event of ["end", "close"]) tls.on(event, () => this.#came(() => this.#ended = true));
+    tls.on("secure", () => this.#isSecure = true);
+    tls.on("data", (bytes: Uint8Array) => this.#update(() => this.#plaintext.push(bytes)));
+    for (const event of ["end", "close"]) tls.on(event, () => this.#update(() => this.#isEnded = true));
     tls.on("error", (error: Error) => {
-      if (!this.#secure && !this.#error) this.#parts.failed(error);
-      this.#came(() => this.#error ??= error);
+      if (!this.#isSecure && !this.#error) this.#options.onHandshakeError(error);
+      this.#update(() => this.#error ??= error);
     });
-    cipher.on("error", (error) => this.#came(() => this.#error ??= error));
+    cipher.on("error", (error) => this.#update(() => this.#error ??= error));
     this.#tls = tls;
     // It starts at the next tick. If there were bytes by then, and wrong ones, the runtime would fail in a
     // way that can't be caught (seen with Deno 2.9).
@@ -124,10 +124,10 @@ export class TlsSocket implements Socket {
     return cipher;
   }
 
-  #came(what: () => void): void {
-    what();
-    this.#wake?.();
-    this.#wake = undefined;
+  #update(change: () => void): void {
+    change();
+    this.#resumeRead?.();
+    this.#resumeRead = undefined;
   }
 }
 
@@ -135,10 +135,10 @@ export class TlsSocket implements Socket {
  * The encrypted side. It reads only when it is told to: what is not wanted stays in the kernel, and holds up
  * its sender.
  */
-class Ciphertext extends Duplex {
+class CipherStream extends Duplex {
   readonly #socket: Deno.TcpConn;
-  #buffer = new Uint8Array(READ_SMALL);
-  #reading = false;
+  #buffer = new Uint8Array(MIN_READ_BYTES);
+  #isReading = false;
 
   constructor(socket: Deno.TcpConn) {
     super();
@@ -146,19 +146,19 @@ class Ciphertext extends Duplex {
   }
 
   /** Reads as long as `wanted` says so. */
-  async readWhile(wanted: () => boolean): Promise<void> {
-    if (this.#reading) return;
-    this.#reading = true;
+  async readWhile(isWanted: () => boolean): Promise<void> {
+    if (this.#isReading) return;
+    this.#isReading = true;
     try {
-      for (let size: number | null = 0; size !== null && wanted() && !this.destroyed;) {
+      for (let size: number | null = 0; size !== null && isWanted() && !this.destroyed;) {
         size = await this.#socket.read(this.#buffer);
         this.push(size === null ? null : this.#buffer.slice(0, size));
-        this.#fit(size ?? 0);
+        this.#resizeBuffer(size ?? 0);
       }
     } catch (error) {
       this.destroy(error as Error);
     }
-    this.#reading = false;
+    this.#isReading = false;
   }
 
   override _read(): void {} // see readWhile
@@ -184,9 +184,9 @@ class Ciphertext extends Duplex {
     for (let at = 0; at < bytes.length;) at += await this.#socket.write(bytes.subarray(at));
   }
 
-  #fit(size: number): void {
+  #resizeBuffer(size: number): void {
     const { length } = this.#buffer;
-    if (size === length && length < READ_LARGE) this.#buffer = new Uint8Array(length * 4);
-    else if (size < length / 8 && length > READ_SMALL) this.#buffer = new Uint8Array(length / 4);
+    if (size === length && length < MAX_READ_BYTES) this.#buffer = new Uint8Array(length * 4);
+    else if (size < length / 8 && length > MIN_READ_BYTES) this.#buffer = new Uint8Array(length / 4);
   }
 }

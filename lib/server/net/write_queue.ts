@@ -1,21 +1,21 @@
 /** What waits to be written to one connection. */
-import { giveBuffer, takeBuffer } from "../../wire/buffers.ts";
+import { acquireBuffer, releaseBuffer } from "../../wire/buffers.ts";
 
 /** Frames on their way out. How they are cut into writes is each implementation's idea. */
-export interface Outbox {
+export interface WriteQueue {
   /** Bytes that the socket has not taken yet, with what it takes to keep them. */
-  readonly bytes: number;
+  readonly bufferedAmount: number;
   /** Bytes that the socket has taken. */
-  readonly taken: number;
+  readonly bytesWritten: number;
   /** When the socket last took some, by `performance.now`. */
-  readonly lastTaken: number;
+  readonly lastWriteAt: number;
   /**
-   * Queues a frame; `taken` is called when the socket has it whole. After {@link Outbox.close} it does
+   * Queues a frame; `taken` is called when the socket has it whole. After {@link WriteQueue.close} it does
    * nothing.
    */
-  push(frame: Uint8Array, taken?: () => void): void;
+  push(frame: Uint8Array, onWritten?: () => void): void;
   /** Resolves when at most `bytes` wait, or the outbox is closed. */
-  whenAtMost(bytes: number): Promise<void>;
+  untilAtMost(bytes: number): Promise<void>;
   /** Drops what waits. */
   close(): void;
 }
@@ -25,76 +25,76 @@ export interface Sink {
   /** Writes some of the bytes and says how many. */
   write(bytes: Uint8Array): Promise<number>;
   /** Called when the socket has taken bytes and fewer than half of the limit wait. */
-  room(): void;
+  onDrain(): void;
   /** Called when writing failed; the connection is lost. */
-  failed(error: unknown): void;
+  onError(error: unknown): void;
   /** Bytes: below half of it there is room again. */
-  readonly limit: number;
+  readonly highWaterMark: number;
 }
 
 /**
  * Bytes of memory that a waiting frame takes besides its own, roughly: small ones cost most of what they cost
  * by this.
  */
-export const KEEPING = 128;
+export const ENTRY_OVERHEAD_BYTES = 128;
 
 interface Entry {
   readonly frame: Uint8Array;
-  readonly taken: (() => void) | undefined;
+  readonly onWritten: (() => void) | undefined;
 }
 
 /**
  * The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write
  * loop.
  */
-abstract class QueueOutbox implements Outbox {
+abstract class BaseWriteQueue implements WriteQueue {
   readonly #sink: Sink;
   #queue: Entry[] = [];
   #head = 0; // of #queue: shifting a long array would cost its length each time
-  #bytes = 0;
-  #writing = false;
-  #closed = false;
-  #waiting: { readonly bytes: number; readonly resolve: () => void }[] = [];
-  #told: (() => void)[] | undefined; // when what is being written has been
-  taken = 0;
-  lastTaken: number;
+  #queuedBytes = 0;
+  #isWriting = false;
+  #isClosed = false;
+  #waiters: { readonly bytes: number; readonly resolve: () => void }[] = [];
+  #callbacks: (() => void)[] | undefined; // when what is being written has been
+  bytesWritten = 0;
+  lastWriteAt: number;
 
   constructor(sink: Sink) {
     this.#sink = sink;
-    this.lastTaken = performance.now();
+    this.lastWriteAt = performance.now();
   }
 
-  get bytes(): number {
-    return this.#bytes + (this.#queue.length - this.#head) * KEEPING;
+  get bufferedAmount(): number {
+    return this.#queuedBytes + (this.#queue.length - this.#head) * ENTRY_OVERHEAD_BYTES;
   }
 
-  push(frame: Uint8Array, taken?: () => void): void {
-    if (this.#closed) return;
-    if (this.#bytes === 0) this.lastTaken = performance.now(); // what stalls, stalls from here
-    this.#queue.push({ frame, taken });
-    this.#bytes += frame.length;
-    if (!this.#writing) this.#write();
+  push(frame: Uint8Array, onWritten?: () => void): void {
+    if (this.#isClosed) return;
+    if (this.#queuedBytes === 0) this.lastWriteAt = performance.now(); // what stalls, stalls from here
+    this.#queue.push({ frame, onWritten });
+    this.#queuedBytes += frame.length;
+    if (!this.#isWriting) this.#write();
   }
 
-  whenAtMost(bytes: number): Promise<void> {
-    if (this.#closed || this.bytes <= bytes) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ bytes, resolve }));
+  untilAtMost(bytes: number): Promise<void> {
+    if (this.#isClosed || this.bufferedAmount <= bytes) return Promise.resolve();
+    return new Promise((resolve) => this.#waiters.push({ bytes, resolve }));
   }
 
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     this.#queue = [];
     this.#head = 0;
-    this.#bytes = 0;
-    this.#told = undefined;
-    this.#tell();
+    this.#queuedBytes = 0;
+    this.#callbacks = undefined;
+    this.#notify();
   }
 
   /** Milliseconds until the next write may be begun. */
-  protected abstract pause(): number;
+  protected abstract writeDelayMs(): number;
 
   /** Takes what the next write is to write off the queue, in which there is a frame at least. */
-  protected abstract gather(): Uint8Array;
+  protected abstract nextWrite(): Uint8Array;
 
   /** What was gathered has been written whole, or never will be. */
   protected abstract release(): void;
@@ -105,88 +105,88 @@ abstract class QueueOutbox implements Outbox {
   }
 
   /** The next frame. Its sender is told when what it was gathered into has been written. */
-  protected take(): Uint8Array {
-    const { frame, taken } = this.#queue[this.#head++]!;
+  protected shift(): Uint8Array {
+    const { frame, onWritten } = this.#queue[this.#head++]!;
     if (this.#head === this.#queue.length) {
       this.#queue = [];
       this.#head = 0;
     }
-    if (taken) (this.#told ??= []).push(taken);
+    if (onWritten) (this.#callbacks ??= []).push(onWritten);
     return frame;
   }
 
   async #write(): Promise<void> {
-    this.#writing = true;
+    this.#isWriting = true;
     await undefined; // what one commit answers comes all at once
     try {
       while (this.#queue.length > 0) {
-        for (let early; (early = this.pause()) > 0;) { // timers may come early
-          await new Promise((resolve) => setTimeout(resolve, Math.ceil(early)));
+        for (let delayMs; (delayMs = this.writeDelayMs()) > 0;) { // timers may come early
+          await new Promise((resolve) => setTimeout(resolve, Math.ceil(delayMs)));
         }
-        if (this.#closed) break;
-        const bytes = this.gather();
-        for (let at = 0; at < bytes.length && !this.#closed;) {
+        if (this.#isClosed) break;
+        const bytes = this.nextWrite();
+        for (let at = 0; at < bytes.length && !this.#isClosed;) {
           const written = await this.#sink.write(at === 0 ? bytes : bytes.subarray(at));
           at += written;
-          if (!this.#closed) this.#took(written);
+          if (!this.#isClosed) this.#onWritten(written);
         }
         this.release();
-        if (this.#closed) break;
-        const told = this.#told;
-        this.#told = undefined;
-        if (told) { for (const call of told) call(); }
-        if (this.#waiting.length > 0) this.#tell();
-        if (this.bytes < this.#sink.limit / 2) this.#sink.room();
+        if (this.#isClosed) break;
+        const callbacks = this.#callbacks;
+        this.#callbacks = undefined;
+        if (callbacks) { for (const callback of callbacks) callback(); }
+        if (this.#waiters.length > 0) this.#notify();
+        if (this.bufferedAmount < this.#sink.highWaterMark / 2) this.#sink.onDrain();
       }
     } catch (error) {
-      if (!this.#closed) this.#sink.failed(error);
+      if (!this.#isClosed) this.#sink.onError(error);
     } finally {
-      this.#writing = false;
+      this.#isWriting = false;
     }
   }
 
-  #took(written: number): void {
-    this.#bytes -= written;
-    this.taken += written;
-    this.lastTaken = performance.now();
+  #onWritten(written: number): void {
+    this.#queuedBytes -= written;
+    this.bytesWritten += written;
+    this.lastWriteAt = performance.now();
   }
 
-  #tell(): void {
-    const ready = this.#waiting.filter((one) => this.#closed || this.bytes <= one.bytes);
+  #notify(): void {
+    const ready = this.#waiters.filter((one) => this.#isClosed || this.bufferedAmount <= one.bytes);
     if (ready.length === 0) return;
-    this.#waiting = this.#waiting.filter((one) => !ready.includes(one));
+    this.#waiters = this.#waiters.filter((one) => !ready.includes(one));
     for (const { resolve } of ready) resolve();
   }
 }
 
-const GATHER = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
+const MAX_WRITE_BYTES = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
 
 /**
  * A frame that finds the socket idle is written at once, with those that come in the same moment; what
  * gathers while the socket is busy goes out in one write.
  */
-export class GatheringOutbox extends QueueOutbox {
+export class CoalescingWriteQueue extends BaseWriteQueue {
   #buffer: Uint8Array | undefined; // while it is being written
 
-  protected override pause(): number {
+  protected override writeDelayMs(): number {
     return 0;
   }
 
-  protected override gather(): Uint8Array {
-    const first = this.take();
+  protected override nextWrite(): Uint8Array {
+    const first = this.shift();
     let size = first.length;
-    if (size + (this.peek()?.length ?? GATHER) > GATHER) return first;
-    const buffer = this.#buffer = takeBuffer(GATHER);
+    if (size + (this.peek()?.length ?? MAX_WRITE_BYTES) > MAX_WRITE_BYTES) return first;
+    const buffer = this.#buffer = acquireBuffer(MAX_WRITE_BYTES);
     buffer.set(first);
-    for (let next; (next = this.peek()) && size + next.length <= GATHER;) {
-      buffer.set(this.take(), size);
+    for (let next; (next = this.peek()) && size + next.length <= MAX_WRITE_BYTES;) {
+      buffer.set(this.shift(), size);
       size += next.length;
     }
     return buffer.subarray(0, size);
   }
 
   protected override release(): void {
-    if (this.#buffer) giveBuffer(this.#buffer);
+    if (this.#buffer) releaseBuffer(this.#buffer);
     this.#buffer = undefined;
   }
 }
@@ -195,24 +195,24 @@ export class GatheringOutbox extends QueueOutbox {
  * One frame per write, and at least `gap` ms between two writes: classic clients take what one read gives
  * them for exactly one message.
  */
-export class PacedOutbox extends QueueOutbox {
-  readonly #gap: number;
-  #last = -Infinity;
+export class PacedWriteQueue extends BaseWriteQueue {
+  readonly #intervalMs: number;
+  #lastWriteEnd = -Infinity;
 
-  constructor(sink: Sink, gap: number) {
+  constructor(sink: Sink, intervalMs: number) {
     super(sink);
-    this.#gap = gap;
+    this.#intervalMs = intervalMs;
   }
 
-  protected override pause(): number {
-    return this.#last + this.#gap - performance.now();
+  protected override writeDelayMs(): number {
+    return this.#lastWriteEnd + this.#intervalMs - performance.now();
   }
 
-  protected override gather(): Uint8Array {
-    return this.take();
+  protected override nextWrite(): Uint8Array {
+    return this.shift();
   }
 
   protected override release(): void {
-    this.#last = performance.now();
+    this.#lastWriteEnd = performance.now();
   }
 }

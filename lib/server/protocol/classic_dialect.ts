@@ -1,15 +1,15 @@
 /** The classic dialect on its way out: what C++ clients can read without aborting. */
-import { MAX_SERVER_FRAME, Msg } from "../../wire/protocol.ts";
+import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
 import {
   type ChatMessage,
   type Dialect,
   fitRoster,
-  jsonBytes,
+  jsonByteLength,
   type ListedGroup,
   type Roster,
   type ServerMessage,
 } from "./dialect.ts";
-import { GatheringOutbox, PacedOutbox } from "../net/write_queue.ts";
+import { CoalescingWriteQueue, PacedWriteQueue } from "../net/write_queue.ts";
 
 const encoder = new TextEncoder();
 
@@ -19,22 +19,22 @@ const encoder = new TextEncoder();
  */
 const CONTROL = /[^\P{Cc}\t\n]/gu;
 
-function clean(text: string): string {
+function sanitizeText(text: string): string {
   return text.replaceAll("\r\n", "\n").replace(CONTROL, "?");
 }
 
 /** The texts among a message's fields without control characters. */
-function cleaned<T extends object>(fields: T): T {
+function sanitizeFields<T extends object>(fields: T): T {
   const texts = Object.entries(fields).filter((entry): entry is [string, string] =>
     typeof entry[1] === "string"
   );
-  return { ...fields, ...Object.fromEntries(texts.map(([name, text]) => [name, clean(text)])) };
+  return { ...fields, ...Object.fromEntries(texts.map(([name, text]) => [name, sanitizeText(text)])) };
 }
 
-function cleanedRoster({ friends, groups }: Roster): Roster {
+function sanitizeRoster({ friends, groups }: Roster): Roster {
   return {
-    friends: friends.map(cleaned),
-    groups: groups.map((group) => ({ ...cleaned(group), users: group.users.map(cleaned) })),
+    friends: friends.map(sanitizeFields),
+    groups: groups.map((group) => ({ ...sanitizeFields(group), users: group.users.map(sanitizeFields) })),
   };
 }
 
@@ -42,19 +42,19 @@ function cleanedRoster({ friends, groups }: Roster): Roster {
  * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's
  * bound; `gap` ms lie between two writes of one message each, 0 lets them run together.
  */
-export function classicDialect(maxBytes: number, gap: number): Dialect {
-  const room = (maxBytes || MAX_SERVER_FRAME) - 1; // for the JSON; the NUL takes a byte
+export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
+  const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // for the JSON; the NUL takes a byte
   return {
     name: "classic",
     encode(message) {
       switch (message.msgid) {
         case Msg.ONE_CHAT:
         case Msg.GROUP_CHAT:
-          return terminated(cut(message as ChatMessage, room));
+          return encodeTerminated(truncate(message as ChatMessage, maxJsonBytes));
         case Msg.LOGIN_ACK:
         case Msg.REGISTER_ACK: {
           const { rid: _, ...rest } = message; // these clients send none
-          return terminated(cleaned(rest));
+          return encodeTerminated(sanitizeFields(rest));
         }
         default:
           return undefined;
@@ -62,68 +62,74 @@ export function classicDialect(maxBytes: number, gap: number): Dialect {
     },
     withRoster(message, roster) {
       const { token: _, ...rest } = message; // no use to them, and every byte counts
-      const whole = (fitted: Roster) => ({ ...rest, ...inStrings(fitted) });
-      return whole(fitRoster(cleanedRoster(roster), (fitted) => jsonBytes(whole(fitted)) <= room));
+      const full = (fitted: Roster) => ({ ...rest, ...stringifyRoster(fitted) });
+      return full(
+        fitRoster(sanitizeRoster(roster), (fitted) => jsonByteLength(full(fitted)) <= maxJsonBytes),
+      );
     },
-    gatherMissed(answer) {
+    buildBacklog(reply) {
       const offlinemsg: string[] = [];
-      let left = room - jsonBytes({ ...answer, offlinemsg });
+      let left = maxJsonBytes - jsonByteLength({ ...reply, offlinemsg });
       return {
-        add(missed) {
-          const text = JSON.stringify(plain(missed));
-          left -= jsonBytes(text) + (offlinemsg.length > 0 ? 1 : 0); // a comma between two
+        add(message) {
+          const text = JSON.stringify(toClassicMessage(message));
+          left -= jsonByteLength(text) + (offlinemsg.length > 0 ? 1 : 0); // a comma between two
           if (left < 0) return false;
           offlinemsg.push(text);
           return true;
         },
-        answer: () => offlinemsg.length > 0 ? { ...answer, offlinemsg } : answer,
+        build: () => offlinemsg.length > 0 ? { ...reply, offlinemsg } : reply,
       };
     },
-    deliversByWriting: true,
-    outbox: (sink) => gap > 0 ? new PacedOutbox(sink, gap) : new GatheringOutbox(sink),
+    ackOnWrite: true,
+    createWriteQueue: (sink) =>
+      intervalMs > 0 ? new PacedWriteQueue(sink, intervalMs) : new CoalescingWriteQueue(sink),
   };
 }
 
-function terminated(message: ServerMessage): Uint8Array {
+function encodeTerminated(message: ServerMessage): Uint8Array {
   return encoder.encode(JSON.stringify(message) + "\0");
 }
 
 /** Arrays of objects become arrays of strings, each an object as JSON; what is empty is left out. */
-function inStrings(roster: Roster): Record<string, unknown> {
-  return { ...listed("friends", roster.friends), ...listed("groups", roster.groups.map(groupInStrings)) };
+function stringifyRoster(roster: Roster): Record<string, unknown> {
+  return {
+    ...stringifyList("friends", roster.friends),
+    ...stringifyList("groups", roster.groups.map(stringifyGroup)),
+  };
 }
 
-function groupInStrings({ members: _, users, ...group }: ListedGroup): Record<string, unknown> {
-  return { ...group, ...listed("users", users) };
+function stringifyGroup({ members: _, users, ...group }: ListedGroup): Record<string, unknown> {
+  return { ...group, ...stringifyList("users", users) };
 }
 
-function listed(name: string, items: readonly unknown[]): Record<string, string[]> {
+function stringifyList(name: string, items: readonly unknown[]): Record<string, string[]> {
   return items.length === 0 ? {} : { [name]: items.map((item) => JSON.stringify(item)) };
 }
 
 /** What these clients know of a message, with the time in words. */
-function plain({ seq: _, cid: __, ...message }: ChatMessage): ServerMessage & { msg: string } {
-  return { ...cleaned(message), time: wallClock(message.time) };
+function toClassicMessage({ seq: _, cid: __, ...message }: ChatMessage): ServerMessage & { msg: string } {
+  return { ...sanitizeFields(message), time: formatLocalTime(message.time) };
 }
 
 /** `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the C++ servers wrote it. */
-export function wallClock(time: number): string {
+export function formatLocalTime(time: number): string {
   const date = new Date(time);
-  const two = (number: number) => String(number).padStart(2, "0");
-  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  const pad2 = (number: number) => String(number).padStart(2, "0");
+  const day = [date.getFullYear(), pad2(date.getMonth() + 1), pad2(date.getDate())].join("-");
+  return `${day} ${pad2(date.getHours())}:${pad2(date.getMinutes())}:${pad2(date.getSeconds())}`;
 }
 
 /** A message of at most `room` bytes: a longer `msg` is cut between two characters and ends in `…`. */
-function cut(message: ChatMessage, room: number): ServerMessage {
-  const whole = plain(message);
-  if (jsonBytes(whole) <= room) return whole;
-  let left = room - jsonBytes({ ...whole, msg: "…" });
-  let kept = "";
-  for (const character of whole.msg) {
-    left -= jsonBytes(character) - 2; // without its quotes
+function truncate(message: ChatMessage, maxJsonBytes: number): ServerMessage {
+  const full = toClassicMessage(message);
+  if (jsonByteLength(full) <= maxJsonBytes) return full;
+  let left = maxJsonBytes - jsonByteLength({ ...full, msg: "…" });
+  let truncated = "";
+  for (const character of full.msg) {
+    left -= jsonByteLength(character) - 2; // without its quotes
     if (left < 0) break;
-    kept += character;
+    truncated += character;
   }
-  return { ...whole, msg: kept + "…" };
+  return { ...full, msg: truncated + "…" };
 }

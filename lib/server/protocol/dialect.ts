@@ -5,8 +5,8 @@
 import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../../store/store.ts";
 import { encodeFrame } from "../../wire/framed.ts";
-import { MAX_SERVER_FRAME, Msg } from "../../wire/protocol.ts";
-import { GatheringOutbox, type Outbox, type Sink } from "../net/write_queue.ts";
+import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
+import { CoalescingWriteQueue, type Sink, type WriteQueue } from "../net/write_queue.ts";
 
 /** Any message from the server, as it stands in docs/PROTOCOL.md. */
 export interface ServerMessage {
@@ -55,11 +55,11 @@ export interface Roster {
 }
 
 /** A login's answer that missed messages are put into. */
-export interface Gathering {
+export interface BacklogBuilder {
   /** Adds one, if it fits. */
-  add(missed: ChatMessage): boolean;
+  add(message: ChatMessage): boolean;
   /** The answer with all that were added. */
-  answer(): ServerMessage;
+  build(): ServerMessage;
 }
 
 /** The words and the ways of one dialect. */
@@ -70,24 +70,24 @@ export interface Dialect {
   /** `message` with as much of the roster as one message can hold. */
   withRoster(message: ServerMessage, roster: Roster): ServerMessage;
   /** Begins to put missed messages into a login's answer; undefined where that isn't done. */
-  gatherMissed(answer: ServerMessage): Gathering | undefined;
+  buildBacklog(reply: ServerMessage): BacklogBuilder | undefined;
   /** Whether a message counts as delivered when the socket has taken it, as there is no DELIVERED. */
-  readonly deliversByWriting: boolean;
+  readonly ackOnWrite: boolean;
   /** Makes what cuts this dialect's frames into writes. */
-  outbox(sink: Sink): Outbox;
+  createWriteQueue(sink: Sink): WriteQueue;
 }
 
 /** The framed dialect. */
-export const framed: Dialect = {
+export const framedDialect: Dialect = {
   name: "framed",
   encode: (message) => encodeFrame(JSON.stringify(message)),
   withRoster: (message, roster) => ({
     ...message,
-    ...fitRoster(roster, (fitted) => jsonBytes({ ...message, ...fitted }) <= MAX_SERVER_FRAME),
+    ...fitRoster(roster, (fitted) => jsonByteLength({ ...message, ...fitted }) <= MAX_SERVER_FRAME_BYTES),
   }),
-  gatherMissed: () => undefined,
-  deliversByWriting: false,
-  outbox: (sink) => new GatheringOutbox(sink),
+  buildBacklog: () => undefined,
+  ackOnWrite: false,
+  createWriteQueue: (sink) => new CoalescingWriteQueue(sink),
 };
 
 /**
@@ -101,7 +101,7 @@ export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
 }
 
 /** Bytes of a value as JSON. */
-export function jsonBytes(value: unknown): number {
+export function jsonByteLength(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value));
 }
 
@@ -115,27 +115,31 @@ export function fitRoster(roster: Roster, fits: (roster: Roster) => boolean): Ro
     ...roster,
     groups: roster.groups.map((group) => ({ ...group, users: group.users.slice(0, count) })),
   });
-  const mostUsers = Math.max(0, ...roster.groups.map((group) => group.users.length));
-  const withUsers = largest(mostUsers, users, fits);
+  const maxUsers = Math.max(0, ...roster.groups.map((group) => group.users.length));
+  const withUsers = largestFitting(maxUsers, users, fits);
   if (withUsers) return withUsers;
-  const bare = users(0);
-  const withGroups = largest(
-    bare.groups.length,
-    (count) => ({ ...bare, groups: bare.groups.slice(0, count) }),
+  const withoutUsers = users(0);
+  const withGroups = largestFitting(
+    withoutUsers.groups.length,
+    (count) => ({ ...withoutUsers, groups: withoutUsers.groups.slice(0, count) }),
     fits,
   );
   if (withGroups) return withGroups;
-  const alone = (count: number) => ({ friends: roster.friends.slice(0, count), groups: [] });
-  return largest(roster.friends.length, alone, fits) ?? alone(0);
+  const friendsOnly = (count: number) => ({ friends: roster.friends.slice(0, count), groups: [] });
+  return largestFitting(roster.friends.length, friendsOnly, fits) ?? friendsOnly(0);
 }
 
 /** The last of `of(0)` … `of(most)` that fits, if they grow and any does. */
-function largest<T>(most: number, of: (count: number) => T, fits: (value: T) => boolean): T | undefined {
-  let [fitting, tooMuch] = [-1, most + 1];
+function largestFitting<T>(
+  max: number,
+  make: (count: number) => T,
+  fits: (value: T) => boolean,
+): T | undefined {
+  let [fitting, tooMuch] = [-1, max + 1];
   while (tooMuch - fitting > 1) {
     const middle = (fitting + tooMuch) >> 1;
-    if (fits(of(middle))) fitting = middle;
+    if (fits(make(middle))) fitting = middle;
     else tooMuch = middle;
   }
-  return fitting < 0 ? undefined : of(fitting);
+  return fitting < 0 ? undefined : make(fitting);
 }

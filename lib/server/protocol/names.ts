@@ -3,22 +3,22 @@
  * 8264's FreeformClass for groups, as far as properties of Unicode tell, and the mixing of scripts by UTS 39.
  * Names that exist already are not looked at.
  */
-import { Limit } from "../../wire/protocol.ts";
+import { FieldLimit } from "../../wire/protocol.ts";
 
 /**
  * What is named. Groups are found by their ids, so that their names may have marks and symbols of all
  * scripts.
  */
-export type Named = "user" | "group";
+export type NameKind = "user" | "group";
 
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\p{Bidi_Control}\p{Cf}\u2800]/u;
-const NEVER = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\ufff9-\ufffd]/u;
+const DISALLOWED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\ufff9-\ufffd]/u;
 const UNASSIGNED = /[\p{Cn}\p{Co}]/u;
 /**
  * Of other widths than the usual one: mapped by the rule of RFC 8265, section 3.4.1. NFKC does more than that
  * to halfwidth Hangul and the fullwidth macron: these stay as they are, and are refused.
  */
-const OF_OTHER_WIDTH = /[\u3000\uff01-\uff9f\uffe0-\uffe2\uffe4-\uffee]/gu;
+const WIDTH_VARIANTS = /[\u3000\uff01-\uff9f\uffe0-\uffe2\uffe4-\uffee]/gu;
 
 /** Code points that NFD makes of one in NFC at the most, such as U+1F82. */
 const MAX_EXPANSION = 4;
@@ -77,30 +77,30 @@ const SCRIPTS =
     );
 
 /** The "highly restrictive" level of UTS 39: one script, or one of these. */
-const TOGETHER = [
+const SCRIPT_COMBINATIONS = [
   ["Latin", "Han", "Hiragana", "Katakana"],
   ["Latin", "Han", "Bopomofo"],
   ["Latin", "Han", "Hangul"],
 ];
 
-const WRITTEN = [...TOGETHER, ...SCRIPTS.map((script) => [script])].map((scripts) =>
+const SCRIPT_PATTERNS = [...SCRIPT_COMBINATIONS, ...SCRIPTS.map((script) => [script])].map((scripts) =>
   new RegExp(`^[${["Common", "Inherited", ...scripts].map((name) => `\\p{scx=${name}}`).join("")}]*$`, "u")
 );
 
 /** The name in the one form in which it is stored: usual widths, NFC. */
-export function normalName(text: string): string {
-  return text.replace(OF_OTHER_WIDTH, (character) => character.normalize("NFKC")).normalize("NFC");
+export function normalizeName(text: string): string {
+  return text.replace(WIDTH_VARIANTS, (character) => character.normalize("NFKC")).normalize("NFC");
 }
 
 /**
  * Whether a name, new or old, may have so many characters: they count as they stand, or in the normal form,
  * of which other forms can be {@link MAX_EXPANSION} times as long.
  */
-export function hasNameLength(text: string): boolean {
-  const isLong = text.length > 2 * MAX_EXPANSION * Limit.NAME ||
-    [...text].length > MAX_EXPANSION * Limit.NAME;
+export function isNameLengthValid(text: string): boolean {
+  const isLong = text.length > 2 * MAX_EXPANSION * FieldLimit.NAME ||
+    [...text].length > MAX_EXPANSION * FieldLimit.NAME;
   if (text === "" || isLong) return false;
-  return [...text].length <= Limit.NAME || [...normalName(text)].length <= Limit.NAME;
+  return [...text].length <= FieldLimit.NAME || [...normalizeName(text)].length <= FieldLimit.NAME;
 }
 
 /**
@@ -108,12 +108,16 @@ export function hasNameLength(text: string): boolean {
  * `confusable`: whether it may mix scripts and digits, or hide marks, as names do that are made to look like
  * others.
  */
-export function problemOf(name: string, named: Named, confusable: boolean): string | undefined {
-  if ([...name].length > Limit.NAME) return `has more than ${Limit.NAME} characters in its normal form`;
-  const invisible = INVISIBLE.exec(name) ?? NEVER.exec(name);
-  if (invisible) return `has a character that cannot be seen: ${pointOf(invisible[0])}`;
+export function validateName(name: string, kind: NameKind, allowConfusable: boolean): string | undefined {
+  if ([...name].length > FieldLimit.NAME) {
+    return `has more than ${FieldLimit.NAME} characters in its normal form`;
+  }
+  const invisible = INVISIBLE.exec(name) ?? DISALLOWED.exec(name);
+  if (invisible) return `has a character that cannot be seen: ${formatCodePoint(invisible[0])}`;
   const unassigned = UNASSIGNED.exec(name);
-  if (unassigned) return `has a character that is unassigned or for private use: ${pointOf(unassigned[0])}`;
+  if (unassigned) {
+    return `has a character that is unassigned or for private use: ${formatCodePoint(unassigned[0])}`;
+  }
   if (/^ | $/.test(name)) return "has a space at its beginning or end";
   if (/ {2}/.test(name)) return "has two spaces side by side";
   if (/^\p{M}/u.test(name)) return "begins with a combining mark";
@@ -121,20 +125,22 @@ export function problemOf(name: string, named: Named, confusable: boolean): stri
   const dotless = name.replace(MIDDLE_DOT, "");
   const rest = JAPANESE_OR_CHINESE.test(name) ? dotless.replace(KATAKANA_MIDDLE_DOT, "") : dotless;
   for (const character of rest.replace(EMOJI, "")) {
-    const isFit = (IDENTIFIER.test(character) && !EXCEPTIONS.test(character)) ||
-      (named === "group" && FREEFORM.test(character));
+    const isAllowed = (IDENTIFIER.test(character) && !EXCEPTIONS.test(character)) ||
+      (kind === "group" && FREEFORM.test(character));
     // NFKC makes a usual letter of an ornamental one.
-    if (!isFit || character.normalize("NFKC") !== character.normalize("NFC")) {
-      return `has a character that names cannot have: ${pointOf(character)}`;
+    if (!isAllowed || character.normalize("NFKC") !== character.normalize("NFC")) {
+      return `has a character that names cannot have: ${formatCodePoint(character)}`;
     }
   }
-  if (confusable) return undefined;
+  if (allowConfusable) return undefined;
   if (HIDDEN_MARK.test(name.normalize("NFD"))) return "has a combining mark that cannot be told from none";
   const overlay = OVERLAY_MARK.exec(name);
-  if (overlay) return `has a combining mark through, around or hooked to a letter: ${pointOf(overlay[0])}`;
+  if (overlay) {
+    return `has a combining mark through, around or hooked to a letter: ${formatCodePoint(overlay[0])}`;
+  }
   const phonetic = PHONETIC.exec(name);
-  if (phonetic) return `has a letter of phonetic notation: ${pointOf(phonetic[0])}`;
-  if (!WRITTEN.some((pattern) => pattern.test(name))) {
+  if (phonetic) return `has a letter of phonetic notation: ${formatCodePoint(phonetic[0])}`;
+  if (!SCRIPT_PATTERNS.some((pattern) => pattern.test(name))) {
     return "mixes letters of scripts that are not used together";
   }
   const digits = Array.from(name.match(/\p{Nd}/gu) ?? [], (digit) => digit.codePointAt(0)!);
@@ -142,6 +148,6 @@ export function problemOf(name: string, named: Named, confusable: boolean): stri
   return undefined;
 }
 
-function pointOf(character: string): string {
+function formatCodePoint(character: string): string {
   return `U+${character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`;
 }

@@ -2,7 +2,7 @@
 import type { Errno } from "../../wire/protocol.ts";
 
 /** The fields of a reply; `errno` is 0 where it isn't said. */
-export type Answer = Readonly<Record<string, unknown>>;
+export type ReplyBody = Readonly<Record<string, unknown>>;
 
 /** Why a request is refused: goes into the reply's `errno` and `errmsg`. */
 export class RequestError extends Error {

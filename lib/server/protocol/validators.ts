@@ -1,13 +1,13 @@
 /** The kinds of fields that requests have: what each accepts, in code and in words. */
-import { Limit } from "../../wire/protocol.ts";
-import { hasNameLength } from "./names.ts";
+import { FieldLimit } from "../../wire/protocol.ts";
+import { isNameLengthValid } from "./names.ts";
 
 /** A kind of field. */
 export interface Field<T> {
   /** Whether the field may be absent; then its value is undefined. */
   readonly optional: boolean;
   /** What it must be, to end the sentence "x must be …". */
-  readonly says: string;
+  readonly description: string;
   /** Whether a value is one. */
   accepts(value: unknown): boolean;
   /** Only for the compiler: the type of an accepted value. */
@@ -15,29 +15,29 @@ export interface Field<T> {
 }
 
 /** The names and kinds of a request's fields. */
-export type Fields = Readonly<Record<string, Field<unknown>>>;
+export type Schema = Readonly<Record<string, Field<unknown>>>;
 
 /** The values that a request with these fields comes with. */
-export type Values<F extends Fields> = {
+export type SchemaValues<F extends Schema> = {
   readonly [Name in keyof F]: F[Name] extends Field<infer T> ? T : never;
 };
 
 /** A user's or group's id, or a seq. */
-export const id: Field<number> = integer(1, Limit.INTEGER);
+export const id: Field<number> = integer(1, FieldLimit.INTEGER);
 
 /** A whole number from `min` to `max`, both included. */
 export function integer(min: number, max: number): Field<number> {
   return {
     optional: false,
-    says: `a whole number from ${min} to ${max}`,
+    description: `a whole number from ${min} to ${max}`,
     accepts: (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max,
   };
 }
 
 /** True or false. */
-export const flag: Field<boolean> = {
+export const boolean: Field<boolean> = {
   optional: false,
-  says: "true or false",
+  description: "true or false",
   accepts: (value) => typeof value === "boolean",
 };
 
@@ -46,7 +46,7 @@ export function text(min: number, max = Infinity): Field<string> {
   const count = max === Infinity ? `at least ${min} character` : `${min} to ${max} characters`;
   return {
     optional: false,
-    says: `a string of ${count}, with no half of a surrogate pair`,
+    description: `a string of ${count}, with no half of a surrogate pair`,
     accepts: (value) => typeof value === "string" && value.isWellFormed() && hasLength(value, min, max),
   };
 }
@@ -55,18 +55,18 @@ export function text(min: number, max = Infinity): Field<string> {
  * What a user or a group is newly called: the characters are those of the normal form. names.ts has the other
  * rules.
  */
-export const name: Field<string> = {
+export const newName: Field<string> = {
   optional: false,
-  says: `a string of 1 to ${Limit.NAME} characters, not blank, with no control characters`,
+  description: `a string of 1 to ${FieldLimit.NAME} characters, not blank, with no control characters`,
   accepts: (value) =>
-    typeof value === "string" && value.isWellFormed() && hasNameLength(value) &&
+    typeof value === "string" && value.isWellFormed() && isNameLengthValid(value) &&
     !/\p{Cc}/u.test(value) && /\P{Z}/u.test(value),
 };
 
 /** What a user is called already: an account of earlier times may have any name. */
-export const knownName: Field<string> = {
-  ...text(1, Limit.NAME),
-  accepts: (value) => typeof value === "string" && value.isWellFormed() && hasNameLength(value),
+export const existingName: Field<string> = {
+  ...text(1, FieldLimit.NAME),
+  accepts: (value) => typeof value === "string" && value.isWellFormed() && isNameLengthValid(value),
 };
 
 /** A field that may be absent. */
@@ -75,13 +75,13 @@ export function optional<T>(field: Field<T>): Field<T | undefined> {
 }
 
 /** What is wrong with a message's fields, if anything is: it names the field and says what it must be. */
-export function problem(fields: Fields, message: Readonly<Record<string, unknown>>): string | undefined {
+export function validate(fields: Schema, message: Readonly<Record<string, unknown>>): string | undefined {
   for (const name in fields) {
     const field = fields[name]!;
     const value = message[name];
     if (value === undefined) {
-      if (!field.optional) return `${name} is missing: it must be ${field.says}`;
-    } else if (!field.accepts(value)) return `${name} must be ${field.says}`;
+      if (!field.optional) return `${name} is missing: it must be ${field.description}`;
+    } else if (!field.accepts(value)) return `${name} must be ${field.description}`;
   }
   return undefined;
 }

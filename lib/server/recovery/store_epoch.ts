@@ -4,9 +4,9 @@
  * remembers is wrong.
  */
 import type { Bus } from "../../bus/bus.ts";
-import { describe, type Log } from "../../log.ts";
-import type { Identity, Store } from "../../store/store.ts";
-import { Duty } from "./background_task.ts";
+import { describeError, type Log } from "../../log.ts";
+import type { Store, StoreIdentity } from "../../store/store.ts";
+import { BackgroundTask } from "../scheduling/background_task.ts";
 
 /**
  * ms between two looks at the store's epoch: for so long a node may go on with what it remembers of another
@@ -22,35 +22,35 @@ export interface EpochDeps {
 }
 
 /** A node's knowledge of the epoch. */
-export class Epoch {
+export class StoreEpoch {
   readonly #deps: EpochDeps;
-  readonly #changed: () => void;
-  readonly #check: Duty;
-  readonly #renewal: Duty;
-  readonly #moved = Promise.withResolvers<Error>();
+  readonly #onChanged: () => void;
+  readonly #checkTask: BackgroundTask;
+  readonly #renewTask: BackgroundTask;
+  readonly #deploymentChanged = Promise.withResolvers<Error>();
   #timer: ReturnType<typeof setInterval> | undefined;
-  #identity: Identity = { deployment: "", epoch: "" };
+  #identity: StoreIdentity = { deployment: "", epoch: "" };
 
   /** `changed` drops all that the node remembers of the store, before the node goes on in the new epoch. */
-  constructor(deps: EpochDeps, changed: () => void) {
+  constructor(deps: EpochDeps, onChanged: () => void) {
     this.#deps = deps;
-    this.#changed = changed;
-    this.#check = new Duty("reading the store's epoch", () => this.#look(), deps.log);
-    this.#renewal = new Duty("renewing the store's epoch", () => this.#renew(), deps.log);
+    this.#onChanged = onChanged;
+    this.#checkTask = new BackgroundTask("reading the store's epoch", () => this.#check(), deps.log);
+    this.#renewTask = new BackgroundTask("renewing the store's epoch", () => this.#renew(), deps.log);
   }
 
   /** Reads the epoch. Rejects as the store does. */
   async open(): Promise<void> {
     this.#adopt(await this.#deps.store.identity());
-    this.#timer = setInterval(() => this.#check.fallDue(), EPOCH_CHECK_INTERVAL_MS);
+    this.#timer = setInterval(() => this.#checkTask.schedule(), EPOCH_CHECK_INTERVAL_MS);
   }
 
   /**
    * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are
    * the old one's, and it must not go on under them.
    */
-  get moved(): Promise<Error> {
-    return this.#moved.promise;
+  get deploymentChanged(): Promise<Error> {
+    return this.#deploymentChanged.promise;
   }
 
   /** The epoch in which the node serves its clients. */
@@ -61,46 +61,46 @@ export class Epoch {
   /** The store lacks what it had committed: the epoch is renewed for all nodes. `what` is for the log. */
   reportLoss(what: string): void {
     this.#deps.log.error("the database lacks committed data", { error: what });
-    this.#renewal.fallDue();
+    this.#renewTask.schedule();
   }
 
   /** Resolves when nothing is in progress. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
-    await Promise.all([this.#check.stop(), this.#renewal.stop()]);
+    await Promise.all([this.#checkTask.stop(), this.#renewTask.stop()]);
   }
 
   async #renew(): Promise<void> {
     await this.#deps.store.renewEpoch(this.current);
-    this.#check.fallDue();
+    this.#checkTask.schedule();
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const { store, log } = this.#deps;
     const identity = await store.identity();
-    const isMoved = identity.deployment !== this.#identity.deployment;
-    if (identity.epoch === this.current && !isMoved) return;
+    const isOtherDeployment = identity.deployment !== this.#identity.deployment;
+    if (identity.epoch === this.current && !isOtherDeployment) return;
     log.error("the database was restored or replaced: all sessions end", {
       epoch: identity.epoch,
       before: this.current,
     });
     try {
-      this.#changed();
+      this.#onChanged();
     } catch (error) {
-      log.error("sessions not ended", { error: describe(error) });
+      log.error("sessions not ended", { error: describeError(error) });
     }
-    if (isMoved) { // the new epoch isn't adopted: nothing is written any more
+    if (isOtherDeployment) { // the new epoch isn't adopted: nothing is written any more
       clearInterval(this.#timer);
-      this.#moved.resolve(new Error(`the database is deployment ${identity.deployment} now`));
+      this.#deploymentChanged.resolve(new Error(`the database is deployment ${identity.deployment} now`));
       return;
     }
     this.#adopt(identity);
   }
 
-  #adopt(identity: Identity): void {
+  #adopt(identity: StoreIdentity): void {
     const { store, bus } = this.#deps;
     this.#identity = identity;
-    store.adopt(identity.epoch);
+    store.adoptEpoch(identity.epoch);
     bus.adopt(identity.epoch);
   }
 }

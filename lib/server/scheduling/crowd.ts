@@ -2,19 +2,19 @@
  * Connections that begin, end, or have no login: a thousand may do so in the same moment. However little work
  * each is, all of it at once would make all others wait, so they take turns.
  */
-import type { Breaks } from "./event_loop.ts";
+import type { EventLoop } from "./event_loop.ts";
 
 /** Milliseconds of their work between two breaks, and what was begun by then: so long all others wait. */
 const SLICE = 1;
 
 /** One queue for all of a server, first come first served. */
 export class Crowd {
-  readonly #breaks: Pick<Breaks, "next">;
+  readonly #breaks: Pick<EventLoop, "yieldToIo">;
   readonly #waiting: (() => void)[] = [];
   #isServing = false;
 
   /** `breaks`: in which others have their turns. */
-  constructor(breaks: Pick<Breaks, "next">) {
+  constructor(breaks: Pick<EventLoop, "yieldToIo">) {
     this.#breaks = breaks;
   }
 
@@ -29,7 +29,7 @@ export class Crowd {
   async #serve(): Promise<void> {
     this.#isServing = true;
     while (this.#waiting.length > 0) {
-      await this.#breaks.next();
+      await this.#breaks.yieldToIo();
       const end = performance.now() + SLICE;
       do {
         this.#waiting.shift()!();

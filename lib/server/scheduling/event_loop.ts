@@ -9,25 +9,25 @@
 import { setImmediate } from "node:timers";
 
 /** Milliseconds without a look at the sockets that do no harm: a look costs 20 microseconds. */
-const FRESH = 1;
+const MIN_POLL_INTERVAL_MS = 1;
 
 const LOOPBACK = "127.0.0.1";
 const BYTE = new Uint8Array(1);
 
 /** Breaks as they are needed. Open it for them to be short; without that they last a millisecond or two. */
-export class Breaks implements Disposable {
+export class EventLoop implements Disposable {
   #pipe: readonly [into: Deno.TcpConn, from: Deno.TcpConn] | undefined; // to itself
-  #next: Promise<void> | undefined;
-  #looked = -Infinity; // when the sockets were, by performance.now
+  #pendingYield: Promise<void> | undefined;
+  #lastPoll = -Infinity; // when the sockets were, by performance.now
 
   /** Connects to itself. Rejects with what the system says if that can't be; it goes by a timer then. */
   async open(): Promise<void> {
-    this.#pipe = await connected();
+    this.#pipe = await connectToSelf();
   }
 
   /** Resolves after the next break, which is one for all who ask meanwhile. */
-  next(): Promise<void> {
-    return this.#next ??= this.#take();
+  yieldToIo(): Promise<void> {
+    return this.#pendingYield ??= this.#yield();
   }
 
   /** Closes its connection; callers that wait go on soon. */
@@ -36,31 +36,31 @@ export class Breaks implements Disposable {
     this.#pipe = undefined;
   }
 
-  async #take(): Promise<void> {
+  async #yield(): Promise<void> {
     try {
-      if (performance.now() - this.#looked < FRESH) {
+      if (performance.now() - this.#lastPoll < MIN_POLL_INTERVAL_MS) {
         await new Promise<void>((resolve) => setImmediate(resolve));
-      } else await this.#look();
+      } else await this.#pollSockets();
     } catch {
       this[Symbol.dispose](); // it was closed, by us or by another program
     }
-    this.#next = undefined;
+    this.#pendingYield = undefined;
   }
 
-  async #look(): Promise<void> {
-    if (this.#pipe) await through(this.#pipe);
+  async #pollSockets(): Promise<void> {
+    if (this.#pipe) await roundTrip(this.#pipe);
     else await new Promise((resolve) => setTimeout(resolve));
-    this.#looked = performance.now();
+    this.#lastPoll = performance.now();
   }
 }
 
-async function through([into, from]: readonly [Deno.TcpConn, Deno.TcpConn]): Promise<void> {
+async function roundTrip([into, from]: readonly [Deno.TcpConn, Deno.TcpConn]): Promise<void> {
   const [, read] = await Promise.all([into.write(BYTE), from.read(new Uint8Array(BYTE.length + 1))]);
   if (read === null) throw new Error("the other end is closed");
 }
 
 /** Two ends of a connection. */
-async function connected(): Promise<readonly [Deno.TcpConn, Deno.TcpConn]> {
+async function connectToSelf(): Promise<readonly [Deno.TcpConn, Deno.TcpConn]> {
   using listener = Deno.listen({ hostname: LOOPBACK, port: 0 });
   const into = await Deno.connect({ hostname: LOOPBACK, port: listener.addr.port });
   into.setNoDelay(true);

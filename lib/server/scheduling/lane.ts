@@ -1,5 +1,5 @@
 /** Heavy work is done a piece at a time, with everything else that is ready between two pieces. */
-import type { Breaks } from "./event_loop.ts";
+import type { EventLoop } from "./event_loop.ts";
 
 /**
  * Pieces under way, all clients' together. The busier the node is the longer each takes, so that their rate
@@ -25,7 +25,7 @@ const LEAST_REST = 1;
 
 /** One piece between two breaks, first come first served, for all clients. */
 export class Lane {
-  readonly #breaks: Pick<Breaks, "next">;
+  readonly #breaks: Pick<EventLoop, "yieldToIo">;
   readonly #most: number;
   readonly #waiting: (() => void)[] = [];
   #underWay = 0;
@@ -34,7 +34,7 @@ export class Lane {
   #lastTurn = performance.now();
 
   /** `breaks`: in which others have their turns. At most `most` pieces are under way at the same time. */
-  constructor(breaks: Pick<Breaks, "next">, most = UNDER_WAY) {
+  constructor(breaks: Pick<EventLoop, "yieldToIo">, most = UNDER_WAY) {
     this.#breaks = breaks;
     this.#most = most;
   }
@@ -90,7 +90,7 @@ export class Lane {
       this.#fallDue();
     };
     const rest = this.#rest;
-    if (rest < LEAST_REST) void this.#breaks.next().then(due);
+    if (rest < LEAST_REST) void this.#breaks.yieldToIo().then(due);
     else setTimeout(due, rest);
   }
 

@@ -6,132 +6,134 @@
 import type { Bus } from "../../bus/bus.ts";
 import type { Log } from "../../log.ts";
 import type { Store } from "../../store/store.ts";
-import { Duty } from "../recovery/background_task.ts";
-import type { Sessions } from "./session_registry.ts";
+import { BackgroundTask } from "../scheduling/background_task.ts";
+import type { SessionRegistry } from "./session_registry.ts";
 
-const WATCHERS = 1_000; // user ids fetched at once: a celebrity's are never all in memory
-const USERS = 1_000; // users asked about at once
-const SESSIONS = 100; // sessions whose friends are fetched at once: at most 100,000 rows, mostly far fewer
-const ANNOUNCED = 32; // users announced at once: after an outage of the store there may be many
-const UNTOLD = 100_000; // users whose coming or going waits to be told; of more than that it isn't
+const FOLLOWER_BATCH_SIZE = 1_000; // user ids fetched at once: a celebrity's are never all in memory
+const USER_BATCH_SIZE = 1_000; // users asked about at once
+const SESSION_BATCH_SIZE = 100; // sessions whose friends are fetched at once: at most 100,000 rows, mostly far fewer
+const MAX_CONCURRENT_ANNOUNCEMENTS = 32; // users announced at once: after an outage of the store there may be many
+const MAX_PENDING = 100_000; // users whose coming or going waits to be told; of more than that it isn't
 
 /** What presence is found out and told with. */
-export interface PresencePorts {
+export interface PresenceDeps {
   readonly store: Store;
   readonly bus: Bus;
-  readonly sessions: Sessions;
+  readonly sessions: SessionRegistry;
   readonly log: Log;
 }
 
 /** Tells the sessions of this node about their users' friends. */
 export class Presence {
-  readonly #ports: PresencePorts;
-  readonly #most: number;
+  readonly #deps: PresenceDeps;
+  readonly #maxPending: number;
   /** Who came or went, and whom it concerns has not been told. */
-  readonly #untold = new Set<number>();
-  readonly #announcing: Duty;
+  readonly #pending = new Set<number>();
+  readonly #announceTask: BackgroundTask;
   /** Who may have come or gone, and who of those here has them as friends. */
   readonly #changed = new Map<number, Set<number>>();
-  #looking: Promise<void> | undefined;
+  #checking: Promise<void> | undefined;
 
   /** At most `most` users wait for being told of. */
-  constructor(ports: PresencePorts, most = UNTOLD) {
-    this.#ports = ports;
-    this.#most = most;
-    this.#announcing = new Duty("telling who came and went", () => this.#announceAll(), ports.log);
+  constructor(deps: PresenceDeps, maxPending = MAX_PENDING) {
+    this.#deps = deps;
+    this.#maxPending = maxPending;
+    this.#announceTask = new BackgroundTask("telling who came and went", () => this.#announceAll(), deps.log);
   }
 
   /** Tells all followers, here and elsewhere, that a user came or went, as soon as the store names them. */
   announce(user: number): void {
-    if (this.#untold.size < this.#most) this.#untold.add(user);
-    this.#announcing.fallDue();
+    if (this.#pending.size < this.#maxPending) this.#pending.add(user);
+    this.#announceTask.schedule();
   }
 
   /** A user whom `watcher`, who is logged in here, has as a friend may have come or gone. */
-  changed(user: number, watcher: number): void {
-    this.#note(user, watcher);
-    this.#look().catch(() => {});
+  onChanged(user: number, follower: number): void {
+    this.#addChanged(user, follower);
+    this.#check().catch(() => {});
   }
 
   /**
    * Looks again at all who are shown as online here, as some may be gone without a word. Rejects as the bus
    * does.
    */
-  async recheck(): Promise<void> {
-    for (const { user, shown } of this.#ports.sessions) for (const friend of shown) this.#note(friend, user);
-    await this.#look();
+  async recheckOnline(): Promise<void> {
+    for (const { user, presenceSent } of this.#deps.sessions) {
+      for (const friend of presenceSent) this.#addChanged(friend, user);
+    }
+    await this.#check();
   }
 
   /** Looks again at all friends of all who are here. Rejects as the store and the bus do. */
-  async refresh(stopped: () => boolean): Promise<void> {
-    const { store, sessions } = this.#ports;
+  async refresh(isStopped: () => boolean): Promise<void> {
+    const { store, sessions } = this.#deps;
     const users = [...sessions].map(({ user }) => user);
-    for (let i = 0; i < users.length && !stopped(); i += SESSIONS) {
-      for (const { user, friend } of await store.friendsOf(users.slice(i, i + SESSIONS))) {
-        this.#note(friend, user);
+    for (let i = 0; i < users.length && !isStopped(); i += SESSION_BATCH_SIZE) {
+      for (const { user, friend } of await store.friendsOf(users.slice(i, i + SESSION_BATCH_SIZE))) {
+        this.#addChanged(friend, user);
       }
-      await this.#look();
+      await this.#check();
     }
   }
 
   /** Announces no more. Resolves when nothing is in progress. */
   async stop(): Promise<void> {
-    await this.#announcing.stop();
+    await this.#announceTask.stop();
   }
 
   async #announceAll(): Promise<void> {
-    while (this.#untold.size > 0) {
-      const some = [...this.#untold].slice(0, ANNOUNCED);
-      for (const user of some) this.#untold.delete(user); // who comes or goes from now on is told once more
-      await Promise.all(some.map((user) =>
-        this.#announce(user).catch((error) => {
-          this.#untold.add(user);
+    while (this.#pending.size > 0) {
+      const batch = [...this.#pending].slice(0, MAX_CONCURRENT_ANNOUNCEMENTS);
+      for (const user of batch) this.#pending.delete(user); // who comes or goes from now on is told once more
+      await Promise.all(batch.map((user) =>
+        this.#notifyFollowers(user).catch((error) => {
+          this.#pending.add(user);
           throw error;
         })
       ));
     }
   }
 
-  async #announce(user: number): Promise<void> {
-    const { store, bus, sessions } = this.#ports;
+  async #notifyFollowers(user: number): Promise<void> {
+    const { store, bus, sessions } = this.#deps;
     for (let after = 0;;) {
-      const watchers = await store.watchers(user, after, WATCHERS);
-      for (const watcher of watchers) {
+      const followers = await store.followers(user, after, FOLLOWER_BATCH_SIZE);
+      for (const follower of followers) {
         // The session here may be an old one that hasn't heard yet of the one that has followed it elsewhere.
-        if (sessions.of(watcher)) this.changed(user, watcher);
-        bus.publish(watcher, { kind: "presence", user });
+        if (sessions.get(follower)) this.onChanged(user, follower);
+        bus.publish(follower, { kind: "presence", user });
       }
-      if (watchers.length < WATCHERS) return;
-      after = watchers.at(-1)!;
+      if (followers.length < FOLLOWER_BATCH_SIZE) return;
+      after = followers.at(-1)!;
     }
   }
 
-  #note(user: number, watcher: number): void {
-    const watchers = this.#changed.get(user);
-    if (watchers) watchers.add(watcher);
-    else this.#changed.set(user, new Set([watcher]));
+  #addChanged(user: number, follower: number): void {
+    const followers = this.#changed.get(user);
+    if (followers) followers.add(follower);
+    else this.#changed.set(user, new Set([follower]));
   }
 
   /** Looks at all that has been noted: one look at a time, so that the last one has the last word. */
-  #look(): Promise<void> {
-    return this.#looking ??= this.#lookAtAll().finally(() => {
-      this.#looking = undefined;
-      if (this.#changed.size > 0) this.#look().catch(() => {}); // noted just now
+  #check(): Promise<void> {
+    return this.#checking ??= this.#checkAll().finally(() => {
+      this.#checking = undefined;
+      if (this.#changed.size > 0) this.#check().catch(() => {}); // noted just now
     });
   }
 
-  async #lookAtAll(): Promise<void> {
+  async #checkAll(): Promise<void> {
     await undefined; // all that is heard of in one turn is asked together
-    const { bus, sessions } = this.#ports;
+    const { bus, sessions } = this.#deps;
     while (this.#changed.size > 0) {
-      const some = [...this.#changed].slice(0, USERS);
-      for (const [user] of some) this.#changed.delete(user);
-      const online = await bus.online(some.map(([user]) => user)).catch((error) => {
+      const batch = [...this.#changed].slice(0, USER_BATCH_SIZE);
+      for (const [user] of batch) this.#changed.delete(user);
+      const online = await bus.online(batch.map(([user]) => user)).catch((error) => {
         this.#changed.clear(); // all users are looked at when the bus is back
         throw error;
       });
-      for (const [user, watchers] of some) {
-        for (const watcher of watchers) sessions.of(watcher)?.tellPresence(user, online.has(user));
+      for (const [user, followers] of batch) {
+        for (const follower of followers) sessions.get(follower)?.pushPresence(user, online.has(user));
       }
     }
   }

@@ -9,11 +9,11 @@ import type { Session } from "./session.ts";
 const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS pages through all
 
 /** The session's user's friends and groups, each user with the state of this moment. */
-export async function rosterOf(node: Node, session: Session): Promise<Roster> {
+export async function loadRoster(node: Node, session: Session): Promise<Roster> {
   const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
   const ids = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));
   let online: ReadonlySet<number> = new Set();
-  await session.shows(async () => {
+  await session.syncPresence(async () => {
     online = await node.online([...ids]);
     return friends.map(({ id }) => id).filter((id) => online.has(id));
   });

@@ -1,7 +1,7 @@
 /** A user who is logged in on a connection of this node. */
 import { Msg } from "../../wire/protocol.ts";
 import type { Connection } from "../net/connection.ts";
-import { Delivery, type DeliveryPorts } from "../delivery/delivery.ts";
+import { Delivery, type DeliveryDeps } from "../delivery/delivery.ts";
 import { stateOf } from "../protocol/dialect.ts";
 
 const NONE: ReadonlySet<number> = new Set();
@@ -11,44 +11,44 @@ export class Session {
   readonly user: number;
   readonly name: string;
   /** Its number among the account's logins: a session is over when there is one with a higher number. */
-  readonly login: number;
+  readonly loginEpoch: number;
   readonly connection: Connection;
   readonly delivery: Delivery;
   #groups: Set<number> | undefined;
   /** Friends who are online as far as the client has been told. */
-  #shown: Set<number> | undefined;
+  #presenceSent: Set<number> | undefined;
   #started = false;
-  #answering = 0; // answers under way that tell which friends are online
+  #pendingRosterReplies = 0; // answers under way that tell which friends are online
   /** Friends whose state has changed while it couldn't be told: the last state of each is enough. */
-  #untold: Map<number, boolean> | undefined;
+  #pendingPresence: Map<number, boolean> | undefined;
 
   constructor(
     account: { readonly id: number; readonly name: string },
-    login: number,
+    loginEpoch: number,
     connection: Connection,
-    ports: DeliveryPorts,
+    deps: DeliveryDeps,
   ) {
     this.user = account.id;
     this.name = account.name;
-    this.login = login;
+    this.loginEpoch = loginEpoch;
     this.connection = connection;
-    this.delivery = new Delivery(account.id, connection, ports);
+    this.delivery = new Delivery(account.id, connection, deps);
   }
 
   /** From now on, with the login's answer sent, the client is told what happens. */
   start(): void {
     this.#started = true;
-    this.room();
+    this.onDrain();
     this.delivery.start();
   }
 
   /** The connection has room again. */
-  room(): void {
+  onDrain(): void {
     if (!this.#started) return;
-    if (this.#untold && this.#answering === 0) {
-      const untold = this.#untold;
-      this.#untold = undefined;
-      for (const [user, online] of untold) this.tellPresence(user, online);
+    if (this.#pendingPresence && this.#pendingRosterReplies === 0) {
+      const pending = this.#pendingPresence;
+      this.#pendingPresence = undefined;
+      for (const [user, online] of pending) this.pushPresence(user, online);
     }
     this.delivery.resume();
   }
@@ -59,7 +59,7 @@ export class Session {
   }
 
   /** It gets a group's messages from now on. */
-  joins(group: number): void {
+  addGroup(group: number): void {
     (this.#groups ??= new Set()).add(group);
   }
 
@@ -69,8 +69,8 @@ export class Session {
   }
 
   /** The friends who are online as far as the client has been told. */
-  get shown(): ReadonlySet<number> {
-    return this.#shown ?? NONE;
+  get presenceSent(): ReadonlySet<number> {
+    return this.#presenceSent ?? NONE;
   }
 
   /**
@@ -78,43 +78,43 @@ export class Session {
    * it is told what was heard meanwhile, which may be newer, and, if it isn't the login's, once more by
    * PRESENCE what is news: so that a client may go by either.
    */
-  async shows(look: () => Promise<Iterable<number>>): Promise<void> {
-    this.#answering++;
-    if (!this.#started) this.#untold = undefined;
+  async syncPresence(fetchOnline: () => Promise<Iterable<number>>): Promise<void> {
+    this.#pendingRosterReplies++;
+    if (!this.#started) this.#pendingPresence = undefined;
     try {
-      const online = new Set(await look());
-      if (!this.#started) this.#shown = online.size > 0 ? online : undefined;
+      const online = new Set(await fetchOnline());
+      if (!this.#started) this.#presenceSent = online.size > 0 ? online : undefined;
       else {
-        for (const user of online.symmetricDifference(this.shown)) {
-          const [answered, heard] = [online.has(user), this.#untold?.get(user)];
-          if (heard === undefined) (this.#untold ??= new Map()).set(user, answered);
+        for (const user of online.symmetricDifference(this.presenceSent)) {
+          const [fetched, pending] = [online.has(user), this.#pendingPresence?.get(user)];
+          if (pending === undefined) (this.#pendingPresence ??= new Map()).set(user, fetched);
           // or it would not be told what was heard
-          else if (heard !== answered) this.showsOne(user, answered);
+          else if (pending !== fetched) this.markPresenceSent(user, fetched);
         }
       }
     } finally {
       setTimeout(() => {
-        this.#answering--;
-        this.room();
+        this.#pendingRosterReplies--;
+        this.onDrain();
       }, 0);
     }
   }
 
   /** A friend is online, or is not: the client is told, unless it knows. */
-  tellPresence(user: number, online: boolean): void {
-    if (!this.#started || this.#answering > 0 || !this.connection.hasRoom) {
-      (this.#untold ??= new Map()).set(user, online);
+  pushPresence(user: number, online: boolean): void {
+    if (!this.#started || this.#pendingRosterReplies > 0 || !this.connection.isWritable) {
+      (this.#pendingPresence ??= new Map()).set(user, online);
       return;
     }
-    this.#untold?.delete(user); // older than this, and must not be told behind it
-    if (online === this.shown.has(user)) return;
-    this.showsOne(user, online);
+    this.#pendingPresence?.delete(user); // older than this, and must not be told behind it
+    if (online === this.presenceSent.has(user)) return;
+    this.markPresenceSent(user, online);
     this.connection.send({ msgid: Msg.PRESENCE, id: user, state: stateOf(online) });
   }
 
   /** What the client is told of one friend. */
-  showsOne(user: number, online: boolean): void {
-    if (online) (this.#shown ??= new Set()).add(user);
-    else this.#shown?.delete(user);
+  markPresenceSent(user: number, online: boolean): void {
+    if (online) (this.#presenceSent ??= new Set()).add(user);
+    else this.#presenceSent?.delete(user);
   }
 }

@@ -6,7 +6,7 @@ import type { Bus } from "../../bus/bus.ts";
 import type { Session } from "./session.ts";
 
 /** The members of a group who are logged in here. */
-interface GroupHere {
+interface LocalGroup {
   readonly sessions: Set<Session>;
   /** Fulfilled when the group's hints are received; all who join wait for it, not only the first. */
   readonly subscribed: Promise<void>;
@@ -15,10 +15,10 @@ interface GroupHere {
 const NO_SESSIONS: ReadonlySet<Session> = new Set();
 
 /** The sessions on this node. */
-export class Sessions {
+export class SessionRegistry {
   readonly #bus: Bus;
   readonly #users = new Map<number, Session>();
-  readonly #groups = new Map<number, GroupHere>();
+  readonly #groups = new Map<number, LocalGroup>();
 
   constructor(bus: Bus) {
     this.#bus = bus;
@@ -28,11 +28,11 @@ export class Sessions {
     return this.#users.values();
   }
 
-  of(user: number): Session | undefined {
+  get(user: number): Session | undefined {
     return this.#users.get(user);
   }
 
-  inGroup(group: number): ReadonlySet<Session> {
+  groupMembers(group: number): ReadonlySet<Session> {
     return this.#groups.get(group)?.sessions ?? NO_SESSIONS;
   }
 
@@ -44,14 +44,14 @@ export class Sessions {
 
   /** When it resolves, the session is offered the group's messages. */
   async join(session: Session, group: number): Promise<void> {
-    if (session.groups.has(group) || this.of(session.user) !== session) return;
-    session.joins(group);
-    let here = this.#groups.get(group);
-    if (!here) {
-      this.#groups.set(group, here = { sessions: new Set(), subscribed: this.#bus.subscribe(-group) });
+    if (session.groups.has(group) || this.get(session.user) !== session) return;
+    session.addGroup(group);
+    let localGroup = this.#groups.get(group);
+    if (!localGroup) {
+      this.#groups.set(group, localGroup = { sessions: new Set(), subscribed: this.#bus.subscribe(-group) });
     }
-    here.sessions.add(session);
-    await here.subscribed;
+    localGroup.sessions.add(session);
+    await localGroup.subscribed;
   }
 
   /**
@@ -59,9 +59,9 @@ export class Sessions {
    * other nodes see the user gone.
    */
   remove(session: Session): Promise<void> | undefined {
-    if (this.of(session.user) !== session) return undefined;
+    if (this.get(session.user) !== session) return undefined;
     this.#users.delete(session.user);
-    const gone = this.#bus.unsubscribe(session.user);
+    const unsubscribed = this.#bus.unsubscribe(session.user);
     for (const group of session.groups) {
       const { sessions } = this.#groups.get(group)!;
       sessions.delete(session);
@@ -69,6 +69,6 @@ export class Sessions {
       this.#groups.delete(group);
       void this.#bus.unsubscribe(-group);
     }
-    return gone;
+    return unsubscribed;
   }
 }

@@ -3,21 +3,21 @@
  * SQL.
  */
 import type { Log } from "../../log.ts";
-import { type Cost, PHC } from "../../passwords/password_hasher.ts";
-import { type Account, FOREIGN_HASH, PLAIN } from "../../store/store.ts";
-import { Limit } from "../../wire/protocol.ts";
+import { type Cost, PHC_PATTERN } from "../../passwords/password_hasher.ts";
+import { type Account, FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store/store.ts";
+import { FieldLimit } from "../../wire/protocol.ts";
 
 /**
  * Milliseconds between two lines in the log about one account, which strangers can try as often as they like.
  */
-const NOTICE_INTERVAL_MS = 60_000;
+const WARNING_INTERVAL_MS = 60_000;
 
 /** Accounts that are remembered as told of; then all are forgotten, which costs some lines. */
-const MAX_NOTICED = 10_000;
+const MAX_WARNED = 10_000;
 
 /**
  * A hash may take so many times the memory, and the time, of one at the configured cost or at
- * {@link COMMON_COST}, if that is more. The operator may have lowered the cost since it was made: 8 is three
+ * {@link DEFAULT_COST}, if that is more. The operator may have lowered the cost since it was made: 8 is three
  * steps of scrypt's `ln`. With the default cost it is 256 MiB and about two seconds, which one thread can
  * spend without others waiting much longer.
  */
@@ -26,7 +26,7 @@ const MAX_COST_RATIO = 8;
 /**
  * The options' default, so that a cost that was made very low, as for tests, makes no other hash too dear.
  */
-const COMMON_COST: Cost = { ln: 15, r: 8, p: 3 };
+const DEFAULT_COST: Cost = { ln: 15, r: 8, p: 3 };
 
 /** Characters of the longest value that is read as a hash; the server's own have about 90. */
 const MAX_HASH_LENGTH = 255;
@@ -37,62 +37,62 @@ const MIN_KEY_DIGITS = 22;
 /** What no password is checked against: takes the time of a check all the same. */
 const NO_HASH = "*";
 
-const foreignHash = new RegExp(FOREIGN_HASH, "s");
+const foreignHash = new RegExp(FOREIGN_HASH_PATTERN, "s");
 
 /** Looks at what is stored as passwords before they are checked. */
 export class StoredPasswords {
   readonly #log: Pick<Log, "warn">;
   readonly #acceptsPlain: boolean;
-  readonly #maxMemory: number;
+  readonly #maxMemoryBytes: number;
   readonly #maxTime: number;
-  readonly #noticed = new Map<number, number>();
+  readonly #nextWarningAt = new Map<number, number>();
 
   /** `cost` is the configured one. */
   constructor(log: Pick<Log, "warn">, acceptsPlain: boolean, cost: Cost) {
     this.#log = log;
     this.#acceptsPlain = acceptsPlain;
-    this.#maxMemory = MAX_COST_RATIO * Math.max(memoryOf(cost), memoryOf(COMMON_COST));
-    this.#maxTime = MAX_COST_RATIO * Math.max(timeOf(cost), timeOf(COMMON_COST));
+    this.#maxMemoryBytes = MAX_COST_RATIO * Math.max(memoryOf(cost), memoryOf(DEFAULT_COST));
+    this.#maxTime = MAX_COST_RATIO * Math.max(timeOf(cost), timeOf(DEFAULT_COST));
   }
 
   /**
    * What a password is to be checked against. Plain text that is accepted is marked as the upgrade marks it.
    * The value itself is never logged.
    */
-  of({ id, password }: Account): string {
-    if (password.startsWith(PLAIN)) return password;
-    const hash = PHC.exec(password);
+  credentialOf({ id, password }: Account): string {
+    if (password.startsWith(PLAINTEXT_PREFIX)) return password;
+    const hash = PHC_PATTERN.exec(password);
     const cost = hash && costOf(hash);
     if (hash && cost && password.length <= MAX_HASH_LENGTH && hash[5]!.length >= MIN_KEY_DIGITS) {
-      if (memoryOf(cost) <= this.#maxMemory && timeOf(cost) <= this.#maxTime) return password;
-      this.#notice(
+      if (memoryOf(cost) <= this.#maxMemoryBytes && timeOf(cost) <= this.#maxTime) return password;
+      this.#warn(
         id,
         "its cost is far above that of --scrypt-ln, --scrypt-r and --scrypt-p: give the user a new password",
       );
       return NO_HASH;
     }
     if (foreignHash.test(password)) {
-      this.#notice(id, "another program's hash cannot be checked: give the user a new password");
+      this.#warn(id, "another program's hash cannot be checked: give the user a new password");
       return NO_HASH;
     }
-    if (password === "" || [...password].length > Limit.PASSWORD) {
-      this.#notice(id, `a password has 1 to ${Limit.PASSWORD} characters: give the user a new one`);
+    if (password === "" || [...password].length > FieldLimit.PASSWORD) {
+      this.#warn(id, `a password has 1 to ${FieldLimit.PASSWORD} characters: give the user a new one`);
       return NO_HASH;
     }
-    this.#notice(
+    this.#warn(
       id,
       this.#acceptsPlain
         ? "the right password logs in, and is hashed then"
         : "start the server with --accept-plain-passwords to take it as plain text",
     );
-    return this.#acceptsPlain ? PLAIN + password : NO_HASH;
+    return this.#acceptsPlain ? PLAINTEXT_PREFIX + password : NO_HASH;
   }
 
-  #notice(user: number, help: string): void {
+  #warn(user: number, help: string): void {
     const now = performance.now();
-    if (now < (this.#noticed.get(user) ?? 0)) return;
-    if (this.#noticed.size >= MAX_NOTICED) this.#noticed.clear();
-    this.#noticed.set(user, now + NOTICE_INTERVAL_MS);
+    if (now < (this.#nextWarningAt.get(user) ?? 0)) return;
+    if (this.#nextWarningAt.size >= MAX_WARNED) this.#nextWarningAt.clear();
+    this.#nextWarningAt.set(user, now + WARNING_INTERVAL_MS);
     this.#log.warn("stored password is not a hash of the server's", { user, help });
   }
 }

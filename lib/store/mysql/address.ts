@@ -2,7 +2,7 @@
 import type { ConnectionOptions } from "mysql2";
 import { connect, type Socket } from "node:net";
 
-const PORT = 3_306; // MySQL's own
+const DEFAULT_PORT = 3_306; // MySQL's own
 
 /** How a connection by TLS checks the server, as the driver's options: one object, from which it makes its context once. */
 export interface MysqlTls {
@@ -66,7 +66,7 @@ export function connectTo({ host, port }: MysqlAddress): Socket {
 
 function tryParse(
   url: string,
-  { ca, password: given, singleWriter }: AccessOptions,
+  { ca, password: passwordOption, singleWriter }: AccessOptions,
 ): MysqlAddress | undefined {
   try {
     const { protocol, hostname, port, username, password, pathname, search, hash } = new URL(url);
@@ -75,11 +75,11 @@ function tryParse(
     if (!/^mysqls?:$/.test(protocol) || !hostname || !user || !database || search || hash) return undefined;
     return {
       host: hostname.replace(/^\[(.*)\]$/, "$1"), // an IPv6 address stands in brackets
-      port: port ? Number(port) : PORT,
+      port: port ? Number(port) : DEFAULT_PORT,
       user,
-      password: given ?? decodeURIComponent(password),
+      password: passwordOption ?? decodeURIComponent(password),
       database,
-      name: `${hostname}:${port || PORT}/${database}`,
+      name: `${hostname}:${port || DEFAULT_PORT}/${database}`,
       ...(isTls
         ? { tls: { rejectUnauthorized: true, verifyIdentity: true, ...(ca === undefined ? {} : { ca }) } }
         : {}),

@@ -1,72 +1,72 @@
 /** How one batch of messages gets into the log: one transaction of two round trips, whatever its size. */
-import { type Key, keyOf } from "../conversation.ts";
-import type { Appended, NewMessage, Refused } from "../store.ts";
+import { type ConversationKey, conversationKey } from "../conversation.ts";
+import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { type Known, nameOf } from "./conversation_cache.ts";
-import { BEGIN, COMMIT, type Row, type Session } from "./mysql_connection.ts";
-import { among, rows, sql, type Value } from "./sql.ts";
+import { type ConversationCache, conversationName } from "./conversation_cache.ts";
+import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
 
-const [WAIT, SKIP] = [sql``, sql`SKIP LOCKED`];
+const [WAIT_FOR_LOCKS, SKIP_LOCKED] = [sql``, sql`SKIP LOCKED`];
 /**
  * Milliseconds after a time-out for which the conversations are waited for: they can be locked by the transaction that
  * timed out, which goes on until its end, or until the server sees that its connection is gone.
  */
-const OWN_LOCKS_TIME = 8_000;
+const OWN_LOCK_WAIT_MS = 8_000;
 
-const LOCKED = new DatabaseError("locked", "the conversation is locked by somebody else");
+const LOCKED_ERROR = new DatabaseError("locked", "the conversation is locked by somebody else");
 
 /** What becomes of a message. */
-export type Answer = Appended | Refused;
+export type AppendResult = Appended | Rejection;
 
 /** What is known of a message's cid: which message it is the id of. */
-interface Claim {
+interface CidEntry {
   readonly conversation: string;
   readonly seq: number;
   readonly time: number;
 }
 
 /** A batch of messages, which may take more than one attempt. */
-export class Append {
+export class AppendBatch {
   readonly #messages: readonly NewMessage[];
-  readonly #known: Known;
+  readonly #cache: ConversationCache;
   readonly #fence: Fence;
-  readonly #keys: readonly Key[]; // of the messages' conversations, by their places
-  readonly #conversations: ReadonlyMap<string, Key>;
+  readonly #keys: readonly ConversationKey[]; // of the messages' conversations, by their places
+  readonly #conversations: ReadonlyMap<string, ConversationKey>;
   /** Whether cids are looked up in the log first. Hardly any is there, so that it is done only after a failure. */
-  #lookUp = false;
+  #checksCids = false;
   /** Whether conversations are passed over that somebody else keeps locked. They are waited for once. */
-  #passOver = false;
+  #skipsLocked = false;
   /** What was asked to be committed without its being known whether that was done. */
-  readonly #uncertain: Map<string, Claim>;
+  readonly #uncertain: Map<string, CidEntry>;
   /** Until when conversations that are locked are waited for, in performance.now()'s time. */
-  #waitsUntil = 0;
+  #lockWaitDeadline = 0;
 
   constructor(
     messages: readonly NewMessage[],
-    known: Known,
+    cache: ConversationCache,
     fence: Fence,
-    uncertain = new Map<string, Claim>(),
+    uncertain = new Map<string, CidEntry>(),
   ) {
     this.#uncertain = uncertain;
     this.#fence = fence;
     this.#messages = messages;
-    this.#known = known;
-    this.#keys = messages.map(({ sender, peer }) => keyOf(sender, peer));
-    this.#lookUp = messages.some(({ isRepeat }) => isRepeat);
-    this.#conversations = new Map(this.#keys.map((key) => [nameOf(key), key]));
+    this.#cache = cache;
+    this.#keys = messages.map(({ sender, peer }) => conversationKey(sender, peer));
+    this.#checksCids = messages.some(({ mustBeDuplicate }) => mustBeDuplicate);
+    this.#conversations = new Map(this.#keys.map((key) => [conversationName(key), key]));
   }
 
   /** Whether an attempt got no answer in time. */
   get hasTimedOut(): boolean {
-    return this.#waitsUntil > 0;
+    return this.#lockWaitDeadline > 0;
   }
 
   /** A part of the messages, for further attempts after one that failed. */
-  part(from: number, to: number): Append {
-    const part = new Append(this.#messages.slice(from, to), this.#known, this.#fence, this.#uncertain);
-    part.#lookUp ||= this.#lookUp;
-    part.#waitsUntil = this.#waitsUntil;
+  part(from: number, to: number): AppendBatch {
+    const part = new AppendBatch(this.#messages.slice(from, to), this.#cache, this.#fence, this.#uncertain);
+    part.#checksCids ||= this.#checksCids;
+    part.#lockWaitDeadline = this.#lockWaitDeadline;
     return part;
   }
 
@@ -75,107 +75,107 @@ export class Append {
    * of a conversation that is kept locked, perhaps by a node that is frozen. Rejects with a
    * {@link DatabaseError}; it may then be called again, also where it isn't known whether that was committed.
    */
-  async attempt(session: Session): Promise<(Answer | DatabaseError)[]> {
+  async attempt(connection: MysqlConnection): Promise<(AppendResult | DatabaseError)[]> {
     try {
-      return await this.#attempt(session);
+      return await this.#attempt(connection);
     } catch (error) {
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "silent" || kind === "duplicate") this.#lookUp = true;
-      if (kind === "silent") this.#waitsUntil = performance.now() + OWN_LOCKS_TIME;
-      if (kind === "locked" && performance.now() >= this.#waitsUntil) this.#passOver = true;
+      if (kind === "lost" || kind === "silent" || kind === "duplicate") this.#checksCids = true;
+      if (kind === "silent") this.#lockWaitDeadline = performance.now() + OWN_LOCK_WAIT_MS;
+      if (kind === "locked" && performance.now() >= this.#lockWaitDeadline) this.#skipsLocked = true;
       throw error;
     }
   }
 
-  async #attempt(session: Session): Promise<(Answer | DatabaseError)[]> {
-    const missing = await this.#known.ensure(session, this.#conversations);
-    const log = await this.#look(session, missing);
-    const claimed = new Map<string, Claim>();
-    const planned = new Map<string, Claim>();
-    const stored: Value[][] = [];
-    const answers = this.#messages.map((message, i): Answer | DatabaseError => {
+  async #attempt(connection: MysqlConnection): Promise<(AppendResult | DatabaseError)[]> {
+    const missing = await this.#cache.ensure(connection, this.#conversations);
+    const log = await this.#beginAndLock(connection, missing);
+    const seen = new Map<string, CidEntry>();
+    const planned = new Map<string, CidEntry>();
+    const stored: SqlValue[][] = [];
+    const results = this.#messages.map((message, i): AppendResult | DatabaseError => {
       const { sender, peer, cid, body, time } = message;
       const key = this.#keys[i]!;
-      const conversation = nameOf(key);
+      const conversation = conversationName(key);
       const last = log.lastSeqs.get(conversation);
-      if (last === undefined) return missing.has(conversation) ? { refused: "not_found" } : LOCKED;
+      if (last === undefined) return missing.has(conversation) ? { refused: "not_found" } : LOCKED_ERROR;
       if (peer < 0 && !log.members.has(`${-peer} ${sender}`)) return { refused: "forbidden" };
-      const id = idOf(sender, cid);
-      const first = claimed.get(id) ?? log.claims.get(id);
+      const id = cidKey(sender, cid);
+      const first = seen.get(id) ?? log.cids.get(id);
       if (first) {
-        const repeated = claimed.has(id) || !same(first, this.#uncertain.get(id));
-        claimed.set(id, first);
+        const duplicate = seen.has(id) || !sameEntry(first, this.#uncertain.get(id));
+        seen.set(id, first);
         if (first.conversation !== conversation) return { refused: "cid_reused" };
-        return { seq: first.seq, time: first.time, repeated };
+        return { seq: first.seq, time: first.time, duplicate };
       }
-      if (message.isRepeat) return { refused: "over_quota" };
-      const stamp = Math.max(time, log.times.get(conversation) ?? 0); // within a conversation time never decreases
-      log.times.set(conversation, stamp);
-      const claim = { conversation, seq: last + 1, time: stamp };
-      claimed.set(id, claim);
-      planned.set(id, claim);
-      log.lastSeqs.set(conversation, claim.seq);
-      stored.push([...key, claim.seq, sender, cid, stamp, body]);
-      return { seq: claim.seq, time: stamp, repeated: false };
+      if (message.mustBeDuplicate) return { refused: "over_quota" };
+      const storedTime = Math.max(time, log.times.get(conversation) ?? 0); // within a conversation time never decreases
+      log.times.set(conversation, storedTime);
+      const entry = { conversation, seq: last + 1, time: storedTime };
+      seen.set(id, entry);
+      planned.set(id, entry);
+      log.lastSeqs.set(conversation, entry.seq);
+      stored.push([...key, entry.seq, sender, cid, storedTime, body]);
+      return { seq: entry.seq, time: storedTime, duplicate: false };
     });
-    if (stored.length === 0) return answers;
+    if (stored.length === 0) return results;
     try {
-      await this.#write(session, stored, log.lastSeqs);
+      await this.#write(connection, stored, log.lastSeqs);
     } catch (error) {
       const { kind } = error as DatabaseError;
       if (kind === "lost" || kind === "silent") {
-        for (const [id, claim] of planned) this.#uncertain.set(id, claim);
+        for (const [id, entry] of planned) this.#uncertain.set(id, entry);
       }
       throw error;
     }
-    this.#known.committed(log.lastSeqs);
-    return answers;
+    this.#cache.recordCommit(log.lastSeqs);
+    return results;
   }
 
   /**
    * Begins the transaction: locks the conversations, in the order of their keys, so that no two nodes wait for each
    * other; and only then looks up who is a member, and the cids.
    */
-  async #look(session: Session, missing: ReadonlySet<string>): Promise<Looked> {
+  async #beginAndLock(connection: MysqlConnection, missing: ReadonlySet<string>): Promise<LogState> {
     const keys = [...this.#conversations].filter(([name]) => !missing.has(name)).map(([, key]) => key);
     const members = this.#messages.filter(({ peer }) => peer < 0).map(({ sender, peer }) => [-peer, sender]);
-    const cids = this.#lookUp ? this.#messages.map(({ sender, cid }) => [sender, cid]) : [];
-    const [, locked, timed, joined, found] = await session.query(
+    const cids = this.#checksCids ? this.#messages.map(({ sender, cid }) => [sender, cid]) : [];
+    const [, locked, timed, joined, found] = await connection.query(
       BEGIN,
-      sql`SELECT low, high, last_seq FROM Conversation WHERE ${among("(low, high)", keys)}
-          ORDER BY low, high FOR UPDATE ${this.#passOver ? SKIP : WAIT}`,
+      sql`SELECT low, high, last_seq FROM Conversation WHERE ${inList("(low, high)", keys)}
+          ORDER BY low, high FOR UPDATE ${this.#skipsLocked ? SKIP_LOCKED : WAIT_FOR_LOCKS}`,
       sql`SELECT low, high, time FROM Conversation JOIN Message USING (low, high)
-          WHERE ${among("(low, high)", keys)} AND Message.seq = last_seq`,
-      sql`SELECT groupid, userid FROM GroupUser WHERE ${among("(groupid, userid)", members)}`,
-      sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${among("(sender, cid)", cids)}`,
+          WHERE ${inList("(low, high)", keys)} AND Message.seq = last_seq`,
+      sql`SELECT groupid, userid FROM GroupUser WHERE ${inList("(groupid, userid)", members)}`,
+      sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${inList("(sender, cid)", cids)}`,
     );
-    const lastSeqs = new Map(locked!.rows.map((row) => [nameOfRow(row), row.last_seq as number]));
-    if (this.#known.isAhead(lastSeqs)) throw this.#fence.reportLoss();
-    for (const name of keys.map(nameOf)) {
-      if (lastSeqs.has(name) || this.#passOver) continue;
-      this.#known.forget(name);
+    const lastSeqs = new Map(locked!.rows.map((row) => [conversationNameOf(row), row.last_seq as number]));
+    if (this.#cache.isAhead(lastSeqs)) throw this.#fence.reportDataLoss();
+    for (const name of keys.map(conversationName)) {
+      if (lastSeqs.has(name) || this.#skipsLocked) continue;
+      this.#cache.delete(name);
       throw new DatabaseError("conflict", "a conversation that was there is gone");
     }
     return {
       lastSeqs,
-      times: new Map(timed!.rows.map((row) => [nameOfRow(row), row.time as number])),
+      times: new Map(timed!.rows.map((row) => [conversationNameOf(row), row.time as number])),
       members: new Set(joined!.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
-      claims: new Map(found!.rows.map((row) => [
-        idOf(row.sender as number, utf8.decode(row.cid as Uint8Array)),
-        { conversation: nameOfRow(row), seq: row.seq as number, time: row.time as number },
+      cids: new Map(found!.rows.map((row) => [
+        cidKey(row.sender as number, utf8.decode(row.cid as Uint8Array)),
+        { conversation: conversationNameOf(row), seq: row.seq as number, time: row.time as number },
       ])),
     };
   }
 
   async #write(
-    session: Session,
-    stored: readonly (readonly Value[])[],
+    connection: MysqlConnection,
+    stored: readonly (readonly SqlValue[])[],
     lastSeqs: ReadonlyMap<string, number>,
   ): Promise<void> {
     const conversations = [...lastSeqs].map(([name, last]) => [...this.#conversations.get(name)!, last]);
-    await session.query(
-      sql`INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES ${rows(stored)}`,
-      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${rows(conversations)}
+    await connection.query(
+      sql`INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES ${valuesList(stored)}`,
+      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${valuesList(conversations)}
           ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq)`,
       COMMIT,
     );
@@ -183,26 +183,26 @@ export class Append {
 }
 
 /** What the log and the groups say at the beginning of an attempt. */
-interface Looked {
+interface LogState {
   /** By the conversations' names. */
   readonly lastSeqs: Map<string, number>;
   /** Of the conversations' last messages, by the same. */
   readonly times: Map<string, number>;
   /** `group user` of those of the senders that are in the groups. */
   readonly members: ReadonlySet<string>;
-  readonly claims: ReadonlyMap<string, Claim>;
+  readonly cids: ReadonlyMap<string, CidEntry>;
 }
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-function idOf(sender: number, cid: string): string {
+function cidKey(sender: number, cid: string): string {
   return `${sender} ${cid}`;
 }
 
-function nameOfRow({ low, high }: Row): string {
-  return nameOf([low as number, high as number]);
+function conversationNameOf({ low, high }: Row): string {
+  return conversationName([low as number, high as number]);
 }
 
-function same(a: Claim, b: Claim | undefined): boolean {
+function sameEntry(a: CidEntry, b: CidEntry | undefined): boolean {
   return a.conversation === b?.conversation && a.seq === b.seq && a.time === b.time;
 }

@@ -3,47 +3,47 @@
  * has arrived; over a slow link a large one would time out, be sent again, and time out again.
  */
 
-/** UTF-16 units of text in the first batch: 5 s on a link of 50 kB/s, and few round trips from {@link MOST} on a fast one. */
-const FIRST = 256 * 1_024;
+/** UTF-16 units of text in the first batch: 5 s on a link of 50 kB/s, and few round trips from {@link MAX_LENGTH} on a fast one. */
+const INITIAL_LENGTH = 256 * 1_024;
 
 /** The most, which a local network carries in some ten milliseconds. */
-const MOST = 4 * 1_024 * 1_024;
+const MAX_LENGTH = 4 * 1_024 * 1_024;
 
 /** The least. What is slower than 7 kB/s does not carry it in time, and is no link to a database. */
-const LEAST = 64 * 1_024;
+const MIN_LENGTH = 64 * 1_024;
 
 /** Milliseconds: a full batch that took less is followed by larger ones. */
-const QUICK = 500;
+const FAST_BATCH_MS = 500;
 
 /** Milliseconds: a full batch that took more is followed by smaller ones, so that other connections get through too. */
-const SLOW = 2_000;
+const SLOW_BATCH_MS = 2_000;
 
 /** The size of batches, adapted to how long they take. All texts are in UTF-16 units. */
 export class BatchSize {
-  readonly #most: number;
-  #text: number;
+  readonly #maxLength: number;
+  #length: number;
 
   /** `most` is what the database takes in one statement. */
-  constructor(most: number) {
-    this.#most = Math.min(MOST, most);
-    this.#text = Math.min(FIRST, this.#most);
+  constructor(maxLength: number) {
+    this.#maxLength = Math.min(MAX_LENGTH, maxLength);
+    this.#length = Math.min(INITIAL_LENGTH, this.#maxLength);
   }
 
   /** The text that a batch may have now. */
-  get text(): number {
-    return this.#text;
+  get length(): number {
+    return this.#length;
   }
 
   /** A batch of so much text took so long. Small ones tell nothing of the link: what they wait for is something else. */
-  took(ms: number, text: number): void {
-    if (text < this.#text / 2) return;
-    if (ms < QUICK) this.#text = Math.min(this.#most, this.#text * 2);
-    if (ms > SLOW) this.#text = Math.min(this.#text, Math.max(LEAST, this.#text / 2));
+  recordDuration(ms: number, length: number): void {
+    if (length < this.#length / 2) return;
+    if (ms < FAST_BATCH_MS) this.#length = Math.min(this.#maxLength, this.#length * 2);
+    if (ms > SLOW_BATCH_MS) this.#length = Math.min(this.#length, Math.max(MIN_LENGTH, this.#length / 2));
   }
 
   /** A batch of so much text got no answer. Gives whether smaller ones are left to try. */
-  timedOut(text: number): boolean {
-    this.#text = Math.min(this.#text, LEAST);
-    return text > this.#text;
+  recordTimeout(length: number): boolean {
+    this.#length = Math.min(this.#length, MIN_LENGTH);
+    return length > this.#length;
   }
 }

@@ -1,24 +1,24 @@
 /** What the server asks of a database server before it trusts it with messages. */
 import { SCHEMA_VERSION } from "./schema/migrate.ts";
-import { among, type Sql, sql } from "./sql.ts";
+import { inList, type Sql, sql } from "./sql.ts";
 
 /** The oldest versions that have all that is used here: window functions, and rows locked without their neighbours. */
-const OLDEST = { MySQL: [8, 0], MariaDB: [10, 6] } as const;
+const MIN_VERSIONS = { MySQL: [8, 0], MariaDB: [10, 6] } as const;
 
 /** Bytes that a statement must be allowed to have: the longest message, escaped, and room for others. */
-const LEAST_PACKET = 4 * 1_024 * 1_024;
+const MIN_PACKET_BYTES = 4 * 1_024 * 1_024;
 
 /** What was found. */
-export interface Checked {
+export interface ServerInfo {
   /** Bytes of the longest statement that the server takes. */
-  readonly maxPacket: number;
+  readonly maxPacketBytes: number;
 }
 
 /** What must be asked of a server that a connection has just been made to, for {@link checkServer}. */
-export const SERVER_QUESTIONS: readonly Sql[] = [
+export const SERVER_QUERIES: readonly Sql[] = [
   sql`SELECT version() AS version`,
   sql`SHOW GLOBAL VARIABLES WHERE ${
-    among("Variable_name", [
+    inList("Variable_name", [
       "innodb_flush_log_at_trx_commit",
       "log_bin",
       "sync_binlog",
@@ -30,26 +30,26 @@ export const SERVER_QUESTIONS: readonly Sql[] = [
 ];
 
 /**
- * What is asked again and again while a connection is in use, for {@link checkAgain}: what can change without its end.
+ * What is asked again and again while a connection is in use, for {@link recheckServer}: what can change without its end.
  * It is much cheaper than SHOW VARIABLES.
  */
-export const AGAIN_QUESTION: Sql = sql`SELECT @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,
+export const RECHECK_QUERY: Sql = sql`SELECT @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,
   @@GLOBAL.log_bin AS log_bin, @@GLOBAL.sync_binlog AS sync_binlog,
   (SELECT MAX(version) FROM SchemaVersion) AS version`;
 
 /**
- * Throws an Error of one line if the server, by its answers to {@link SERVER_QUESTIONS}, is too old, or set up so that a
+ * Throws an Error of one line if the server, by its answers to {@link SERVER_QUERIES}, is too old, or set up so that a
  * committed message can be lost.
  */
-export function checkServer(found: Rows, variables: Rows, isSingleWriter: boolean): Checked {
+export function checkServer(found: Rows, variables: Rows, isSingleWriter: boolean): ServerInfo {
   checkVersion(found[0]!.version as string);
   const settings = new Map(variables.map((row) => [row.Variable_name as string, row.Value as string]));
   checkSettings(settings, isSingleWriter);
-  return { maxPacket: Number(settings.get("max_allowed_packet")) };
+  return { maxPacketBytes: Number(settings.get("max_allowed_packet")) };
 }
 
-/** Throws an Error of one line if the answer to {@link AGAIN_QUESTION} is no longer what is needed. */
-export function checkAgain([row]: Rows): void {
+/** Throws an Error of one line if the answer to {@link RECHECK_QUERY} is no longer what is needed. */
+export function recheckServer([row]: Rows): void {
   checkDurability(String(row!.flush), row!.log_bin === 1, String(row!.sync_binlog));
   const version = Number(row!.version);
   if (version > SCHEMA_VERSION) {
@@ -62,13 +62,13 @@ export function checkAgain([row]: Rows): void {
 
 type Rows = readonly Readonly<Record<string, unknown>>[];
 
-/** Refuses what is older than {@link OLDEST}. `version` is as the server tells it. */
+/** Refuses what is older than {@link MIN_VERSIONS}. `version` is as the server tells it. */
 export function checkVersion(version: string): void {
   if (/tidb/i.test(version)) {
     throw new Error(`MySQL or MariaDB is needed; this is TiDB (${version}), which has not been tried yet`);
   }
   const product = /mariadb/i.test(version) ? "MariaDB" : "MySQL";
-  const [major, minor] = OLDEST[product];
+  const [major, minor] = MIN_VERSIONS[product];
   const [, x, y] = /(\d+)\.(\d+)\./.exec(version.replace(/^5\.5\.5-/, "")) ?? []; // as MariaDB may call itself
   if (Number(x) > major || (Number(x) === major && Number(y) >= minor)) return;
   throw new Error(`${product} ${major}.${minor} or later is needed, and this is ${version}`);
@@ -94,20 +94,20 @@ export function checkSettings(settings: ReadonlyMap<string, string>, isSingleWri
     );
   }
   const packet = Number(settings.get("max_allowed_packet"));
-  if (!(packet >= LEAST_PACKET)) {
+  if (!(packet >= MIN_PACKET_BYTES)) {
     throw new Error(
       `max_allowed_packet is ${packet}, which the longest messages don't fit in; ` +
-        `SET GLOBAL max_allowed_packet = ${LEAST_PACKET} or more mends it`,
+        `SET GLOBAL max_allowed_packet = ${MIN_PACKET_BYTES} or more mends it`,
     );
   }
 }
 
 function checkDurability(flush: string | undefined, isLogged: boolean, sync: string | undefined): void {
-  if (flush !== "1") throw lossy("innodb_flush_log_at_trx_commit", flush);
-  if (isLogged && sync !== "1") throw lossy("sync_binlog", sync);
+  if (flush !== "1") throw durabilityError("innodb_flush_log_at_trx_commit", flush);
+  if (isLogged && sync !== "1") throw durabilityError("sync_binlog", sync);
 }
 
-function lossy(setting: string, value: string | undefined): Error {
+function durabilityError(setting: string, value: string | undefined): Error {
   return new Error(
     `${setting} is ${value}, with which a message that was accepted can be lost when the machine crashes; ` +
       `SET GLOBAL ${setting} = 1 mends it (and in the server's configuration file, for its next start)`,

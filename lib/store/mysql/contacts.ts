@@ -1,11 +1,11 @@
 /** Whom users know: friends, groups, and the members of those. */
-import type { Contacts, Member, Refused } from "../store.ts";
+import type { Contacts, Member, Rejection } from "../store.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
-import { among, Sql, sql } from "./sql.ts";
+import { inList, Sql, sql } from "./sql.ts";
 
 /** Who has the user as a friend. */
-export async function watchers(pool: Pool, user: number, after: number, limit: number): Promise<number[]> {
+export async function followers(pool: Pool, user: number, after: number, limit: number): Promise<number[]> {
   const [found] = await pool.read(
     sql`SELECT userid FROM Friend WHERE friendid = ${user} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
   );
@@ -18,7 +18,7 @@ export async function friendsOf(
   users: readonly number[],
 ): Promise<{ user: number; friend: number }[]> {
   const [found] = await pool.read(
-    sql`SELECT userid AS user, friendid AS friend FROM Friend WHERE ${among("userid", users)}`,
+    sql`SELECT userid AS user, friendid AS friend FROM Friend WHERE ${inList("userid", users)}`,
   );
   return found!.rows as { user: number; friend: number }[];
 }
@@ -54,9 +54,9 @@ export async function members(
   group: number,
   after: number,
   limit: number,
-): Promise<Member[] | Refused> {
+): Promise<Member[] | Rejection> {
   const [exists, isMember, found] = await pool.read(
-    ...membership(user, group),
+    ...membershipQueries(user, group),
     sql`SELECT id, name, grouprole AS role FROM GroupUser JOIN User ON id = userid
         WHERE groupid = ${group} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
   );
@@ -66,7 +66,7 @@ export async function members(
 }
 
 /** Two statements: the one has a row if the group exists, the other if the user is in it. */
-export function membership(user: number, group: number): [Sql, Sql] {
+export function membershipQueries(user: number, group: number): [Sql, Sql] {
   return [
     sql`SELECT 1 FROM AllGroup WHERE id = ${group}`,
     sql`SELECT 1 FROM GroupUser WHERE groupid = ${group} AND userid = ${user}`,

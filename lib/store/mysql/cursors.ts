@@ -1,53 +1,53 @@
 /** How far the members of conversations have acknowledged them. */
-import { type Key, keyOf } from "../conversation.ts";
-import type { Delivered } from "../store.ts";
+import { type ConversationKey, conversationKey } from "../conversation.ts";
+import type { CursorUpdate } from "../store.ts";
 import type { Fence } from "./fence.ts";
-import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
-import { among, rows, sql } from "./sql.ts";
+import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import { inList, sql, valuesList } from "./sql.ts";
 
 /** A cursor: whose, of which conversation, and where it is. */
-type Cursor = readonly [user: number, ...Key, seq: number];
+type Cursor = readonly [user: number, ...ConversationKey, seq: number];
 
 /**
  * Moves cursors forward, never back. Those that aren't there are ignored. A seq beyond the conversation's last one was
  * committed and seen, and is gone: that is reported to `fence`, and the cursor stays.
  */
-export async function moveCursors(
-  session: Session,
+export async function advanceCursors(
+  connection: MysqlConnection,
   fence: Fence,
-  upTo: readonly Delivered[],
+  updates: readonly CursorUpdate[],
 ): Promise<void> {
   const wanted = new Map<string, Cursor>();
-  for (const { user, peer, seq } of upTo) {
-    const key = keyOf(user, peer);
+  for (const { user, peer, seq } of updates) {
+    const key = conversationKey(user, peer);
     const name = `${user} ${key.join(" ")}`;
     if (seq > (wanted.get(name)?.[3] ?? 0)) wanted.set(name, [user, ...key, seq]);
   }
   const names = [...wanted.values()].map(([user, low, high]) => [user, low, high]);
-  const [, there] = await session.query(
+  const [, existing] = await connection.query(
     BEGIN,
     sql`SELECT userid, low, high, seq, last_seq IS NOT NULL AS counted, COALESCE(last_seq, (
            SELECT MAX(seq) FROM Message WHERE low = MemberCursor.low AND high = MemberCursor.high
          ), 0) AS last_seq
          FROM MemberCursor LEFT JOIN Conversation USING (low, high)
-         WHERE ${among("(userid, low, high)", names)}
+         WHERE ${inList("(userid, low, high)", names)}
          ORDER BY userid, low, high`, // in this order they are locked, so that no two nodes wait for each other
   );
-  const moved = there!.rows.flatMap(({ userid, low, high, seq, counted, last_seq: last }) => {
+  const advanced = existing!.rows.flatMap(({ userid, low, high, seq, counted, last_seq: last }) => {
     const name = [userid, low, high] as readonly number[];
     let to = wanted.get(name.join(" "))![3];
     if (to > (last as number)) {
       if (counted === 1) {
-        fence.reportLoss();
+        fence.reportDataLoss();
         return [];
       }
       to = last as number; // an operator has deleted the conversation's row: what was its last seq isn't known
     }
     return to > (seq as number) ? [[...name, to]] : [];
   });
-  if (moved.length === 0) return;
-  await session.query(
-    sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${rows(moved)}
+  if (advanced.length === 0) return;
+  await connection.query(
+    sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES ${valuesList(advanced)}
         ON DUPLICATE KEY UPDATE seq = GREATEST(seq, VALUES(seq))`,
     COMMIT,
   );

@@ -1,5 +1,5 @@
 /** What the driver's errors mean for those who called, without what they show of statements and of users' data. */
-import { StoreUnavailable } from "../store.ts";
+import { StoreUnavailableError } from "../store.ts";
 
 /**
  * What follows from an error:
@@ -11,20 +11,20 @@ import { StoreUnavailable } from "../store.ts";
  * - `silent`: no answer came in time; whether the statement was carried out, or will be, isn't known
  * - `bad`: the server doesn't take this statement, because of what is in it
  */
-export type Kind = "lost" | "conflict" | "locked" | "duplicate" | "refused" | "silent" | "bad";
+export type ErrorKind = "lost" | "conflict" | "locked" | "duplicate" | "refused" | "silent" | "bad";
 
 /** An error of the database's. It says what is wrong with the database, and nothing of what it was asked. */
-export class DatabaseError extends StoreUnavailable {
-  readonly kind: Kind;
+export class DatabaseError extends StoreUnavailableError {
+  readonly kind: ErrorKind;
 
-  constructor(kind: Kind, message: string, options?: ErrorOptions) {
+  constructor(kind: ErrorKind, message: string, options?: ErrorOptions) {
     super(message, options);
     this.kind = kind;
   }
 }
 
 /** The server is set up so that it must not be written to. Another connection would find the same. */
-export class Unsafe extends DatabaseError {
+export class UnsafeServerError extends DatabaseError {
   constructor(message: string) {
     super("refused", message);
   }
@@ -44,13 +44,13 @@ const ACCESS_DENIED = 1_045;
 const NO_TLS_OFFERED = "HANDSHAKE_NO_SSL_SUPPORT";
 
 /** What the runtime says of a server's certificate: it tells kinds apart by words only. */
-const WRONG_NAME = /does not match certificate|altnames/i;
+const NAME_MISMATCH = /does not match certificate|altnames/i;
 const UNTRUSTED = /certificate|self.signed/i;
 
-const USE_TLS = "mysqls:// or --mysql-ca makes the connections TLS";
+const TLS_HINT = "mysqls:// or --mysql-ca makes the connections TLS";
 
 /** The server's error numbers, the same on MySQL and MariaDB. All others are of a server that isn't well: `refused`. */
-const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
+const ERROR_KINDS: ReadonlyMap<number, ErrorKind> = new Map<number, ErrorKind>([
   [1_062, "duplicate"], // duplicate entry for a key
 
   [1_020, "conflict"], // record has changed since it was read
@@ -81,51 +81,54 @@ const KINDS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
 ]);
 
 /** Made of whatever the driver or the system throws. */
-export function databaseError(error: unknown): DatabaseError {
+export function toDatabaseError(error: unknown): DatabaseError {
   if (error instanceof DatabaseError) return error;
   const { errno, code, sqlState, sqlMessage, message } = error as DriverError;
   if (typeof errno !== "number" || sqlState === undefined) {
     return new DatabaseError("lost", "the database can't be reached", { cause: error });
   }
-  const isBehind = errno === ERROR_DURING_COMMIT && ENGINE_DEADLOCK.test(sqlMessage ?? message);
-  const kind = isBehind ? "conflict" : KINDS.get(errno) ?? "refused";
+  const isEngineDeadlock = errno === ERROR_DURING_COMMIT && ENGINE_DEADLOCK.test(sqlMessage ?? message);
+  const kind = isEngineDeadlock ? "conflict" : ERROR_KINDS.get(errno) ?? "refused";
   // Messages about statements quote them, or the values in them; those about the server's state don't.
-  const told = kind === "lost" || kind === "refused"
+  const detail = kind === "lost" || kind === "refused"
     ? `: ${(sqlMessage ?? message).replace(/\s+/g, " ")}`
     : "";
   return new DatabaseError(kind, "the database gave up", {
-    cause: new Error(`${code ?? "error"} (${errno})${told}`),
+    cause: new Error(`${code ?? "error"} (${errno})${detail}`),
   });
 }
 
 /**
- * As {@link databaseError}, of a connection that is being made to `host`; and says when what is wrong can be the lack of
+ * As {@link toDatabaseError}, of a connection that is being made to `host`; and says when what is wrong can be the lack of
  * TLS, or the server's certificate.
  */
-export function connectError(
+export function toConnectError(
   error: unknown,
   isTls: boolean,
   isTlsOffered: boolean,
   host: string,
 ): DatabaseError {
   const { errno, code } = error as DriverError;
-  const told = databaseError(error);
-  const because = (words: string) => new DatabaseError("refused", words, { cause: told.cause });
+  const wrapped = toDatabaseError(error);
+  const unavailable = (words: string) => new DatabaseError("refused", words, { cause: wrapped.cause });
   if (code === NO_TLS_OFFERED) {
-    return because("the server offers no TLS, and without it no connection is made");
+    return unavailable("the server offers no TLS, and without it no connection is made");
   }
-  if (isTls) return certificateError(error as DriverError, host) ?? told;
-  if (errno === TLS_REQUIRED) return because(`the server demands TLS; ${USE_TLS}`);
+  if (isTls) return toCertificateError(error as DriverError, host) ?? wrapped;
+  if (errno === TLS_REQUIRED) return unavailable(`the server demands TLS; ${TLS_HINT}`);
   if (errno === ACCESS_DENIED && isTlsOffered) {
-    return because(`the server demands TLS of this account, or name or password is wrong (${USE_TLS})`);
+    return unavailable(`the server demands TLS of this account, or name or password is wrong (${TLS_HINT})`);
   }
-  return told;
+  return wrapped;
 }
 
 /** What is wrong with the server's certificate, if that is what the error is about. */
-function certificateError({ message, sqlState, cert }: DriverError, host: string): DatabaseError | undefined {
+function toCertificateError(
+  { message, sqlState, cert }: DriverError,
+  host: string,
+): DatabaseError | undefined {
   if (sqlState !== undefined) return undefined; // the server itself said it, over TLS
-  if (WRONG_NAME.test(message)) {
+  if (NAME_MISMATCH.test(message)) {
     const names = cert?.subjectaltname ?? cert?.subject?.CN;
     return new DatabaseError(
       "lost",

@@ -2,7 +2,7 @@
  * Group commit: while one batch of calls is on its way to the database and back, the next one gathers. So the cost of
  * a commit is shared by all that came in the meantime, and nothing waits for a timer.
  */
-import { StoreUnavailable } from "../store.ts";
+import { StoreUnavailableError } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 
 /** Calls that may wait before further ones are turned away: what a slow database works off within seconds. */
@@ -19,11 +19,11 @@ export interface Pending<C, R> {
 }
 
 /** How calls of a kind go together. */
-export interface Gathering<C, R> {
+export interface BatchPolicy<C, R> {
   /** Roughly the bytes that a call holds. */
   sizeOf(call: C): number;
   /** Begins a batch: gives what decides, call after call, whether one still goes into it. The first always does. */
-  fits(): (call: C) => boolean;
+  startBatch(): (call: C) => boolean;
   /**
    * Carries out a batch, in order, and tells each caller. If it rejects, so do all calls that it has not settled, and
    * those that wait too unless a statement was to blame: they would only find out one batch after the other.
@@ -32,81 +32,83 @@ export interface Gathering<C, R> {
 }
 
 /** What runs alone, between batches. */
-type Task = Pending<() => Promise<unknown>, unknown> & { readonly alone: true };
+type Barrier = Pending<() => Promise<unknown>, unknown> & { readonly alone: true };
 
 /** Carries out calls in the order in which they are made. */
-export class Gatherer<C, R> {
-  readonly #gathering: Gathering<C, R>;
-  readonly #waiting: (Pending<C, R> | Task)[] = [];
-  #bytes = 0;
-  #running = false;
+export class GroupCommitQueue<C, R> {
+  readonly #policy: BatchPolicy<C, R>;
+  readonly #pending: (Pending<C, R> | Barrier)[] = [];
+  #pendingBytes = 0;
+  #isRunning = false;
 
-  constructor(gathering: Gathering<C, R>) {
-    this.#gathering = gathering;
+  constructor(policy: BatchPolicy<C, R>) {
+    this.#policy = policy;
   }
 
-  /** Makes a call. Rejects with {@link StoreUnavailable} if too much waits already. */
+  /** Makes a call. Rejects with {@link StoreUnavailableError} if too much waits already. */
   async add(call: C): Promise<R> {
-    const bytes = this.#bytes + this.#gathering.sizeOf(call);
-    if (bytes > MAX_WAITING_BYTES) throw new StoreUnavailable("too many bytes are waiting for the database");
+    const bytes = this.#pendingBytes + this.#policy.sizeOf(call);
+    if (bytes > MAX_WAITING_BYTES) {
+      throw new StoreUnavailableError("too many bytes are waiting for the database");
+    }
     return await new Promise<R>((resolve, reject) => {
       this.#enqueue({ call, resolve, reject });
-      this.#bytes = bytes;
+      this.#pendingBytes = bytes;
     });
   }
 
   /** Does something after all calls that were made so far and before all that are made later. Rejects as `add`. */
-  async alone<T>(work: () => Promise<T>): Promise<T> {
+  async barrier<T>(work: () => Promise<T>): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
       this.#enqueue({ call: work, alone: true, resolve: resolve as (result: unknown) => void, reject });
     });
   }
 
-  #enqueue(pending: Pending<C, R> | Task): void {
-    if (this.#waiting.length >= MAX_WAITING) {
-      throw new StoreUnavailable(`${MAX_WAITING} calls are waiting for the database`);
+  #enqueue(pending: Pending<C, R> | Barrier): void {
+    if (this.#pending.length >= MAX_WAITING) {
+      throw new StoreUnavailableError(`${MAX_WAITING} calls are waiting for the database`);
     }
-    this.#waiting.push(pending);
-    if (!this.#running) void this.#run();
+    this.#pending.push(pending);
+    if (!this.#isRunning) void this.#run();
   }
 
   async #run(): Promise<void> {
-    this.#running = true;
+    this.#isRunning = true;
     await undefined; // so that all calls of one turn go together
-    for (let first; (first = this.#waiting[0]);) {
+    for (let first; (first = this.#pending[0]);) {
       if ("alone" in first) {
-        this.#waiting.shift();
+        this.#pending.shift();
         await first.call().then(first.resolve, first.reject);
       } else await this.#runBatch();
     }
-    this.#running = false;
+    this.#isRunning = false;
   }
 
   async #runBatch(): Promise<void> {
-    const batch = this.#take();
+    const batch = this.#takeBatch();
     try {
-      await this.#gathering.run(batch);
+      await this.#policy.run(batch);
     } catch (error) {
       for (const { reject } of batch) reject(error as Error);
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "refused" || kind === "silent") this.#giveUp(error as Error);
+      if (kind === "lost" || kind === "refused" || kind === "silent") this.#rejectAll(error as Error);
     }
   }
 
-  #take(): Pending<C, R>[] {
-    const fits = this.#gathering.fits();
+  #takeBatch(): Pending<C, R>[] {
+    const fits = this.#policy.startBatch();
     const batch: Pending<C, R>[] = [];
-    for (const pending of this.#waiting) {
+    for (const pending of this.#pending) {
       if ("alone" in pending || (!fits(pending.call) && batch.length > 0)) break;
       batch.push(pending);
-      this.#bytes -= this.#gathering.sizeOf(pending.call);
+      this.#pendingBytes -= this.#policy.sizeOf(pending.call);
     }
-    this.#waiting.splice(0, batch.length);
+    this.#pending.splice(0, batch.length);
     return batch;
   }
 
-  #giveUp(error: Error): void {
-    this.#bytes = 0;
-    for (const { reject } of this.#waiting.splice(0)) reject(error);
+  #rejectAll(error: Error): void {
+    this.#pendingBytes = 0;
+    for (const { reject } of this.#pending.splice(0)) reject(error);
   }
 }

@@ -1,19 +1,19 @@
 /** Making and joining groups. */
-import type { Refused, StoreLimits } from "../store.ts";
+import type { Rejection, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
-import { GROUP_ID_IS_USED, skipUsedIds } from "./identity.ts";
-import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
+import { IS_GROUP_ID_USED, skipUsedIds } from "./identity.ts";
+import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 
 /** Makes a group with its creator as the first member. */
 export async function createGroup(
-  session: Session,
+  connection: MysqlConnection,
   { groupsPerUser }: StoreLimits,
   creator: number,
   name: string,
   description: string,
-): Promise<{ id: number } | Refused> {
-  const [, , named, groups] = await session.query(
+): Promise<{ id: number } | Rejection> {
+  const [, , named, groups] = await connection.query(
     BEGIN,
     lockUser(creator),
     sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`, // looked up, as a failed INSERT uses up an id
@@ -22,21 +22,21 @@ export async function createGroup(
   if (named!.rows.length > 0) return { refused: "taken" };
   if (groups!.rows[0]!.count as number >= groupsPerUser) return { refused: "full" };
   try {
-    const [made, referred] = await session.query(
+    const [inserted, referred] = await connection.query(
       sql`INSERT INTO AllGroup (groupname, groupdesc, members) VALUES (${name}, ${description}, 1)`,
-      GROUP_ID_IS_USED,
+      IS_GROUP_ID_USED,
     );
-    if (referred!.rows[0]!.used) await skipUsedIds(session);
-    await session.query(
+    if (referred!.rows[0]!.used) await skipUsedIds(connection);
+    await connection.query(
       sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (last_insert_id(), ${creator}, 'creator')`,
       sql`INSERT INTO Conversation (low, high, last_seq) VALUES (0, last_insert_id(), 0)`,
       sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${creator}, 0, last_insert_id(), 0)`,
       COMMIT,
     );
-    return { id: made!.insertId };
+    return { id: inserted!.insertId };
   } catch (error) {
     if ((error as DatabaseError).kind !== "duplicate") throw error;
-    const [named] = await session.query(sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`);
+    const [named] = await connection.query(sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`);
     if (named!.rows.length > 0) return { refused: "taken" }; // by another node, just now
     throw error;
   }
@@ -47,12 +47,12 @@ export async function createGroup(
  * committed counts as missed, so that nothing can be.
  */
 export async function joinGroup(
-  session: Session,
+  connection: MysqlConnection,
   { groupsPerUser, membersPerGroup }: StoreLimits,
   user: number,
   group: number,
-): Promise<{ name: string } | Refused> {
-  const [, , locked, member, groups, conversation] = await session.query(
+): Promise<{ name: string } | Rejection> {
+  const [, , locked, member, groups, conversation] = await connection.query(
     BEGIN,
     lockUser(user),
     sql`SELECT groupname, members FROM AllGroup WHERE id = ${group} FOR UPDATE`,
@@ -64,11 +64,11 @@ export async function joinGroup(
   if (!found) return { refused: "not_found" };
   const name = found.groupname as string;
   if (member!.rows.length > 0) return { name };
-  const full = found.members as number >= membersPerGroup ||
+  const isFull = found.members as number >= membersPerGroup ||
     groups!.rows[0]!.count as number >= groupsPerUser;
-  if (full) return { refused: "full" };
+  if (isFull) return { refused: "full" };
   const last = (conversation!.rows[0]?.last_seq ?? 0) as number;
-  await session.query(
+  await connection.query(
     sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (${group}, ${user}, 'normal')`,
     sql`UPDATE AllGroup SET members = members + 1 WHERE id = ${group}`,
     // An earlier member's cursor may have stayed behind.

@@ -1,15 +1,15 @@
 /** Logins and sessions: they come in storms, when thousands reconnect at once, and are gathered as messages are. */
 import type { Login, SavedSession } from "../store.ts";
-import { Gatherer, type Pending } from "./group_commit_queue.ts";
+import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type Session } from "./mysql_connection.ts";
-import { among, rows, type Sql, sql } from "./sql.ts";
+import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import { inList, type Sql, sql, valuesList } from "./sql.ts";
 
 /** Users in one batch: enough to make a commit's cost per login vanish, and done in some ten milliseconds. */
-const USERS_PER_BATCH = 1_000;
+const MAX_USERS_PER_BATCH = 1_000;
 
 /** What a call holds while it waits, roughly. */
-const CALL_BYTES = 256;
+const BYTES_PER_USER = 256;
 
 /** A change of what is known of users' logins. */
 export type LoginChange =
@@ -19,20 +19,20 @@ export type LoginChange =
   | { readonly kind: "delete"; readonly login: Login };
 
 /** The order in which a node's logins begin and end. A `begin` gives the login's number, a `save` 1 if it was done. */
-export function loginGatherer(pool: Pool): Gatherer<LoginChange, number> {
-  return new Gatherer<LoginChange, number>({
-    sizeOf: (change) => CALL_BYTES * usersOf(change).length,
-    fits() {
+export function loginQueue(pool: Pool): GroupCommitQueue<LoginChange, number> {
+  return new GroupCommitQueue<LoginChange, number>({
+    sizeOf: (change) => BYTES_PER_USER * usersOf(change).length,
+    startBatch() {
       const users = new Set<number>();
       return (change) => {
         const more = usersOf(change);
         // Each user once, so that the changes of a batch need no order among themselves.
-        const fits = users.size + more.length <= USERS_PER_BATCH && !more.some((user) => users.has(user));
+        const fits = users.size + more.length <= MAX_USERS_PER_BATCH && !more.some((user) => users.has(user));
         for (const user of more) users.add(user); // also if it doesn't fit: the first call goes in all the same
         return fits;
       };
     },
-    run: (batch) => pool.change((session) => carryOut(session, batch)),
+    run: (batch) => pool.change((connection) => commitBatch(connection, batch)),
   });
 }
 
@@ -49,66 +49,77 @@ function usersOf(change: LoginChange): readonly number[] {
 }
 
 /** One transaction of two round trips: locks the users, sees whose logins still are their last, and then writes. */
-async function carryOut(session: Session, batch: readonly Pending<LoginChange, number>[]): Promise<void> {
+async function commitBatch(
+  connection: MysqlConnection,
+  batch: readonly Pending<LoginChange, number>[],
+): Promise<void> {
   const changes = batch.map(({ call }) => call);
   const users = changes.flatMap(usersOf);
-  const proving = changes.filter((change) => change.kind === "begin").filter(({ tokenHash }) => tokenHash);
-  const [, locked, tokens] = await session.query(
+  const claimsWithToken = changes.filter((change) => change.kind === "begin").filter(({ tokenHash }) =>
+    tokenHash
+  );
+  const [, locked, tokens] = await connection.query(
     BEGIN,
-    sql`SELECT id, logins FROM User WHERE ${among("id", users)} ORDER BY id FOR UPDATE`,
-    sql`SELECT userid, token_hash FROM Session WHERE ${among("userid", proving.map(({ user }) => user))}`,
+    sql`SELECT id, logins FROM User WHERE ${inList("id", users)} ORDER BY id FOR UPDATE`,
+    sql`SELECT userid, token_hash FROM Session WHERE ${
+      inList("userid", claimsWithToken.map(({ user }) => user))
+    }`,
   );
   const tokenOf = new Map(tokens!.rows.map((row) => [row.userid, (row.token_hash as Uint8Array).toHex()]));
-  const last = new Map(locked!.rows.map(({ id, logins }) => [id as number, logins as number]));
-  const isLast = ({ user, login }: Login) => last.get(user) === login;
-  const [begun, ended, resumed, deleted]: [number[], number[], number[], number[]] = [[], [], [], []];
+  const latestEpochs = new Map(locked!.rows.map(({ id, logins }) => [id as number, logins as number]));
+  const isLatest = ({ user, loginEpoch }: Login) => latestEpochs.get(user) === loginEpoch;
+  const [claimed, released, reclaimed, deleted]: [number[], number[], number[], number[]] = [[], [], [], []];
   const saved: (readonly [number, Uint8Array, number])[] = [];
   const results = changes.map((change) => {
     switch (change.kind) {
       case "begin": {
-        const before = last.get(change.user);
+        const before = latestEpochs.get(change.user);
         const hash = change.tokenHash?.toHex();
         if (before === undefined || (hash !== undefined && hash !== tokenOf.get(change.user))) return 0;
-        begun.push(change.user);
+        claimed.push(change.user);
         return before + 1;
       }
       case "end":
-        return ended.push(...change.logins.filter(isLast).map(({ user }) => user));
+        return released.push(...change.logins.filter(isLatest).map(({ user }) => user));
       case "resume":
-        return resumed.push(...change.logins.filter(isLast).map(({ user }) => user));
+        return reclaimed.push(...change.logins.filter(isLatest).map(({ user }) => user));
       case "save":
-        return isLast(change.login) ? saved.push([change.login.user, change.tokenHash, change.expires]) : 0;
+        return isLatest(change.login) ? saved.push([change.login.user, change.tokenHash, change.expires]) : 0;
       case "delete":
-        return isLast(change.login) ? deleted.push(change.login.user) : 0;
+        return isLatest(change.login) ? deleted.push(change.login.user) : 0;
     }
   });
-  const some = (list: readonly unknown[], statement: () => Sql) => list.length > 0 ? [statement()] : [];
-  await session.query(
-    ...some(
-      begun,
-      () => sql`UPDATE User SET logins = logins + 1, state = 'online' WHERE ${among("id", begun)}`,
+  const unlessEmpty = (list: readonly unknown[], statement: () => Sql) =>
+    list.length > 0 ? [statement()] : [];
+  await connection.query(
+    ...unlessEmpty(
+      claimed,
+      () => sql`UPDATE User SET logins = logins + 1, state = 'online' WHERE ${inList("id", claimed)}`,
     ),
-    ...some(ended, () => sql`UPDATE User SET state = 'offline' WHERE ${among("id", ended)}`),
-    ...some(resumed, () => sql`UPDATE User SET state = 'online' WHERE ${among("id", resumed)}`),
-    ...some(saved, () =>
-      sql`INSERT INTO Session (userid, token_hash, expires) VALUES ${rows(saved)}
-          ON DUPLICATE KEY UPDATE token_hash = VALUES(token_hash), expires = VALUES(expires)`),
-    ...some(deleted, () => sql`DELETE FROM Session WHERE ${among("userid", deleted)}`),
+    ...unlessEmpty(released, () => sql`UPDATE User SET state = 'offline' WHERE ${inList("id", released)}`),
+    ...unlessEmpty(reclaimed, () => sql`UPDATE User SET state = 'online' WHERE ${inList("id", reclaimed)}`),
+    ...unlessEmpty(
+      saved,
+      () =>
+        sql`INSERT INTO Session (userid, token_hash, expires) VALUES ${valuesList(saved)}
+          ON DUPLICATE KEY UPDATE token_hash = VALUES(token_hash), expires = VALUES(expires)`,
+    ),
+    ...unlessEmpty(deleted, () => sql`DELETE FROM Session WHERE ${inList("userid", deleted)}`),
     COMMIT,
   );
   for (const [i, { resolve }] of batch.entries()) resolve(results[i]!);
 }
 
 /** The number of the last login of each of these users. */
-export async function lastLogins(pool: Pool, users: readonly number[]): Promise<Map<number, number>> {
-  const [found] = await pool.read(sql`SELECT id, logins FROM User WHERE ${among("id", users)}`);
+export async function latestLoginEpochs(pool: Pool, users: readonly number[]): Promise<Map<number, number>> {
+  const [found] = await pool.read(sql`SELECT id, logins FROM User WHERE ${inList("id", users)}`);
   return new Map(found!.rows.map(({ id, logins }) => [id as number, logins as number]));
 }
 
 /** Accounts whose state is online. */
-export async function loggedIn(pool: Pool, after: number, limit: number): Promise<Login[]> {
+export async function onlineLogins(pool: Pool, after: number, limit: number): Promise<Login[]> {
   const [found] = await pool.read(
-    sql`SELECT id AS user, logins AS login FROM User WHERE id > ${after} AND state = 'online' ORDER BY id LIMIT ${limit}`,
+    sql`SELECT id AS user, logins AS loginEpoch FROM User WHERE id > ${after} AND state = 'online' ORDER BY id LIMIT ${limit}`,
   );
   return found!.rows as unknown as Login[];
 }

@@ -3,50 +3,50 @@ import type {
   Account,
   Appended,
   Contacts,
-  Delivered,
-  Identity,
+  CursorUpdate,
   Login,
   Member,
   NewMessage,
   Page,
   Peer,
-  Refused,
+  Rejection,
   SavedSession,
   Store,
   StoredMessage,
+  StoreIdentity,
   StoreLimits,
   Unread,
 } from "../store.ts";
-import { StoreUnavailable } from "../store.ts";
+import { StoreUnavailableError } from "../store.ts";
 import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
-import type { Answer } from "./append.ts";
-import { appender } from "./appender.ts";
+import type { AppendResult } from "./append.ts";
+import { appendQueue } from "./appender.ts";
 import * as contacts from "./contacts.ts";
-import { moveCursors } from "./cursors.ts";
+import { advanceCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
 import { Fence } from "./fence.ts";
-import type { Gatherer } from "./group_commit_queue.ts";
-import { readClusterKey, readIdentity, renewEpoch, settleIdentity } from "./identity.ts";
+import type { GroupCommitQueue } from "./group_commit_queue.ts";
+import { ensureIdentity, readClusterKey, readIdentity, renewEpoch } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
-import { Keyed } from "./keyed_queue.ts";
-import { type LoginChange, loginGatherer } from "./logins.ts";
+import { KeyedQueue } from "./keyed_queue.ts";
+import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
-import { prepareSchema, type Progress } from "./schema/migrate.ts";
-import { Session } from "./mysql_connection.ts";
+import { migrate, type MigrationLog } from "./schema/migrate.ts";
+import { MysqlConnection } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 
 /** ms that a node's clock may differ from the database's before it says so: more than clocks that are kept right do. */
-const CLOCK_DIFFERENCE_MS = 60_000;
+const MAX_CLOCK_DIFFERENCE_MS = 60_000;
 
 /** How a store is opened. */
 export interface MysqlOptions extends AccessOptions {
   /** Told of what is done to the database when it is opened. */
-  readonly log: Progress;
+  readonly log: MigrationLog;
   /** Connections at most: one of them is for messages, the others for everything else. 2 at least. */
-  readonly connections: number;
+  readonly maxConnections: number;
 }
 
 /**
@@ -57,29 +57,29 @@ export class MysqlStore implements Store {
   readonly #limits: StoreLimits;
   readonly #pool: Pool;
   readonly #writer: Pool; // of one connection
-  readonly #log: Gatherer<NewMessage, Answer>;
-  readonly #logins: Gatherer<LoginChange, number>;
+  readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
+  readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
   readonly #fence: Fence;
-  #lastUser = 0; // the highest id that this node has given out
-  readonly #ordered = new Keyed();
-  #calls = 0; // under way
-  #closed: PromiseWithResolvers<void> | undefined; // fulfilled when none is
+  #lastUserId = 0; // the highest id that this node has given out
+  readonly #keyedChanges = new KeyedQueue();
+  #callsInFlight = 0; // under way
+  #drained: PromiseWithResolvers<void> | undefined; // fulfilled when none is
   #closing: Promise<void> | undefined;
 
   private constructor(
     address: MysqlAddress,
     limits: StoreLimits,
     connections: number,
-    maxPacket: number,
+    maxPacketBytes: number,
     fence: Fence,
   ) {
     this.#limits = limits;
     this.#fence = fence;
-    fence.onAdopt(() => this.#lastUser = 0);
+    fence.onAdopt(() => this.#lastUserId = 0);
     this.#pool = new Pool(address, connections - 1, fence);
     this.#writer = new Pool(address, 1, fence);
-    this.#log = appender(this.#writer, maxPacket, fence);
-    this.#logins = loginGatherer(this.#pool);
+    this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence);
+    this.#loginQueue = loginQueue(this.#pool);
   }
 
   /**
@@ -90,87 +90,87 @@ export class MysqlStore implements Store {
   static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
     const address = parseAddress(url, options);
     try {
-      const server = await Session.open({ ...address, database: "" }); // which need not be there yet
+      const server = await MysqlConnection.open({ ...address, database: "" }); // which need not be there yet
       await compareClocks(server, options.log).finally(() => server.close());
-      const { maxPacket } = server.checked;
-      await prepareSchema(driverOptions(address), options.log);
+      const { maxPacketBytes } = server.serverInfo;
+      await migrate(driverOptions(address), options.log);
       const fence = new Fence();
-      const session = await Session.open(address);
-      const { epoch } = await settleIdentity(session).finally(() => session.close());
-      fence.adopt(epoch);
-      return new MysqlStore(address, limits, options.connections, maxPacket, fence);
+      const connection = await MysqlConnection.open(address);
+      const { epoch } = await ensureIdentity(connection).finally(() => connection.close());
+      fence.adoptEpoch(epoch);
+      return new MysqlStore(address, limits, options.maxConnections, maxPacketBytes, fence);
     } catch (error) {
       throw new Error(`cannot open the database ${address.name}: ${reasonOf(error)}`);
     }
   }
 
-  async createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
-    const before = this.#lastUser;
-    const made = await this.#change(
+  async createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
+    const before = this.#lastUserId;
+    const created = await this.#change(
       `name ${name}`,
-      (session) => accounts.createUser(session, name, passwordHash),
+      (connection) => accounts.createUser(connection, name, passwordHash),
     );
-    if ("id" in made) {
-      if (made.id <= before) throw this.#fence.reportLoss(); // the id of an account that is gone
-      this.#lastUser = Math.max(this.#lastUser, made.id);
+    if ("id" in created) {
+      if (created.id <= before) throw this.#fence.reportDataLoss(); // the id of an account that is gone
+      this.#lastUserId = Math.max(this.#lastUserId, created.id);
     }
-    return made;
+    return created;
   }
 
   clusterKey(): Promise<string> {
     return this.#call(() => readClusterKey(this.#pool));
   }
 
-  async identity(): Promise<Identity> {
-    if (this.#fence.isLost) await this.renewEpoch(this.#fence.epoch);
+  async identity(): Promise<StoreIdentity> {
+    if (this.#fence.hasLostData) await this.renewEpoch(this.#fence.epoch);
     return await this.#call(() => readIdentity(this.#pool));
   }
 
-  async renewEpoch(was: string): Promise<void> {
-    await this.#call(() => this.#pool.change((session) => renewEpoch(session, was)));
+  async renewEpoch(expectedEpoch: string): Promise<void> {
+    await this.#call(() => this.#pool.change((connection) => renewEpoch(connection, expectedEpoch)));
   }
 
-  adopt(epoch: string): void {
-    this.#fence.adopt(epoch);
+  adoptEpoch(epoch: string): void {
+    this.#fence.adoptEpoch(epoch);
   }
 
   findUser(by: { id: number } | { name: string }): Promise<Account | undefined> {
     return this.#call(() => accounts.findUser(this.#pool, by));
   }
 
-  setPassword(user: number, passwordHash: string, was: string): Promise<void> {
+  setPassword(user: number, passwordHash: string, expectedHash: string): Promise<void> {
     return this.#change(
       `user ${user}`,
-      (session) => accounts.setPassword(session, user, passwordHash, was),
+      (connection) => accounts.setPassword(connection, user, passwordHash, expectedHash),
     );
   }
 
-  unhashed(after: number, limit: number): Promise<readonly Account[]> {
-    return this.#call(() => accounts.unhashed(this.#pool, after, limit));
+  plaintextAccounts(after: number, limit: number): Promise<readonly Account[]> {
+    return this.#call(() => accounts.plaintextAccounts(this.#pool, after, limit));
   }
 
-  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#call(() => this.#logins.add({ kind: "begin", user, tokenHash }));
+  claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
+    return this.#call(() => this.#loginQueue.add({ kind: "begin", user, tokenHash }));
   }
 
-  async endLogins(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#logins.add({ kind: "end", logins }));
+  async releaseAccounts(logins: readonly Login[]): Promise<void> {
+    await this.#call(() => this.#loginQueue.add({ kind: "end", logins }));
   }
 
-  async resumeLogins(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#logins.add({ kind: "resume", logins }));
+  async reclaimAccounts(logins: readonly Login[]): Promise<void> {
+    await this.#call(() => this.#loginQueue.add({ kind: "resume", logins }));
   }
 
-  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
-    return this.#call(() => logins.lastLogins(this.#pool, users));
+  latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    return this.#call(() => logins.latestLoginEpochs(this.#pool, users));
   }
 
-  loggedIn(after: number, limit: number): Promise<readonly Login[]> {
-    return this.#call(() => logins.loggedIn(this.#pool, after, limit));
+  onlineLogins(after: number, limit: number): Promise<readonly Login[]> {
+    return this.#call(() => logins.onlineLogins(this.#pool, after, limit));
   }
 
   async saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
-    return await this.#call(() => this.#logins.add({ kind: "save", login, tokenHash, expires })) > 0;
+    return await this.#call(() => this.#loginQueue.add({ kind: "save", login, tokenHash, expires })) > 0;
   }
 
   findSession(user: number): Promise<SavedSession | undefined> {
@@ -178,18 +178,18 @@ export class MysqlStore implements Store {
   }
 
   async deleteSession(login: Login): Promise<void> {
-    await this.#call(() => this.#logins.add({ kind: "delete", login }));
+    await this.#call(() => this.#loginQueue.add({ kind: "delete", login }));
   }
 
-  addFriend(user: number, friend: number): Promise<{ name: string } | Refused> {
+  addFriend(user: number, friend: number): Promise<{ name: string } | Rejection> {
     return this.#change(
       `user ${user}`,
-      (session) => accounts.addFriend(session, this.#limits, user, friend),
+      (connection) => accounts.addFriend(connection, this.#limits, user, friend),
     );
   }
 
-  watchers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#call(() => contacts.watchers(this.#pool, user, after, limit));
+  followers(user: number, after: number, limit: number): Promise<readonly number[]> {
+    return this.#call(() => contacts.followers(this.#pool, user, after, limit));
   }
 
   friendsOf(
@@ -202,37 +202,40 @@ export class MysqlStore implements Store {
     return this.#call(() => contacts.contacts(this.#pool, user, usersPerGroup));
   }
 
-  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused> {
+  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
     const make = () =>
       this.#change(
         `user ${creator}`,
-        (session) => createGroup(session, this.#limits, creator, name, description),
+        (connection) => createGroup(connection, this.#limits, creator, name, description),
       );
-    return this.#call(() => this.#ordered.run(`group ${name}`, make)); // who asks first for a name gets it
+    return this.#call(() => this.#keyedChanges.run(`group ${name}`, make)); // who asks first for a name gets it
   }
 
-  joinGroup(user: number, group: number): Promise<{ name: string } | Refused> {
+  joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
     return this.#call(async () => {
-      await this.#log.alone(() => Promise.resolve()); // what was appended before isn't missed, and appends needn't wait
-      return await this.#change(`user ${user}`, (session) => joinGroup(session, this.#limits, user, group));
+      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before isn't missed, and appends needn't wait
+      return await this.#change(
+        `user ${user}`,
+        (connection) => joinGroup(connection, this.#limits, user, group),
+      );
     });
   }
 
-  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused> {
+  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Rejection> {
     return this.#call(() => contacts.members(this.#pool, user, group, after, limit));
   }
 
-  append(message: NewMessage): Promise<Appended | Refused> {
-    return this.#call(() => this.#log.add(message));
+  append(message: NewMessage): Promise<Appended | Rejection> {
+    return this.#call(() => this.#appendQueue.add(message));
   }
 
-  delivered(upTo: readonly Delivered[]): Promise<void> {
-    if (upTo.length === 0) return Promise.resolve();
+  advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
+    if (updates.length === 0) return Promise.resolve();
     return this.#call(async () => {
-      await this.#log.alone(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
-      await this.#ordered.run(
+      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
+      await this.#keyedChanges.run(
         "cursors",
-        () => this.#pool.change((session) => moveCursors(session, this.#fence, upTo)),
+        () => this.#pool.change((connection) => advanceCursors(connection, this.#fence, updates)),
       );
     });
   }
@@ -241,8 +244,8 @@ export class MysqlStore implements Store {
     return this.#call(() => pages.unread(this.#pool, user, limit));
   }
 
-  behind(users: readonly number[]): Promise<readonly number[]> {
-    return this.#call(() => pages.behind(this.#pool, users));
+  usersWithUnread(users: readonly number[]): Promise<readonly number[]> {
+    return this.#call(() => pages.usersWithUnread(this.#pool, users));
   }
 
   read(
@@ -261,7 +264,7 @@ export class MysqlStore implements Store {
     before: number | undefined,
     limit: number,
     maxBytes: number,
-  ): Promise<readonly StoredMessage[] | Refused> {
+  ): Promise<readonly StoredMessage[] | Rejection> {
     return this.#call(() => pages.history(this.#pool, user, peer, before, limit, maxBytes));
   }
 
@@ -270,32 +273,32 @@ export class MysqlStore implements Store {
   }
 
   /** Makes a change, after all that were asked for before with the same key. */
-  #change<T>(key: string, work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#call(() => this.#ordered.run(key, () => this.#pool.change(work)));
+  #change<T>(key: string, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
+    return this.#call(() => this.#keyedChanges.run(key, () => this.#pool.change(work)));
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#closing) throw new StoreUnavailable("the database is closed");
-    this.#calls++;
+    if (this.#closing) throw new StoreUnavailableError("the database is closed");
+    this.#callsInFlight++;
     try {
       return await work();
     } finally {
-      this.#calls--;
-      if (this.#calls === 0) this.#closed?.resolve();
+      this.#callsInFlight--;
+      if (this.#callsInFlight === 0) this.#drained?.resolve();
     }
   }
 
   async #close(): Promise<void> {
-    this.#closed = Promise.withResolvers();
-    if (this.#calls > 0) await this.#closed.promise;
+    this.#drained = Promise.withResolvers();
+    if (this.#callsInFlight > 0) await this.#drained.promise;
     await Promise.all([this.#pool.close(), this.#writer.close()]);
   }
 }
 
 /** Warns if this machine's clock and the database's differ: messages' times and tokens' expiry come from nodes' clocks. */
-async function compareClocks(server: Session, log: Progress): Promise<void> {
+async function compareClocks(server: MysqlConnection, log: MigrationLog): Promise<void> {
   const [found] = await server.query(sql`SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) AS now`);
   const differenceMs = Date.now() - (found!.rows[0]!.now as number);
-  if (Math.abs(differenceMs) <= CLOCK_DIFFERENCE_MS) return;
+  if (Math.abs(differenceMs) <= MAX_CLOCK_DIFFERENCE_MS) return;
   log.warn("this machine's clock differs from the database's", { differenceMs });
 }

@@ -1,21 +1,21 @@
 /** Reading the message log. */
-import { type Key, keyOf, peerOf } from "../conversation.ts";
-import type { Page, Peer, Refused, StoredMessage, Unread } from "../store.ts";
-import { membership } from "./contacts.ts";
-import { byKey } from "./conversation_cache.ts";
+import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
+import type { Page, Peer, Rejection, StoredMessage, Unread } from "../store.ts";
+import { membershipQueries } from "./contacts.ts";
+import { compareKeys } from "./conversation_cache.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
-import { among, Sql, sql } from "./sql.ts";
+import { inList, Sql, sql } from "./sql.ts";
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Conversations looked at in one statement for the first message after a gap. */
-const GAPS_AT_ONCE = 200;
+const GAPS_PER_QUERY = 200;
 
 /** A conversation with messages after a user's cursor. */
-interface Waiting {
+interface UnreadRow {
   readonly user: number;
-  readonly key: Key;
+  readonly key: ConversationKey;
   readonly cursor: number;
   readonly last: number;
   readonly since: number;
@@ -28,40 +28,40 @@ export async function unread(pool: Pool, user: number, limit: number): Promise<U
         FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)
         WHERE userid = ${user} AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1
         ORDER BY time, low, high LIMIT ${limit}`,
-    gapsOf([user]),
+    gapQuery([user]),
   );
-  const waiting = [...found!.rows.map(waitingOf), ...await afterGaps(pool, gaps!.rows)];
-  return waiting
-    .sort((a, b) => a.since - b.since || byKey(a.key, b.key))
+  const unreadRows = [...found!.rows.map(unreadRowOf), ...await unreadAfterGaps(pool, gaps!.rows)];
+  return unreadRows
+    .sort((a, b) => a.since - b.since || compareKeys(a.key, b.key))
     .slice(0, limit)
     .map(({ key, cursor, last, since }) => ({ peer: peerOf(user, key), cursor, last, since }));
 }
 
 /** Which of these users have messages after their cursors. */
-export async function behind(pool: Pool, users: readonly number[]): Promise<number[]> {
+export async function usersWithUnread(pool: Pool, users: readonly number[]): Promise<number[]> {
   const [found, gaps] = await pool.read(
     sql`SELECT DISTINCT userid
         FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)
         WHERE ${
-      among("userid", users)
+      inList("userid", users)
     } AND last_seq > MemberCursor.seq AND Message.seq = MemberCursor.seq + 1`,
-    gapsOf(users),
+    gapQuery(users),
   );
-  const behind = new Set(found!.rows.map(({ userid }) => userid as number));
-  const unsure = gaps!.rows.filter(({ userid }) => !behind.has(userid as number));
-  for (const { user } of await afterGaps(pool, unsure)) behind.add(user);
-  return [...behind];
+  const result = new Set(found!.rows.map(({ userid }) => userid as number));
+  const unsure = gaps!.rows.filter(({ userid }) => !result.has(userid as number));
+  for (const { user } of await unreadAfterGaps(pool, unsure)) result.add(user);
+  return [...result];
 }
 
 /**
  * The cursors whose next message isn't there, although it should be, or whose conversation's row is not: an operator
  * has deleted it.
  */
-function gapsOf(users: readonly number[]): Sql {
+function gapQuery(users: readonly number[]): Sql {
   return sql`
     SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq
     FROM MemberCursor LEFT JOIN Conversation USING (low, high)
-    WHERE ${among("userid", users)} AND (last_seq IS NULL OR last_seq > MemberCursor.seq) AND NOT EXISTS (
+    WHERE ${inList("userid", users)} AND (last_seq IS NULL OR last_seq > MemberCursor.seq) AND NOT EXISTS (
       SELECT 1 FROM Message
       WHERE low = MemberCursor.low AND high = MemberCursor.high AND Message.seq = MemberCursor.seq + 1
         AND last_seq IS NOT NULL
@@ -72,10 +72,10 @@ function gapsOf(users: readonly number[]): Sql {
  * What is there after gaps. Each is looked for by itself: with the seq as a constant it is one step in the index, where
  * a join would read the conversation from its beginning.
  */
-async function afterGaps(pool: Pool, gaps: readonly Row[]): Promise<Waiting[]> {
-  const waiting: Waiting[] = [];
-  for (let at = 0; at < gaps.length; at += GAPS_AT_ONCE) {
-    const each = gaps.slice(at, at + GAPS_AT_ONCE).map(({ userid, low, high, cursor_seq, last_seq }) => {
+async function unreadAfterGaps(pool: Pool, gaps: readonly Row[]): Promise<UnreadRow[]> {
+  const unreadRows: UnreadRow[] = [];
+  for (let at = 0; at < gaps.length; at += GAPS_PER_QUERY) {
+    const each = gaps.slice(at, at + GAPS_PER_QUERY).map(({ userid, low, high, cursor_seq, last_seq }) => {
       const [l, h, cursor] = [low as number, high as number, cursor_seq as number];
       return sql`(SELECT ${userid as number} AS userid, low, high, ${cursor} AS cursor_seq, GREATEST(
                     ${last_seq as number | null ?? 0},
@@ -85,12 +85,12 @@ async function afterGaps(pool: Pool, gaps: readonly Row[]): Promise<Waiting[]> {
         .text;
     });
     const [found] = await pool.read(new Sql(each.join(" UNION ALL ")));
-    waiting.push(...found!.rows.map(waitingOf));
+    unreadRows.push(...found!.rows.map(unreadRowOf));
   }
-  return waiting;
+  return unreadRows;
 }
 
-function waitingOf({ userid, low, high, cursor_seq: cursor, last_seq: last, time }: Row): Waiting {
+function unreadRowOf({ userid, low, high, cursor_seq: cursor, last_seq: last, time }: Row): UnreadRow {
   return {
     user: userid as number,
     key: [low as number, high as number],
@@ -109,7 +109,7 @@ export async function read(
   limit: number,
   maxBytes: number,
 ): Promise<Page> {
-  const key = keyOf(user, peer);
+  const key = conversationKey(user, peer);
   const [low, high] = key;
   const cursor = sql`SELECT seq FROM MemberCursor WHERE userid = ${user} AND low = ${low} AND high = ${high}`;
   if (after === undefined) {
@@ -132,14 +132,14 @@ export async function history(
   before: number | undefined,
   limit: number,
   maxBytes: number,
-): Promise<StoredMessage[] | Refused> {
-  const asked = peer > 0
+): Promise<StoredMessage[] | Rejection> {
+  const accessQueries = peer > 0
     ? [sql`SELECT 1 FROM User WHERE id = ${peer}`, sql`SELECT 1`]
-    : membership(user, -peer);
+    : membershipQueries(user, -peer);
   const condition = before === undefined ? sql`TRUE` : sql`seq < ${before}`;
   const [exists, isMember, page] = await pool.read(
-    ...asked,
-    messages(keyOf(user, peer), condition, sql`seq DESC`, limit, maxBytes),
+    ...accessQueries,
+    messages(conversationKey(user, peer), condition, sql`seq DESC`, limit, maxBytes),
   );
   if (exists!.rows.length === 0) return { refused: "not_found" };
   if (isMember!.rows.length === 0) return { refused: "forbidden" };
@@ -150,7 +150,13 @@ export async function history(
  * The first messages in this order, as many as the page may have: their sizes are looked at first, so that no more
  * bodies are fetched than there is room for.
  */
-function messages([low, high]: Key, condition: Sql, order: Sql, limit: number, maxBytes: number): Sql {
+function messages(
+  [low, high]: ConversationKey,
+  condition: Sql,
+  order: Sql,
+  limit: number,
+  maxBytes: number,
+): Sql {
   return sql`
     SELECT Message.seq, sender, COALESCE(User.name, '') AS senderName, cid, body, time
     FROM (

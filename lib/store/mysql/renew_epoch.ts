@@ -1,9 +1,9 @@
 /** `main.ts renew-epoch`: for operators who have restored or copied a database, or promoted a replica. */
-import type { Identity } from "../store.ts";
+import type { StoreIdentity } from "../store.ts";
 import { type AccessOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
-import { renewDeployment, renewEpoch, settleIdentity } from "./identity.ts";
-import { Session } from "./mysql_connection.ts";
+import { ensureIdentity, renewDeployment, renewEpoch } from "./identity.ts";
+import { MysqlConnection } from "./mysql_connection.ts";
 
 /**
  * Renews the epoch of the database that `url` names, and gives its identity. With `newDeployment` the deployment's id is
@@ -13,16 +13,16 @@ export async function renewEpochAt(
   url: string,
   access: AccessOptions,
   newDeployment: boolean,
-): Promise<Identity> {
+): Promise<StoreIdentity> {
   const address = parseAddress(url, { ...access, singleWriter: true }); // one write, on whichever member is asked
   try {
-    const session = await Session.open(address);
+    const connection = await MysqlConnection.open(address);
     try {
-      await settleIdentity(session); // a dump of an earlier release has none
-      await (newDeployment ? renewDeployment(session) : renewEpoch(session));
-      return await settleIdentity(session);
+      await ensureIdentity(connection); // a dump of an earlier release has none
+      await (newDeployment ? renewDeployment(connection) : renewEpoch(connection));
+      return await ensureIdentity(connection);
     } finally {
-      await session.close();
+      await connection.close();
     }
   } catch (error) {
     throw new Error(`Cannot renew the epoch of ${address.name}: ${reasonOf(error)}`);

@@ -2,7 +2,7 @@
 import { type AccessOptions, driverOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
 import { checkUpgrade } from "./schema/migrate.ts";
-import { Session } from "./mysql_connection.ts";
+import { MysqlConnection } from "./mysql_connection.ts";
 
 /** The words for it, a line each, and whether the server would start on the database. Rejects with an Error of one line. */
 export async function describeUpgrade(
@@ -12,17 +12,17 @@ export async function describeUpgrade(
   const address = parseAddress(url, options);
   const { name } = address;
   try {
-    await Session.try({ ...address, database: "" }); // it knows the reasons, and the database need not be there yet
-    const { changes, obstacles } = await checkUpgrade(driverOptions(address));
-    const nothing = changes.length + obstacles.length === 0;
+    await MysqlConnection.probe({ ...address, database: "" }); // it knows the reasons, and the database need not be there yet
+    const { changes, blockers } = await checkUpgrade(driverOptions(address));
+    const isUpToDate = changes.length + blockers.length === 0;
     return {
       lines: [
-        nothing ? `${name} is up to date: nothing would change` : `in ${name} the server would`,
+        isUpToDate ? `${name} is up to date: nothing would change` : `in ${name} the server would`,
         ...changes.map((change) => `  ${change}`),
-        ...(obstacles.length > 0 ? ["but it would not start, because"] : []),
-        ...obstacles.map((obstacle) => `  ${obstacle}`),
+        ...(blockers.length > 0 ? ["but it would not start, because"] : []),
+        ...blockers.map((blocker) => `  ${blocker}`),
       ],
-      isPossible: obstacles.length === 0,
+      isPossible: blockers.length === 0,
     };
   } catch (error) {
     throw new Error(`cannot open the database ${name}: ${reasonOf(error)}`);

@@ -1,14 +1,14 @@
 /** What the two threads of the embedded store say to each other. */
-import type { Appended, Peer, Refused, Store, StoreLimits } from "../store.ts";
-import type { Found, Identity } from "./file_watch.ts";
+import type { Appended, Peer, Rejection, Store, StoreLimits } from "../store.ts";
+import type { FileFault, FileIdentity } from "./file_watch.ts";
 
 /** The store's methods that change something: they run in a batch's transaction. */
 export type ChangeName =
   | "createUser"
   | "setPassword"
-  | "beginLogin"
-  | "endLogins"
-  | "resumeLogins"
+  | "claimAccount"
+  | "releaseAccounts"
+  | "reclaimAccounts"
   | "saveSession"
   | "deleteSession"
   | "addFriend"
@@ -16,28 +16,28 @@ export type ChangeName =
   | "joinGroup"
   | "append"
   | "renewEpoch"
-  | "delivered";
+  | "advanceCursors";
 
 /** The store's methods that only look: they run after it. */
 export type ReadName =
   | "findUser"
   | "clusterKey"
   | "identity"
-  | "unhashed"
-  | "lastLogins"
-  | "loggedIn"
+  | "plaintextAccounts"
+  | "latestLoginEpochs"
+  | "onlineLogins"
   | "findSession"
-  | "watchers"
+  | "followers"
   | "friendsOf"
   | "contacts"
   | "members"
   | "unread"
-  | "behind"
+  | "usersWithUnread"
   | "read"
   | "history";
 
 /** The methods as they are called between the threads: the most frequent ones with nothing but simple values. */
-interface Methods extends Omit<Store, "append" | "delivered"> {
+interface Methods extends Omit<Store, "append" | "advanceCursors"> {
   /** Gives the seq alone when the rest of an {@link Appended} is what the caller knows. */
   append(
     sender: number,
@@ -45,25 +45,27 @@ interface Methods extends Omit<Store, "append" | "delivered"> {
     cid: string,
     body: string,
     time: number,
-    isRepeat?: boolean,
-  ): Promise<number | Appended | Refused>;
+    mustBeDuplicate?: boolean,
+  ): Promise<number | Appended | Rejection>;
   /** Each user, peer and seq, one after the other. */
-  delivered(upTo: readonly number[]): Promise<void>;
+  advanceCursors(updates: readonly number[]): Promise<void>;
 }
 
 /** A method's arguments. */
-export type Arguments<N extends ChangeName | ReadName> = Parameters<Methods[N]>;
+export type CallArguments<N extends ChangeName | ReadName> = Parameters<Methods[N]>;
 
 /** What a method's promise is fulfilled with. */
-export type Result<N extends ChangeName | ReadName> = Awaited<ReturnType<Methods[N]>>;
+export type CallResult<N extends ChangeName | ReadName> = Awaited<ReturnType<Methods[N]>>;
 
 /** The store's methods as they are on the thread that holds the database: without promises. */
-export type Direct<N extends ChangeName | ReadName> = {
-  [K in N]: (...args: Arguments<K>) => Result<K>;
+export type SyncMethods<N extends ChangeName | ReadName> = {
+  [K in N]: (...args: CallArguments<K>) => CallResult<K>;
 };
 
 /** One call of a method. */
-export type Call<N extends ChangeName | ReadName> = { [K in N]: [name: K, ...args: Arguments<K>] }[N];
+export type StoreCall<N extends ChangeName | ReadName> = {
+  [K in N]: [name: K, ...args: CallArguments<K>];
+}[N];
 
 /** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
 export interface Attach {
@@ -73,8 +75,8 @@ export interface Attach {
 
 /** Calls that are carried out together. */
 export interface Batch {
-  readonly changes: readonly Call<ChangeName>[];
-  readonly reads: readonly Call<ReadName>[];
+  readonly changes: readonly StoreCall<ChangeName>[];
+  readonly reads: readonly StoreCall<ReadName>[];
 }
 
 /** Calls one after the other in a flat array, each behind its length: several times cheaper to copy between threads. */
@@ -88,48 +90,48 @@ export interface PackedBatch {
 }
 
 /** Makes calls fit for the way. */
-export function pack(calls: readonly Call<ChangeName | ReadName>[]): Packed {
+export function pack(calls: readonly StoreCall<ChangeName | ReadName>[]): Packed {
   const packed: unknown[] = [];
   for (const call of calls) packed.push(call.length, ...call);
   return packed;
 }
 
 /** The inverse of {@link pack}. */
-export function unpack<N extends ChangeName | ReadName>(packed: Packed): Call<N>[] {
-  const calls: Call<N>[] = [];
+export function unpack<N extends ChangeName | ReadName>(packed: Packed): StoreCall<N>[] {
+  const calls: StoreCall<N>[] = [];
   for (let at = 0; at < packed.length;) {
     const begin = at + 1;
     at = begin + (packed[at] as number);
-    calls.push(packed.slice(begin, at) as Call<N>);
+    calls.push(packed.slice(begin, at) as StoreCall<N>);
   }
   return calls;
 }
 
 /** The file that was locked before the database is opened; see {@link FileLock}. */
-export interface Locked {
+export interface LockedFile {
   readonly path: string;
-  readonly identity: Identity;
+  readonly identity: FileIdentity;
   /** Commits may be missing: clients must not take seqs that are given out again for those that they know. */
   readonly isUnclosed: boolean;
 }
 
 /**
  * To the thread that opened the database, without being asked: its files are not where they were. From then on all
- * batches are answered with a {@link Failure}.
+ * batches are answered with a {@link WorkerFailure}.
  */
-export interface Loss {
-  readonly lost: Found & { readonly wal: Identity | undefined };
+export interface FileLoss {
+  readonly lost: FileFault & { readonly wal: FileIdentity | undefined };
 }
 
-/** To the thread that holds the database. Each is answered with one {@link Answer} or {@link Failure}, in order. */
-export type Request =
+/** To the thread that holds the database. Each is answered with one {@link WorkerReply} or {@link WorkerFailure}, in order. */
+export type WorkerRequest =
   | {
     readonly kind: "open";
     readonly file: string;
     readonly limits: StoreLimits;
     /** Bytes; see {@link FreeSpace}. */
     readonly minFreeSpace: number;
-    readonly locked: Locked | undefined;
+    readonly locked: LockedFile | undefined;
   }
   | PackedBatch
   /** Waits until the thread of the checkpoints has begun, and has opened the file: before a server listens. */
@@ -144,7 +146,7 @@ export type Request =
   | { readonly kind: "close" };
 
 /** What became of a batch's calls; of none, if it was another request (of a rescue: what is wrong with the copy). */
-export interface Answer {
+export interface WorkerReply {
   /** Of all the changes first, then of the reads: of one at least, and as many as there was time for. */
   readonly results: readonly unknown[];
   /** What the calls threw that have no result, by their place among the results. */
@@ -152,6 +154,6 @@ export interface Answer {
 }
 
 /** A request that could not be carried out, or not be answered, as a whole: no call of it may count as done. */
-export interface Failure {
+export interface WorkerFailure {
   readonly error: unknown;
 }

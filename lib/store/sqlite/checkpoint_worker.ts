@@ -4,13 +4,13 @@
  * file may have its name.
  */
 import { DatabaseSync } from "node:sqlite";
-import type { CheckpointAnswer, CheckpointOrder } from "./checkpoints.ts";
-import { identityOf, isSame } from "./file_watch.ts";
-import { verify } from "./newest.ts";
+import type { CheckpointCommand, CheckpointReply } from "./checkpoints.ts";
+import { fileIdentity, isSameFile } from "./file_watch.ts";
+import { verifyDatabase } from "./newest.ts";
 
 const port = globalThis as unknown as {
-  onmessage: (event: MessageEvent<CheckpointOrder>) => void;
-  postMessage(answer: CheckpointAnswer): void;
+  onmessage: (event: MessageEvent<CheckpointCommand>) => void;
+  postMessage(answer: CheckpointReply): void;
 };
 
 let db: DatabaseSync | undefined;
@@ -19,16 +19,16 @@ port.onmessage = ({ data }) => {
   if (data.kind === "open") port.postMessage({ kind: "opened", error: failureOf(() => open(data)) });
   else if (data.kind === "copy") port.postMessage({ kind: "done", pages: copy() });
   else if (data.kind === "verify") {
-    port.postMessage({ kind: "verified", error: failureOf(() => verify(db!, data.newest)) });
+    port.postMessage({ kind: "verified", error: failureOf(() => verifyDatabase(db!, data.latestCommit)) });
   } else {
     db?.close();
     port.postMessage({ kind: "closed" });
   }
 };
 
-function open({ file, identity }: CheckpointOrder & { kind: "open" }): void {
+function open({ file, identity }: CheckpointCommand & { kind: "open" }): void {
   const verifyName = () => {
-    if (identity && !isSame(identityOf(Deno.statSync(file)), identity)) {
+    if (identity && !isSameFile(fileIdentity(Deno.statSync(file)), identity)) {
       throw new Error(`${file} was replaced in this moment`);
     }
   };

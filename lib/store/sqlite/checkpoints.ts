@@ -1,17 +1,17 @@
 /** When the write-ahead log is copied into the database file: beside the commits, as long as there are any. */
 import type { DatabaseSync } from "node:sqlite";
-import type { Identity } from "./file_watch.ts";
-import type { Newest } from "./newest.ts";
+import type { FileIdentity } from "./file_watch.ts";
+import type { LatestCommit } from "./newest.ts";
 
 /** To the thread that copies. Each is answered, in order. */
-export type CheckpointOrder =
-  | { readonly kind: "open"; readonly file: string; readonly identity: Identity | undefined }
+export type CheckpointCommand =
+  | { readonly kind: "open"; readonly file: string; readonly identity: FileIdentity | undefined }
   | { readonly kind: "copy" }
-  | { readonly kind: "verify"; readonly newest: Newest }
+  | { readonly kind: "verify"; readonly latestCommit: LatestCommit }
   | { readonly kind: "close" };
 
 /** From that thread: once, that it takes orders; then its answers. `pages` is how many the log holds. */
-export type CheckpointAnswer =
+export type CheckpointReply =
   | { readonly kind: "ready" }
   | { readonly kind: "opened" | "verified"; readonly error: string | undefined }
   | { readonly kind: "done"; readonly pages: number }
@@ -21,26 +21,26 @@ export type CheckpointAnswer =
  * Milliseconds between two copies. A commit must wait while the disk takes what was copied, so that many small ones
  * are better than few large ones: after a second of a busy node a commit waited for 100 ms.
  */
-const EVERY = 20;
+const COPY_INTERVAL_MS = 20;
 
 /** Pages of 4 KiB after which the log is begun anew: a file that grows costs more to write to than one that is used again. */
-const ANEW_AFTER = 1_000;
+const MAX_LOG_PAGES = 1_000;
 
 /**
  * The log can be begun anew when all of it has been copied, and while commits go on that is only so if the committing
  * thread copies the rest itself. So much is copied beside it first, each time only what was committed meanwhile: until
  * a copy took so few milliseconds, or so many were made.
  */
-const SHORT = 8;
-const COPIES = 3;
+const SHORT_COPY_MS = 8;
+const MAX_COPIES = 3;
 
-const MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
+const WORKER_MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
 
 /** The checkpoints of one database file. */
 export class Checkpoints {
   readonly #worker: Worker;
-  readonly #copyLast: () => void;
-  #last = 0; // when one was begun
+  readonly #copyRest: () => void;
+  #lastCopyAt = 0; // when one was begun
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isCopying = false;
   #copying: Promise<void> | undefined; // the copy under way
@@ -52,51 +52,51 @@ export class Checkpoints {
   #isOpen = false;
   #isDead = false;
   /** For the answer to an order; undefined is told if the thread is dead. */
-  #answered: ((answer: CheckpointAnswer | undefined) => void) | undefined;
+  #onReply: ((answer: CheckpointReply | undefined) => void) | undefined;
 
   /** For the thread that holds the database open as `db`; `module` is what the other one runs. */
-  constructor(db: DatabaseSync, module: URL = MODULE) {
+  constructor(db: DatabaseSync, module: URL = WORKER_MODULE) {
     const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
-    this.#copyLast = () => void rest.get();
+    this.#copyRest = () => void rest.get();
     this.#worker = new Worker(module, { type: "module", name: "checkpoint" });
     this.#worker.onerror = (event) => {
       event.preventDefault(); // the committing thread, which goes on, copies from now on: less often, and more at once
       this.#isDead = true;
-      this.#answered?.(undefined);
+      this.#onReply?.(undefined);
     };
-    this.#worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => {
-      this.#answered?.(data);
+    this.#worker.onmessage = ({ data }: MessageEvent<CheckpointReply>) => {
+      this.#onReply?.(data);
     };
-    this.#ready = new Promise((resolve) => this.#answered = () => resolve());
+    this.#ready = new Promise((resolve) => this.#onReply = () => resolve());
   }
 
   /**
    * Has the thread open the file as soon as it has begun: the runtime takes a second for one that does not belong to the
    * main thread. The thread opens no other file than that of this identity: then, as if it were dead, it copies nothing.
    */
-  async open(file: string, identity?: Identity): Promise<void> {
+  async open(file: string, identity?: FileIdentity): Promise<void> {
     await this.#ready;
     if (this.#isPaused) return; // and may be closed
-    const opening = this.#ask({ kind: "open", file, identity });
+    const opening = this.#send({ kind: "open", file, identity });
     this.#opening = opening;
     const answer = await opening;
     this.#isOpen = answer?.kind === "opened" && answer.error === undefined;
     if (!this.#isOpen) this.#isDead = true;
-    else if (this.#isDue) this.committed();
+    else if (this.#isDue) this.onCommit();
   }
 
   /** Something was committed: call it between transactions. It is in the file soon, also if nothing follows. */
-  committed(): void {
+  onCommit(): void {
     if (this.#isPaused || this.#isDead || this.#timer !== undefined) return;
     if (this.#isCopying || !this.#isOpen) {
       this.#isDue = true;
       return;
     }
-    const wait = this.#last + EVERY - performance.now();
+    const wait = this.#lastCopyAt + COPY_INTERVAL_MS - performance.now();
     if (wait <= 0) return void this.#copy();
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.committed();
+      this.onCommit();
     }, wait);
   }
 
@@ -111,10 +111,10 @@ export class Checkpoints {
    * Has the thread read the file, of which it holds no page in memory. Rejects if the file is damaged, lacks the newest,
    * or can't be read. Pause before.
    */
-  async verify(newest: Newest): Promise<void> {
+  async verify(latestCommit: LatestCommit): Promise<void> {
     await this.#opening;
     if (!this.#isOpen) throw new Error("there is no thread to read it");
-    const answer = await this.#ask({ kind: "verify", newest });
+    const answer = await this.#send({ kind: "verify", latestCommit });
     if (answer?.kind !== "verified") throw new Error("there is no thread to read it");
     if (answer.error !== undefined) throw new Error(answer.error);
   }
@@ -123,7 +123,7 @@ export class Checkpoints {
   async close(): Promise<void> {
     await this.pause();
     await this.#opening;
-    if (this.#isOpen) await this.#ask({ kind: "close" });
+    if (this.#isOpen) await this.#send({ kind: "close" });
     this.#worker.terminate();
   }
 
@@ -134,26 +134,28 @@ export class Checkpoints {
       this.#copying = undefined;
       if (!this.#isDue) return;
       this.#isDue = false;
-      this.committed();
+      this.onCommit();
     });
   }
 
   async #copyOnce(): Promise<void> {
     this.#isDue = false;
-    this.#last = performance.now();
-    const answer = await this.#ask({ kind: "copy" });
-    if (answer?.kind !== "done" || answer.pages < ANEW_AFTER || this.#isPaused) return;
-    if (performance.now() - this.#last >= SHORT && ++this.#copies < COPIES) return await this.#copyOnce();
+    this.#lastCopyAt = performance.now();
+    const answer = await this.#send({ kind: "copy" });
+    if (answer?.kind !== "done" || answer.pages < MAX_LOG_PAGES || this.#isPaused) return;
+    if (performance.now() - this.#lastCopyAt >= SHORT_COPY_MS && ++this.#copies < MAX_COPIES) {
+      return await this.#copyOnce();
+    }
     this.#copies = 0;
-    this.#copyLast();
+    this.#copyRest();
   }
 
   /** One order at a time. Gives undefined if the thread is dead. */
-  #ask(order: CheckpointOrder): Promise<CheckpointAnswer | undefined> {
+  #send(command: CheckpointCommand): Promise<CheckpointReply | undefined> {
     if (this.#isDead) return Promise.resolve(undefined);
     return new Promise((resolve) => {
-      this.#answered = resolve;
-      this.#worker.postMessage(order);
+      this.#onReply = resolve;
+      this.#worker.postMessage(command);
     });
   }
 }

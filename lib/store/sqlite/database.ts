@@ -1,7 +1,7 @@
 /** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
 import { DatabaseSync } from "node:sqlite";
-import { newId, newKey } from "../new_id.ts";
-import { type Header, readHeader } from "./file_header.ts";
+import { newClusterKey, newId } from "../new_id.ts";
+import { type FileHeader, readHeader } from "./file_header.ts";
 import schema from "./schema.sql" with { type: "text" };
 
 /** Marks a database file as this program's; "Chat" in ASCII. */
@@ -20,10 +20,10 @@ const UPGRADES = [
 const SCHEMA_VERSION = UPGRADES.length + 1;
 
 /** Milliseconds to wait for an operator's tool that is writing. A batch is tried twice before it is given up. */
-const BUSY_TIMEOUT = 1_000;
+const BUSY_TIMEOUT_MS = 1_000;
 
 /** KiB of pages kept in memory. What is settled of a conversation touches pages of the log and its index, far apart. */
-const CACHE_SIZE = 32 * 1_024;
+const CACHE_SIZE_KIB = 32 * 1_024;
 
 /** A database that is gone when it is closed, in place of a file. */
 export const IN_MEMORY = ":memory:";
@@ -32,10 +32,10 @@ export const IN_MEMORY = ":memory:";
  * Pages of 4 KiB in the write-ahead log before the committing thread copies them into the database by itself: far more
  * than the thread beside it lets gather, see checkpoints.ts.
  */
-const CHECKPOINT_AFTER = 16_384;
+const AUTOCHECKPOINT_PAGES = 16_384;
 
 /** Bytes that the write-ahead log is cut back to after an operator's long look has made it grow. */
-const LOG_SIZE_LIMIT = 64 * 1_024 * 1_024;
+const MAX_LOG_BYTES = 64 * 1_024 * 1_024;
 
 /**
  * Opens the database in `file` ({@link IN_MEMORY}: none), makes the schema if the file is
@@ -45,24 +45,24 @@ const LOG_SIZE_LIMIT = 64 * 1_024 * 1_024;
 export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   let db: DatabaseSync | undefined;
   try {
-    const { size, expected } = file === IN_MEMORY ? EMPTY : headerOf(file);
-    db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT });
+    const { size, expected } = file === IN_MEMORY ? EMPTY_HEADER : headerOf(file);
+    db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
     verify?.();
     const version = versionOf(db); // before anything is written to what may be another program's file
     if (version === 0) {
-      if (size > 0) throw new Error(NO_TABLES);
-      make(db);
+      if (size > 0) throw new Error(NO_TABLES_MESSAGE);
+      createSchema(db);
     }
     db.exec(`
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = FULL; -- a commit is on the disk before it counts (invariant I1)
-      PRAGMA cache_size = -${CACHE_SIZE}; -- negative: in KiB
-      PRAGMA wal_autocheckpoint = ${CHECKPOINT_AFTER};
-      PRAGMA journal_size_limit = ${LOG_SIZE_LIMIT};
+      PRAGMA cache_size = -${CACHE_SIZE_KIB}; -- negative: in KiB
+      PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES};
+      PRAGMA journal_size_limit = ${MAX_LOG_BYTES};
     `);
-    if (size < expected) refuseHoles(db); // before a statement meets a page that is missing
+    if (size < expected) requireAllPages(db); // before a statement meets a page that is missing
     if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
-    settleIdentity(db);
+    ensureIdentity(db);
     // Into the file, so that it alone is the database as far as it can be.
     db.exec("PRAGMA wal_checkpoint(PASSIVE)");
     return db;
@@ -73,7 +73,7 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
 }
 
 /** What is said of a file that was in use, and whose tables are in the write-ahead log that it lacks. */
-export const NO_TABLES =
+export const NO_TABLES_MESSAGE =
   "it holds no tables: if a server was using it, put its -wal beside it; else remove the file to begin with a new one";
 
 /** Gives an error's message without the SQL that SQLite's errors bring along, and of a few words more than one line. */
@@ -83,7 +83,7 @@ export function oneLine(error: unknown): string {
 }
 
 /** Makes the schema in the file itself, before there is a write-ahead log: a young database is never in that alone. */
-function make(db: DatabaseSync): void {
+function createSchema(db: DatabaseSync): void {
   db.exec(`
     PRAGMA synchronous = FULL;
     BEGIN IMMEDIATE;
@@ -111,21 +111,21 @@ function upgrade(db: DatabaseSync, version: number): void {
 }
 
 /** Throws if pages are missing, in the file and in its log. */
-function refuseHoles(db: DatabaseSync): void {
+function requireAllPages(db: DatabaseSync): void {
   const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
   if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
 }
 
-const EMPTY: Header = { size: 0, expected: 0, changes: undefined, usesWal: false };
+const EMPTY_HEADER: FileHeader = { size: 0, expected: 0, changes: undefined, usesWal: false };
 
 /** Before SQLite opens it: a process that closes a file loses SQLite's locks on it. */
-function headerOf(file: string): Header {
+function headerOf(file: string): FileHeader {
   try {
     using open = Deno.openSync(file);
     return readHeader(open);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    return EMPTY;
+    return EMPTY_HEADER;
   }
 }
 
@@ -165,7 +165,7 @@ export function versionOf(db: DatabaseSync): number {
  * Gives a store its identity if it has none, and lifts the counters of ids above every id that a row refers to: an
  * operator may have deleted the row with the highest id, or loaded a part of a dump, and ids are never reused.
  */
-function settleIdentity(db: DatabaseSync): void {
+function ensureIdentity(db: DatabaseSync): void {
   const { users } = db.prepare(
     `SELECT max(
        (SELECT ifnull(max(userid), 0) FROM Friend), (SELECT ifnull(max(friendid), 0) FROM Friend),
@@ -183,7 +183,7 @@ function settleIdentity(db: DatabaseSync): void {
   if (!db.prepare("SELECT 1 FROM StoreIdentity").get()) {
     db.prepare("INSERT INTO StoreIdentity (id, deployment, epoch) VALUES (1, ?, ?)").run(newId(), newId());
   }
-  settleClusterKey(db);
+  ensureClusterKey(db);
   for (const [table, id] of [["User", users], ["AllGroup", groups]] as const) {
     const counter = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = ?").get(table) as
       | { seq: number }
@@ -195,12 +195,12 @@ function settleIdentity(db: DatabaseSync): void {
 }
 
 /** Gives a store its key if it has none. A file of a release before keys gets the table without becoming a newer one's. */
-function settleClusterKey(db: DatabaseSync): void {
+function ensureClusterKey(db: DatabaseSync): void {
   if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'ClusterKey'").get()) {
     db.exec(definitionOf("ClusterKey"));
   }
   if (db.prepare("SELECT 1 FROM ClusterKey").get()) return;
-  db.prepare("INSERT INTO ClusterKey (id, secret) VALUES (1, ?)").run(newKey());
+  db.prepare("INSERT INTO ClusterKey (id, secret) VALUES (1, ?)").run(newClusterKey());
 }
 
 /** What the schema says of a table or view. */

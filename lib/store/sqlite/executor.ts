@@ -1,57 +1,57 @@
 /** Carries out batches of calls on the thread that holds the database: many changes, one commit. */
 import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
-import type { Answer, Batch, Call, ChangeName, Direct, ReadName } from "./calls.ts";
+import type { Batch, ChangeName, ReadName, StoreCall, SyncMethods, WorkerReply } from "./calls.ts";
 import { Changes } from "./changes.ts";
-import { type Newest, newestAfter, newestIn } from "./newest.ts";
+import { type LatestCommit, latestCommitAfter, readLatestCommit } from "./newest.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { Reads } from "./reads.ts";
-import { RecentMessages } from "./memtable.ts";
+import { Memtable } from "./memtable.ts";
 
 /**
  * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a
  * commit on a slow disk. The read under way when they are over is finished.
  */
-const READ_TIME = 5;
+const READ_BUDGET_MS = 5;
 
 /** Runs batches on a database that it alone uses. */
 export class Executor {
   readonly #db: DatabaseSync;
-  readonly #recent: RecentMessages;
+  readonly #memtable: Memtable;
   readonly #changes: Changes;
   readonly #reads: Reads;
   readonly #sql: ReturnType<typeof prepare>;
-  #newest: Newest;
+  #latestCommit: LatestCommit;
 
   /** `recent` is another than the default in tests. */
   constructor(
     db: DatabaseSync,
     limits: StoreLimits,
-    recent: RecentMessages = new RecentMessages(db),
+    memtable: Memtable = new Memtable(db),
     space: Pick<FreeSpace, "isLow"> = { isLow: false },
   ) {
     this.#db = db;
-    this.#recent = recent;
-    this.#changes = new Changes(db, recent, limits, space);
-    this.#reads = new Reads(db, recent);
+    this.#memtable = memtable;
+    this.#changes = new Changes(db, memtable, limits, space);
+    this.#reads = new Reads(db, memtable);
     this.#sql = prepare(db);
-    this.#newest = newestIn(db);
+    this.#latestCommit = readLatestCommit(db);
   }
 
   /** The newest that is committed, whatever the file says by now. */
-  get newest(): Newest {
-    return this.#newest;
+  get latestCommit(): LatestCommit {
+    return this.#latestCommit;
   }
 
   /**
    * Commits the batches' changes as one transaction, and then does each one's reads, as many as there is time for:
    * its answer has no results for the others. What fails is in the answers; it never throws.
    */
-  run(batches: readonly Batch[]): Answer[] {
+  run(batches: readonly Batch[]): WorkerReply[] {
     const changes = batches.flatMap(({ changes }) => changes);
     const failures = new Map<number, unknown>();
     const results = changes.length > 0 ? this.#commit(changes, failures) : [];
-    this.#newest = newestAfter(this.#newest, changes, results);
+    this.#latestCommit = latestCommitAfter(this.#latestCommit, changes, results);
     let begin = 0;
     return batches.map((batch) => {
       const end = begin + batch.changes.length;
@@ -64,7 +64,11 @@ export class Executor {
   }
 
   /** Adds what the reads give to an answer about changes. */
-  #read(reads: readonly Call<ReadName>[], results: unknown[], failures: Map<number, unknown>): Answer {
+  #read(
+    reads: readonly StoreCall<ReadName>[],
+    results: unknown[],
+    failures: Map<number, unknown>,
+  ): WorkerReply {
     const begun = performance.now();
     for (const call of reads) {
       let result: unknown;
@@ -74,16 +78,16 @@ export class Executor {
         failures.set(results.length, error);
       }
       results.push(result);
-      if (performance.now() - begun >= READ_TIME) break;
+      if (performance.now() - begun >= READ_BUDGET_MS) break;
     }
     return { results, failures };
   }
 
-  #commit(calls: readonly Call<ChangeName>[], failures: Map<number, unknown>): unknown[] {
+  #commit(calls: readonly StoreCall<ChangeName>[], failures: Map<number, unknown>): unknown[] {
     try {
       return this.#transaction((mark) => {
         const results = calls.map((call) => invoke(this.#changes, call));
-        this.#recent.settle(mark);
+        this.#memtable.compact(mark);
         return results;
       });
     } catch {
@@ -100,33 +104,33 @@ export class Executor {
   }
 
   #transaction<T>(work: (mark: number) => T): T {
-    const { mark } = this.#recent;
+    const { mark } = this.#memtable;
     this.#sql.begin.run();
     try {
       const result = work(mark);
       this.#sql.commit.run();
-      this.#recent.committed();
+      this.#memtable.onCommit();
       return result;
     } catch (error) {
-      this.#recent.undo(mark);
+      this.#memtable.rollback(mark);
       if (this.#db.isTransaction) this.#sql.rollback.run();
       throw error;
     } finally {
-      this.#changes.forget();
+      this.#changes.clearCache();
     }
   }
 
   /** One call inside a transaction. If it throws, it leaves nothing behind, unless the transaction is lost. */
-  #alone(call: Call<ChangeName>, failed: (error: unknown) => void): unknown {
-    const { mark } = this.#recent;
+  #alone(call: StoreCall<ChangeName>, failed: (error: unknown) => void): unknown {
+    const { mark } = this.#memtable;
     this.#sql.save.run();
     let result: unknown;
     try {
       result = invoke(this.#changes, call);
     } catch (error) {
       if (!this.#db.isTransaction) throw error;
-      this.#recent.undo(mark);
-      this.#changes.forget();
+      this.#memtable.rollback(mark);
+      this.#changes.clearCache();
       this.#sql.undo.run();
       failed(error);
     }
@@ -146,7 +150,10 @@ function prepare(db: DatabaseSync) {
   };
 }
 
-function invoke<N extends ChangeName | ReadName>(target: Direct<N>, [name, ...args]: Call<N>): unknown {
+function invoke<N extends ChangeName | ReadName>(
+  target: SyncMethods<N>,
+  [name, ...args]: StoreCall<N>,
+): unknown {
   // A call's name and arguments belong together by its type, which is lost where they are taken apart.
   return (target[name] as (...args: unknown[]) => unknown).apply(target, args);
 }

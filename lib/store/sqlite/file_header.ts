@@ -9,7 +9,7 @@ const MAGIC = "SQLite format 3\0";
 const WAL_VERSION = 2;
 
 /** A database file as its header describes it. */
-export interface Header {
+export interface FileHeader {
   /** Bytes that the file has. */
   readonly size: number;
   /** Bytes that the file must have, unless a write-ahead log holds the rest; 0 if the header does not say. */
@@ -21,7 +21,7 @@ export interface Header {
 }
 
 /** Reads the header of an open file. What is no database has `expected` 0 and no write-ahead log. */
-export function readHeader(file: Deno.FsFile): Header {
+export function readHeader(file: Deno.FsFile): FileHeader {
   const { size } = file.statSync();
   const bytes = readAt(file, 0, HEADER_BYTES);
   if (!bytes || new TextDecoder().decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) {

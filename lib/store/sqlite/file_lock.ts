@@ -1,14 +1,14 @@
 /** The lock on a database file: at most one process may change it, by whatever name that process knows it. */
-import { type Identity, identityOf, isSame } from "./file_watch.ts";
+import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
 import { folderOf, ignoreIf, PRIVATE_MODE } from "./private_file.ts";
-import { refuseParts, refuseTraces } from "./start_checks.ts";
+import { refuseIncomplete, refuseMissing } from "./start_checks.ts";
 
 /** A database file that no other process of this program may use until the lock is disposed of. */
 export interface FileLock extends Disposable {
   /** The file's path without symbolic links. SQLite's other files are beside it. */
   readonly path: string;
   /** The locked file; undefined if there is none, which only {@link lockDatabaseFile} without `create` allows. */
-  readonly identity: Identity | undefined;
+  readonly identity: FileIdentity | undefined;
   /** Whether the file was in use, was not closed, and has no write-ahead log: commits that were in it may be missing. */
   readonly isUnclosed: boolean;
   /** Returns whether the locked file still has a name, wherever that is. */
@@ -16,7 +16,7 @@ export interface FileLock extends Disposable {
 }
 
 /** The files that this thread holds. */
-const held = new Set<string>();
+const lockedFiles = new Set<string>();
 
 /**
  * Locks a database file. Rejects with an Error of one line while a server, or another holder of the lock, has it.
@@ -31,16 +31,18 @@ const held = new Set<string>();
 export async function lockDatabaseFile(file: string, { create = false } = {}): Promise<FileLock> {
   const holding = new DisposableStack();
   try {
-    const path = await resolve(file);
-    const beside = await lock(holding, `${file}.lock`, true);
-    if (path !== file) await lockOther(holding, `${path}.lock`, beside);
-    const isBack = create && await refuseTraces(file, path);
-    const open = await lock(holding, file, create).catch(create ? rethrow : ignoreIf(Deno.errors.NotFound));
-    const identity = open && identityOf(open.statSync());
-    if (identity && !isSame(identity, identityOf(await Deno.stat(file)))) {
+    const path = await resolvePath(file);
+    const beside = await openLocked(holding, `${file}.lock`, true);
+    if (path !== file) await lockUnlessSame(holding, `${path}.lock`, beside);
+    const isRecovered = create && await refuseMissing(file, path);
+    const open = await openLocked(holding, file, create).catch(
+      create ? rethrow : ignoreIf(Deno.errors.NotFound),
+    );
+    const identity = open && fileIdentity(open.statSync());
+    if (identity && !isSameFile(identity, fileIdentity(await Deno.stat(file)))) {
       throw new Error("it was replaced in this moment; try again");
     }
-    const isUnclosed = create && open !== undefined && await refuseParts(path, open) && !isBack;
+    const isUnclosed = create && open !== undefined && await refuseIncomplete(path, open) && !isRecovered;
     const owned = holding.move();
     return {
       path,
@@ -56,46 +58,46 @@ export async function lockDatabaseFile(file: string, { create = false } = {}): P
 }
 
 /** Opens a file and locks it. On systems without separate kinds of locks, the database itself is opened only. */
-async function lock(holding: DisposableStack, file: string, create: boolean): Promise<Deno.FsFile> {
+async function openLocked(holding: DisposableStack, file: string, create: boolean): Promise<Deno.FsFile> {
   const known = await Deno.stat(file).catch(ignoreIf(Deno.errors.NotFound));
   // This must come before the file is opened: closing it again would take SQLite's locks from their holder.
-  if (known && held.has(keyOf(known))) throw new Error(IN_USE);
+  if (known && lockedFiles.has(inodeKey(known))) throw new Error(IN_USE_MESSAGE);
   const open = await Deno.open(file, { read: true, write: true, create, mode: PRIVATE_MODE });
   holding.use(open);
   const isFree = Deno.build.os === "linux" || file.endsWith(".lock") ? await open.tryLock(true) : true;
-  if (!isFree) throw new Error(IN_USE);
-  const key = keyOf(open.statSync());
-  held.add(key);
-  holding.defer(() => held.delete(key));
+  if (!isFree) throw new Error(IN_USE_MESSAGE);
+  const key = inodeKey(open.statSync());
+  lockedFiles.add(key);
+  holding.defer(() => lockedFiles.delete(key));
   return open;
 }
 
 /** Locks a file, unless that is the one that is locked already. */
-async function lockOther(holding: DisposableStack, file: string, locked: Deno.FsFile): Promise<void> {
+async function lockUnlessSame(holding: DisposableStack, file: string, locked: Deno.FsFile): Promise<void> {
   const { NotFound, NotCapable } = Deno.errors;
   try {
     const known = await Deno.stat(file).catch(ignoreIf(NotFound));
-    if (!known || keyOf(known) !== keyOf(locked.statSync())) await lock(holding, file, true);
+    if (!known || inodeKey(known) !== inodeKey(locked.statSync())) await openLocked(holding, file, true);
   } catch (error) {
     if (!(error instanceof NotCapable)) throw error; // the permissions may end at a symbolic link
   }
 }
 
-const IN_USE = "another server is using it";
+const IN_USE_MESSAGE = "another server is using it";
 
-function keyOf({ dev, ino }: Deno.FileInfo): string {
+function inodeKey({ dev, ino }: Deno.FileInfo): string {
   return `${dev}:${ino}`;
 }
 
 /** Returns the path without symbolic links, also if its file does not exist. */
-export async function resolve(file: string): Promise<string> {
+export async function resolvePath(file: string): Promise<string> {
   const { NotFound, NotADirectory, NotCapable } = Deno.errors;
   const path = await Deno.realPath(file).catch(ignoreIf(NotFound, NotADirectory));
   if (path !== undefined) return path;
   const isLink = await Deno.lstat(file).then(({ isSymlink }) => isSymlink, ignoreIf(NotFound, NotADirectory));
   const target = isLink ? await Deno.readLink(file).catch(ignoreIf(NotCapable)) : undefined;
   if (target === undefined) return file;
-  return resolve(/^([/\\]|[A-Za-z]:)/.test(target) ? target : folderOf(file) + target);
+  return resolvePath(/^([/\\]|[A-Za-z]:)/.test(target) ? target : folderOf(file) + target);
 }
 
 function rethrow(error: unknown): never {

@@ -5,7 +5,7 @@ import { statfsSync } from "node:fs";
 const CHECK_INTERVAL_MS = 250;
 
 /** The state of a disk after it has changed. */
-export interface Space {
+export interface DiskSpace {
   readonly space: "low" | "enough" | "unknown";
   /** Bytes that are free; for `unknown` the error's message instead. */
   readonly free: number | string;
@@ -14,10 +14,10 @@ export interface Space {
 /** Checks the free space of a disk, at most once in {@link CHECK_INTERVAL_MS}. */
 export class FreeSpace {
   readonly #file: string;
-  readonly #min: number;
-  readonly #changed: (space: Space) => void;
+  readonly #minBytes: number;
+  readonly #onChange: (space: DiskSpace) => void;
   readonly #freeBytes: (file: string) => number;
-  #space: Space["space"] = "enough";
+  #space: DiskSpace["space"] = "enough";
   #checkedAt = -Infinity; // by performance.now
 
   /**
@@ -26,19 +26,19 @@ export class FreeSpace {
    */
   constructor(
     file: string,
-    min: number,
-    changed: (space: Space) => void,
+    minBytes: number,
+    onChange: (space: DiskSpace) => void,
     freeBytes: (file: string) => number = freeBytesOf,
   ) {
     this.#file = file;
-    this.#min = min;
-    this.#changed = changed;
+    this.#minBytes = minBytes;
+    this.#onChange = onChange;
     this.#freeBytes = freeBytes;
   }
 
   /** Whether less is free than must be. False if that is unknown. */
   get isLow(): boolean {
-    if (this.#min === 0) return false;
+    if (this.#minBytes === 0) return false;
     const now = performance.now();
     if (now - this.#checkedAt >= CHECK_INTERVAL_MS) {
       this.#checkedAt = now;
@@ -49,16 +49,16 @@ export class FreeSpace {
 
   /** Checks the disk now. */
   check(): void {
-    const found = this.#look();
+    const found = this.#measure();
     if (found.space === this.#space) return;
     this.#space = found.space;
-    this.#changed(found);
+    this.#onChange(found);
   }
 
-  #look(): Space {
+  #measure(): DiskSpace {
     try {
       const free = this.#freeBytes(this.#file);
-      return { space: free < this.#min ? "low" : "enough", free };
+      return { space: free < this.#minBytes ? "low" : "enough", free };
     } catch (error) {
       return { space: "unknown", free: (error as Error).message };
     }

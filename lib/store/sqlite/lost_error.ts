@@ -1,17 +1,17 @@
 /** What the store fails with from the loss of its files on. */
-import type { Found, Identity } from "./file_watch.ts";
+import type { FileFault, FileIdentity } from "./file_watch.ts";
 
 /** The database's files are not what was committed to. */
-export class LostError extends Error {
-  override readonly name = "LostError";
+export class DatabaseLostError extends Error {
+  override readonly name = "DatabaseLostError";
   /** Whether a file that is in its place has lost its end. */
-  readonly isCut: boolean;
+  readonly isTruncated: boolean;
   /** The write-ahead log that belongs to the database. */
-  readonly wal: Identity | undefined;
+  readonly wal: FileIdentity | undefined;
 
-  constructor({ reason, isCut, wal }: Found & { readonly wal: Identity | undefined }) {
+  constructor({ reason, isTruncated, wal }: FileFault & { readonly wal: FileIdentity | undefined }) {
     super(reason);
-    this.isCut = isCut;
+    this.isTruncated = isTruncated;
     this.wal = wal;
   }
 }

@@ -1,9 +1,9 @@
 /** The note beside a lost database: without it the next start would begin with an empty one, or with a wrong one. */
-import { type Identity, identityOf, isSame } from "./file_watch.ts";
-import { folderOf, infoOf, PART, PRIVATE_MODE, stamp } from "./private_file.ts";
+import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
+import { fileTimestamp, folderOf, PART_SUFFIX, PRIVATE_MODE, statIfExists } from "./private_file.ts";
 
-const RESCUED = ".rescued-";
-const NOTE = ".lost";
+const RESCUED_INFIX = ".rescued-";
+const NOTE_SUFFIX = ".lost";
 
 /** Only the server's account may list the folder, as is so for the one that it made. */
 const PRIVATE_FOLDER_MODE = 0o700;
@@ -15,9 +15,9 @@ export interface LostNote {
   /** What to do now, in words. */
   readonly action: string;
   /** The files that hold all acknowledged data: with one of them in the database's place a start goes on. */
-  readonly whole: readonly Identity[];
+  readonly whole: readonly FileIdentity[];
   /** The write-ahead log that belongs to them. */
-  readonly wal: Identity | undefined;
+  readonly wal: FileIdentity | undefined;
 }
 
 /** Returns a name beside the folder of a file, for when the folder is gone; undefined if the folder has no name. */
@@ -38,7 +38,7 @@ export function permittedBeside(file: string): string | undefined {
 
 /** Returns a name for a copy of the database that is free now, and is found by the next start. */
 export function rescueName(place: string): string {
-  return `${place}${RESCUED}${stamp()}`;
+  return `${place}${RESCUED_INFIX}${fileTimestamp()}`;
 }
 
 /**
@@ -49,11 +49,14 @@ export function rescueName(place: string): string {
 export async function writeNote(names: readonly string[], note: LostNote): Promise<string[]> {
   const text = JSON.stringify(note, undefined, 2) + "\n";
   const tryAt = (place: string) =>
-    Deno.writeTextFile(place + NOTE, text, { mode: PRIVATE_MODE }).then(() => place + NOTE, () => undefined);
+    Deno.writeTextFile(place + NOTE_SUFFIX, text, { mode: PRIVATE_MODE }).then(
+      () => place + NOTE_SUFFIX,
+      () => undefined,
+    );
   const written: string[] = [];
   for (const name of new Set(names)) {
     let file: string | undefined;
-    for (const place of placesOf(name)) file ??= await tryAt(place);
+    for (const place of notePlaces(name)) file ??= await tryAt(place);
     if (file === undefined && written.length === 0) {
       await Deno.mkdir(folderOf(name), { mode: PRIVATE_FOLDER_MODE }).catch(() => {});
       file = await tryAt(name);
@@ -65,7 +68,9 @@ export async function writeNote(names: readonly string[], note: LostNote): Promi
 
 /** Removes the notes of a database that is in its place again. */
 export async function removeNotes(...names: readonly string[]): Promise<void> {
-  for (const place of new Set(names.flatMap(placesOf))) await Deno.remove(place + NOTE).catch(() => {});
+  for (const place of new Set(names.flatMap(notePlaces))) {
+    await Deno.remove(place + NOTE_SUFFIX).catch(() => {});
+  }
 }
 
 /**
@@ -74,19 +79,19 @@ export async function removeNotes(...names: readonly string[]): Promise<void> {
  */
 export async function refuseLost(file: string, path: string): Promise<boolean> {
   const names = [file, path];
-  for (const place of new Set(names.flatMap(placesOf))) {
-    const name = place + NOTE;
+  for (const place of new Set(names.flatMap(notePlaces))) {
+    const name = place + NOTE_SUFFIX;
     const note = await readNote(name);
     if (!note) continue;
-    const [here, wal] = [await infoOf(path), await infoOf(`${path}-wal`)];
-    const isWhole = here !== undefined && note.whole.some((whole) => isSame(whole, identityOf(here)));
+    const [here, wal] = [await statIfExists(path), await statIfExists(`${path}-wal`)];
+    const isWhole = here !== undefined && note.whole.some((whole) => isSameFile(whole, fileIdentity(here)));
     if (!isWhole) {
       throw new Error(
         `a server lost it at ${note.time} (${note.reason}), and what is there now is not what was saved: ` +
           `${note.action}; or remove ${name} to go on with what is there now`,
       );
     }
-    if (wal && wal.size > 0 && !(note.wal && isSame(note.wal, identityOf(wal)))) {
+    if (wal && wal.size > 0 && !(note.wal && isSameFile(note.wal, fileIdentity(wal)))) {
       throw new Error(`${path}-wal belongs to another database: move it away`);
     }
     await removeNotes(...names);
@@ -97,13 +102,13 @@ export async function refuseLost(file: string, path: string): Promise<boolean> {
 
 /** Returns a copy that was made of a database when it was lost, if there is one. */
 export async function rescuedCopyOf(file: string): Promise<string | undefined> {
-  for (const place of placesOf(file)) {
+  for (const place of notePlaces(file)) {
     const folder = folderOf(place);
-    const prefix = place.slice(folder.length) + RESCUED;
+    const prefix = place.slice(folder.length) + RESCUED_INFIX;
     try {
       for await (const { name } of Deno.readDir(folder || ".")) {
-        if (!name.startsWith(prefix) || name.endsWith(PART)) continue;
-        if (((await infoOf(folder + name))?.size ?? 0) > 0) return folder + name;
+        if (!name.startsWith(prefix) || name.endsWith(PART_SUFFIX)) continue;
+        if (((await statIfExists(folder + name))?.size ?? 0) > 0) return folder + name;
       }
     } catch {
       // A folder that can't be listed: opening the file tells more about the reason.
@@ -112,7 +117,7 @@ export async function rescuedCopyOf(file: string): Promise<string | undefined> {
   return undefined;
 }
 
-function placesOf(name: string): string[] {
+function notePlaces(name: string): string[] {
   const beside = permittedBeside(name);
   return beside === undefined ? [name] : [name, beside];
 }

@@ -1,29 +1,29 @@
 /** The message log as it is read: what is settled and what is recent as one. */
 import { Buffer } from "node:buffer";
 import type { DatabaseSync } from "node:sqlite";
-import type { Key } from "../conversation.ts";
+import type { ConversationKey } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
-import type { RecentMessages } from "./memtable.ts";
+import type { Memtable } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
 /** Use between transactions: it sees what is committed. */
 export class MessageLog {
-  readonly #recent: RecentMessages;
+  readonly #memtable: Memtable;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: DatabaseSync, recent: RecentMessages) {
-    this.#recent = recent;
+  constructor(db: DatabaseSync, memtable: Memtable) {
+    this.#memtable = memtable;
     this.#sql = prepare(db);
   }
 
   /** A conversation's last seq, if that in its row is `settled`. */
-  lastOf(key: Key, settled: number): number {
-    return this.#recent.lastOf(key) ?? settled;
+  lastSeq(key: ConversationKey, storedLastSeq: number): number {
+    return this.#memtable.lastSeq(key) ?? storedLastSeq;
   }
 
   /** The time of the first message after a seq; undefined if there is none. An operator may have deleted the next one. */
-  timeAfter(key: Key, seq: number): number | undefined {
-    const recent = this.#recent.of(key);
+  timeAfter(key: ConversationKey, seq: number): number | undefined {
+    const recent = this.#memtable.messages(key);
     const at = firstAfter(recent, seq);
     if (at === 0 && recent[0]?.seq !== seq + 1) {
       const row = this.#sql.timeAfter.get(...key, seq);
@@ -33,35 +33,35 @@ export class MessageLog {
   }
 
   /** Messages after a seq in their order: up to `limit` while they fit into `maxBytes`, and the first in any case. */
-  after(key: Key, seq: number, limit: number, maxBytes: number): StoredMessage[] {
-    return fitting(this.#after(key, seq, limit), maxBytes);
+  after(key: ConversationKey, seq: number, limit: number, maxBytes: number): StoredMessage[] {
+    return limitBytes(this.#after(key, seq, limit), maxBytes);
   }
 
   /** The same of those before a seq, the last one first. */
-  before(key: Key, seq: number, limit: number, maxBytes: number): StoredMessage[] {
-    return fitting(this.#before(key, seq, limit), maxBytes);
+  before(key: ConversationKey, seq: number, limit: number, maxBytes: number): StoredMessage[] {
+    return limitBytes(this.#before(key, seq, limit), maxBytes);
   }
 
-  *#after(key: Key, seq: number, limit: number): Iterable<StoredMessage> {
-    const recent = this.#recent.of(key);
+  *#after(key: ConversationKey, seq: number, limit: number): Iterable<StoredMessage> {
+    const recent = this.#memtable.messages(key);
     const from = firstAfter(recent, seq);
     let left = limit;
     if (from === 0 && recent[0]?.seq !== seq + 1) {
       for (const row of this.#sql.after.iterate(...key, seq, limit)) {
-        yield settled(row);
+        yield messageOf(row);
         left--;
       }
     }
     yield* this.#named(recent.slice(from, from + left));
   }
 
-  *#before(key: Key, seq: number, limit: number): Iterable<StoredMessage> {
-    const recent = this.#recent.of(key);
+  *#before(key: ConversationKey, seq: number, limit: number): Iterable<StoredMessage> {
+    const recent = this.#memtable.messages(key);
     const end = firstAfter(recent, seq - 1);
     const newest = recent.slice(Math.max(0, end - limit), end).reverse();
     yield* this.#named(newest);
     if (newest.length === limit) return;
-    for (const row of this.#sql.before.iterate(...key, seq, limit - newest.length)) yield settled(row);
+    for (const row of this.#sql.before.iterate(...key, seq, limit - newest.length)) yield messageOf(row);
   }
 
   *#named(messages: readonly Omit<StoredMessage, "senderName">[]): Iterable<StoredMessage> {
@@ -87,7 +87,7 @@ function firstAfter(messages: readonly { readonly seq: number }[], seq: number):
   return low;
 }
 
-function settled({ seq, sender, senderName, cid, body, time }: Record<string, unknown>): StoredMessage {
+function messageOf({ seq, sender, senderName, cid, body, time }: Record<string, unknown>): StoredMessage {
   return {
     seq: seq as number,
     sender: sender as number,
@@ -98,7 +98,7 @@ function settled({ seq, sender, senderName, cid, body, time }: Record<string, un
   };
 }
 
-function fitting(messages: Iterable<StoredMessage>, maxBytes: number): StoredMessage[] {
+function limitBytes(messages: Iterable<StoredMessage>, maxBytes: number): StoredMessage[] {
   const page: StoredMessage[] = [];
   let bytes = 0;
   for (const message of messages) {

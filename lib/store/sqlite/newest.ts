@@ -1,18 +1,18 @@
 /** What a copy of the database must hold: the newest that was committed. A commit is in it with all before it. */
 import type { DatabaseSync } from "node:sqlite";
-import { keyOf } from "../conversation.ts";
+import { conversationKey } from "../conversation.ts";
 import type { Appended } from "../store.ts";
-import type { Call, ChangeName } from "./calls.ts";
+import type { ChangeName, StoreCall } from "./calls.ts";
 import { damageIn } from "./damage.ts";
 
 /** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
-export interface Newest {
+export interface LatestCommit {
   readonly message: readonly [low: number, high: number, seq: number] | undefined;
   readonly user: number;
 }
 
 /** Finds out what an open database holds. */
-export function newestIn(db: DatabaseSync): Newest {
+export function readLatestCommit(db: DatabaseSync): LatestCommit {
   const row = db.prepare("SELECT low, high, seq FROM RecentMessage ORDER BY n DESC LIMIT 1").get() as
     | { low: number; high: number; seq: number }
     | undefined;
@@ -21,17 +21,17 @@ export function newestIn(db: DatabaseSync): Newest {
 }
 
 /** Brings up to date what was the newest before a commit of these calls, which had these results. */
-export function newestAfter(
-  before: Newest,
-  calls: readonly Call<ChangeName>[],
+export function latestCommitAfter(
+  before: LatestCommit,
+  calls: readonly StoreCall<ChangeName>[],
   results: readonly unknown[],
-): Newest {
+): LatestCommit {
   let { message, user } = before;
   for (const [i, call] of calls.entries()) {
     const result = results[i];
     if (call[0] === "append") {
       const seq = newSeq(result);
-      if (seq !== undefined) message = [...keyOf(call[1], call[2]), seq];
+      if (seq !== undefined) message = [...conversationKey(call[1], call[2]), seq];
     } else if (call[0] === "createUser") user = (result as { id?: number } | undefined)?.id ?? user;
   }
   return { message, user };
@@ -40,12 +40,12 @@ export function newestAfter(
 /** Returns the seq that an `append` gave to a new message; undefined if it stored none. */
 function newSeq(result: unknown): number | undefined {
   if (typeof result === "number") return result;
-  const { repeated, seq } = (result ?? {}) as Partial<Appended>;
-  return repeated === false ? seq : undefined; // it has another time than was asked for
+  const { duplicate, seq } = (result ?? {}) as Partial<Appended>;
+  return duplicate === false ? seq : undefined; // it has another time than was asked for
 }
 
 /** Throws an Error of one line if a database is damaged or lacks the newest. */
-export function verify(db: DatabaseSync, { message, user }: Newest): void {
+export function verifyDatabase(db: DatabaseSync, { message, user }: LatestCommit): void {
   const damage = damageIn(db);
   if (damage !== undefined) throw new Error(`it is damaged: ${damage}`);
   if (user > 0 && !db.prepare("SELECT 1 FROM User WHERE id = ?").get(user)) {

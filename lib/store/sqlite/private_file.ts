@@ -4,10 +4,10 @@
 export const PRIVATE_MODE = 0o600;
 
 /** The end of the name of a file that is not whole yet. */
-export const PART = ".part";
+export const PART_SUFFIX = ".part";
 
 /** Makes a new file that only the server's account may read. */
-export async function createPrivate(file: string): Promise<void> {
+export async function createPrivateFile(file: string): Promise<void> {
   (await Deno.open(file, { createNew: true, write: true, mode: PRIVATE_MODE })).close();
 }
 
@@ -17,7 +17,7 @@ export function folderOf(file: string): string {
 }
 
 /** Returns a time as it stands in names of files: to the millisecond, in UTC. */
-export function stamp(): string {
+export function fileTimestamp(): string {
   return new Date().toISOString().replace(/[-:.]/g, "");
 }
 
@@ -30,7 +30,7 @@ export function ignoreIf(...kinds: (new (...args: never[]) => Error)[]): (error:
 }
 
 /** Returns what is known of a file; undefined if it is missing, or if the permissions don't reach so far. */
-export function infoOf(file: string): Promise<Deno.FileInfo | undefined> {
+export function statIfExists(file: string): Promise<Deno.FileInfo | undefined> {
   const { NotFound, NotADirectory, NotCapable } = Deno.errors;
   return Deno.stat(file).catch(ignoreIf(NotFound, NotADirectory, NotCapable));
 }

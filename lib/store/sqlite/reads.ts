@@ -4,27 +4,27 @@ import {
   type Account,
   type Contacts,
   type Group,
-  type Identity,
   type Login,
   type Member,
   type Page,
   type Peer,
-  PLAIN,
-  type Refused,
+  PLAINTEXT_PREFIX,
+  type Rejection,
   type SavedSession,
   type StoredMessage,
+  type StoreIdentity,
   type Unread,
 } from "../store.ts";
-import type { Direct, ReadName } from "./calls.ts";
-import { type Key, keyOf, peerOf } from "../conversation.ts";
+import type { ReadName, SyncMethods } from "./calls.ts";
+import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
 import { MessageLog } from "./message_log.ts";
-import type { RecentMessages } from "./memtable.ts";
+import type { Memtable } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
 /** A conversation, and how far one of its members has it. */
 interface Membership {
   readonly user: number;
-  readonly key: Key;
+  readonly key: ConversationKey;
   readonly cursor: number;
   readonly last: number;
 }
@@ -32,47 +32,47 @@ interface Membership {
 type Row = Record<string, unknown>;
 
 /** Use between transactions: it sees what is committed. */
-export class Reads implements Direct<ReadName> {
+export class Reads implements SyncMethods<ReadName> {
   readonly #log: MessageLog;
   readonly #sql: ReturnType<typeof prepare>;
 
-  constructor(db: DatabaseSync, recent: RecentMessages) {
-    this.#log = new MessageLog(db, recent);
+  constructor(db: DatabaseSync, memtable: Memtable) {
+    this.#log = new MessageLog(db, memtable);
     this.#sql = prepare(db);
   }
 
   findUser(by: { id: number } | { name: string }): Account | undefined {
     const row = "id" in by ? this.#sql.userById.get(by.id) : this.#sql.userByName.get(by.name);
-    return row && account(row);
+    return row && accountOf(row);
   }
 
   clusterKey(): string {
     return this.#sql.clusterKey.get()!.secret as string;
   }
 
-  identity(): Identity {
-    return this.#sql.identity.get() as unknown as Identity;
+  identity(): StoreIdentity {
+    return this.#sql.identity.get() as unknown as StoreIdentity;
   }
 
-  unhashed(after: number, limit: number): Account[] {
-    return this.#sql.unhashed.all(after, limit).map(account);
+  plaintextAccounts(after: number, limit: number): Account[] {
+    return this.#sql.plaintextAccounts.all(after, limit).map(accountOf);
   }
 
-  lastLogins(users: readonly number[]): Map<number, number> {
-    const rows = this.#sql.lastLogins.all(JSON.stringify(users));
+  latestLoginEpochs(users: readonly number[]): Map<number, number> {
+    const rows = this.#sql.latestLoginEpochs.all(JSON.stringify(users));
     return new Map(rows.map(({ id, logins }) => [id as number, logins as number]));
   }
 
-  loggedIn(after: number, limit: number): Login[] {
-    return this.#sql.loggedIn.all(after, limit) as unknown as Login[];
+  onlineLogins(after: number, limit: number): Login[] {
+    return this.#sql.onlineLogins.all(after, limit) as unknown as Login[];
   }
 
   findSession(user: number): SavedSession | undefined {
     return this.#sql.session.get(user) as SavedSession | undefined;
   }
 
-  watchers(user: number, after: number, limit: number): number[] {
-    return this.#sql.watchers.all(user, after, limit).map((row) => row.userid as number);
+  followers(user: number, after: number, limit: number): number[] {
+    return this.#sql.followers.all(user, after, limit).map((row) => row.userid as number);
   }
 
   friendsOf(users: readonly number[]): { user: number; friend: number }[] {
@@ -86,8 +86,9 @@ export class Reads implements Direct<ReadName> {
     };
   }
 
-  members(user: number, group: number, after: number, limit: number): Member[] | Refused {
-    return this.#barred(user, -group) ?? this.#sql.members.all(group, after, limit) as unknown as Member[];
+  members(user: number, group: number, after: number, limit: number): Member[] | Rejection {
+    return this.#accessRejection(user, -group) ??
+      this.#sql.members.all(group, after, limit) as unknown as Member[];
   }
 
   unread(user: number, limit: number): Unread[] {
@@ -101,14 +102,14 @@ export class Reads implements Direct<ReadName> {
       .map(({ key, ...rest }) => ({ peer: peerOf(user, key), ...rest }));
   }
 
-  behind(users: readonly number[]): number[] {
-    const behind = this.#conversationsOf(users)
+  usersWithUnread(users: readonly number[]): number[] {
+    const unread = this.#conversationsOf(users)
       .filter(({ key, cursor, last }) => this.#since(key, cursor, last) !== undefined);
-    return [...new Set(behind.map(({ user }) => user))];
+    return [...new Set(unread.map(({ user }) => user))];
   }
 
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Page {
-    const key = keyOf(user, peer);
+    const key = conversationKey(user, peer);
     const cursor = this.#sql.cursor.get(user, ...key)?.seq as number | undefined;
     if (cursor === undefined) return { after: after ?? 0, messages: [] };
     const start = after ?? cursor;
@@ -121,21 +122,22 @@ export class Reads implements Direct<ReadName> {
     before: number | undefined,
     limit: number,
     maxBytes: number,
-  ): StoredMessage[] | Refused {
-    const barred = this.#barred(user, peer);
-    if (barred) return barred;
-    return this.#log.before(keyOf(user, peer), before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes).reverse();
+  ): StoredMessage[] | Rejection {
+    const rejection = this.#accessRejection(user, peer);
+    if (rejection) return rejection;
+    return this.#log.before(conversationKey(user, peer), before ?? Number.MAX_SAFE_INTEGER, limit, maxBytes)
+      .reverse();
   }
 
   /** The time of the first message after a cursor; undefined if there is none, perhaps as an operator deleted them. */
-  #since(key: Key, cursor: number, last: number): number | undefined {
+  #since(key: ConversationKey, cursor: number, last: number): number | undefined {
     return last > cursor ? this.#log.timeAfter(key, cursor) : undefined;
   }
 
   #conversationsOf(users: readonly number[]): Membership[] {
     return this.#sql.conversations.all(JSON.stringify(users)).map(({ user, low, high, cursor, settled }) => {
       const key = [low as number, high as number] as const;
-      const last = this.#log.lastOf(key, settled as number);
+      const last = this.#log.lastSeq(key, settled as number);
       return { user: user as number, key, cursor: cursor as number, last };
     });
   }
@@ -151,36 +153,38 @@ export class Reads implements Direct<ReadName> {
   }
 
   /** Why the user may not look at a conversation, if so. */
-  #barred(user: number, peer: Peer): Refused | undefined {
+  #accessRejection(user: number, peer: Peer): Rejection | undefined {
     if (peer > 0) return this.#sql.userById.get(peer) ? undefined : { refused: "not_found" };
     if (this.#sql.isMember.get(-peer, user)) return undefined;
     return { refused: this.#sql.groupExists.get(-peer) ? "forbidden" : "not_found" };
   }
 }
 
-function account({ id, name, password, state }: Row): Account {
+function accountOf({ id, name, password, state }: Row): Account {
   return { id: id as number, name: name as string, password: password as string, online: state === "online" };
 }
 
-const ACCOUNTS = "SELECT id, name, password, state FROM User";
+const SELECT_ACCOUNT = "SELECT id, name, password, state FROM User";
 
 function prepare(db: DatabaseSync) {
   return {
-    userById: db.prepare(`${ACCOUNTS} WHERE id = ?`),
-    userByName: db.prepare(`${ACCOUNTS} WHERE name = ?`),
-    unhashed: db.prepare(`${ACCOUNTS} WHERE id > ? AND password GLOB '${PLAIN}*' ORDER BY id LIMIT ?`),
+    userById: db.prepare(`${SELECT_ACCOUNT} WHERE id = ?`),
+    userByName: db.prepare(`${SELECT_ACCOUNT} WHERE name = ?`),
+    plaintextAccounts: db.prepare(
+      `${SELECT_ACCOUNT} WHERE id > ? AND password GLOB '${PLAINTEXT_PREFIX}*' ORDER BY id LIMIT ?`,
+    ),
     clusterKey: db.prepare("SELECT secret FROM ClusterKey"),
     identity: db.prepare("SELECT deployment, epoch FROM StoreIdentity"),
-    lastLogins: db.prepare("SELECT id, logins FROM User WHERE id IN (SELECT value FROM json_each(?))"),
-    loggedIn: db.prepare(
-      "SELECT id AS user, logins AS login FROM User WHERE state = 'online' AND id > ? ORDER BY id LIMIT ?",
+    latestLoginEpochs: db.prepare("SELECT id, logins FROM User WHERE id IN (SELECT value FROM json_each(?))"),
+    onlineLogins: db.prepare(
+      "SELECT id AS user, logins AS loginEpoch FROM User WHERE state = 'online' AND id > ? ORDER BY id LIMIT ?",
     ),
     session: db.prepare(
       `SELECT id AS user, name, token_hash AS tokenHash, expires
        FROM Session JOIN User ON id = userid WHERE userid = ?`,
     ),
 
-    watchers: db.prepare(
+    followers: db.prepare(
       "SELECT userid FROM Friend WHERE friendid = ? AND userid > ? ORDER BY userid LIMIT ?",
     ),
     friendsOf: db.prepare(

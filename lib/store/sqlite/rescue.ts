@@ -1,13 +1,13 @@
 /** Saves what was committed to a database whose files were removed or moved: the open ones can still be read. */
 import { backup, DatabaseSync } from "node:sqlite";
-import { createPrivate, PART } from "./private_file.ts";
-import { type Newest, verify } from "./newest.ts";
+import { createPrivateFile, PART_SUFFIX } from "./private_file.ts";
+import { type LatestCommit, verifyDatabase } from "./newest.ts";
 
 /** Pages of 4 KiB that are copied at a time. */
-const COPY_PAGES = 1_024;
+const PAGES_PER_STEP = 1_024;
 
 /** Copies the write-ahead log into the open database file. Rejects if the file may lack anything committed. */
-export function completeFile(db: DatabaseSync): void {
+export function checkpointFully(db: DatabaseSync): void {
   const { busy, log, checkpointed } = db.prepare("PRAGMA wal_checkpoint(FULL)").get() as Record<
     string,
     number
@@ -19,17 +19,21 @@ export function completeFile(db: DatabaseSync): void {
  * Copies all that the open database holds into a new file. Rejects if that can't be written. Fulfilled with what is wrong,
  * in one line that names the copy, if the newest is not in it.
  */
-export async function copyAll(db: DatabaseSync, copy: string, newest: Newest): Promise<string | undefined> {
-  const part = copy + PART;
-  await createPrivate(part);
+export async function copyDatabase(
+  db: DatabaseSync,
+  copy: string,
+  latestCommit: LatestCommit,
+): Promise<string | undefined> {
+  const part = copy + PART_SUFFIX;
+  await createPrivateFile(part);
   try {
-    await backup(db, part, { rate: COPY_PAGES });
+    await backup(db, part, { rate: PAGES_PER_STEP });
   } catch (error) {
     for (const suffix of ["", "-journal"]) await Deno.remove(part + suffix).catch(() => {}); // most often the disk is full
     throw error;
   }
   try {
-    verifyCopy(part, newest);
+    verifyCopy(part, latestCommit);
   } catch (error) {
     const incomplete = `${copy}.incomplete`;
     await Deno.rename(part, incomplete);
@@ -40,11 +44,11 @@ export async function copyAll(db: DatabaseSync, copy: string, newest: Newest): P
 }
 
 /** Not through the connection that made it, which holds pages in memory. */
-function verifyCopy(part: string, newest: Newest): void {
+function verifyCopy(part: string, latestCommit: LatestCommit): void {
   const db = new DatabaseSync(part);
   try {
     db.exec("PRAGMA journal_mode = DELETE"); // a file that needs no write-ahead log beside it
-    verify(db, newest);
+    verifyDatabase(db, latestCommit);
   } finally {
     db.close();
   }

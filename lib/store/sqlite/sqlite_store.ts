@@ -3,26 +3,26 @@ import {
   type Account,
   type Appended,
   type Contacts,
-  type Delivered,
-  type Identity,
+  type CursorUpdate,
   type Login,
   type Member,
   type NewMessage,
   type Page,
   type Peer,
-  type Refused,
+  type Rejection,
   type SavedSession,
   type Store,
   type StoredMessage,
+  type StoreIdentity,
   type StoreLimits,
-  StoreUnavailable,
+  StoreUnavailableError,
   type Unread,
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
-import type { Space } from "./free_space.ts";
+import type { DiskSpace } from "./free_space.ts";
 import { lockDatabaseFile } from "./file_lock.ts";
-import { saveLost, type StoreLog } from "./lost_database.ts";
+import { rescueLostDatabase, type StoreLog } from "./lost_database.ts";
 
 export { IN_MEMORY, type StoreLog };
 
@@ -65,10 +65,10 @@ export class SqliteStore implements Store {
     const lock = file === IN_MEMORY ? undefined : await lockDatabaseFile(file, { create: true });
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
-    if (log) batcher.onSpace = (space) => tellSpace(log, space, minFreeSpace);
+    if (log) batcher.onDiskSpace = (space) => logDiskSpace(log, space, minFreeSpace);
     let rescuing: Promise<() => void> | undefined;
     const store = new SqliteStore(batcher, async () => {
-      await batcher.finish();
+      await batcher.drain();
       await batcher.check().catch(() => {}); // a dead worker
       const repeat = await rescuing;
       await batcher.close();
@@ -76,12 +76,14 @@ export class SqliteStore implements Store {
       worker.terminate();
       lock?.[Symbol.dispose](); // after the database: closing the file takes SQLite's locks from it
     });
-    if (lock) void batcher.lost.then((error) => rescuing = saveLost(batcher, file, lock, error, log));
+    if (lock) {
+      void batcher.lost.then((error) => rescuing = rescueLostDatabase(batcher, file, lock, error, log));
+    }
     try {
       const { path, identity, isUnclosed = false } = lock ?? {};
       const locked = path && identity ? { path, identity, isUnclosed } : undefined;
       await batcher.open(file, limits, locked, minFreeSpace);
-      if (isUnclosed) warnOfUnclosed(file, log);
+      if (isUnclosed) warnUnclosed(file, log);
       await batcher.check();
       return store;
     } catch (error) {
@@ -99,27 +101,27 @@ export class SqliteStore implements Store {
   }
 
   /** The database that another store has given a share of: see {@link SqliteStore.share}. */
-  static over(port: MessagePort): SqliteStore {
+  static fromPort(port: MessagePort): SqliteStore {
     const batcher = new Batcher(port);
     return new SqliteStore(batcher, async () => {
-      await batcher.finish();
+      await batcher.drain();
       port.close();
     });
   }
 
   /**
-   * Gives a share of the database, for {@link SqliteStore.over} on this thread or any other. What is called there
+   * Gives a share of the database, for {@link SqliteStore.fromPort} on this thread or any other. What is called there
    * goes to the database's thread directly, in batches of its own. Closing the one leaves the other as it is; but
    * those that share the file must be closed before the one that opened it.
    */
   share(): MessagePort {
-    if (this.#closing) throw new StoreUnavailable("the database is closed");
+    if (this.#closing) throw new StoreUnavailableError("the database is closed");
     const { port1, port2 } = new MessageChannel();
     this.#batcher.attach(port1);
     return port2;
   }
 
-  createUser(name: string, passwordHash: string): Promise<{ id: number } | Refused> {
+  createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
     return this.#batcher.change("createUser", name, passwordHash);
   }
 
@@ -127,47 +129,47 @@ export class SqliteStore implements Store {
     return this.#batcher.read("findUser", by);
   }
 
-  setPassword(user: number, passwordHash: string, was: string): Promise<void> {
-    return this.#batcher.change("setPassword", user, passwordHash, was);
+  setPassword(user: number, passwordHash: string, expectedHash: string): Promise<void> {
+    return this.#batcher.change("setPassword", user, passwordHash, expectedHash);
   }
 
   clusterKey(): Promise<string> {
     return this.#batcher.read("clusterKey");
   }
 
-  identity(): Promise<Identity> {
+  identity(): Promise<StoreIdentity> {
     return this.#batcher.read("identity");
   }
 
-  renewEpoch(was: string): Promise<void> {
-    return this.#batcher.change("renewEpoch", was);
+  renewEpoch(expectedEpoch: string): Promise<void> {
+    return this.#batcher.change("renewEpoch", expectedEpoch);
   }
 
   /** A file that a server has open is never restored under it: the epoch is that of the opening. */
-  adopt(): void {}
+  adoptEpoch(): void {}
 
-  unhashed(after: number, limit: number): Promise<readonly Account[]> {
-    return this.#batcher.read("unhashed", after, limit);
+  plaintextAccounts(after: number, limit: number): Promise<readonly Account[]> {
+    return this.#batcher.read("plaintextAccounts", after, limit);
   }
 
-  beginLogin(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#batcher.change("beginLogin", user, tokenHash);
+  claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
+    return this.#batcher.change("claimAccount", user, tokenHash);
   }
 
-  resumeLogins(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("resumeLogins", logins);
+  reclaimAccounts(logins: readonly Login[]): Promise<void> {
+    return this.#batcher.change("reclaimAccounts", logins);
   }
 
-  endLogins(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("endLogins", logins);
+  releaseAccounts(logins: readonly Login[]): Promise<void> {
+    return this.#batcher.change("releaseAccounts", logins);
   }
 
-  lastLogins(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
-    return this.#batcher.read("lastLogins", users);
+  latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
+    return this.#batcher.read("latestLoginEpochs", users);
   }
 
-  loggedIn(after: number, limit: number): Promise<readonly Login[]> {
-    return this.#batcher.read("loggedIn", after, limit);
+  onlineLogins(after: number, limit: number): Promise<readonly Login[]> {
+    return this.#batcher.read("onlineLogins", after, limit);
   }
 
   saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
@@ -182,12 +184,12 @@ export class SqliteStore implements Store {
     return this.#batcher.change("deleteSession", login);
   }
 
-  addFriend(user: number, friend: number): Promise<{ name: string } | Refused> {
+  addFriend(user: number, friend: number): Promise<{ name: string } | Rejection> {
     return this.#batcher.change("addFriend", user, friend);
   }
 
-  watchers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#batcher.read("watchers", user, after, limit);
+  followers(user: number, after: number, limit: number): Promise<readonly number[]> {
+    return this.#batcher.read("followers", user, after, limit);
   }
 
   friendsOf(
@@ -200,33 +202,38 @@ export class SqliteStore implements Store {
     return this.#batcher.read("contacts", user, usersPerGroup);
   }
 
-  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Refused> {
+  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
     return this.#batcher.change("createGroup", creator, name, description);
   }
 
-  joinGroup(user: number, group: number): Promise<{ name: string } | Refused> {
+  joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
     return this.#batcher.change("joinGroup", user, group);
   }
 
-  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Refused> {
+  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Rejection> {
     return this.#batcher.read("members", user, group, after, limit);
   }
 
-  async append({ sender, peer, cid, body, time, isRepeat }: NewMessage): Promise<Appended | Refused> {
-    const result = await this.#batcher.change("append", sender, peer, cid, body, time, isRepeat);
-    return typeof result === "number" ? { seq: result, time, repeated: false } : result;
+  async append(
+    { sender, peer, cid, body, time, mustBeDuplicate }: NewMessage,
+  ): Promise<Appended | Rejection> {
+    const result = await this.#batcher.change("append", sender, peer, cid, body, time, mustBeDuplicate);
+    return typeof result === "number" ? { seq: result, time, duplicate: false } : result;
   }
 
-  delivered(upTo: readonly Delivered[]): Promise<void> {
-    return this.#batcher.change("delivered", upTo.flatMap(({ user, peer, seq }) => [user, peer, seq]));
+  advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
+    return this.#batcher.change(
+      "advanceCursors",
+      updates.flatMap(({ user, peer, seq }) => [user, peer, seq]),
+    );
   }
 
   unread(user: number, limit: number): Promise<readonly Unread[]> {
     return this.#batcher.read("unread", user, limit);
   }
 
-  behind(users: readonly number[]): Promise<readonly number[]> {
-    return this.#batcher.read("behind", users);
+  usersWithUnread(users: readonly number[]): Promise<readonly number[]> {
+    return this.#batcher.read("usersWithUnread", users);
   }
 
   read(
@@ -245,7 +252,7 @@ export class SqliteStore implements Store {
     before: number | undefined,
     limit: number,
     maxBytes: number,
-  ): Promise<readonly StoredMessage[] | Refused> {
+  ): Promise<readonly StoredMessage[] | Rejection> {
     return this.#batcher.read("history", user, peer, before, limit, maxBytes);
   }
 
@@ -254,7 +261,7 @@ export class SqliteStore implements Store {
   }
 }
 
-function warnOfUnclosed(file: string, log: StoreLog | undefined): void {
+function warnUnclosed(file: string, log: StoreLog | undefined): void {
   log?.warn("the database was not closed by its last server, and has no -wal beside it", {
     file,
     hint:
@@ -264,7 +271,7 @@ function warnOfUnclosed(file: string, log: StoreLog | undefined): void {
 }
 
 /** Says what became of the room on the disk. */
-function tellSpace(log: StoreLog, { space, free }: Space, minFreeSpace: number): void {
+function logDiskSpace(log: StoreLog, { space, free }: DiskSpace, minFreeSpace: number): void {
   const fields = { free: `${free}`, minFreeSpace: `${minFreeSpace}` };
   if (space === "low") {
     log.error("the disk is nearly full: new messages are refused", {

@@ -1,18 +1,18 @@
 /** What a start refuses: a database of which a part lies elsewhere. To go on would lose that part without a word. */
-import { identityOf, isSame } from "./file_watch.ts";
+import { fileIdentity, isSameFile } from "./file_watch.ts";
 import { readHeader } from "./file_header.ts";
 import { refuseForeignLog } from "./log_owner.ts";
 import { refuseLost, rescuedCopyOf } from "./lost_note.ts";
-import { folderOf, infoOf } from "./private_file.ts";
-import { isCutOff } from "./wal_probe.ts";
+import { folderOf, statIfExists } from "./private_file.ts";
+import { isLogTruncated } from "./wal_probe.ts";
 
 /**
  * Throws if the database is missing or empty, and what is beside it holds messages, or if a server lost it. Returns
  * whether a server lost it, and all that was saved is in its place again.
  */
-export async function refuseTraces(file: string, path: string): Promise<boolean> {
-  const isBack = await refuseLost(file, path);
-  if (await sizeOf(path) > 0) return isBack; // no database with a write-ahead log is empty: SQLite would delete the log
+export async function refuseMissing(file: string, path: string): Promise<boolean> {
+  const isRecovered = await refuseLost(file, path);
+  if (await sizeOf(path) > 0) return isRecovered; // no database with a write-ahead log is empty: SQLite would delete the log
   const copy = await rescuedCopyOf(file);
   if (copy !== undefined) {
     throw new Error(
@@ -20,7 +20,7 @@ export async function refuseTraces(file: string, path: string): Promise<boolean>
     );
   }
   // An empty file with a journal is a new database whose making was interrupted.
-  for (const suffix of await infoOf(path) ? ["-wal"] : ["-wal", "-journal"]) {
+  for (const suffix of await statIfExists(path) ? ["-wal"] : ["-wal", "-journal"]) {
     const log = path + suffix;
     if (await sizeOf(log) === 0) continue;
     throw new Error(
@@ -28,25 +28,25 @@ export async function refuseTraces(file: string, path: string): Promise<boolean>
         `or move ${log} away to begin with a new database`,
     );
   }
-  return isBack;
+  return isRecovered;
 }
 
 /**
  * Throws if an open database, or its write-ahead log, is not whole. Returns whether it was in use, was not closed, and
  * has no log beside it: then another program has closed it, or it was moved without its log.
  */
-export async function refuseParts(path: string, open: Deno.FsFile): Promise<boolean> {
+export async function refuseIncomplete(path: string, open: Deno.FsFile): Promise<boolean> {
   const { size, expected, usesWal } = readHeader(open);
   if (size === 0) return false;
   await refuseForeignLog(path);
-  const [wal, shm] = [await infoOf(`${path}-wal`), await infoOf(`${path}-shm`)];
+  const [wal, shm] = [await statIfExists(`${path}-wal`), await statIfExists(`${path}-shm`)];
   if (shm && !wal) {
     throw new Error(
       `${path}-wal is missing, and may hold messages: put it back, ` +
         `or remove ${path}-shm to go on without what was in it`,
     );
   }
-  if (wal && shm && isCutOff(path)) {
+  if (wal && shm && isLogTruncated(path)) {
     throw new Error(
       `${path}-wal was cut off: put it back as it was, ` +
         `or remove ${path}-wal and ${path}-shm to go on without what was in it`,
@@ -80,8 +80,8 @@ async function logElsewhere(path: string, open: Deno.FsFile): Promise<string | u
   try {
     for await (const { name } of Deno.readDir(folder || ".")) {
       if (!name.endsWith(suffix) || await sizeOf(folder + name) === 0) continue;
-      const owner = await infoOf(folder + name.slice(0, -suffix.length));
-      if (!owner || isSame(identityOf(owner), identityOf(open.statSync()))) return folder + name;
+      const owner = await statIfExists(folder + name.slice(0, -suffix.length));
+      if (!owner || isSameFile(fileIdentity(owner), fileIdentity(open.statSync()))) return folder + name;
     }
   } catch {
     // A folder that can't be listed.
@@ -90,5 +90,5 @@ async function logElsewhere(path: string, open: Deno.FsFile): Promise<string | u
 }
 
 async function sizeOf(file: string): Promise<number> {
-  return (await infoOf(file))?.size ?? 0;
+  return (await statIfExists(file))?.size ?? 0;
 }

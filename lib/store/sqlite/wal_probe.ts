@@ -6,10 +6,10 @@ const FRAME_HEADER_BYTES = 24;
 const INDEX_HEADER_BYTES = 48; // twice at the beginning of the -shm
 
 /** Tries to read the index while another program is changing it. */
-const ATTEMPTS = 3;
+const MAX_ATTEMPTS = 3;
 
 /** What the index in shared memory says of the log. */
-interface Index {
+interface WalIndex {
   /** Frames that count. */
   readonly frames: number;
   /** Bytes of a page. */
@@ -25,7 +25,7 @@ interface Index {
 export class WalProbe implements Disposable {
   readonly #wal: Deno.FsFile;
   readonly #shm: Deno.FsFile;
-  #last: Index | undefined;
+  #lastIndex: WalIndex | undefined;
 
   /** `path` is the name of an open database without symbolic links. */
   constructor(path: string) {
@@ -34,14 +34,14 @@ export class WalProbe implements Disposable {
   }
 
   /** Whether the log has lost nothing. Call it after each commit: a later one fills a gap with zeros. */
-  isWhole(): boolean {
-    let index = this.#index();
-    while (index && !this.#holds(index)) {
-      const now = this.#index();
+  isComplete(): boolean {
+    let index = this.#readIndex();
+    while (index && !this.#containsAll(index)) {
+      const now = this.#readIndex();
       if (now && now.frames === index.frames && now.salt === index.salt) return false;
       index = now; // another program emptied the log properly meanwhile
     }
-    this.#last = index;
+    this.#lastIndex = index;
     return true;
   }
 
@@ -50,7 +50,7 @@ export class WalProbe implements Disposable {
     this.#shm.close();
   }
 
-  #holds(index: Index): boolean {
+  #containsAll(index: WalIndex): boolean {
     const { frames, pageSize, salt } = index;
     if (frames === 0) return true;
     if (this.#wal.statSync().size < sizeOf(index)) return false;
@@ -58,12 +58,14 @@ export class WalProbe implements Disposable {
     const header = readAt(this.#wal, 0, WAL_HEADER_BYTES);
     if (!header || saltOf(header, 16) !== salt) return false;
     // The frame that was the last one at the last look: a cut and a commit since then leave zeros in its place.
-    const probed = this.#last?.salt === salt && this.#last.frames > 0 ? this.#last.frames : frames;
+    const probed = this.#lastIndex?.salt === salt && this.#lastIndex.frames > 0
+      ? this.#lastIndex.frames
+      : frames;
     const frame = readAt(this.#wal, WAL_HEADER_BYTES + (probed - 1) * frameBytes, FRAME_HEADER_BYTES);
     return frame !== undefined && saltOf(frame, 8) === salt;
   }
 
-  #index(): Index | undefined {
+  #readIndex(): WalIndex | undefined {
     return readIndex(this.#shm);
   }
 }
@@ -72,7 +74,7 @@ export class WalProbe implements Disposable {
  * Returns whether a log has lost its end, by what its index says. For a database that no process has open: a crash leaves
  * both files as they were. After a loss of power the index may be that of an earlier log, and says nothing of this one.
  */
-export function isCutOff(path: string): boolean {
+export function isLogTruncated(path: string): boolean {
   using wal = Deno.openSync(`${path}-wal`);
   using shm = Deno.openSync(`${path}-shm`);
   const index = readIndex(shm);
@@ -82,13 +84,13 @@ export function isCutOff(path: string): boolean {
   return wal.statSync().size < sizeOf(index);
 }
 
-function sizeOf({ frames, pageSize }: Index): number {
+function sizeOf({ frames, pageSize }: WalIndex): number {
   return WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + pageSize);
 }
 
 /** Undefined while another program is changing it. */
-function readIndex(shm: Deno.FsFile): Index | undefined {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+function readIndex(shm: Deno.FsFile): WalIndex | undefined {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const bytes = readAt(shm, 0, 2 * INDEX_HEADER_BYTES);
     if (!bytes) continue;
     const second = bytes.subarray(INDEX_HEADER_BYTES);

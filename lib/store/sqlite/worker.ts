@@ -4,83 +4,83 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import {
-  type Answer,
   type Attach,
   type Batch,
   type ChangeName,
-  type Failure,
-  type Loss,
+  type FileLoss,
   type PackedBatch,
   type ReadName,
-  type Request,
   unpack,
+  type WorkerFailure,
+  type WorkerReply,
+  type WorkerRequest,
 } from "./calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
 import { newId } from "../new_id.ts";
 import { Executor } from "./executor.ts";
 import { FileWatch } from "./file_watch.ts";
-import { FreeSpace, type Space } from "./free_space.ts";
+import { type DiskSpace, FreeSpace } from "./free_space.ts";
 import { recordOwner } from "./log_owner.ts";
-import { LostError } from "./lost_error.ts";
-import { completeFile, copyAll } from "./rescue.ts";
+import { DatabaseLostError } from "./lost_error.ts";
+import { checkpointFully, copyDatabase } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
-interface Client {
-  onmessage: ((event: MessageEvent<Request | Attach>) => void) | null;
-  postMessage(answer: Answer | Failure | Loss | Space): void;
+interface Endpoint {
+  onmessage: ((event: MessageEvent<WorkerRequest | Attach>) => void) | null;
+  postMessage(answer: WorkerReply | WorkerFailure | FileLoss | DiskSpace): void;
 }
 
-const DONE: Answer = { results: [], failures: new Map() };
+const EMPTY_REPLY: WorkerReply = { results: [], failures: new Map() };
 
 let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
-let watch: FileWatch | undefined;
-let opened: Promise<void> | undefined; // the file, by the thread of the checkpoints
+let fileWatch: FileWatch | undefined;
+let checkpointsOpened: Promise<void> | undefined; // the file, by the thread of the checkpoints
 let timer: ReturnType<typeof setInterval> | undefined;
-let lost: LostError | undefined;
+let lost: DatabaseLostError | undefined;
 
 /** Milliseconds between two looks at the files of an idle database. Changes are followed by one each. */
 const WATCH_INTERVAL_MS = 1_000;
 
 /** Batches that are there and not carried out yet, at most one of each client. */
-const gathered: { readonly client: Client; readonly batch: Batch }[] = [];
+const pendingBatches: { readonly endpoint: Endpoint; readonly batch: Batch }[] = [];
 
-const owner = globalThis as unknown as Client;
-serve(owner);
+const parent = globalThis as unknown as Endpoint;
+serve(parent);
 
-function serve(client: Client): void {
-  client.onmessage = ({ data }) => {
+function serve(endpoint: Endpoint): void {
+  endpoint.onmessage = ({ data }) => {
     if (data.kind === "attach") serve(data.port);
-    else if (data.kind === "batch") gather(client, data);
-    else void carryOut(data).then((answer) => reply(client, answer));
+    else if (data.kind === "batch") enqueue(endpoint, data);
+    else void handle(data).then((answer) => reply(endpoint, answer));
   };
 }
 
 /** What came from several clients while the database was busy shares one commit, as it is there at once. */
-function gather(client: Client, { changes, reads }: PackedBatch): void {
+function enqueue(endpoint: Endpoint, { changes, reads }: PackedBatch): void {
   const batch = { changes: unpack<ChangeName>(changes), reads: unpack<ReadName>(reads) };
-  if (gathered.push({ client, batch }) === 1) queueMicrotask(run);
+  if (pendingBatches.push({ endpoint, batch }) === 1) queueMicrotask(runBatches);
 }
 
-function run(): void {
-  const clients = gathered.splice(0);
-  const hasChanges = clients.some(({ batch }) => batch.changes.length > 0);
-  const answers = answersTo(clients.map(({ batch }) => batch), hasChanges);
-  for (const [i, { client }] of clients.entries()) {
-    reply(client, Array.isArray(answers) ? answers[i]! : answers);
+function runBatches(): void {
+  const pending = pendingBatches.splice(0);
+  const hasChanges = pending.some(({ batch }) => batch.changes.length > 0);
+  const answers = execute(pending.map(({ batch }) => batch), hasChanges);
+  for (const [i, { endpoint }] of pending.entries()) {
+    reply(endpoint, Array.isArray(answers) ? answers[i]! : answers);
   }
-  if (hasChanges && !lost) checkpoints?.committed();
+  if (hasChanges && !lost) checkpoints?.onCommit();
 }
 
-function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | Failure {
+function execute(batches: readonly Batch[], haveChanges: boolean): WorkerReply[] | WorkerFailure {
   if (lost || !executor) return { error: lost ?? new Error("no database is open") };
   try {
-    if (haveChanges) check(); // before: SQLite would begin a log anew that was cut off
+    if (haveChanges) checkFiles(); // before: SQLite would begin a log anew that was cut off
     if (lost) return { error: lost };
     const answers = executor.run(batches);
-    if (haveChanges) check(); // between the commit and its acknowledgement
+    if (haveChanges) checkFiles(); // between the commit and its acknowledgement
     return lost ? { error: lost } : answers;
   } catch (error) {
     return { error };
@@ -88,94 +88,98 @@ function answersTo(batches: readonly Batch[], haveChanges: boolean): Answer[] | 
 }
 
 /** Looks whether the database's files are in their places. Throws if that can't be found out. */
-function check(): void {
-  const found = lost ? undefined : watch?.check();
+function checkFiles(): void {
+  const found = lost ? undefined : fileWatch?.check();
   if (found === undefined) return;
-  const loss = { ...found, wal: watch!.wal };
-  lost = new LostError(loss);
-  owner.postMessage({ lost: loss });
+  const loss = { ...found, wal: fileWatch!.wal };
+  lost = new DatabaseLostError(loss);
+  parent.postMessage({ lost: loss });
 }
 
-function checkAnyway(): void {
+function tryCheckFiles(): void {
   try {
-    check();
+    checkFiles();
   } catch {
     // The next change that is asked for is answered with the reason.
   }
 }
 
-async function carryOut(request: Exclude<Request, PackedBatch>): Promise<Answer | Failure> {
+async function handle(request: Exclude<WorkerRequest, PackedBatch>): Promise<WorkerReply | WorkerFailure> {
   try {
-    if (request.kind === "open") await attempt(request);
-    else if (request.kind === "start") await opened;
-    else if (request.kind === "check") checkAnyway();
+    if (request.kind === "open") await tryOpen(request);
+    else if (request.kind === "start") await checkpointsOpened;
+    else if (request.kind === "check") tryCheckFiles();
     else if (request.kind === "rescue") return { results: [await rescue(request)], failures: new Map() };
     else await close();
-    return DONE;
+    return EMPTY_REPLY;
   } catch (error) {
     return { error };
   }
 }
 
 /** Opens all that will ever be open of the database: later its name may be another's. */
-function open({ file, limits, minFreeSpace, locked }: Request & { kind: "open" }): void {
-  if (locked) watch = new FileWatch(file, locked.path, locked.identity);
-  db = openDatabase(file, () => watch?.verify());
+function open({ file, limits, minFreeSpace, locked }: WorkerRequest & { kind: "open" }): void {
+  if (locked) fileWatch = new FileWatch(file, locked.path, locked.identity);
+  db = openDatabase(file, () => fileWatch?.verify());
   if (locked?.isUnclosed) db.prepare("UPDATE StoreIdentity SET epoch = ?").run(newId());
-  const space = new FreeSpace(file, file === IN_MEMORY ? 0 : minFreeSpace, (seen) => owner.postMessage(seen));
+  const space = new FreeSpace(
+    file,
+    file === IN_MEMORY ? 0 : minFreeSpace,
+    (seen) => parent.postMessage(seen),
+  );
   executor = new Executor(db, limits, undefined, space);
-  watch?.begin();
-  if (locked && watch?.wal) recordOwner(locked.path, locked.identity, watch.wal);
+  fileWatch?.watchLog();
+  if (locked && fileWatch?.wal) recordOwner(locked.path, locked.identity, fileWatch.wal);
   if (file !== IN_MEMORY) {
     checkpoints = new Checkpoints(db);
-    opened = checkpoints.open(file, locked?.identity);
+    checkpointsOpened = checkpoints.open(file, locked?.identity);
   }
-  if (watch) timer = setInterval(checkAnyway, WATCH_INTERVAL_MS);
+  if (fileWatch) timer = setInterval(tryCheckFiles, WATCH_INTERVAL_MS);
 }
 
 /** What could not be opened is not watched: nothing of it can be lost. */
-async function attempt(request: Request & { kind: "open" }): Promise<void> {
+async function tryOpen(request: WorkerRequest & { kind: "open" }): Promise<void> {
   try {
     open(request);
   } catch (error) {
     await checkpoints?.close();
     db?.close();
-    watch?.[Symbol.dispose]();
+    fileWatch?.[Symbol.dispose]();
     checkpoints =
       executor =
       db =
-      watch =
+      fileWatch =
         undefined;
     throw error;
   }
 }
 
 /** Returns the fault of the copy, if one was made and it lacks something. */
-async function rescue({ copy, aside }: Request & { kind: "rescue" }): Promise<string | undefined> {
+async function rescue({ copy, aside }: WorkerRequest & { kind: "rescue" }): Promise<string | undefined> {
   await checkpoints!.pause(); // two copies of the log at a time exclude each other
-  const { newest } = executor!;
+  const { latestCommit } = executor!;
   let problem: string | undefined;
   if (copy === undefined) {
-    completeFile(db!);
-    await checkpoints!.verify(newest);
-  } else problem = await copyAll(db!, copy, newest);
-  if (problem === undefined || lost!.isCut) watch!.clearAway(aside, lost!.isCut);
+    checkpointFully(db!);
+    await checkpoints!.verify(latestCommit);
+  } else problem = await copyDatabase(db!, copy, latestCommit);
+  if (problem === undefined || lost!.isTruncated) fileWatch!.moveAside(aside, lost!.isTruncated);
   return problem;
 }
 
 async function close(): Promise<void> {
   clearInterval(timer);
   await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
-  checkAnyway(); // if it is lost by now, its name may be another's
+  tryCheckFiles(); // if it is lost by now, its name may be another's
   if (db && lost) db.close();
   else if (db) closeDatabase(db);
-  watch?.[Symbol.dispose]();
+  fileWatch?.[Symbol.dispose]();
 }
 
-function reply(client: Client, answer: Answer | Failure): void {
+function reply(endpoint: Endpoint, answer: WorkerReply | WorkerFailure): void {
   try {
-    client.postMessage(answer);
+    endpoint.postMessage(answer);
   } catch (error) { // an answer that can't be copied
-    client.postMessage({ error });
+    endpoint.postMessage({ error });
   }
 }

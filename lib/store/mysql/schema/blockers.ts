@@ -1,11 +1,11 @@
 /** What in a C++ server's database would give rights to the wrong users if it were taken over as it is. */
-import { FOREIGN_HASH, PLAIN } from "../../store.ts";
-import { type Found, type FoundTable, same } from "./current_schema.ts";
-import { type Db, quoted, rowsInWords, rowsOf } from "./sql.ts";
+import { FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store.ts";
+import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
+import { type Db, queryRows, quoteName, rowCountText } from "./sql.ts";
 import { TABLES } from "./target_schema.ts";
 
-/** Other names of the family's tables, in the form of {@link bareName}. */
-const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
+/** Other names of the family's tables, in the form of {@link normalizeTableName}. */
+const TABLE_ALIASES: Readonly<Record<string, readonly string[]>> = {
   User: ["user", "account", "chatuser"],
   Friend: ["friend", "friendship", "userfriend", "chatfriend"],
   AllGroup: ["allgroup", "group", "chatgroup"],
@@ -14,7 +14,7 @@ const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The name of a table without what differs between these servers: case, lines, a prefix, an ending, a plural. */
-export function bareName(name: string): string {
+export function normalizeTableName(name: string): string {
   return name.toLowerCase()
     .replace(/^(t|tb|tbl)_/, "")
     .replace(/[^a-z0-9]/g, "")
@@ -27,54 +27,56 @@ export function bareName(name: string): string {
  * would register the ids of old ones. Where there is one beside them already and they have rows, only the operator knows
  * which are the chat's. `old` has the tables that were found, by the names that schema.sql gives them.
  */
-export async function lookForOtherNames(
+export async function findAliasedTables(
   db: Db,
-  found: Found,
-  old: ReadonlyMap<string, FoundTable>,
+  found: CurrentSchema,
+  old: ReadonlyMap<string, CurrentTable>,
 ): Promise<string[]> {
-  const obstacles: string[] = [];
-  for (const [name, others] of Object.entries(OTHER_NAMES)) {
-    const proper = old.get(name) ?? found.named(name);
-    for (const table of found.all) {
-      if (table.view || !others.includes(bareName(table.name)) || isOurs(table.name)) continue;
-      const [row] = await rowsOf<{ count: string }>(
+  const blockers: string[] = [];
+  for (const [name, others] of Object.entries(TABLE_ALIASES)) {
+    const proper = old.get(name) ?? found.table(name);
+    for (const table of found.tables) {
+      if (table.isView || !others.includes(normalizeTableName(table.name)) || isOurs(table.name)) continue;
+      const [row] = await queryRows<{ count: string }>(
         db,
-        `SELECT COUNT(*) AS count FROM ${quoted(table.name)}`,
+        `SELECT COUNT(*) AS count FROM ${quoteName(table.name)}`,
       );
       const count = Number(row!.count);
       if (proper && count === 0) continue;
-      const seems = `the table ${table.name} (${rowsInWords(count)}) seems to be ${name} under another name`;
-      obstacles.push(
+      const seems = `the table ${table.name} (${rowCountText(count)}) seems to be ${name} under another name`;
+      blockers.push(
         proper
           ? `${seems}, and there is ${proper.name} as well: if it is, rename ${proper.name} and RENAME TABLE ${
-            quoted(table.name)
-          } TO ${quoted(name)}; if not, rename it, or give the chat server another database`
-          : `${seems}: if it is, RENAME TABLE ${quoted(table.name)} TO ${
-            quoted(name)
+            quoteName(table.name)
+          } TO ${quoteName(name)}; if not, rename it, or give the chat server another database`
+          : `${seems}: if it is, RENAME TABLE ${quoteName(table.name)} TO ${
+            quoteName(name)
           }; if not, give the chat server another database`,
       );
     }
   }
-  return obstacles;
+  return blockers;
 }
 
 /** Tables by their proper names, in whatever case: these are looked for elsewhere. */
 function isOurs(name: string): boolean {
-  return [...TABLES.map((table) => table.name), ...Object.keys(OTHER_NAMES)].some((own) => same(own, name));
+  return [...TABLES.map((table) => table.name), ...Object.keys(TABLE_ALIASES)].some((own) =>
+    sameName(own, name)
+  );
 }
 
 /** Rows that refer to users or groups which do not exist: the next ones that get their ids would inherit them. */
-export async function lookForOrphans(db: Db, old: ReadonlyMap<string, FoundTable>): Promise<string[]> {
+export async function findOrphans(db: Db, old: ReadonlyMap<string, CurrentTable>): Promise<string[]> {
   const orphans = [
-    await countOrphans(db, old, "GroupUser", { groupid: "AllGroup", userid: "User" }, "a group or user"),
-    await countOrphans(db, old, "Friend", { userid: "User", friendid: "User" }, "a user"),
+    await describeOrphans(db, old, "GroupUser", { groupid: "AllGroup", userid: "User" }, "a group or user"),
+    await describeOrphans(db, old, "Friend", { userid: "User", friendid: "User" }, "a user"),
   ];
-  return orphans.filter((obstacle) => obstacle !== undefined);
+  return orphans.filter((blocker) => blocker !== undefined);
 }
 
-async function countOrphans(
+async function describeOrphans(
   db: Db,
-  old: ReadonlyMap<string, FoundTable>,
+  old: ReadonlyMap<string, CurrentTable>,
   name: string,
   refersTo: Readonly<Record<string, string>>,
   what: string,
@@ -85,39 +87,39 @@ async function countOrphans(
     const there = old.get(target);
     // Without the table there is none of them. A NULL in the list would hide all orphans.
     return there
-      ? `${quoted(column)} NOT IN (SELECT id FROM ${quoted(there.name)} WHERE id IS NOT NULL)`
+      ? `${quoteName(column)} NOT IN (SELECT id FROM ${quoteName(there.name)} WHERE id IS NOT NULL)`
       : "TRUE";
   });
   const condition = conditions.includes("TRUE") ? "TRUE" : conditions.join(" OR ");
-  const [row] = await rowsOf<{ count: string }>(
+  const [row] = await queryRows<{ count: string }>(
     db,
-    `SELECT COUNT(*) AS count FROM ${quoted(table.name)} WHERE ${condition}`,
+    `SELECT COUNT(*) AS count FROM ${quoteName(table.name)} WHERE ${condition}`,
   );
   const count = Number(row!.count);
   if (count === 0) return undefined;
-  return `${rowsInWords(count)} of ${table.name}: of ${what} that does not exist; ` +
-    `DELETE FROM ${quoted(table.name)} WHERE ${condition}`;
+  return `${rowCountText(count)} of ${table.name}: of ${what} that does not exist; ` +
+    `DELETE FROM ${quoteName(table.name)} WHERE ${condition}`;
 }
 
 /**
  * Passwords among those that `condition` selects which look like hashes: taken for plain text, the hash itself would
  * be the password, and the user's own would be wrong.
  */
-export async function lookForHashes(db: Db, user: FoundTable, condition: string): Promise<string[]> {
-  const isHash = `CONVERT(password USING utf8mb4) REGEXP '${FOREIGN_HASH}'`;
-  const [row] = await rowsOf<{ count: string }>(
+export async function findForeignHashes(db: Db, user: CurrentTable, condition: string): Promise<string[]> {
+  const isHash = `CONVERT(password USING utf8mb4) REGEXP '${FOREIGN_HASH_PATTERN}'`;
+  const [row] = await queryRows<{ count: string }>(
     db,
-    `SELECT COUNT(*) AS count FROM ${quoted(user.name)} WHERE ${condition} AND ${isHash}`,
+    `SELECT COUNT(*) AS count FROM ${quoteName(user.name)} WHERE ${condition} AND ${isHash}`,
   );
   const count = Number(row!.count);
   if (count === 0) return [];
-  const table = quoted(user.name);
+  const table = quoteName(user.name);
   return [
     `${
-      rowsInWords(count)
+      rowCountText(count)
     } of ${user.name}: password looks like a hash, which would log in by itself; give these ` +
     `users new passwords, or, where it is plain text all the same, ` +
-    `UPDATE ${table} SET password = CONCAT('${PLAIN}', password) WHERE id = …; they are found by: ` +
+    `UPDATE ${table} SET password = CONCAT('${PLAINTEXT_PREFIX}', password) WHERE id = …; they are found by: ` +
     `SELECT id, name FROM ${table} WHERE ${condition} AND ${isHash}`,
   ];
 }

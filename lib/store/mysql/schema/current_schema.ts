@@ -1,13 +1,13 @@
 /** What there is in a database, as information_schema tells it. */
-import { type Db, rowsOf } from "./sql.ts";
-import { type Key, normalType } from "./target_schema.ts";
+import { type Db, queryRows } from "./sql.ts";
+import { normalizeType, type TableIndex } from "./target_schema.ts";
 
 /** A column of a table that was found. */
-export interface FoundColumn {
+export interface CurrentColumn {
   readonly name: string;
   /** As the server writes it. */
-  readonly written: string;
-  /** In the form of {@link normalType}. */
+  readonly declaredType: string;
+  /** In the form of {@link normalizeType}. */
   readonly type: string;
   readonly collation: string | undefined;
   readonly nullable: boolean;
@@ -18,55 +18,57 @@ export interface FoundColumn {
 }
 
 /** A table or a view that was found. */
-export interface FoundTable {
+export interface CurrentTable {
   readonly name: string;
-  readonly view: boolean;
+  readonly isView: boolean;
   readonly engine: string;
   readonly collation: string;
-  readonly columns: readonly FoundColumn[];
+  readonly columns: readonly CurrentColumn[];
   /** Indexes; one of a column's beginning has no column of that name. */
-  readonly keys: readonly Key[];
+  readonly keys: readonly TableIndex[];
   /** What it refers to other tables by. */
-  readonly foreignKeys: readonly Omit<Key, "unique">[];
+  readonly foreignKeys: readonly Omit<TableIndex, "unique">[];
 }
 
 /** A database's tables, by the names that schema.sql gives them. */
-export class Found {
-  readonly #tables: readonly FoundTable[];
-  readonly #caseMatters: boolean;
+export class CurrentSchema {
+  readonly #tables: readonly CurrentTable[];
+  readonly #isCaseSensitive: boolean;
 
-  constructor(tables: readonly FoundTable[], caseMatters: boolean) {
+  constructor(tables: readonly CurrentTable[], caseMatters: boolean) {
     this.#tables = tables;
-    this.#caseMatters = caseMatters;
+    this.#isCaseSensitive = caseMatters;
   }
 
   /** All tables and views. */
-  get all(): readonly FoundTable[] {
+  get tables(): readonly CurrentTable[] {
     return this.#tables;
   }
 
   /** The table that a statement means by this name. */
-  named(name: string): FoundTable | undefined {
-    return this.#tables.find((table) => this.#caseMatters ? table.name === name : same(table.name, name));
+  table(name: string): CurrentTable | undefined {
+    return this.#tables.find((table) =>
+      this.#isCaseSensitive ? table.name === name : sameName(table.name, name)
+    );
   }
 
   /** All tables of this name in upper, lower or mixed case. */
-  alike(name: string): readonly FoundTable[] {
-    return this.#tables.filter((table) => same(table.name, name));
+  tablesIgnoringCase(name: string): readonly CurrentTable[] {
+    return this.#tables.filter((table) => sameName(table.name, name));
   }
 }
 
 /** Whether two names are the same but for their case, which counts for no column or key. */
-export function same(a: string, b: string): boolean {
+export function sameName(a: string, b: string): boolean {
   return a.toLowerCase() === b.toLowerCase();
 }
 
 /** Looks at the connection's database; without one there are no tables. */
-export async function lookAround(db: Db): Promise<Found> {
-  const [{ mode }] = await rowsOf<{ mode: number }>(db, "SELECT @@lower_case_table_names AS mode") as [
+export async function inspectSchema(db: Db): Promise<CurrentSchema> {
+  const [{ mode }] = await queryRows<{ mode: number }>(db, "SELECT @@lower_case_table_names AS mode") as [
     { mode: number },
   ];
-  const tables = await rowsOf<Record<"name" | "type" | "engine" | "collation", string | null>>(
+  const tables = await queryRows<Record<"name" | "type" | "engine" | "collation", string | null>>(
     db,
     `SELECT table_name AS name, table_type AS type, engine AS engine, table_collation AS collation
      FROM information_schema.tables WHERE table_schema = DATABASE()`,
@@ -74,10 +76,10 @@ export async function lookAround(db: Db): Promise<Found> {
   const columns = await columnsByTable(db);
   const keys = await keysByTable(db);
   const foreignKeys = await foreignKeysByTable(db);
-  return new Found(
+  return new CurrentSchema(
     tables.map(({ name, type, engine, collation }) => ({
       name: name!,
-      view: type !== "BASE TABLE",
+      isView: type !== "BASE TABLE",
       engine: engine ?? "",
       collation: collation ?? "",
       columns: columns.get(name!) ?? [],
@@ -88,8 +90,8 @@ export async function lookAround(db: Db): Promise<Found> {
   );
 }
 
-async function columnsByTable(db: Db): Promise<Map<string, FoundColumn[]>> {
-  const rows = await rowsOf<{
+async function columnsByTable(db: Db): Promise<Map<string, CurrentColumn[]>> {
+  const rows = await queryRows<{
     table: string;
     name: string;
     written: string;
@@ -103,10 +105,10 @@ async function columnsByTable(db: Db): Promise<Map<string, FoundColumn[]>> {
        is_nullable AS nullable, extra AS extra, column_default AS fallback
      FROM information_schema.columns WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position`,
   );
-  return grouped(rows, ({ table }) => table, (row) => ({
+  return groupValues(rows, ({ table }) => table, (row) => ({
     name: row.name,
-    written: row.written,
-    type: normalType(row.written),
+    declaredType: row.written,
+    type: normalizeType(row.written),
     collation: row.collation ?? undefined,
     nullable: row.nullable === "YES",
     autoIncrement: row.extra.includes("auto_increment"),
@@ -118,8 +120,8 @@ async function columnsByTable(db: Db): Promise<Map<string, FoundColumn[]>> {
   }));
 }
 
-async function keysByTable(db: Db): Promise<Map<string, Key[]>> {
-  const rows = await rowsOf<{
+async function keysByTable(db: Db): Promise<Map<string, TableIndex[]>> {
+  const rows = await queryRows<{
     table: string;
     name: string;
     repeats: number;
@@ -132,29 +134,29 @@ async function keysByTable(db: Db): Promise<Map<string, Key[]>> {
      FROM information_schema.statistics WHERE table_schema = DATABASE()
      ORDER BY table_name, index_name, seq_in_index`,
   );
-  const byKey = grouped(rows, ({ table, name }) => `${table}/${name}`, (row) => row);
-  return grouped([...byKey.values()], ([first]) => first!.table, (parts) => ({
+  const byKey = groupValues(rows, ({ table, name }) => `${table}/${name}`, (row) => row);
+  return groupValues([...byKey.values()], ([first]) => first!.table, (parts) => ({
     name: parts[0]!.name,
     unique: Number(parts[0]!.repeats) === 0,
     columns: parts.map(({ column, part }) => part === null ? column ?? "" : `${column}(${part})`),
   }));
 }
 
-async function foreignKeysByTable(db: Db): Promise<Map<string, Omit<Key, "unique">[]>> {
-  const rows = await rowsOf<{ table: string; name: string; column: string }>(
+async function foreignKeysByTable(db: Db): Promise<Map<string, Omit<TableIndex, "unique">[]>> {
+  const rows = await queryRows<{ table: string; name: string; column: string }>(
     db,
     `SELECT table_name AS \`table\`, constraint_name AS name, column_name AS \`column\`
      FROM information_schema.key_column_usage
      WHERE table_schema = DATABASE() AND referenced_table_name IS NOT NULL`,
   );
-  const byKey = grouped(rows, ({ table, name }) => `${table}/${name}`, (row) => row);
-  return grouped([...byKey.values()], ([first]) => first!.table, (parts) => ({
+  const byKey = groupValues(rows, ({ table, name }) => `${table}/${name}`, (row) => row);
+  return groupValues([...byKey.values()], ([first]) => first!.table, (parts) => ({
     name: parts[0]!.name,
     columns: parts.map(({ column }) => column),
   }));
 }
 
-function grouped<Row, Value>(
+function groupValues<Row, Value>(
   rows: readonly Row[],
   by: (row: Row) => string,
   valueOf: (row: Row) => Value,

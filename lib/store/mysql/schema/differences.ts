@@ -1,89 +1,89 @@
 /** What a table that was found lacks of the one that is wanted, as clauses of one ALTER TABLE. */
-import { type FoundColumn, type FoundTable, same } from "./current_schema.ts";
-import { quoted } from "./sql.ts";
-import type { Key, WantedColumn, WantedTable } from "./target_schema.ts";
+import { type CurrentColumn, type CurrentTable, sameName } from "./current_schema.ts";
+import { quoteName } from "./sql.ts";
+import type { TableIndex, TargetColumn, TargetTable } from "./target_schema.ts";
 
 /** A column that numbers rows which nothing else tells apart, while they are being sorted out. */
-export const ROW = "chat_row";
+export const ROW_NUMBER_COLUMN = "chat_row";
 
-/** The clause that adds {@link ROW}; by copying, because then the numbers are in the rows' order. */
-export const ADD_ROW =
-  `ADD COLUMN ${ROW} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY (${ROW}), ALGORITHM = COPY`;
+/** The clause that adds {@link ROW_NUMBER_COLUMN}; by copying, because then the numbers are in the rows' order. */
+export const ADD_ROW_NUMBERS =
+  `ADD COLUMN ${ROW_NUMBER_COLUMN} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY (${ROW_NUMBER_COLUMN}), ALGORITHM = COPY`;
 
 const COLLATION = "utf8mb4_bin"; // of every table and text
 
 /** The column that was found in the place of a wanted one. */
-export function columnIn(found: FoundTable, name: string): FoundColumn | undefined {
-  return found.columns.find((column) => same(column.name, name));
+export function findColumn(found: CurrentTable, name: string): CurrentColumn | undefined {
+  return found.columns.find((column) => sameName(column.name, name));
 }
 
 /** The table's other columns: the operator's, which are left as they are. */
-export function othersIn(found: FoundTable, table: WantedTable): readonly FoundColumn[] {
+export function extraColumns(found: CurrentTable, table: TargetTable): readonly CurrentColumn[] {
   return found.columns.filter(({ name }) =>
-    name !== ROW && !table.columns.some((column) => same(column.name, name))
+    name !== ROW_NUMBER_COLUMN && !table.columns.some((column) => sameName(column.name, name))
   );
 }
 
 /** Whether the column is as it should be, in all that counts for what it can hold. */
-export function isLike(column: WantedColumn, found: FoundColumn): boolean {
+export function columnMatches(column: TargetColumn, found: CurrentColumn): boolean {
   return column.type === found.type && column.nullable === found.nullable &&
     column.autoIncrement === found.autoIncrement && column.default === found.default &&
     (found.collation ?? COLLATION) === COLLATION;
 }
 
 /** Whether there is such an index, by whatever name. */
-export function hasKey(found: FoundTable, key: Key): boolean {
+export function hasIndex(found: CurrentTable, key: TableIndex): boolean {
   return found.keys.some((other) => other.unique === key.unique && sameColumns(other, key));
 }
 
 /** What makes one table into the other; nothing if it is like it already. */
-export function differences(table: WantedTable, found: FoundTable): string[] {
+export function alterClauses(table: TargetTable, found: CurrentTable): string[] {
   const clauses: string[] = [];
   // Another engine's format of rows may be one that InnoDB doesn't have.
-  if (!same(found.engine, "InnoDB")) clauses.push("ENGINE = InnoDB", "ROW_FORMAT = DEFAULT");
+  if (!sameName(found.engine, "InnoDB")) clauses.push("ENGINE = InnoDB", "ROW_FORMAT = DEFAULT");
   if (found.collation !== COLLATION) clauses.push(`DEFAULT CHARACTER SET utf8mb4 COLLATE ${COLLATION}`);
-  if (columnIn(found, ROW)) clauses.push(`DROP COLUMN ${ROW}`);
+  if (findColumn(found, ROW_NUMBER_COLUMN)) clauses.push(`DROP COLUMN ${ROW_NUMBER_COLUMN}`);
   for (const column of table.columns) {
-    const there = columnIn(found, column.name);
-    if (!there) clauses.push(`ADD COLUMN ${quoted(column.name)} ${column.definition}`);
-    else if (there.name !== column.name || !isLike(column, there)) {
-      clauses.push(`CHANGE COLUMN ${quoted(there.name)} ${quoted(column.name)} ${column.definition}`);
+    const current = findColumn(found, column.name);
+    if (!current) clauses.push(`ADD COLUMN ${quoteName(column.name)} ${column.definition}`);
+    else if (current.name !== column.name || !columnMatches(column, current)) {
+      clauses.push(`CHANGE COLUMN ${quoteName(current.name)} ${quoteName(column.name)} ${column.definition}`);
     }
   }
-  return [...clauses, ...keyDifferences(table, found)];
+  return [...clauses, ...indexClauses(table, found)];
 }
 
-function keyDifferences(table: WantedTable, found: FoundTable): string[] {
+function indexClauses(table: TargetTable, found: CurrentTable): string[] {
   const drops: string[] = [];
   const adds: string[] = [];
-  const there: Key[] = [];
+  const present: TableIndex[] = [];
   for (const key of found.keys) {
-    const wanted = table.keys.find(({ name }) => same(name, key.name));
-    if (wanted && wanted.unique === key.unique && sameColumns(wanted, key)) {
-      there.push(wanted);
+    const target = table.keys.find(({ name }) => sameName(name, key.name));
+    if (target && target.unique === key.unique && sameColumns(target, key)) {
+      present.push(target);
       continue;
     }
-    const ours = key.columns.every((column) => table.columns.some(({ name }) => same(name, column)));
+    const isOurs = key.columns.every((column) => table.columns.some(({ name }) => sameName(name, column)));
     // A unique key of the server's own columns could forbid what the server means to write. Others are the operator's.
-    if (!wanted && !(key.unique && ours)) continue;
-    drops.push(key.name === "PRIMARY" ? "DROP PRIMARY KEY" : `DROP KEY ${quoted(key.name)}`);
-    if (!ours && key.unique) adds.push(`ADD UNIQUE KEY ${list(key.columns)}`);
+    if (!target && !(key.unique && isOurs)) continue;
+    drops.push(key.name === "PRIMARY" ? "DROP PRIMARY KEY" : `DROP KEY ${quoteName(key.name)}`);
+    if (!isOurs && key.unique) adds.push(`ADD UNIQUE KEY ${columnList(key.columns)}`);
   }
   for (const key of table.keys) {
-    if (there.includes(key)) continue;
+    if (present.includes(key)) continue;
     const kind = key.name === "PRIMARY"
       ? "PRIMARY KEY"
-      : `${key.unique ? "UNIQUE " : ""}KEY ${quoted(key.name)}`;
-    adds.push(`ADD ${kind} ${list(key.columns)}`);
+      : `${key.unique ? "UNIQUE " : ""}KEY ${quoteName(key.name)}`;
+    adds.push(`ADD ${kind} ${columnList(key.columns)}`);
   }
   return [...drops, ...adds];
 }
 
-function sameColumns(a: Key, b: Key): boolean {
+function sameColumns(a: TableIndex, b: TableIndex): boolean {
   return a.columns.length === b.columns.length &&
-    a.columns.every((column, i) => same(column, b.columns[i]!));
+    a.columns.every((column, i) => sameName(column, b.columns[i]!));
 }
 
-function list(columns: readonly string[]): string {
-  return `(${columns.map(quoted).join(", ")})`;
+function columnList(columns: readonly string[]): string {
+  return `(${columns.map(quoteName).join(", ")})`;
 }

@@ -2,10 +2,10 @@
 import type { Db } from "./sql.ts";
 
 /** Rows, or ids, of one statement. More would hardly be faster: what a statement costs by itself is spread already. */
-const CHUNK = 1_000;
+const MAX_CHUNK_ROWS = 1_000;
 
 /** Characters of text in one statement, unless one row has more: a quarter of MySQL's smallest usual limit in UTF-8. */
-const CHUNK_LENGTH = 262_144;
+const MAX_CHUNK_LENGTH = 262_144;
 
 /** A value of a row. */
 type Value = number | string;
@@ -25,7 +25,7 @@ export function* inChunks<T>(all: readonly T[], length: (one: T) => number = () 
   let used = 0;
   for (const one of all) {
     const more = length(one);
-    if (chunk.length === CHUNK || chunk.length > 0 && used + more > CHUNK_LENGTH) {
+    if (chunk.length === MAX_CHUNK_ROWS || chunk.length > 0 && used + more > MAX_CHUNK_LENGTH) {
       yield chunk;
       chunk = [];
       used = 0;

@@ -1,5 +1,5 @@
 /** Makes conversations, with their order and each member's cursor, of rows of OfflineMessage. */
-import { type OfflineText, readOfflineText, type Unfit } from "./offline_text.ts";
+import { type OfflineText, readOfflineText, type SkipReason } from "./offline_text.ts";
 
 /** A row of OfflineMessage. */
 export interface OfflineRow {
@@ -38,17 +38,17 @@ export interface OfflineLog {
   /** The numbers of the rows that are in the conversations now. */
   readonly moved: readonly number[];
   /** How many others there are of each kind. */
-  readonly left: ReadonlyMap<Unfit, number>;
+  readonly skipped: ReadonlyMap<SkipReason, number>;
 }
 
 /** A row that has been read. */
-export interface ReadRow {
+export interface ParsedRow {
   readonly row: OfflineRow;
-  readonly text: OfflineText | Unfit;
+  readonly text: OfflineText | SkipReason;
 }
 
 /** Reads the rows' texts. `now` is in milliseconds since 1970, UTC. */
-export function readRows(rows: readonly OfflineRow[], now: number): ReadRow[] {
+export function parseRows(rows: readonly OfflineRow[], now: number): ParsedRow[] {
   return rows.map((row) => ({ row, text: readOfflineText(row.message, now) }));
 }
 
@@ -60,20 +60,20 @@ interface Draft {
 }
 
 /** A row that can be taken over. */
-interface FitRow {
+interface MovableRow {
   readonly user: number;
   readonly text: OfflineText;
 }
 
 /** Puts rows together, which are in the order in which they were stored. `now` is the time where none is known. */
-export function makeLog(rows: readonly ReadRow[], directory: Directory, now: number): OfflineLog {
-  const fit = new Map<string, { low: number; high: number; rows: FitRow[] }>();
+export function buildLog(rows: readonly ParsedRow[], directory: Directory, now: number): OfflineLog {
+  const movable = new Map<string, { low: number; high: number; rows: MovableRow[] }>();
   const moved: number[] = [];
-  const left = new Map<Unfit, number>();
+  const skipped = new Map<SkipReason, number>();
   for (const { row, text } of rows) {
-    const unfit = typeof text === "string" ? text : whyUnfit(row.userid, text, directory);
-    if (typeof text === "string" || unfit) {
-      left.set(unfit!, (left.get(unfit!) ?? 0) + 1);
+    const reason = typeof text === "string" ? text : skipReason(row.userid, text, directory);
+    if (typeof text === "string" || reason) {
+      skipped.set(reason!, (skipped.get(reason!) ?? 0) + 1);
       continue;
     }
     moved.push(row.number);
@@ -81,22 +81,22 @@ export function makeLog(rows: readonly ReadRow[], directory: Directory, now: num
       ? [Math.min(row.userid, text.sender), Math.max(row.userid, text.sender)]
       : [0, text.group];
     const key = `${low} ${high}`;
-    const conversation = fit.get(key) ?? { low, high, rows: [] };
-    fit.set(key, conversation);
+    const conversation = movable.get(key) ?? { low, high, rows: [] };
+    movable.set(key, conversation);
     conversation.rows.push({ user: row.userid, text });
   }
-  const conversations = [...fit.values()].map(({ low, high, rows }) => {
+  const conversations = [...movable.values()].map(({ low, high, rows }) => {
     const drafts = low === 0 ? mergeCopies(rows) : rows.map(({ user, text }) => ({ text, missedBy: [user] }));
-    return { low, high, ...inOrder(drafts, now) };
+    return { low, high, ...orderByTime(drafts, now) };
   });
-  return { conversations, moved, left };
+  return { conversations, moved, skipped };
 }
 
-function whyUnfit(
+function skipReason(
   recipient: number,
   { sender, group }: OfflineText,
   directory: Directory,
-): Unfit | undefined {
+): SkipReason | undefined {
   if (!directory.users.has(sender)) return "sender unknown";
   if (!directory.users.has(recipient)) return "recipient unknown";
   if (group === undefined) return undefined;
@@ -109,12 +109,12 @@ function whyUnfit(
  * Makes one message of the copies that a group's members were left. The same words in the same second may have been
  * said more than once: a member then has as many copies, or only the last of them, having gone away in between.
  */
-function mergeCopies(rows: readonly FitRow[]): Draft[] {
-  const byText = new Map<string, Map<number, { row: FitRow; place: number }[]>>();
+function mergeCopies(rows: readonly MovableRow[]): Draft[] {
+  const byText = new Map<string, Map<number, { row: MovableRow; place: number }[]>>();
   for (const [place, row] of rows.entries()) {
-    const { sender, written, body } = row.text;
-    const key = JSON.stringify([sender, written, body]);
-    const copies = byText.get(key) ?? new Map<number, { row: FitRow; place: number }[]>();
+    const { sender, timeText, body } = row.text;
+    const key = JSON.stringify([sender, timeText, body]);
+    const copies = byText.get(key) ?? new Map<number, { row: MovableRow; place: number }[]>();
     byText.set(key, copies);
     const own = copies.get(row.user) ?? [];
     copies.set(row.user, own);
@@ -141,7 +141,7 @@ function mergeCopies(rows: readonly FitRow[]): Draft[] {
 }
 
 /** Orders messages by time, or as they came; a cursor that comes too early costs a repeat, and never a loss. */
-function inOrder(drafts: readonly Draft[], now: number): Pick<LogConversation, "messages" | "cursors"> {
+function orderByTime(drafts: readonly Draft[], now: number): Pick<LogConversation, "messages" | "cursors"> {
   let time = drafts.find(({ text }) => text.time !== undefined)?.text.time ?? now;
   const timed = drafts.map((draft) => ({ ...draft, time: time = draft.text.time ?? time }));
   timed.sort((a, b) => a.time - b.time);

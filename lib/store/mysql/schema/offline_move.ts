@@ -1,17 +1,17 @@
 /** Moves what users have missed from the table OfflineMessage of a C++ server into the log. */
-import { ADD_ROW, columnIn, othersIn, ROW } from "./differences.ts";
-import { type Found, type FoundTable, same } from "./current_schema.ts";
+import { ADD_ROW_NUMBERS, extraColumns, findColumn, ROW_NUMBER_COLUMN } from "./differences.ts";
+import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
 import { inChunks, insertRows } from "./insert.ts";
-import { makeLog, type OfflineLog, type OfflineRow, type ReadRow, readRows } from "./offline_log.ts";
-import type { Unfit } from "./offline_text.ts";
-import { type Db, quoted, rowsInWords, rowsOf, type Step, step } from "./sql.ts";
-import type { WantedTable } from "./target_schema.ts";
+import { buildLog, type OfflineLog, type OfflineRow, type ParsedRow, parseRows } from "./offline_log.ts";
+import type { SkipReason } from "./offline_text.ts";
+import { type Db, queryRows, quoteName, rowCountText, type Step, step } from "./sql.ts";
+import type { TargetTable } from "./target_schema.ts";
 
 /** The name of the table while, and if, there are rows in it; its own is the view's. */
-export const OLD = "OldOfflineMessage";
+export const LEFTOVER_TABLE = "OldOfflineMessage";
 
 /** The columns that are read of it. */
-const COLUMNS: WantedTable["columns"] = ["userid", "message"].map((name) => ({
+const COLUMNS: TargetTable["columns"] = ["userid", "message"].map((name) => ({
   name,
   definition: "",
   type: "",
@@ -23,9 +23,9 @@ const COLUMNS: WantedTable["columns"] = ["userid", "message"].map((name) => ({
 /** How to move the rows, in three parts: before the transaction that does it, within it, and after it. */
 export interface OfflineMove {
   readonly before: readonly Step[];
-  readonly together: readonly Step[];
+  readonly transaction: readonly Step[];
   readonly after: readonly Step[];
-  readonly obstacles: readonly string[];
+  readonly blockers: readonly string[];
 }
 
 /** The tables that are asked who there is, by the names that they have at the time. */
@@ -36,78 +36,80 @@ export interface DirectoryTables {
 }
 
 /** Called with the rows that could not be moved. */
-export type OnLeft = (count: number, reasons: string) => void;
+export type OnSkipped = (count: number, reasons: string) => void;
 
 /** How to move the rows of `found`. Only looks. Rejects with the driver's error. */
 export async function planMove(
   db: Db,
-  found: FoundTable,
+  found: CurrentTable,
   directory: DirectoryTables,
-  all: Found,
-  onLeft: OnLeft,
+  all: CurrentSchema,
+  onSkipped: OnSkipped,
 ): Promise<OfflineMove> {
-  const lacking = COLUMNS.filter(({ name }) => !columnIn(found, name)).map(({ name }) => name);
-  if (lacking.length > 0) {
-    return nothingBut(
-      `the table ${found.name} is not a chat server's: it has no column ${lacking.join(", ")}`,
+  const missing = COLUMNS.filter(({ name }) => !findColumn(found, name)).map(({ name }) => name);
+  if (missing.length > 0) {
+    return blockedMove(
+      `the table ${found.name} is not a chat server's: it has no column ${missing.join(", ")}`,
     );
   }
-  const log = all.named("Message");
-  if (log && (await rowsOf(db, "SELECT 1 FROM Message LIMIT 1")).length > 0) {
-    const [row] = await rowsOf(db, `SELECT 1 FROM ${quoted(found.name)} LIMIT 1`);
-    if (row) return nothingBut(`both Message and ${found.name} have messages: take those of one away`);
+  const log = all.table("Message");
+  if (log && (await queryRows(db, "SELECT 1 FROM Message LIMIT 1")).length > 0) {
+    const [row] = await queryRows(db, `SELECT 1 FROM ${quoteName(found.name)} LIMIT 1`);
+    if (row) return blockedMove(`both Message and ${found.name} have messages: take those of one away`);
   }
   const number = found.columns.find(({ autoIncrement }) => autoIncrement)?.name;
-  const extra = othersIn(found, { name: OLD, statement: "", columns: COLUMNS, keys: [] })
+  const extra = extraColumns(found, { name: LEFTOVER_TABLE, statement: "", columns: COLUMNS, keys: [] })
     .filter(({ autoIncrement }) => !autoIncrement).map(({ name }) => name);
-  const { moved, left } = await logOf(db, found.name, number, directory);
-  const parts = [`move ${rowsInWords(moved.length)} of ${found.name} into the log`];
-  if (left.size > 0) parts.push(`leave ${total(left)} in ${OLD}: ${reasonsOf(left)}`);
+  const { moved, skipped } = await readLog(db, found.name, number, directory);
+  const parts = [`move ${rowCountText(moved.length)} of ${found.name} into the log`];
+  if (skipped.size > 0) parts.push(`leave ${sumCounts(skipped)} in ${LEFTOVER_TABLE}: ${reasonsOf(skipped)}`);
   if (extra.length > 0) {
-    parts.push(`keep all in ${OLD} as well, because of its other columns: ${extra.join(", ")}`);
+    parts.push(`keep all in ${LEFTOVER_TABLE} as well, because of its other columns: ${extra.join(", ")}`);
   }
-  const row = number ?? ROW;
+  const row = number ?? ROW_NUMBER_COLUMN;
   return {
-    before: makeReady(found, number),
-    together: [{
-      words: parts.join("; "),
-      run: (db) => move(db, row, extra.length > 0, onLeft),
+    before: preparationSteps(found, number),
+    transaction: [{
+      description: parts.join("; "),
+      run: (db) => moveRows(db, row, extra.length > 0, onSkipped),
     }],
     after: [{
-      words: `drop ${OLD} if it is empty`,
-      run: (db) => tidyUp(db, number === undefined || number === ROW),
+      description: `drop ${LEFTOVER_TABLE} if it is empty`,
+      run: (db) => dropIfEmpty(db, number === undefined || number === ROW_NUMBER_COLUMN),
     }],
-    obstacles: [],
+    blockers: [],
   };
 }
 
-function nothingBut(obstacle: string): OfflineMove {
-  return { before: [], together: [], after: [], obstacles: [obstacle] };
+function blockedMove(blocker: string): OfflineMove {
+  return { before: [], transaction: [], after: [], blockers: [blocker] };
 }
 
-function makeReady(found: FoundTable, number: string | undefined): Step[] {
+function preparationSteps(found: CurrentTable, number: string | undefined): Step[] {
   const steps: Step[] = [];
-  if (!same(found.name, OLD)) {
+  if (!sameName(found.name, LEFTOVER_TABLE)) {
     steps.push(step(
-      `rename the table ${found.name} to ${OLD}`,
-      `RENAME TABLE ${quoted(found.name)} TO ${OLD}`,
+      `rename the table ${found.name} to ${LEFTOVER_TABLE}`,
+      `RENAME TABLE ${quoteName(found.name)} TO ${LEFTOVER_TABLE}`,
     ));
   }
-  if (!same(found.engine, "InnoDB")) {
+  if (!sameName(found.engine, "InnoDB")) {
     steps.push(step(
-      `change the table ${OLD} to InnoDB`,
-      `ALTER TABLE ${OLD} ENGINE = InnoDB, ROW_FORMAT = DEFAULT`,
+      `change the table ${LEFTOVER_TABLE} to InnoDB`,
+      `ALTER TABLE ${LEFTOVER_TABLE} ENGINE = InnoDB, ROW_FORMAT = DEFAULT`,
     ));
   }
   if (number === undefined) {
-    steps.push(step(`number the rows of ${OLD}`, `ALTER TABLE ${OLD} ${ADD_ROW}`));
+    steps.push(
+      step(`number the rows of ${LEFTOVER_TABLE}`, `ALTER TABLE ${LEFTOVER_TABLE} ${ADD_ROW_NUMBERS}`),
+    );
   }
   return steps;
 }
 
-async function move(db: Db, number: string, keepAll: boolean, onLeft: OnLeft): Promise<void> {
+async function moveRows(db: Db, number: string, keepAll: boolean, onSkipped: OnSkipped): Promise<void> {
   const directory = { users: "User", groups: "AllGroup", members: "GroupUser" };
-  const { conversations, moved, left } = await logOf(db, OLD, number, directory);
+  const { conversations, moved, skipped } = await readLog(db, LEFTOVER_TABLE, number, directory);
   await insertRows(
     db,
     "Conversation (low, high, last_seq)",
@@ -131,51 +133,51 @@ async function move(db: Db, number: string, keepAll: boolean, onLeft: OnLeft): P
   );
   if (!keepAll) {
     for (const numbers of inChunks(moved)) {
-      await db.query(`DELETE FROM ${OLD} WHERE ${quoted(number)} IN (?)`, [numbers]);
+      await db.query(`DELETE FROM ${LEFTOVER_TABLE} WHERE ${quoteName(number)} IN (?)`, [numbers]);
     }
   }
-  if (left.size > 0) onLeft(total(left), reasonsOf(left));
+  if (skipped.size > 0) onSkipped(sumCounts(skipped), reasonsOf(skipped));
 }
 
 function newCid(): string {
   return `moved:${crypto.randomUUID()}`;
 }
 
-async function tidyUp(db: Db, numbered: boolean): Promise<void> {
-  const rows = await rowsOf(db, `SELECT 1 FROM ${OLD} LIMIT 1`);
-  if (rows.length === 0) await db.query(`DROP TABLE ${OLD}`);
-  else if (numbered) await db.query(`ALTER TABLE ${OLD} DROP COLUMN ${ROW}`);
+async function dropIfEmpty(db: Db, numbered: boolean): Promise<void> {
+  const rows = await queryRows(db, `SELECT 1 FROM ${LEFTOVER_TABLE} LIMIT 1`);
+  if (rows.length === 0) await db.query(`DROP TABLE ${LEFTOVER_TABLE}`);
+  else if (numbered) await db.query(`ALTER TABLE ${LEFTOVER_TABLE} DROP COLUMN ${ROW_NUMBER_COLUMN}`);
 }
 
 /** What the rows of the table come to; they are numbered as they come where no column does it. */
-async function logOf(
+async function readLog(
   db: Db,
   table: string,
   number: string | undefined,
   { users, groups, members }: DirectoryTables,
 ): Promise<OfflineLog> {
   const now = Date.now();
-  const numbers = number === undefined ? "0" : quoted(number);
-  const rows = await rowsOf<Omit<OfflineRow, "message"> & { message: unknown }>(
+  const numbers = number === undefined ? "0" : quoteName(number);
+  const rows = await queryRows<Omit<OfflineRow, "message"> & { message: unknown }>(
     db,
-    `SELECT ${numbers} AS number, userid AS userid, message AS message FROM ${quoted(table)}
+    `SELECT ${numbers} AS number, userid AS userid, message AS message FROM ${quoteName(table)}
      ${number === undefined ? "" : `ORDER BY ${numbers}`}`,
   );
-  const read = readRows(
+  const read = parseRows(
     rows.map((row) => ({ ...row, userid: Number(row.userid), message: textOf(row.message) })),
     now,
   );
-  if (read.length === 0) return makeLog([], { users: new Set(), groups: new Map() }, now);
+  if (read.length === 0) return buildLog([], { users: new Set(), groups: new Map() }, now);
   const ids = users === undefined
     ? []
-    : await rowsOf<{ id: number }>(db, `SELECT id AS id FROM ${quoted(users)}`);
-  return makeLog(read, {
+    : await queryRows<{ id: number }>(db, `SELECT id AS id FROM ${quoteName(users)}`);
+  return buildLog(read, {
     users: new Set(ids.map(({ id }) => id)),
     groups: groups === undefined ? new Map() : await membersOf(db, groupsIn(read), groups, members),
   }, now);
 }
 
-function groupsIn(rows: readonly ReadRow[]): number[] {
+function groupsIn(rows: readonly ParsedRow[]): number[] {
   const groups = rows.map(({ text }) => typeof text === "string" ? undefined : text.group);
   return [...new Set(groups.filter((group) => group !== undefined))];
 }
@@ -188,16 +190,16 @@ async function membersOf(
 ): Promise<Map<number, Set<number>>> {
   const found = new Map<number, Set<number>>();
   for (const chunk of inChunks(ids)) {
-    const rows = await rowsOf<{ id: number }>(
+    const rows = await queryRows<{ id: number }>(
       db,
-      `SELECT id AS id FROM ${quoted(groups)} WHERE id IN (?)`,
+      `SELECT id AS id FROM ${quoteName(groups)} WHERE id IN (?)`,
       [chunk],
     );
     for (const { id } of rows) found.set(id, new Set());
     if (members === undefined) continue;
-    const pairs = await rowsOf<{ groupid: number; userid: number }>(
+    const pairs = await queryRows<{ groupid: number; userid: number }>(
       db,
-      `SELECT groupid AS groupid, userid AS userid FROM ${quoted(members)} WHERE groupid IN (?)`,
+      `SELECT groupid AS groupid, userid AS userid FROM ${quoteName(members)} WHERE groupid IN (?)`,
       [chunk],
     );
     for (const { groupid, userid } of pairs) found.get(groupid)?.add(userid);
@@ -205,17 +207,17 @@ async function membersOf(
   return found;
 }
 
-const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** A value as text: some servers keep it in a column of bytes. */
 function textOf(value: unknown): string {
-  return value instanceof Uint8Array ? lenient.decode(value) : String(value);
+  return value instanceof Uint8Array ? utf8.decode(value) : String(value);
 }
 
-function total(left: ReadonlyMap<Unfit, number>): number {
-  return [...left.values()].reduce((sum, count) => sum + count, 0);
+function sumCounts(skipped: ReadonlyMap<SkipReason, number>): number {
+  return [...skipped.values()].reduce((sum, count) => sum + count, 0);
 }
 
-function reasonsOf(left: ReadonlyMap<Unfit, number>): string {
-  return [...left].map(([reason, count]) => `${reason} (${count})`).join(", ");
+function reasonsOf(skipped: ReadonlyMap<SkipReason, number>): string {
+  return [...skipped].map(([reason, count]) => `${reason} (${count})`).join(", ");
 }

@@ -1,214 +1,225 @@
 /** Making one of the tables that C++ servers of this family have into the server's own. */
-import { ADD_ROW, columnIn, differences, hasKey, isLike, othersIn, ROW } from "./differences.ts";
-import type { FoundTable } from "./current_schema.ts";
-import { type Db, quoted, rowsInWords, rowsOf, type Step, step } from "./sql.ts";
-import type { Key, WantedColumn, WantedTable } from "./target_schema.ts";
+import {
+  ADD_ROW_NUMBERS,
+  alterClauses,
+  columnMatches,
+  extraColumns,
+  findColumn,
+  hasIndex,
+  ROW_NUMBER_COLUMN,
+} from "./differences.ts";
+import type { CurrentTable } from "./current_schema.ts";
+import { type Db, queryRows, quoteName, rowCountText, type Step, step } from "./sql.ts";
+import type { TableIndex, TargetColumn, TargetTable } from "./target_schema.ts";
 
 /** What there is to do, and what only the operator can do before it. */
-export interface Mending {
+export interface TableRepair {
   readonly steps: readonly Step[];
-  readonly obstacles: readonly string[];
+  readonly blockers: readonly string[];
 }
 
 const INT_MIN = -(2 ** 31);
 const INT_MAX = 2 ** 31 - 1;
 
 /** Rounds of renaming before it is given up: a new name may be one that a later row has, which then is renamed, too. */
-const ROUNDS = 10;
+const MAX_RENAME_ROUNDS = 10;
 
 /**
  * How to mend the table `found`, which by then has the wanted one's name. Only looks at the table. Rejects with the
  * driver's error.
  */
-export async function mend(db: Db, table: WantedTable, found: FoundTable): Promise<Mending> {
-  const lacking = table.columns.filter(({ name, default: fallback }) =>
-    fallback === undefined && !columnIn(found, name)
+export async function repairTable(db: Db, table: TargetTable, found: CurrentTable): Promise<TableRepair> {
+  const missing = table.columns.filter(({ name, default: fallback }) =>
+    fallback === undefined && !findColumn(found, name)
   );
-  if (lacking.length > 0) {
-    const names = lacking.map(({ name }) => name).join(", ");
+  if (missing.length > 0) {
+    const names = missing.map(({ name }) => name).join(", ");
     return {
       steps: [],
-      obstacles: [`the table ${found.name} is not a chat server's: it has no column ${names}`],
+      blockers: [`the table ${found.name} is not a chat server's: it has no column ${names}`],
     };
   }
-  const obstacles = othersIn(found, table)
+  const blockers = extraColumns(found, table)
     .filter((column) =>
       !column.nullable && !column.autoIncrement && !column.generated && column.default === undefined
     )
-    .map(({ name, written }) =>
+    .map(({ name, declaredType }) =>
       `${found.name}.${name} has no default, and the server gives it no value; allow it to have none: ` +
-      `ALTER TABLE ${quoted(found.name)} MODIFY ${quoted(name)} ${written} NULL`
+      `ALTER TABLE ${quoteName(found.name)} MODIFY ${quoteName(name)} ${declaredType} NULL`
     );
-  const values = await lookAtValues(db, table, found);
-  const keys = await lookAtKeys(db, table, found);
-  const clauses = differences(table, found);
-  if (keys.numbered) clauses.push(`DROP COLUMN ${ROW}`);
-  const whole = clauses.length === 0
+  const values = await checkValues(db, table, found);
+  const keys = await checkIndexes(db, table, found);
+  const clauses = alterClauses(table, found);
+  if (keys.needsRowNumbers) clauses.push(`DROP COLUMN ${ROW_NUMBER_COLUMN}`);
+  const alterSteps = clauses.length === 0
     ? []
-    : [step(`change the table ${table.name}: ${clauses.join(", ")}`, alter(table, clauses))];
+    : [step(`change the table ${table.name}: ${clauses.join(", ")}`, alterStatement(table, clauses))];
   return {
-    steps: [...values.steps, ...keys.steps, ...whole],
-    obstacles: [...obstacles, ...values.obstacles, ...keys.obstacles],
+    steps: [...values.steps, ...keys.steps, ...alterSteps],
+    blockers: [...blockers, ...values.blockers, ...keys.blockers],
   };
 }
 
-function alter(table: WantedTable, clauses: readonly string[]): string {
-  return `ALTER TABLE ${quoted(table.name)} ${clauses.join(", ")}`;
+function alterStatement(table: TargetTable, clauses: readonly string[]): string {
+  return `ALTER TABLE ${quoteName(table.name)} ${clauses.join(", ")}`;
 }
 
 /** One thing to be counted in a table's rows, and what a number of them means. */
-interface Count {
+interface ValueCheck {
   readonly condition: string;
-  readonly obstacle: string;
+  readonly problem: string;
   /** In place of the obstacle: the value to be put there. */
   readonly fill?: string;
 }
 
-async function lookAtValues(db: Db, table: WantedTable, found: FoundTable): Promise<Mending> {
+async function checkValues(db: Db, table: TargetTable, found: CurrentTable): Promise<TableRepair> {
   const counts = table.columns.flatMap((column) =>
-    countsOf(column, found).map((count) => ({ column, ...count }))
+    valueChecks(column, found).map((count) => ({ column, ...count }))
   );
   const steps: Step[] = [];
-  const obstacles: string[] = [];
-  if (counts.length === 0) return { steps, obstacles };
+  const blockers: string[] = [];
+  if (counts.length === 0) return { steps, blockers };
   const sums = counts.map(({ condition }, i) => `COALESCE(SUM(${condition}), 0) AS n${i}`);
-  const [numbers] = await rowsOf<Record<string, string>>(
+  const [numbers] = await queryRows<Record<string, string>>(
     db,
-    `SELECT ${sums.join(", ")} FROM ${quoted(found.name)}`,
+    `SELECT ${sums.join(", ")} FROM ${quoteName(found.name)}`,
   );
-  for (const [i, { column, condition, obstacle, fill }] of counts.entries()) {
+  for (const [i, { column, condition, problem, fill }] of counts.entries()) {
     const number = Number(numbers![`n${i}`]);
     if (number === 0) continue;
-    const rows = `${rowsInWords(number)} of ${found.name}`;
+    const rows = `${rowCountText(number)} of ${found.name}`;
     if (fill === undefined) {
-      obstacles.push(
-        `${rows}: ${column.name} ${obstacle}; they are found by: ` +
-          `SELECT * FROM ${quoted(found.name)} WHERE ${condition}`,
+      blockers.push(
+        `${rows}: ${column.name} ${problem}; they are found by: ` +
+          `SELECT * FROM ${quoteName(found.name)} WHERE ${condition}`,
       );
     } else {
       steps.push(step(
         `${rows}: ${column.name}, which is empty, becomes '${fill}'`,
-        `UPDATE ${quoted(table.name)} SET ${quoted(column.name)} = '${fill}' WHERE ${condition}`,
+        `UPDATE ${quoteName(table.name)} SET ${quoteName(column.name)} = '${fill}' WHERE ${condition}`,
       ));
     }
   }
-  return { steps, obstacles };
+  return { steps, blockers };
 }
 
 /** What a column's values could be that the wanted column can't hold. */
-function countsOf(column: WantedColumn, found: FoundTable): Count[] {
-  const there = columnIn(found, column.name);
-  if (!there) return [];
-  const name = quoted(column.name);
-  const counts: Count[] = [];
-  const changes = !isLike(column, there);
+function valueChecks(column: TargetColumn, found: CurrentTable): ValueCheck[] {
+  const current = findColumn(found, column.name);
+  if (!current) return [];
+  const name = quoteName(column.name);
+  const counts: ValueCheck[] = [];
+  const isChanged = !columnMatches(column, current);
   const fill = column.name === "password" ? "" : column.default;
   const filled = fill === undefined ? {} : { fill };
-  if (there.nullable && !column.nullable) {
-    counts.push({ condition: `${name} IS NULL`, obstacle: "is NULL", ...filled });
+  if (current.nullable && !column.nullable) {
+    counts.push({ condition: `${name} IS NULL`, problem: "is NULL", ...filled });
   }
   if (column.autoIncrement) {
     counts.push({
       condition: `${name} NOT BETWEEN 1 AND ${INT_MAX}`,
-      obstacle: `is not from 1 to ${INT_MAX}`,
+      problem: `is not from 1 to ${INT_MAX}`,
     });
-  } else if (changes && column.type.startsWith("int")) {
+  } else if (isChanged && column.type.startsWith("int")) {
     counts.push({
       condition: `${name} NOT BETWEEN ${INT_MIN} AND ${INT_MAX}`,
-      obstacle: "is more than 32 bits can hold",
+      problem: "is more than 32 bits can hold",
     });
   }
   const width = /^varchar\((\d+)\)/.exec(column.type)?.[1];
-  if (changes && width !== undefined) {
+  if (isChanged && width !== undefined) {
     counts.push({
       condition: `CHAR_LENGTH(${name}) > ${width}`,
-      obstacle: `is longer than ${width} characters`,
+      problem: `is longer than ${width} characters`,
     });
   }
   const choices = /^enum(\(.*\))/.exec(column.type)?.[1];
-  if (changes && choices !== undefined) {
+  if (isChanged && choices !== undefined) {
     // Servers that aren't strict put an empty text where they were given something else.
-    counts.push({ condition: `${name} = ''`, obstacle: "is empty", ...filled });
+    counts.push({ condition: `${name} = ''`, problem: "is empty", ...filled });
     counts.push({
       condition: `${name} <> '' AND ${name} NOT IN ${choices}`,
-      obstacle: `is none of ${choices}`,
+      problem: `is none of ${choices}`,
     });
   }
   return counts;
 }
 
-async function lookAtKeys(
+async function checkIndexes(
   db: Db,
-  table: WantedTable,
-  found: FoundTable,
-): Promise<Mending & { numbered: boolean }> {
+  table: TargetTable,
+  found: CurrentTable,
+): Promise<TableRepair & { needsRowNumbers: boolean }> {
   const steps: Step[] = [];
-  const obstacles: string[] = [];
-  let numbered = false;
+  const blockers: string[] = [];
+  let needsRowNumbers = false;
   for (const key of table.keys.filter(({ unique }) => unique)) {
-    if (hasKey(found, key) && key.columns.every((name) => staysUnique(table, found, name))) continue;
-    const repeats = await countRepeats(db, found, key);
-    if (repeats === 0) continue;
+    if (hasIndex(found, key) && key.columns.every((name) => staysUnique(table, found, name))) continue;
+    const duplicates = await countDuplicates(db, found, key);
+    if (duplicates === 0) continue;
     if (key.name !== "PRIMARY") {
-      steps.push(renameRepeats(table, found, key.columns[0]!, repeats));
+      steps.push(renameDuplicates(table, found, key.columns[0]!, duplicates));
     } else if (key.columns.length === 1) {
-      obstacles.push(`${rowsInWords(repeats)} of ${found.name} with the ${key.columns[0]} of another one`);
+      blockers.push(`${rowCountText(duplicates)} of ${found.name} with the ${key.columns[0]} of another one`);
     } else {
       const number = found.columns.find(({ autoIncrement }) => autoIncrement)?.name;
-      numbered = number === undefined;
-      if (numbered) {
+      needsRowNumbers = number === undefined;
+      if (needsRowNumbers) {
         steps.push(
-          step(`number the rows of ${table.name}, to tell equal ones apart`, alter(table, [ADD_ROW])),
+          step(
+            `number the rows of ${table.name}, to tell equal ones apart`,
+            alterStatement(table, [ADD_ROW_NUMBERS]),
+          ),
         );
       }
-      steps.push(mergeRepeats(table, found, key, number ?? ROW, repeats));
+      steps.push(deleteDuplicates(table, found, key, number ?? ROW_NUMBER_COLUMN, duplicates));
     }
   }
-  return { steps, obstacles, numbered };
+  return { steps, blockers, needsRowNumbers };
 }
 
 /** Whether values of a column that differ now still will when they are compared as code points. */
-function staysUnique(table: WantedTable, found: FoundTable, name: string): boolean {
+function staysUnique(table: TargetTable, found: CurrentTable, name: string): boolean {
   const column = table.columns.find((column) => column.name === name)!;
   // Blanks at the end count in some collations, but not in the wanted one.
-  return columnIn(found, name)!.collation === undefined || isLike(column, columnIn(found, name)!);
+  return findColumn(found, name)!.collation === undefined || columnMatches(column, findColumn(found, name)!);
 }
 
 /** A column's value as it will be compared. */
-function compared(found: FoundTable, name: string): string {
-  return columnIn(found, name)!.collation === undefined
-    ? quoted(name)
-    : `CONVERT(${quoted(name)} USING utf8mb4) COLLATE utf8mb4_bin`;
+function comparableColumn(found: CurrentTable, name: string): string {
+  return findColumn(found, name)!.collation === undefined
+    ? quoteName(name)
+    : `CONVERT(${quoteName(name)} USING utf8mb4) COLLATE utf8mb4_bin`;
 }
 
-async function countRepeats(db: Db, found: FoundTable, key: Key): Promise<number> {
-  const columns = key.columns.map((name) => compared(found, name)).join(", ");
-  const [row] = await rowsOf<{ repeats: string }>(
+async function countDuplicates(db: Db, found: CurrentTable, key: TableIndex): Promise<number> {
+  const columns = key.columns.map((name) => comparableColumn(found, name)).join(", ");
+  const [row] = await queryRows<{ repeats: string }>(
     db,
     `SELECT COALESCE(SUM(n - 1), 0) AS repeats
-     FROM (SELECT COUNT(*) AS n FROM ${quoted(found.name)} GROUP BY ${columns}) AS counted`,
+     FROM (SELECT COUNT(*) AS n FROM ${quoteName(found.name)} GROUP BY ${columns}) AS counted`,
   );
   return Number(row!.repeats);
 }
 
-function renameRepeats(table: WantedTable, found: FoundTable, name: string, repeats: number): Step {
-  const column = quoted(name);
+function renameDuplicates(table: TargetTable, found: CurrentTable, name: string, repeats: number): Step {
+  const column = quoteName(name);
   const width = (type: string) => Number(/^(?:var)?char\((\d+)\)/.exec(type)?.[1] ?? INT_MAX);
   const wantedType = table.columns.find((column) => column.name === name)!.type;
-  const room = Math.min(width(wantedType), width(columnIn(found, name)!.type));
+  const maxLength = Math.min(width(wantedType), width(findColumn(found, name)!.type));
   const suffix = "CONCAT(' (', id, ')')";
   const statement = `
-    UPDATE ${quoted(table.name)} JOIN (
-      SELECT MIN(id) AS first, ${compared(found, name)} AS taken
-      FROM ${quoted(table.name)} GROUP BY taken HAVING COUNT(*) > 1
-    ) AS repeated ON ${compared(found, name)} = taken AND id > first
-    SET ${column} = CONCAT(LEFT(${column}, ${room} - CHAR_LENGTH(${suffix})), ${suffix})`;
+    UPDATE ${quoteName(table.name)} JOIN (
+      SELECT MIN(id) AS first, ${comparableColumn(found, name)} AS taken
+      FROM ${quoteName(table.name)} GROUP BY taken HAVING COUNT(*) > 1
+    ) AS repeated ON ${comparableColumn(found, name)} = taken AND id > first
+    SET ${column} = CONCAT(LEFT(${column}, ${maxLength} - CHAR_LENGTH(${suffix})), ${suffix})`;
   return {
-    words: `append " (id)" to the ${name} in ${
-      rowsInWords(repeats)
+    description: `append " (id)" to the ${name} in ${
+      rowCountText(repeats)
     } of ${table.name}: lower ids have the same one`,
     async run(db) {
-      for (let round = 0; round < ROUNDS; round++) {
+      for (let round = 0; round < MAX_RENAME_ROUNDS; round++) {
         const [result] = await db.query(statement);
         if ((result as { affectedRows: number }).affectedRows === 0) return;
       }
@@ -216,24 +227,24 @@ function renameRepeats(table: WantedTable, found: FoundTable, name: string, repe
   };
 }
 
-function mergeRepeats(
-  table: WantedTable,
-  found: FoundTable,
-  key: Key,
+function deleteDuplicates(
+  table: TargetTable,
+  found: CurrentTable,
+  key: TableIndex,
   number: string,
   repeats: number,
 ): Step {
-  const role = columnIn(found, "grouprole") ? "grouprole = 'creator' DESC, " : "";
-  const row = quoted(number);
+  const role = findColumn(found, "grouprole") ? "grouprole = 'creator' DESC, " : "";
+  const row = quoteName(number);
   return step(
-    `remove ${rowsInWords(repeats)} of ${table.name}, being there twice${
+    `remove ${rowCountText(repeats)} of ${table.name}, being there twice${
       role ? " (the creator's stays)" : ""
     }`,
-    `DELETE repeated FROM ${quoted(table.name)} AS repeated JOIN (
+    `DELETE repeated FROM ${quoteName(table.name)} AS repeated JOIN (
        SELECT ${row} AS number, ROW_NUMBER() OVER (
-         PARTITION BY ${key.columns.map(quoted).join(", ")} ORDER BY ${role}${row}
+         PARTITION BY ${key.columns.map(quoteName).join(", ")} ORDER BY ${role}${row}
        ) AS nth
-       FROM ${quoted(table.name)}
+       FROM ${quoteName(table.name)}
      ) AS counted ON counted.number = repeated.${row} WHERE nth > 1`,
   );
 }

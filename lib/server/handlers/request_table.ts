@@ -3,33 +3,33 @@
  * answers it, whether it needs a login, and its handler. Validation, dispatch and the reference in
  * docs/PROTOCOL.md are made of it.
  */
-import { Limit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../../wire/protocol.ts";
-import type { Answer } from "./reply_body.ts";
-import type { Caller } from "../sessions/client.ts";
+import { FieldLimit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../../wire/protocol.ts";
+import type { ReplyBody } from "../protocol/reply_body.ts";
+import type { Client } from "../sessions/client.ts";
 import {
-  type Fields,
-  flag,
+  boolean,
+  existingName,
   id,
   integer,
-  knownName,
-  name,
+  newName,
   optional,
+  type Schema,
+  type SchemaValues,
   text,
-  type Values,
-} from "./validators.ts";
-import { groupChat, oneChat } from "../handlers/chat.ts";
-import { contacts } from "../handlers/contacts.ts";
-import { delivered } from "../handlers/delivered.ts";
-import { addFriend } from "../handlers/friends.ts";
-import { createGroup, joinGroup, members } from "../handlers/groups.ts";
-import { history } from "../handlers/history.ts";
-import { login } from "../handlers/login.ts";
-import { logout } from "../handlers/logout.ts";
-import { register } from "../handlers/register.ts";
+} from "../protocol/validators.ts";
+import { groupChat, oneChat } from "./chat.ts";
+import { contacts } from "./contacts.ts";
+import { delivered } from "./delivered.ts";
+import { addFriend } from "./friends.ts";
+import { createGroup, joinGroup, members } from "./groups.ts";
+import { history } from "./history.ts";
+import { login } from "./login.ts";
+import { logout } from "./logout.ts";
+import { register } from "./register.ts";
 import type { Session } from "../sessions/session.ts";
 
 /** A handler's result; undefined when there is no reply, or the handler has sent it. */
-export type Result = Answer | undefined | Promise<Answer | undefined>;
+export type HandlerResult = ReplyBody | undefined | Promise<ReplyBody | undefined>;
 
 /** One row of the table. */
 export interface RequestSpec {
@@ -44,49 +44,49 @@ export interface RequestSpec {
   /** Whether classic clients know it. */
   readonly classic: boolean;
   /** Whether it need not wait for the requests before it to be done, nor those after it for this one. */
-  readonly pipelined: boolean;
+  readonly concurrent: boolean;
   /** What it takes from the allowance, in simple requests. */
   readonly cost: number;
-  readonly fields: Fields;
+  readonly fields: Schema;
   /** Carries it out; the fields have been checked. `session` is there if `needsLogin`. */
-  handle(caller: Caller, session: Session, fields: never, rid: Rid | undefined): Result;
+  handle(client: Client, session: Session, fields: never, rid: Rid | undefined): HandlerResult;
 }
 
-type Row<F extends Fields> =
-  & Omit<RequestSpec, "needsLogin" | "pipelined" | "classic" | "cost" | "handle" | "fields">
+type Row<F extends Schema> =
+  & Omit<RequestSpec, "needsLogin" | "concurrent" | "classic" | "cost" | "handle" | "fields">
   & {
     readonly classic?: true;
-    readonly pipelined?: true;
+    readonly concurrent?: true;
     readonly cost?: number; // 1 if it isn't given
     readonly fields: F;
   };
 
 /** A request that needs no login. */
-function open<F extends Fields>(
-  row: Row<F> & { handle(caller: Caller, fields: Values<F>, rid: Rid | undefined): Result },
+function anonymous<F extends Schema>(
+  row: Row<F> & { handle(client: Client, fields: SchemaValues<F>, rid: Rid | undefined): HandlerResult },
 ): RequestSpec {
-  const handle: RequestSpec["handle"] = (caller, _session, fields, rid) => row.handle(caller, fields, rid);
-  return { classic: false, pipelined: false, cost: 1, ...row, needsLogin: false, handle };
+  const handle: RequestSpec["handle"] = (client, _session, fields, rid) => row.handle(client, fields, rid);
+  return { classic: false, concurrent: false, cost: 1, ...row, needsLogin: false, handle };
 }
 
 /** A request that needs a login. */
-function member<F extends Fields>(
+function authenticated<F extends Schema>(
   row: Row<F> & {
-    handle(caller: Caller, session: Session, fields: Values<F>, rid: Rid | undefined): Result;
+    handle(client: Client, session: Session, fields: SchemaValues<F>, rid: Rid | undefined): HandlerResult;
   },
 ): RequestSpec {
-  return { classic: false, pipelined: false, cost: 1, ...row, needsLogin: true };
+  return { classic: false, concurrent: false, cost: 1, ...row, needsLogin: true };
 }
 
-const cid = optional(text(1, Limit.CID));
+const cid = optional(text(1, FieldLimit.CID));
 const message = text(1);
 
-const NOTE = 0.1; // simple requests: what is only noted
-const CHANGE = 2; // simple requests: a transaction of its own, where messages share theirs
-const PAGE = 5; // simple requests: up to 1 MiB of an answer, but usually much less
+const NOTIFY_COST = 0.1; // simple requests: what is only noted
+const WRITE_COST = 2; // simple requests: a transaction of its own, where messages share theirs
+const PAGE_COST = 5; // simple requests: up to 1 MiB of an answer, but usually much less
 
-const table: readonly RequestSpec[] = [
-  open({
+const specs: readonly RequestSpec[] = [
+  anonymous({
     msgid: Msg.LOGIN,
     name: "LOGIN_MSG",
     summary: "logs in, by `password` with `id` or `name`, or by a `token`",
@@ -94,14 +94,14 @@ const table: readonly RequestSpec[] = [
     classic: true,
     fields: {
       id: optional(id),
-      name: optional(knownName),
-      password: optional(text(1, Limit.PASSWORD)),
-      token: optional(text(1, Limit.PASSWORD)),
-      force: optional(flag),
+      name: optional(existingName),
+      password: optional(text(1, FieldLimit.PASSWORD)),
+      token: optional(text(1, FieldLimit.PASSWORD)),
+      force: optional(boolean),
     },
     handle: login,
   }),
-  member({
+  authenticated({
     msgid: Msg.LOGOUT,
     name: "LOGINOUT_MSG",
     summary: "ends the session and its token",
@@ -110,81 +110,81 @@ const table: readonly RequestSpec[] = [
     fields: {},
     handle: logout,
   }),
-  open({
+  anonymous({
     msgid: Msg.REGISTER,
     name: "REG_MSG",
     summary: "makes an account",
     reply: Msg.REGISTER_ACK,
     classic: true,
-    fields: { name, password: text(1, Limit.PASSWORD) },
+    fields: { name: newName, password: text(1, FieldLimit.PASSWORD) },
     handle: register,
   }),
-  member({
+  authenticated({
     msgid: Msg.ONE_CHAT,
     name: "ONE_CHAT_MSG",
     summary: "sends a message to a user",
     reply: Msg.ACK,
     classic: true,
-    pipelined: true,
+    concurrent: true,
     fields: { toid: id, msg: message, cid },
     handle: oneChat,
   }),
-  member({
+  authenticated({
     msgid: Msg.ADD_FRIEND,
     name: "ADD_FRIEND_MSG",
     summary: "puts a user on the sender's list of friends",
     reply: Msg.ACK,
     classic: true,
-    cost: CHANGE,
+    cost: WRITE_COST,
     fields: { friendid: id },
     handle: addFriend,
   }),
-  member({
+  authenticated({
     msgid: Msg.CREATE_GROUP,
     name: "CREATE_GROUP_MSG",
     summary: "makes a group, with the sender as its creator",
     reply: Msg.ACK,
     classic: true,
-    cost: CHANGE,
-    fields: { groupname: name, groupdesc: optional(text(0, Limit.GROUP_DESCRIPTION)) },
+    cost: WRITE_COST,
+    fields: { groupname: newName, groupdesc: optional(text(0, FieldLimit.GROUP_DESCRIPTION)) },
     handle: createGroup,
   }),
-  member({
+  authenticated({
     msgid: Msg.ADD_GROUP,
     name: "ADD_GROUP_MSG",
     summary: "joins a group",
     reply: Msg.ACK,
     classic: true,
-    cost: CHANGE,
+    cost: WRITE_COST,
     fields: { groupid: id },
     handle: joinGroup,
   }),
-  member({
+  authenticated({
     msgid: Msg.GROUP_CHAT,
     name: "GROUP_CHAT_MSG",
     summary: "sends a message to all members of a group",
     reply: Msg.ACK,
     classic: true,
-    pipelined: true,
+    concurrent: true,
     fields: { groupid: id, msg: message, cid },
     handle: groupChat,
   }),
-  member({
+  authenticated({
     msgid: Msg.DELIVERED,
     name: "DELIVERED",
     summary: "says that the client has a conversation up to `seq`",
     reply: undefined,
-    pipelined: true,
-    cost: NOTE,
+    concurrent: true,
+    cost: NOTIFY_COST,
     fields: { id: optional(id), groupid: optional(id), seq: id },
     handle: delivered,
   }),
-  member({
+  authenticated({
     msgid: Msg.HISTORY,
     name: "HISTORY",
     summary: "asks for a conversation's messages before a seq, or its latest",
     reply: Msg.HISTORY_ACK,
-    cost: PAGE,
+    cost: PAGE_COST,
     fields: {
       id: optional(id),
       groupid: optional(id),
@@ -193,43 +193,43 @@ const table: readonly RequestSpec[] = [
     },
     handle: history,
   }),
-  open({
+  anonymous({
     msgid: Msg.PING,
     name: "PING",
     summary: "asks whether the other side is there",
     reply: Msg.PONG,
-    pipelined: true,
+    concurrent: true,
     fields: {},
     handle: () => ({}),
   }),
-  open({
+  anonymous({
     msgid: Msg.PONG,
     name: "PONG",
     summary: "answers the server's PING",
     reply: undefined,
-    pipelined: true,
-    cost: NOTE,
+    concurrent: true,
+    cost: NOTIFY_COST,
     fields: {},
     handle: () => undefined, // that it came is all that counts
   }),
-  member({
+  authenticated({
     msgid: Msg.CONTACTS,
     name: "CONTACTS",
     summary: "asks for the current friends and groups",
     reply: Msg.CONTACTS_ACK,
-    cost: PAGE,
+    cost: PAGE_COST,
     fields: {},
     handle: contacts,
   }),
-  member({
+  authenticated({
     msgid: Msg.MEMBERS,
     name: "MEMBERS",
     summary: "asks for a group's members, by id",
     reply: Msg.MEMBERS_ACK,
-    cost: PAGE,
+    cost: PAGE_COST,
     fields: {
       groupid: id,
-      after: optional(integer(0, Limit.INTEGER)),
+      after: optional(integer(0, FieldLimit.INTEGER)),
       limit: optional(integer(1, MAX_MEMBERS_PAGE)),
     },
     handle: members,
@@ -237,4 +237,6 @@ const table: readonly RequestSpec[] = [
 ];
 
 /** The table, by msgid. */
-export const requests: ReadonlyMap<number, RequestSpec> = new Map(table.map((spec) => [spec.msgid, spec]));
+export const requestTable: ReadonlyMap<number, RequestSpec> = new Map(
+  specs.map((spec) => [spec.msgid, spec]),
+);
