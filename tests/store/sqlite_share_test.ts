@@ -120,7 +120,7 @@ shareTest("a worker of the process uses the database like the thread that opened
   const module = new URL("../../lib/store/sqlite/sqlite_store.ts", import.meta.url).href;
   const source = `import { SqliteStore } from "${module}";
     onmessage = async ({ data: { port, sender, group } }) => {
-      const store = SqliteStore.over(port);
+      const store = SqliteStore.fromPort(port);
       const appended = [];
       for (let i = 0; i < 100; i++) {
         const message = { sender, peer: -group, cid: \`\${i}\`, body: "from the worker", time: ${NOON} };

@@ -5,20 +5,22 @@
 import { type StoreLimits, StoreUnavailableError } from "../store.ts";
 import {
   type Attach,
-  type CallArguments,
-  type CallResult,
-  type ChangeName,
   type FileLoss,
   type LockedFile,
   pack,
-  type ReadName,
-  type StoreCall,
   type WorkerFailure,
   type WorkerReply,
   type WorkerRequest,
 } from "./calls.ts";
 import { DatabaseLostError } from "./lost_error.ts";
 import type { DiskSpace } from "./free_space.ts";
+import {
+  type CallArguments,
+  type CallResult,
+  type OperationName,
+  OPERATIONS,
+  type StoreCall,
+} from "./operations.ts";
 import { CallQueue, type PendingCall } from "./queue.ts";
 
 /** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
@@ -44,8 +46,8 @@ export class Batcher {
   onDiskSpace: (space: DiskSpace) => void = () => {};
 
   readonly #thread: DatabaseThread;
-  readonly #changes = new CallQueue<StoreCall<ChangeName>>(MAX_CHANGES_PER_BATCH);
-  readonly #reads = new CallQueue<StoreCall<ReadName>>(MAX_READS_PER_BATCH);
+  readonly #changes = new CallQueue(MAX_CHANGES_PER_BATCH);
+  readonly #reads = new CallQueue(MAX_READS_PER_BATCH);
   #running: Promise<void> | undefined;
   #reply: PromiseWithResolvers<WorkerReply> | undefined; // of the request under way
   #lastControl: Promise<void> | undefined; // the last request that is no batch
@@ -102,14 +104,18 @@ export class Batcher {
     return results[0] as string | undefined;
   }
 
-  /** Calls a method that changes something: it is fulfilled when that is committed. */
-  change<N extends ChangeName>(name: N, ...args: CallArguments<N>): Promise<CallResult<N>> {
-    return this.#enqueue(this.#changes, [name, ...args] as unknown as StoreCall<ChangeName>);
-  }
-
-  /** Calls a method that only looks: it sees at least what was committed before. */
-  read<N extends ReadName>(name: N, ...args: CallArguments<N>): Promise<CallResult<N>> {
-    return this.#enqueue(this.#reads, [name, ...args] as unknown as StoreCall<ReadName>);
+  /** Calls an operation. A change is fulfilled once it is committed; a read sees all that was committed before it. */
+  call<N extends OperationName>(...call: [name: N, ...args: CallArguments<N>]): Promise<CallResult<N>> {
+    if (this.#closedError) return Promise.reject(this.#closedError);
+    const queue = OPERATIONS[call[0]] === "change" ? this.#changes : this.#reads;
+    return new Promise((resolve, reject) => {
+      queue.add({
+        call: call as unknown as StoreCall,
+        resolve: resolve as (result: unknown) => void,
+        reject,
+      });
+      this.#running ??= this.#run();
+    });
   }
 
   /** Has the thread serve the other end of the port as well. */
@@ -128,14 +134,6 @@ export class Batcher {
   async close(): Promise<void> {
     await this.drain();
     await this.#control({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
-  }
-
-  #enqueue<C extends StoreCall<ChangeName | ReadName>, R>(queue: CallQueue<C>, call: C): Promise<R> {
-    if (this.#closedError) return Promise.reject(this.#closedError);
-    return new Promise<R>((resolve, reject) => {
-      queue.add({ call, resolve: resolve as (result: unknown) => void, reject });
-      this.#running ??= this.#run();
-    });
   }
 
   async #run(): Promise<void> {
@@ -178,7 +176,7 @@ export class Batcher {
   }
 }
 
-function settleCalls(calls: readonly PendingCall<unknown>[], { results, failures }: WorkerReply): void {
+function settleCalls(calls: readonly PendingCall[], { results, failures }: WorkerReply): void {
   for (const [i, { resolve, reject }] of calls.entries()) {
     if (failures.has(i)) reject(toUnavailableError(failures.get(i)));
     else resolve(results[i]);

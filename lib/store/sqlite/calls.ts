@@ -1,71 +1,7 @@
 /** What the two threads of the embedded store say to each other. */
-import type { Appended, Peer, Rejection, Store, StoreLimits } from "../store.ts";
+import type { StoreLimits } from "../store.ts";
 import type { FileFault, FileIdentity } from "./file_watch.ts";
-
-/** The store's methods that change something: they run in a batch's transaction. */
-export type ChangeName =
-  | "createUser"
-  | "setPassword"
-  | "claimAccount"
-  | "releaseAccounts"
-  | "reclaimAccounts"
-  | "saveSession"
-  | "deleteSession"
-  | "addFriend"
-  | "createGroup"
-  | "joinGroup"
-  | "append"
-  | "renewEpoch"
-  | "advanceCursors";
-
-/** The store's methods that only look: they run after it. */
-export type ReadName =
-  | "findUser"
-  | "clusterKey"
-  | "identity"
-  | "plaintextAccounts"
-  | "latestLoginEpochs"
-  | "onlineLogins"
-  | "findSession"
-  | "followers"
-  | "friendsOf"
-  | "contacts"
-  | "members"
-  | "unread"
-  | "usersWithUnread"
-  | "read"
-  | "history";
-
-/** The methods as they are called between the threads: the most frequent ones with nothing but simple values. */
-interface Methods extends Omit<Store, "append" | "advanceCursors"> {
-  /** Gives the seq alone when the rest of an {@link Appended} is what the caller knows. */
-  append(
-    sender: number,
-    peer: Peer,
-    cid: string,
-    body: string,
-    time: number,
-    mustBeDuplicate?: boolean,
-  ): Promise<number | Appended | Rejection>;
-  /** Each user, peer and seq, one after the other. */
-  advanceCursors(updates: readonly number[]): Promise<void>;
-}
-
-/** A method's arguments. */
-export type CallArguments<N extends ChangeName | ReadName> = Parameters<Methods[N]>;
-
-/** What a method's promise is fulfilled with. */
-export type CallResult<N extends ChangeName | ReadName> = Awaited<ReturnType<Methods[N]>>;
-
-/** The store's methods as they are on the thread that holds the database: without promises. */
-export type SyncMethods<N extends ChangeName | ReadName> = {
-  [K in N]: (...args: CallArguments<K>) => CallResult<K>;
-};
-
-/** One call of a method. */
-export type StoreCall<N extends ChangeName | ReadName> = {
-  [K in N]: [name: K, ...args: CallArguments<K>];
-}[N];
+import type { ChangeName, OperationName, ReadName, StoreCall } from "./operations.ts";
 
 /** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
 export interface Attach {
@@ -90,14 +26,14 @@ export interface PackedBatch {
 }
 
 /** Makes calls fit for the way. */
-export function pack(calls: readonly StoreCall<ChangeName | ReadName>[]): Packed {
+export function pack(calls: readonly StoreCall[]): Packed {
   const packed: unknown[] = [];
   for (const call of calls) packed.push(call.length, ...call);
   return packed;
 }
 
 /** The inverse of {@link pack}. */
-export function unpack<N extends ChangeName | ReadName>(packed: Packed): StoreCall<N>[] {
+export function unpack<N extends OperationName>(packed: Packed): StoreCall<N>[] {
   const calls: StoreCall<N>[] = [];
   for (let at = 0; at < packed.length;) {
     const begin = at + 1;

@@ -1,7 +1,7 @@
 /** The store's changes, as they run inside a batch's transaction on the thread that holds the database. */
 import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Login, Peer, Rejection, StoreLimits } from "../store.ts";
-import type { ChangeName, SyncMethods } from "./calls.ts";
+import type { ChangeName, SyncOperations } from "./operations.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import { newId } from "../new_id.ts";
@@ -23,7 +23,7 @@ interface Conversation {
 }
 
 /** Use: any number of changes in one transaction, and `forget` after it. */
-export class Changes implements SyncMethods<ChangeName> {
+export class Changes implements SyncOperations<ChangeName> {
   readonly #limits: StoreLimits;
   readonly #memtable: Memtable;
   readonly #space: Pick<FreeSpace, "isLow">;

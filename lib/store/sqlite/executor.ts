@@ -1,10 +1,11 @@
 /** Carries out batches of calls on the thread that holds the database: many changes, one commit. */
 import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
-import type { Batch, ChangeName, ReadName, StoreCall, SyncMethods, WorkerReply } from "./calls.ts";
+import type { Batch, WorkerReply } from "./calls.ts";
 import { Changes } from "./changes.ts";
 import { type LatestCommit, latestCommitAfter, readLatestCommit } from "./newest.ts";
 import type { FreeSpace } from "./free_space.ts";
+import type { ChangeName, OperationName, ReadName, StoreCall, SyncOperations } from "./operations.ts";
 import { Reads } from "./reads.ts";
 import { Memtable } from "./memtable.ts";
 
@@ -150,8 +151,8 @@ function prepare(db: DatabaseSync) {
   };
 }
 
-function invoke<N extends ChangeName | ReadName>(
-  target: SyncMethods<N>,
+function invoke<N extends OperationName>(
+  target: SyncOperations<N>,
   [name, ...args]: StoreCall<N>,
 ): unknown {
   // A call's name and arguments belong together by its type, which is lost where they are taken apart.

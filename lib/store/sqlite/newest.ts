@@ -2,7 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { conversationKey } from "../conversation.ts";
 import type { Appended } from "../store.ts";
-import type { ChangeName, StoreCall } from "./calls.ts";
+import type { ChangeName, StoreCall } from "./operations.ts";
 import { damageIn } from "./damage.ts";
 
 /** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */

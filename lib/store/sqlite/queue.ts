@@ -1,6 +1,6 @@
 /** Where calls wait for the database: in order, and bounded in number and in bytes. */
 import { StoreUnavailableError } from "../store.ts";
-import type { ChangeName, ReadName, StoreCall } from "./calls.ts";
+import type { StoreCall } from "./operations.ts";
 
 /** Calls that may wait before further ones are turned away: what a slow disk works off within seconds. */
 const MAX_WAITING = 100_000;
@@ -15,16 +15,16 @@ const MAX_BATCH_BYTES = 4 * 1_024 * 1_024;
 const CALL_OVERHEAD_BYTES = 256;
 
 /** A call, and how to tell its caller what became of it. */
-export interface PendingCall<C> {
-  readonly call: C;
+export interface PendingCall {
+  readonly call: StoreCall;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: Error) => void;
 }
 
 /** Calls in the order in which they were made. */
-export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
+export class CallQueue {
   readonly #maxBatchSize: number;
-  readonly #pending: PendingCall<C>[] = [];
+  readonly #pending: PendingCall[] = [];
   #pendingBytes = 0;
 
   /** A queue from which at most `batch` calls are taken at once. */
@@ -37,7 +37,7 @@ export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
   }
 
   /** Puts a call at the end. Throws {@link StoreUnavailableError} if too much waits already. */
-  add(pending: PendingCall<C>): void {
+  add(pending: PendingCall): void {
     const bytes = this.#pendingBytes + sizeOf(pending.call);
     if (this.#pending.length >= MAX_WAITING || bytes > MAX_WAITING_BYTES) {
       throw new StoreUnavailableError(`${this.#pending.length} calls are waiting for the database`);
@@ -47,7 +47,7 @@ export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
   }
 
   /** Takes the first calls, as many as go into one batch: one at least, if there is any. */
-  take(): PendingCall<C>[] {
+  take(): PendingCall[] {
     let [count, bytes] = [0, 0];
     for (const { call } of this.#pending) {
       const size = sizeOf(call);
@@ -60,13 +60,13 @@ export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
   }
 
   /** Puts calls that were taken, and not carried out, back at the front. */
-  putBack(calls: readonly PendingCall<C>[]): void {
+  putBack(calls: readonly PendingCall[]): void {
     for (const { call } of calls) this.#pendingBytes += sizeOf(call);
     this.#pending.unshift(...calls);
   }
 }
 
 /** Roughly the bytes of a call. Only messages have long texts; their UTF-16 units are counted, which costs nothing. */
-function sizeOf(call: StoreCall<ChangeName | ReadName>): number {
+function sizeOf(call: StoreCall): number {
   return call[0] === "append" ? CALL_OVERHEAD_BYTES + call[3].length + call[4].length : CALL_OVERHEAD_BYTES;
 }

@@ -15,7 +15,7 @@ import {
   type StoreIdentity,
   type Unread,
 } from "../store.ts";
-import type { ReadName, SyncMethods } from "./calls.ts";
+import type { ReadName, SyncOperations } from "./operations.ts";
 import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
 import { MessageLog } from "./message_log.ts";
 import type { Memtable } from "./memtable.ts";
@@ -32,7 +32,7 @@ interface Membership {
 type Row = Record<string, unknown>;
 
 /** Use between transactions: it sees what is committed. */
-export class Reads implements SyncMethods<ReadName> {
+export class Reads implements SyncOperations<ReadName> {
   readonly #log: MessageLog;
   readonly #sql: ReturnType<typeof prepare>;
 

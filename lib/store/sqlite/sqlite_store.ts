@@ -1,33 +1,24 @@
 /** The embedded store: an SQLite file, with nothing to install and no other process. */
 import {
-  type Account,
   type Appended,
-  type Contacts,
   type CursorUpdate,
-  type Login,
-  type Member,
   type NewMessage,
-  type Page,
-  type Peer,
   type Rejection,
-  type SavedSession,
   type Store,
-  type StoredMessage,
-  type StoreIdentity,
   type StoreLimits,
   StoreUnavailableError,
-  type Unread,
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
 import type { DiskSpace } from "./free_space.ts";
 import { lockDatabaseFile } from "./file_lock.ts";
+import { ForwardingStore } from "./forwarding_store.ts";
 import { rescueLostDatabase, type StoreLog } from "./lost_database.ts";
 
 export { IN_MEMORY, type StoreLog };
 
 /** A {@link Store} in a file that one server process at a time uses, from any of its threads. */
-export class SqliteStore implements Store {
+export class SqliteStore extends ForwardingStore implements Store {
   /**
    * Fulfilled, with the reason, if the store can't go on; all calls are rejected from then on. Only the store that
    * opened the file is told: calls of those that share it are then not answered any more.
@@ -40,12 +31,11 @@ export class SqliteStore implements Store {
    */
   readonly lost: Promise<Error>;
 
-  readonly #batcher: Batcher;
   readonly #close: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
   private constructor(batcher: Batcher, close: () => Promise<void>) {
-    this.#batcher = batcher;
+    super(batcher);
     this.#close = close;
     this.failed = batcher.failed;
     this.lost = batcher.lost;
@@ -97,7 +87,7 @@ export class SqliteStore implements Store {
    * may be another file's then, and a process may have no descriptors left.
    */
   async start(): Promise<void> {
-    await this.#batcher.start();
+    await this.batcher.start();
   }
 
   /** The database that another store has given a share of: see {@link SqliteStore.share}. */
@@ -117,144 +107,23 @@ export class SqliteStore implements Store {
   share(): MessagePort {
     if (this.#closing) throw new StoreUnavailableError("the database is closed");
     const { port1, port2 } = new MessageChannel();
-    this.#batcher.attach(port1);
+    this.batcher.attach(port1);
     return port2;
-  }
-
-  createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
-    return this.#batcher.change("createUser", name, passwordHash);
-  }
-
-  findUser(by: { id: number } | { name: string }): Promise<Account | undefined> {
-    return this.#batcher.read("findUser", by);
-  }
-
-  setPassword(user: number, passwordHash: string, expectedHash: string): Promise<void> {
-    return this.#batcher.change("setPassword", user, passwordHash, expectedHash);
-  }
-
-  clusterKey(): Promise<string> {
-    return this.#batcher.read("clusterKey");
-  }
-
-  identity(): Promise<StoreIdentity> {
-    return this.#batcher.read("identity");
-  }
-
-  renewEpoch(expectedEpoch: string): Promise<void> {
-    return this.#batcher.change("renewEpoch", expectedEpoch);
-  }
-
-  /** A file that a server has open is never restored under it: the epoch is that of the opening. */
-  adoptEpoch(): void {}
-
-  plaintextAccounts(after: number, limit: number): Promise<readonly Account[]> {
-    return this.#batcher.read("plaintextAccounts", after, limit);
-  }
-
-  claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#batcher.change("claimAccount", user, tokenHash);
-  }
-
-  reclaimAccounts(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("reclaimAccounts", logins);
-  }
-
-  releaseAccounts(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("releaseAccounts", logins);
-  }
-
-  latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
-    return this.#batcher.read("latestLoginEpochs", users);
-  }
-
-  onlineLogins(after: number, limit: number): Promise<readonly Login[]> {
-    return this.#batcher.read("onlineLogins", after, limit);
-  }
-
-  saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
-    return this.#batcher.change("saveSession", login, tokenHash, expires);
-  }
-
-  findSession(user: number): Promise<SavedSession | undefined> {
-    return this.#batcher.read("findSession", user);
-  }
-
-  deleteSession(login: Login): Promise<void> {
-    return this.#batcher.change("deleteSession", login);
-  }
-
-  addFriend(user: number, friend: number): Promise<{ name: string } | Rejection> {
-    return this.#batcher.change("addFriend", user, friend);
-  }
-
-  followers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#batcher.read("followers", user, after, limit);
-  }
-
-  friendsOf(
-    users: readonly number[],
-  ): Promise<readonly { readonly user: number; readonly friend: number }[]> {
-    return this.#batcher.read("friendsOf", users);
-  }
-
-  contacts(user: number, usersPerGroup: number): Promise<Contacts> {
-    return this.#batcher.read("contacts", user, usersPerGroup);
-  }
-
-  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
-    return this.#batcher.change("createGroup", creator, name, description);
-  }
-
-  joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
-    return this.#batcher.change("joinGroup", user, group);
-  }
-
-  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Rejection> {
-    return this.#batcher.read("members", user, group, after, limit);
   }
 
   async append(
     { sender, peer, cid, body, time, mustBeDuplicate }: NewMessage,
   ): Promise<Appended | Rejection> {
-    const result = await this.#batcher.change("append", sender, peer, cid, body, time, mustBeDuplicate);
+    const result = await this.batcher.call("append", sender, peer, cid, body, time, mustBeDuplicate);
     return typeof result === "number" ? { seq: result, time, duplicate: false } : result;
   }
 
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
-    return this.#batcher.change(
-      "advanceCursors",
-      updates.flatMap(({ user, peer, seq }) => [user, peer, seq]),
-    );
+    return this.batcher.call("advanceCursors", updates.flatMap(({ user, peer, seq }) => [user, peer, seq]));
   }
 
-  unread(user: number, limit: number): Promise<readonly Unread[]> {
-    return this.#batcher.read("unread", user, limit);
-  }
-
-  usersWithUnread(users: readonly number[]): Promise<readonly number[]> {
-    return this.#batcher.read("usersWithUnread", users);
-  }
-
-  read(
-    user: number,
-    peer: Peer,
-    after: number | undefined,
-    limit: number,
-    maxBytes: number,
-  ): Promise<Page> {
-    return this.#batcher.read("read", user, peer, after, limit, maxBytes);
-  }
-
-  history(
-    user: number,
-    peer: Peer,
-    before: number | undefined,
-    limit: number,
-    maxBytes: number,
-  ): Promise<readonly StoredMessage[] | Rejection> {
-    return this.#batcher.read("history", user, peer, before, limit, maxBytes);
-  }
+  /** Does nothing: the file of an open store is never restored, so that its epoch is the one of the opening. */
+  adoptEpoch(): void {}
 
   close(): Promise<void> {
     return this.#closing ??= this.#close();

@@ -6,10 +6,8 @@ import type { DatabaseSync } from "node:sqlite";
 import {
   type Attach,
   type Batch,
-  type ChangeName,
   type FileLoss,
   type PackedBatch,
-  type ReadName,
   unpack,
   type WorkerFailure,
   type WorkerReply,
@@ -23,6 +21,7 @@ import { FileWatch } from "./file_watch.ts";
 import { type DiskSpace, FreeSpace } from "./free_space.ts";
 import { recordOwner } from "./log_owner.ts";
 import { DatabaseLostError } from "./lost_error.ts";
+import type { ChangeName, ReadName } from "./operations.ts";
 import { checkpointFully, copyDatabase } from "./rescue.ts";
 
 /** Where requests come from: this worker's global scope, or a port. */
