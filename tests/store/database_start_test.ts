@@ -52,7 +52,7 @@ const CASES: readonly [
     "a -wal that is cut off",
     (folder) => Deno.truncate(`${folder}/chat.db-wal`, 0),
     "chat.db",
-    "chat.db-wal was cut off",
+    "chat.db-wal is truncated",
   ],
   [
     "a file cut off at two pages",
@@ -61,7 +61,7 @@ const CASES: readonly [
       for (const suffix of ["-wal", "-shm"]) await Deno.remove(`${folder}/chat.db${suffix}`);
     },
     "chat.db",
-    "cut off: 8192 of",
+    "chat.db is truncated: it has 8192 of",
   ],
   [
     "a file that lacks three bytes",
@@ -71,7 +71,7 @@ const CASES: readonly [
       for (const suffix of ["-wal", "-shm"]) await Deno.remove(`${folder}/chat.db${suffix}`);
     },
     "chat.db",
-    "cut off",
+    "chat.db is truncated",
   ],
   [
     "no tables",
@@ -80,7 +80,7 @@ const CASES: readonly [
       await Deno.copyFile(`${folder}/empty.db`, `${folder}/none.db`);
     },
     "none.db",
-    "it holds no tables",
+    "it has no tables",
   ],
 ];
 

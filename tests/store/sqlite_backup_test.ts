@@ -197,7 +197,7 @@ Deno.test("restore: a copy by hand with its -wal is taken, and refused while a s
   const fresh = `${server.folder}/fresh.db`;
   const refused = await runProgram("main.ts", ["restore", "--from", server.db, "--db", fresh]);
   assertEquals(refused.code, 1);
-  assertStringIncludes(refused.stderr, "a server is using the copy");
+  assertStringIncludes(refused.stderr, `a server is using ${server.db}`);
   server.kill("SIGKILL");
   await server.wait();
   await alice.close();
@@ -265,16 +265,35 @@ Deno.test("backup, restore: what is damaged is refused in one line that says how
     changed.close();
   });
   const empty = await make("empty", (file) => Deno.truncate(file, 0));
+  const crashed = `${folder}/crashed`; // a copy of the files of a database in use
+  await make("used", async (file) => {
+    const used = new DatabaseSync(file);
+    used.exec("PRAGMA journal_mode = WAL; UPDATE User SET logins = logins + 1");
+    for (const suffix of ["", "-wal", "-shm"]) await Deno.copyFile(file + suffix, crashed + suffix);
+    used.close();
+  });
+  await Deno.truncate(`${crashed}-wal`, 100);
+  const logless = await make("logless", (file) => Deno.copyFile(`${crashed}-shm`, `${file}-shm`));
   const cases: [args: string[], words: string][] = [
-    [["restore", "--from", cut, "--db", `${folder}/x`], `cut off: ${size - 3} of ${size} bytes`],
-    [["backup", "--db", cut, "--to", `${folder}/y`], `cut off: ${size - 3} of ${size} bytes`],
+    [
+      ["restore", "--from", cut, "--db", `${folder}/x`],
+      `${folder}/cut is truncated: it has ${size - 3} of ${size} bytes`,
+    ],
+    [
+      ["backup", "--db", cut, "--to", `${folder}/y`],
+      `${folder}/cut is truncated: it has ${size - 3} of ${size} bytes`,
+    ],
     [["restore", "--from", version, "--db", `${folder}/x`], "its schema is not that of version 1"],
-    [["restore", "--from", empty, "--db", `${folder}/x`], "the copy is empty"],
-    [["backup", "--db", db, "--to", `${folder}/none/y`], `there is no folder ${folder}/none/`],
+    [["restore", "--from", empty, "--db", `${folder}/x`], `${folder}/empty is empty`],
+    [["restore", "--from", crashed, "--db", `${folder}/x`], "crashed-wal is truncated"],
+    [["backup", "--db", crashed, "--to", `${folder}/y`], "crashed-wal is truncated"],
+    [["restore", "--from", logless, "--db", `${folder}/x`], "logless-wal is missing"],
+    [["backup", "--db", logless, "--to", `${folder}/y`], "logless-wal is missing"],
+    [["backup", "--db", db, "--to", `${folder}/none/y`], `the folder ${folder}/none/ does not exist`],
   ];
   for (const [args, words] of cases) {
     const { code, stderr } = await runProgram("main.ts", args);
-    assertEquals(code, 1, stderr);
+    assertEquals(code, 1, `${args.join(" ")}: ${stderr}`);
     assertStringIncludes(stderr, words);
     assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
     assert(stderr.length < 500, stderr);
@@ -291,10 +310,10 @@ Deno.test("backup, restore: what cannot be done is refused in one line, and chan
     const refused: [args: string[], code: number, words: string][] = [
       [["backup"], 2, "--db is missing"],
       [["backup", "--db", "x", "--to", "y", "--more", "z"], 2, "unknown argument --more"],
-      [["backup", "--db", `${folder}/none`, "--to", `${folder}/copy`], 1, "there is no such file"],
-      [["backup", "--db", `${folder}/text`, "--to", `${folder}/db`], 1, "is there already"],
+      [["backup", "--db", `${folder}/none`, "--to", `${folder}/copy`], 1, `${folder}/none does not exist`],
+      [["backup", "--db", `${folder}/text`, "--to", `${folder}/db`], 1, `${folder}/db exists`],
       [["backup", "--db", `${folder}/text`, "--to", `${folder}/copy`], 1, "not a database"],
-      [["restore", "--from", `${folder}/none`, "--db", `${folder}/db`], 1, "there is no such file"],
+      [["restore", "--from", `${folder}/none`, "--db", `${folder}/db`], 1, `${folder}/none does not exist`],
       [["restore", "--from", `${folder}/text`, "--db", `${folder}/db`], 1, "not a database"],
     ];
     for (const [args, code, words] of refused) {

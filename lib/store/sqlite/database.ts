@@ -72,9 +72,9 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   }
 }
 
-/** What is said of a file that was in use, and whose tables are in the write-ahead log that it lacks. */
+/** The reason for refusing a file that was in use and whose tables are in its missing write-ahead log. */
 export const NO_TABLES_MESSAGE =
-  "it holds no tables: if a server was using it, put its -wal beside it; else remove the file to begin with a new one";
+  "it has no tables: if a server used it, put its -wal beside it; otherwise remove the file to start with a new one";
 
 /** Gives an error's message without the SQL that SQLite's errors bring along, and of a few words more than one line. */
 export function oneLine(error: unknown): string {
