@@ -90,10 +90,10 @@ for (const fault of FAULTS) {
       assertEquals(entries(server).filter(isLoss).map(({ level }) => level), ["error"]);
       const last = entries(server).findLast(({ level }) => level !== "info");
       assertEquals(last?.event, `the database file was lost: ${event}`);
-      for (const { event, why = "" } of entries(server)) {
+      for (const { event, error = "" } of entries(server)) {
         assert(
-          why.split("while the server used it").length <= 2,
-          `a reason stands there twice: ${event}: ${why}`,
+          error.split("while the server used it").length <= 2,
+          `a reason stands there twice: ${event}: ${error}`,
         );
       }
       for (const client of [ann, bob]) await client.close();

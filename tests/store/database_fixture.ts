@@ -12,7 +12,7 @@ export interface Entry {
   readonly level: string;
   readonly event: string;
   readonly copy?: string;
-  readonly why?: string;
+  readonly error?: string;
 }
 
 /** Returns all that the server has logged. */

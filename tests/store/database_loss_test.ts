@@ -90,7 +90,7 @@ Deno.test("database loss: a start is refused while a symbolic link leads elsewhe
       await Deno.symlink("elsewhere.db", link);
       await saved(server);
       await stop(server, [ann, bob]);
-      assertStringIncludes(await refusal(link), `let ${link} be `);
+      assertStringIncludes(await refusal(link), `make ${link} a link to `);
       await Deno.remove(link);
       await Deno.symlink("real.db", link);
       await server.start();
@@ -159,7 +159,7 @@ serverTest("database loss: a killed server's log is not run into another databas
   server.kill("SIGKILL");
   await server.wait();
   for (const client of [ann, bob]) await client.close();
-  assertStringIncludes(await refusal(server.db), "holds messages of the database that was there before");
+  assertStringIncludes(await refusal(server.db), "holds messages of the database that was replaced");
   assertEquals(await Deno.readFile(server.db), before);
   await Deno.rename(`${server.folder}/moved.db`, server.db);
   await server.start();

@@ -98,11 +98,11 @@ Deno.test("min-free-space: below the mark new messages are refused, repeats and 
     await bob.delivered({ id: alice.id }, 1);
     await alice.close();
     await using back = await login(server, { id: alice.id });
-    assertStringIncludes(server.log(), '"event":"the disk is nearly full: new messages are refused"');
+    assertStringIncludes(server.log(), '"event":"the disk is nearly full: new messages are rejected"');
 
     await Deno.remove(filler);
     await until(async () => (await back.chat(bob.id, "3")).errno === Errno.OK, "room");
-    await until(() => server.log().includes("the disk has room again"), "a line in the log");
+    await until(() => server.log().includes("the disk has enough free space again"), "a line in the log");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

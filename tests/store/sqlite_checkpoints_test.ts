@@ -116,7 +116,7 @@ Deno.test("sqlite: the thread that copies opens no file but the locked one, and 
       const checkpoints = new Checkpoints(db);
       await checkpoints.open(name, identity);
       if (opens) await checkpoints.verify(newest);
-      else await assertRejects(() => checkpoints.verify(newest), Error, "there is no thread");
+      else await assertRejects(() => checkpoints.verify(newest), Error, "the checkpoint thread is not running");
       await checkpoints.close();
     }
     db.close();

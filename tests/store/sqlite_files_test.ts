@@ -34,7 +34,7 @@ fileTest("another program's database is refused and left as it was", async (file
 fileTest("a newer version's database is refused and left as it was", async (file) => {
   await (await SqliteStore.open(file, ROOMY)).close();
   sql(file, "PRAGMA user_version = 99", "SELECT 1");
-  assertStringIncludes(await refusal(file), "version 99");
+  assertStringIncludes(await refusal(file), "version is 99");
   assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 99 }]);
 });
 
@@ -176,7 +176,7 @@ fileTest(
     await Deno.writeTextFile(`${file}.lost`, note.slice(0, -9));
     assertStringIncludes(
       await refusal(file),
-      `${file}.lost says that the database was lost, and can't be read`,
+      `${file}.lost says that the database was lost, and is damaged`,
     );
     await Deno.writeTextFile(`${file}.lost`, note);
     await (await SqliteStore.open(file, ROOMY)).close();
@@ -196,7 +196,7 @@ fileTest("a file that was cut off is refused if its -wal does not hold what is m
   db.close();
   openDatabase(`${file}.whole`).close();
   await Deno.truncate(`${file}.cut`, 200_000);
-  assertThrows(() => openDatabase(`${file}.cut`), Error, "it was cut off: pages at its end are missing");
+  assertThrows(() => openDatabase(`${file}.cut`), Error, "it is truncated: put the complete file back");
 });
 
 fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {

@@ -83,7 +83,10 @@ Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and th
     const db = openDatabase(`${folder}/chat.db`);
     const copy = `${folder}/copy.db`;
     const problem = await copyDatabase(db, copy, { message: [1, 2, 7], user: 0 });
-    assertStringIncludes(problem!, `${copy}.incomplete is what can be read: it lacks the newest message`);
+    assertStringIncludes(
+      problem!,
+      `${copy}.incomplete has the readable part of the database: it lacks the newest message`,
+    );
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
       name.startsWith("copy")
     );
@@ -147,8 +150,8 @@ Deno.test("sqlite rescue: a log is whole to its last byte", () =>
 
 const PLACES = [
   ["overwritten", (file: string, old: Uint8Array) => Deno.writeFile(file, old)],
-  ["cut off", (file: string) => Deno.truncate(file, 4_096)],
-  ["cut off", (file: string) => Deno.truncate(file, 0)],
+  ["truncated", (file: string) => Deno.truncate(file, 4_096)],
+  ["truncated", (file: string) => Deno.truncate(file, 0)],
 ] as const;
 
 for (const [at, [words, harm]] of PLACES.entries()) {
@@ -183,7 +186,7 @@ for (const [at, [words, harm]] of PLACES.entries()) {
       await store.close();
       const { event, copy } = said.at(-1)!;
       if (copy === undefined) {
-        return assertEquals(event, "the database file was lost, and could not be copied");
+        return assertEquals(event, "the database file was lost and could not be copied");
       }
       const db = openDatabase(copy);
       const row = db.prepare("SELECT count(*) AS n FROM AnyMessage").get();

@@ -25,8 +25,8 @@ const BUSY_TIMEOUT_MS = 5_000;
 const PART_FILE_SUFFIXES = ["", "-wal", "-shm", "-journal"];
 
 /**
- * Writes a copy of the database in `file` to the new file `copy`. A server may use the database meanwhile: the copy
- * holds every transaction that was committed at its beginning. Rejects with an Error of one line.
+ * Writes a copy of the database in `file` to the new file `copy`. A server may use the database meanwhile:
+ * the copy holds every transaction that was committed at its beginning. Rejects with an Error of one line.
  */
 export async function backup(file: string, copy: string): Promise<void> {
   const part = `${copy}.${newId()}${PART_SUFFIX}`; // random: several backups may run at once
@@ -63,10 +63,10 @@ export interface RestoreResult {
 }
 
 /**
- * Replaces the database `file` with a copy, and renews the store's epoch. The copy is a file that {@link backup} wrote,
- * or a database with its -wal beside it. The previous database is renamed, and the new file gets its owner and its
- * permissions. A symbolic link stays a symbolic link. Rejects with an Error of one line if a server uses the file or
- * the copy is damaged, and then changes nothing.
+ * Replaces the database `file` with a copy, and renews the store's epoch. The copy is a file that {@link
+ * backup} wrote, or a database with its -wal beside it. The previous database is renamed, and the new file
+ * gets its owner and its permissions. A symbolic link stays a symbolic link. Rejects with an Error of one
+ * line if a server uses the file or the copy is damaged, and then changes nothing.
  */
 export async function restore(copy: string, file: string): Promise<RestoreResult> {
   const path = await resolvePath(file);
@@ -81,7 +81,7 @@ export async function restore(copy: string, file: string): Promise<RestoreResult
     await copyFiles(await Deno.realPath(copy), part, there);
     const epoch = prepareCopy(part);
     await copyOwner([part, `${path}.lock`], path, there);
-    await syncFile(part); // a full or broken disk fails here, maybe after minutes, and before the database is moved
+    await syncFile(part); // before the database is moved: a full or broken disk fails here
     const replaced = await moveExisting(path);
     await renameDurably(part, path);
     await removeNotes(file, path);
@@ -128,7 +128,7 @@ function prepareCopy(part: string): string {
   try {
     if (versionOf(copy) === 0) {
       throw new Error(
-        "the copy has no tables: if a server used it, its tables are in a -wal; put that file beside the copy",
+        "the copy has no tables: if a server used it, put its -wal, which has the tables, beside it",
       );
     }
     const damage = damageIn(copy);
@@ -170,8 +170,9 @@ async function copyOwner(files: string[], path: string, there: Deno.FileInfo | u
 }
 
 /**
- * Renames the previous database, then its write-ahead log. A crash between the two leaves a log without a database,
- * which a start refuses; the other order would leave a database without its last commits. Returns the new name.
+ * Renames the previous database, then its write-ahead log. A crash between the two leaves a log without a
+ * database, which a start refuses; the other order would leave a database without its last commits. Returns
+ * the new name.
  */
 async function moveExisting(path: string): Promise<string | undefined> {
   const now = `${path}.before-${fileTimestamp()}`;

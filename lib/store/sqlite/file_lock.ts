@@ -19,15 +19,15 @@ export interface FileLock extends Disposable {
 const lockedFiles = new Set<string>();
 
 /**
- * Locks a database file. Rejects with an Error of one line while another process or another lock uses the file. With
- * `create`, as at a start, it creates a missing file and refuses an incomplete one.
+ * Locks a database file. Rejects with an Error of one line while another process or another lock uses the
+ * file. With `create`, as at a start, it creates a missing file and refuses an incomplete one.
  *
- * On Linux the lock is a flock(2) on the database itself. SQLite uses locks of another kind there, so that other tools
- * can read the database meanwhile. On other systems the two kinds exclude each other. On those, and for a file that is
- * about to be replaced, the lock is on `FILE.lock` beside the database.
+ * On Linux the lock is a flock(2) on the database itself. SQLite uses locks of another kind there, so that
+ * other tools can read the database meanwhile. On other systems the two kinds exclude each other. On those,
+ * and for a file that is about to be replaced, the lock is on `FILE.lock` beside the database.
  *
- * A process that closes any descriptor of a file loses SQLite's locks on it. Close all databases on `file` before
- * disposing of the lock.
+ * A process that closes any descriptor of a file loses SQLite's locks on it. Close all databases on `file`
+ * before disposing of the lock.
  */
 export async function lockDatabaseFile(file: string, { create = false } = {}): Promise<FileLock> {
   const holding = new DisposableStack();

@@ -1,4 +1,6 @@
-/** The caller's side of the embedded store's operations: each is a call that the database thread carries out. */
+/**
+ * The caller's side of the embedded store's operations: each is a call that the database thread carries out.
+ */
 import type { Store } from "../store.ts";
 import type { Batcher } from "./batcher.ts";
 import { type CallArguments, type FlatOperations, type OperationName, OPERATIONS } from "./operations.ts";

@@ -2,9 +2,10 @@
 import type { Appended, Peer, Rejection, Store } from "../store.ts";
 
 /**
- * How each operation of {@link Store} runs on the database thread: a `change` in `changes.ts`, inside a batch's
- * transaction; a `read` in `reads.ts`, after that transaction. A new operation needs its line here, its declaration in
- * `store.ts` and its implementation. The compiler reports each of the three that is missing.
+ * How each operation of {@link Store} runs on the database thread: a `change` in `changes.ts`, inside a
+ * batch's transaction; a `read` in `reads.ts`, after that transaction. A new operation needs its line here,
+ * its declaration in `store.ts` and its implementation. The compiler reports each of the three that is
+ * missing.
  */
 export const OPERATIONS = {
   createUser: "change",
@@ -50,9 +51,15 @@ export type ChangeName = NameOf<"change">;
 /** The operations that only read the database. */
 export type ReadName = NameOf<"read">;
 
-/** The two most frequent operations, in a form that is cheap to copy between threads: with simple values alone. */
+/**
+ * The two most frequent operations, in a form that is cheap to copy between threads: with simple values
+ * alone.
+ */
 export interface FlatOperations {
-  /** Returns the seq alone when the caller knows the rest of the {@link Appended}: a new message with its own time. */
+  /**
+   * Returns the seq alone when the caller knows the rest of the {@link Appended}: a new message with its own
+   * time.
+   */
   append(
     sender: number,
     peer: Peer,

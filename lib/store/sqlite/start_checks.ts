@@ -1,4 +1,6 @@
-/** Refuses a database with a part that is missing or lies elsewhere: opening it would lose that part silently. */
+/**
+ * Refuses a database with a part that is missing or lies elsewhere: opening it would lose that part silently.
+ */
 import { fileIdentity, isSameFile } from "./file_watch.ts";
 import { type FileHeader, readHeader } from "./file_header.ts";
 import { refuseForeignLog } from "./log_owner.ts";
@@ -7,8 +9,8 @@ import { folderOf, statIfExists } from "./private_file.ts";
 import { isLogTruncated } from "./wal_probe.ts";
 
 /**
- * Throws if the database is missing or empty and a file beside it holds messages, or if a server lost the database.
- * Returns whether a server lost it and the rescued file is in its place again.
+ * Throws if the database is missing or empty and a file beside it holds messages, or if a server lost the
+ * database. Returns whether a server lost it and the rescued file is in its place again.
  */
 export async function refuseMissing(file: string, path: string): Promise<boolean> {
   const isRecovered = await refuseLost(file, path);
@@ -32,8 +34,9 @@ export async function refuseMissing(file: string, path: string): Promise<boolean
 }
 
 /**
- * Throws if the files of a database are incomplete: the write-ahead log is missing although its index is there, the log
- * is truncated, or the database file is truncated and no log holds the rest. `path` has no symbolic links.
+ * Throws if the files of a database are incomplete: the write-ahead log is missing although its index is
+ * there, the log is truncated, or the database file is truncated and no log holds the rest. `path` has no
+ * symbolic links.
  */
 export async function refuseIncomplete(path: string, { size, expected }: FileHeader): Promise<void> {
   const [wal, shm] = [await statIfExists(`${path}-wal`), await statIfExists(`${path}-shm`)];
@@ -55,9 +58,9 @@ export async function refuseIncomplete(path: string, { size, expected }: FileHea
 }
 
 /**
- * Throws if an open database file, which is about to be used, is incomplete, or if its write-ahead log lies elsewhere or
- * belongs to another database. Returns whether the file was in use, was not closed, and has no log beside it: another
- * program has closed it, or it was moved without its log.
+ * Throws if an open database file, which is about to be used, is incomplete, or if its write-ahead log lies
+ * elsewhere or belongs to another database. Returns whether the file was in use, was not closed, and has no
+ * log beside it: another program has closed it, or it was moved without its log.
  */
 export async function refuseUnsafe(path: string, open: Deno.FsFile): Promise<boolean> {
   const header = readHeader(open);
@@ -82,7 +85,9 @@ export async function refuseUnsafe(path: string, open: Deno.FsFile): Promise<boo
   return true;
 }
 
-/** Returns a write-ahead log in the same folder whose database is missing, or is this file under another name. */
+/**
+ * Returns a write-ahead log in the same folder whose database is missing, or is this file under another name.
+ */
 async function logElsewhere(path: string, open: Deno.FsFile): Promise<string | undefined> {
   const folder = folderOf(path);
   const suffix = "-wal";

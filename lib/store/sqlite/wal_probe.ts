@@ -19,8 +19,8 @@ interface WalIndex {
 }
 
 /**
- * Compares a log with its index. A process that closes a -shm loses SQLite's locks on it: dispose of the probe after
- * the database is closed.
+ * Compares a log with its index. A process that closes a -shm loses SQLite's locks on it: dispose of the
+ * probe after the database is closed.
  */
 export class WalProbe implements Disposable {
   readonly #wal: Deno.FsFile;
@@ -71,8 +71,8 @@ export class WalProbe implements Disposable {
 }
 
 /**
- * Returns whether a log is shorter than its index says. This thread must not have the database open. After a power
- * failure the index may describe an earlier log; the result is false then.
+ * Returns whether a log is shorter than its index says. This thread must not have the database open. After a
+ * power failure the index may describe an earlier log; the result is false then.
  */
 export function isLogTruncated(path: string): boolean {
   using wal = Deno.openSync(`${path}-wal`);
@@ -97,7 +97,7 @@ function readIndex(shm: Deno.FsFile): WalIndex | undefined {
     const second = bytes.subarray(INDEX_HEADER_BYTES);
     if (!second.every((byte, i) => byte === bytes[i])) continue;
     const view = new DataView(bytes.buffer);
-    const pageSize = view.getUint16(14, true); // in the machine's byte order, little-endian on all of Deno's platforms
+    const pageSize = view.getUint16(14, true); // the byte order of all of Deno's platforms
     return {
       frames: view.getUint32(16, true),
       pageSize: pageSize === 1 ? 65_536 : pageSize,
