@@ -23,10 +23,7 @@ export type Peer = number;
 export interface NewMessage {
   readonly sender: number;
   readonly peer: Peer;
-  /**
-   * The client message id, an idempotency key: two messages with the same (sender, cid) are one (invariant
-   * I5).
-   */
+  /** The client message id, an idempotency key: the same (sender, cid) is the same message (invariant I5). */
   readonly cid: string;
   readonly body: string;
   /** Milliseconds since 1970, UTC. */
@@ -77,10 +74,7 @@ export interface Account {
 /** Marks a password that was migrated from a server without password hashes. */
 export const PLAINTEXT_PREFIX = "$plain$";
 
-/**
- * Lengths in hex digits: MySQL's old hash and a shortened MD5, MD5, SHA-1, SHA-224, SHA-256, SHA-384,
- * SHA-512.
- */
+/** Lengths in hex digits: MySQL's old hash or half an MD5, MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512. */
 const HEX_LENGTHS = [16, 32, 40, 56, 64, 96, 128].map((length) => `[0-9a-fA-F]{${length}}`).join("|");
 
 /** Lengths in base64 with padding: MD5, SHA-1, SHA-224, SHA-256, SHA-512. */
@@ -165,10 +159,7 @@ export interface CursorUpdate {
   readonly seq: number;
 }
 
-/**
- * The failure of an operation: storage is not reachable or failed. The operation may or may not have been
- * committed.
- */
+/** A failed operation: storage is not reachable or failed. The operation may or may not be committed. */
 export class StoreUnavailableError extends Error {
   override readonly name = "StoreUnavailableError";
 }
@@ -209,10 +200,7 @@ export interface Store {
   reclaimAccounts(logins: readonly Login[]): Promise<void>;
   /** Returns the epoch of each user's last login; 0 for a user without one. */
   latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>>;
-  /**
-   * Returns the last logins of accounts whose state is online, in id order: ids above `after`, at most
-   * `limit`.
-   */
+  /** Returns the last logins of online accounts, in id order: ids above `after`, at most `limit`. */
   onlineLogins(after: number, limit: number): Promise<readonly Login[]>;
 
   /** Replaces the account's session if the login still is the account's last. Returns whether it did. */
@@ -221,10 +209,7 @@ export interface Store {
   /** Deletes the account's session if the login still is the account's last. */
   deleteSession(login: Login): Promise<void>;
 
-  /**
-   * Adds a friend; a repetition is no error. `not_found`: `friend` does not exist; `full`: the user's list is
-   * full.
-   */
+  /** Adds a friend; a repetition is no error. `not_found`: no such user; `full`: the user's list is full. */
   addFriend(user: number, friend: number): Promise<{ name: string } | Rejection>;
   /** Returns the users that have `user` as a friend, in id order: ids above `after`, at most `limit`. */
   followers(user: number, after: number, limit: number): Promise<readonly number[]>;
@@ -232,10 +217,7 @@ export interface Store {
   friendsOf(users: readonly number[]): Promise<readonly { readonly user: number; readonly friend: number }[]>;
   contacts(user: number, usersPerGroup: number): Promise<Contacts>;
 
-  /**
-   * Creates a group with its creator. `taken`: the name is in use; `full`: the creator's list of groups is
-   * full.
-   */
+  /** Creates a group with its creator. `taken`: the name is in use; `full`: the creator's list is full. */
   createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection>;
   /**
    * Adds a member, whose cursor is at the group's last message; a repetition is no error. `not_found`: the
@@ -261,10 +243,7 @@ export interface Store {
    * delivered.
    */
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void>;
-  /**
-   * Returns conversations with messages after the user's cursor, at most `limit`: the oldest unread message
-   * first.
-   */
+  /** Returns conversations with unread messages, at most `limit`: the oldest unread message first. */
   unread(user: number, limit: number): Promise<readonly Unread[]>;
   /** Returns those of the users that have messages after their cursors. */
   usersWithUnread(users: readonly number[]): Promise<readonly number[]>;
@@ -291,8 +270,7 @@ export interface Store {
   /** Returns the current identity. */
   identity(): Promise<StoreIdentity>;
   /**
-   * Renews the epoch if it still is `expectedEpoch`: committed data was lost. Several nodes may call it at
-   * once.
+   * Renews the epoch if it still is `expectedEpoch`, after a loss of data. Several nodes may call it at once.
    */
   renewEpoch(expectedEpoch: string): Promise<void>;
   /**

@@ -63,10 +63,10 @@ export interface RestoreResult {
 }
 
 /**
- * Replaces the database `file` with a copy, and renews the store's epoch. The copy is a file that {@link
- * backup} wrote, or a database with its -wal beside it. The previous database is renamed, and the new file
- * gets its owner and its permissions. A symbolic link stays a symbolic link. Rejects with an Error of one
- * line if a server uses the file or the copy is damaged, and then changes nothing.
+ * Replaces the database `file` with a copy, and renews the store's epoch. The copy is a file that
+ * {@link backup} wrote, or a database with its -wal beside it. The previous database is renamed, and the new
+ * file gets its owner and its permissions. A symbolic link stays a symbolic link. Rejects with an Error of
+ * one line if a server uses the file or the copy is damaged, and then changes nothing.
  */
 export async function restore(copy: string, file: string): Promise<RestoreResult> {
   const path = await resolvePath(file);

@@ -32,14 +32,9 @@ const MAX_READS_PER_BATCH = 256;
 /** The database thread: its worker, or a port to it. */
 export type DatabaseThread = Worker | MessagePort;
 
-/**
- * Combines calls into batches for the database thread, which replies to each {@link WorkerRequest} in order.
- */
+/** Combines calls into batches for the database thread, which replies to each request in order. */
 export class Batcher {
-  /**
-   * Fulfilled with the error if the worker dies; all calls are rejected from then on. Pending forever on a
-   * port.
-   */
+  /** Fulfilled with the error if the worker dies, after which all calls are rejected. Never on a port. */
   readonly failed: Promise<Error>;
   /**
    * Fulfilled with the error if the database's files are removed, moved, replaced or truncated; all calls are
@@ -47,9 +42,7 @@ export class Batcher {
    */
   readonly lost: Promise<DatabaseLostError>;
 
-  /**
-   * Called when the free space of the disk falls below the limit or rises above it. Never called on a port.
-   */
+  /** Called when the disk's free space falls below the limit or rises above it. Never called on a port. */
   onDiskSpace: (space: DiskSpace) => void = () => {};
 
   readonly #thread: DatabaseThread;
@@ -111,10 +104,7 @@ export class Batcher {
     return results[0] as string | undefined;
   }
 
-  /**
-   * Calls an operation. A change is fulfilled once it is committed; a read sees all that was committed before
-   * it.
-   */
+  /** Calls an operation. A change is fulfilled once it is committed; a read sees all earlier commits. */
   call<N extends OperationName>(...call: [name: N, ...args: CallArguments<N>]): Promise<CallResult<N>> {
     if (this.#closedError) return Promise.reject(this.#closedError);
     const queue = OPERATIONS[call[0]] === "change" ? this.#changes : this.#reads;

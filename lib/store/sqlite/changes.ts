@@ -183,10 +183,7 @@ export class Changes implements SyncOperations<ChangeName> {
     return this.#conversation(key);
   }
 
-  /**
-   * Recreates a conversation's row that an operator deleted, with a last seq at which no seq is assigned
-   * twice.
-   */
+  /** Recreates a conversation's row that an operator deleted. No seq is assigned twice after it. */
   #restoreConversation(key: ConversationKey): number | undefined {
     const last = this.#sql.recoverLastSeq.get(...key)!.last as number;
     if (last === 0) return undefined;

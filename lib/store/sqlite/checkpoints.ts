@@ -10,10 +10,7 @@ export type CheckpointCommand =
   | { readonly kind: "verify"; readonly latestCommit: LatestCommit }
   | { readonly kind: "close" };
 
-/**
- * A message from the checkpoint thread: `ready` once, then the replies. `pages` is the number of pages in the
- * log.
- */
+/** A message from the checkpoint thread: `ready` once, then the replies. `pages` is the log's size. */
 export type CheckpointReply =
   | { readonly kind: "ready" }
   | { readonly kind: "opened" | "verified"; readonly error: string | undefined }
@@ -26,10 +23,7 @@ export type CheckpointReply =
  */
 const COPY_INTERVAL_MS = 20;
 
-/**
- * Size of the log, in pages of 4 KiB, at which it restarts: a file that grows is slower to write than a
- * reused one.
- */
+/** Size of the log, in pages of 4 KiB, at which it restarts: writing is slower in a file that grows. */
 const MAX_LOG_PAGES = 1_000;
 
 /**

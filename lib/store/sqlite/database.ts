@@ -19,10 +19,7 @@ const UPGRADES = [
 /** The version of the schema, which SQLite stores as `user_version`. An empty file has version 0. */
 const SCHEMA_VERSION = UPGRADES.length + 1;
 
-/**
- * Wait for the lock of an operator's tool that writes. A batch is tried twice, so that it fails after two
- * seconds.
- */
+/** Wait for the lock of an operator's tool that writes. A batch is tried twice, and fails after 2 s. */
 const BUSY_TIMEOUT_MS = 1_000;
 
 /** Size of the page cache: compaction touches pages all over the table `Message` and its index. */
@@ -79,7 +76,7 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
 
 /** The reason for refusing a file that was in use and whose tables are in its missing write-ahead log. */
 export const NO_TABLES_MESSAGE =
-  "it has no tables: if a server used it, put its -wal beside it; otherwise remove it to start with a new database";
+  "it has no tables: if a server used it, put its -wal beside it; otherwise remove it to start anew";
 
 /** Returns the first line of an error's message, without the SQL text that SQLite's errors contain. */
 export function oneLine(error: unknown): string {
@@ -149,10 +146,7 @@ export function closeDatabase(db: DatabaseSync): void {
   db.close();
 }
 
-/**
- * Returns the version of the file's schema; 0 if the file is empty. Throws if it is not this program's, or is
- * newer.
- */
+/** Returns a file's schema version; 0 if it is empty. Throws if it is newer, or not this program's. */
 export function versionOf(db: DatabaseSync): number {
   const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
   const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
@@ -162,7 +156,7 @@ export function versionOf(db: DatabaseSync): number {
   if (application_id === APPLICATION_ID) {
     if (user_version >= 1 && user_version <= SCHEMA_VERSION) return user_version;
     throw new Error(
-      `its schema version is ${user_version}, and this release supports ${SCHEMA_VERSION}: use a newer release`,
+      `its schema version is ${user_version}, this release supports 1 to ${SCHEMA_VERSION}: use a newer release`,
     );
   }
   if (application_id !== 0 || user_version !== 0 || objects !== 0) {
@@ -205,10 +199,7 @@ function ensureIdentity(db: DatabaseSync): void {
   }
 }
 
-/**
- * Creates the cluster key if there is none. The table is added to older files without a change of their
- * version.
- */
+/** Creates the cluster key if there is none. Older files get its table without a change of their version. */
 function ensureClusterKey(db: DatabaseSync): void {
   if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'ClusterKey'").get()) {
     db.exec(definitionOf("ClusterKey"));

@@ -45,9 +45,9 @@ export class Executor {
   }
 
   /**
-   * Commits the changes of all batches in one transaction, and then runs each batch's reads until {@link
-   * READ_BUDGET_MS} is over. The reply has no results for the remaining reads. Errors are in the replies; the
-   * method never throws.
+   * Commits the changes of all batches in one transaction, and then runs each batch's reads until the time
+   * limit is over. The reply has no results for the remaining reads. Errors are in the replies; the method
+   * never throws.
    */
   run(batches: readonly Batch[]): WorkerReply[] {
     const changes = batches.flatMap(({ changes }) => changes);
@@ -122,9 +122,7 @@ export class Executor {
     }
   }
 
-  /**
-   * Runs one change in a savepoint, and undoes it if it throws. Throws if SQLite has ended the transaction.
-   */
+  /** Runs a change in a savepoint, and undoes it if it throws. Throws if SQLite ended the transaction. */
   #invokeInSavepoint(call: StoreCall<ChangeName>, onError: (error: unknown) => void): unknown {
     const { mark } = this.#memtable;
     this.#sql.save.run();

@@ -1,7 +1,4 @@
-/**
- * Detects that the files of an open database were moved, replaced or truncated: further commits would be
- * lost.
- */
+/** Detects that files of an open database were moved, replaced or truncated: commits would be lost. */
 import { readHeader } from "./file_header.ts";
 import { WalProbe } from "./wal_probe.ts";
 
@@ -37,8 +34,7 @@ export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
 }
 
 /**
- * Checks the files of one open database. Create it before the database is opened; dispose of it after
- * closing.
+ * Checks the files of a database. Create it before the database is opened, and dispose of it after closing.
  */
 export class FileWatch implements Disposable {
   readonly #file: string;
@@ -93,10 +89,7 @@ export class FileWatch implements Disposable {
     return this.#companions[0]?.identity;
   }
 
-  /**
-   * Returns the first fault of the files; undefined if they are in place and complete. Throws if they are not
-   * readable.
-   */
+  /** Returns the first fault of the files, if there is one. Throws if they are not readable. */
   check(): FileFault | undefined {
     return this.#checkPlace({ path: this.#file, identity: this.#identity }, true) ??
       this.#companions.map((watched) => this.#checkPlace(watched)).find((fault) => fault !== undefined) ??
@@ -148,8 +141,7 @@ export class FileWatch implements Disposable {
   }
 
   /**
-   * Checks size and change counter. A vacuum shrinks the file and updates the header; the counter never
-   * decreases.
+   * Checks size and change counter, which never decreases. A vacuum shrinks the file and updates the header.
    */
   #checkHeader(): FileFault | undefined {
     const { size, expected, changes } = readHeader(this.#database);

@@ -29,10 +29,7 @@ interface Run {
  */
 const GENERATION_SIZE = 16_384;
 
-/**
- * UTF-16 units of a body that add 1 to the message's weight of 1: large messages cost as many pages and
- * bytes.
- */
+/** UTF-16 units of a body that add 1 to its message's weight of 1: large messages fill more pages. */
 const CHARACTERS_PER_WEIGHT = 512;
 
 /** Weight to compact per weight that arrives. Above 1, a generation is compacted before the next is full. */
@@ -94,9 +91,7 @@ export class Memtable {
     return last !== undefined && cursor !== undefined ? Math.max(last, cursor) : last ?? cursor;
   }
 
-  /**
-   * Returns a conversation's messages that are not compacted, in seq order. They end with its last message.
-   */
+  /** Returns a conversation's uncompacted messages in seq order. They end with its last message. */
   messages(key: ConversationKey): readonly RecentMessage[] {
     return this.#conversations.get(conversationName(key)) ?? NO_MESSAGES;
   }
@@ -158,10 +153,7 @@ export class Memtable {
     if (positions.length === this.#compacting.length) this.#sql.deleteThrough.run(this.#compactingThrough);
   }
 
-  /**
-   * Drops the messages that the committed transaction compacted, and starts the next compaction when one is
-   * due.
-   */
+  /** Drops the messages that the last commit compacted, and starts compacting the next full generation. */
   onCommit(): void {
     for (const { key, count } of this.#pendingRuns) {
       this.#deleteMessages(key, 0, count);

@@ -51,15 +51,9 @@ export type ChangeName = NameOf<"change">;
 /** The operations that only read the database. */
 export type ReadName = NameOf<"read">;
 
-/**
- * The two most frequent operations, in a form that is cheap to copy between threads: with simple values
- * alone.
- */
+/** The two most frequent operations, in a form that is cheap to copy between threads: simple values. */
 export interface FlatOperations {
-  /**
-   * Returns the seq alone when the caller knows the rest of the {@link Appended}: a new message with its own
-   * time.
-   */
+  /** Returns the seq alone for a new message with its own time: the caller knows the rest of the result. */
   append(
     sender: number,
     peer: Peer,

@@ -7,10 +7,7 @@ import type { StoreCall } from "./operations.ts";
  */
 const MAX_WAITING_CALLS = 100_000;
 
-/**
- * Maximum size of all waiting calls: a thousand of the longest messages, which a slow disk writes within
- * seconds.
- */
+/** Maximum size of all waiting calls: 1,000 of the longest messages, which a slow disk writes in seconds. */
 const MAX_WAITING_BYTES = 64 * 1_024 * 1_024;
 
 /** Maximum size of the calls of one batch, which is copied between the threads at once. */

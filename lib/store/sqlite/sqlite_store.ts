@@ -137,8 +137,9 @@ function warnUnclosed(file: string, log: StoreLog | undefined): void {
   log?.warn("the database was not closed by its last server, and has no -wal beside it", {
     file,
     action:
-      "if the file was moved or copied without its -wal, its last messages are missing: stop the server, put the " +
-      "original file and its -wal in their places. If another program closed the database, nothing is missing",
+      "if the file was moved or copied without its -wal, its last messages are missing: stop the server, " +
+      "and put the original file and its -wal in their places. If another program closed the database, " +
+      "nothing is missing",
   });
 }
 
