@@ -1,21 +1,22 @@
 /** The bus for nodes in one process: with one node, which is the default, there is no other to tell. */
+import { KeyedMutex } from "../keyed_mutex.ts";
 import {
   type Bus,
   type BusListener,
   BusUnavailableError,
   type Channel,
   type Hint,
+  lockOverloadError,
   type RateLimit,
 } from "./bus.ts";
 import { KeyedRateLimiter } from "./gcra.ts";
-import { KeyedMutex } from "./keyed_mutex.ts";
 
 /** What the nodes of one process are connected by. */
 export class LocalHub {
   readonly #state: HubState = {
     listeners: new Map(),
     subscribers: new Map(),
-    mutex: new KeyedMutex(),
+    mutex: new KeyedMutex(lockOverloadError),
     rateLimiter: new KeyedRateLimiter(),
   };
 
@@ -29,7 +30,7 @@ export class LocalHub {
 interface HubState {
   readonly listeners: Map<LocalBus, BusListener>;
   readonly subscribers: Map<Channel, Set<LocalBus>>;
-  readonly mutex: KeyedMutex;
+  readonly mutex: KeyedMutex<number>;
   readonly rateLimiter: KeyedRateLimiter;
 }
 

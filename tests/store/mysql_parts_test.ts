@@ -2,7 +2,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DatabaseError, reasonOf, toDatabaseError } from "../../lib/store/mysql/errors.ts";
 import { GroupCommitQueue, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
-import { KeyedQueue } from "../../lib/store/mysql/keyed_queue.ts";
 import { inList, sql, valuesList } from "../../lib/store/mysql/sql.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 
@@ -151,34 +150,4 @@ Deno.test("mysql: no more than so many bytes wait, and there is room again after
   await settle();
   next();
   assertEquals((await Promise.all([first, large, small, more])).length, 4);
-});
-
-Deno.test("mysql: work with the same key is done in order, also after what failed, and other work beside it", async () => {
-  const keyed = new KeyedQueue();
-  const events: string[] = [];
-  const gate = Promise.withResolvers<void>();
-  const work = (name: string, wait?: Promise<void>) => async () => {
-    events.push(`${name} begins`);
-    await wait;
-    events.push(`${name} ends`);
-    if (name === "a1") throw new Error(name);
-    return name;
-  };
-  const results = Promise.allSettled([
-    keyed.run("a", work("a1", gate.promise)),
-    keyed.run("a", work("a2")),
-    keyed.run("b", work("b1")),
-    keyed.run("a", work("a3")),
-  ]);
-  await settle();
-  assertEquals(events, ["a1 begins", "b1 begins", "b1 ends"]);
-  gate.resolve();
-  assertEquals((await results).map(({ status }) => status), [
-    "rejected",
-    "fulfilled",
-    "fulfilled",
-    "fulfilled",
-  ]);
-  assertEquals(events.slice(3), ["a1 ends", "a2 begins", "a2 ends", "a3 begins", "a3 ends"]);
-  assertEquals(await keyed.run("a", work("a4")), "a4");
 });

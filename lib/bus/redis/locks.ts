@@ -4,8 +4,8 @@
  * than a moment.
  */
 import type { Redis } from "ioredis";
-import { BusUnavailableError } from "../bus.ts";
-import { KeyedMutex } from "../keyed_mutex.ts";
+import { BusUnavailableError, lockOverloadError } from "../bus.ts";
+import { KeyedMutex } from "../../keyed_mutex.ts";
 import type { Names } from "./names.ts";
 import { pause } from "./pause.ts";
 import { randomId } from "./payload.ts";
@@ -53,7 +53,7 @@ export class Locks {
   readonly #names: Names;
   readonly #signal: AbortSignal;
   readonly #onForeignKey: (key: string) => void;
-  readonly #mutex = new KeyedMutex();
+  readonly #mutex = new KeyedMutex<number>(lockOverloadError);
   readonly #held = new Map<string, string>(); // keys by tokens
   readonly #acquisitions = new Set<Promise<unknown>>();
 

@@ -17,6 +17,7 @@ import type {
   StoreLimits,
   Unread,
 } from "../store.ts";
+import { KeyedMutex } from "../../keyed_mutex.ts";
 import { StoreUnavailableError } from "../store.ts";
 import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
@@ -29,7 +30,6 @@ import { Fence } from "./fence.ts";
 import type { GroupCommitQueue } from "./group_commit_queue.ts";
 import { ensureIdentity, readClusterKey, readIdentity, renewEpoch } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
-import { KeyedQueue } from "./keyed_queue.ts";
 import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
@@ -61,7 +61,7 @@ export class MysqlStore implements Store {
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
   readonly #fence: Fence;
   #lastUserId = 0; // the highest id that this node has given out
-  readonly #keyedChanges = new KeyedQueue();
+  readonly #changeMutex = new KeyedMutex<string>(overloadError);
   #callsInFlight = 0; // under way
   #drained: PromiseWithResolvers<void> | undefined; // fulfilled when none is
   #closing: Promise<void> | undefined;
@@ -208,7 +208,7 @@ export class MysqlStore implements Store {
         `user ${creator}`,
         (connection) => createGroup(connection, this.#limits, creator, name, description),
       );
-    return this.#call(() => this.#keyedChanges.run(`group ${name}`, make)); // who asks first for a name gets it
+    return this.#call(() => this.#changeMutex.run(`group ${name}`, make)); // who asks first for a name gets it
   }
 
   joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
@@ -233,7 +233,7 @@ export class MysqlStore implements Store {
     if (updates.length === 0) return Promise.resolve();
     return this.#call(async () => {
       await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
-      await this.#keyedChanges.run(
+      await this.#changeMutex.run(
         "cursors",
         () => this.#pool.change((connection) => advanceCursors(connection, this.#fence, updates)),
       );
@@ -274,7 +274,7 @@ export class MysqlStore implements Store {
 
   /** Makes a change, after all that were asked for before with the same key. */
   #change<T>(key: string, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
-    return this.#call(() => this.#keyedChanges.run(key, () => this.#pool.change(work)));
+    return this.#call(() => this.#changeMutex.run(key, () => this.#pool.change(work)));
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
@@ -301,4 +301,8 @@ async function compareClocks(server: MysqlConnection, log: MigrationLog): Promis
   const differenceMs = Date.now() - (found!.rows[0]!.now as number);
   if (Math.abs(differenceMs) <= MAX_CLOCK_DIFFERENCE_MS) return;
   log.warn("this machine's clock differs from the database's", { differenceMs });
+}
+
+function overloadError(waiters: number): StoreUnavailableError {
+  return new StoreUnavailableError(`Cannot change the database: ${waiters} changes are waiting`);
 }
