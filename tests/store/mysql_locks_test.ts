@@ -1,13 +1,14 @@
 /** Locks in the database: taken in one order by all nodes, not kept by a frozen one; and cursors that never go back. */
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertRejects } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { BEGIN, MAX_IDLE_MS, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MAX_IDLE_MS, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, type TestDatabase, type Transaction } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { until } from "../harness/wait.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeGroup, makeUsers, PLENTY, send, seqs } from "./store_fixture.ts";
+import { BEGIN } from "../../lib/store/mysql/transaction.ts";
 
 const mariadb = sharedMariadb();
 

@@ -6,12 +6,13 @@ import { DatabaseError, toDatabaseError, UnsafeServerError } from "../../lib/sto
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { Pool } from "../../lib/store/mysql/pool.ts";
 import { SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
-import { BEGIN, COMMIT, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { Sql, sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, startMariadb } from "../harness/mariadb.ts";
 import { until } from "../harness/wait.ts";
 import { withStores } from "./mysql_fixture.ts";
 import { granted, makeUsers, send, whole } from "./store_fixture.ts";
+import { BEGIN, COMMIT } from "../../lib/store/mysql/transaction.ts";
 
 const mariadb = sharedMariadb();
 

@@ -4,8 +4,9 @@ import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
 import { IS_USER_ID_USED, skipUsedIds } from "./identity.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import { type MysqlConnection, type Row } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 const SELECT_ACCOUNT = sql`SELECT id, name, password, state FROM User`;
 

@@ -4,8 +4,9 @@ import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { type ConversationCache, conversationName } from "./conversation_cache.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import { type MysqlConnection, type Row } from "./mysql_connection.ts";
 import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 const [WAIT_FOR_LOCKS, SKIP_LOCKED] = [sql``, sql`SKIP LOCKED`];
 /**

@@ -1,7 +1,8 @@
 /** The conversations that messages can be appended to: making what isn't there yet, and remembering what is. */
 import type { ConversationKey } from "../conversation.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import { type MysqlConnection, type Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 /** Conversations to remember, some 10 MB of them; the others are looked up again, which costs a round trip. */
 const MAX_CACHED_CONVERSATIONS = 100_000;

@@ -2,8 +2,9 @@
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import type { CursorUpdate } from "../store.ts";
 import type { Fence } from "./fence.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import { type MysqlConnection } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 /** A cursor: whose, of which conversation, and where it is. */
 type Cursor = readonly [user: number, ...ConversationKey, seq: number];

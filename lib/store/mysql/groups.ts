@@ -2,8 +2,9 @@
 import type { Rejection, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { IS_GROUP_ID_USED, skipUsedIds } from "./identity.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import { type MysqlConnection } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 /** Makes a group with its creator as the first member. */
 export async function createGroup(

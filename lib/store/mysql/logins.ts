@@ -2,8 +2,9 @@
 import type { Login, SavedSession } from "../store.ts";
 import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import { type MysqlConnection } from "./mysql_connection.ts";
 import { inList, type Sql, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 /** Users in one batch: enough to make a commit's cost per login vanish, and done in some ten milliseconds. */
 const MAX_USERS_PER_BATCH = 1_000;

@@ -12,6 +12,7 @@ import {
 } from "./errors.ts";
 import { type Fence, SELECT_EPOCH } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
+import { BEGIN, checkTransaction, COMMIT, EXPANSIONS, INTERNAL_STATEMENTS, ROLLBACK } from "./transaction.ts";
 
 /** Milliseconds for a connection to be made and the password to be checked. */
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -43,43 +44,6 @@ const RECHECK_INTERVAL_MS = 1_000;
 
 /** Milliseconds for a connection to be closed in good order. */
 const CLOSE_TIMEOUT_MS = 1_000;
-
-/**
- * Begins a transaction. In the first place of a {@link MysqlConnection.query}; {@link COMMIT} in the last place of that one or
- * a later one ends it, or else it is rolled back.
- */
-export const BEGIN: Sql = sql`START TRANSACTION`;
-/** Commits a transaction; see {@link BEGIN}. */
-export const COMMIT: Sql = sql`COMMIT`;
-const ROLLBACK = sql`ROLLBACK`;
-
-/**
- * A member of a replicated group can give up a transaction between two statements of one round trip, and carry out those
- * that follow outside of it. So these are not committed each by itself; and a savepoint, which is gone with the
- * transaction that it was set in, stops at the end what is not whole.
- */
-const AUTOCOMMIT_OFF = sql`SET SESSION autocommit = 0`;
-const AUTOCOMMIT_ON = sql`SET SESSION autocommit = 1`;
-const SAVEPOINT = sql`SAVEPOINT whole`;
-const RELEASE_SAVEPOINT = sql`RELEASE SAVEPOINT whole`;
-
-/** What is sent in the place of a statement. */
-const EXPANSIONS: ReadonlyMap<Sql, readonly Sql[]> = new Map([
-  [BEGIN, [AUTOCOMMIT_OFF, BEGIN, SAVEPOINT]],
-  [COMMIT, [RELEASE_SAVEPOINT, COMMIT, AUTOCOMMIT_ON]],
-  [ROLLBACK, [ROLLBACK, AUTOCOMMIT_ON]],
-]);
-
-/** Statements whose answers callers don't see. */
-const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([
-  AUTOCOMMIT_OFF,
-  AUTOCOMMIT_ON,
-  SAVEPOINT,
-  RELEASE_SAVEPOINT,
-]);
-
-/** The bit in the server's status that says that there is a transaction; a part of its protocol. */
-const STATUS_IN_TRANSACTION = 1;
 
 /** The bit of what a server can do for TLS; a part of its protocol. */
 const CLIENT_SSL_FLAG = 0x800;
@@ -304,17 +268,6 @@ export class MysqlConnection {
       this.#lastUsedAt = performance.now();
     }
   }
-}
-
-/**
- * Throws if the server has given the transaction up by itself and says so in nothing but a bit, as members of a
- * replicated group can. Answers of rows don't show it.
- */
-function checkTransaction(answers: readonly unknown[]): void {
-  const isThere = answers.every((answer) =>
-    Array.isArray(answer) || ((answer as { serverStatus: number }).serverStatus & STATUS_IN_TRANSACTION) !== 0
-  );
-  if (!isThere) throw new DatabaseError("conflict", "the database has given up a transaction unasked");
 }
 
 function resultOf(answer: unknown): QueryResult {

@@ -23,6 +23,7 @@ import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
 import type { AppendResult } from "./append.ts";
 import { appendQueue } from "./appender.ts";
+import { compareClocks } from "./clock.ts";
 import * as contacts from "./contacts.ts";
 import { advanceCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
@@ -36,10 +37,6 @@ import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
 import { migrate, type MigrationLog } from "./schema/migrate.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
-import { sql } from "./sql.ts";
-
-/** ms that a node's clock may differ from the database's before it says so: more than clocks that are kept right do. */
-const MAX_CLOCK_DIFFERENCE_MS = 60_000;
 
 /** How a store is opened. */
 export interface MysqlOptions extends AccessOptions {
@@ -293,14 +290,6 @@ export class MysqlStore implements Store {
     if (this.#callsInFlight > 0) await this.#drained.promise;
     await Promise.all([this.#pool.close(), this.#writer.close()]);
   }
-}
-
-/** Warns if this machine's clock and the database's differ: messages' times and tokens' expiry come from nodes' clocks. */
-async function compareClocks(server: MysqlConnection, log: MigrationLog): Promise<void> {
-  const [found] = await server.query(sql`SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) AS now`);
-  const differenceMs = Date.now() - (found!.rows[0]!.now as number);
-  if (Math.abs(differenceMs) <= MAX_CLOCK_DIFFERENCE_MS) return;
-  log.warn("this machine's clock differs from the database's", { differenceMs });
 }
 
 function overloadError(waiters: number): StoreUnavailableError {
