@@ -45,7 +45,10 @@ export class KeyedMutex<K> {
     });
   }
 
-  /** Runs `work` while holding the lock of `key`. Resolves and rejects as `work` does; rejects as `acquire` does. */
+  /**
+   * Runs `work` while holding the lock of `key`. Resolves and rejects as `work` does; rejects as `acquire`
+   * does.
+   */
   async run<T>(key: K, work: () => Promise<T>): Promise<T> {
     const release = await this.acquire(key);
     try {

@@ -28,7 +28,7 @@ export const message = (seq: number): Hint => ({
 /** A hint of each kind. */
 export const hints: readonly Hint[] = [
   message(1),
-  { kind: "look" },
+  { kind: "resync" },
   { kind: "presence", user: 7 },
   { kind: "joined", group: 7 },
   { kind: "takeover", loginEpoch: 2 ** 53 - 1 },

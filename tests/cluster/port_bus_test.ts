@@ -84,7 +84,7 @@ Deno.test("bus over a port: what is asked in one turn goes as one message", asyn
   const bus = new PortBus(port1);
   const sizes: number[] = [];
   port2.onmessage = ({ data }) => void sizes.push(data.length);
-  for (let channel = 1; channel <= 100; channel++) bus.publish(channel, { kind: "look" });
+  for (let channel = 1; channel <= 100; channel++) bus.publish(channel, { kind: "resync" });
   await until(() => sizes.length > 0, "a message");
   assertEquals(sizes, [100]);
   port1.close();
@@ -101,7 +101,7 @@ Deno.test("bus over a port: once it is told to close it hears no more, and no ca
   await Promise.all([bus.open(heard), other.open(new Heard())]);
   await bus.subscribe(1);
   const waiting = assertRejects(() => bus.online([1]), BusUnavailableError);
-  other.publish(1, { kind: "look" }); // it is on its way when the other thread is asked to close
+  other.publish(1, { kind: "resync" }); // it is on its way when the other thread is asked to close
   await within(bus.close(), "the end");
   await within(waiting, "the answer");
   assertEquals(heard.hints, []);

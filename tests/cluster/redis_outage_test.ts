@@ -85,7 +85,10 @@ Deno.test("what couldn't be published is made up for by looks, where messages we
   way.mend();
   await a.isUp();
   a.bus.publish(8, message(3));
-  assertEquals(await b.heard.atLeast(3), [[5, { kind: "look" }], [-6, { kind: "look" }], [8, message(3)]]);
+  assertEquals(await b.heard.atLeast(3), [[5, { kind: "resync" }], [-6, { kind: "resync" }], [
+    8,
+    message(3),
+  ]]);
   assertEquals(b.heard.downs, []);
 });
 
@@ -104,7 +107,7 @@ Deno.test("a message that was on its way when the connection was lost is made up
   await killed;
   await a.isUp();
   const { hints } = b.heard;
-  const looked = () => hints.some(([, hint]) => hint.kind === "look");
+  const looked = () => hints.some(([, hint]) => hint.kind === "resync");
   await b.heard.until(
     () => looked() || hints.length === published,
     () => "a message was lost without a look",
@@ -122,7 +125,7 @@ Deno.test("when too much was missed to remember, everybody looks at everything",
   await a.isDown();
   for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
   way.mend();
-  assertEquals(await b.heard.atLeast(2), [[5, { kind: "look" }], [-6, { kind: "look" }]]);
+  assertEquals(await b.heard.atLeast(2), [[5, { kind: "resync" }], [-6, { kind: "resync" }]]);
 });
 
 Deno.test("a Redis that isn't there yet can be waited for", async () => {
@@ -179,7 +182,7 @@ Deno.test("several addresses of servers that are no cluster are told in the log"
   const log = new Log("debug", "text", (line) => lines.push(line));
   await using node = await Node.open([redis.url, redis.url], log);
   await node.isDown();
-  assertStringIncludes(lines.join(""), "no cluster");
+  assertStringIncludes(lines.join(""), "is not part of a cluster");
 });
 
 Deno.test("the bus can be closed at any time, and leaves nothing behind", async () => {

@@ -40,7 +40,7 @@ Deno.test("what Redis refuses to publish is made up for as soon as it takes a he
   await until(async () => (await callsOf(redis, "publish")).refused >= 3 + 8, "refused heartbeats too");
   assertEquals(b.heard.hints, []);
   await redis.command("ACL", "SETUSER", "default", "+publish", "+ping");
-  const look = { kind: "look" } as const;
+  const look = { kind: "resync" } as const;
   assertEquals(await b.heard.atLeast(3), [[5, look], [-6, look], [7, look]]);
   assertEquals(b.heard.arrived, 0);
 

@@ -58,12 +58,12 @@ Deno.test("services: authorities are read whole, or the file and what is wrong w
   const access = (mysqlCa: string) => mysqlAccess({ ...defaults(), mysqlCa }, none);
   await withFile(two, async (file) => assertEquals((await access(file)).ca, two));
   const cut = authority.ca.slice(0, authority.ca.length >> 1);
-  await withFile(authority.ca + cut, (file) => assertFails(() => access(file), `${file}: it is cut off`));
+  await withFile(authority.ca + cut, (file) => assertFails(() => access(file), `${file}: truncated`));
   const damaged = `${authority.ca}${cut}\n-----END CERTIFICATE-----\n`;
-  await withFile(damaged, (file) => assertFails(() => access(file), `${file}: its certificate 2 is damaged`));
+  await withFile(damaged, (file) => assertFails(() => access(file), `${file}: certificate 2 is damaged`));
   await withFile(
     "x",
-    (file) => assertFails(() => access(file), `${file}: it has no certificate in PEM form`),
+    (file) => assertFails(() => access(file), `${file}: no certificate in PEM form`),
   );
   await assertFails(() => access("/nowhere"), "Cannot read --mysql-ca /nowhere");
 });

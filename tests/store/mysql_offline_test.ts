@@ -37,7 +37,7 @@ shared.test("mysql offline: rows that are left are just as they were, and all ot
   await fill(db, "offlinemessage", [...good.slice(0, 1_000), ...odd, ...good.slice(1_000)]);
   const told = new Told();
   await migrate(connectionTo(db), told);
-  assertEquals(told.warnings, [{ rows: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
+  assertEquals(told.warnings, [{ count: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
   const left = await db.sql("SELECT * FROM OldOfflineMessage");
   assertEquals(left.map(({ userid, message }) => [userid, message]), odd.map((row) => [...row]));
   const view = await db.sql("SELECT userid, CAST(message AS CHAR) AS message FROM OfflineMessage");

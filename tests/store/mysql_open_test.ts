@@ -146,7 +146,7 @@ Deno.test("mysql: versions that are too old are refused", () => {
     checkVersion(version);
   }
   for (const version of ["5.7.44-log", "5.5.5-10.5.23-MariaDB", "10.5.9-MariaDB", "", "?"]) {
-    assertThrows(() => checkVersion(version), Error, "or later is needed");
+    assertThrows(() => checkVersion(version), Error, "or later is required");
   }
 });
 

@@ -28,7 +28,10 @@ Deno.test("mysql: an error says what is wrong with the database, and nothing of 
       }),
     );
   for (
-    const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "bad"], [1406, "bad"]] as const
+    const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "invalid"], [
+      1406,
+      "invalid",
+    ]] as const
   ) {
     const told = error(errno, "near 'my secret diary'");
     assertEquals([told.kind, told instanceof StoreUnavailableError], [kind, true]);
@@ -37,11 +40,11 @@ Deno.test("mysql: an error says what is wrong with the database, and nothing of 
   }
   const full = error(1040, "Too many\nconnections");
   assertEquals([full.kind, reasonOf(full)], [
-    "refused",
-    "the database gave up: ER (1040): Too many connections",
+    "unavailable",
+    "the database failed: ER (1040): Too many connections",
   ]);
   const cause = Object.assign(new Error("connect ECONNREFUSED"), { errno: -111, code: "ECONNREFUSED" });
-  assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["lost", cause]);
+  assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["connection_lost", cause]);
 });
 
 /** A gatherer of numbers whose batches wait to be let go, one by one. */
@@ -61,8 +64,8 @@ function gatherer(): {
     async run(batch) {
       batches.push([...batch]);
       await new Promise<void>((resolve) => gates.push(resolve));
-      if (batch.some(({ call }) => call === 13)) throw new DatabaseError("bad", "13");
-      for (const [call, kind] of [[14, "lost"], [15, "refused"], [16, "silent"]] as const) {
+      if (batch.some(({ call }) => call === 13)) throw new DatabaseError("invalid", "13");
+      for (const [call, kind] of [[14, "connection_lost"], [15, "unavailable"], [16, "timeout"]] as const) {
         if (batch.some((pending) => pending.call === call)) throw new DatabaseError(kind, `${call}`);
       }
       for (const { call, resolve } of batch) resolve(call * 2);

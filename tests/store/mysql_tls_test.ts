@@ -54,8 +54,8 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
     await describeUpgrade(urlOf("mysqls", right, server), { ca: authority.ca });
     const refusals: readonly [host: string, ca: string | undefined, words: string][] = [
       [wrong, authority.ca, `certificate is not for ${wrong}, but for ${alternative(right)}`],
-      [right, stranger.ca, "--mysql-ca must name the file of the authority"],
-      [right, undefined, "--mysql-ca must name the file of the authority"],
+      [right, stranger.ca, "set --mysql-ca to the file of the authority"],
+      [right, undefined, "set --mysql-ca to the file of the authority"],
     ];
     for (const [host, ca, words] of refusals) {
       await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, words);
@@ -73,13 +73,13 @@ Deno.test("mysql: without TLS, an account that demands it is told so, and TLS th
   await using server = await startTls(authority, ADDRESS);
   const url = urlOf("mysql", ADDRESS, server);
   for (const use of [open, describeUpgrade] as ((url: string) => Promise<unknown>)[]) {
-    await assertRejects(() => use(url), Error, "the server demands TLS of this account, or");
+    await assertRejects(() => use(url), Error, "name or password is wrong, or the account requires TLS");
   }
   await server.sql("SET GLOBAL require_secure_transport = ON");
-  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the server demands TLS");
+  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the account requires TLS");
   await using plain = await startMariadb();
   const error = await assertRejects(() => open(urlOf("mysqls", ADDRESS, plain, "root"), authority.ca), Error);
-  assertStringIncludes(error.message, "the server offers no TLS");
+  assertStringIncludes(error.message, "the server does not support TLS");
 });
 
 Deno.test("mysql: a server's refusal of plain text says what to do", () => {
@@ -90,7 +90,7 @@ Deno.test("mysql: a server's refusal of plain text says what to do", () => {
   });
   assertStringIncludes(
     reasonOf(toConnectError(refused, false, true, ADDRESS)),
-    "the server demands TLS; mysqls://",
+    "the server requires TLS; mysqls://",
   );
   const denied = Object.assign(new Error("Access denied"), { errno: 1_045, sqlState: "28000", code: "X" });
   assertStringIncludes(reasonOf(toConnectError(denied, false, true, ADDRESS)), "TLS");
@@ -106,9 +106,9 @@ Deno.test("mysql: what is wrong with a server's certificate is said, with the op
       "unable to verify the first certificate",
     ]
   ) {
-    assertStringIncludes(told(words), `is not trusted (${words}): --mysql-ca`);
+    assertStringIncludes(told(words), `is not trusted (${words}): set --mysql-ca`);
   }
-  assertStringIncludes(told("connect ECONNREFUSED"), "the database can't be reached: connect ECONNREFUSED");
+  assertStringIncludes(told("connect ECONNREFUSED"), "the database is unreachable: connect ECONNREFUSED");
 });
 
 Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {

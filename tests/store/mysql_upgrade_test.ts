@@ -91,21 +91,21 @@ shared.test("mysql upgrade: --upgrade-check says what the server then does, and 
   for (
     const part of [
       "rename the table user to User",
-      "remove 2 rows of Friend, being there twice",
+      "remove 2 rows of Friend, which are duplicates",
       'append " (id)" to the groupname in 1 row of AllGroup',
-      "remove 1 row of GroupUser, being there twice (the creator's stays)",
+      "remove 1 row of GroupUser, which are duplicates (the creator's stays)",
       "mark 3 passwords",
       "move 3 rows of offlinemessage into the log; leave 1 in OldOfflineMessage: not JSON (1)",
-      "make the view OfflineMessage",
+      "create the view OfflineMessage",
       "count each group's members",
-      "note the schema's version",
+      "record the version of the schema",
     ]
   ) assert(changes.some((line) => line.includes(part)), `${part} in:\n${changes.join("\n")}`);
   assert(changes.every((line) => !line.includes("\n")), "each is one line");
   const told = new Told();
   await migrate(connectionTo(db), told);
   assertEquals(told.steps, changes);
-  assertEquals(told.warnings, [{ rows: 1, reasons: "not JSON (1)" }]);
+  assertEquals(told.warnings, [{ count: 1, reasons: "not JSON (1)" }]);
   await assertTakenOver(db);
 });
 
@@ -161,7 +161,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     "ALTER TABLE AllGroup MODIFY id BIGINT",
     "INSERT INTO AllGroup (id, groupname) VALUES (2147483648, 'x'), (-5, 'y')",
   ]],
-  ["1 row of Friend: friendid is more than 32 bits can hold", [
+  ["1 row of Friend: friendid does not fit into 32 bits", [
     "ALTER TABLE Friend MODIFY friendid BIGINT",
     "INSERT INTO Friend VALUES (5, 4294967296)",
   ]],
@@ -170,7 +170,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     "ALTER TABLE User MODIFY name VARCHAR(99)",
     "UPDATE User SET name = REPEAT('ä', 51) WHERE id = 5",
   ]],
-  ["1 row of User with the id of another one", [
+  ["1 row of User with the id of another row", [
     "ALTER TABLE User MODIFY id INT NOT NULL, DROP PRIMARY KEY",
     "INSERT INTO User (id, name, password) VALUES (5, 'x', 'x')",
   ]],

@@ -1,21 +1,22 @@
-/** Tells a node's announcements from those that were recorded and are published once more. */
+/** Detects announcements that another Redis client recorded and published again. */
 
-/** Nodes whose last number is remembered, those that are gone among them. */
+/** Nodes whose last count is in memory, including nodes that have left. */
 const MAX_NODES = 1_000;
 
 /**
- * The numbers of what other nodes say to all. Each node counts from 1, and has an id that no earlier one had.
+ * The counts of the other nodes' announcements. Each node counts from 1, and has an id that no earlier node
+ * had.
  */
 export class ReplayGuard {
-  readonly #lastCounts = new Map<string, number>(); // the least recently heard first
+  readonly #lastCounts = new Map<string, number>(); // the least recently heard node first
   readonly #max: number;
 
-  /** At most `max` nodes are remembered. */
+  /** `max` bounds the nodes in memory. */
   constructor(max = MAX_NODES) {
     this.#max = max;
   }
 
-  /** Whether the number is higher than all that were heard of this node. From now on it is the last one. */
+  /** Returns whether the count is higher than every earlier one of this node, and records it in that case. */
   isNew(node: string, count: number): boolean {
     if (count <= (this.#lastCounts.get(node) ?? 0)) return false;
     this.#lastCounts.delete(node);

@@ -12,7 +12,7 @@ export class Publisher {
   readonly #codec: PayloadCodec;
   readonly #lostNotifications: LostNotifications;
   #connections: RedisConnections | undefined;
-  /** Whether a lost hint needs a hello: a `look` on its channel does not replace it. */
+  /** Whether a lost hint needs a hello: a `resync` on its channel does not replace it. */
   #needsHello = false;
 
   constructor(names: Names, codec: PayloadCodec) {
@@ -21,7 +21,10 @@ export class Publisher {
     this.#lostNotifications = new LostNotifications(names.allNodes);
   }
 
-  /** Announces the node on new connections, and publishes on them from then on. Rejects with BusUnavailableError. */
+  /**
+   * Announces the node on new connections, and publishes on them from then on. Rejects with
+   * BusUnavailableError.
+   */
   async attach(connections: RedisConnections): Promise<void> {
     this.#needsHello = false;
     await this.#announce(connections, "hello");
@@ -33,19 +36,22 @@ export class Publisher {
     this.#connections = undefined;
   }
 
-  /** Publishes a hint. If Redis does not accept it, a later `look` or hello replaces it. */
+  /** Publishes a hint. If Redis does not accept it, a later `resync` or hello replaces it. */
   publish(channel: Channel, hint: Hint): void {
     this.#publish(this.#names.channel(channel), channel, hint);
   }
 
-  /** Tells the other nodes that this node commits no more messages. If that is lost, they poll for some minutes. */
+  /**
+   * Tells the other nodes that this node commits no more messages. If that is lost, they poll for some
+   * minutes.
+   */
   publishBye(): void {
     if (this.#connections) this.#announce(this.#connections, "bye").catch(ignoreUnavailable);
   }
 
   /**
-   * Publishes a heartbeat. If Redis accepts it, Redis may also accept replacements of lost hints: a `look` per channel
-   * with a lost message, and a hello, after which the other nodes check logins and friends.
+   * Publishes a heartbeat. If Redis accepts it, Redis may also accept replacements of lost hints: a `resync`
+   * per channel with a lost message, and a hello, after which the other nodes check logins and friends.
    */
   async sendHeartbeat(connections: RedisConnections): Promise<void> {
     const kind = this.#needsHello ? "hello" : "beat";
@@ -59,10 +65,10 @@ export class Publisher {
     if (this.#connections === connections) this.requestResyncs();
   }
 
-  /** Publishes a `look` on every channel that lost a hint. */
+  /** Publishes a `resync` on every channel that lost a hint. */
   requestResyncs(): void {
     for (const name of this.#lostNotifications.drain()) {
-      this.#publish(name, this.#names.channelOf(name), { kind: "look" });
+      this.#publish(name, this.#names.channelOf(name), { kind: "resync" });
     }
   }
 

@@ -38,7 +38,9 @@ interface Connected {
   readonly subscriptions: Subscriptions;
 }
 
-/** A node's connection to the other nodes through one Redis server, or a Redis Cluster of version 7 or newer. */
+/**
+ * A node's connection to the other nodes through one Redis server, or a Redis Cluster of version 7 or newer.
+ */
 export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
@@ -61,9 +63,10 @@ export class RedisBus implements Bus {
   #downError: BusUnavailableError | undefined;
 
   /**
-   * `urls`: the address of one server, or of some servers of a cluster; see {@link parseRedisUrl}, which throws.
-   * `deployment`: the id of the nodes that share a database. The bus ignores other deployments on the same Redis.
-   * `secret`: the key of the deployment, in hexadecimal. The bus ignores payloads without a signature by it.
+   * `urls`: the address of one server, or of some servers of a cluster; see {@link parseRedisUrl}, which
+   * throws. `deployment`: the id of the nodes that share a database. The bus ignores other deployments on the
+   * same Redis. `secret`: the key of the deployment, in hexadecimal. The bus ignores payloads without a
+   * signature by it.
    */
   constructor(
     urls: readonly string[],
@@ -72,7 +75,7 @@ export class RedisBus implements Bus {
     secret: string,
   ) {
     this.#urls = urls.map(parseRedisUrl);
-    if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
+    if (urls.length === 0) throw new TypeError("The bus needs the address of at least one Redis server");
     this.#log = log;
     const names = this.#names = new Names(deployment);
     this.#codec = new PayloadCodec(secret, log);
@@ -189,7 +192,8 @@ export class RedisBus implements Bus {
       if (this.#isClosed) throw reason; // closed while connecting: close() had no connections to end yet
       const connected = this.#connected = { connections, subscriptions };
       await subscriptions.subscribeAll();
-      // A node that subscribes later announces itself to this node. A node that subscribed earlier is in the list.
+      // A node that subscribes later announces itself to this node. A node that subscribed earlier is in the
+      // list.
       this.#peers.addAll(await connections.get(allNodes).channels(this.#names.node("")));
       await this.#publisher.attach(connections);
       this.#ready = connected;
@@ -225,7 +229,10 @@ export class RedisBus implements Bus {
       .catch((error) => void toBusError(error));
   }
 
-  /** Returns the addresses, beginning with another one each time: a server that answers may have stale cluster data. */
+  /**
+   * Returns the addresses, beginning with another one each time: a server that answers may have stale cluster
+   * data.
+   */
   #rotatedUrls(): URL[] {
     const first = this.#attempts++ % this.#urls.length;
     return [...this.#urls.slice(first), ...this.#urls.slice(0, first)];
@@ -288,7 +295,10 @@ export class RedisBus implements Bus {
   }
 }
 
-/** Returns the error if it is a failure of the connection. Throws every other error: it is a programming error. */
+/**
+ * Returns the error if it is a failure of the connection. Throws every other error: it is a programming
+ * error.
+ */
 function toBusError(error: unknown): BusUnavailableError {
   if (error instanceof BusUnavailableError) return error;
   throw error;

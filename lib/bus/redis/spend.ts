@@ -1,45 +1,41 @@
-/**
- * The buckets that all nodes share: as in ../buckets.ts, but Redis keeps the number, and goes by its own
- * clock.
- */
+/** The token buckets that all nodes share: as in gcra.ts, but Redis has the numbers and the clock. */
 import type { Redis } from "ioredis";
 import { incrementMicros } from "../gcra.ts";
 import type { RateLimit } from "../bus.ts";
 
 /**
- * Takes from the bucket and gives 0, or the microseconds until it will hold as much; and 1 behind that if the
- * key was not what nodes write, a string that expires, and so counted as missing. Arguments: microseconds in
- * which an empty bucket is full, and those in which what is taken comes back. The key expires when the bucket
- * is full.
+ * Takes tokens. Returns 0, or the microseconds until the bucket holds enough. Also returns 1 if the key was
+ * not written by a node, which writes strings that expire; such a key counts as missing. Arguments:
+ * microseconds in which an empty bucket becomes full, and microseconds in which the taken tokens are
+ * refilled. The key expires when the bucket is full.
  *
- * Redis' clock may be set back, so that a bucket would be emptier than empty: it is taken for empty then.
+ * The clock of Redis may be set back, and a bucket would then be emptier than empty. It counts as empty.
  */
 const TRY_CONSUME = `
 local time = redis.call("TIME")
 local now = time[1] * 1000000 + time[2]
-local most = now + ARGV[1]
+local max = now + ARGV[1]
 local kind = redis.call("TYPE", KEYS[1]).ok
-local said = kind == "string" and redis.call("PTTL", KEYS[1]) >= 0 and tonumber(redis.call("GET", KEYS[1]))
-local foreign = (kind == "none" or said and said == said) and 0 or 1
-local before = math.min(math.max(foreign == 0 and said or now, now), most)
-local after = before + ARGV[2]
-if after > most then return {after - most, foreign} end
-if after <= now then redis.call("DEL", KEYS[1])
-else redis.call("SET", KEYS[1], string.format("%.0f", after), "PX", math.ceil((after - now) / 1000)) end
+local stored = kind == "string" and redis.call("PTTL", KEYS[1]) >= 0 and tonumber(redis.call("GET", KEYS[1]))
+local foreign = (kind == "none" or stored and stored == stored) and 0 or 1
+local tat = math.min(math.max(foreign == 0 and stored or now, now), max) + ARGV[2]
+if tat > max then return {tat - max, foreign} end
+if tat <= now then redis.call("DEL", KEYS[1])
+else redis.call("SET", KEYS[1], string.format("%.0f", tat), "PX", math.ceil((tat - now) / 1000)) end
 return {0, foreign}`;
 
-/** Sends a command to the server that has a key. */
+/** Sends a command to the server that owns a key. */
 type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
-/** What came of {@link tryConsume}. */
+/** The result of {@link tryConsume}. */
 export interface ConsumeResult {
-  /** As `Bus.spend` has it. */
+  /** The result of `Bus.tryConsume`. */
   readonly waitMs: number;
   /** Whether the key was one that no node has written. */
   readonly isForeign: boolean;
 }
 
-/** See `Bus.spend`: takes from the bucket that the key holds. Rejects as `send` does. */
+/** Takes tokens from the bucket at `key`, as `Bus.tryConsume` does. Rejects as `send` does. */
 export async function tryConsume(
   send: SendCommand,
   key: string,

@@ -1,4 +1,4 @@
-/** The store that many nodes share: a database on MySQL or MariaDB. */
+/** The store for many nodes: a database on MySQL or MariaDB. */
 import type {
   Account,
   Appended,
@@ -38,17 +38,17 @@ import { Pool } from "./pool.ts";
 import { migrate, type MigrationLog } from "./schema/migrate.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
 
-/** How a store is opened. */
+/** The options of a store. */
 export interface MysqlOptions extends AccessOptions {
-  /** Told of what is done to the database when it is opened. */
+  /** Receives the steps of the schema's migration. */
   readonly log: MigrationLog;
-  /** Connections at most: one of them is for messages, the others for everything else. 2 at least. */
+  /** The maximum of connections, at least 2: one for messages, and the others for everything else. */
   readonly maxConnections: number;
 }
 
 /**
- * A {@link Store} that any number of nodes use at once. One connection brings the node's messages into the log, batch
- * by batch; the others share everything else, so that no login waits for messages, or they for it.
+ * A {@link Store} for any number of nodes. One connection appends the node's messages to the log, in batches.
+ * The other connections do everything else, so that logins and messages do not wait for each other.
  */
 export class MysqlStore implements Store {
   readonly #limits: StoreLimits;
@@ -57,10 +57,10 @@ export class MysqlStore implements Store {
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
   readonly #fence: Fence;
-  #lastUserId = 0; // the highest id that this node has given out
+  #lastUserId = 0; // the highest id that this node has allocated
   readonly #changeMutex = new KeyedMutex<string>(overloadError);
-  #callsInFlight = 0; // under way
-  #drained: PromiseWithResolvers<void> | undefined; // fulfilled when none is
+  #callsInFlight = 0;
+  #drained: PromiseWithResolvers<void> | undefined; // resolves when no call is in flight
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -80,14 +80,15 @@ export class MysqlStore implements Store {
   }
 
   /**
-   * Opens the database that `url` names (see {@link parseAddress}), making what isn't there. Rejects
-   * with an Error of one line, without the password, if it can't be reached or used, or if its server is set up so that
-   * committed messages can be lost.
+   * Opens the database at `url` (see {@link parseAddress}), and creates or migrates its tables. Rejects with
+   * an Error of one line, without the password, if the database is unavailable or unsuitable, or if its
+   * server can lose committed messages.
    */
   static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
     const address = parseAddress(url, options);
     try {
-      const server = await MysqlConnection.open({ ...address, database: "" }); // which need not be there yet
+      // The database may not exist yet.
+      const server = await MysqlConnection.open({ ...address, database: "" });
       await compareClocks(server, options.log).finally(() => server.close());
       const { maxPacketBytes } = server.serverInfo;
       await migrate(driverOptions(address), options.log);
@@ -97,7 +98,7 @@ export class MysqlStore implements Store {
       fence.adoptEpoch(epoch);
       return new MysqlStore(address, limits, options.maxConnections, maxPacketBytes, fence);
     } catch (error) {
-      throw new Error(`cannot open the database ${address.name}: ${reasonOf(error)}`);
+      throw new Error(`Cannot open the database ${address.name}: ${reasonOf(error)}`);
     }
   }
 
@@ -108,7 +109,8 @@ export class MysqlStore implements Store {
       (connection) => accounts.createUser(connection, name, passwordHash),
     );
     if ("id" in created) {
-      if (created.id <= before) throw this.#fence.reportDataLoss(); // the id of an account that is gone
+      // An id that was allocated before: its account is lost.
+      if (created.id <= before) throw this.#fence.reportDataLoss();
       this.#lastUserId = Math.max(this.#lastUserId, created.id);
     }
     return created;
@@ -147,15 +149,15 @@ export class MysqlStore implements Store {
   }
 
   claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#call(() => this.#loginQueue.add({ kind: "begin", user, tokenHash }));
+    return this.#call(() => this.#loginQueue.add({ kind: "claim", user, tokenHash }));
   }
 
   async releaseAccounts(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#loginQueue.add({ kind: "end", logins }));
+    await this.#call(() => this.#loginQueue.add({ kind: "release", logins }));
   }
 
   async reclaimAccounts(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#loginQueue.add({ kind: "resume", logins }));
+    await this.#call(() => this.#loginQueue.add({ kind: "reclaim", logins }));
   }
 
   latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
@@ -205,12 +207,14 @@ export class MysqlStore implements Store {
         `user ${creator}`,
         (connection) => createGroup(connection, this.#limits, creator, name, description),
       );
-    return this.#call(() => this.#changeMutex.run(`group ${name}`, make)); // who asks first for a name gets it
+    // Names are allocated in the order of calls.
+    return this.#call(() => this.#changeMutex.run(`group ${name}`, make));
   }
 
   joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
     return this.#call(async () => {
-      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before isn't missed, and appends needn't wait
+      // Earlier messages count as read, and later ones need not wait.
+      await this.#appendQueue.barrier(() => Promise.resolve());
       return await this.#change(
         `user ${user}`,
         (connection) => joinGroup(connection, this.#limits, user, group),
@@ -229,7 +233,8 @@ export class MysqlStore implements Store {
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
     if (updates.length === 0) return Promise.resolve();
     return this.#call(async () => {
-      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
+      // Earlier messages are stored, and later ones need not wait.
+      await this.#appendQueue.barrier(() => Promise.resolve());
       await this.#changeMutex.run(
         "cursors",
         () => this.#pool.change((connection) => advanceCursors(connection, this.#fence, updates)),
@@ -269,7 +274,7 @@ export class MysqlStore implements Store {
     return this.#closing ??= this.#close();
   }
 
-  /** Makes a change, after all that were asked for before with the same key. */
+  /** Changes the database after all earlier changes with the same key. */
   #change<T>(key: string, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
     return this.#call(() => this.#changeMutex.run(key, () => this.#pool.change(work)));
   }

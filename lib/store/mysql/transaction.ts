@@ -3,8 +3,8 @@ import { DatabaseError } from "./errors.ts";
 import { type Sql, sql } from "./sql.ts";
 
 /**
- * Begins a transaction. In the first place of a {@link MysqlConnection.query}; {@link COMMIT} in the last place of that one or
- * a later one ends it, or else it is rolled back.
+ * Begins a transaction. Must be the first statement of a {@link MysqlConnection.query}. {@link COMMIT} must
+ * be the last one of that query or of a later one; otherwise the transaction is rolled back.
  */
 export const BEGIN: Sql = sql`START TRANSACTION`;
 /** Commits a transaction; see {@link BEGIN}. */
@@ -13,23 +13,24 @@ export const COMMIT: Sql = sql`COMMIT`;
 export const ROLLBACK: Sql = sql`ROLLBACK`;
 
 /**
- * A member of a replicated group can give up a transaction between two statements of one round trip, and carry out those
- * that follow outside of it. So these are not committed each by itself; and a savepoint, which is gone with the
- * transaction that it was set in, stops at the end what is not whole.
+ * A member of a replicated group can roll back a transaction between two statements of one round trip, and
+ * run the remaining statements outside of it. Without autocommit, none of these is committed by itself. The
+ * savepoint is lost with its transaction, so that releasing it fails before the commit of an incomplete
+ * transaction.
  */
 const AUTOCOMMIT_OFF = sql`SET SESSION autocommit = 0`;
 const AUTOCOMMIT_ON = sql`SET SESSION autocommit = 1`;
-const SAVEPOINT = sql`SAVEPOINT whole`;
-const RELEASE_SAVEPOINT = sql`RELEASE SAVEPOINT whole`;
+const SAVEPOINT = sql`SAVEPOINT complete`;
+const RELEASE_SAVEPOINT = sql`RELEASE SAVEPOINT complete`;
 
-/** What is sent in the place of a statement. */
+/** The statements to send in place of one statement. */
 export const EXPANSIONS: ReadonlyMap<Sql, readonly Sql[]> = new Map([
   [BEGIN, [AUTOCOMMIT_OFF, BEGIN, SAVEPOINT]],
   [COMMIT, [RELEASE_SAVEPOINT, COMMIT, AUTOCOMMIT_ON]],
   [ROLLBACK, [ROLLBACK, AUTOCOMMIT_ON]],
 ]);
 
-/** Statements whose answers callers don't see. */
+/** Statements whose results are not returned to callers. */
 export const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([
   AUTOCOMMIT_OFF,
   AUTOCOMMIT_ON,
@@ -37,16 +38,16 @@ export const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([
   RELEASE_SAVEPOINT,
 ]);
 
-/** The bit in the server's status that says that there is a transaction; a part of its protocol. */
+/** The bit of the server's status that says that a transaction is open (SERVER_STATUS_IN_TRANS). */
 const STATUS_IN_TRANSACTION = 1;
 
 /**
- * Throws if the server has given the transaction up by itself and says so in nothing but a bit, as members of a
- * replicated group can. Answers of rows don't show it.
+ * Throws if the server has rolled back the transaction by itself. Members of a replicated group report that
+ * in the status bit only, and results with rows do not contain it.
  */
-export function checkTransaction(answers: readonly unknown[]): void {
-  const isThere = answers.every((answer) =>
-    Array.isArray(answer) || ((answer as { serverStatus: number }).serverStatus & STATUS_IN_TRANSACTION) !== 0
+export function checkTransaction(replies: readonly unknown[]): void {
+  const isOpen = replies.every((reply) =>
+    Array.isArray(reply) || ((reply as { serverStatus: number }).serverStatus & STATUS_IN_TRANSACTION) !== 0
   );
-  if (!isThere) throw new DatabaseError("conflict", "the database has given up a transaction unasked");
+  if (!isOpen) throw new DatabaseError("conflict", "the database has rolled back a transaction by itself");
 }
