@@ -6,7 +6,7 @@ import { type BusTest, freshBucket, HOURLY, PATIENCE } from "./bus_fixture.ts";
 const TIMER_SLACK = 5;
 
 export function bucketContract(test: BusTest): void {
-  test("a bucket holds exactly its size, whatever that is", async (a) => {
+  test("a bucket holds exactly its burst, for any burst", async (a) => {
     for (const burst of [1, 2, 3, 7, 10, 300, 999]) {
       const bucket = freshBucket();
       const quota = { burst, periodMs: 3_600_000 };
@@ -20,7 +20,7 @@ export function bucketContract(test: BusTest): void {
     }
   });
 
-  test("several may be taken at once; what isn't there whole leaves the bucket as it is", async (a) => {
+  test("takes several tokens at once, or none if the bucket holds fewer", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 5), 0);
     const each = HOURLY.periodMs / HOURLY.burst;
@@ -33,7 +33,7 @@ export function bucketContract(test: BusTest): void {
     assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "nothing is always there");
   });
 
-  test("what is given back is there again, and never more than the size", async (a) => {
+  test("refunds tokens, up to the burst", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
     assertEquals(await a.tryConsume(bucket, HOURLY, -2), 0);
@@ -45,7 +45,7 @@ export function bucketContract(test: BusTest): void {
     assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
   });
 
-  test("nodes share a bucket, and each has its own name", async (a, b) => {
+  test("nodes share buckets by their names", async (a, b) => {
     const [bucket, other] = [freshBucket(), freshBucket()];
     for (const node of [a, b, a, b, a, b, a]) assertEquals(await node.tryConsume(bucket, HOURLY, 1), 0);
     for (const node of [a, b]) assert(await node.tryConsume(bucket, HOURLY, 1) > 0);
@@ -54,7 +54,7 @@ export function bucketContract(test: BusTest): void {
     assertEquals(await a.tryConsume(bucket, HOURLY, 1), 0);
   });
 
-  test("takers at the same time never get more than there is", async (a, b) => {
+  test("concurrent calls never take more than the bucket holds", async (a, b) => {
     const bucket = freshBucket();
     const quota = { burst: 50, periodMs: 3_600_000 };
     const waits = await Promise.all(
@@ -63,7 +63,7 @@ export function bucketContract(test: BusTest): void {
     assertEquals(waits.filter((wait) => wait === 0).length, quota.burst);
   });
 
-  test("after the time that is told it is there, and not before", async (a, b) => {
+  test("tokens are available after the returned time, and not before", async (a, b) => {
     // It may be there after all where this machine stood still between two calls: then another bucket must do.
     for (
       const quota of [{ burst: 4, periodMs: 400 }, { burst: 4, periodMs: 4_000 }, {
@@ -90,7 +90,7 @@ export function bucketContract(test: BusTest): void {
     }
   });
 
-  test("a bucket is as good with another quota", async (a) => {
+  test("a bucket works with another limit", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
     const shorter = { burst: 7, periodMs: 60_000 };

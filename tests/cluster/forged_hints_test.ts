@@ -11,7 +11,7 @@ import { until } from "../harness/wait.ts";
 /** Milliseconds for what is looked for at once: less than it takes until a node looks without being told anything. */
 const SOON = 15_000;
 
-Deno.test("forged hint: a takeover that the store does not have ends no session", async () => {
+Deno.test("forged hint: a takeover that the store does not confirm ends no session", async () => {
   const buses: Bus[] = [];
   const lines: string[] = [];
   const log = new Log("warn", "text", (line) => lines.push(line));
@@ -28,7 +28,7 @@ Deno.test("forged hint: a takeover that the store does not have ends no session"
   }, { bus: (bus) => buses[buses.push(bus) - 1]!, log });
 });
 
-Deno.test("forged hint: a true takeover is obeyed when the store is back, if it was unavailable", async () => {
+Deno.test("forged hint: a genuine takeover takes effect after an outage of the store", async () => {
   let isAway = false;
   let refused = 0;
   const store = (real: Store) =>
@@ -52,7 +52,7 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
   }, { store });
 });
 
-Deno.test("forged hint: a user who isn't a member gets no group's messages by a hint of having joined", async () => {
+Deno.test("forged hint: a joined hint for a user that is not a member delivers no messages", async () => {
   const buses: Bus[] = [];
   const subscribed: unknown[] = [];
   const bus = (bus: Bus) =>
@@ -84,7 +84,7 @@ Deno.test("forged hint: a user who isn't a member gets no group's messages by a 
   }, { bus: (real) => buses[buses.push(bus(real)) - 1]!, store });
 });
 
-Deno.test("forged hint: the bus is told the store's epoch before it is opened, and each later one", async () => {
+Deno.test("forged hint: the bus gets the epoch of the store before it opens, and each later epoch", async () => {
   const calls: string[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, [epoch]) => {

@@ -30,7 +30,7 @@ busContract("bus over a port", () => {
   });
 });
 
-Deno.test("bus over a port: a thread that has died leaves its channels and locks, and the others are told", async () => {
+Deno.test("bus over a port: releases the channels and locks of a dead thread, and notifies the others", async () => {
   const hub = new LocalHub();
   const dead = overPort(hub.attach());
   const other = overPort(hub.attach());
@@ -48,7 +48,7 @@ Deno.test("bus over a port: a thread that has died leaves its channels and locks
   await other.end();
 });
 
-Deno.test("bus over a port: what a listener is told of an outage comes through", async () => {
+Deno.test("bus over a port: forwards the events of an outage", async () => {
   let listener: BusListener | undefined;
   const local = new LocalHub().attach();
   const { bus, end } = overPort(wrapped(local, (name, go, args) => {
@@ -68,7 +68,7 @@ Deno.test("bus over a port: what a listener is told of an outage comes through",
   await end();
 });
 
-Deno.test("bus over a port: what a call fails with comes through", async () => {
+Deno.test("bus over a port: forwards the error of a call", async () => {
   const local = new LocalHub().attach();
   const { bus, end } = overPort(wrapped(local, (name, go) => {
     return name === "online" ? Promise.reject(new BusUnavailableError("no answer")) : go();
@@ -79,7 +79,7 @@ Deno.test("bus over a port: what a call fails with comes through", async () => {
   await end();
 });
 
-Deno.test("bus over a port: what is asked in one turn goes as one message", async () => {
+Deno.test("bus over a port: sends the calls of one microtask run as one message", async () => {
   const { port1, port2 } = new MessageChannel();
   const bus = new PortBus(port1);
   const sizes: number[] = [];
@@ -91,7 +91,7 @@ Deno.test("bus over a port: what is asked in one turn goes as one message", asyn
   port2.close();
 });
 
-Deno.test("bus over a port: once it is told to close it hears no more, and no caller waits any more", async () => {
+Deno.test("bus over a port: delivers nothing after close, and rejects waiting calls", async () => {
   const hub = new LocalHub();
   const other = hub.attach();
   const { bus, end } = overPort(wrapped(hub.attach(), (name, go) => {

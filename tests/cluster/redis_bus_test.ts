@@ -55,7 +55,7 @@ async function withTwo(
 }
 
 both(
-  "20,000 hints at once arrive in order, and own ones don't come back",
+  "delivers 20,000 hints at once in order, and none to their own node",
   (urls) =>
     withTwo(urls, async ({ a, b }, atA, atB) => {
       const channels = Array.from({ length: 100 }, (_, i) => i % 2 === 0 ? i + 1 : -i);
@@ -72,7 +72,7 @@ both(
 );
 
 both(
-  "thousands of channels are subscribed, counted and given up at once",
+  "subscribes, counts and unsubscribes thousands of channels at once",
   (urls) =>
     withTwo(urls, async ({ a, b }) => {
       const users = Array.from({ length: 2_500 }, (_, i) => i + 1);
@@ -84,7 +84,7 @@ both(
 );
 
 both(
-  "what is asked for a channel without waiting takes place in that order",
+  "runs calls for a channel in order without waiting between them",
   (urls) =>
     withTwo(urls, async ({ a, b }) => {
       void a.subscribe(1);
@@ -121,7 +121,7 @@ both("who asks for a lock first in a node has it first", (urls) =>
     assertEquals(order, [0, 1, 2, 3]);
   }));
 
-Deno.test("Redis: a lock that was lost is not given back for who has it now", () =>
+Deno.test("Redis: does not release a lost lock that another node holds", () =>
   withTwo([one.url], async ({ a, b }) => {
     const late = await a.lock(1);
     await one.command("DEL", "chat:d:lock:{1}"); // as if it had expired
@@ -132,7 +132,7 @@ Deno.test("Redis: a lock that was lost is not given back for who has it now", ()
     assertEquals(await one.command("EXISTS", "chat:d:lock:{1}"), "0");
   }));
 
-Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it says", () =>
+Deno.test("Redis: the key of a bucket expires when the bucket is full", () =>
   withTwo([one.url], async ({ a, b }) => {
     const [key, quota] = ["chat:d:bucket:{mine}", { burst: 10, periodMs: 3_600_000 }];
     assertEquals(await a.tryConsume("mine", quota, 4), 0);
@@ -148,7 +148,7 @@ Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it sa
     assert(await b.tryConsume("mine", quota, 1) > 0);
   }));
 
-Deno.test("Redis: when its clock is set back, an empty bucket is just empty", () =>
+Deno.test("Redis: an empty bucket is empty, and not worse, when the clock is set back", () =>
   withTwo([one.url], async ({ a }) => {
     const quota = { burst: 10, periodMs: 3_600_000 };
     const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
@@ -157,7 +157,7 @@ Deno.test("Redis: when its clock is set back, an empty bucket is just empty", ()
     assert(wait > 0 && wait <= quota.periodMs, `${wait} ms`);
   }));
 
-Deno.test("Redis Cluster: one address will do", () =>
+Deno.test("Redis Cluster: connects by one address", () =>
   withTwo(cluster.urls.slice(2), async ({ a, b }, _, atB) => {
     for (const user of [1, 2, 3, 4]) await b.subscribe(user);
     for (const user of [1, 2, 3, 4]) await (await a.lock(user))();
@@ -165,7 +165,7 @@ Deno.test("Redis Cluster: one address will do", () =>
     await atB.atLeast(4);
   }));
 
-Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated", async () => {
+Deno.test("Redis: ignores unknown messages, and logs one warning", async () => {
   const lines: string[] = [];
   const begun = performance.now();
   await withTwo([one.url], async ({ a, b }, _, atB) => {
@@ -201,7 +201,7 @@ Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated
 });
 
 both(
-  "two deployments hear nothing of each other, and share no presence, locks or buckets",
+  "two deployments share no hints, presence, locks or buckets",
   (urls) =>
     withTwo(
       urls,
@@ -221,7 +221,7 @@ both(
     ),
 );
 
-Deno.test("Redis: two deployments hold locks on the same user's id at the same time", () =>
+Deno.test("Redis: two deployments lock the same user id at the same time", () =>
   withTwo(
     [one.url],
     async ({ a, b }) => {
@@ -233,7 +233,7 @@ Deno.test("Redis: two deployments hold locks on the same user's id at the same t
     ["one", "two"],
   ));
 
-Deno.test("Redis: an address that is none is refused without being told", () => {
+Deno.test("Redis: rejects an invalid address without showing it", () => {
   for (
     const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]
   ) {
@@ -244,7 +244,7 @@ Deno.test("Redis: an address that is none is refused without being told", () => 
   assertThrows(() => new RedisBus([], quiet, "d", SECRET), TypeError);
 });
 
-Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async () => {
+Deno.test("Redis Cluster: computes the slot of a name as Redis does", async () => {
   for (
     const name of ["chat:d:u:{5}", "chat:d:{nodes}:1", "chat", "", "{}x", "a{b}{c}", "{x", "ü{😀}", "}{y}"]
   ) {
@@ -252,7 +252,7 @@ Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async (
   }
 });
 
-Deno.test("Redis: a replica is refused in a line that says so", async () => {
+Deno.test("Redis: rejects a replica by a log line that names the reason", async () => {
   await using replica = await startRedis();
   await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
   const lines: string[] = [];

@@ -64,7 +64,7 @@ async function record(): Promise<{ published: [string, string][]; done: () => Pr
   return { published, done: () => disconnect(client) };
 }
 
-Deno.test("forgery: messages of every kind without a signature are ignored, and the log tells their number once", () =>
+Deno.test("forgery: ignores unsigned messages of every kind, and logs their number once", () =>
   scene(async ({ a, b, atA, atB, other, lines }) => {
     await Promise.all([b.subscribe(USER), b.subscribe(-USER)]);
     const arrived = [atA.arrived, atB.arrived];
@@ -83,7 +83,7 @@ Deno.test("forgery: messages of every kind without a signature are ignored, and 
     }
   }));
 
-Deno.test("forgery: a signature counts for its text, its channel, its key and its epoch, and for nothing else", () =>
+Deno.test("forgery: a signature is valid for its text, channel, key and epoch only", () =>
   scene(async ({ a, b, atB, other }) => {
     await Promise.all([b.subscribe(USER), b.subscribe(-USER), b.subscribe(USER + 2 ** 32)]);
     const [right, wrong, later] = [new Signer(SECRET), new Signer("5f".repeat(32)), new Signer(SECRET)];
@@ -122,7 +122,7 @@ Deno.test("forgery: a signature counts for its text, its channel, its key and it
     ]);
   }));
 
-Deno.test("forgery: of another epoch nothing is received, and what was recorded in it never again", () =>
+Deno.test("forgery: ignores messages of another epoch, and later replays of them", () =>
   scene(async ({ a, b, atB, other }) => {
     const { published, done } = await record();
     try {
@@ -147,7 +147,7 @@ Deno.test("forgery: of another epoch nothing is received, and what was recorded 
     }
   }));
 
-Deno.test("forgery: a hello or heartbeat that is published again counts once", () =>
+Deno.test("forgery: counts a replayed hello or heartbeat once", () =>
   scene(async ({ b, atB, other }) => {
     const { published, done } = await record();
     const late = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
@@ -170,7 +170,7 @@ Deno.test("forgery: a hello or heartbeat that is published again counts once", (
     }
   }));
 
-Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones", () => {
+Deno.test("forgery: remembers the counts of the nodes heard last, up to the bound", () => {
   const counters = new ReplayGuard(2);
   assertEquals([1, 1, 3, 2, 3, 4].map((count) => counters.isNew("a", count)), [
     true,
@@ -186,7 +186,7 @@ Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones
   assertEquals(["a", "c", "b"].map((node) => counters.isNew(node, 1)), [false, false, true]);
 });
 
-Deno.test("forgery: releases before signatures read what nodes publish", () => {
+Deno.test("forgery: releases before signatures can read signed payloads", () => {
   for (const hint of hints) {
     const plain = HEADING + encode(hint);
     const signed = new Signer(SECRET).sign(USER, HEADING, encode(hint));
@@ -196,7 +196,7 @@ Deno.test("forgery: releases before signatures read what nodes publish", () => {
   }
 });
 
-Deno.test("forgery: a lock's key that no node has written is replaced, and the log tells of it", () =>
+Deno.test("forgery: replaces a lock's key that no node has written, and logs it", () =>
   scene(async ({ a, b, lines }) => {
     const key = "chat:d:lock:{1}";
     const written: readonly string[][] = [
@@ -230,7 +230,7 @@ Deno.test("forgery: a lock's key that no node has written is replaced, and the l
     await (await second)();
   }));
 
-Deno.test("forgery: a bucket's key that no node has written counts as missing", () =>
+Deno.test("forgery: treats a bucket's key that no node has written as missing", () =>
   scene(async ({ a, b, lines }) => {
     const key = "chat:d:bucket:{mine}";
     const quota = { burst: 10, periodMs: 3_600_000 };
@@ -252,7 +252,7 @@ Deno.test("forgery: a bucket's key that no node has written counts as missing", 
     assertStringIncludes(lines[0]!, "replaced a key in Redis that no node has written");
   }));
 
-Deno.test("forgery: payloads of any length and text are signed and checked, whatever was before them", () => {
+Deno.test("forgery: signs and verifies payloads of any length and text, after any others", () => {
   const [one, other] = [new Signer(SECRET), new Signer(SECRET)];
   const random = new Random(3);
   const encoder = new TextEncoder();
@@ -269,7 +269,7 @@ Deno.test("forgery: payloads of any length and text are signed and checked, what
   }
 });
 
-Deno.test("forgery: a node of a release before signatures counts as silent, so that the store is polled beside it", async () => {
+Deno.test("forgery: a node without signatures counts as silent, so that the others poll the store", async () => {
   const old = new Client(redis.url);
   const beats = new Client(redis.url);
   const bus = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);

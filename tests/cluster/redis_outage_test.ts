@@ -12,7 +12,7 @@ const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that
 const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
 const LEASE = 5_000; // milliseconds that a lock lives without its holder
 
-Deno.test("Redis that dies and comes back empty is found as it was left, but for what was asked meanwhile", async () => {
+Deno.test("Redis outage: restores all subscriptions after a restart of Redis without data", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -37,7 +37,7 @@ Deno.test("Redis that dies and comes back empty is found as it was left, but for
   b.wasDownOnce();
 });
 
-Deno.test("Redis that is frozen is taken for lost, and what waits for it is let go", async () => {
+Deno.test("Redis outage: treats a frozen Redis as lost, and rejects waiting calls", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -57,7 +57,7 @@ Deno.test("Redis that is frozen is taken for lost, and what waits for it is let 
   await worksBetween(a, b);
 });
 
-Deno.test("a connection that is cut off is made anew, with thousands of subscriptions", async () => {
+Deno.test("Redis outage: reconnects with thousands of subscriptions", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -71,7 +71,7 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
   b.wasDownOnce();
 });
 
-Deno.test("what couldn't be published is made up for by looks, where messages were lost", async () => {
+Deno.test("Redis outage: replaces lost hints of messages by resync hints", async () => {
   await using redis = await startRedis();
   await using way = new Way(redis);
   await using a = await Node.open([way.url]);
@@ -92,7 +92,7 @@ Deno.test("what couldn't be published is made up for by looks, where messages we
   assertEquals(b.heard.downs, []);
 });
 
-Deno.test("a message that was on its way when the connection was lost is made up for", async () => {
+Deno.test("Redis outage: replaces a message that was in flight when the connection was lost", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   const connection = await connectionOf(redis);
@@ -114,7 +114,7 @@ Deno.test("a message that was on its way when the connection was lost is made up
   );
 });
 
-Deno.test("when too much was missed to remember, everybody looks at everything", async () => {
+Deno.test("Redis outage: requests a resync of all channels when too many lost a hint", async () => {
   await using redis = await startRedis();
   await using way = new Way(redis);
   await using a = await Node.open([way.url]);
@@ -128,7 +128,7 @@ Deno.test("when too much was missed to remember, everybody looks at everything",
   assertEquals(await b.heard.atLeast(2), [[5, { kind: "resync" }], [-6, { kind: "resync" }]]);
 });
 
-Deno.test("a Redis that isn't there yet can be waited for", async () => {
+Deno.test("Redis outage: waits for a Redis that is not running yet", async () => {
   await using redis = await startRedis();
   await redis.stop();
   await using a = new Node([redis.url]);
@@ -155,7 +155,7 @@ async function turnAway(port: number, times: number): Promise<void> {
   for (let i = 0; i < times; i++) (await within(listener.accept(), "another try to connect")).close();
 }
 
-Deno.test("a wrong password is told in the log, but not which; a right one is used", async () => {
+Deno.test("Redis outage: logs a rejected password without its text, and uses a valid one", async () => {
   await using redis = await startRedis();
   await redis.command("CONFIG", "SET", "requirepass", "right/@:");
   const lines: string[] = [];
@@ -176,7 +176,7 @@ Deno.test("a wrong password is told in the log, but not which; a right one is us
   await worksBetween(a, b);
 });
 
-Deno.test("several addresses of servers that are no cluster are told in the log", async () => {
+Deno.test("Redis outage: logs that several addresses need a cluster", async () => {
   await using redis = await startRedis();
   const lines: string[] = [];
   const log = new Log("debug", "text", (line) => lines.push(line));
@@ -185,7 +185,7 @@ Deno.test("several addresses of servers that are no cluster are told in the log"
   assertStringIncludes(lines.join(""), "is not part of a cluster");
 });
 
-Deno.test("the bus can be closed at any time, and leaves nothing behind", async () => {
+Deno.test("Redis outage: closes the bus at any time without leaks", async () => {
   await using redis = await startRedis();
   const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", CLOSE_WITHIN);
   await closes(new Node([redis.url]));
@@ -221,7 +221,7 @@ Deno.test("the bus can be closed at any time, and leaves nothing behind", async 
   assertEquals([used, frozen, late].map((node) => node!.heard.downs.length), [0, 0, 0]);
 });
 
-Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards all is as before", async () => {
+Deno.test("Redis Cluster: the bus is down while a master is missing, and recovers afterwards", async () => {
   await using cluster = await startRedisCluster();
   await using a = await Node.open(cluster.urls);
   await using b = await Node.open(cluster.urls);

@@ -8,7 +8,7 @@ import { Node, worksBetween } from "./redis_node.ts";
 
 const GRACE = 1_990; // milliseconds that others get to come back after an outage, less what clocks round
 
-Deno.test("a node that is killed is gone, and so are its users and in a moment its locks", async () => {
+Deno.test("Redis peers: a killed node leaves, its users are offline, and its locks expire", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -43,7 +43,7 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
   assertEquals([a.heard.left, b.heard.left], [1, 1]);
 });
 
-Deno.test("a node that leaves while another can't see it is found to be gone afterwards", async () => {
+Deno.test("Redis peers: finds a node that left during an outage of another one", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -59,7 +59,7 @@ Deno.test("a node that leaves while another can't see it is found to be gone aft
   assertEquals([a.heard.left, c.heard.left], [1, 1]);
 });
 
-Deno.test("a node whose link is frozen is silent for the others, until it is heard again", async () => {
+Deno.test("Redis peers: a node with a frozen link is silent until its next heartbeat", async () => {
   await using redis = await startRedis();
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
@@ -76,7 +76,7 @@ Deno.test("a node whose link is frozen is silent for the others, until it is hea
   assertEquals(heard.downs, []);
 });
 
-Deno.test("a node that has lost its connection is gone and silent for the others, until it is back", async () => {
+Deno.test("Redis peers: a node without a connection has left and is silent until it rejoins", async () => {
   await using redis = await startRedis();
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);

@@ -15,7 +15,7 @@ async function callsOf(redis: Redis, command: string): Promise<{ taken: number; 
   return { taken: Number(taken), refused: Number(refused) };
 }
 
-Deno.test("a node is told once that another has come, and those that are there are not silent", async () => {
+Deno.test("Redis peers: reports a joined node once, and no connected node as silent", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -28,7 +28,7 @@ Deno.test("a node is told once that another has come, and those that are there a
   ]);
 });
 
-Deno.test("what Redis refuses to publish is made up for as soon as it takes a heartbeat", async () => {
+Deno.test("Redis refusal: replaces refused hints once Redis accepts a heartbeat", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -56,7 +56,7 @@ Deno.test("what Redis refuses to publish is made up for as soon as it takes a he
   assertEquals([a.heard.downs, b.heard.downs], [[], []]);
 });
 
-Deno.test("a refused command fails alone: subscriptions and hints go on", async () => {
+Deno.test("Redis refusal: a refused command fails alone, and subscriptions and hints continue", async () => {
   await using redis = await startRedis();
   const lines: string[] = [];
   const log = new Log("warn", "text", (line) => lines.push(line));

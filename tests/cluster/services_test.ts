@@ -29,7 +29,7 @@ function passwordIn(file: string, warn: (warning: Warning) => void = none): Prom
   return mysqlAccess({ ...defaults(), mysqlPasswordFile: file }, warn).then(({ password }) => password);
 }
 
-Deno.test("services: a password's file is one line, whatever the line's end, and nothing of it is told", async () => {
+Deno.test("services: reads a password file of one line with any line end, and never shows it", async () => {
   for (const text of ["a b%:@/", "a b%:@/\n", "a b%:@/\r\n"]) {
     await withFile(text, async (file) => assertEquals(await passwordIn(file), "a b%:@/"));
   }
@@ -39,7 +39,7 @@ Deno.test("services: a password's file is one line, whatever the line's end, and
   await assertFails(() => passwordIn("/nowhere/secret"), "Cannot read --mysql-password-file /nowhere/secret");
 });
 
-Deno.test("services: a password's file that is open to others is told of, and no other", async () => {
+Deno.test("services: warns about a password file that others can read, and no other", async () => {
   for (
     const [mode, count] of [[0o600, 0], [0o640, 0], [0o660, 0], [0o604, 1], [0o602, 1], [0o644, 1]] as const
   ) {
@@ -52,7 +52,7 @@ Deno.test("services: a password's file that is open to others is told of, and no
   }
 });
 
-Deno.test("services: authorities are read whole, or the file and what is wrong with it are named", async () => {
+Deno.test("services: reads certificates of authorities, or names the file and its fault", async () => {
   await using authority = await Authority.make();
   const two = authority.ca + authority.ca;
   const access = (mysqlCa: string) => mysqlAccess({ ...defaults(), mysqlCa }, none);
@@ -73,7 +73,7 @@ async function assertFails(work: () => Promise<unknown>, words: string): Promise
   assertEquals([message.includes("\n"), message.includes("secret\n")], [false, false]);
 }
 
-Deno.test("services: a password on the command line is told of, and one in the environment is not", () => {
+Deno.test("services: warns about a password on the command line, and not about one in the environment", () => {
   const [mysql, redis] = ["mysql://ann:secret@host/chat", "redis://host:1,redis://:secret@host:2"];
   const warned = (args: string[], env: Record<string, string> = {}) => {
     const command = parseCommand(args, { get: (name) => env[name], names: () => Object.keys(env) });
@@ -87,7 +87,7 @@ Deno.test("services: a password on the command line is told of, and one in the e
   assertEquals(warned(["--upgrade-check", "--mysql", mysql]), ["--mysql"]);
 });
 
-mariadb.test("services: a server and its Redis with passwords that stand in files", async (db) => {
+mariadb.test("services: a server uses passwords of MySQL and Redis from files", async (db) => {
   const secret = "p@ss:w/rd 'é%41";
   await db.sql("CREATE USER filed@'127.0.0.1' IDENTIFIED BY ?", [secret]);
   await db.sql(`GRANT ALL ON ${db.name}.* TO filed@'127.0.0.1'`);
@@ -112,7 +112,7 @@ mariadb.test("services: a server and its Redis with passwords that stand in file
   });
 });
 
-Deno.test("services: the password is put into every address of Redis", async () => {
+Deno.test("services: puts the password into every address of Redis", async () => {
   await withFile("a@b", async (redisPasswordFile) => {
     const redis = "redis://h1:1,rediss://ann@h2:2";
     assertEquals(await redisUrls({ redis, redisPasswordFile }, none), [

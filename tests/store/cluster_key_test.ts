@@ -10,7 +10,7 @@ import { ROOMY } from "./store_fixture.ts";
 const KEY = /^[0-9a-f]{64}$/;
 const mariadb = sharedMariadb();
 
-Deno.test("cluster key: a file keeps its own, and one of a release before keys gets one", async () => {
+Deno.test("cluster key: a file retains its key, and a file of an older release gets one", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const keyOf = async (file: string) => {
@@ -41,7 +41,7 @@ Deno.test("cluster key: a file keeps its own, and one of a release before keys g
   }
 });
 
-mariadb.test("cluster key: all nodes on one MySQL have the same, also those that start at once", async (db) => {
+mariadb.test("cluster key: is the same for all nodes on one MySQL, also when they start at once", async (db) => {
   const stores = await Promise.all([1, 2, 3].map(() => openMysql(db.url)));
   try {
     const keys = new Set(await Promise.all(stores.map((store) => store.clusterKey())));

@@ -45,19 +45,19 @@ async function whileStopped(server: Server, statements: readonly string[]): Prom
 }
 
 serverTest(
-  "deleted messages lock no user out of the embedded store",
+  "deleted rows: deleted messages block no login on the embedded store",
   {},
   (server) => comesBack(server, (statements) => whileStopped(server, statements)),
 );
 
-mariadb.test("deleted messages lock no user out of MySQL, while it runs", async (db) => {
+mariadb.test("deleted rows: deleted messages block no login on a running MySQL", async (db) => {
   await withServer(
     { args: ["--mysql", db.url] },
     (server) => comesBack(server, async ([statement]) => void await db.sql(statement!)),
   );
 });
 
-mariadb.test("a session whose account was deleted is told that, and not that the recipient is missing", async (db) => {
+mariadb.test("deleted rows: a session of a deleted account gets that as the error, and not a missing recipient", async (db) => {
   await withServer({ args: ["--mysql", db.url] }, async (server) => {
     const to = await register(server);
     await using sender = await newUser(server);
@@ -113,12 +113,12 @@ async function mends(
 }
 
 serverTest(
-  "cursors are mended in the embedded database by the statements of the document",
+  "deleted rows: the documented statements repair cursors in the embedded database",
   {},
   (server) => mends(server, (statements) => whileStopped(server, statements)),
 );
 
-mariadb.test("cursors are mended in MySQL by the statements of the document, while it runs", async (db) => {
+mariadb.test("deleted rows: the documented statements repair cursors in a running MySQL", async (db) => {
   await withServer({ args: ["--mysql", db.url] }, (server) =>
     mends(server, async (statements) => {
       for (const statement of statements) await db.sql(statement);

@@ -4,7 +4,7 @@ import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { startMariadb } from "../harness/mariadb.ts";
 import { ROOMY } from "./store_fixture.ts";
 
-Deno.test("mysql: a clock that differs from the database's is told at the start, by how much", async () => {
+Deno.test("mysql clock: logs the difference to the database's clock at the start", async () => {
   // What applies to all accounts but those with all rights.
   await using server = await startMariadb({
     args: ["--init-connect=SET timestamp = UNIX_TIMESTAMP() - 7200"],

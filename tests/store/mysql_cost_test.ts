@@ -61,7 +61,7 @@ async function status(db: TestDatabase, counter: string): Promise<number> {
 }
 
 costTest(
-  "a batch of messages is two round trips and thirteen statements, of whatever size",
+  "a batch of messages takes two round trips and thirteen statements, of any size",
   async (store, measure) => {
     const users = await makeCrowd(store, 40);
     const group = await makeGroup(store, "g", users);
@@ -173,7 +173,7 @@ costTest("a page's bytes bound what is fetched, not only what is given", async (
   }
 });
 
-mariadb.test("mysql: as many conversations are remembered as may be, those that were found last", async (db) => {
+mariadb.test("mysql: caches at most the maximum of conversations, those added last", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const session = await MysqlConnection.open(parseAddress(db.url));

@@ -8,7 +8,7 @@ import { granted, makeUsers, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
-mariadb.test("epoch: a conversation shorter than what the store has committed is a loss", async (db) => {
+mariadb.test("epoch: reports a loss when a conversation is shorter than the store's last commit", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
     const { epoch } = await store!.identity();
@@ -25,7 +25,7 @@ mariadb.test("epoch: a conversation shorter than what the store has committed is
   });
 });
 
-mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it was", async (db) => {
+mariadb.test("epoch: reports a loss, and moves no cursor, when a cursor is beyond the last seq", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -38,7 +38,7 @@ mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it 
   });
 });
 
-mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its last message", async (db) => {
+mariadb.test("epoch: moves a cursor to the last message when the conversation's row is deleted", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -52,7 +52,7 @@ mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its
   });
 });
 
-mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
+mariadb.test("epoch: reports a loss when an id is allocated twice", async (db) => {
   await withStores(1, db, async (store) => {
     const [, , last] = await makeUsers(store!, 3) as [number, number, number];
     const { epoch } = await store!.identity();
@@ -63,7 +63,7 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
   });
 });
 
-mariadb.test("epoch: an id that rows refer to is never given out, in whatever table they are", async (db) => {
+mariadb.test("epoch: never allocates an id that rows of any table refer to", async (db) => {
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
     const nextUser = async () =>
@@ -95,7 +95,7 @@ mariadb.test("epoch: an id that rows refer to is never given out, in whatever ta
   });
 });
 
-mariadb.test("epoch: a store that does not know of a renewal changes nothing, and reads on", async (db) => {
+mariadb.test("epoch: rejects writes, and not reads, of a store that does not know a renewal", async (db) => {
   await withStores(2, db, async (...stores) => {
     const [store, other] = stores as [typeof stores[0], typeof stores[0]];
     const [a, b] = await makeUsers(store, 2) as [number, number];
@@ -118,7 +118,7 @@ mariadb.test("epoch: a store that does not know of a renewal changes nothing, an
   });
 });
 
-mariadb.test("epoch: two nodes that see the same loss renew it once", async (db) => {
+mariadb.test("epoch: is renewed once when two nodes see the same loss", async (db) => {
   await withStores(2, db, async (...stores) => {
     const { epoch } = await stores[0]!.identity();
     await Promise.all(stores.map((store) => store.renewEpoch(epoch)));
@@ -128,7 +128,7 @@ mariadb.test("epoch: two nodes that see the same loss renew it once", async (db)
   });
 });
 
-mariadb.test("epoch: a renewal waits for a transaction that has read the epoch", async (db) => {
+mariadb.test("epoch: a renewal waits for each transaction that has read the epoch", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     granted(await send(store!, a, b, "0"));
@@ -150,7 +150,7 @@ mariadb.test("epoch: a renewal waits for a transaction that has read the epoch",
   });
 });
 
-mariadb.test("epoch: a group's id is not given out again while its conversation is there", async (db) => {
+mariadb.test("epoch: does not allocate the id of a group again while its conversation exists", async (db) => {
   let last = 0;
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
@@ -165,7 +165,7 @@ mariadb.test("epoch: a group's id is not given out again while its conversation 
   });
 });
 
-mariadb.test("epoch: ids that rows refer to are not given out again", async (db) => {
+mariadb.test("epoch: raises the counters above the ids that rows refer to at the start", async (db) => {
   let last = 0;
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];

@@ -40,7 +40,7 @@ function meddle(relay: Relay, words: string, fate: Fate, after = 0): { readonly 
 const COMMITTING = "INSERT INTO Message";
 
 relayTest(
-  "I5 a commit whose answer is lost is found, and reported as what it is: new",
+  "I5 finds a commit whose reply is lost, and reports its messages as new",
   async (store, relay, db) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "old");
@@ -77,7 +77,7 @@ relayTest("I5 a commit that never came to the server is made again", async (stor
 });
 
 relayTest(
-  "I5 a commit that fails twice is unavailable, and the client's retry finds what there is",
+  "I5 reports a commit that fails twice as unavailable, and the client's retry finds the messages",
   async (store, relay) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "0");
@@ -112,7 +112,7 @@ relayTest("a read whose connection is lost is done on another one", async (store
 });
 
 relayTest(
-  "changes wait for another transaction's locks, and are tried again when that takes too long",
+  "changes wait for the locks of another transaction, and are retried after the lock timeout",
   async (store, relay, db) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const attempts = { logins: 0, "SELECT 1 FROM User": 0 };
@@ -132,7 +132,7 @@ relayTest(
 );
 
 relayTest(
-  "a conversation that is kept locked holds up no other: its messages are refused, and go on when it is free",
+  "a locked conversation blocks no other: its messages are rejected until the lock is free",
   async (store, _, db) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "1 to c")]);
@@ -146,7 +146,7 @@ relayTest(
   },
 );
 
-mariadb.test("mysql: a batch that is a deadlock's victim is tried again", async (db) => {
+mariadb.test("mysql: retries a batch after a deadlock", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "to b"), send(store, a, c, "to c")]);
@@ -171,7 +171,7 @@ mariadb.test("mysql: a batch that is a deadlock's victim is tried again", async 
   });
 });
 
-mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever connections it hits", async (db) => {
+mariadb.test("mysql: retries after an operator's KILL of any connection", async (db) => {
   await withStores(1, db, async (store) => {
     const users = await makeCrowd(store, 10);
     const group = await makeGroup(store, "g", users);
@@ -217,7 +217,7 @@ mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever con
   });
 });
 
-Deno.test("mysql: I1 what was accepted before the server's kill -9 is there after it, and the store goes on by itself", async () => {
+Deno.test("mysql: I1 has all acknowledged messages after a kill -9 of the server, and reconnects", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(2, db, async (...nodes) => {
@@ -269,7 +269,7 @@ Deno.test("mysql: I1 what was accepted before the server's kill -9 is there afte
   });
 });
 
-Deno.test("mysql: a server that hangs makes calls unavailable, not wait for ever, and all goes on after it", async () => {
+Deno.test("mysql: rejects calls as unavailable while the server hangs, and continues afterwards", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(1, db, async (store) => {

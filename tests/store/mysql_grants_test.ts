@@ -45,7 +45,7 @@ async function useServer(db: TestDatabase, user: string): Promise<void> {
   });
 }
 
-durable.test("grants: with the rights that the README lists a server makes its database, runs, and is upgraded", async (db) => {
+durable.test("grants: the rights in README suffice to create, use and migrate a database", async (db) => {
   const user = await account(db, GRANTS);
   await db.sql(`DROP DATABASE ${db.name}`);
   await useServer(db, user);
@@ -68,7 +68,7 @@ durable.test("grants: with the rights that the README lists a server makes its d
   assertStringIncludes(readme, `needs \`${GRANTS}\` on the database`);
 });
 
-durable.test("grants: a database that is up to date is used, and its epoch renewed, with fewer", async (db) => {
+durable.test("grants: fewer rights suffice to use a current database and to renew its epoch", async (db) => {
   await migrate(connectionTo(db), new Told());
   const user = await account(db, RUNNING_GRANTS);
   await useServer(db, user);
@@ -79,7 +79,7 @@ durable.test("grants: a database that is up to date is used, and its epoch renew
 });
 
 for (const right of GRANTS.split(", ")) {
-  shared.test(`grants: an upgrade without ${right} fails, and says what is lacking`, async (db) => {
+  shared.test(`grants: a migration without ${right} fails, and names the missing right`, async (db) => {
     await run(db, ...OLD);
     const rest = GRANTS.split(", ").filter((other) => other !== right).join(", ");
     const user = await account(db, rest);
@@ -92,7 +92,7 @@ for (const right of GRANTS.split(", ")) {
   });
 }
 
-shared.test("grants: an account without any is told which to ask for", async (db) => {
+shared.test("grants: names all rights to an account without rights", async (db) => {
   const user = await account(db, "");
   const told = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
   assertStringIncludes(told, `GRANT ${GRANTS} ON \`${db.name}\`.*`);

@@ -19,7 +19,7 @@ const VALUES = [
 ];
 const MODES = ["", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI,NO_BACKSLASH_ESCAPES"];
 
-mariadb.test("mysql: a value stays within its literal in every mode of the server", async (db) => {
+mariadb.test("mysql literal: contains its value in every mode of the server", async (db) => {
   const connection = await createConnection(db.url);
   try {
     for (const mode of MODES) {

@@ -31,7 +31,7 @@ async function assertFree(operator: Transaction, statement: string, values: numb
 const CONVERSATION = "SELECT * FROM Conversation WHERE low = ? AND high = ?";
 const CURSOR = "SELECT * FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?";
 
-mariadb.test("mysql: conversations are locked in the order of their keys, whatever a batch's", async (db) => {
+mariadb.test("mysql locks: locks conversations in the order of keys, whatever the order of messages", async (db) => {
   await using relay = new Relay(db.server);
   const locking: string[] = [];
   relay.decide = (piece) => {
@@ -58,7 +58,7 @@ mariadb.test("mysql: conversations are locked in the order of their keys, whatev
   }
 });
 
-mariadb.test("mysql: conversations are made in the order of their keys, whatever a batch's", async (db) => {
+mariadb.test("mysql locks: creates conversations in the order of keys, whatever the order of messages", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     await using operator = await db.transaction();
@@ -71,7 +71,7 @@ mariadb.test("mysql: conversations are made in the order of their keys, whatever
   });
 });
 
-mariadb.test("mysql: cursors are locked in the order of their keys, whatever a call's", async (db) => {
+mariadb.test("mysql locks: locks cursors in the order of keys, whatever the order of a call", async (db) => {
   await using relay = new Relay(db.server);
   const reading: string[] = [];
   relay.decide = (piece) => {
@@ -103,7 +103,7 @@ mariadb.test("mysql: cursors are locked in the order of their keys, whatever a c
   }
 });
 
-mariadb.test("mysql: I4 a cursor that another node moves further meanwhile does not go back", async (db) => {
+mariadb.test("mysql locks: I4 does not move a cursor back that another node has advanced meanwhile", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (const cid of ["1", "2", "3", "4"]) await send(store, a, b, cid);
@@ -122,7 +122,7 @@ mariadb.test("mysql: I4 a cursor that another node moves further meanwhile does 
 /** Milliseconds in which the server lets go of what a silent node keeps locked, and a busy machine's on top. */
 const LETS_GO = 20_000;
 
-mariadb.test("mysql: what a frozen node keeps locked is free again within seconds", async (db) => {
+mariadb.test("mysql locks: the locks of a frozen node end within seconds", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "1");

@@ -29,7 +29,7 @@ async function fill(
   }
 }
 
-shared.test("mysql offline: rows that are left are just as they were, and all others are in the view", async (db) => {
+shared.test("mysql offline: leaves skipped rows unchanged, and shows all others in the view", async (db) => {
   await run(db, "SET NAMES utf8mb4", ...CLASSIC);
   await fill(db, "user (name, password)", [["u1", "x"], ["u2", "x"]]);
   const odd = [[2, "?"], [2, `{"id":1,"msg":"cut o`], [2, "?"], [77, oneChat(1, 77, "a")]] as const;
@@ -59,7 +59,7 @@ const SAMPLED = 25;
 /** Milliseconds that the whole may take on a slow and busy machine; it is a tenth of that on a quiet one. */
 const AT_MOST = 60_000;
 
-shared.test(`mysql offline: ${USERS} users get exactly what ${ROWS} rows had for them, in order`, async (db) => {
+shared.test(`mysql offline: ${USERS} users get exactly their messages of ${ROWS} rows, in order`, async (db) => {
   await run(db, ...CLASSIC);
   const users = Array.from({ length: USERS }, (_, i) => i + 1);
   const members = Array.from(

@@ -5,7 +5,7 @@ import { GroupCommitQueue, type Pending } from "../../lib/store/mysql/group_comm
 import { inList, sql, valuesList } from "../../lib/store/mysql/sql.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 
-Deno.test("mysql: values stand in statements as literals, whatever is in them", () => {
+Deno.test("mysql: writes any value into a statement as a literal", () => {
   const tricky = "'; DROP TABLE User; -- \\' ${x} ?";
   assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '''; DROP TABLE User; -- \\\\'' ${x} ?', -1");
   assertEquals(sql`SELECT ${sql`1 + ${2}`}, ${Uint8Array.of(0, 255)}`.text, "SELECT 1 + 2, x'00ff'");
@@ -16,7 +16,7 @@ Deno.test("mysql: values stand in statements as literals, whatever is in them", 
   for (const number of [NaN, Infinity, 1.5, 2 ** 53]) assertThrows(() => sql`SELECT ${number}`, RangeError);
 });
 
-Deno.test("mysql: an error says what is wrong with the database, and nothing of statements or what is in them", () => {
+Deno.test("mysql: an error describes the state of the database, and contains no statement and no value", () => {
   const error = (errno: number, message: string) =>
     toDatabaseError(
       Object.assign(new Error(message), {
@@ -79,7 +79,7 @@ async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await undefined;
 }
 
-Deno.test("mysql: what is called while a batch is under way goes together, in order, as much as fits", async () => {
+Deno.test("group commit: puts calls during a batch into the next one, in order, up to its bound", async () => {
   const { all, batches, next } = gatherer();
   const results = [1, 2].map((call) => all.add(call));
   await settle();
@@ -93,7 +93,7 @@ Deno.test("mysql: what is called while a batch is under way goes together, in or
   assertEquals(await Promise.all(results), [2, 4, 6, 8, 10, 12]);
 });
 
-Deno.test("mysql: what runs alone comes after what was called before and before what was called after", async () => {
+Deno.test("group commit: runs a barrier after all earlier calls and before all later ones", async () => {
   const { all, batches, next } = gatherer();
   let seen = "";
   const done = [
@@ -111,7 +111,7 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
   await Promise.all(done);
 });
 
-Deno.test("mysql: where the database is unavailable, those who wait are told; where a call was to blame, they go on", async () => {
+Deno.test("group commit: rejects waiting calls when the database is unavailable, and not when a call is invalid", async () => {
   const { all, batches, next } = gatherer();
   const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailableError, "13"));
   await settle();
@@ -137,7 +137,7 @@ Deno.test("mysql: where the database is unavailable, those who wait are told; wh
   assertEquals(await again, 10);
 });
 
-Deno.test("mysql: no more than so many bytes wait, and there is room again afterwards", async () => {
+Deno.test("group commit: bounds the bytes of waiting calls, and accepts calls again afterwards", async () => {
   const { all, next } = gatherer();
   const megabytes = 1_024 * 1_024;
   const first = all.add(1);

@@ -41,7 +41,7 @@ async function meddling(
   }
 }
 
-mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connections that are open", async (db) => {
+mariadb.test("mysql safety: I1 stops writing on open connections when a setting becomes unsafe", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
@@ -58,7 +58,7 @@ mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connect
   });
 });
 
-mariadb.test("mysql: an unsafe server is told of at once, also where a connection in use could be waited for", async (db) => {
+mariadb.test("mysql safety: rejects a call without waiting when the server is unsafe", async (db) => {
   await withStores(1, db, async () => { // which makes the schema
     const pool = new Pool(parseAddress(db.url), 2);
     const [taken, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -83,7 +83,7 @@ mariadb.test("mysql: an unsafe server is told of at once, also where a connectio
   });
 });
 
-Deno.test("mysql: I1 a server that comes back unsafe is refused by a running node, and taken when it is safe", async () => {
+Deno.test("mysql safety: I1 rejects a server that restarts with unsafe settings until they are safe", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(1, db, async (store) => {
@@ -102,7 +102,7 @@ Deno.test("mysql: I1 a server that comes back unsafe is refused by a running nod
   });
 });
 
-mariadb.test("mysql: a running node that meets a newer schema stops writing and says so", async (db) => {
+mariadb.test("mysql safety: stops writing, with a reason, when the schema becomes newer", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
@@ -114,7 +114,7 @@ mariadb.test("mysql: a running node that meets a newer schema stops writing and 
   });
 });
 
-mariadb.test("mysql: a transaction that the server has given up is not taken for committed", async (db) => {
+mariadb.test("mysql safety: does not count a transaction as committed that the server has rolled back", async (db) => {
   await db.sql("CREATE TABLE t (id INT PRIMARY KEY) ENGINE = InnoDB");
   await using session = await closing(MysqlConnection.open({ ...parseAddress(db.url), database: "" }));
   await session.query(sql`USE ${new Sql(db.name)}`);
@@ -138,7 +138,7 @@ mariadb.test("mysql: a transaction that the server has given up is not taken for
 });
 
 for (const [where, place] of [["before", 0], ["after", -1]] as const) {
-  mariadb.test(`mysql: I1 a message is stored when its transaction is given up ${where} its rows`, async (db) => {
+  mariadb.test(`mysql safety: I1 stores a message when its transaction is rolled back ${where} its rows`, async (db) => {
     await withStores(1, db, async (store) => {
       const [a, b] = await makeUsers(store, 2) as [number, number];
       granted(await send(store, a, b, "0"));
@@ -159,7 +159,7 @@ for (const [where, place] of [["before", 0], ["after", -1]] as const) {
   });
 }
 
-Deno.test("mysql: a replicated group's conflict at a commit is tried again, other errors there are not", () => {
+Deno.test("mysql safety: retries a conflict during a commit in a replicated group, and no other error there", () => {
   const error = (sqlMessage: string) =>
     Object.assign(new Error(sqlMessage), { errno: 1_180, sqlState: "HY000", sqlMessage });
   const conflict = error('Got error 149 - "Lock deadlock; Retry transaction" during COMMIT');
@@ -171,7 +171,7 @@ Deno.test("mysql: a replicated group's conflict at a commit is tried again, othe
   assertEquals(toDatabaseError(error('Got error 1149 - "x" during COMMIT')).kind, "unavailable");
 });
 
-Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always", () => {
+Deno.test("mysql safety: rejects Galera unless all nodes use one member, and TiDB always", () => {
   const settings = new Map([
     ["innodb_flush_log_at_trx_commit", "1"],
     ["log_bin", "OFF"],
@@ -186,7 +186,7 @@ Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always
   }
 });
 
-mariadb.test("mysql: a safe server is asked at most once a second, in no round trip of its own", async (db) => {
+mariadb.test("mysql safety: checks a safe server at most once a second, without an extra round trip", async (db) => {
   await withStores(1, db, async () => {}); // makes the schema
   const session = await MysqlConnection.open(parseAddress(db.url));
   try {

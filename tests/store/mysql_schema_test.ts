@@ -12,7 +12,7 @@ import { CLASSIC, connectionTo, fingerprint, run, shapeOf, tablesOf, Told } from
 
 const shared = sharedMariadb();
 
-shared.test("mysql schema: made where there is no database, and left alone from then on", async (db) => {
+shared.test("mysql schema: creates a missing database once, and then leaves it unchanged", async (db) => {
   await db.server.sql(`DROP DATABASE ${db.name}`);
   const check = await checkUpgrade(connectionTo(db));
   assertEquals(check.blockers, []);
@@ -33,7 +33,7 @@ shared.test("mysql schema: made where there is no database, and left alone from 
   assertEquals(await fingerprint(db), made);
 });
 
-shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts as made", async (db) => {
+shared.test("mysql schema: equals and accepts a schema that schema.sql has created by hand", async (db) => {
   await needTool("mariadb", "mariadb-client");
   await migrate(connectionTo(db), new Told());
   const { host, port } = db.server;
@@ -60,7 +60,7 @@ shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts
 });
 
 for (const [kind, statements] of [["an empty database", []], ["a C++ server's database", CLASSIC]] as const) {
-  shared.test(`mysql schema: of ten nodes that start at once, one brings up ${kind}`, async (db) => {
+  shared.test(`mysql schema: one of ten nodes that start at once migrates ${kind}`, async (db) => {
     await run(db, ...statements);
     const told = new Told();
     await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), told)));
@@ -69,7 +69,7 @@ for (const [kind, statements] of [["an empty database", []], ["a C++ server's da
   });
 }
 
-shared.test("mysql schema: a node waits for another that is at it, however long it takes", async (db) => {
+shared.test("mysql schema: waits for another node's migration of any duration", async (db) => {
   const other = await createConnection(connectionTo(db));
   let ended: Promise<void>;
   try {
@@ -89,7 +89,7 @@ shared.test("mysql schema: a node waits for another that is at it, however long 
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
 });
 
-shared.test("mysql schema: gone on with after any of its steps", async (db) => {
+shared.test("mysql schema: continues a migration after any of its steps", async (db) => {
   const made = await withFresh(async (whole) => {
     await migrate(connectionTo(whole), new Told());
     return await tablesOf(whole);
@@ -113,7 +113,7 @@ shared.test("mysql schema: gone on with after any of its steps", async (db) => {
   assertEquals(await db.sql("SHOW TABLES"), []);
 });
 
-shared.test("mysql schema: one of a later version is refused, and left as it is", async (db) => {
+shared.test("mysql schema: rejects a newer version, and leaves it unchanged", async (db) => {
   await migrate(connectionTo(db), new Told());
   await run(db, "UPDATE SchemaVersion SET version = 7");
   const before = await fingerprint(db);
@@ -130,7 +130,7 @@ shared.test("mysql schema: one of a later version is refused, and left as it is"
   assertEquals(await fingerprint(db), before);
 });
 
-shared.test("mysql schema: another program's table in the way is named, and nothing is changed", async (db) => {
+shared.test("mysql schema: names a table of another program, and changes nothing", async (db) => {
   await run(db, "CREATE TABLE Session (sid VARCHAR(64) PRIMARY KEY, data BLOB)");
   const before = await fingerprint(db);
   await assertRejects(
@@ -144,7 +144,7 @@ shared.test("mysql schema: another program's table in the way is named, and noth
   assertEquals(await fingerprint(db), before);
 });
 
-shared.test("mysql schema: an account without rights is told what it lacks, and goes on once it has it", async (db) => {
+shared.test("mysql schema: names missing rights, and continues once they are granted", async (db) => {
   const account = `user_${db.name}`;
   try {
     await db.sql(`CREATE USER ${account}`);

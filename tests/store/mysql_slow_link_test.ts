@@ -15,7 +15,7 @@ const KIB = 1_024;
 /** Bytes per second: as many that a test's messages, all in one batch, would not be answered in time. */
 const SLOW = 75_000;
 
-Deno.test("mysql: batches double while full ones are quick, and are halved while they are slow, within bounds", () => {
+Deno.test("batch size: doubles after fast full batches, and halves after slow ones, within bounds", () => {
   const size = new BatchSize(Infinity);
   assertEquals(size.length, 256 * KIB);
   size.recordDuration(499, 128 * KIB); // the least that tells of the link
@@ -33,7 +33,7 @@ Deno.test("mysql: batches double while full ones are quick, and are halved while
   assertEquals(size.length, 64 * KIB);
 });
 
-Deno.test("mysql: after a time-out batches are the smallest, and the smallest is not tried again", () => {
+Deno.test("batch size: is the minimum after a timeout, and the minimum is not retried", () => {
   const size = new BatchSize(Infinity);
   for (let batch = 0; batch < 9; batch++) size.recordDuration(1, size.length);
   assertEquals(size.recordTimeout(64 * KIB + 1), true);
@@ -131,7 +131,7 @@ async function largeAnswer(store: MysqlStore, relay: Relay, a: number, b: number
   assertLess(11_000, performance.now() - began, "longer than silence is waited for");
 }
 
-mariadb.test("mysql: what is slow on its way is carried, once, and refuses no call that waits", async (db) => {
+mariadb.test("mysql slow link: stores slow batches once, and rejects no waiting call", async (db) => {
   const cases = [slowAlways, slowSuddenly, committedLate, largeAnswer];
   const users: number[] = [];
   await withStores(1, db, async (store) => void users.push(...await makeUsers(store, 2 * cases.length)));

@@ -50,7 +50,7 @@ mariadb.test("mysql: I2 nodes that write to the same conversations at once leave
   });
 });
 
-mariadb.test("mysql: I5 the same cid through several nodes at once is one message, and new to one of them", async (db) => {
+mariadb.test("mysql: I5 stores a cid from several nodes at once as one message, which is new on one of them", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const [a, b, c] = await makeUsers(nodes[0]!, 3) as [number, number, number];
     for (let i = 0; i < 20; i++) {
@@ -66,7 +66,7 @@ mariadb.test("mysql: I5 the same cid through several nodes at once is one messag
   });
 });
 
-mariadb.test("mysql: limits hold when several nodes come up to them at once", async (db) => {
+mariadb.test("mysql: limits hold when several nodes reach them at once", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const users = await makeCrowd(nodes[0]!, 30);
     const [a, ...others] = users as [number, ...number[]];
@@ -85,7 +85,7 @@ mariadb.test("mysql: limits hold when several nodes come up to them at once", as
   }, { membersPerGroup: 10, friendsPerUser: 10, groupsPerUser: 10 });
 });
 
-mariadb.test("mysql: a login on one node is a later one than any on the others before", async (db) => {
+mariadb.test("mysql: a login on one node has a higher epoch than all earlier logins on other nodes", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const [a, b] = await makeUsers(nodes[0]!, 2) as [number, number];
     const logins = await Promise.all(
@@ -109,7 +109,7 @@ mariadb.test("mysql: a login on one node is a later one than any on the others b
   });
 });
 
-mariadb.test("mysql: what operators do to a group counts from the next message on", async (db) => {
+mariadb.test("mysql: applies an operator's change of a group from the next message on", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
@@ -125,7 +125,7 @@ mariadb.test("mysql: what operators do to a group counts from the next message o
   });
 });
 
-mariadb.test("mysql: a group that an operator made has a conversation, for those who are in it", async (db) => {
+mariadb.test("mysql: creates the conversation of a group that an operator inserted, for its members", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await db.sql("INSERT INTO AllGroup (id, groupname) VALUES (7, 'theirs')");
@@ -135,7 +135,7 @@ mariadb.test("mysql: a group that an operator made has a conversation, for those
   });
 });
 
-mariadb.test("mysql: of several DELIVEREDs of one call for the same conversation, the furthest counts", async (db) => {
+mariadb.test("mysql: the highest of several cursor updates of one conversation in one call counts", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await Promise.all(["1", "2", "3"].map((cid) => send(store, a, b, cid)));
@@ -144,7 +144,7 @@ mariadb.test("mysql: of several DELIVEREDs of one call for the same conversation
   });
 });
 
-mariadb.test("mysql: a conversation that an operator deleted begins anew", async (db) => {
+mariadb.test("mysql: restarts a conversation that an operator deleted", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "2")]);
@@ -157,7 +157,7 @@ mariadb.test("mysql: a conversation that an operator deleted begins anew", async
   });
 });
 
-mariadb.test("mysql: a message that the database doesn't take fails alone", async (db) => {
+mariadb.test("mysql: a message that the database rejects fails alone", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const sent = await Promise.allSettled(
@@ -169,7 +169,7 @@ mariadb.test("mysql: a message that the database doesn't take fails alone", asyn
   });
 });
 
-mariadb.test("mysql: the longest messages of many go through, escaped or not", async (db) => {
+mariadb.test("mysql: stores the longest messages of many users, escaped or not", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const bodies = Array.from(

@@ -37,7 +37,7 @@ function alternative(host: string): string {
 }
 
 for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
-  Deno.test(`mysql: TLS is to the server with the certificate for ${right}, and to no other`, async () => {
+  Deno.test(`mysql TLS: accepts the certificate for ${right}, and no other`, async () => {
     await using authority = await Authority.make();
     await using stranger = await Authority.make();
     await using server = await startTls(authority, right);
@@ -68,7 +68,7 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
   });
 }
 
-Deno.test("mysql: without TLS, an account that demands it is told so, and TLS that isn't offered is not done without", async () => {
+Deno.test("mysql TLS: names the requirement of an account without TLS, and rejects a server without TLS", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
   const url = urlOf("mysql", ADDRESS, server);
@@ -82,7 +82,7 @@ Deno.test("mysql: without TLS, an account that demands it is told so, and TLS th
   assertStringIncludes(error.message, "the server does not support TLS");
 });
 
-Deno.test("mysql: a server's refusal of plain text says what to do", () => {
+Deno.test("mysql TLS: a rejection of a connection without TLS names the option", () => {
   const refused = Object.assign(new Error("insecure transport"), {
     errno: 3_159,
     sqlState: "HY000",
@@ -97,7 +97,7 @@ Deno.test("mysql: a server's refusal of plain text says what to do", () => {
   assertEquals(reasonOf(toConnectError(denied, true, true, ADDRESS)).includes("TLS"), false);
 });
 
-Deno.test("mysql: what is wrong with a server's certificate is said, with the option that mends it", () => {
+Deno.test("mysql TLS: names the fault of a certificate, and the option", () => {
   const told = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
   for (
     const words of [
@@ -111,7 +111,7 @@ Deno.test("mysql: what is wrong with a server's certificate is said, with the op
   assertStringIncludes(told("connect ECONNREFUSED"), "the database is unreachable: connect ECONNREFUSED");
 });
 
-Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {
+Deno.test("mysql TLS: is on with mysqls:// or an authority", () => {
   const verified = { rejectUnauthorized: true, verifyIdentity: true } as const;
   assertEquals(parseAddress("mysqls://ann@host/chat").tls, verified);
   assertEquals(parseAddress("mysql://ann@host/chat", { ca: "PEM" }).tls, { ...verified, ca: "PEM" });
@@ -119,7 +119,7 @@ Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {
   assertThrows(() => parseAddress("mysqlss://ann@host/chat"), Error);
 });
 
-Deno.test("mysql: by TLS too a large answer is waited for as long as more of it comes", async () => {
+Deno.test("mysql TLS: waits for a large reply as long as bytes arrive", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
   await using relay = new Relay(server);

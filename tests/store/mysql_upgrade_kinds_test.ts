@@ -83,7 +83,7 @@ const KINDS: readonly Kind[] = [
 ];
 
 for (const { name, tables } of KINDS) {
-  shared.test(`mysql upgrade: a database with ${name}`, async (db) => {
+  shared.test(`mysql upgrade: migrates a database with ${name}`, async (db) => {
     await run(db, ...tables, ...ROWS);
     assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
     await migrate(connectionTo(db), new Told());
@@ -150,7 +150,7 @@ async function assertLikeNew(db: TestDatabase): Promise<void> {
   );
 }
 
-shared.test("mysql upgrade: what is the operator's stays, with what is in it", async (db) => {
+shared.test("mysql upgrade: leaves the operator's tables, columns and keys with their content", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -176,7 +176,7 @@ shared.test("mysql upgrade: what is the operator's stays, with what is in it", a
   );
 });
 
-shared.test("mysql upgrade: a member that is there under the key of the group alone, and one offline row each", async (db) => {
+shared.test("mysql upgrade: migrates members with the group as their only key, and one offline row per user", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -192,7 +192,7 @@ shared.test("mysql upgrade: a member that is there under the key of the group al
   await assertLikeNew(db);
 });
 
-shared.test("mysql upgrade: names that are one as code points are told apart, cut to fit if need be", async (db) => {
+shared.test("mysql upgrade: makes names distinct that are equal in the binary collation, and truncates them to fit", async (db) => {
   const long = "x".repeat(50);
   await run(
     db,

@@ -82,7 +82,7 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: 1 }]);
 }
 
-shared.test("mysql upgrade: --upgrade-check says what the server then does, and changes nothing", async (db) => {
+shared.test("mysql upgrade: --upgrade-check lists the steps of the migration, and changes nothing", async (db) => {
   await run(db, ...LIVED_IN);
   const before = await fingerprint(db);
   const { changes, blockers } = await checkUpgrade(connectionTo(db));
@@ -109,7 +109,7 @@ shared.test("mysql upgrade: --upgrade-check says what the server then does, and 
   await assertTakenOver(db);
 });
 
-shared.test("mysql upgrade: the tables come out exactly as those of a new database", async (db) => {
+shared.test("mysql upgrade: makes the tables equal to those of a new database", async (db) => {
   await run(db, ...CLASSIC);
   await migrate(connectionTo(db), new Told());
   await using made = await shared.fresh();
@@ -117,7 +117,7 @@ shared.test("mysql upgrade: the tables come out exactly as those of a new databa
   assertEquals(await tablesOf(db), await tablesOf(made));
 });
 
-shared.test("mysql upgrade: cut off at any statement and begun again, it comes to the same", async () => {
+shared.test("mysql upgrade: has the same result after an interruption at any statement", async () => {
   let cuts = 0;
   for (let whole = false; !whole; cuts++) {
     await using db = await shared.fresh();
@@ -251,7 +251,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     ),
 ];
 
-shared.test("mysql upgrade: a text of hex digits can be said to be a password, and shorter ones are none of a hash", async (db) => {
+shared.test("mysql upgrade: accepts hex digits as a marked password, and short ones as plain text", async (db) => {
   const hex = "0123456789abcdef".repeat(2);
   await run(
     db,
@@ -267,25 +267,25 @@ shared.test("mysql upgrade: a text of hex digits can be said to be a password, a
   ]);
 });
 
-shared.test("mysql upgrade: rows that refer to nothing do not keep the server's own database from opening", async (db) => {
+shared.test("mysql upgrade: opens the server's own database with rows that refer to nothing", async (db) => {
   await migrate(connectionTo(db), new Told());
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
   await migrate(connectionTo(db), new Told());
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
 });
 
-shared.test("mysql upgrade: an empty table of another name beside a proper one is no obstacle", async (db) => {
+shared.test("mysql upgrade: ignores an empty table of another name beside a proper one", async (db) => {
   await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
   assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
-shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+shared.test("mysql upgrade: ignores views with other names of tables", async (db) => {
   await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
   assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
 for (const [words, statements] of OBSTACLES) {
-  shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
+  shared.test(`mysql upgrade: rejected with "${words}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
     const before = await fingerprint(db);
     const { blockers } = await checkUpgrade(connectionTo(db));
@@ -297,7 +297,7 @@ for (const [words, statements] of OBSTACLES) {
   });
 }
 
-Deno.test("mysql upgrade: on a server to which names of tables have no case", async () => {
+Deno.test("mysql upgrade: works on a server with case-insensitive names of tables", async () => {
   await using server = await startMariadb({ args: ["--lower-case-table-names=1"] });
   await using db = await server.fresh();
   await run(db, ...LIVED_IN);

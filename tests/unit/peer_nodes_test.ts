@@ -34,7 +34,7 @@ async function watch(afterOutage: boolean) {
   return { asked, gone };
 }
 
-Deno.test("peer nodes: after an outage the others have two seconds to come back, otherwise less", async () => {
+Deno.test("peer nodes: waits two seconds for other nodes after an outage, and less otherwise", async () => {
   const [after, without] = await Promise.all([watch(true), watch(false)]);
   for (const { asked, gone } of [after, without]) {
     assertEquals([asked.map(({ channels }) => channels), gone], [[[nodeName("other")]], 1]);
@@ -43,7 +43,7 @@ Deno.test("peer nodes: after an outage the others have two seconds to come back,
   assertLess(without.asked[0]!.after, after.asked[0]!.after);
 });
 
-Deno.test("peer nodes: who is there, and who nothing is said of, is not gone", async () => {
+Deno.test("peer nodes: reports no node as left that is subscribed or has no count", async () => {
   const peers = new PeerNodes(names, "own");
   for (const id of ["one", "two"]) peers.add(id);
   const over = new AbortController();
@@ -74,7 +74,7 @@ function silentLooks(peers: PeerNodes): number {
   return looks;
 }
 
-Deno.test("peer nodes: a node that is gone without a goodbye is silent for some minutes, and then has ended", () => {
+Deno.test("peer nodes: a node that left without a goodbye is silent for some minutes, and then has ended", () => {
   const peers = new PeerNodes(names, "own");
   peers.add("one");
   assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
@@ -87,7 +87,7 @@ Deno.test("peer nodes: a node that is gone without a goodbye is silent for some 
   assertEquals(silentLooks(peers), MAX_VANISHED_CHECKS - 1, "each time anew");
 });
 
-Deno.test("peer nodes: a node that is back is silent no more", () => {
+Deno.test("peer nodes: a node that rejoins is no longer silent", () => {
   const peers = new PeerNodes(names, "own");
   peers.add("one");
   assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
@@ -95,7 +95,7 @@ Deno.test("peer nodes: a node that is back is silent no more", () => {
   assertEquals(peers.check(new Map([[nodeName("one"), 1]])), { hasLeft: false, isSilent: false });
 });
 
-Deno.test("peer nodes: a node that says goodbye is not silent when it is gone, and before is as good as any", () => {
+Deno.test("peer nodes: a node that left after a goodbye is not silent", () => {
   const peers = new PeerNodes(names, "own");
   peers.markLeaving("two"); // which nothing is known of
   for (const id of ["one", "two"]) peers.add(id);

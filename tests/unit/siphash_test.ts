@@ -67,7 +67,7 @@ function tagOf(message: Uint8Array, key: Uint8Array): Uint8Array {
   return new Uint8Array(Int32Array.of(low, high).buffer);
 }
 
-Deno.test("siphash: the authors' tags come out", () => {
+Deno.test("siphash: computes the tags of its authors' test vectors", () => {
   const key = Uint8Array.from({ length: 16 }, (_, i) => i);
   for (const [length, expected] of VECTORS.entries()) {
     const message = Uint8Array.from({ length }, (_, i) => i);
@@ -75,7 +75,7 @@ Deno.test("siphash: the authors' tags come out", () => {
   }
 });
 
-Deno.test("siphash: messages of any length and content have the tags that plain arithmetic gives them", () => {
+Deno.test("siphash: equals plain arithmetic for messages of any length and content", () => {
   const random = new Random(7);
   for (let length = 0; length <= 600; length++) {
     const [message, key] = [random.bytes(length), random.bytes(16)];
@@ -84,7 +84,7 @@ Deno.test("siphash: messages of any length and content have the tags that plain 
   }
 });
 
-Deno.test("siphash: there is room for a message that fills the memory, and for a longer one", () => {
+Deno.test("siphash: makes room for a message that fills the memory, and for a longer one", () => {
   const key = new Uint8Array(16);
   const page = 65_536;
   for (const length of [page - 33, page - 32, page - 31, page - 24, page, 3 * page + 1]) {
@@ -94,7 +94,7 @@ Deno.test("siphash: there is room for a message that fills the memory, and for a
   }
 });
 
-Deno.test("signer: the tag is of the channel and the text, by the key that HMAC-SHA-256 makes for the epoch", () => {
+Deno.test("signer: the tag covers channel and text, with the key that HMAC-SHA-256 derives for the epoch", () => {
   const signer = new Signer(SECRET);
   signer.adopt(EPOCH);
   const signed = signer.sign(CHANNEL, HEADING, ARRAY);
