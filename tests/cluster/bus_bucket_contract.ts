@@ -1,9 +1,9 @@
-/** The bus's contract, buckets: rates that all nodes count together. */
+/** The contract of the bus for buckets: rates that all nodes share. */
 import { assert, assertEquals } from "@std/assert";
-import { type BusTest, freshBucket, HOURLY, PATIENCE } from "./bus_fixture.ts";
+import { type BusTest, freshBucket, HOURLY, TIMEOUT_MS } from "./bus_fixture.ts";
 
-/** Milliseconds by which a timer may be early, by a clock that isn't its own. */
-const TIMER_SLACK = 5;
+/** Milliseconds by which a timer may be early, by another clock than its own. */
+const TIMER_SLACK_MS = 5;
 
 export function bucketContract(test: BusTest): void {
   test("a bucket holds exactly its burst, for any burst", async (a) => {
@@ -16,7 +16,7 @@ export function bucketContract(test: BusTest): void {
       const wait = await a.tryConsume(bucket, quota, 1);
       assert(Number.isInteger(wait), `${wait}`);
       const each = Math.ceil(quota.periodMs / burst);
-      assert(wait <= each && wait > each - PATIENCE, `${wait} ms for 1 of ${burst}`);
+      assert(wait <= each && wait > each - TIMEOUT_MS, `${wait} ms for 1 of ${burst}`);
     }
   });
 
@@ -26,7 +26,7 @@ export function bucketContract(test: BusTest): void {
     const each = HOURLY.periodMs / HOURLY.burst;
     for (const [count, missing] of [[3, 1], [7, 5], [3, 1]] as const) {
       const wait = await a.tryConsume(bucket, HOURLY, count);
-      assert(wait <= missing * each + 1 && wait > missing * each - PATIENCE, `${wait} ms for ${count}`);
+      assert(wait <= missing * each + 1 && wait > missing * each - TIMEOUT_MS, `${wait} ms for ${count}`);
     }
     assertEquals(await a.tryConsume(bucket, HOURLY, 2), 0);
     assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
@@ -64,7 +64,7 @@ export function bucketContract(test: BusTest): void {
   });
 
   test("tokens are available after the returned time, and not before", async (a, b) => {
-    // It may be there after all where this machine stood still between two calls: then another bucket must do.
+    // It may be available after all if the machine paused between two calls: then another bucket must do.
     for (
       const quota of [{ burst: 4, periodMs: 400 }, { burst: 4, periodMs: 4_000 }, {
         burst: 4,
@@ -81,7 +81,7 @@ export function bucketContract(test: BusTest): void {
         half >= Math.floor(quota.periodMs / 2 - (asked - begun)) && half <= quota.periodMs / 2,
         `${half}`,
       );
-      await new Promise((resolve) => setTimeout(resolve, half + TIMER_SLACK));
+      await new Promise((resolve) => setTimeout(resolve, half + TIMER_SLACK_MS));
       assertEquals(await a.tryConsume(bucket, quota, 2), 0);
       const third = await b.tryConsume(bucket, quota, 2);
       const passed = performance.now() - begun;

@@ -1,4 +1,4 @@
-/** What every implementation of the bus must do: each runs this suite, with two nodes for each test. */
+/** The contract of the bus. Every implementation runs this suite, with two nodes for each test. */
 import { assertEquals } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { bucketContract } from "./bus_bucket_contract.ts";
@@ -9,8 +9,8 @@ import { presenceContract } from "./bus_presence_contract.ts";
 
 /** Registers the whole suite as tests whose names begin with `name`. */
 export function busContract(name: string, openTwo: () => Promise<TwoNodes>): void {
-  const test = (what: string, body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>) => {
-    Deno.test(`${name}: ${what}`, async () => {
+  const test = (property: string, body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>) => {
+    Deno.test(`${name}: ${property}`, async () => {
       const { a, b, close } = await openTwo();
       try {
         const [atA, atB] = [new Heard(), new Heard()];

@@ -1,4 +1,4 @@
-/** The bus's contract, hints: which come, to whom, and in which order. */
+/** The contract of the bus for hints: their content, their recipients and their order. */
 import { assertEquals } from "@std/assert";
 import { type BusTest, hints, message } from "./bus_fixture.ts";
 

@@ -1,4 +1,4 @@
-/** The bus's contract, locks and closing: one holder at a time, and none that waits for ever. */
+/** The contract of the bus for locks and closing: one holder at a time, and no endless wait. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { type BusTest, freshBucket, HOURLY, message } from "./bus_fixture.ts";
@@ -33,7 +33,7 @@ export function lockContract(test: BusTest): void {
     assert(!taken);
     await release();
     const releaseSecond = await second;
-    await release(); // a second time: it must not give away what is another's now
+    await release(); // a second time: it must not release the lock of the next holder
     let third = false;
     const last = a.lock(1).then((release) => {
       third = true;
@@ -48,11 +48,11 @@ export function lockContract(test: BusTest): void {
   test("a node that closes releases its locks, and rejects its waiters", async (a, b) => {
     const release = await a.lock(1);
     const other = await b.lock(2);
-    const waiting = [a.lock(2), a.lock(1)]; // behind the other node, and behind itself
+    const waiting = [a.lock(2), a.lock(1)]; // after the other node, and after itself
     const [results] = await Promise.all([Promise.allSettled(waiting), a.close()]);
     assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
     await (await b.lock(1))();
-    await release(); // too late, and harmless
+    await release(); // too late, and without effect
     await other();
     await (await b.lock(2))();
   });

@@ -1,4 +1,4 @@
-/** The bus's contract, presence: which users are online, and which nodes have gone. */
+/** The contract of the bus for presence: online users, and nodes that leave. */
 import { assertEquals } from "@std/assert";
 import { type BusTest, message, until } from "./bus_fixture.ts";
 

@@ -1,4 +1,4 @@
-/** What a node makes of hints that are not true: it asks the store before it does what they say. */
+/** False hints: a node checks the store before it acts on a hint. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -8,8 +8,8 @@ import { FramedClient, newGroup, newUser } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
 
-/** Milliseconds for what is looked for at once: less than it takes until a node looks without being told anything. */
-const SOON = 15_000;
+/** Milliseconds for an immediate effect: less than a node takes to check without a hint. */
+const MAX_DELAY_MS = 15_000;
 
 Deno.test("forged hint: a takeover that the store does not confirm ends no session", async () => {
   const buses: Bus[] = [];
@@ -46,7 +46,7 @@ Deno.test("forged hint: a genuine takeover takes effect after an outage of the s
     await first.settle();
     assertEquals(first.drain(), [], "while the store is unavailable the session goes on");
     isAway = false;
-    assertEquals((await first.next(Msg.NOTICE, SOON)).kind, "kicked");
+    assertEquals((await first.next(Msg.NOTICE, MAX_DELAY_MS)).kind, "kicked");
     await first.serverCloses();
     await second.settle();
   }, { store });
@@ -71,7 +71,7 @@ Deno.test("forged hint: a joined hint for a user that is not a member delivers n
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     const [foreign, own] = [await newGroup(alice), await newGroup(alice)];
-    await truth!.joinGroup(bob.id, own); // as a session would that isn't bob's last one any more
+    await truth!.joinGroup(bob.id, own); // as a session does that another login has replaced
     subscribed.length = 0;
     for (const group of [foreign, own]) buses[0]!.publish(bob.id, { kind: "joined", group });
     await until(() => subscribed.includes(-own), "the group that bob is in");
@@ -84,7 +84,7 @@ Deno.test("forged hint: a joined hint for a user that is not a member delivers n
   }, { bus: (real) => buses[buses.push(bus(real)) - 1]!, store });
 });
 
-Deno.test("forged hint: the bus gets the epoch of the store before it opens, and each later epoch", async () => {
+Deno.test("forged hint: the bus gets the epoch before it opens, and each later one", async () => {
   const calls: string[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, [epoch]) => {

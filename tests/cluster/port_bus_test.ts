@@ -1,4 +1,4 @@
-/** The bus over a port, as the threads of one process have it. */
+/** The bus over a port between threads of one process. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { type Bus, type BusListener, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
@@ -9,7 +9,7 @@ import { Heard } from "./bus_fixture.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until, within } from "../harness/wait.ts";
 
-/** A bus over a port to one that is served, and what ends that from the other side. */
+/** A bus over a port to a served bus, and the function that ends it from the other side. */
 function overPort(served: Bus): { bus: PortBus; port: MessagePort; end: () => Promise<void> } {
   const { port1, port2 } = new MessageChannel();
   return { bus: new PortBus(port1), port: port1, end: serveBus(served, port2) };
@@ -30,7 +30,7 @@ busContract("bus over a port", () => {
   });
 });
 
-Deno.test("bus over a port: releases the channels and locks of a dead thread, and notifies the others", async () => {
+Deno.test("bus over a port: releases the channels and locks of a dead thread", async () => {
   const hub = new LocalHub();
   const dead = overPort(hub.attach());
   const other = overPort(hub.attach());
@@ -39,7 +39,7 @@ Deno.test("bus over a port: releases the channels and locks of a dead thread, an
   await dead.bus.subscribe(1);
   await dead.bus.lock(1);
   assertEquals(await other.bus.online([1]), new Set([1]));
-  dead.port.close(); // as its thread's death does
+  dead.port.close(); // as the death of its thread does
   await dead.end();
   await (await within(other.bus.lock(1), "the lock"))();
   assertEquals(await other.bus.online([1]), new Set());
@@ -101,7 +101,7 @@ Deno.test("bus over a port: delivers nothing after close, and rejects waiting ca
   await Promise.all([bus.open(heard), other.open(new Heard())]);
   await bus.subscribe(1);
   const waiting = assertRejects(() => bus.online([1]), BusUnavailableError);
-  other.publish(1, { kind: "resync" }); // it is on its way when the other thread is asked to close
+  other.publish(1, { kind: "resync" }); // it is in flight when the other thread gets the close
   await within(bus.close(), "the end");
   await within(waiting, "the answer");
   assertEquals(heard.hints, []);

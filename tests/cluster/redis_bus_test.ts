@@ -1,4 +1,4 @@
-/** The bus over Redis, while Redis is there: one server, and a cluster. */
+/** The bus over a running Redis: one server, and a cluster. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { keySlot } from "../../lib/bus/redis/key_slot.ts";
@@ -23,10 +23,10 @@ Deno.test.afterAll(async () => {
 busContract("Redis", () => Promise.resolve(twoOn([one.url])));
 busContract("Redis Cluster", () => Promise.resolve(twoOn(cluster.urls)));
 
-/** Runs a test on one Redis, and again on the cluster. */
-function both(what: string, body: (urls: readonly string[]) => Promise<void>): void {
-  Deno.test(`Redis: ${what}`, () => body([one.url]));
-  Deno.test(`Redis Cluster: ${what}`, () => body(cluster.urls));
+/** Registers a test on one Redis, and again on the cluster. */
+function both(name: string, body: (urls: readonly string[]) => Promise<void>): void {
+  Deno.test(`Redis: ${name}`, () => body([one.url]));
+  Deno.test(`Redis Cluster: ${name}`, () => body(cluster.urls));
 }
 
 function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): TwoNodes {
@@ -66,7 +66,7 @@ both(
         const seqs = came.get(channel)!.map(([, hint]) => hint.kind === "message" ? hint.message.seq : 0);
         assertEquals(seqs, Array.from({ length: 200 }, (_, i) => i + 1));
       }
-      await a.online([1]); // answered after whatever else might have come
+      await a.online([1]); // its reply follows all earlier messages
       assertEquals(atA.hints, []);
     }),
 );
@@ -101,13 +101,13 @@ both(
       assertEquals(await b.online([1, 2]), new Set([1]));
       let confirmed = false;
       void a.subscribe(3).then(() => confirmed = true);
-      for (let i = 0; i < 10; i++) await Promise.resolve(); // so that it is sent, but not answered yet
+      for (let i = 0; i < 10; i++) await Promise.resolve(); // the command is sent and has no reply yet
       await a.subscribe(3);
       assert(confirmed, "subscribing again waits for what was asked before");
     }),
 );
 
-both("who asks for a lock first in a node has it first", (urls) =>
+both("grants a lock within a node in the order of requests", (urls) =>
   withTwo(urls, async ({ a }) => {
     const order: number[] = [];
     const release = await a.lock(1);
@@ -151,7 +151,8 @@ Deno.test("Redis: the key of a bucket expires when the bucket is full", () =>
 Deno.test("Redis: an empty bucket is empty, and not worse, when the clock is set back", () =>
   withTwo([one.url], async ({ a }) => {
     const quota = { burst: 10, periodMs: 3_600_000 };
-    const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
+    // Microseconds, as stored before the clock was set back.
+    const tomorrow = 1_000 * (Date.now() + 86_400_000);
     await one.command("SET", "chat:d:bucket:{back}", `${tomorrow}`, "PX", "86400000");
     const wait = await a.tryConsume("back", quota, 10);
     assert(wait > 0 && wait <= quota.periodMs, `${wait} ms`);
@@ -171,9 +172,9 @@ Deno.test("Redis: ignores unknown messages, and logs one warning", async () => {
   await withTwo([one.url], async ({ a, b }, _, atB) => {
     await b.subscribe(5);
     const sender = "0123456789abcdef";
-    const id = `${sender}1`; // and the version
+    const id = `${sender}1`; // with the version
     const strange = [
-      `${sender}["l"]`, // of before there were versions
+      `${sender}["l"]`, // of a release before versions
       `${sender}2["l"]`,
       `${sender}2["h"]`,
       `${id}{}`,
@@ -184,7 +185,7 @@ Deno.test("Redis: ignores unknown messages, and logs one warning", async () => {
       `${id}["h"]`,
       `${id}["x",1]`,
     ];
-    const signer = new Signer(SECRET); // as a newer release signs what this one does not know
+    const signer = new Signer(SECRET); // as a newer release signs a kind that this one does not know
     for (const payload of strange) {
       const signed = signer.sign(5, payload.slice(0, id.length), payload.slice(id.length));
       await one.command("PUBLISH", "chat:d:u:{5}", signed);
@@ -213,7 +214,7 @@ both(
         const releases = [await a.lock(5), await b.lock(5)]; // neither waits
         for (const bus of [a, b]) assertEquals(await bus.tryConsume("shared", quota, 1), 0);
         for (const release of releases) await release();
-        assertEquals(await b.online([5]), new Set([5])); // answered after whatever might have come
+        assertEquals(await b.online([5]), new Set([5])); // its reply follows all earlier messages
         assertEquals([atB.hints, atA.arrived, atB.arrived], [[], 0, 0]);
       },
       undefined,

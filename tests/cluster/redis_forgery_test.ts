@@ -1,4 +1,4 @@
-/** The bus over Redis, while other programs use the same Redis: nothing that they publish or write changes anything. */
+/** The bus over a Redis that other programs use too: their messages and keys change nothing. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { decode, encode, headerOf } from "../../lib/bus/redis/payload.ts";
@@ -13,8 +13,8 @@ import { until } from "../harness/wait.ts";
 
 const USER = 5;
 const HEADING = headerOf("0123456789abcdef");
-const LEASE = 5_000; // milliseconds that a node's lock lives at the most
-/** As releases before signatures published them. */
+const LEASE_MS = 5_000; // milliseconds that a node's lock lives at most
+/** In the format of releases before signatures. */
 const unsigned = [
   ...hints.map((hint) => HEADING + encode(hint)),
   `${HEADING}["h"]`,
@@ -28,7 +28,7 @@ Deno.test.beforeAll(async () => {
 });
 Deno.test.afterAll(() => redis?.[Symbol.asyncDispose]());
 
-/** Two nodes, what each has heard, and another client of the same Redis. */
+/** Two nodes, their received hints, and another client of the same Redis. */
 interface Scene {
   readonly a: RedisBus;
   readonly b: RedisBus;
@@ -55,7 +55,7 @@ async function scene(body: (scene: Scene) => Promise<void>): Promise<void> {
   }
 }
 
-/** What nodes publish, by its channel; and `done`, to be called at the end. */
+/** Records all payloads of nodes with their channels. `done` ends the recording. */
 async function record(): Promise<{ published: [string, string][]; done: () => Promise<void> }> {
   const published: [string, string][] = [];
   const client = new Client(redis.url);
@@ -140,7 +140,7 @@ Deno.test("forgery: ignores messages of another epoch, and later replays of them
       b.adopt("two");
       for (const [channel, payload] of [...published]) await other.publish(channel, payload);
       a.publish(USER, message(3));
-      // The second one was ignored when it came, and is of b's epoch by now.
+      // The second one was ignored when it arrived, and has b's present epoch.
       assertEquals(await atB.atLeast(3), [1, 2, 3].map((seq) => [USER, message(seq)]));
     } finally {
       await done();
@@ -161,7 +161,7 @@ Deno.test("forgery: counts a replayed hello or heartbeat once", () =>
         for (const [channel, payload] of [...published]) await other.publish(channel, payload);
       }
       await late.subscribe(USER);
-      b.publish(USER, message(1)); // goes the same way, so that all came before it
+      b.publish(USER, message(1)); // on the same channel, so that all others arrived before it
       assertEquals(await b.online([USER]), new Set([USER]));
       assertEquals(atB.arrived, before + 1);
     } finally {
@@ -182,7 +182,7 @@ Deno.test("forgery: remembers the counts of the nodes heard last, up to the boun
   ]);
   assertEquals(counters.isNew("b", 1), true);
   assertEquals(counters.isNew("a", 5), true);
-  assertEquals(counters.isNew("c", 1), true); // b is forgotten for it
+  assertEquals(counters.isNew("c", 1), true); // b is evicted for it
   assertEquals(["a", "c", "b"].map((node) => counters.isNew(node, 1)), [false, false, true]);
 });
 
@@ -192,7 +192,7 @@ Deno.test("forgery: releases before signatures can read signed payloads", () => 
     const signed = new Signer(SECRET).sign(USER, HEADING, encode(hint));
     assertEquals(signed.slice(0, 17), plain.slice(0, 17)); // sender and version
     const [before, after] = [plain, signed].map((text) => JSON.parse(text.slice(17)) as unknown[]);
-    assertEquals(after!.slice(0, -1), before); // they look at the first elements only
+    assertEquals(after!.slice(0, -1), before); // they read the first elements only
   }
 });
 
@@ -202,13 +202,13 @@ Deno.test("forgery: replaces a lock's key that no node has written, and logs it"
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
       ["SET", key, "for ever"],
-      ["SET", key, "for long", "PX", `${10 * LEASE}`],
+      ["SET", key, "for long", "PX", `${10 * LEASE_MS}`],
     ];
     for (const command of written) {
       await redis.command(...command);
-      const release = await a.lock(1); // rejects when it has waited for too long
+      const release = await a.lock(1); // rejects after too long a wait
       const ttl = Number(await redis.command("PTTL", key));
-      assert(ttl >= 0 && ttl <= LEASE, `${command}: ${ttl} ms`);
+      assert(ttl >= 0 && ttl <= LEASE_MS, `${command}: ${ttl} ms`);
       await release();
       assertEquals(await redis.command("EXISTS", key), "0");
     }
@@ -237,7 +237,7 @@ Deno.test("forgery: treats a bucket's key that no node has written as missing", 
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
       ["EVAL", "redis.call('RPUSH', KEYS[1], 'x'); redis.call('PEXPIRE', KEYS[1], 3600000)", "1", key],
-      ["SET", key, "9e99"], // an empty bucket, for ever
+      ["SET", key, "9e99"], // an empty bucket without an end
       ["SET", key, "nan", "PX", "3600000"],
       ["SET", key, "nonsense", "PX", "3600000"],
     ];
@@ -269,7 +269,7 @@ Deno.test("forgery: signs and verifies payloads of any length and text, after an
   }
 });
 
-Deno.test("forgery: a node without signatures counts as silent, so that the others poll the store", async () => {
+Deno.test("forgery: a node without signatures counts as silent, so the others poll", async () => {
   const old = new Client(redis.url);
   const beats = new Client(redis.url);
   const bus = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
@@ -282,7 +282,7 @@ Deno.test("forgery: a node without signatures counts as silent, so that the othe
     assertEquals([heard.silences, heard.left, heard.downs], [[true], 0, []]);
     await disconnect(old);
     await heard.until(() => heard.left > 0, () => "it did not leave");
-    assertEquals([heard.silences, heard.left], [[true], 1]); // as one that vanished without a goodbye
+    assertEquals([heard.silences, heard.left], [[true], 1]); // as a node that left without a goodbye
   } finally {
     clearInterval(beating);
     await bus.close();

@@ -1,4 +1,4 @@
-/** Nodes' connections to a Redis under test, and ways to cut them off. */
+/** Connections of nodes to a Redis under test, and ways to break them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
@@ -9,7 +9,7 @@ import { type Redis, SECRET } from "../harness/redis.ts";
 
 const quiet = new Log("error", "text", () => {});
 
-/** A node under test. Dispose of it when done. */
+/** A node under test, which must be disposed of. */
 export class Node implements AsyncDisposable {
   readonly heard = new Heard();
   readonly bus: Bus;
@@ -24,13 +24,13 @@ export class Node implements AsyncDisposable {
     return node;
   }
 
-  /** Waits until it is down. Only for outages that last: after a short one it may be up again already. */
+  /** Waits until the bus is down. Only for long outages: after a short one the bus may be up again. */
   async isDown(): Promise<void> {
     const { heard } = this;
     await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
   }
 
-  /** Waits for the end of its first outage, however short that is. */
+  /** Waits for the end of the first outage, however short. */
   async isUpAgain(): Promise<void> {
     const { heard } = this;
     await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
@@ -41,7 +41,7 @@ export class Node implements AsyncDisposable {
     await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
   }
 
-  /** Asserts that there was exactly one outage, which is over. */
+  /** Asserts that exactly one outage has begun and ended. */
   wasDownOnce(): void {
     assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
     assert(this.heard.downs[0] instanceof BusUnavailableError);
@@ -52,7 +52,7 @@ export class Node implements AsyncDisposable {
   }
 }
 
-/** Asserts that hints and locks work between the two. `b` must not have subscribed the channel. */
+/** Asserts that hints and locks work between two nodes. `b` must not have subscribed the channel. */
 export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
   await b.subscribe(channel);
   a.publish(channel, message(7));
@@ -63,14 +63,14 @@ export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, ch
   await (await b.lock(channel))();
 }
 
-/** Asserts that what needs Redis is refused. */
+/** Asserts that calls that need Redis are rejected. */
 export async function refuses({ bus }: Node): Promise<void> {
   await assertRejects(() => bus.online([1]), BusUnavailableError);
   await assertRejects(() => bus.lock(1), BusUnavailableError);
   await assertRejects(() => bus.tryConsume("test", { burst: 1, periodMs: 1_000 }, 1), BusUnavailableError);
 }
 
-/** A way to Redis on which a node can be cut off for as long as that is wanted. */
+/** A path to Redis that can be cut for any time. */
 export class Way implements AsyncDisposable {
   readonly #relay: Relay;
 
@@ -82,7 +82,7 @@ export class Way implements AsyncDisposable {
     return `redis://127.0.0.1:${this.#relay.port}`;
   }
 
-  /** Ends the connection at the node's next word, and each that it makes after it. */
+  /** Ends the connection at the node's next request, and every later connection likewise. */
   cut(): void {
     this.#relay.decide = () => "cut";
   }
@@ -96,13 +96,13 @@ export class Way implements AsyncDisposable {
   }
 }
 
-/** Cuts off the connections of one node, or of all, which may be back before this resolves. */
+/** Breaks the connections of one node, or of all. They may be restored before this resolves. */
 export async function cut(redis: Redis, id?: string): Promise<void> {
   const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
   assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
 }
 
-/** The id of the only node's connection. */
+/** Returns the id of the only node's connection. */
 export async function connectionOf(redis: Redis): Promise<string> {
   return /^id=(\d+) /.exec(await redis.command("CLIENT", "LIST", "TYPE", "pubsub"))![1]!;
 }

@@ -1,4 +1,4 @@
-/** The bus over Redis, while Redis or a connection to it is gone. */
+/** The bus over Redis during outages of Redis or of a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { Names } from "../../lib/bus/redis/names.ts";
@@ -8,9 +8,10 @@ import { type RedisCluster, startRedis, startRedisCluster } from "../harness/red
 import { until, within } from "../harness/wait.ts";
 import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
 
-const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
-const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
-const LEASE = 5_000; // milliseconds that a lock lives without its holder
+const MAX_CLOSE_MS = 1_500; // milliseconds: less than the detection of a silent Redis takes
+// Milliseconds: more than the detection of a silent Redis takes, and less than the wait for a lock.
+const MAX_DETECTION_MS = 10_000;
+const LEASE_MS = 5_000; // milliseconds that a lock lives without its holder
 
 Deno.test("Redis outage: restores all subscriptions after a restart of Redis without data", async () => {
   await using redis = await startRedis();
@@ -45,7 +46,7 @@ Deno.test("Redis outage: treats a frozen Redis as lost, and rejects waiting call
   redis.kill("SIGSTOP");
   const waiting = [a.bus.online([1]), a.bus.lock(1), a.bus.lock(2), b.bus.lock(2)];
   const subscribed = b.bus.subscribe(5);
-  for (const result of await within(Promise.allSettled(waiting), "answers", GIVEN_UP)) {
+  for (const result of await within(Promise.allSettled(waiting), "answers", MAX_DETECTION_MS)) {
     assert(result.status === "rejected" && result.reason instanceof BusUnavailableError);
   }
   await within(subscribed, "the subscription");
@@ -149,7 +150,7 @@ Deno.test("Redis outage: waits for a Redis that is not running yet", async () =>
   b.wasDownOnce();
 });
 
-/** Resolves when as many connections have been tried in vain. */
+/** Resolves after this number of connections has been refused. */
 async function turnAway(port: number, times: number): Promise<void> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port });
   for (let i = 0; i < times; i++) (await within(listener.accept(), "another try to connect")).close();
@@ -187,7 +188,7 @@ Deno.test("Redis outage: logs that several addresses need a cluster", async () =
 
 Deno.test("Redis outage: closes the bus at any time without leaks", async () => {
   await using redis = await startRedis();
-  const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", CLOSE_WITHIN);
+  const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", MAX_CLOSE_MS);
   await closes(new Node([redis.url]));
   const opening = new Node([redis.url]);
   const opened = opening.bus.open(opening.heard);
@@ -202,7 +203,7 @@ Deno.test("Redis outage: closes the bus at any time without leaks", async () => 
   await (await within(
     down!.bus.lock(1),
     "a lock that was given back and not only left to expire",
-    LEASE / 2,
+    LEASE_MS / 2,
   ))();
   redis.kill("SIGSTOP");
   const waiting = assertRejects(() => frozen!.bus.lock(1), BusUnavailableError);
@@ -242,7 +243,7 @@ Deno.test("Redis Cluster: the bus is down while a master is missing, and recover
   await worksAgain(a, b);
 });
 
-/** Gives the slot of a channel to another master, as it is done when a cluster grows or shrinks. */
+/** Moves the slot of a channel to another master, as a resize of the cluster does. */
 async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> {
   const slot = await masters[0]!.command("CLUSTER", "KEYSLOT", name);
   const ids = await Promise.all(masters.map((master) => master.command("CLUSTER", "MYID")));
@@ -257,7 +258,7 @@ async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> 
 async function worksAgain(a: Node, b: Node): Promise<void> {
   await b.heard.until(() => b.heard.ups === 2, () => "it wasn't noticed");
   const before = b.heard.hints.length;
-  a.bus.publish(5, message(55)); // or a look instead, when it is only now that this node notices
+  a.bus.publish(5, message(55)); // or a resync instead, if this node notices the loss only now
   await b.heard.atLeast(before + 1);
   assertEquals(await until(() => a.bus.online([5]).catch(() => undefined), "the other node"), new Set([5]));
 }

@@ -1,4 +1,4 @@
-/** What nodes learn of each other through Redis: which are gone, and which are silent. */
+/** The nodes' knowledge of each other through Redis: nodes that left, and silent ones. */
 import { assert, assertEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 import { SECRET, startRedis } from "../harness/redis.ts";
@@ -6,7 +6,8 @@ import { Relay } from "../harness/relay.ts";
 import { until } from "../harness/wait.ts";
 import { Node, worksBetween } from "./redis_node.ts";
 
-const GRACE = 1_990; // milliseconds that others get to come back after an outage, less what clocks round
+// Milliseconds that other nodes have to rejoin after an outage, minus the rounding of clocks.
+const GRACE_MS = 1_990;
 
 Deno.test("Redis peers: a killed node leaves, its users are offline, and its locks expire", async () => {
   await using redis = await startRedis();
@@ -55,7 +56,7 @@ Deno.test("Redis peers: finds a node that left during an outage of another one",
   await redis.start();
   await Promise.all([a.isUp(), c.isUp()]);
   for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "it was not noticed");
-  assert(performance.now() - began >= GRACE, "it might only have been slower to come back");
+  assert(performance.now() - began >= GRACE_MS, "it might only have been slower to come back");
   assertEquals([a.heard.left, c.heard.left], [1, 1]);
 });
 
@@ -68,7 +69,7 @@ Deno.test("Redis peers: a node with a frozen link is silent until its next heart
   relay.freeze();
   await heard.until(() => heard.silences.includes(true), () => "the frozen node isn't silent");
   await a.isDown();
-  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still takes it for connected
+  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still counts it as connected
   relay.thaw();
   await a.isUp();
   await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");

@@ -1,4 +1,4 @@
-/** The bus over Redis, while Redis is there: heartbeats, and commands that it refuses. */
+/** The bus over a running Redis: heartbeats, and commands that Redis refuses. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -7,7 +7,7 @@ import { type Redis, startRedis } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";
 import { Node, worksBetween } from "./redis_node.ts";
 
-/** How many calls of a command Redis has taken, and has refused. */
+/** Returns the calls of a command that Redis has accepted, and that it has refused. */
 async function callsOf(redis: Redis, command: string): Promise<{ taken: number; refused: number }> {
   const stats = await redis.command("INFO", "commandstats");
   const line = stats.split("\n").find((line) => line.startsWith(`cmdstat_${command}:`)) ?? "";
@@ -20,7 +20,7 @@ Deno.test("Redis peers: reports a joined node once, and no connected node as sil
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
   await a.heard.until(() => a.heard.arrived > 0, () => "no node came");
-  // Far more heartbeats than must be missed: each of the two publishes one in a second.
+  // Far more heartbeats than a silent node misses: each of the two nodes publishes one a second.
   await until(async () => (await callsOf(redis, "publish")).taken >= 14, "heartbeats");
   assertEquals([a, b].map(({ heard: { arrived, silences } }) => ({ arrived, silences })), [
     { arrived: 1, silences: [] },
@@ -34,7 +34,7 @@ Deno.test("Redis refusal: replaces refused hints once Redis accepts a heartbeat"
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7]) await b.bus.subscribe(channel);
   await a.heard.until(() => a.heard.arrived > 0, () => "no node came");
-  await redis.command("ACL", "SETUSER", "default", "-publish", "-ping"); // nothing of it comes but refusals
+  await redis.command("ACL", "SETUSER", "default", "-publish", "-ping"); // the only result is refusals
   for (const channel of [5, -6]) a.bus.publish(channel, message(1));
   a.bus.publish(7, { kind: "joined", group: 6 });
   await until(async () => (await callsOf(redis, "publish")).refused >= 3 + 8, "refused heartbeats too");
@@ -46,7 +46,7 @@ Deno.test("Redis refusal: replaces refused hints once Redis accepts a heartbeat"
 
   await redis.command("ACL", "SETUSER", "default", "-publish");
   const { refused } = await callsOf(redis, "publish");
-  a.bus.publish(7, { kind: "takeover", loginEpoch: 2 }); // which no look makes up for
+  a.bus.publish(7, { kind: "takeover", loginEpoch: 2 }); // which no resync replaces
   await until(async () => (await callsOf(redis, "publish")).refused > refused + 4, "refused heartbeats too");
   await redis.command("ACL", "SETUSER", "default", "+publish");
   await b.heard.until(() => b.heard.arrived > 0, () => "the other nodes don't look");
@@ -77,14 +77,14 @@ Deno.test("Redis refusal: a refused command fails alone, and subscriptions and h
   assertEquals([a.heard.downs, b.heard.downs], [[], []]);
   assertEquals(lines.length, 1);
   assertStringIncludes(lines[0]!, "OOM");
-  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // how others are counted, as when they are watched
+  await redis.command("ACL", "SETUSER", "default", "-pubsub"); // the query for the subscribers of other nodes
   await assertRejects(() => a.bus.online([5]), BusUnavailableError, "NOPERM");
   await until(async () => (await callsOf(redis, "pubsub|numsub")).refused >= 5, "looks at the other node");
-  await redis.command("ACL", "SETUSER", "default", "+pubsub", "-ping"); // how it is seen whether Redis is there
+  await redis.command("ACL", "SETUSER", "default", "+pubsub", "-ping"); // the query that detects a lost Redis
   await until(async () => (await callsOf(redis, "ping")).refused >= 14, "more looks than Redis may miss");
   await redis.command("ACL", "SETUSER", "default", "+ping");
   await redis.command("CONFIG", "SET", "maxmemory", "0");
-  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of a master that is not there
+  await redis.command("REPLICAOF", "127.0.0.1", "1"); // of a master that does not exist
   await assertRejects(() => a.bus.lock(5), BusUnavailableError, "READONLY");
   a.bus.publish(5, message(2));
   assertEquals(await b.heard.atLeast(2), [[5, message(1)], [5, message(2)]]);

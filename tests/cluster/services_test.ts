@@ -1,4 +1,4 @@
-/** Passwords and authorities of MySQL and Redis that stand in files. */
+/** Passwords and certificates of MySQL and Redis in files. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { defaults, parseCommand } from "../../lib/config/config.ts";
 import type { Warning } from "../../lib/config/environment.ts";
@@ -13,7 +13,7 @@ import { Authority } from "../harness/tls.ts";
 const mariadb = sharedMariadb();
 const none = () => {};
 
-/** Runs `body` with a file of its own. */
+/** Runs `body` with a new file. */
 async function withFile(text: string, body: (file: string) => Promise<void>, mode = 0o600): Promise<void> {
   const file = await Deno.makeTempFile({ prefix: "chat-secret-" });
   try {
@@ -39,7 +39,7 @@ Deno.test("services: reads a password file of one line with any line end, and ne
   await assertFails(() => passwordIn("/nowhere/secret"), "Cannot read --mysql-password-file /nowhere/secret");
 });
 
-Deno.test("services: warns about a password file that others can read, and no other", async () => {
+Deno.test("services: warns about a password file that others can read", async () => {
   for (
     const [mode, count] of [[0o600, 0], [0o640, 0], [0o660, 0], [0o604, 1], [0o602, 1], [0o644, 1]] as const
   ) {
@@ -73,7 +73,7 @@ async function assertFails(work: () => Promise<unknown>, words: string): Promise
   assertEquals([message.includes("\n"), message.includes("secret\n")], [false, false]);
 }
 
-Deno.test("services: warns about a password on the command line, and not about one in the environment", () => {
+Deno.test("services: warns about a password on the command line only", () => {
   const [mysql, redis] = ["mysql://ann:secret@host/chat", "redis://host:1,redis://:secret@host:2"];
   const warned = (args: string[], env: Record<string, string> = {}) => {
     const command = parseCommand(args, { get: (name) => env[name], names: () => Object.keys(env) });
@@ -106,7 +106,7 @@ mariadb.test("services: a server uses passwords of MySQL and Redis from files", 
     assertEquals(/warn|error/.test(server.log()), false, server.log());
     assertEquals(server.log().includes(secret), false);
     const { stdout } = await new Deno.Command("cat", { args: [`/proc/${server.pid}/cmdline`] }).output();
-    const command = new TextDecoder().decode(stdout); // what ps shows
+    const command = new TextDecoder().decode(stdout); // the command line that ps shows
     assertStringIncludes(command, file);
     assertEquals(command.includes(secret), false);
   });

@@ -1,4 +1,4 @@
-/** Rows that an operator deletes: no user is locked out, and all that is left comes, in order. */
+/** Rows that an operator deletes: no login is blocked, and all remaining messages arrive in order. */
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -11,7 +11,7 @@ const mariadb = sharedMariadb();
 
 const COUNT = 6;
 
-/** Sends messages to an offline user, deletes some, and has the user log in again. */
+/** Sends messages to an offline user, deletes some, and logs the user in again. */
 async function comesBack(
   server: Server,
   remove: (statements: readonly string[]) => Promise<void>,
@@ -57,7 +57,7 @@ mariadb.test("deleted rows: deleted messages block no login on a running MySQL",
   );
 });
 
-mariadb.test("deleted rows: a session of a deleted account gets that as the error, and not a missing recipient", async (db) => {
+mariadb.test("deleted rows: a session of a deleted account gets that as the error", async (db) => {
   await withServer({ args: ["--mysql", db.url] }, async (server) => {
     const to = await register(server);
     await using sender = await newUser(server);
@@ -69,14 +69,14 @@ mariadb.test("deleted rows: a session of a deleted account gets that as the erro
   });
 });
 
-/** The statements of docs/RELIABILITY.md that mend cursors. */
+/** Returns the statements of docs/RELIABILITY.md that repair cursors. */
 async function mendingStatements(): Promise<readonly string[]> {
   const text = await Deno.readTextFile(new URL("docs/RELIABILITY.md", ROOT));
   const block = /<!-- mend: .*-->\n```sql\n([^]*?)```/.exec(text)![1]!;
   return block.split(";").map((statement) => statement.trim()).filter((statement) => statement !== "");
 }
 
-/** Has cursors deleted and set too high, mended as the document says, and has their users come back. */
+/** Deletes cursors and sets some too high, repairs them by the document, and logs the users in again. */
 async function mends(
   server: Server,
   run: (statements: readonly string[]) => Promise<void>,
@@ -100,7 +100,7 @@ async function mends(
   for (
     const [id, kind, isWhole] of [
       [missing, Msg.ONE_CHAT, true],
-      [high, Msg.ONE_CHAT, false], // the first may come again
+      [high, Msg.ONE_CHAT, false], // the first message may be repeated
       [member.id, Msg.GROUP_CHAT, true],
     ] as const
   ) {

@@ -1,11 +1,11 @@
-/** The MySQL store on a machine whose clock is not the database's. */
+/** The MySQL store on a machine with another clock than the database. */
 import { assert, assertEquals } from "@std/assert";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { startMariadb } from "../harness/mariadb.ts";
 import { ROOMY } from "./store_fixture.ts";
 
 Deno.test("mysql clock: logs the difference to the database's clock at the start", async () => {
-  // What applies to all accounts but those with all rights.
+  // Applies to all accounts except those with all rights.
   await using server = await startMariadb({
     args: ["--init-connect=SET timestamp = UNIX_TIMESTAMP() - 7200"],
   });

@@ -1,4 +1,4 @@
-/** The MySQL store's connections, where the server gives few of them or becomes another. */
+/** The connections of the MySQL store when the server allows few of them or becomes read-only. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";

@@ -1,4 +1,4 @@
-/** The epoch on MySQL: no store writes into another history than the one that it knows. */
+/** The epoch on MySQL: a store never writes into another history than the one that it knows. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
@@ -8,7 +8,7 @@ import { granted, makeUsers, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
-mariadb.test("epoch: reports a loss when a conversation is shorter than the store's last commit", async (db) => {
+mariadb.test("epoch: reports a loss when a conversation is shorter than before", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
     const { epoch } = await store!.identity();
@@ -16,7 +16,7 @@ mariadb.test("epoch: reports a loss when a conversation is shorter than the stor
     await db.sql("DELETE FROM Message WHERE seq > 1");
     await db.sql("UPDATE Conversation SET last_seq = 1");
     await assertRejects(() => send(store!, a, b, "4"), StoreUnavailableError);
-    // Until the epoch is renewed, in conversations of which nothing is missing too.
+    // Until the epoch is renewed, also in conversations that lack nothing.
     for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailableError);
     const renewed = await store!.identity();
     assertNotEquals(renewed.epoch, epoch);
@@ -25,7 +25,7 @@ mariadb.test("epoch: reports a loss when a conversation is shorter than the stor
   });
 });
 
-mariadb.test("epoch: reports a loss, and moves no cursor, when a cursor is beyond the last seq", async (db) => {
+mariadb.test("epoch: reports a loss when a cursor is beyond the last seq", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -38,7 +38,7 @@ mariadb.test("epoch: reports a loss, and moves no cursor, when a cursor is beyon
   });
 });
 
-mariadb.test("epoch: moves a cursor to the last message when the conversation's row is deleted", async (db) => {
+mariadb.test("epoch: moves a cursor to the last message without a conversation's row", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -138,7 +138,8 @@ mariadb.test("epoch: a renewal waits for each transaction that has read the epoc
     assert(await renewable(), "no transaction has read it");
     let isKept = false;
     const sending = (async () => {
-      for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {}); // each waits for a second
+      // Each waits for a second.
+      for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {});
     })();
     try {
       await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");

@@ -1,4 +1,4 @@
-/** The rights on MySQL: the server, its upgrade and its commands need those that are listed, each of them, and no other. */
+/** The rights on MySQL: the server, the migration and the commands need exactly those that are listed. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { GRANTS, RUNNING_GRANTS } from "../../lib/store/mysql/schema/grants.ts";
 import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
@@ -12,7 +12,7 @@ import { connectionTo, HASTY, ROWS, run, tables, Told } from "./mysql_databases.
 const shared = sharedMariadb({ args: HASTY });
 const durable = sharedMariadb();
 
-/** A database with something of all that an upgrade changes. */
+/** A database that needs all kinds of changes. */
 const OLD: readonly string[] = [
   ...tables("ENGINE = InnoDB DEFAULT CHARSET = latin1", {
     User:
@@ -24,7 +24,7 @@ const OLD: readonly string[] = [
   "RENAME TABLE AllGroup TO allgroup",
 ];
 
-/** Makes an account that has these rights on the database, and none on another. */
+/** Creates an account with these rights on the database, and no others. */
 async function account({ server, name: database }: Pick<TestDatabase, "server" | "name">, grants: string) {
   const name = `a${crypto.randomUUID().slice(0, 8)}`;
   await server.sql(`CREATE USER ${name}@'127.0.0.1'`);
@@ -32,9 +32,10 @@ async function account({ server, name: database }: Pick<TestDatabase, "server" |
   return name;
 }
 
-/** Chats in all ways that the server has, counters of ids that must be lifted among them. */
+/** Uses all functions of the server, including the raising of id counters. */
 async function useServer(db: TestDatabase, user: string): Promise<void> {
-  await db.sql("INSERT IGNORE INTO Friend (userid, friendid) VALUES (1, 900)").catch(() => {}); // a new one has no table
+  // A new database has no such table.
+  await db.sql("INSERT IGNORE INTO Friend (userid, friendid) VALUES (1, 900)").catch(() => {});
   await withServer({ args: ["--mysql", db.server.url(db.name, user)] }, async (server) => {
     await using alice = await newUser(server);
     await using bob = await newUser(server);

@@ -1,4 +1,4 @@
-/** Literals on a real server: what a user wrote never becomes a part of a statement, however the server is set up. */
+/** Literals on a real server: text of users never becomes part of a statement, in any mode. */
 import { assertEquals } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { sql } from "../../lib/store/mysql/sql.ts";
@@ -26,7 +26,7 @@ mariadb.test("mysql literal: contains its value in every mode of the server", as
       await connection.query(`SET SESSION sql_mode = '${mode}'`);
       for (const value of VALUES) {
         const [found] = await connection.query(sql`SELECT ${value} AS value, 1 AS one`.text);
-        // The store's own connections have a mode in which backslashes escape.
+        // The store's own connections use a mode with backslash escapes.
         const kept = mode.includes("NO_BACKSLASH_ESCAPES") ? value.replaceAll("\\", "\\\\") : value;
         assertEquals(found as unknown, [{ value: kept, one: 1 }], mode);
       }

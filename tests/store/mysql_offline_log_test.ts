@@ -1,4 +1,4 @@
-/** Missed messages of a C++ server's users as the log will have them: read, merged and put in order. */
+/** Unread messages of a C++ server's users: parsing, merging and ordering. */
 import { assertEquals } from "@std/assert";
 import {
   buildLog,
@@ -9,12 +9,12 @@ import {
 import { readOfflineText } from "../../lib/store/mysql/schema/offline_text.ts";
 import { groupChat, oneChat } from "./mysql_databases.ts";
 
-/** The time now, in these tests, in milliseconds since 1970. */
+/** The present in these tests, in milliseconds since 1970. */
 const NOW = new Date(2024, 5, 1).getTime();
 
 const NOON = new Date(2024, 1, 29, 12).getTime();
 
-/** Text, and what is read of it; or why it can't be. */
+/** Texts with their parsed form, or the reason for skipping them. */
 const TEXTS: readonly (readonly [string, Partial<ReturnType<typeof readOfflineText>> | string])[] = [
   [oneChat(21, 22, "hello"), { sender: 21, group: undefined, body: "hello", time: NOON }],
   [groupChat(21, 3, "hello"), { sender: 21, group: 3, body: "hello", time: NOON }],
@@ -54,10 +54,10 @@ Deno.test("mysql offline: parses the text of a row, or names the reason", () => 
   }
 });
 
-/** Users 1 to 4, all of whom but 4 are in group 9. */
+/** Users 1 to 4. All but 4 are in group 9. */
 const DIRECTORY: Directory = { users: new Set([1, 2, 3, 4]), groups: new Map([[9, new Set([1, 2, 3])]]) };
 
-/** A row as the tests write it: whose it is, and its text. */
+/** A row in short form: its user and its text. */
 type Given = readonly [userid: number, message: string];
 
 function logOf(...rows: readonly Given[]): OfflineLog {
@@ -69,7 +69,7 @@ function at(second: number): string {
   return `2024-02-29 12:00:${String(second).padStart(2, "0")}`;
 }
 
-/** The only conversation's messages and cursors, in short. */
+/** Returns the messages and cursors of the only conversation in short form. */
 function only({ conversations }: OfflineLog): unknown {
   assertEquals(conversations.length, 1);
   const { low, high, messages, cursors } = conversations[0]!;
@@ -92,7 +92,7 @@ Deno.test("mysql offline: merges both directions of a pair into one conversation
   assertEquals(log.moved, [1, 2, 3, 4]);
 });
 
-Deno.test("mysql offline: sets the cursor of a user without rows to the end, and moves messages to oneself", () => {
+Deno.test("mysql offline: sets the cursor of a user without rows to the end", () => {
   assertEquals(only(logOf([1, oneChat(2, 1, "a")])), { key: [1, 2], messages: ["a"], cursors: { 1: 0 } });
   assertEquals(only(logOf([3, oneChat(3, 3, "a")])), { key: [3, 3], messages: ["a"], cursors: { 3: 0 } });
 });
@@ -112,7 +112,7 @@ Deno.test("mysql offline: moves the copies of a group message as one message", (
   });
 });
 
-Deno.test("mysql offline: moves equal texts of a group as often as one member has them, and gives other members the last", () => {
+Deno.test("mysql offline: moves equal texts of a group as often as one member has them", () => {
   const ok = groupChat(1, 9, "ok");
   const log = logOf([2, ok], [2, groupChat(1, 9, "between")], [2, ok], [3, ok], [2, groupChat(1, 9, "end")]);
   assertEquals(only(log), { key: [0, 9], messages: ["ok", "between", "ok", "end"], cursors: { 2: 0, 3: 2 } });
@@ -133,7 +133,7 @@ Deno.test("mysql offline: repeats a message to a user with an earlier unread mes
   });
 });
 
-Deno.test("mysql offline: gives a message without a time that of its predecessor, its successor, or the present", () => {
+Deno.test("mysql offline: gives a message without a time the time of a neighbour", () => {
   const log = logOf(
     [2, oneChat(1, 2, "a", "soon")],
     [2, oneChat(1, 2, "b", at(1))],
@@ -153,7 +153,7 @@ Deno.test("mysql offline: skips rows that cannot be moved, and counts the reason
     [2, oneChat(1, 2, "a")],
     [2, groupChat(1, 8, "a")],
     [4, groupChat(1, 9, "a")],
-    [3, groupChat(4, 9, "a")], // of one who has left the group since
+    [3, groupChat(4, 9, "a")], // of a user that has left the group since
   );
   assertEquals(moved, [4, 7]);
   assertEquals([...skipped], [

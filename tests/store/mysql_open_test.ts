@@ -1,4 +1,4 @@
-/** Opening a database on MySQL or MariaDB: what is refused, and in which words. */
+/** Opening a database on MySQL or MariaDB: rejections and their texts. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../../lib/store/mysql/checks.ts";
@@ -11,7 +11,10 @@ const PASSWORD = "s3cret&word";
 
 const mariadb = sharedMariadb();
 
-/** The words with which a database is refused: one line, that says which, and that the password is not in. */
+/**
+ * Returns the text of a rejection. Asserts that it is one line with the database's name and without the
+ * password.
+ */
 async function refusal(url: string, name: string): Promise<string> {
   const error = await assertRejects(() => openMysql(url), Error, name);
   const shown = Deno.inspect(error);
@@ -31,7 +34,7 @@ async function makeOperator(server: Mariadb): Promise<void> {
   await server.sql("GRANT ALL ON *.* TO operator@'127.0.0.1'");
 }
 
-mariadb.test("mysql open: accepts a password with any characters, and creates a missing database", async (db) => {
+mariadb.test("mysql open: accepts any password, and creates a missing database", async (db) => {
   await makeOperator(db.server);
   const url = urlOf(db.server, `${db.name}_new`);
   const store = await openMysql(url);
@@ -56,7 +59,7 @@ mariadb.test("mysql open: rejects an unusable database by one line without the p
   await refusal(urlOf(db.server, db.name), db.name);
 });
 
-mariadb.test("mysql open: I1 rejects a server that does not flush its log, and names the setting", async (db) => {
+mariadb.test("mysql open: I1 rejects a server that does not flush its log", async (db) => {
   await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
   try {
     const words = await refusal(db.url, db.name);

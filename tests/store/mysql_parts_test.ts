@@ -1,4 +1,4 @@
-/** The parts of the MySQL store that need no server: values in statements, gathering, and order. */
+/** The parts of the MySQL store that need no server: literals, errors and group commit. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DatabaseError, reasonOf, toDatabaseError } from "../../lib/store/mysql/errors.ts";
 import { GroupCommitQueue, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
@@ -16,7 +16,7 @@ Deno.test("mysql: writes any value into a statement as a literal", () => {
   for (const number of [NaN, Infinity, 1.5, 2 ** 53]) assertThrows(() => sql`SELECT ${number}`, RangeError);
 });
 
-Deno.test("mysql: an error describes the state of the database, and contains no statement and no value", () => {
+Deno.test("mysql: an error contains no statement and no value", () => {
   const error = (errno: number, message: string) =>
     toDatabaseError(
       Object.assign(new Error(message), {
@@ -47,7 +47,7 @@ Deno.test("mysql: an error describes the state of the database, and contains no 
   assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["connection_lost", cause]);
 });
 
-/** A gatherer of numbers whose batches wait to be let go, one by one. */
+/** A queue of numbers whose batches wait for `next`, one by one. */
 function gatherer(): {
   all: GroupCommitQueue<number, number>;
   batches: Pending<number, number>[][];
@@ -74,12 +74,12 @@ function gatherer(): {
   return { all, batches, next: () => gates.shift()!() };
 }
 
-/** Lets everything run that needs no more than a few turns. */
+/** Lets all promise callbacks run that are due within a few turns. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await undefined;
 }
 
-Deno.test("group commit: puts calls during a batch into the next one, in order, up to its bound", async () => {
+Deno.test("group commit: puts calls during a batch into the next one, in order", async () => {
   const { all, batches, next } = gatherer();
   const results = [1, 2].map((call) => all.add(call));
   await settle();
@@ -111,7 +111,7 @@ Deno.test("group commit: runs a barrier after all earlier calls and before all l
   await Promise.all(done);
 });
 
-Deno.test("group commit: rejects waiting calls when the database is unavailable, and not when a call is invalid", async () => {
+Deno.test("group commit: rejects waiting calls when the database is unavailable", async () => {
   const { all, batches, next } = gatherer();
   const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailableError, "13"));
   await settle();

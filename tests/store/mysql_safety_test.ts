@@ -1,4 +1,4 @@
-/** A database server that loses what was committed, or will, is not written to: at the start, and at any time later. */
+/** A database server that can lose commits gets no writes, at the start and at any later time. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../../lib/store/mysql/checks.ts";
@@ -16,7 +16,7 @@ import { BEGIN, COMMIT } from "../../lib/store/mysql/transaction.ts";
 
 const mariadb = sharedMariadb();
 
-/** Sends messages until one is refused, and gives the reason; asserts that those before it are stored. */
+/** Sends messages until one is rejected, and returns the reason. Asserts that the earlier ones are stored. */
 async function refusalOf(store: MysqlStore, a: number, b: number): Promise<UnsafeServerError> {
   let count = 0;
   return await until(
@@ -25,7 +25,7 @@ async function refusalOf(store: MysqlStore, a: number, b: number): Promise<Unsaf
   );
 }
 
-/** Lets `change` see, and replace, what is sent on any connection while `body` runs. */
+/** Lets `change` see and replace all statements of all connections while `body` runs. */
 async function meddling(
   change: (statements: readonly Sql[]) => readonly Sql[],
   body: () => Promise<void>,
@@ -41,7 +41,7 @@ async function meddling(
   }
 }
 
-mariadb.test("mysql safety: I1 stops writing on open connections when a setting becomes unsafe", async (db) => {
+mariadb.test("mysql safety: I1 stops writing when a setting becomes unsafe", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
@@ -59,7 +59,7 @@ mariadb.test("mysql safety: I1 stops writing on open connections when a setting 
 });
 
 mariadb.test("mysql safety: rejects a call without waiting when the server is unsafe", async (db) => {
-  await withStores(1, db, async () => { // which makes the schema
+  await withStores(1, db, async () => { // creates the schema
     const pool = new Pool(parseAddress(db.url), 2);
     const [taken, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const use = pool.use(() => {
@@ -83,7 +83,7 @@ mariadb.test("mysql safety: rejects a call without waiting when the server is un
   });
 });
 
-Deno.test("mysql safety: I1 rejects a server that restarts with unsafe settings until they are safe", async () => {
+Deno.test("mysql safety: I1 rejects a server while its settings are unsafe", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(1, db, async (store) => {
@@ -114,11 +114,11 @@ mariadb.test("mysql safety: stops writing, with a reason, when the schema become
   });
 });
 
-mariadb.test("mysql safety: does not count a transaction as committed that the server has rolled back", async (db) => {
+mariadb.test("mysql safety: reports a transaction that the server has rolled back", async (db) => {
   await db.sql("CREATE TABLE t (id INT PRIMARY KEY) ENGINE = InnoDB");
   await using session = await closing(MysqlConnection.open({ ...parseAddress(db.url), database: "" }));
   await session.query(sql`USE ${new Sql(db.name)}`);
-  const give = sql`ROLLBACK`; // as if by itself: its answer has the bit that such a statement's would have
+  const give = sql`ROLLBACK`; // as if by itself: its reply has the same status bit
   const conflict = await assertRejects(
     () => session.query(BEGIN, sql`INSERT INTO t VALUES (1)`, give, sql`INSERT INTO t VALUES (2)`),
     DatabaseError,
@@ -138,7 +138,7 @@ mariadb.test("mysql safety: does not count a transaction as committed that the s
 });
 
 for (const [where, place] of [["before", 0], ["after", -1]] as const) {
-  mariadb.test(`mysql safety: I1 stores a message when its transaction is rolled back ${where} its rows`, async (db) => {
+  mariadb.test(`mysql safety: I1 retries a transaction rolled back ${where} its rows`, async (db) => {
     await withStores(1, db, async (store) => {
       const [a, b] = await makeUsers(store, 2) as [number, number];
       granted(await send(store, a, b, "0"));
@@ -159,7 +159,7 @@ for (const [where, place] of [["before", 0], ["after", -1]] as const) {
   });
 }
 
-Deno.test("mysql safety: retries a conflict during a commit in a replicated group, and no other error there", () => {
+Deno.test("mysql safety: retries a conflict during a commit in a replicated group", () => {
   const error = (sqlMessage: string) =>
     Object.assign(new Error(sqlMessage), { errno: 1_180, sqlState: "HY000", sqlMessage });
   const conflict = error('Got error 149 - "Lock deadlock; Retry transaction" during COMMIT');
@@ -186,8 +186,8 @@ Deno.test("mysql safety: rejects Galera unless all nodes use one member, and TiD
   }
 });
 
-mariadb.test("mysql safety: checks a safe server at most once a second, without an extra round trip", async (db) => {
-  await withStores(1, db, async () => {}); // makes the schema
+mariadb.test("mysql safety: checks a server once a second, without a round trip", async (db) => {
+  await withStores(1, db, async () => {}); // creates the schema
   const session = await MysqlConnection.open(parseAddress(db.url));
   try {
     const asked = async () => Number((await db.sql("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0]!.Value);

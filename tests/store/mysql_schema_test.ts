@@ -1,4 +1,4 @@
-/** Bringing up the MySQL schema: from nothing, from half of it, and by many nodes at once. */
+/** The migration of the MySQL schema: from nothing, from an incomplete one, and by many nodes at once. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";

@@ -1,4 +1,6 @@
-/** TLS to the database: the server is who it says it is, or no password is sent; and nothing falls back to plain text. */
+/**
+ * TLS to the database: the password goes only to a server with a valid certificate, and never over plain TCP.
+ */
 import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { reasonOf, toConnectError } from "../../lib/store/mysql/errors.ts";
@@ -13,7 +15,7 @@ const DATABASE = "chat";
 const ADDRESS = "127.0.0.1";
 const NAME = "localhost";
 
-/** A server with a certificate for a host, and an account that demands TLS. */
+/** Starts a server with a certificate for a host, and an account that requires TLS. */
 async function startTls(authority: Authority, host: string): Promise<Mariadb> {
   const { cert, key } = await authority.issue(host);
   const server = await startMariadb({ args: [`--ssl-cert=${cert}`, `--ssl-key=${key}`] });
@@ -31,7 +33,7 @@ function urlOf(scheme: string, host: string, { port }: Mariadb, user = "careful"
   return `${scheme}://${user}@${host}:${port}/${DATABASE}`;
 }
 
-/** A certificate's name as the runtime writes it. */
+/** Returns a certificate's name in the runtime's notation. */
 function alternative(host: string): string {
   return host === ADDRESS ? `IP Address:${host}` : `DNS:${host}`;
 }
@@ -68,7 +70,7 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
   });
 }
 
-Deno.test("mysql TLS: names the requirement of an account without TLS, and rejects a server without TLS", async () => {
+Deno.test("mysql TLS: an account that requires TLS, or a server without it, is an error", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
   const url = urlOf("mysql", ADDRESS, server);

@@ -1,4 +1,4 @@
-/** Taking over the databases of C++ servers, which differ in engines, character sets, keys, types and much else. */
+/** The migration of C++ servers' databases, which differ in engines, character sets, keys and types. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
@@ -16,7 +16,7 @@ import {
 
 const shared = sharedMariadb({ args: HASTY });
 
-/** A kind of database that is taken over, beside the rows that all of them have. */
+/** A kind of database to migrate, with rows that all kinds share. */
 interface Kind {
   readonly name: string;
   readonly tables: readonly string[];
@@ -115,7 +115,7 @@ for (const { name, tables } of KINDS) {
   });
 }
 
-/** Whether the server's statements can do what they mean to: nothing is in their way. */
+/** Asserts that the server's statements work on the database. */
 async function assertUsable(db: TestDatabase): Promise<void> {
   await run(
     db,
@@ -135,7 +135,7 @@ async function assertUsable(db: TestDatabase): Promise<void> {
   await assertRejects(() => run(db, "INSERT INTO Friend VALUES (5, 8)"), Error);
 }
 
-/** Whether all that is in a new database is in this one: columns and keys of the operator's may be besides. */
+/** Asserts that the database has all that a new one has. It may also have columns and keys of an operator. */
 async function assertLikeNew(db: TestDatabase): Promise<void> {
   await using made = await shared.fresh();
   await migrate(connectionTo(made), new Told());
@@ -150,7 +150,7 @@ async function assertLikeNew(db: TestDatabase): Promise<void> {
   );
 }
 
-shared.test("mysql upgrade: leaves the operator's tables, columns and keys with their content", async (db) => {
+shared.test("mysql upgrade: leaves the operator's tables, columns and keys", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -176,7 +176,7 @@ shared.test("mysql upgrade: leaves the operator's tables, columns and keys with 
   );
 });
 
-shared.test("mysql upgrade: migrates members with the group as their only key, and one offline row per user", async (db) => {
+shared.test("mysql upgrade: migrates members with the group as their only key", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -192,7 +192,7 @@ shared.test("mysql upgrade: migrates members with the group as their only key, a
   await assertLikeNew(db);
 });
 
-shared.test("mysql upgrade: makes names distinct that are equal in the binary collation, and truncates them to fit", async (db) => {
+shared.test("mysql upgrade: makes names distinct that would be equal, and truncates them", async (db) => {
   const long = "x".repeat(50);
   await run(
     db,

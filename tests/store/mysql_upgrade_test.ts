@@ -1,4 +1,4 @@
-/** Taking over the database of a C++ server: accounts, friends and groups, in whatever tables it has them. */
+/** The migration of a C++ server's database: accounts, friends and groups, in any tables. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { applyPlan } from "../../lib/store/mysql/schema/apply_plan.ts";
@@ -23,7 +23,7 @@ import {
 
 const shared = sharedMariadb({ args: HASTY });
 
-/** A small such database with everything in it that has to be moved, merged, filled or renamed. */
+/** A small database that needs all kinds of changes: moves, merges, defaults and renames. */
 const LIVED_IN = [
   ...CLASSIC,
   "INSERT INTO user VALUES (1, 'u1', 'one', 'online'), (2, 'w2', 'two', NULL), (3, 'ü', '', 'offline')",
@@ -35,7 +35,7 @@ const LIVED_IN = [
     (2, '${oneChat(1, 2, "again")}')`,
 ];
 
-/** What must come of {@link LIVED_IN}. */
+/** Asserts the result of migrating {@link LIVED_IN}. */
 async function assertTakenOver(db: TestDatabase): Promise<void> {
   assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
     { id: 1, name: "u1", password: "$plain$one", state: "online", logins: 0 },
@@ -82,7 +82,7 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: 1 }]);
 }
 
-shared.test("mysql upgrade: --upgrade-check lists the steps of the migration, and changes nothing", async (db) => {
+shared.test("mysql upgrade: --upgrade-check lists the steps, and changes nothing", async (db) => {
   await run(db, ...LIVED_IN);
   const before = await fingerprint(db);
   const { changes, blockers } = await checkUpgrade(connectionTo(db));
@@ -131,7 +131,9 @@ shared.test("mysql upgrade: has the same result after an interruption at any sta
   assert(cuts > 30, `${cuts} statements were cut off after`);
 });
 
-/** Carries a plan out on a connection that is lost after some statements. Gives whether there were no more. */
+/**
+ * Applies a plan on a connection that breaks after some statements. Returns whether the plan was completed.
+ */
 async function upgradeUntil(db: TestDatabase, statements: number): Promise<boolean> {
   const connection = await createConnection({ ...connectionTo(db), charset: "utf8mb4_bin" });
   let done = 0;
@@ -151,7 +153,7 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
   return done <= statements;
 }
 
-/** What only the operator can decide: statements that make it so, and the words for it. */
+/** Problems that only an operator can solve: the text of the blocker, and the statements that cause it. */
 const OBSTACLES: readonly (readonly [words: string, statements: readonly string[]])[] = [
   ["there are tables User and user: rename", ["CREATE TABLE user (id INT)"]],
   ["1 row of User: id is not from 1 to 2147483647", [
@@ -251,7 +253,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     ),
 ];
 
-shared.test("mysql upgrade: accepts hex digits as a marked password, and short ones as plain text", async (db) => {
+shared.test("mysql upgrade: accepts hex digits as a marked password", async (db) => {
   const hex = "0123456789abcdef".repeat(2);
   await run(
     db,

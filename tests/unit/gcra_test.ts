@@ -1,10 +1,10 @@
-/** Buckets in a process, by a clock of the test's own. */
+/** Token buckets in a process, by a clock of the test. */
 import { assert, assertEquals } from "@std/assert";
 import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 
-/** Buckets whose time only goes on when it is told to. */
+/** Returns buckets with a clock that the test advances. */
 function make(most?: number): { buckets: KeyedRateLimiter; pass: (ms: number) => void } {
-  let now = 12_345.678; // as `performance.now` gives it
+  let now = 12_345.678; // as `performance.now` returns it
   return { buckets: new KeyedRateLimiter(() => now, most), pass: (ms) => void (now += ms) };
 }
 
@@ -56,7 +56,7 @@ Deno.test("buckets: evict the fullest, so that no client can evict an empty one"
   assertEquals(buckets.tryConsume("victim", quota, 10), 0);
   assertEquals(buckets.tryConsume("old", quota, 1), 0);
   pass(60_000);
-  assertEquals(buckets.tryConsume("victim", quota, 1), 0); // what has come back meanwhile
+  assertEquals(buckets.tryConsume("victim", quota, 1), 0); // refilled meanwhile
   for (let name = 0; name < 20_000; name++) assertEquals(buckets.tryConsume(`flood ${name}`, quota, 1), 0);
   assert(buckets.size <= 1_000, `${buckets.size} are remembered`);
   assert(buckets.tryConsume("victim", quota, 1) > 0, "it is still empty");

@@ -1,4 +1,4 @@
-/** The bus in one process. */
+/** The bus within one process. */
 import { assertEquals } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { busContract } from "../cluster/bus_contract.ts";
