@@ -30,7 +30,7 @@ export function bucketContract(test: BusTest): void {
     }
     assertEquals(await a.tryConsume(bucket, HOURLY, 2), 0);
     assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
-    assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "nothing is always there");
+    assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "0 tokens are always available");
   });
 
   test("refunds tokens, up to the burst", async (a) => {

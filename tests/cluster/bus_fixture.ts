@@ -35,13 +35,13 @@ export const hints: readonly Hint[] = [
 ];
 
 /** Records the events of a node. */
-export class Heard implements BusListener {
+export class EventRecorder implements BusListener {
   readonly hints: [Channel, Hint][] = [];
   /** The reasons of the outages. */
-  readonly downs: Error[] = [];
-  ups = 0;
+  readonly downErrors: Error[] = [];
+  upCount = 0;
   /** The numbers of nodes that were reported as joined, and as left. */
-  arrived = 0;
+  joined = 0;
   left = 0;
   /** The reported silence of other nodes, at each change. */
   readonly silences: boolean[] = [];
@@ -49,32 +49,32 @@ export class Heard implements BusListener {
 
   onHint(channel: Channel, hint: Hint): void {
     this.hints.push([channel, hint]);
-    this.#tell();
+    this.#notify();
   }
 
   onBusDown(error: Error): void {
-    this.downs.push(error);
-    this.#tell();
+    this.downErrors.push(error);
+    this.#notify();
   }
 
   onBusUp(): void {
-    this.ups++;
-    this.#tell();
+    this.upCount++;
+    this.#notify();
   }
 
   onNodeJoined(): void {
-    this.arrived++;
-    this.#tell();
+    this.joined++;
+    this.#notify();
   }
 
   onNodeLeft(): void {
     this.left++;
-    this.#tell();
+    this.#notify();
   }
 
   onSilenceChange(isSilent: boolean): void {
     this.silences.push(isSilent);
-    this.#tell();
+    this.#notify();
   }
 
   /** Waits for a number of hints, and returns all hints. */
@@ -94,7 +94,7 @@ export class Heard implements BusListener {
     }
   }
 
-  #tell(): void {
+  #notify(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }
@@ -103,7 +103,7 @@ export class Heard implements BusListener {
 /** Registers one test: its name, and its body, which gets two nodes and their recorded events. */
 export type BusTest = (
   name: string,
-  body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>,
+  body: (a: Bus, b: Bus, atA: EventRecorder, atB: EventRecorder) => Promise<void>,
 ) => void;
 
 /** A limit that refills too slowly to matter during a test. */

@@ -16,8 +16,8 @@ export function presenceContract(test: BusTest): void {
 
   test("reports a node that closes to the others, and not to itself", async (_, b, atA, atB) => {
     await b.close();
-    await atA.until(() => atA.left > 0, () => "no node was told to have left");
-    assertEquals(atA.silences, [], "it commits nothing more, of which hints may be lost");
+    await atA.until(() => atA.left > 0, () => "no node was reported as left");
+    assertEquals(atA.silences, [], "a closed node commits no more messages");
     assertEquals(atB.left, 0);
   });
 

@@ -5,7 +5,7 @@ import { LocalHub } from "../../lib/bus/local.ts";
 import { PortBus } from "../../lib/bus/port_bus.ts";
 import { serveBus } from "../../lib/bus/port_server.ts";
 import { busContract } from "./bus_contract.ts";
-import { Heard } from "./bus_fixture.ts";
+import { EventRecorder } from "./bus_fixture.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until, within } from "../harness/wait.ts";
 
@@ -34,8 +34,8 @@ Deno.test("bus over a port: releases the channels and locks of a dead thread", a
   const hub = new LocalHub();
   const dead = overPort(hub.attach());
   const other = overPort(hub.attach());
-  const heard = new Heard();
-  await Promise.all([dead.bus.open(new Heard()), other.bus.open(heard)]);
+  const events = new EventRecorder();
+  await Promise.all([dead.bus.open(new EventRecorder()), other.bus.open(events)]);
   await dead.bus.subscribe(1);
   await dead.bus.lock(1);
   assertEquals(await other.bus.online([1]), new Set([1]));
@@ -43,7 +43,7 @@ Deno.test("bus over a port: releases the channels and locks of a dead thread", a
   await dead.end();
   await (await within(other.bus.lock(1), "the lock"))();
   assertEquals(await other.bus.online([1]), new Set());
-  await heard.until(() => heard.left === 1, () => `told ${heard.left} times`);
+  await events.until(() => events.left === 1, () => `${events.left} reports`);
   await other.bus.close();
   await other.end();
 });
@@ -55,15 +55,15 @@ Deno.test("bus over a port: forwards the events of an outage", async () => {
     if (name === "open") listener = args[0] as BusListener;
     return go();
   }));
-  const heard = new Heard();
-  await bus.open(heard);
+  const events = new EventRecorder();
+  await bus.open(events);
   listener!.onBusDown(new Error("the cable"));
   listener!.onSilenceChange(true);
   listener!.onSilenceChange(false);
   listener!.onBusUp();
-  await heard.until(() => heard.ups === 1, () => "not up");
-  assertEquals(heard.downs.map(({ message }) => message), ["the cable"]);
-  assertEquals(heard.silences, [true, false]);
+  await events.until(() => events.upCount === 1, () => "not up");
+  assertEquals(events.downErrors.map(({ message }) => message), ["the cable"]);
+  assertEquals(events.silences, [true, false]);
   await bus.close();
   await end();
 });
@@ -71,10 +71,10 @@ Deno.test("bus over a port: forwards the events of an outage", async () => {
 Deno.test("bus over a port: forwards the error of a call", async () => {
   const local = new LocalHub().attach();
   const { bus, end } = overPort(wrapped(local, (name, go) => {
-    return name === "online" ? Promise.reject(new BusUnavailableError("no answer")) : go();
+    return name === "online" ? Promise.reject(new BusUnavailableError("no reply")) : go();
   }));
-  await bus.open(new Heard());
-  await assertRejects(() => bus.online([1]), BusUnavailableError, "no answer");
+  await bus.open(new EventRecorder());
+  await assertRejects(() => bus.online([1]), BusUnavailableError, "no reply");
   await bus.close();
   await end();
 });
@@ -97,14 +97,14 @@ Deno.test("bus over a port: delivers nothing after close, and rejects waiting ca
   const { bus, end } = overPort(wrapped(hub.attach(), (name, go) => {
     return name === "online" ? new Promise(() => {}) : go();
   }));
-  const heard = new Heard();
-  await Promise.all([bus.open(heard), other.open(new Heard())]);
+  const events = new EventRecorder();
+  await Promise.all([bus.open(events), other.open(new EventRecorder())]);
   await bus.subscribe(1);
   const waiting = assertRejects(() => bus.online([1]), BusUnavailableError);
   other.publish(1, { kind: "resync" }); // it is in flight when the other thread gets the close
   await within(bus.close(), "the end");
-  await within(waiting, "the answer");
-  assertEquals(heard.hints, []);
+  await within(waiting, "the reply");
+  assertEquals(events.hints, []);
   await end();
   await other.close();
 });

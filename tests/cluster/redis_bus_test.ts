@@ -5,7 +5,7 @@ import { keySlot } from "../../lib/bus/redis/key_slot.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
 import { busContract } from "./bus_contract.ts";
-import { Heard, message, type TwoNodes } from "./bus_fixture.ts";
+import { EventRecorder, message, type TwoNodes } from "./bus_fixture.ts";
 import { type Redis, type RedisCluster, SECRET, startRedis, startRedisCluster } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";
 
@@ -39,16 +39,16 @@ function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): 
 
 async function withTwo(
   urls: readonly string[],
-  body: (nodes: TwoNodes, atA: Heard, atB: Heard) => Promise<void>,
+  body: (nodes: TwoNodes, atA: EventRecorder, atB: EventRecorder) => Promise<void>,
   log?: Log,
   deployments?: string[],
 ): Promise<void> {
   const nodes = twoOn(urls, log, deployments);
-  const [atA, atB] = [new Heard(), new Heard()];
+  const [atA, atB] = [new EventRecorder(), new EventRecorder()];
   try {
     await Promise.all([nodes.a.open(atA), nodes.b.open(atB)]);
     await body(nodes, atA, atB);
-    assertEquals([atA.downs, atB.downs], [[], []]);
+    assertEquals([atA.downErrors, atB.downErrors], [[], []]);
   } finally {
     await nodes.close();
   }
@@ -215,7 +215,7 @@ both(
         for (const bus of [a, b]) assertEquals(await bus.tryConsume("shared", quota, 1), 0);
         for (const release of releases) await release();
         assertEquals(await b.online([5]), new Set([5])); // its reply follows all earlier messages
-        assertEquals([atB.hints, atA.arrived, atB.arrived], [[], 0, 0]);
+        assertEquals([atB.hints, atA.joined, atB.joined], [[], 0, 0]);
       },
       undefined,
       ["one", "two"],
@@ -258,9 +258,9 @@ Deno.test("Redis: rejects a replica by a log line that names the reason", async 
   await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
   const lines: string[] = [];
   const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)), "0", SECRET);
-  const heard = new Heard();
+  const events = new EventRecorder();
   try {
-    const opening = bus.open(heard).catch(() => {});
+    const opening = bus.open(events).catch(() => {});
     await until(() => lines.some((line) => line.includes("is a replica")) || undefined, "a refusal");
     const line = lines.find((line) => line.includes("is a replica"))!;
     assertStringIncludes(line, `127.0.0.1:${replica.port}`);

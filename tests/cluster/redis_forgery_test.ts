@@ -6,7 +6,7 @@ import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { ReplayGuard } from "../../lib/bus/redis/counters.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
-import { Heard, hints, message } from "./bus_fixture.ts";
+import { EventRecorder, hints, message } from "./bus_fixture.ts";
 import { Random } from "../harness/random.ts";
 import { disconnect, type Redis, SECRET, startRedis } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";
@@ -32,8 +32,8 @@ Deno.test.afterAll(() => redis?.[Symbol.asyncDispose]());
 interface Scene {
   readonly a: RedisBus;
   readonly b: RedisBus;
-  readonly atA: Heard;
-  readonly atB: Heard;
+  readonly atA: EventRecorder;
+  readonly atB: EventRecorder;
   readonly other: Client;
   readonly lines: readonly string[];
 }
@@ -42,12 +42,12 @@ async function scene(body: (scene: Scene) => Promise<void>): Promise<void> {
   const lines: string[] = [];
   const log = new Log("warn", "text", (line) => lines.push(line));
   const [a, b] = [new RedisBus([redis.url], log, "d", SECRET), new RedisBus([redis.url], log, "d", SECRET)];
-  const [atA, atB] = [new Heard(), new Heard()];
+  const [atA, atB] = [new EventRecorder(), new EventRecorder()];
   const other = new Client(redis.url);
   try {
     await Promise.all([a.open(atA), b.open(atB)]);
     await body({ a, b, atA, atB, other, lines });
-    assertEquals([atA.downs, atB.downs], [[], []], "the links stay");
+    assertEquals([atA.downErrors, atB.downErrors], [[], []], "no outage");
   } finally {
     await Promise.all([a.close(), b.close()]);
     await disconnect(other);
@@ -67,7 +67,7 @@ async function record(): Promise<{ published: [string, string][]; done: () => Pr
 Deno.test("forgery: ignores unsigned messages of every kind, and logs their number once", () =>
   scene(async ({ a, b, atA, atB, other, lines }) => {
     await Promise.all([b.subscribe(USER), b.subscribe(-USER)]);
-    const arrived = [atA.arrived, atB.arrived];
+    const arrived = [atA.joined, atB.joined];
     for (let round = 0; round < 20; round++) {
       for (const channel of ["chat:d:u:{5}", "chat:d:g:{5}", "chat:d:{nodes}"]) {
         for (const payload of unsigned) await other.publish(channel, payload);
@@ -75,8 +75,8 @@ Deno.test("forgery: ignores unsigned messages of every kind, and logs their numb
     }
     a.publish(USER, message(2));
     assertEquals(await atB.atLeast(1), [[USER, message(2)]]);
-    assertEquals([atA.arrived, atB.arrived], arrived, "no node has come");
-    assertEquals([atA.left, atB.left], [0, 0], "nor left");
+    assertEquals([atA.joined, atB.joined], arrived, "no node has joined");
+    assertEquals([atA.left, atB.left], [0, 0], "no node has left");
     assert(lines.length <= 2 * 2, lines.join("")); // by each of two nodes, and a minute may have passed
     for (const line of lines) {
       assertStringIncludes(line, "ignored messages without this deployment's signature");
@@ -152,9 +152,9 @@ Deno.test("forgery: counts a replayed hello or heartbeat once", () =>
     const { published, done } = await record();
     const late = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
     try {
-      const before = atB.arrived;
-      await late.open(new Heard());
-      await atB.until(() => atB.arrived === before + 1, () => "the late node was not heard");
+      const before = atB.joined;
+      await late.open(new EventRecorder());
+      await atB.until(() => atB.joined === before + 1, () => "the late node was not events");
       const kinds = () => published.map(([, payload]) => decode(payload)?.kind);
       await until(() => kinds().includes("hello") && kinds().includes("beat"), "both kinds recorded");
       for (let round = 0; round < 10; round++) {
@@ -163,14 +163,14 @@ Deno.test("forgery: counts a replayed hello or heartbeat once", () =>
       await late.subscribe(USER);
       b.publish(USER, message(1)); // on the same channel, so that all others arrived before it
       assertEquals(await b.online([USER]), new Set([USER]));
-      assertEquals(atB.arrived, before + 1);
+      assertEquals(atB.joined, before + 1);
     } finally {
       await late.close();
       await done();
     }
   }));
 
-Deno.test("forgery: remembers the counts of the nodes heard last, up to the bound", () => {
+Deno.test("forgery: remembers the counts of the nodes events last, up to the bound", () => {
   const counters = new ReplayGuard(2);
   assertEquals([1, 1, 3, 2, 3, 4].map((count) => counters.isNew("a", count)), [
     true,
@@ -225,7 +225,7 @@ Deno.test("forgery: replaces a lock's key that no node has written, and logs it"
       async () => (await redis.command("INFO", "commandstats")).includes("cmdstat_eval"),
       "a second try",
     );
-    assertEquals(taken, false, "a node's lock is kept");
+    assertEquals(taken, false, "the node retains its lock");
     await release();
     await (await second)();
   }));
@@ -273,16 +273,16 @@ Deno.test("forgery: a node without signatures counts as silent, so the others po
   const old = new Client(redis.url);
   const beats = new Client(redis.url);
   const bus = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
-  const heard = new Heard();
+  const events = new EventRecorder();
   const beating = setInterval(() => beats.publish("chat:d:{nodes}", `${HEADING}["b"]`), 200);
   try {
     await old.subscribe("chat:d:{nodes}:0123456789abcdef");
-    await bus.open(heard);
-    await heard.until(() => heard.silences.length > 0, () => "it does not count as silent");
-    assertEquals([heard.silences, heard.left, heard.downs], [[true], 0, []]);
+    await bus.open(events);
+    await events.until(() => events.silences.length > 0, () => "the node does not count as silent");
+    assertEquals([events.silences, events.left, events.downErrors], [[true], 0, []]);
     await disconnect(old);
-    await heard.until(() => heard.left > 0, () => "it did not leave");
-    assertEquals([heard.silences, heard.left], [[true], 1]); // as a node that left without a goodbye
+    await events.until(() => events.left > 0, () => "the node did not leave");
+    assertEquals([events.silences, events.left], [[true], 1]); // as a node that left without a goodbye
   } finally {
     clearInterval(beating);
     await bus.close();

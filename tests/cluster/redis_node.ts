@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { Log } from "../../lib/log.ts";
-import { Heard, message } from "./bus_fixture.ts";
+import { EventRecorder, message } from "./bus_fixture.ts";
 import { Relay } from "../harness/relay.ts";
 import { type Redis, SECRET } from "../harness/redis.ts";
 
@@ -11,7 +11,7 @@ const quiet = new Log("error", "text", () => {});
 
 /** A node under test, which must be disposed of. */
 export class Node implements AsyncDisposable {
-  readonly heard = new Heard();
+  readonly events = new EventRecorder();
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
@@ -20,31 +20,31 @@ export class Node implements AsyncDisposable {
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {
     const node = new Node(urls, log);
-    await node.bus.open(node.heard);
+    await node.bus.open(node.events);
     return node;
   }
 
   /** Waits until the bus is down. Only for long outages: after a short one the bus may be up again. */
   async isDown(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
+    const { events } = this;
+    await events.until(() => events.downErrors.length > events.upCount, () => "the bus is not down");
   }
 
   /** Waits for the end of the first outage, however short. */
   async isUpAgain(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
+    const { events } = this;
+    await events.until(() => events.upCount > 0, () => "the bus was not down, or is not up again");
   }
 
   async isUp(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
+    const { events } = this;
+    await events.until(() => events.downErrors.length === events.upCount, () => "the bus is not up");
   }
 
   /** Asserts that exactly one outage has begun and ended. */
   wasDownOnce(): void {
-    assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
-    assert(this.heard.downs[0] instanceof BusUnavailableError);
+    assertEquals([this.events.downErrors.length, this.events.upCount], [1, 1]);
+    assert(this.events.downErrors[0] instanceof BusUnavailableError);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -53,10 +53,10 @@ export class Node implements AsyncDisposable {
 }
 
 /** Asserts that hints and locks work between two nodes. `b` must not have subscribed the channel. */
-export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
+export async function worksBetween({ bus: a }: Node, { bus: b, events }: Node, channel = 77): Promise<void> {
   await b.subscribe(channel);
   a.publish(channel, message(7));
-  await heard.until(() => heard.hints.some(([on]) => on === channel), () => "no hint came");
+  await events.until(() => events.hints.some(([on]) => on === channel), () => "no hint arrived");
   await b.unsubscribe(channel);
   const release = await a.lock(channel);
   await release();
@@ -71,7 +71,7 @@ export async function refuses({ bus }: Node): Promise<void> {
 }
 
 /** A path to Redis that can be cut for any time. */
-export class Way implements AsyncDisposable {
+export class RedisLink implements AsyncDisposable {
   readonly #relay: Relay;
 
   constructor(redis: Redis) {
@@ -87,7 +87,7 @@ export class Way implements AsyncDisposable {
     this.#relay.decide = () => "cut";
   }
 
-  mend(): void {
+  restore(): void {
     this.#relay.decide = () => "pass";
   }
 

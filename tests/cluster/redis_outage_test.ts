@@ -6,7 +6,7 @@ import { Log } from "../../lib/log.ts";
 import { message } from "./bus_fixture.ts";
 import { type RedisCluster, startRedis, startRedisCluster } from "../harness/redis.ts";
 import { until, within } from "../harness/wait.ts";
-import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
+import { connectionOf, cut, Node, RedisLink, refuses, worksBetween } from "./redis_node.ts";
 
 const MAX_CLOSE_MS = 1_500; // milliseconds: less than the detection of a silent Redis takes
 // Milliseconds: more than the detection of a silent Redis takes, and less than the wait for a lock.
@@ -31,8 +31,8 @@ Deno.test("Redis outage: restores all subscriptions after a restart of Redis wit
   a.bus.publish(-6, message(1));
   a.bus.publish(7, message(2));
   b.bus.publish(1, message(3));
-  assertEquals((await a.heard.atLeast(1)).at(-1), [1, message(3)]);
-  assertEquals((await b.heard.atLeast(1)).at(-1), [7, message(2)]);
+  assertEquals((await a.events.atLeast(1)).at(-1), [1, message(3)]);
+  assertEquals((await b.events.atLeast(1)).at(-1), [7, message(2)]);
   await worksBetween(a, b);
   a.wasDownOnce();
   b.wasDownOnce();
@@ -74,23 +74,23 @@ Deno.test("Redis outage: reconnects with thousands of subscriptions", async () =
 
 Deno.test("Redis outage: replaces lost hints of messages by resync hints", async () => {
   await using redis = await startRedis();
-  await using way = new Way(redis);
-  await using a = await Node.open([way.url]);
+  await using link = new RedisLink(redis);
+  await using a = await Node.open([link.url]);
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7, 8]) await b.bus.subscribe(channel);
-  way.cut();
+  link.cut();
   await a.isDown();
   for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
   a.bus.publish(7, { kind: "presence", user: 1 });
   a.bus.publish(8, { kind: "takeover", loginEpoch: 1 });
-  way.mend();
+  link.restore();
   await a.isUp();
   a.bus.publish(8, message(3));
-  assertEquals(await b.heard.atLeast(3), [[5, { kind: "resync" }], [-6, { kind: "resync" }], [
+  assertEquals(await b.events.atLeast(3), [[5, { kind: "resync" }], [-6, { kind: "resync" }], [
     8,
     message(3),
   ]]);
-  assertEquals(b.heard.downs, []);
+  assertEquals(b.events.downErrors, []);
 });
 
 Deno.test("Redis outage: replaces a message that was in flight when the connection was lost", async () => {
@@ -101,32 +101,32 @@ Deno.test("Redis outage: replaces a message that was in flight when the connecti
   await b.bus.subscribe(5);
   const killed = cut(redis, connection);
   let published = 0;
-  while (a.heard.downs.length === 0) {
+  while (a.events.downErrors.length === 0) {
     a.bus.publish(5, message(++published));
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
   await killed;
   await a.isUp();
-  const { hints } = b.heard;
+  const { hints } = b.events;
   const looked = () => hints.some(([, hint]) => hint.kind === "resync");
-  await b.heard.until(
+  await b.events.until(
     () => looked() || hints.length === published,
-    () => "a message was lost without a look",
+    () => "a message was lost without a resync",
   );
 });
 
 Deno.test("Redis outage: requests a resync of all channels when too many lost a hint", async () => {
   await using redis = await startRedis();
-  await using way = new Way(redis);
-  await using a = await Node.open([way.url]);
+  await using link = new RedisLink(redis);
+  await using a = await Node.open([link.url]);
   await using b = await Node.open([redis.url]);
   await b.bus.subscribe(5);
   await b.bus.subscribe(-6);
-  way.cut();
+  link.cut();
   await a.isDown();
   for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
-  way.mend();
-  assertEquals(await b.heard.atLeast(2), [[5, { kind: "resync" }], [-6, { kind: "resync" }]]);
+  link.restore();
+  assertEquals(await b.events.atLeast(2), [[5, { kind: "resync" }], [-6, { kind: "resync" }]]);
 });
 
 Deno.test("Redis outage: waits for a Redis that is not running yet", async () => {
@@ -134,9 +134,9 @@ Deno.test("Redis outage: waits for a Redis that is not running yet", async () =>
   await redis.stop();
   await using a = new Node([redis.url]);
   await using b = new Node([redis.url]);
-  for (const { bus, heard } of [a, b]) {
-    await bus.open(heard);
-    assertEquals(heard.downs, [], "it is told only after open has resolved");
+  for (const { bus, events } of [a, b]) {
+    await bus.open(events);
+    assertEquals(events.downErrors, [], "reported only after open has resolved");
   }
   await Promise.all([a.isDown(), b.isDown()]);
   await refuses(a);
@@ -153,23 +153,23 @@ Deno.test("Redis outage: waits for a Redis that is not running yet", async () =>
 /** Resolves after this number of connections has been refused. */
 async function turnAway(port: number, times: number): Promise<void> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port });
-  for (let i = 0; i < times; i++) (await within(listener.accept(), "another try to connect")).close();
+  for (let i = 0; i < times; i++) (await within(listener.accept(), "another attempt to connect")).close();
 }
 
 Deno.test("Redis outage: logs a rejected password without its text, and uses a valid one", async () => {
   await using redis = await startRedis();
   await redis.command("CONFIG", "SET", "requirepass", "right/@:");
   const lines: string[] = [];
-  for (const [login, told] of [["", "NOAUTH"], [":geheim@", "WRONGPASS"], ["geheim:geheim@", "WRONGPASS"]]) {
+  for (const [login, reply] of [["", "NOAUTH"], [":geheim@", "WRONGPASS"], ["geheim:geheim@", "WRONGPASS"]]) {
     await using node = await Node.open(
       [redis.url.replace("//", `//${login}`)],
       new Log("debug", "json", (line) => lines.push(line)),
     );
     await node.isDown();
     const line = lines.pop()!;
-    assertStringIncludes(line, told!);
+    assertStringIncludes(line, reply!);
     assertStringIncludes(line, '"level":"error"');
-    assert(!`${line}${node.heard.downs}${Deno.inspect(node.heard.downs)}`.includes("geheim"));
+    assert(!`${line}${node.events.downErrors}${Deno.inspect(node.events.downErrors)}`.includes("geheim"));
   }
   const right = redis.url.replace("//", `//:${encodeURIComponent("right/@:")}@`);
   await using a = await Node.open([right]);
@@ -191,7 +191,7 @@ Deno.test("Redis outage: closes the bus at any time without leaks", async () => 
   const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", MAX_CLOSE_MS);
   await closes(new Node([redis.url]));
   const opening = new Node([redis.url]);
-  const opened = opening.bus.open(opening.heard);
+  const opened = opening.bus.open(opening.events);
   await closes(opening);
   await opened;
   const nodes = await Promise.all([1, 2, 3].map(() => Node.open([redis.url])));
@@ -212,14 +212,14 @@ Deno.test("Redis outage: closes the bus at any time without leaks", async () => 
   await closes(frozen!);
   await Promise.all([waiting, subscribing]);
   const knocking = new Node([redis.url]);
-  const knocked = knocking.bus.open(knocking.heard);
+  const knocked = knocking.bus.open(knocking.events);
   await down!.isDown();
   await Promise.all([closes(down!), closes(knocking)]);
   await knocked;
   await redis.stop();
   const late = await Node.open([redis.url]);
   await closes(late);
-  assertEquals([used, frozen, late].map((node) => node!.heard.downs.length), [0, 0, 0]);
+  assertEquals([used, frozen, late].map((node) => node!.events.downErrors.length), [0, 0, 0]);
 });
 
 Deno.test("Redis Cluster: the bus is down while a master is missing, and recovers afterwards", async () => {
@@ -235,7 +235,7 @@ Deno.test("Redis Cluster: the bus is down while a master is missing, and recover
   await Promise.all([a.isUp(), b.isUp()]);
   assertEquals(await a.bus.online(users), new Set(users));
   for (const user of users) a.bus.publish(user, message(user));
-  await b.heard.atLeast(users.length);
+  await b.events.atLeast(users.length);
   await worksBetween(a, b, 777);
   a.wasDownOnce();
 
@@ -256,9 +256,9 @@ async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> 
 }
 
 async function worksAgain(a: Node, b: Node): Promise<void> {
-  await b.heard.until(() => b.heard.ups === 2, () => "it wasn't noticed");
-  const before = b.heard.hints.length;
+  await b.events.until(() => b.events.upCount === 2, () => "the outage was not noticed");
+  const before = b.events.hints.length;
   a.bus.publish(5, message(55)); // or a resync instead, if this node notices the loss only now
-  await b.heard.atLeast(before + 1);
+  await b.events.atLeast(before + 1);
   assertEquals(await until(() => a.bus.online([5]).catch(() => undefined), "the other node"), new Set([5]));
 }

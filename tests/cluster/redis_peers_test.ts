@@ -28,20 +28,22 @@ Deno.test("Redis peers: a killed node leaves, its users are offline, and its loc
   }).spawn();
   try {
     await until(async () => (await a.bus.online([42])).size > 0, "the other node");
-    assertEquals([a.heard.left, b.heard.left], [0, 0]);
+    assertEquals([a.events.left, b.events.left], [0, 0]);
   } finally {
     child.kill("SIGKILL");
     await child.status;
   }
-  for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "it was not noticed");
+  for (const { events } of [a, b]) {
+    await events.until(() => events.left > 0, () => "no node was reported as left");
+  }
   assertEquals(
-    [a.heard.silences, b.heard.silences],
+    [a.events.silences, b.events.silences],
     [[true], [true]],
     "it might only have lost its connection",
   );
   assertEquals(await a.bus.online([42]), new Set());
   await (await a.bus.lock(42))();
-  assertEquals([a.heard.left, b.heard.left], [1, 1]);
+  assertEquals([a.events.left, b.events.left], [1, 1]);
 });
 
 Deno.test("Redis peers: finds a node that left during an outage of another one", async () => {
@@ -55,9 +57,11 @@ Deno.test("Redis peers: finds a node that left during an outage of another one",
   const began = performance.now();
   await redis.start();
   await Promise.all([a.isUp(), c.isUp()]);
-  for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "it was not noticed");
-  assert(performance.now() - began >= GRACE_MS, "it might only have been slower to come back");
-  assertEquals([a.heard.left, c.heard.left], [1, 1]);
+  for (const { events } of [a, c]) {
+    await events.until(() => events.left > 0, () => "no node was reported as left");
+  }
+  assert(performance.now() - began >= GRACE_MS, "the node may still have rejoined");
+  assertEquals([a.events.left, c.events.left], [1, 1]);
 });
 
 Deno.test("Redis peers: a node with a frozen link is silent until its next heartbeat", async () => {
@@ -65,16 +69,16 @@ Deno.test("Redis peers: a node with a frozen link is silent until its next heart
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
   await using b = await Node.open([redis.url]);
-  const { heard } = b;
+  const { events } = b;
   relay.freeze();
-  await heard.until(() => heard.silences.includes(true), () => "the frozen node isn't silent");
+  await events.until(() => events.silences.includes(true), () => "the frozen node is not silent");
   await a.isDown();
-  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still counts it as connected
+  assertEquals([events.left, events.silences.at(-1)], [0, true]); // Redis still counts it as connected
   relay.thaw();
   await a.isUp();
-  await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");
+  await events.until(() => events.silences.at(-1) === false, () => "the node is still silent");
   await worksBetween(a, b);
-  assertEquals(heard.downs, []);
+  assertEquals(events.downErrors, []);
 });
 
 Deno.test("Redis peers: a node without a connection has left and is silent until it rejoins", async () => {
@@ -84,15 +88,15 @@ Deno.test("Redis peers: a node without a connection has left and is silent until
   await using b = await Node.open([redis.url]);
   await using c = await Node.open([redis.url]);
   await c.bus.close();
-  await b.heard.until(() => b.heard.left > 0, () => "the node that was closed isn't gone");
-  assertEquals(b.heard.silences, []);
+  await b.events.until(() => b.events.left > 0, () => "the closed node has not left");
+  assertEquals(b.events.silences, []);
   relay.decide = () => "cut";
   await a.isDown();
-  await b.heard.until(() => b.heard.left > 1, () => "the node that was cut off isn't gone");
-  assertEquals(b.heard.silences, [true]);
+  await b.events.until(() => b.events.left > 1, () => "the disconnected node has not left");
+  assertEquals(b.events.silences, [true]);
   relay.decide = () => "pass";
   await a.isUp();
-  await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
+  await b.events.until(() => b.events.silences.length > 1, () => "the node is still silent");
   await worksBetween(a, b);
-  assertEquals([b.heard.silences, b.heard.left, b.heard.downs], [[true, false], 2, []]);
+  assertEquals([b.events.silences, b.events.left, b.events.downErrors], [[true, false], 2, []]);
 });

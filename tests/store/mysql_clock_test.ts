@@ -13,16 +13,16 @@ Deno.test("mysql clock: logs the difference to the database's clock at the start
   await server.sql("CREATE USER operator");
   await server.sql(`GRANT ALL ON ${db.name}.* TO operator`);
   const differences = async (account: string) => {
-    const told: number[] = [];
+    const differencesMs: number[] = [];
     const warn = (event: string, { differenceMs }: Record<string, string | number>) => {
-      if (event.includes("clock")) told.push(Number(differenceMs));
+      if (event.includes("clock")) differencesMs.push(Number(differenceMs));
     };
     const log = { info() {}, warn };
     const store = await MysqlStore.open(server.url(db.name, account), ROOMY, { log, maxConnections: 2 });
     await store.close();
-    return told;
+    return differencesMs;
   };
   assertEquals(await differences("root"), []);
-  const [told] = await differences("operator");
-  assert(told !== undefined && Math.abs(told - 7_200_000) < 60_000, `${told}`);
+  const [differenceMs] = await differences("operator");
+  assert(differenceMs !== undefined && Math.abs(differenceMs - 7_200_000) < 60_000, `${differenceMs}`);
 });

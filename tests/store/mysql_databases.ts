@@ -9,7 +9,7 @@ export function connectionTo({ server, name }: TestDatabase, account = "root"): 
 }
 
 /** Records all log lines. */
-export class Told implements MigrationLog {
+export class RecordedLog implements MigrationLog {
   readonly steps: string[] = [];
   readonly warnings: Record<string, string | number>[] = [];
 
@@ -36,7 +36,7 @@ export async function run(db: TestDatabase, ...statements: readonly string[]): P
  * Options of a server that does not wait for the disk: these tests mostly change tables, and no machine fails
  * in them.
  */
-export const HASTY: readonly string[] = [
+export const FAST_OPTIONS: readonly string[] = [
   "--innodb-flush-log-at-trx-commit=0",
   "--innodb-flush-method=nosync",
 ];

@@ -249,11 +249,11 @@ Deno.test("mysql: I1 has all acknowledged messages after the server's kill -9", 
     });
     for (let kill = 1; kill <= 2; kill++) {
       const before = acked.size;
-      await until(() => acked.size > before + 400, "messages under way");
+      await until(() => acked.size > before + 400, "messages in flight");
       server.kill("SIGKILL");
       await server.wait();
       const failed = failures;
-      await until(() => failures > failed, "a message that isn't accepted");
+      await until(() => failures > failed, "a rejected message");
       await server.start();
     }
     const before = acked.size;

@@ -7,9 +7,9 @@ import { newGroup, newUser } from "../harness/framed_client.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT, runProgram } from "../harness/program.ts";
 import { withServer } from "../harness/server.ts";
-import { connectionTo, HASTY, ROWS, run, tables, Told } from "./mysql_databases.ts";
+import { connectionTo, FAST_OPTIONS, RecordedLog, ROWS, run, tables } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 const durable = sharedMariadb();
 
 /** A database that needs all kinds of changes. */
@@ -70,7 +70,7 @@ durable.test("grants: the rights in README suffice to create, use and migrate a 
 });
 
 durable.test("grants: fewer rights suffice to use a current database and to renew its epoch", async (db) => {
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   const user = await account(db, RUNNING_GRANTS);
   await useServer(db, user);
   const { code, stderr } = await runProgram("main.ts", ["renew-epoch"], {
@@ -84,17 +84,19 @@ for (const right of GRANTS.split(", ")) {
     await run(db, ...OLD);
     const rest = GRANTS.split(", ").filter((other) => other !== right).join(", ");
     const user = await account(db, rest);
-    const told = await migrate(connectionTo(db, user), new Told()).then(
+    const message = await migrate(connectionTo(db, user), new RecordedLog()).then(
       () => "",
       (error) => error.message,
     );
-    assertStringIncludes(told, "denied");
-    if (told.startsWith("Cannot ")) assertStringIncludes(told, `the account needs the rights ${GRANTS}`);
+    assertStringIncludes(message, "denied");
+    if (message.startsWith("Cannot ")) {
+      assertStringIncludes(message, `the account needs the rights ${GRANTS}`);
+    }
   });
 }
 
 shared.test("grants: names all rights to an account without rights", async (db) => {
   const user = await account(db, "");
-  const told = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
-  assertStringIncludes(told, `GRANT ${GRANTS} ON \`${db.name}\`.*`);
+  const message = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
+  assertStringIncludes(message, `GRANT ${GRANTS} ON \`${db.name}\`.*`);
 });

@@ -8,7 +8,7 @@ import { insertRows } from "../../lib/store/mysql/schema/insert.ts";
 import { migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
-import { CLASSIC, connectionTo, groupChat, missed, oneChat, run, Told } from "./mysql_databases.ts";
+import { CLASSIC, connectionTo, groupChat, missed, oneChat, RecordedLog, run } from "./mysql_databases.ts";
 import { PLENTY, ROOMY } from "./store_fixture.ts";
 
 const shared = sharedMariadb();
@@ -38,9 +38,9 @@ shared.test("mysql offline: leaves skipped rows unchanged, and shows all others 
   const odd = [[2, "?"], [2, `{"id":1,"msg":"cut o`], [2, "?"], [77, oneChat(1, 77, "a")]] as const;
   const good = Array.from({ length: 3_000 }, (_, i) => [2, oneChat(1, 2, `m${i}`)] as const);
   await fill(db, "offlinemessage", [...good.slice(0, 1_000), ...odd, ...good.slice(1_000)]);
-  const told = new Told();
-  await migrate(connectionTo(db), told);
-  assertEquals(told.warnings, [{ count: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
+  assertEquals(log.warnings, [{ count: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
   const left = await db.sql("SELECT * FROM OldOfflineMessage");
   assertEquals(left.map(({ userid, message }) => [userid, message]), odd.map((row) => [...row]));
   const view = await db.sql("SELECT userid, CAST(message AS CHAR) AS message FROM OfflineMessage");
@@ -80,11 +80,11 @@ shared.test(`mysql offline: ${USERS} users get their messages of ${ROWS} rows, i
   await fill(db, "offlinemessage", rows);
 
   const started = performance.now();
-  const told = new Told();
-  await migrate(connectionTo(db), told);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
   const took = performance.now() - started;
   assert(took < MAX_MOVE_MS, `took ${took} ms`);
-  assertEquals(told.warnings, []);
+  assertEquals(log.warnings, []);
 
   const expected = new Map<string, string[]>();
   for (const [user, message] of rows) add(expected, user, message);
@@ -116,7 +116,7 @@ async function assertReadable(
   db: TestDatabase,
   expected: ReadonlyMap<string, readonly string[]>,
 ): Promise<void> {
-  const store = await MysqlStore.open(db.url, ROOMY, { log: new Told(), maxConnections: 4 });
+  const store = await MysqlStore.open(db.url, ROOMY, { log: new RecordedLog(), maxConnections: 4 });
   try {
     for (let user = 1; user <= USERS; user += SAMPLED) {
       const actual = new Map<string, string[]>();

@@ -33,10 +33,10 @@ Deno.test("mysql: an error contains no statement and no value", () => {
       "invalid",
     ]] as const
   ) {
-    const told = error(errno, "near 'my secret diary'");
-    assertEquals([told.kind, told instanceof StoreUnavailableError], [kind, true]);
-    assert(!Deno.inspect(told).includes("diary"), Deno.inspect(told));
-    assert(reasonOf(told).includes(`${errno}`));
+    const wrapped = error(errno, "near 'my secret diary'");
+    assertEquals([wrapped.kind, wrapped instanceof StoreUnavailableError], [kind, true]);
+    assert(!Deno.inspect(wrapped).includes("diary"), Deno.inspect(wrapped));
+    assert(reasonOf(wrapped).includes(`${errno}`));
   }
   const full = error(1040, "Too many\nconnections");
   assertEquals([full.kind, reasonOf(full)], [

@@ -8,7 +8,15 @@ import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
 import { until, within } from "../harness/wait.ts";
-import { CLASSIC, connectionTo, fingerprint, run, shapeOf, tablesOf, Told } from "./mysql_databases.ts";
+import {
+  CLASSIC,
+  connectionTo,
+  fingerprint,
+  RecordedLog,
+  run,
+  shapeOf,
+  tablesOf,
+} from "./mysql_databases.ts";
 
 const shared = sharedMariadb();
 
@@ -19,14 +27,14 @@ shared.test("mysql schema: creates a missing database once, and then leaves it u
   assertEquals(check.changes[0], `create the database ${db.name}`);
   assertEquals(await db.server.sql("SHOW DATABASES LIKE ?", [db.name]), []);
 
-  const first = new Told();
+  const first = new RecordedLog();
   await migrate(connectionTo(db), first);
   assertEquals(first.steps, check.changes.slice(1));
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   assertEquals((await shapeOf(db)).database, [{ default_collation_name: "utf8mb4_bin" }]);
 
   const made = await fingerprint(db);
-  const again = new Told();
+  const again = new RecordedLog();
   await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
@@ -35,7 +43,7 @@ shared.test("mysql schema: creates a missing database once, and then leaves it u
 
 shared.test("mysql schema: equals and accepts a schema that schema.sql has created by hand", async (db) => {
   await needTool("mariadb", "mariadb-client");
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   const { host, port } = db.server;
   const child = new Deno.Command("mariadb", {
     args: ["--no-defaults", `--host=${host}`, `--port=${port}`, "--user=root"],
@@ -51,9 +59,9 @@ shared.test("mysql schema: equals and accepts a schema that schema.sql has creat
     assert(success, new TextDecoder().decode(stderr));
     assertEquals(await tablesOf(db, "chat"), await tablesOf(db));
     assertEquals((await shapeOf(db, "chat")).database, [{ default_collation_name: "utf8mb4_bin" }]);
-    const told = new Told();
-    await migrate({ ...connectionTo(db), database: "chat" }, told);
-    assertEquals(told.steps, []);
+    const log = new RecordedLog();
+    await migrate({ ...connectionTo(db), database: "chat" }, log);
+    assertEquals(log.steps, []);
   } finally {
     await db.server.sql("DROP DATABASE IF EXISTS chat");
   }
@@ -62,9 +70,9 @@ shared.test("mysql schema: equals and accepts a schema that schema.sql has creat
 for (const [kind, statements] of [["an empty database", []], ["a C++ server's database", CLASSIC]] as const) {
   shared.test(`mysql schema: one of ten nodes that start at once migrates ${kind}`, async (db) => {
     await run(db, ...statements);
-    const told = new Told();
-    await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), told)));
-    assertEquals(told.steps.length, new Set(told.steps).size, "no step was done twice");
+    const log = new RecordedLog();
+    await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), log)));
+    assertEquals(log.steps.length, new Set(log.steps).size, "no step ran twice");
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   });
 }
@@ -75,7 +83,7 @@ shared.test("mysql schema: waits for another node's migration of any duration", 
   try {
     const [rows] = await other.query("SELECT GET_LOCK(?, 0) AS got", [`chat schema of ${db.name}`]);
     assertEquals(rows as unknown, [{ got: 1 }]);
-    ended = migrate(connectionTo(db), new Told());
+    ended = migrate(connectionTo(db), new RecordedLog());
     await until(
       async () =>
         (await db.sql("SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'")).length > 0,
@@ -91,7 +99,7 @@ shared.test("mysql schema: waits for another node's migration of any duration", 
 
 shared.test("mysql schema: continues a migration after any of its steps", async (db) => {
   const made = await withFresh(async (whole) => {
-    await migrate(connectionTo(whole), new Told());
+    await migrate(connectionTo(whole), new RecordedLog());
     return await tablesOf(whole);
   });
   for (let done = 1, steps = 2; done < steps; done++) {
@@ -104,9 +112,9 @@ shared.test("mysql schema: continues a migration after any of its steps", async 
       } finally {
         await connection.end();
       }
-      const told = new Told();
-      await migrate(connectionTo(half), told);
-      assert(!told.steps.some((step) => step.endsWith(" User")), "what was done is not done again");
+      const log = new RecordedLog();
+      await migrate(connectionTo(half), log);
+      assert(!log.steps.some((step) => step.endsWith(" User")), "no step is repeated");
       assertEquals(await tablesOf(half), made);
     });
   }
@@ -114,11 +122,11 @@ shared.test("mysql schema: continues a migration after any of its steps", async 
 });
 
 shared.test("mysql schema: rejects a newer version, and leaves it unchanged", async (db) => {
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await run(db, "UPDATE SchemaVersion SET version = 7");
   const before = await fingerprint(db);
   for (
-    const open of [() => migrate(connectionTo(db), new Told()), () => checkUpgrade(connectionTo(db))]
+    const open of [() => migrate(connectionTo(db), new RecordedLog()), () => checkUpgrade(connectionTo(db))]
   ) {
     const error = await assertRejects(
       open,
@@ -134,7 +142,7 @@ shared.test("mysql schema: names a table of another program, and changes nothing
   await run(db, "CREATE TABLE Session (sid VARCHAR(64) PRIMARY KEY, data BLOB)");
   const before = await fingerprint(db);
   await assertRejects(
-    () => migrate(connectionTo(db), new Told()),
+    () => migrate(connectionTo(db), new RecordedLog()),
     Error,
     "there is a Session that is not",
   );
@@ -149,17 +157,17 @@ shared.test("mysql schema: names missing rights, and continues once they are gra
   try {
     await db.sql(`CREATE USER ${account}`);
     await assertRejects(
-      () => migrate(connectionTo(db, account), new Told()),
+      () => migrate(connectionTo(db, account), new RecordedLog()),
       Error,
       `ON \`${db.name}\`.* TO that user`,
     );
     const most = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX";
     await db.sql(`GRANT ${most} ON ${db.name}.* TO ${account}`);
-    const error = await assertRejects(() => migrate(connectionTo(db, account), new Told()), Error);
+    const error = await assertRejects(() => migrate(connectionTo(db, account), new RecordedLog()), Error);
     assertStringIncludes(error.message, "CREATE VIEW");
     assert(!error.message.includes("\n"), error.message);
     await db.sql(`GRANT CREATE VIEW ON ${db.name}.* TO ${account}`);
-    await migrate(connectionTo(db, account), new Told());
+    await migrate(connectionTo(db, account), new RecordedLog());
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   } finally {
     await db.server.sql(`DROP USER IF EXISTS ${account}`);

@@ -121,7 +121,7 @@ mariadb.test("mysql: applies an operator's change of a group from the next messa
     await db.sql("DELETE FROM GroupUser WHERE groupid = ? AND userid = ?", [group, b]);
     await send(store, a, -group, "4");
     granted(await store.joinGroup(b, group));
-    assertEquals(await store.unread(b, 10), [], "who comes back has missed nothing either");
+    assertEquals(await store.unread(b, 10), [], "a returning member has no unread messages");
   });
 });
 

@@ -54,17 +54,17 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
       }
     }
     await describeUpgrade(urlOf("mysqls", right, server), { ca: authority.ca });
-    const refusals: readonly [host: string, ca: string | undefined, words: string][] = [
+    const refusals: readonly [host: string, ca: string | undefined, message: string][] = [
       [wrong, authority.ca, `certificate is not for ${wrong}, but for ${alternative(right)}`],
       [right, stranger.ca, "set --mysql-ca to the file of the authority"],
       [right, undefined, "set --mysql-ca to the file of the authority"],
     ];
-    for (const [host, ca, words] of refusals) {
-      await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, words);
+    for (const [host, ca, message] of refusals) {
+      await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, message);
       await assertRejects(
         () => describeUpgrade(urlOf("mysqls", host, server), ca ? { ca } : {}),
         Error,
-        words,
+        message,
       );
     }
   });
@@ -100,17 +100,17 @@ Deno.test("mysql TLS: a rejection of a connection without TLS names the option",
 });
 
 Deno.test("mysql TLS: names the fault of a certificate, and the option", () => {
-  const told = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
+  const textOf = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
   for (
-    const words of [
+    const message of [
       "certificate has expired",
       "self-signed certificate in certificate chain",
       "unable to verify the first certificate",
     ]
   ) {
-    assertStringIncludes(told(words), `is not trusted (${words}): set --mysql-ca`);
+    assertStringIncludes(textOf(message), `is not trusted (${message}): set --mysql-ca`);
   }
-  assertStringIncludes(told("connect ECONNREFUSED"), "the database is unreachable: connect ECONNREFUSED");
+  assertStringIncludes(textOf("connect ECONNREFUSED"), "the database is unreachable: connect ECONNREFUSED");
 });
 
 Deno.test("mysql TLS: is on with mysqls:// or an authority", () => {

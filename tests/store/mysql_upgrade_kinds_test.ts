@@ -4,17 +4,17 @@ import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import {
   connectionTo,
-  HASTY,
+  FAST_OPTIONS,
   missed,
   PLAIN_COLUMNS,
+  RecordedLog,
   ROWS,
   run,
   tables,
   tablesOf,
-  Told,
 } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 
 /** A kind of database to migrate, with rows that all kinds share. */
 interface Kind {
@@ -86,7 +86,7 @@ for (const { name, tables } of KINDS) {
   shared.test(`mysql upgrade: migrates a database with ${name}`, async (db) => {
     await run(db, ...tables, ...ROWS);
     assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
-    await migrate(connectionTo(db), new Told());
+    await migrate(connectionTo(db), new RecordedLog());
 
     assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
       { id: 5, name: "a", password: "$plain$pw", state: "online", logins: 0 },
@@ -138,7 +138,7 @@ async function assertUsable(db: TestDatabase): Promise<void> {
 /** Asserts that the database has all that a new one has. It may also have columns and keys of an operator. */
 async function assertLikeNew(db: TestDatabase): Promise<void> {
   await using made = await shared.fresh();
-  await migrate(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new RecordedLog());
   const there = await tablesOf(db);
   for (const [kind, rows] of Object.entries(await tablesOf(made))) {
     const found = new Set(there[kind]!.map((row) => JSON.stringify(row)));
@@ -162,7 +162,7 @@ shared.test("mysql upgrade: leaves the operator's tables, columns and keys", asy
     "UPDATE User SET email = CONCAT(id, '@example.org')",
     "INSERT INTO message VALUES ('mine')",
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await db.sql("SELECT id, email FROM User ORDER BY id"), [
     { id: 5, email: "5@example.org" },
     { id: 7, email: "7@example.org" },
@@ -186,7 +186,7 @@ shared.test("mysql upgrade: migrates members with the group as their only key", 
     ...ROWS.filter((row) => !row.includes("GroupUser")),
     "INSERT INTO GroupUser VALUES (3, 7, 'normal'), (4, 7, 'creator')",
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals([...(await missed(db)).keys()], [5, 7]);
   await assertUsable(db);
   await assertLikeNew(db);
@@ -203,7 +203,7 @@ shared.test("mysql upgrade: makes names distinct that would be equal, and trunca
     `INSERT INTO AllGroup (id, groupname) VALUES
       (1, '${long}'), (2, '${long}'), (3, 'g'), (4, 'G'), (5, 'g'), (6, 'h'), (7, 'g (5)')`,
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals((await db.sql("SELECT name FROM User ORDER BY id")).map(({ name }) => name), [
     "a",
     "a  (2)",

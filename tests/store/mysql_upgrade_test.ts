@@ -9,19 +9,19 @@ import { sharedMariadb, startMariadb, type TestDatabase } from "../harness/maria
 import {
   CLASSIC,
   connectionTo,
+  FAST_OPTIONS,
   fingerprint,
   groupChat,
-  HASTY,
   missed,
   oneChat,
+  RecordedLog,
   ROWS,
   run,
   tables,
   tablesOf,
-  Told,
 } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 
 /** A small database that needs all kinds of changes: moves, merges, defaults and renames. */
 const LIVED_IN = [
@@ -102,18 +102,18 @@ shared.test("mysql upgrade: --upgrade-check lists the steps, and changes nothing
     ]
   ) assert(changes.some((line) => line.includes(part)), `${part} in:\n${changes.join("\n")}`);
   assert(changes.every((line) => !line.includes("\n")), "each is one line");
-  const told = new Told();
-  await migrate(connectionTo(db), told);
-  assertEquals(told.steps, changes);
-  assertEquals(told.warnings, [{ count: 1, reasons: "not JSON (1)" }]);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
+  assertEquals(log.steps, changes);
+  assertEquals(log.warnings, [{ count: 1, reasons: "not JSON (1)" }]);
   await assertTakenOver(db);
 });
 
 shared.test("mysql upgrade: makes the tables equal to those of a new database", async (db) => {
   await run(db, ...CLASSIC);
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await using made = await shared.fresh();
-  await migrate(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new RecordedLog());
   assertEquals(await tablesOf(db), await tablesOf(made));
 });
 
@@ -123,7 +123,7 @@ shared.test("mysql upgrade: has the same result after an interruption at any sta
     await using db = await shared.fresh();
     await run(db, ...LIVED_IN);
     whole = await upgradeUntil(db, cuts);
-    await migrate(connectionTo(db), new Told());
+    await migrate(connectionTo(db), new RecordedLog());
     await assertTakenOver(db).catch((error) => {
       throw new Error(`cut off after ${cuts} statements: ${error.message}`, { cause: error });
     });
@@ -144,7 +144,11 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
     },
   } as Pick<typeof connection, "query">;
   try {
-    await applyPlan(cut, await makePlan(connection, await inspectSchema(connection), () => {}), new Told());
+    await applyPlan(
+      cut,
+      await makePlan(connection, await inspectSchema(connection), () => {}),
+      new RecordedLog(),
+    );
   } catch (error) {
     if (done <= statements) throw error;
   } finally {
@@ -154,7 +158,7 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
 }
 
 /** Problems that only an operator can solve: the text of the blocker, and the statements that cause it. */
-const OBSTACLES: readonly (readonly [words: string, statements: readonly string[]])[] = [
+const BLOCKERS: readonly (readonly [text: string, statements: readonly string[]])[] = [
   ["there are tables User and user: rename", ["CREATE TABLE user (id INT)"]],
   ["1 row of User: id is not from 1 to 2147483647", [
     "INSERT INTO User (id, name, password) VALUES (-1, 'x', 'x')",
@@ -262,7 +266,7 @@ shared.test("mysql upgrade: accepts hex digits as a marked password", async (db)
     `UPDATE User SET password = CONCAT('$plain$', '${hex}') WHERE id = 5`,
     `UPDATE User SET password = '${hex.slice(1)}' WHERE id = 7`,
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
     { password: `$plain$${hex}` },
     { password: `$plain$${hex.slice(1)}` },
@@ -270,9 +274,9 @@ shared.test("mysql upgrade: accepts hex digits as a marked password", async (db)
 });
 
 shared.test("mysql upgrade: opens the server's own database with rows that refer to nothing", async (db) => {
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
 });
 
@@ -286,14 +290,14 @@ shared.test("mysql upgrade: ignores views with other names of tables", async (db
   assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
-for (const [words, statements] of OBSTACLES) {
-  shared.test(`mysql upgrade: rejected with "${words}", and nothing is changed`, async (db) => {
+for (const [text, statements] of BLOCKERS) {
+  shared.test(`mysql upgrade: rejected with "${text}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
     const before = await fingerprint(db);
     const { blockers } = await checkUpgrade(connectionTo(db));
     assertEquals(blockers.length, 1, blockers.join("; "));
-    assert(blockers[0]!.includes(words), blockers[0]);
-    const error = await assertRejects(() => migrate(connectionTo(db), new Told()), Error, words);
+    assert(blockers[0]!.includes(text), blockers[0]);
+    const error = await assertRejects(() => migrate(connectionTo(db), new RecordedLog()), Error, text);
     assert(!error.message.includes("\n"));
     assertEquals(await fingerprint(db), before);
   });
@@ -303,9 +307,9 @@ Deno.test("mysql upgrade: works on a server with case-insensitive names of table
   await using server = await startMariadb({ args: ["--lower-case-table-names=1"] });
   await using db = await server.fresh();
   await run(db, ...LIVED_IN);
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await assertTakenOver(db);
-  const again = new Told();
+  const again = new RecordedLog();
   await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
 });

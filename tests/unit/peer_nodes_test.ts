@@ -16,16 +16,16 @@ async function watch(afterOutage: boolean) {
   const peers = new PeerNodes(names, "own");
   for (const id of ["other", "own"]) peers.add(id);
   const over = new AbortController();
-  const asked: { after: number; channels: readonly string[] }[] = [];
-  const began = performance.now();
-  let gone = 0;
+  const checks: { after: number; channels: readonly string[] }[] = [];
+  const startedAt = performance.now();
+  let leftCount = 0;
   const count = (channels: readonly string[]) => {
-    asked.push({ after: performance.now() - began, channels });
-    if (asked.length > 1 || channels.length !== 1) over.abort();
+    checks.push({ after: performance.now() - startedAt, channels });
+    if (checks.length > 1 || channels.length !== 1) over.abort();
     return Promise.resolve(new Map(channels.map((name) => [name, 0])));
   };
   const leave = () => {
-    gone++;
+    leftCount++;
     over.abort();
   };
   await peers.watch(
@@ -33,16 +33,16 @@ async function watch(afterOutage: boolean) {
     over.signal,
     afterOutage,
   );
-  return { asked, gone };
+  return { checks, leftCount };
 }
 
 Deno.test("peer nodes: waits two seconds for other nodes after an outage, and less otherwise", async () => {
   const [after, without] = await Promise.all([watch(true), watch(false)]);
-  for (const { asked, gone } of [after, without]) {
-    assertEquals([asked.map(({ channels }) => channels), gone], [[[nodeName("other")]], 1]);
+  for (const { checks, leftCount } of [after, without]) {
+    assertEquals([checks.map(({ channels }) => channels), leftCount], [[[nodeName("other")]], 1]);
   }
-  assertGreaterOrEqual(after.asked[0]!.after, GRACE_MS);
-  assertLess(without.asked[0]!.after, after.asked[0]!.after);
+  assertGreaterOrEqual(after.checks[0]!.after, GRACE_MS);
+  assertLess(without.checks[0]!.after, after.checks[0]!.after);
 });
 
 Deno.test("peer nodes: reports no node as left that is subscribed or has no count", async () => {
@@ -50,16 +50,16 @@ Deno.test("peer nodes: reports no node as left that is subscribed or has no coun
   for (const id of ["one", "two"]) peers.add(id);
   const over = new AbortController();
   const left: string[][] = [];
-  let looks = 0;
+  let checkCount = 0;
   const count = (channels: readonly string[]) => {
     left.push([...channels]);
-    if (++looks === 2) over.abort();
+    if (++checkCount === 2) over.abort();
     // A server without a count for a channel has not reported its end.
     return Promise.resolve(new Map([[nodeName("one"), 1]]));
   };
-  const gone = () => void left.push(["gone"]);
+  const onNodeLeft = () => void left.push(["left"]);
   await peers.watch(
-    { countSubscribers: count, sendHeartbeat() {}, onNodeLeft: gone, onSilenceChange() {} },
+    { countSubscribers: count, sendHeartbeat() {}, onNodeLeft, onSilenceChange() {} },
     over.signal,
     false,
   );
@@ -67,32 +67,32 @@ Deno.test("peer nodes: reports no node as left that is subscribed or has no coun
 });
 
 /** No channel has a subscriber. */
-const gone = new Map(["one", "two"].map((id) => [nodeName(id), 0]));
+const noSubscribers = new Map(["one", "two"].map((id) => [nodeName(id), 0]));
 
 /** Returns the number of consecutive checks that find a silent node. */
-function silentLooks(peers: PeerNodes): number {
-  let looks = 0;
-  while (peers.check(gone).isSilent) looks++;
-  return looks;
+function silentChecks(peers: PeerNodes): number {
+  let checkCount = 0;
+  while (peers.check(noSubscribers).isSilent) checkCount++;
+  return checkCount;
 }
 
 Deno.test("peer nodes: a node that left without a goodbye is silent for minutes", () => {
   const peers = new PeerNodes(names, "own");
   peers.add("one");
-  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
-  assertEquals(silentLooks(peers), MAX_VANISHED_CHECKS - 1);
-  assertEquals(peers.check(gone), { hasLeft: false, isSilent: false });
+  assertEquals(peers.check(noSubscribers), { hasLeft: true, isSilent: true });
+  assertEquals(silentChecks(peers), MAX_VANISHED_CHECKS - 1);
+  assertEquals(peers.check(noSubscribers), { hasLeft: false, isSilent: false });
   peers.add("two");
   peers.add("one"); // it rejoins
   assertEquals(peers.check(new Map()), { hasLeft: false, isSilent: false });
-  peers.check(gone);
-  assertEquals(silentLooks(peers), MAX_VANISHED_CHECKS - 1, "each time anew");
+  peers.check(noSubscribers);
+  assertEquals(silentChecks(peers), MAX_VANISHED_CHECKS - 1, "again after each rejoin");
 });
 
 Deno.test("peer nodes: a node that rejoins is no longer silent", () => {
   const peers = new PeerNodes(names, "own");
   peers.add("one");
-  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
+  assertEquals(peers.check(noSubscribers), { hasLeft: true, isSilent: true });
   peers.add("one");
   assertEquals(peers.check(new Map([[nodeName("one"), 1]])), { hasLeft: false, isSilent: false });
 });
@@ -107,5 +107,5 @@ Deno.test("peer nodes: a node that left after a goodbye is not silent", () => {
   assertEquals(peers.check(new Map([...here, [nodeName("one"), 0]])), { hasLeft: true, isSilent: false });
   peers.markLeaving("two");
   peers.add("two"); // and publishes something afterwards
-  assertEquals(peers.check(gone), { hasLeft: true, isSilent: true });
+  assertEquals(peers.check(noSubscribers), { hasLeft: true, isSilent: true });
 });
