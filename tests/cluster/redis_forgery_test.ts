@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { decode, encode, headerOf } from "../../lib/bus/redis/payload.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
-import { ReplayGuard } from "../../lib/bus/redis/counters.ts";
+import { ReplayGuard } from "../../lib/bus/redis/replay_guard.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
 import { EventRecorder, hints, message } from "./bus_fixture.ts";

@@ -46,7 +46,7 @@ async function useServer(db: TestDatabase, user: string): Promise<void> {
   });
 }
 
-durable.test("grants: the rights in README suffice to create, use and migrate a database", async (db) => {
+durable.test("grants: the listed rights suffice to create, use and migrate a database", async (db) => {
   const user = await account(db, GRANTS);
   await db.sql(`DROP DATABASE ${db.name}`);
   await useServer(db, user);

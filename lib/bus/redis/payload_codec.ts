@@ -5,7 +5,7 @@
 import type { Buffer } from "node:buffer";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
-import { ReplayGuard } from "./counters.ts";
+import { ReplayGuard } from "./replay_guard.ts";
 import {
   type AnnouncementKind,
   decode,

@@ -20,7 +20,7 @@ import { Publisher } from "./publisher.ts";
 import { RedisRefusedError } from "./redis_connection.ts";
 import { RedisConnections } from "./redis_connections.ts";
 import { parseRedisUrl } from "./redis_url.ts";
-import { tryConsume } from "./spend.ts";
+import { tryConsume } from "./shared_buckets.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** Milliseconds before the first attempt to reconnect, and at most. Each pause is twice the one before. */
@@ -29,7 +29,7 @@ const RETRY_MS = { initial: 50, max: 1_000 } as const;
 /** Milliseconds before the next attempt if Redis refuses the node: an operator must act first. */
 const RETRY_REFUSED_MS = 5_000;
 
-/** Milliseconds after which a connection counts as stable: its loss starts again with the shortest pause. */
+/** Milliseconds after which a connection is stable: after its loss, pauses begin with the shortest again. */
 const STABLE_AFTER_MS = 5_000;
 
 /** The state while Redis is connected. */
@@ -38,14 +38,12 @@ interface Connected {
   readonly subscriptions: Subscriptions;
 }
 
-/**
- * A node's connection to the other nodes through one Redis server, or a Redis Cluster of version 7 or newer.
- */
+/** A node's connection to the others through one Redis server, or a Redis Cluster of version 7 or later. */
 export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #codec: PayloadCodec;
-  /** The channels to be subscribed, by their names in Redis. The channels of nodes have no number. */
+  /** The channels to be subscribed, by names in Redis. The channels of nodes have no number. */
   readonly #desired: Map<string, Channel | undefined>;
   readonly #names: Names;
   readonly #peers: PeerNodes;
@@ -57,16 +55,15 @@ export class RedisBus implements Bus {
   #running: Promise<void> = Promise.resolve();
   /** Set while there are connections. */
   #connected: Connected | undefined;
-  /** Set while all desired channels are subscribed too. Only then does the node deliver and publish hints. */
+  /** Set while all desired channels are subscribed too. Only then the node delivers and publishes hints. */
   #ready: Connected | undefined;
   #attempts = 0;
   #downError: BusUnavailableError | undefined;
 
   /**
-   * `urls`: the address of one server, or of some servers of a cluster; see {@link parseRedisUrl}, which
-   * throws. `deployment`: the id of the nodes that share a database. The bus ignores other deployments on the
-   * same Redis. `secret`: the key of the deployment, in hexadecimal. The bus ignores payloads without a
-   * signature by it.
+   * `urls`: one server, or some servers of a cluster; see {@link parseRedisUrl}, which throws. `deployment`:
+   * the id of the nodes that share a database; the bus ignores other deployments. `secret`: the key of the
+   * deployment in hexadecimal; the bus ignores payloads without its signature.
    */
   constructor(
     urls: readonly string[],
@@ -192,8 +189,7 @@ export class RedisBus implements Bus {
       if (this.#isClosed) throw reason; // closed while connecting: close() had no connections to end yet
       const connected = this.#connected = { connections, subscriptions };
       await subscriptions.subscribeAll();
-      // A node that subscribes later announces itself to this node. A node that subscribed earlier is in the
-      // list.
+      // A node that subscribes later announces itself. A node that subscribed earlier is in the list.
       this.#peers.addAll(await connections.get(allNodes).channels(this.#names.node("")));
       await this.#publisher.attach(connections);
       this.#ready = connected;
@@ -229,10 +225,7 @@ export class RedisBus implements Bus {
       .catch((error) => void toBusError(error));
   }
 
-  /**
-   * Returns the addresses, beginning with another one each time: a server that answers may have stale cluster
-   * data.
-   */
+  /** Returns the addresses in rotation: a server that answers may have stale data of its cluster. */
   #rotatedUrls(): URL[] {
     const first = this.#attempts++ % this.#urls.length;
     return [...this.#urls.slice(first), ...this.#urls.slice(0, first)];
@@ -295,10 +288,7 @@ export class RedisBus implements Bus {
   }
 }
 
-/**
- * Returns the error if it is a failure of the connection. Throws every other error: it is a programming
- * error.
- */
+/** Returns a failure of the connection. Throws every other error, which is a programming error. */
 function toBusError(error: unknown): BusUnavailableError {
   if (error instanceof BusUnavailableError) return error;
   throw error;

@@ -112,7 +112,7 @@ export class RedisConnection {
     try {
       await connection.#redis.connect();
       if (connection.#redis.condition?.protocol !== RESP_3) {
-        throw new RedisRefusedError("the server is too old: Redis 6 or later is required");
+        throw new RedisRefusedError("version 6 or later is required");
       }
       const hello = await connection.#redis.hello(); // name, value, name, value, …
       connection.#inCluster = hello[hello.indexOf("mode") + 1] === "cluster";

@@ -87,8 +87,7 @@ export class MysqlStore implements Store {
   static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
     const address = parseAddress(url, options);
     try {
-      // The database may not exist yet.
-      const server = await MysqlConnection.open({ ...address, database: "" });
+      const server = await MysqlConnection.open({ ...address, database: "" }); // it may not exist yet
       await compareClocks(server, options.log).finally(() => server.close());
       const { maxPacketBytes } = server.serverInfo;
       await migrate(driverOptions(address), options.log);
@@ -109,8 +108,7 @@ export class MysqlStore implements Store {
       (connection) => accounts.createUser(connection, name, passwordHash),
     );
     if ("id" in created) {
-      // An id that was allocated before: its account is lost.
-      if (created.id <= before) throw this.#fence.reportDataLoss();
+      if (created.id <= before) throw this.#fence.reportDataLoss(); // the earlier account is lost
       this.#lastUserId = Math.max(this.#lastUserId, created.id);
     }
     return created;
@@ -207,8 +205,7 @@ export class MysqlStore implements Store {
         `user ${creator}`,
         (connection) => createGroup(connection, this.#limits, creator, name, description),
       );
-    // Names are allocated in the order of calls.
-    return this.#call(() => this.#changeMutex.run(`group ${name}`, make));
+    return this.#call(() => this.#changeMutex.run(`group ${name}`, make)); // names in the order of calls
   }
 
   joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {

@@ -164,7 +164,7 @@ function setUpGroups(hasGroups: boolean): Step[] {
   if (!hasGroups) return [];
   return [
     step(
-      "count each group's members, and give each its conversation and each member a cursor",
+      "count each group's members, and create its conversation and cursors",
       `UPDATE AllGroup SET members = (SELECT COUNT(*) FROM GroupUser WHERE groupid = AllGroup.id)`,
       `INSERT INTO Conversation (low, high, last_seq) SELECT 0, id, 0 FROM AllGroup
        ON DUPLICATE KEY UPDATE last_seq = Conversation.last_seq`,
