@@ -17,8 +17,8 @@ export const passwordsAndTokens = {
     1,
     100_000,
     "count",
-    "Maximum number of passwords that wait to be hashed. Beyond it a password of the address with the most " +
-      "waiting gets errno 8.",
+    "Maximum number of passwords that wait to be hashed. Beyond it, a waiting password of the address with " +
+      "the most waiting gets errno 8.",
   ),
   maxFailedLogins: integer(
     10,
@@ -79,13 +79,13 @@ export const passwordsAndTokens = {
   commonPasswords: choice<"refuse" | "allow">(
     "refuse",
     ["refuse", "allow"],
-    "New passwords that attackers guess first: the 10,000 most common ones, one repeated character, and " +
-      "the account's name.",
+    "Handling of new passwords that attackers guess first: the 10,000 most common ones, one repeated " +
+      "character, and the account's name.",
   ),
   confusableNames: choice<"refuse" | "allow">(
     "refuse",
     ["refuse", "allow"],
-    "New names that mix scripts or hide combining marks, and so can imitate other names. Existing names " +
-      "stay valid.",
+    "Handling of new names that mix scripts or hide combining marks, and so can imitate other names. " +
+      "Existing names stay valid.",
   ),
 };
