@@ -27,8 +27,8 @@ export const passwordsAndTokens = {
     "count",
     "Maximum number of wrong passwords for one account within --attempts-window, in the whole cluster, " +
       "from one IPv4 address, IPv6 /48 or known device. Then its passwords get errno 8. All unknown " +
-      "addresses together have ten times as many in six times the window: 100 an hour by default. Then " +
-      "each address has one.",
+      "addresses together have ten times as many in six times the window: 100 an hour by default. After " +
+      "that, each address has one.",
   ),
   maxLoginsPerAddress: integer(
     300,
