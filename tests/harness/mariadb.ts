@@ -1,5 +1,6 @@
-/** A real MariaDB server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
+/** A real MariaDB or MySQL server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
 import { type Connection, createConnection } from "mysql2/promise";
+import { database } from "./database_program.ts";
 import { asRoot, layDown } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
@@ -13,14 +14,6 @@ export interface MariadbOptions {
   /** Options of the command line, besides those that make it small and put it where it belongs. */
   readonly args?: readonly string[];
 }
-
-/** Small and quick to start, and as durable as it is by default. */
-const SMALL = [
-  "--innodb-buffer-pool-size=64M",
-  "--innodb-log-file-size=32M",
-  "--performance-schema=OFF",
-  "--skip-name-resolve",
-];
 
 const START_TRIES = 5; // another program may take a port between finding it free and listening on it
 const SHOWN_LOG = 8_192; // bytes of the log's end that are shown when it doesn't start
@@ -65,9 +58,9 @@ export class Mariadb implements AsyncDisposable {
 
   /** Starts it, where it has ended, and resolves when it answers; rejects, with its log, when it ends instead. */
   async start(): Promise<void> {
-    const log = `${this.folder}/mariadbd.log`;
+    const log = `${this.folder}/server.log`;
     this.#ended = false;
-    const child = new Deno.Command("mariadbd", {
+    const child = new Deno.Command(database.name, {
       args: [
         "--no-defaults",
         `--datadir=${this.folder}/data`,
@@ -78,7 +71,7 @@ export class Mariadb implements AsyncDisposable {
         `--bind-address=${this.host}`,
         `--port=${this.port}`,
         ...asRoot(),
-        ...SMALL,
+        ...database.small,
         ...this.#args,
       ],
       stdin: "null",
@@ -92,7 +85,7 @@ export class Mariadb implements AsyncDisposable {
     await until(async () => {
       if (this.#ended) {
         throw new Error(
-          `mariadbd ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG)}`,
+          `${database.name} ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG)}`,
         );
       }
       return await this.sql("SELECT 1").catch(() => undefined);
@@ -181,12 +174,12 @@ export class Transaction implements AsyncDisposable {
 
 /** Starts a database server and resolves when it answers. Dispose of it when done: `await using`. */
 export async function startMariadb(options: MariadbOptions = {}): Promise<Mariadb> {
-  await needTool("mariadbd", "mariadb-server");
+  await needTool(database.name, database.debianPackage);
   const folder = await Deno.makeTempDir({ prefix: "chat-test-mariadb-" });
   try {
     // Each has its own, as a server that starts removes what others have for the moment in the system's.
     await Deno.mkdir(`${folder}/tmp`);
-    await layDown(folder, SMALL);
+    await layDown(folder, database.small);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {

@@ -1,25 +1,25 @@
 /**
  * The files of a new database server. To make them takes some seconds, so that it is done once for each version of
- * MariaDB, and kept as an archive in the system's folder for temporary files. Every server gets a copy of its own.
+ * the program, and kept as an archive in the system's folder for temporary files. Every server gets a copy of its own.
  */
 import { tmpdir } from "node:os";
-
-/** How an archive is made; another way gets another archive. */
-const INSTALL = ["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"];
+import { database } from "./database_program.ts";
 
 /**
  * Puts a new server's files into `folder`/data; `folder`/tmp must be there. `options`: options of the server that
  * decide which files it has. Rejects with what the program said that failed.
  */
 export async function layDown(folder: string, options: readonly string[]): Promise<void> {
-  const archive = await archiveFor(options);
+  const archive = await archiveFor(folder, options);
   if (!await isOurs(archive)) await make(archive, folder, options);
   else await run("tar", "-C", folder, "-xzf", archive);
 }
 
-async function archiveFor(options: readonly string[]): Promise<string> {
-  const version = await run("mariadbd", "--no-defaults", "--version");
-  const made = new TextEncoder().encode([version, ...INSTALL, ...options].join("\n"));
+async function archiveFor(folder: string, options: readonly string[]): Promise<string> {
+  const version = await run(database.name, "--no-defaults", "--version");
+  const made = new TextEncoder().encode(
+    [version, ...database.install(folder), ...options].join("\n").replaceAll(folder, ""),
+  );
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", made)).toHex().slice(0, 16);
   return `${tmpdir()}/chat-test-mariadb-${Deno.uid()}-${hash}.tar.gz`;
 }
@@ -37,14 +37,8 @@ async function isOurs(archive: string): Promise<boolean> {
 
 /** Makes the files in the folder, and the archive of them. */
 async function make(archive: string, folder: string, options: readonly string[]): Promise<void> {
-  await run(
-    "mariadb-install-db",
-    ...INSTALL,
-    `--datadir=${folder}/data`,
-    `--tmpdir=${folder}/tmp`,
-    ...asRoot(),
-    ...options,
-  );
+  const [program, ...args] = database.install(folder);
+  await run(program!, ...args, ...asRoot(), ...options);
   const unfinished = `${folder}/archive`;
   await run("tar", "-C", folder, "-czf", unfinished, "data");
   // Another process may do the same now. Each archive is whole when it gets its name.
