@@ -7,6 +7,8 @@ export interface DatabaseProgram {
   readonly debianPackage: string;
   /** Options that make a server small and quick to start, and leave it as durable as it is by default. */
   readonly small: readonly string[];
+  /** Options for a server without TLS. MySQL, and MariaDB from 11.4 on, make a certificate of their own. */
+  readonly plain: readonly string[];
   /** The command that makes the files of a new server, whose account `root` has no password. */
   install(folder: string): readonly string[];
 }
@@ -20,6 +22,7 @@ const mariadb: DatabaseProgram = {
     "--performance-schema=OFF",
     "--skip-name-resolve",
   ],
+  plain: ["--skip-ssl"],
   install: (folder) => [
     "mariadb-install-db",
     "--no-defaults",
@@ -42,7 +45,9 @@ const mysql: DatabaseProgram = {
     "--performance-schema=OFF",
     "--skip-name-resolve",
     "--mysqlx=OFF", // another port
+    "--secure-file-priv=NULL", // the default is a folder that only the package's own set-up makes
   ],
+  plain: ["--tls-version="],
   install(folder) {
     const file = `${folder}/root.sql`;
     Deno.writeTextFileSync(file, MYSQL_ROOT);

@@ -4,6 +4,7 @@ import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { reasonOf, toConnectError } from "../../lib/store/mysql/errors.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { describeUpgrade } from "../../lib/store/mysql/upgrade_check.ts";
+import { database } from "../harness/database_program.ts";
 import { type Mariadb, startMariadb } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { Authority } from "../harness/tls.ts";
@@ -77,7 +78,7 @@ Deno.test("mysql: without TLS, an account that demands it is told so, and TLS th
   }
   await server.sql("SET GLOBAL require_secure_transport = ON");
   await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the server demands TLS");
-  await using plain = await startMariadb();
+  await using plain = await startMariadb({ args: database.plain });
   const error = await assertRejects(() => open(urlOf("mysqls", ADDRESS, plain, "root"), authority.ca), Error);
   assertStringIncludes(error.message, "the server offers no TLS");
 });
