@@ -5,6 +5,9 @@ export interface DatabaseProgram {
   readonly name: string;
   /** The package of Debian, or of Ubuntu, that has it. */
   readonly debianPackage: string;
+  /** The client that runs files of statements, and its package. */
+  readonly client: string;
+  readonly clientPackage: string;
   /** Options that make a server small and quick to start, and leave it as durable as it is by default. */
   readonly small: readonly string[];
   /** Options for a server without TLS. MySQL, and MariaDB from 11.4 on, make a certificate of their own. */
@@ -16,6 +19,8 @@ export interface DatabaseProgram {
 const mariadb: DatabaseProgram = {
   name: "mariadbd",
   debianPackage: "mariadb-server",
+  client: "mariadb",
+  clientPackage: "mariadb-client",
   small: [
     "--innodb-buffer-pool-size=64M",
     "--innodb-log-file-size=32M",
@@ -39,6 +44,8 @@ const MYSQL_ROOT = "CREATE USER root@'127.0.0.1'; GRANT ALL ON *.* TO root@'127.
 const mysql: DatabaseProgram = {
   name: "mysqld",
   debianPackage: "mysql-server",
+  client: "mysql",
+  clientPackage: "mysql-client",
   small: [
     "--innodb-buffer-pool-size=64M",
     "--innodb-redo-log-capacity=32M",

@@ -179,7 +179,9 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   try {
     // Each has its own, as a server that starts removes what others have for the moment in the system's.
     await Deno.mkdir(`${folder}/tmp`);
-    await layDown(folder, database.small);
+    // MySQL's files depend on it, too.
+    const shaping = options.args?.filter((arg) => arg.startsWith("--lower-case-table-names")) ?? [];
+    await layDown(folder, [...database.small, ...shaping]);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {

@@ -4,6 +4,7 @@ import { createConnection } from "mysql2/promise";
 import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";
 import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
 import { checkUpgrade, migrate, SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
+import { database } from "../harness/database_program.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
@@ -34,10 +35,10 @@ shared.test("mysql schema: made where there is no database, and left alone from 
 });
 
 shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts as made", async (db) => {
-  await needTool("mariadb", "mariadb-client");
+  await needTool(database.client, database.clientPackage);
   await migrate(connectionTo(db), new Told());
   const { host, port } = db.server;
-  const child = new Deno.Command("mariadb", {
+  const child = new Deno.Command(database.client, {
     args: ["--no-defaults", `--host=${host}`, `--port=${port}`, "--user=root"],
     stdin: "piped",
     stdout: "null",
