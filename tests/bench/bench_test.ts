@@ -1,9 +1,9 @@
 /** The program that measures: its statistics, its table, and a run as short as can be. */
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { withMeasured } from "./document.ts";
-import { preloadDatabase } from "./past.ts";
+import { preloadDatabase } from "./preload.ts";
 import { spread } from "./statistics.ts";
-import { onceOnlyScenarios, preloadedScenarios, scenarios } from "./works.ts";
+import { onceOnlyScenarios, preloadedScenarios, scenarios } from "./scenarios.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { ROOT } from "../harness/program.ts";
 

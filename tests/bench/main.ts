@@ -11,7 +11,7 @@ import { measure } from "./measure.ts";
 import { bytesPerConnection, ofStorm } from "./sample.ts";
 import { Setups } from "./setups.ts";
 import { idleLine, stormLine, table } from "./table.ts";
-import { idle, onceOnlyScenarios, preloadedScenarios, scenarios, storm } from "./works.ts";
+import { idle, onceOnlyScenarios, preloadedScenarios, scenarios, storm } from "./scenarios.ts";
 
 const DEFAULTS = { repeats: 5, seconds: 8 };
 const EXIT_USAGE = 2;

@@ -3,7 +3,7 @@ import { load } from "./load.ts";
 import type { Sample } from "./sample.ts";
 import type { Setups } from "./setups.ts";
 import { type Spread, spread } from "./statistics.ts";
-import type { Scenario } from "./works.ts";
+import type { Scenario } from "./scenarios.ts";
 
 /** What is measured how often. */
 export interface Plan {

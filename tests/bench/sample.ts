@@ -1,10 +1,10 @@
 /** What one run of the load program says, read from its JSON, in the same form for every work. */
-import type { AbsentResult } from "../load/absent.ts";
+import type { AbsentResult } from "../load/offline_messages.ts";
 import type { ChatResult } from "../load/chat.ts";
 import type { Costs } from "../load/cpu.ts";
 import type { GroupResult } from "../load/group.ts";
 import type { IdleResult } from "../load/idle.ts";
-import type { Balance } from "../load/judge.ts";
+import type { Balance } from "../load/delivery_check.ts";
 import type { Latency } from "../load/latency.ts";
 import type { LoginResult } from "../load/logins.ts";
 import type { StormResult } from "../load/storm.ts";

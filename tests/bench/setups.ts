@@ -3,7 +3,7 @@ import { startMariadb } from "../harness/mariadb.ts";
 import { startRedis } from "../harness/redis.ts";
 import { type Server, startServer } from "../harness/server.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
-import { type Preload, preloadDatabase } from "./past.ts";
+import { type Preload, preloadDatabase } from "./preload.ts";
 
 /** Processes that do the same: their costs are added. */
 export interface ProcessGroup {

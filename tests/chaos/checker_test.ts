@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { check, type Finding, lineOf } from "./checker.ts";
 import { goodHistory } from "./check/good_history.ts";
-import { SPOILS } from "./check/spoils.ts";
+import { SPOILS } from "./check/faulty_histories.ts";
 import { Random } from "../harness/random.ts";
 
 const SEEDS = 10;

@@ -4,10 +4,10 @@
  */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause } from "../harness/wait.ts";
-import { Entrance } from "./entrance.ts";
+import { Entrance } from "./login.ts";
 import { Link } from "./link.ts";
 import { Memory, nameFor, type Outgoing, type Recipient } from "./memory.ts";
-import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
 const TICK = 50; // ms between two looks at what is due
 const WINDOW = 8; // messages under way at once

@@ -2,7 +2,7 @@
 import { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
-import type { Manners, RunContext } from "./surroundings.ts";
+import type { Manners, RunContext } from "./environment.ts";
 import { User } from "./user.ts";
 
 const USERS = 24;

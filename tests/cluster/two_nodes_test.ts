@@ -1,4 +1,4 @@
 /** Two nodes over one Redis, behind nginx. */
-import { crossingTests } from "./crossing.ts";
+import { crossingTests } from "./cluster_contract.ts";
 
 crossingTests("two nodes", { nodes: 2 });

@@ -151,7 +151,7 @@ serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
   assertEquals(events(server, "stopped").length, 1);
 });
 
-const MORTAL = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+const MORTAL = ["-A", "--preload", "tests/harness/killable_workers.ts"];
 
 serverTest("workers: one that dies takes the process with it, when the others have left", {
   args: [...WORKERS, ...BRISKLY],

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { nameOf } from "../harness/process.ts";
-import { attackTypes } from "./kinds.ts";
+import { attackTypes } from "./attack_types.ts";
 import { failures, report } from "./report.ts";
 import { run } from "./run.ts";
 

@@ -1,6 +1,6 @@
 /** The program that attacks: every kind of it works, and honest users lose nothing. How fast they are is not asked here. */
 import { assert, assertEquals } from "@std/assert";
-import { attackTypes } from "./kinds.ts";
+import { attackTypes } from "./attack_types.ts";
 import type { Result } from "./run.ts";
 import { ROOT } from "../harness/program.ts";
 import { serverTest } from "../harness/server.ts";

@@ -1,5 +1,5 @@
 /** Counts what a server sends by its errno, and looks at no more of it than the beginning of each frame. */
-import type { Tally } from "./plan.ts";
+import type { Tally } from "./attack_plan.ts";
 
 const HEADER = 4; // bytes of length before each body
 const LOOKED_AT = 48; // bytes of a body, in which a reply's errno stands: `{"msgid":20,"of":10,"errno":0`

@@ -2,11 +2,11 @@
 import { residentBytes } from "../harness/process.ts";
 import { ROOT } from "../harness/program.ts";
 import type { Address } from "../harness/server.ts";
-import { type Balance, Baseline, type Phase, seconds } from "./honest.ts";
-import type { AttackType } from "./kind.ts";
-import { type Cores, CpuMeter, forgetPeak, peakBytes } from "./meter.ts";
-import type { Plan, Squad, Tally } from "./plan.ts";
-import { baselinePairs, squads } from "./prepare.ts";
+import { type Balance, Baseline, type Phase, seconds } from "./baseline.ts";
+import type { AttackType } from "./attack_type.ts";
+import { type Cores, CpuMeter, forgetPeak, peakBytes } from "./process_meter.ts";
+import type { Plan, Squad, Tally } from "./attack_plan.ts";
+import { baselinePairs, squads } from "./accounts.ts";
 
 /** What to do. */
 export interface RunPlan {
@@ -95,7 +95,7 @@ class Attackers {
 
   constructor(plan: Plan) {
     this.#child = new Deno.Command("chrt", {
-      args: [...WHEN_IDLE, Deno.execPath(), "run", "-A", "tests/hostile/attackers.ts"],
+      args: [...WHEN_IDLE, Deno.execPath(), "run", "-A", "tests/hostile/attacker_process.ts"],
       cwd: ROOT,
       stdin: "piped",
       stdout: "piped",

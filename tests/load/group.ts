@@ -2,7 +2,7 @@
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
-import { type Balance, checkDelivery, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";

@@ -2,11 +2,11 @@
  * Puts a load on a running server and prints what came of it. It must be a process of its own, so that what it
  * costs is not the server's; `--help` says how.
  */
-import { absent } from "./absent.ts";
+import { absent } from "./offline_messages.ts";
 import { chat } from "./chat.ts";
 import { group } from "./group.ts";
 import { idle } from "./idle.ts";
-import type { Balance } from "./judge.ts";
+import type { Balance } from "./delivery_check.ts";
 import { logins } from "./logins.ts";
 import { HELP, Options, type Scenario, UsageError } from "./options.ts";
 import * as report from "./report.ts";

@@ -2,10 +2,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 import { type Server, sharedServer } from "../harness/server.ts";
-import type { AbsentResult } from "./absent.ts";
+import type { AbsentResult } from "./offline_messages.ts";
 import type { ChatResult } from "./chat.ts";
 import type { GroupResult } from "./group.ts";
-import { checkDelivery } from "./judge.ts";
+import { checkDelivery } from "./delivery_check.ts";
 import { latency } from "./latency.ts";
 
 const USAGE = 2; // the exit code for a command line that makes no sense

@@ -1,10 +1,10 @@
 /** What is printed of a run, as rows of a name and a value. */
-import type { AbsentResult } from "./absent.ts";
+import type { AbsentResult } from "./offline_messages.ts";
 import type { ChatResult } from "./chat.ts";
 import type { Costs } from "./cpu.ts";
 import type { GroupResult } from "./group.ts";
 import type { IdleResult } from "./idle.ts";
-import type { Balance } from "./judge.ts";
+import type { Balance } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import type { LoginResult } from "./logins.ts";
 import type { StormResult } from "./storm.ts";

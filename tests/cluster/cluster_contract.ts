@@ -5,8 +5,8 @@ import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, PASSWORD } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
-import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./racing.ts";
-import { manyPairsTalk } from "./talking.ts";
+import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./one_session_per_account.ts";
+import { manyPairsTalk } from "./ordered_delivery.ts";
 
 /** Milliseconds for what hints bring: far less than the half minute after which nodes look without them. */
 const SOON = 10_000;

@@ -3,9 +3,9 @@ import { MAX_FRAME, Msg } from "../harness/protocol_numbers.ts";
 import { frame, objectFrame } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
-import { frames, repeated, waitForever } from "./doing.ts";
-import type { Attacker } from "./foe.ts";
-import type { AttackType } from "./kind.ts";
+import { frames, repeated, waitForever } from "./attack_steps.ts";
+import type { Attacker } from "./attacker.ts";
+import type { AttackType } from "./attack_type.ts";
 
 const ATTEMPTS = 100; // logins or registrations in one write: all of them are under way at once
 const GUESSED_IDS = 200; // the first accounts of a server, some of which there are

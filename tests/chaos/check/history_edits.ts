@@ -1,4 +1,4 @@
-/** Ways to look into a good history and to change it: the tools of `spoils.ts`. */
+/** Ways to look into a good history and to change it: the tools of `faulty_histories.ts`. */
 import type { Random } from "../../harness/random.ts";
 import type { Event, Logged } from "../history.ts";
 import type { Of, Seen } from "./evidence.ts";

@@ -3,7 +3,7 @@ import { Msg } from "../harness/protocol_numbers.ts";
 import { objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { ReplyCounter } from "./reply_counter.ts";
-import type { Tally } from "./plan.ts";
+import type { Tally } from "./attack_plan.ts";
 
 const READ_SIZE = 16_384; // bytes: a thousand of these are read into at the same time
 

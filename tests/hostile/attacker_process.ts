@@ -3,10 +3,10 @@
  * stop; then it prints what the squads have achieved.
  */
 import { pause, until } from "../harness/wait.ts";
-import { Attacker } from "./foe.ts";
-import type { AttackType } from "./kind.ts";
-import { attackTypes } from "./kinds.ts";
-import { newTally, type Plan, type Squad, type Tally } from "./plan.ts";
+import { Attacker } from "./attacker.ts";
+import type { AttackType } from "./attack_type.ts";
+import { attackTypes } from "./attack_types.ts";
+import { newTally, type Plan, type Squad, type Tally } from "./attack_plan.ts";
 import { keepSendBuffersSmall } from "./send_buffers.ts";
 
 const RECONNECT_MS = 100; // milliseconds before a connection that was lost is made again

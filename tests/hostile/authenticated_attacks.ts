@@ -1,9 +1,9 @@
 /** What a user can do who has logged in. */
 import { Msg } from "../harness/protocol_numbers.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
-import { frames, repeated, waitForever } from "./doing.ts";
-import type { AttackType } from "./kind.ts";
-import type { Squad } from "./plan.ts";
+import { frames, repeated, waitForever } from "./attack_steps.ts";
+import type { AttackType } from "./attack_type.ts";
+import type { Squad } from "./attack_plan.ts";
 
 const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
 const BATCH = 100; // requests that are made anew in one write

@@ -20,7 +20,7 @@ import {
   swap,
   unack,
   unjoin,
-} from "./spoiling.ts";
+} from "./history_edits.ts";
 
 /** Ways to spoil a good history, each with what must be found then. */
 export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expected> = {

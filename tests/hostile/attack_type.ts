@@ -1,6 +1,6 @@
 /** What a hostile kind is. */
-import type { Attacker } from "./foe.ts";
-import type { Squad } from "./plan.ts";
+import type { Attacker } from "./attacker.ts";
+import type { Squad } from "./attack_plan.ts";
 
 /** One way to hurt. */
 export interface AttackType {

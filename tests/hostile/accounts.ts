@@ -4,8 +4,8 @@ import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import { inParallel, Peer } from "../load/peer.ts";
-import type { AttackType } from "./kind.ts";
-import type { HostileUser, Squad } from "./plan.ts";
+import type { AttackType } from "./attack_type.ts";
+import type { HostileUser, Squad } from "./attack_plan.ts";
 
 const WIDTH = 20; // users that are registered and logged in at the same time
 const SHELF = 6; // large messages in a squad's group: more than one HISTORY gives

@@ -4,7 +4,7 @@ import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Link } from "./link.ts";
 import type { Memory } from "./memory.ts";
-import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
 const PASSWORD = "correct horse";
 const LATER = 1_000; // ms at the most that a user heeds a server that says "later"
