@@ -1,7 +1,7 @@
 /** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus, BusListener } from "../../lib/bus/bus.ts";
-import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
+import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
@@ -246,82 +246,6 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
       counts.resumed <= resumed + 1,
       `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,
     );
-  }, between);
-});
-
-Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
-  let store: Store | undefined;
-  let failing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, (name, go) => {
-        return failing && name === "releaseAccounts" ? Promise.reject(new Error("fails on purpose")) : go();
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
-    assert(await isOnline());
-    failing = true;
-    await alice.succeed({ msgid: Msg.LOGOUT });
-    await alice.settle();
-    assert(await isOnline());
-    failing = false;
-    await until(async () => !await isOnline(), "alice offline in the store");
-  }, between);
-});
-
-Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
-  let store: Store | undefined;
-  let losing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, async (name, go) => {
-        const result = await go();
-        if (name === "claimAccount" && losing) {
-          throw new StoreUnavailableError("the answer is lost on purpose");
-        }
-        return result;
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const bob = await register(node!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob });
-    losing = true;
-    await using client = await FramedClient.connect(node!);
-    const reply = await client.request({ msgid: Msg.LOGIN, id: bob, password: PASSWORD });
-    assertEquals(reply.errno, Errno.UNAVAILABLE);
-    assert((await store!.findUser({ id: bob }))!.online);
-    losing = false;
-    await until(async () => !(await store!.findUser({ id: bob }))!.online, "bob offline in the store");
-    await client.login({ id: bob });
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
-  }, between);
-});
-
-Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
-  let failing = false;
-  const between = {
-    store: (real: Store) =>
-      wrapped(real, (name, go) => {
-        const fails = failing && name === "followers";
-        return fails ? Promise.reject(new StoreUnavailableError("fails on purpose")) : go();
-      }),
-  };
-  await withNodes(2, async (a, b) => {
-    await using alice = await newUser(a!);
-    const bob = await newUser(b!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
-    failing = true;
-    await bob.close();
-    await pause(50);
-    failing = false;
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
   }, between);
 });
 
