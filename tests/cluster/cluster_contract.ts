@@ -16,7 +16,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
   const shared = sharedCluster(options);
   const test = (what: string, work: ClusterWork) => shared(`${name}: ${what}`, work);
 
-  test("chat, history and what was missed cross", async (cluster, open) => {
+  test("delivers chat, history and backlog across nodes", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     for (let seq = 1; seq <= 4; seq++) {
       const [from, to] = seq % 2 ? [alice!, bob!] : [bob!, alice!];
@@ -55,7 +55,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(third.drain(), [], "nothing that was delivered on another node comes again");
   });
 
-  test("groups, members and group chat cross", async (cluster, open) => {
+  test("shares groups, members and group chat across nodes", async (cluster, open) => {
     const users = await cluster.usersApart(open);
     const [alice, ...others] = users;
     const groupid = await newGroup(alice!, others);
@@ -85,7 +85,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(last.seq, users.length + 1);
   });
 
-  test("presence crosses, on coming and going, and is what operators read", async (cluster, open) => {
+  test("shows logins and logouts across nodes, as User.state does", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
     const shown = async () => (await alice!.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state;
@@ -109,7 +109,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(alice!.drain(), [], "nothing is told twice");
   });
 
-  test("an account is taken over on another node, and friends need not know", async (cluster, open) => {
+  test("moves an account to another node without telling its friends", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
     let last = bob!;
@@ -132,7 +132,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(alice!.drain(), []);
   });
 
-  test("a client of the classic dialect, through nginx", async (cluster, open) => {
+  test("serves a classic client through nginx", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const groupid = await newGroup(alice!, [bob!]);
     await bob!.close();
@@ -150,7 +150,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals((await alice!.next(Msg.GROUP_CHAT, SOON)).msg, "hello you");
   });
 
-  test("neither passwords nor tokens go through Redis", async (cluster, open) => {
+  test("sends neither passwords nor tokens through Redis", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const monitor = await Deno.connect({ hostname: "127.0.0.1", port: cluster.redis.port });
     const seen: string[] = [];
@@ -181,11 +181,11 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     }
   });
 
-  test("many pairs with many messages in flight: none lost, none doubled, in order", manyPairsTalk);
-  test(`of logins in the same instant one gets the account, ${LOGINS} times`, raceForAccounts);
+  test("delivers many messages in flight of many pairs in order, none lost or duplicated", manyPairsTalk);
+  test(`gives the account to one of several concurrent logins, ${LOGINS} times`, raceForAccounts);
   for (const by of ["force", "token"] as const) {
     test(
-      `of logins by ${by} in the same instant the last one stands, ${TAKEOVERS} times`,
+      `leaves the last of several concurrent logins by ${by}, ${TAKEOVERS} times`,
       (cluster, open) => raceToTakeOver(cluster, open, by),
     );
   }

@@ -41,7 +41,7 @@ async function becomes(cluster: Cluster, user: FramedClient, state: string): Pro
 }
 
 test(
-  "kill -9 of a node: its users log in on another at once, and the others are shown as offline",
+  "node failure: after kill -9 users log in elsewhere at once, and the others are shown as offline",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const dave = open.use(await newUser(cluster.node(0)));
@@ -89,7 +89,7 @@ async function lastTold(user: FramedClient, friend: FramedClient): Promise<strin
 }
 
 test(
-  "kill -9 of a node with messages in flight: no acked one is lost, and those sent again elsewhere aren't doubled",
+  "node failure: kill -9 with messages in flight loses none acknowledged and duplicates none resent",
   async (cluster, open) => {
     const [alice, bob, carol] = await cluster.usersApart(open);
     const groupid = await newGroup(bob!, [alice!, carol!]);
@@ -140,7 +140,7 @@ test(
 );
 
 test(
-  "SIGSTOP of a node: its users go on elsewhere by force or token, and stay there when it goes on",
+  "node failure: I8 sessions replaced during SIGSTOP of their node stay replaced after SIGCONT",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const carol = open.use(await newUser(cluster.node(0)));

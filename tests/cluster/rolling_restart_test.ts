@@ -97,7 +97,7 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
 }
 
 clusterTest(
-  "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
+  "rolling restart: under load nothing is lost or duplicated, and no user is shown an error",
   { nodes: 3, args: ["--drain-timeout", `${DRAIN}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(

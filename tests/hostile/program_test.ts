@@ -7,7 +7,7 @@ import { serverTest } from "../harness/server.ts";
 
 const EACH = 2; // connections of each kind
 
-serverTest("all kinds of hostile connections beside honest pairs", {}, async ({ host, port, pid }) => {
+serverTest("hostile: serves the baseline pairs during all attack types", {}, async ({ host, port, pid }) => {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "tests/hostile/main.ts", `${host}:${port}`, "--pid", `${pid}`, "--json"],

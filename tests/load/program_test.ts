@@ -30,7 +30,7 @@ async function resultOf({ host, port, pid }: Server, ...work: readonly string[])
 
 const test = sharedServer();
 
-test("load: in a group every other member gets each message once", async (server) => {
+test("load: delivers each group message once to every other member", async (server) => {
   const result = await resultOf(server, "--group", "10", "--senders", "2") as GroupResult;
   const { sent, acked, refused, delivered, lost, doubled, outOfOrder } = result;
   assert(sent > 0);
@@ -43,7 +43,7 @@ test("load: in a group every other member gets each message once", async (server
   assert(result.cpu[0]!.resident > 0);
 });
 
-test("load: absent recipients get everything when they come", async (server) => {
+test("load: delivers everything to offline recipients at their login", async (server) => {
   const result = await resultOf(server, "--absent", "5", "--window", "4") as AbsentResult;
   const { sent, acked, refused, delivered, lost, doubled, outOfOrder, store, drain } = result;
   assert(sent > 0);
@@ -53,7 +53,7 @@ test("load: absent recipients get everything when they come", async (server) => 
   assert(store.cpu[0]!.perMillion > 0 && store.ownCpu > 0);
 });
 
-test("load: messages that are due at fixed times are sent then", async (server) => {
+test("load: sends messages at fixed times", async (server) => {
   const result = await resultOf(server, "--pairs", "3", "--rate", "100") as ChatResult;
   const { sent, acked, delivered, lost, doubled, outOfOrder, messagesPerSecond, lateness } = result;
   assert(sent >= 200, `${sent} messages in the second before the measured part and in that`);
@@ -63,7 +63,7 @@ test("load: messages that are due at fixed times are sent then", async (server) 
   assert(lateness!.p99 >= 0);
 });
 
-test("load: the table has the same", async ({ host, port, pid }) => {
+test("load: prints the same figures as a table", async ({ host, port, pid }) => {
   const { code, stdout } = await load(
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--pairs", "1", "--rate", "20"],
   );
@@ -85,14 +85,14 @@ for (
     ["not a number", ["localhost:1", "--absent", "many"], "--absent"],
   ] as const
 ) {
-  Deno.test(`load: ${what} on the command line`, async () => {
+  Deno.test(`load: reports ${what} on the command line`, async () => {
     const { code, stdout, stderr } = await load(...args);
     assertEquals([code, stdout], [USAGE, ""]);
     assertStringIncludes(stderr, says);
   });
 }
 
-Deno.test("load: a recipient must get each message once, in order, and none of its own", () => {
+Deno.test("load: the check finds messages that are lost, duplicated or out of order", () => {
   const fine = { lost: 0, doubled: 0, outOfOrder: 0 };
   assertEquals(checkDelivery([1, 2, 3], [1, 3, 2]), { ...fine, delivered: 3 });
   assertEquals(checkDelivery([2, 5], [1, 2, 3, 4, 5], new Set([1, 3, 4])), { ...fine, delivered: 2 });
@@ -103,7 +103,7 @@ Deno.test("load: a recipient must get each message once, in order, and none of i
   assertEquals(checkDelivery([], []), { ...fine, delivered: 0 });
 });
 
-Deno.test("load: percentiles of times", () => {
+Deno.test("load: computes percentiles", () => {
   const times = Array.from({ length: 100 }, (_, at) => 100 - at);
   assertEquals(latency(times), { p50: 51, p95: 96, p99: 100, max: 100 });
 });

@@ -10,7 +10,7 @@ import { pause, until } from "../harness/wait.ts";
 /** Milliseconds for the effect of a retry: less than the half minute after which nodes reconcile at any rate. */
 const RETRY_EFFECT_TIMEOUT_MS = 15_000;
 
-Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
+Deno.test("recovery: retries a logout in the store until the user is offline there", async () => {
   let store: Store | undefined;
   let failing = false;
   const between = {
@@ -34,7 +34,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
+Deno.test("recovery: leaves the user offline when a refused login may have begun", async () => {
   let store: Store | undefined;
   let losing = false;
   const between = {
@@ -65,7 +65,7 @@ Deno.test("recovery: a login that may have begun, and was refused, leaves the us
   }, between);
 });
 
-Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
+Deno.test("recovery: sends a user's departure when the store recovers", async () => {
   let failing = false;
   const between = {
     store: (real: Store) =>

@@ -11,7 +11,7 @@ import { pause, until, within } from "../harness/wait.ts";
 /** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
 const SOON = 10_000;
 
-Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
+Deno.test("recovery: delivers messages through the store in order while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -33,7 +33,7 @@ Deno.test("recovery: without a bus messages cross by the store, in order", async
   }, outage);
 });
 
-Deno.test("recovery: what was sent just before the bus came back is found", async () => {
+Deno.test("recovery: finds a message that was sent just before the bus recovered", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -45,7 +45,7 @@ Deno.test("recovery: what was sent just before the bus came back is found", asyn
   }, outage);
 });
 
-Deno.test("recovery: without a bus an account still has one session", async () => {
+Deno.test("recovery: leaves an account one session while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
@@ -67,7 +67,7 @@ Deno.test("recovery: without a bus an account still has one session", async () =
   }, outage);
 });
 
-Deno.test("recovery: who came and went without a bus is told afterwards, once", async () => {
+Deno.test("recovery: sends presence changes of an outage of the bus once, afterwards", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -92,7 +92,7 @@ Deno.test("recovery: who came and went without a bus is told afterwards, once", 
   }, outage);
 });
 
-Deno.test("recovery: when a node goes without a word its users are offline, here and in the store", async () => {
+Deno.test("recovery: shows the users of a crashed node as offline, also in the store", async () => {
   let store: Store | undefined;
   const buses: Bus[] = [];
   const between = {
@@ -114,7 +114,7 @@ Deno.test("recovery: when a node goes without a word its users are offline, here
   }, between);
 });
 
-Deno.test("recovery: a message whose hint was never sent is delivered when its sender repeats it", async () => {
+Deno.test("recovery: delivers a message whose hint was lost when its sender repeats it", async () => {
   let losing = true;
   const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
   await withNodes(2, async (a, b) => {
@@ -138,7 +138,7 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
 
 const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
 
-Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
+Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;
   const listeners: BusListener[] = [];
   const bus = (bus: Bus) =>
@@ -195,7 +195,7 @@ class CountingStore {
     });
 }
 
-Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+Deno.test("recovery: resumes logins when the bus recovers and not before, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();
   await withNodes(1, async (node) => {
@@ -214,7 +214,7 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
   }, { bus: outage.bus, store: counts.wrap });
 });
 
-Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+Deno.test("recovery: resumes logins once when the bus recovers, also while another node is silent", async () => {
   const outage = new Outage();
   const listeners: BusListener[] = [];
   const counts = new CountingStore();
@@ -249,7 +249,7 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   }, between);
 });
 
-Deno.test("recovery: what CONTACTS tells before PRESENCE could is told by PRESENCE as well, behind it", async () => {
+Deno.test("recovery: repeats a state by PRESENCE after CONTACTS has shown it first", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
