@@ -28,7 +28,7 @@ Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and 
 }, which are done once: it takes minutes
   --write           writes the table into docs/PERFORMANCE.md too; not with --only
 
-The exit code is 1 when a message was lost, doubled or out of order.
+The exit code is 1 when a message was lost, duplicated or out of order.
 
 Works:
 ${
@@ -96,7 +96,7 @@ async function main(args: readonly string[]): Promise<number> {
   write(Deno.stdout, measured);
   if (parsed.write) await writeMeasured(measured);
   const wrong = measurements.reduce((sum, { wrong }) => sum + wrong, 0);
-  return wrong + (reconnected ? reconnected.lost + reconnected.doubled : 0) > 0 ? 1 : 0;
+  return wrong + (reconnected ? reconnected.lost + reconnected.duplicated : 0) > 0 ? 1 : 0;
 }
 
 async function reconnect(setups: Setups): Promise<StormResult> {

@@ -32,7 +32,7 @@ export interface Measurement {
   readonly ackP50: Spread | undefined;
   readonly ackP99: Spread | undefined;
   readonly deliveryP99: Spread | undefined;
-  /** Messages lost, doubled and out of order, in all runs. */
+  /** Messages lost, duplicated and out of order, in all runs. */
   readonly wrong: number;
 }
 

@@ -8,7 +8,7 @@ export interface Preload {
   readonly messages: number;
 }
 
-const PAIRS_AT_ONCE = 1_000; // in one statement
+const PAIRS_PER_STATEMENT = 1_000; // in one statement
 const TEXT = "x".repeat(100);
 
 /**
@@ -23,8 +23,8 @@ export async function preloadDatabase(preload: Preload, run: (sql: string) => un
      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${preload.users})
      SELECT concat('past user ', i), 'no hash' FROM n`,
   );
-  for (let from = 1; from <= pairs; from += PAIRS_AT_ONCE) {
-    const to = Math.min(pairs, from + PAIRS_AT_ONCE - 1);
+  for (let from = 1; from <= pairs; from += PAIRS_PER_STATEMENT) {
+    const to = Math.min(pairs, from + PAIRS_PER_STATEMENT - 1);
     const ofPairs = `WITH RECURSIVE n (i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})`;
     await run(
       `INSERT INTO Conversation (low, high, last_seq) ${ofPairs} SELECT 2 * i - 1, 2 * i, ${each} FROM n`,

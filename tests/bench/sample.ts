@@ -21,7 +21,7 @@ export interface Sample {
   readonly ack: Latency | undefined;
   /** From when a message was due to its delivery. */
   readonly delivery: Latency | undefined;
-  /** Messages lost, doubled and out of order. */
+  /** Messages lost, duplicated and out of order. */
   readonly wrong: number;
 }
 
@@ -102,6 +102,6 @@ export function ofStorm(json: unknown): StormResult {
   return json as StormResult;
 }
 
-function wrong({ lost, doubled, outOfOrder }: Balance): number {
-  return lost + doubled + outOfOrder;
+function wrong({ lost, duplicated, outOfOrder }: Balance): number {
+  return lost + duplicated + outOfOrder;
 }

@@ -24,13 +24,13 @@ export type SetupName = keyof typeof starters;
 export const PRELOAD: Preload = { users: 100_000, messages: 10_000_000 };
 
 /** Passwords cost next to nothing, and sessions may send as fast as they can: neither is what is measured. */
-const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
+const UNLIMITED = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
 
 /** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
-const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
+const LARGE_BUFFERS = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
 
 /** For {@link preloadDatabase}. */
-const DEEP = `--max-recursive-iterations=${PRELOAD.users}`;
+const RECURSION_LIMIT = `--max-recursive-iterations=${PRELOAD.users}`;
 
 const starters = {
   embedded: (parts: AsyncDisposableStack) => embedded(parts),
@@ -63,7 +63,7 @@ export class Setups implements AsyncDisposable {
 }
 
 async function embedded(parts: AsyncDisposableStack, preload?: Preload): Promise<Setup> {
-  const server = parts.use(await startServer({ args: FREE }));
+  const server = parts.use(await startServer({ args: UNLIMITED }));
   if (preload) {
     server.kill("SIGTERM");
     await server.wait();
@@ -78,10 +78,10 @@ async function embedded(parts: AsyncDisposableStack, preload?: Preload): Promise
 }
 
 async function clustered(parts: AsyncDisposableStack, count: number, preload?: Preload): Promise<Setup> {
-  const mariadb = parts.use(await startMariadb({ args: [...ROOMY, DEEP] }));
+  const mariadb = parts.use(await startMariadb({ args: [...LARGE_BUFFERS, RECURSION_LIMIT] }));
   const redis = parts.use(await startRedis());
   const database = await mariadb.fresh();
-  const args = [...FREE, "--mysql", database.url, "--redis", redis.url];
+  const args = [...UNLIMITED, "--mysql", database.url, "--redis", redis.url];
   const servers: Server[] = [];
   for (let at = 0; at < count; at++) servers.push(parts.use(await startServer({ args })));
   if (preload) await preloadDatabase(preload, (sql) => database.sql(sql));

@@ -6,7 +6,7 @@ import type { Spread } from "./statistics.ts";
 const BYTES_PER_KIB = 1_024;
 const MS_PER_SECOND = 1_000;
 
-const HEAD = [
+const COLUMNS = [
   "work",
   "per second",
   "CPU s per million",
@@ -15,7 +15,7 @@ const HEAD = [
   "ack p50, ms",
   "ack p99, ms",
   "delivery p99, ms",
-  "lost, doubled, out of order",
+  "lost, duplicated, out of order",
 ];
 
 /** One row for each. */
@@ -33,7 +33,7 @@ export function table(measurements: readonly Measurement[]): string {
     range(measured.deliveryP99),
     `${measured.wrong}`,
   ]);
-  return [HEAD, HEAD.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+  return [COLUMNS, COLUMNS.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 }
 
 /** What idle connections take. */
@@ -45,7 +45,7 @@ export function idleLine(connections: number, bytesEach: number): string {
 }
 
 /** How soon the clients of a node that was killed are back. */
-export function stormLine({ clients, back, backAfter, lost, doubled }: StormResult): string {
+export function stormLine({ clients, back, backAfter, lost, duplicated }: StormResult): string {
   const after = (milliseconds: number) => `${figure(milliseconds / MS_PER_SECOND)} s`;
   return `Of two nodes one is killed, which ${figure(clients)} clients are logged in on: ${
     figure(back)
@@ -53,7 +53,7 @@ export function stormLine({ clients, back, backAfter, lost, doubled }: StormResu
     `other by token, half of them after ${after(backAfter.p50)}, the last after ${
       after(backAfter.max)
     }, with ` +
-    `${lost} messages lost and ${doubled} doubled.\n`;
+    `${lost} messages lost and ${duplicated} duplicated.\n`;
 }
 
 /** The median, and in brackets the least and the most. */

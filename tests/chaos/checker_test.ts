@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { check, type Finding, lineOf } from "./checker.ts";
 import { goodHistory } from "./check/good_history.ts";
-import { SPOILS } from "./check/faulty_histories.ts";
+import { FAULTY_HISTORIES } from "./check/faulty_histories.ts";
 import { Random } from "../harness/random.ts";
 
 const SEEDS = 10;
@@ -26,7 +26,7 @@ Deno.test("checker: checks a run of usual length in little time", () => {
   );
 });
 
-for (const [what, spoil] of Object.entries(SPOILS)) {
+for (const [what, spoil] of Object.entries(FAULTY_HISTORIES)) {
   Deno.test(`checker: finds that ${what}`, () => {
     for (let seed = 0; seed < SEEDS; seed++) {
       const history = goodHistory(seed);

@@ -6,10 +6,10 @@ import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/fra
 import type { Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-const AT_ONCE = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
+const FAILOVER_TIMEOUT_MS = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
 const MESSAGES = 400; // of one sender, some of them before and some after its node is killed
-const WINDOW = 32; // of them under way at once
-const KILL_AT = 100; // acknowledgements
+const MAX_IN_FLIGHT = 32; // of them under way at once
+const ACKS_BEFORE_KILL = 100; // acknowledgements
 
 /** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
 const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 3 }, work);
@@ -52,9 +52,9 @@ test(
       // Without force and without a token: the account is free.
       const back = open.use(await FramedClient.connect(cluster.nginx));
       await back.login({ id: alice!.id });
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
       await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id && m.state === "offline");
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
 
       const { friends } = await bob!.succeed({ msgid: Msg.CONTACTS });
       const states = new Map(friends!.map(({ id, state }) => [id, state]));
@@ -102,7 +102,7 @@ test(
     /** Sends what has no acknowledgement, in order, until all have one or the node is gone. */
     const send = async (from: FramedClient) => {
       const left = messages.filter(({ cid }) => !acks.has(cid)).values();
-      await Promise.all(Array.from({ length: WINDOW }, async () => {
+      await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
         for (const message of left) {
           const ack = await from.request(message).catch(() => undefined);
           if (!ack) return;
@@ -112,7 +112,7 @@ test(
       }));
     };
     const sending = send(alice!);
-    await until(() => acks.size >= KILL_AT, `${KILL_AT} acknowledgements`);
+    await until(() => acks.size >= ACKS_BEFORE_KILL, `${ACKS_BEFORE_KILL} acknowledgements`);
     await without(cluster.node(0), async () => {
       await sending;
       assertLess(acks.size, MESSAGES, "it was killed in the middle");

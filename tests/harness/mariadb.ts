@@ -1,6 +1,6 @@
 /** A real MariaDB server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
 import { type Connection, createConnection } from "mysql2/promise";
-import { asRoot, layDown } from "./mariadb_data.ts";
+import { asRoot, installData } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { TIMEOUT_MS, until, within } from "./wait.ts";
@@ -23,7 +23,7 @@ const SMALL = [
 ];
 
 const START_TRIES = 5; // another program may take a port between finding it free and listening on it
-const SHOWN_LOG = 8_192; // bytes of the log's end that are shown when it doesn't start
+const SHOWN_LOG_BYTES = 8_192; // bytes of the log's end that are shown when it doesn't start
 
 /** One database server. It is the same one after a restart: same port, same data. */
 export class Mariadb implements AsyncDisposable {
@@ -92,7 +92,7 @@ export class Mariadb implements AsyncDisposable {
     await until(async () => {
       if (this.#ended) {
         throw new Error(
-          `mariadbd ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG)}`,
+          `mariadbd ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG_BYTES)}`,
         );
       }
       return await this.sql("SELECT 1").catch(() => undefined);
@@ -186,7 +186,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
   try {
     // Each has its own, as a server that starts removes what others have for the moment in the system's.
     await Deno.mkdir(`${folder}/tmp`);
-    await layDown(folder, SMALL);
+    await installData(folder, SMALL);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {

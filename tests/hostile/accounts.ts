@@ -1,19 +1,19 @@
-/** Makes the users, honest and hostile, that a run needs. */
+/** Registers the accounts of a run: those of the baseline pairs and those of the attackers. */
 import { Errno, Msg, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import { inParallel, Peer } from "../load/peer.ts";
 import type { AttackType } from "./attack_type.ts";
-import type { HostileUser, Squad } from "./attack_plan.ts";
+import type { AttackingUser, Squad } from "./attack_plan.ts";
 
-const WIDTH = 20; // users that are registered and logged in at the same time
-const SHELF = 6; // large messages in a squad's group: more than one HISTORY gives
-const LARGE = "x".repeat(60_000); // of a message: nearly the largest frame
+const CONCURRENCY = 20; // users that are registered and logged in at the same time
+const LARGE_MESSAGES = 6; // large messages in a squad's group: more than one HISTORY gives
+const LARGE_TEXT = "x".repeat(60_000); // of a message: nearly the largest frame
 
-/** Pairs of new users who are logged in. `run` is a name that no other run has. */
+/** Returns pairs of new users that are logged in. `run` is a name that no other run has. */
 export function baselinePairs(at: Address, run: string, count: number): Promise<[Peer, Peer][]> {
-  return inParallel(count, WIDTH, async (number) => {
+  return inParallel(count, CONCURRENCY, async (number) => {
     const make = async (role: string) => {
       const peer = await Peer.connect(at);
       await peer.login(await peer.register(`${run} ${role} ${number}`));
@@ -23,40 +23,40 @@ export function baselinePairs(at: Address, run: string, count: number): Promise<
   });
 }
 
-/** The connections dealt out evenly over the kinds, with the users and groups that these need. */
+/** Distributes the connections evenly over the attack types, with the users and groups that these need. */
 export async function squads(
   at: Address,
   run: string,
-  kinds: readonly AttackType[],
+  attackTypes: readonly AttackType[],
   connections: number,
 ): Promise<Squad[]> {
   const made: Squad[] = [];
-  for (const [index, kind] of kinds.entries()) {
-    const count = Math.floor((connections + index) / kinds.length);
-    const none = { kind: kind.name, connections: count, users: [], group: 0 };
+  for (const [index, type] of attackTypes.entries()) {
+    const count = Math.floor((connections + index) / attackTypes.length);
+    const none = { attackType: type.name, connections: count, users: [], group: 0 };
     made.push(
-      kind.isAuthenticated && count > 0
-        ? { ...none, ...await company(at, `${run} ${kind.name}`, count) }
+      type.isAuthenticated && count > 0
+        ? { ...none, ...await squadMembers(at, `${run} ${type.name}`, count) }
         : none,
     );
   }
   return made;
 }
 
-/** New users who share a group, in which large messages were said before they came. None of them stays logged in. */
-async function company(
+/** Registers users that share a group with large messages in it. None of the users stays logged in. */
+async function squadMembers(
   at: Address,
   name: string,
   count: number,
-): Promise<{ readonly users: readonly HostileUser[]; readonly group: number }> {
+): Promise<{ readonly users: readonly AttackingUser[]; readonly group: number }> {
   const founder = await Peer.connect(at);
   const first = await newUser(founder, `${name} 0`);
   const { groupid } = await founder.ask({ msgid: Msg.CREATE_GROUP, groupname: name });
-  for (let said = 0; said < SHELF; said++) {
-    await insist(founder, { msgid: Msg.GROUP_CHAT, groupid, msg: LARGE });
+  for (let sent = 0; sent < LARGE_MESSAGES; sent++) {
+    await sendUntilAccepted(founder, { msgid: Msg.GROUP_CHAT, groupid, msg: LARGE_TEXT });
   }
   await founder.close();
-  const others = await inParallel(count - 1, WIDTH, async (number) => {
+  const others = await inParallel(count - 1, CONCURRENCY, async (number) => {
     const peer = await Peer.connect(at);
     const user = await newUser(peer, `${name} ${number + 1}`);
     await peer.ask({ msgid: Msg.ADD_GROUP, groupid });
@@ -66,14 +66,14 @@ async function company(
   return { users: [first, ...others], group: groupid! };
 }
 
-async function newUser(peer: Peer, name: string): Promise<HostileUser> {
+async function newUser(peer: Peer, name: string): Promise<AttackingUser> {
   const id = await peer.register(name);
   const { token } = await peer.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });
   return { id, token: token! };
 }
 
-/** Asks until it isn't too much any more. Throws when it is refused for another reason. */
-async function insist(peer: Peer, message: Sent): Promise<void> {
+/** Sends a message until it is within the rate limit. Throws when the server refuses it for another reason. */
+async function sendUntilAccepted(peer: Peer, message: Sent): Promise<void> {
   for (;;) {
     const { errno, errmsg, retry_after } = await peer.ask(message);
     if (errno === Errno.OK) return;

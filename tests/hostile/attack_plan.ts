@@ -1,34 +1,34 @@
-/** What the program and its attackers, a process of their own, tell each other. */
+/** The messages between the program and the attackers' process. */
 import type { Address } from "../harness/server.ts";
 
-/** A registered user who means harm, and the token of a login that has ended. */
-export interface HostileUser {
+/** A registered user that attacks, with the token of an earlier login. */
+export interface AttackingUser {
   readonly id: number;
   readonly token: string;
 }
 
-/** All connections of one kind. */
+/** All connections of one attack type. */
 export interface Squad {
-  /** The kind's name. */
-  readonly kind: string;
+  /** The name of the attack type. */
+  readonly attackType: string;
   readonly connections: number;
-  /** One for each connection, where the kind logs in; none otherwise. */
-  readonly users: readonly HostileUser[];
-  /** A group with all of the users, in which large messages were said; 0 where there are none. */
+  /** One user for each connection when the attack type logs in, else none. */
+  readonly users: readonly AttackingUser[];
+  /** The id of a group with all of the users and some large messages; 0 without users. */
   readonly group: number;
 }
 
-/** What the attackers are to do, until they are told to stop. */
+/** The orders to the attackers. */
 export interface Plan {
   readonly target: Address;
   readonly squads: readonly Squad[];
 }
 
-/** What a squad has achieved. */
+/** Counts of what a squad has sent and received. */
 export interface Tally {
-  /** Connections that were made, those made again included. */
+  /** Connections opened, reconnects included. */
   connected: number;
-  /** Connections that could not be made. */
+  /** Connections that could not be opened. */
   unconnected: number;
   /** Connections that the server closed. */
   closed: number;
@@ -36,11 +36,11 @@ export interface Tally {
   receivedBytes: number;
   /** Replies by their errno. */
   replies: Record<string, number>;
-  /** Messages that the server sent and that answer nothing. */
+  /** Messages from the server that are no replies. */
   pushed: number;
 }
 
-/** A tally of nothing yet. */
+/** Returns a tally of zeros. */
 export function newTally(): Tally {
   return { connected: 0, unconnected: 0, closed: 0, sentBytes: 0, receivedBytes: 0, replies: {}, pushed: 0 };
 }

@@ -1,19 +1,19 @@
-/** What many hostile kinds do. */
+/** Steps that several attack types share. */
 import { joined, objectFrame } from "../harness/frames.ts";
 
-const CHUNK = 65_536; // bytes of a flood's writes: fewer would make the attackers busier than the server
+const WRITE_BYTES = 65_536; // bytes of one write of a flood: with fewer the attackers use more CPU time than the server
 
-/** As many repetitions as fit in one write. */
-export function repeated(bytes: Uint8Array): Uint8Array {
-  return joined(...Array.from({ length: Math.max(1, Math.floor(CHUNK / bytes.length)) }, () => bytes));
+/** Returns as many repetitions of the bytes as fit into one write. */
+export function repeatToFill(bytes: Uint8Array): Uint8Array {
+  return joined(...Array.from({ length: Math.max(1, Math.floor(WRITE_BYTES / bytes.length)) }, () => bytes));
 }
 
-/** As many made by `make` as asked for, in one write. */
+/** Returns `count` frames made by `make`, for one write. */
 export function frames(count: number, make: () => unknown): Uint8Array {
   return joined(...Array.from({ length: count }, () => objectFrame(make())));
 }
 
-/** Never resolves: for who has said all there is to say and stays. */
+/** Never resolves, for an attack that stays connected and sends nothing more. */
 export function waitForever(): Promise<never> {
   return new Promise(() => {});
 }

@@ -1,19 +1,19 @@
-/** What a hostile kind is. */
+/** The form of an attack type. */
 import type { Attacker } from "./attacker.ts";
 import type { Squad } from "./attack_plan.ts";
 
-/** One way to hurt. */
+/** One way to attack a server. */
 export interface AttackType {
   readonly name: string;
-  /** What it does, in a few words. */
-  readonly what: string;
-  /** Its connections log in first, each as a user of its own. */
+  /** A few words for the help. */
+  readonly description: string;
+  /** Present when each connection logs in first, as a user of its own. */
   readonly isAuthenticated?: true;
-  /** Which of its connections, by their numbers in the squad, never read; all do if it isn't given. */
+  /** Whether a connection, by its number in the squad, never reads. All connections read by default. */
   readonly neverReads?: (at: number) => boolean;
   /**
-   * What a connection does once it is there. When it resolves, or rejects, or the server closes, the connection is
-   * made again.
+   * Runs the attack on an open connection. The caller reconnects when the promise settles or the server closes the
+   * connection.
    */
   attack(attacker: Attacker, squad: Squad): Promise<void>;
 }

@@ -34,7 +34,7 @@ export interface ChatResult extends Balance, Costs {
   readonly lateness: Latency | undefined;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered and logged in at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered and logged in at the same time
 
 /** One sender and one recipient. */
 class Pair {
@@ -73,7 +73,7 @@ class Pair {
 export async function chat(servers: readonly Address[], plan: ChatPlan): Promise<ChatResult> {
   const run = new Run(plan.size);
   const server = (at: number) => servers[at % servers.length]!;
-  const pairs = await inParallel(plan.pairs, SET_UP_WIDTH, async (at) => {
+  const pairs = await inParallel(plan.pairs, SETUP_CONCURRENCY, async (at) => {
     const [sender, recipient] = [await Peer.connect(server(at)), await Peer.connect(server(at + 1))];
     await sender.login(await sender.register(`${run.name} sender ${at}`));
     await recipient.login(await recipient.register(`${run.name} recipient ${at}`));

@@ -7,7 +7,7 @@ export interface Balance {
   /** Acknowledged and never received. */
   readonly lost: number;
   /** Received again though the recipient hadn't logged in again. */
-  readonly doubled: number;
+  readonly duplicated: number;
   /** Received with another seq than the next one after the last. */
   readonly outOfOrder: number;
 }
@@ -22,10 +22,10 @@ export function checkDelivery(
 ): Balance {
   const last = Math.max(came.reduce(larger, 0), acked.reduce(larger, 0));
   const seen = new Uint8Array(last + 1); // a byte each: a run has millions
-  let [delivered, doubled, outOfOrder, next] = [0, 0, 0, 1];
+  let [delivered, duplicated, outOfOrder, next] = [0, 0, 0, 1];
   for (const seq of came) {
     if (seen[seq]) {
-      doubled++;
+      duplicated++;
       continue;
     }
     seen[seq] = 1;
@@ -35,7 +35,7 @@ export function checkDelivery(
     next = seq + 1;
   }
   const lost = acked.reduce((sum, seq) => seen[seq] || own.has(seq) ? sum : sum + 1, 0);
-  return { delivered, lost, doubled, outOfOrder };
+  return { delivered, lost, duplicated, outOfOrder };
 }
 
 /** Those of several recipients as one. */
@@ -44,7 +44,7 @@ export function sumOf(balances: readonly Balance[]): Balance {
   return {
     delivered: sum(({ delivered }) => delivered),
     lost: sum(({ lost }) => lost),
-    doubled: sum(({ doubled }) => doubled),
+    duplicated: sum(({ duplicated }) => duplicated),
     outOfOrder: sum(({ outOfOrder }) => outOfOrder),
   };
 }

@@ -38,12 +38,12 @@ export interface GroupResult extends Balance, Costs {
   readonly lateness: Latency | undefined;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered, logged in and taken into the group at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered, logged in and taken into the group at the same time
 
 /** Makes the group, lets its senders send, and counts. Throws when a connection ends early. */
 export async function group(servers: readonly Address[], plan: GroupPlan): Promise<GroupResult> {
   const run = new Run(plan.size);
-  const peers = await inParallel(plan.members, SET_UP_WIDTH, async (at) => {
+  const peers = await inParallel(plan.members, SETUP_CONCURRENCY, async (at) => {
     const peer = await Peer.connect(servers[at % servers.length]!);
     await peer.login(await peer.register(`${run.name} member ${at}`));
     return peer;
@@ -98,7 +98,7 @@ async function gathered(peers: readonly Peer[], groupname: string): Promise<numb
     groupdesc: "",
   });
   if (errno !== Errno.OK) throw new Error(`creating a group: ${errmsg}`);
-  await inParallel(others.length, SET_UP_WIDTH, async (at) => {
+  await inParallel(others.length, SETUP_CONCURRENCY, async (at) => {
     const reply = await others[at]!.ask({ msgid: Msg.ADD_GROUP, groupid });
     if (reply.errno !== Errno.OK) throw new Error(`joining a group: ${reply.errmsg}`);
   });

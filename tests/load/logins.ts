@@ -24,13 +24,13 @@ export interface LoginResult extends Costs {
   readonly latency: Latency;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered at the same time
 
 /** Registers users, lets each log in again and again on the servers in turn, and counts. */
 export async function logins(servers: readonly Address[], plan: LoginPlan): Promise<LoginResult> {
   const run = crypto.randomUUID().slice(0, 8);
   const server = (at: number) => servers[at % servers.length]!;
-  const users = await inParallel(plan.window, SET_UP_WIDTH, async (at) => {
+  const users = await inParallel(plan.window, SETUP_CONCURRENCY, async (at) => {
     const peer = await Peer.connect(server(at));
     const id = await peer.register(`${run} login ${at}`);
     const { token } = await peer.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });

@@ -65,8 +65,8 @@ const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome
     const kill = options.optional("kill");
     const ready = () => void (kill ?? write(Deno.stderr, "end the first server now\n"));
     const result = await storm(servers, { clients: options.number("storm"), kill, ready, pids });
-    const { back, clients, lost, doubled } = result;
-    return { result, rows: report.stormRows(result), isBad: back < clients || lost + doubled > 0 };
+    const { back, clients, lost, duplicated } = result;
+    return { result, rows: report.stormRows(result), isBad: back < clients || lost + duplicated > 0 };
   },
 };
 
@@ -74,8 +74,8 @@ function measured(options: Options): { seconds: number; size: number; pids: read
   return { seconds: options.number("seconds", 10), size: options.number("size", 100), pids: options.pids };
 }
 
-function isBad({ lost, doubled, outOfOrder }: Balance): boolean {
-  return lost + doubled + outOfOrder > 0;
+function isBad({ lost, duplicated, outOfOrder }: Balance): boolean {
+  return lost + duplicated + outOfOrder > 0;
 }
 
 function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {

@@ -10,7 +10,7 @@ import { Run } from "./run.ts";
 import { begin, Sender } from "./sender.ts";
 
 /** What to do. */
-export interface AbsentPlan {
+export interface OfflinePlan {
   /** Senders, each with an absent recipient of its own. */
   readonly pairs: number;
   /** Messages that a sender has under way at once. */
@@ -35,8 +35,8 @@ export interface AbsentResult extends Balance {
   readonly drain: Costs & { readonly messagesPerSecond: number; readonly seconds: number };
 }
 
-const SET_UP_WIDTH = 20; // users that are registered at the same time
-const LOGIN_WIDTH = 50; // recipients that log in at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered at the same time
+const LOGIN_CONCURRENCY = 50; // recipients that log in at the same time
 
 /** One whose recipient isn't there. */
 interface Lonely {
@@ -55,10 +55,10 @@ interface Returned {
  * Makes the users, lets the senders send, then lets the recipients come, and counts. With several servers each sender
  * is on one and its recipient comes to the next. Throws when a connection ends early.
  */
-export async function absent(servers: readonly Address[], plan: AbsentPlan): Promise<AbsentResult> {
+export async function absent(servers: readonly Address[], plan: OfflinePlan): Promise<AbsentResult> {
   const run = new Run(plan.size);
   const server = (at: number) => servers[at % servers.length]!;
-  const lonely = await inParallel(plan.pairs, SET_UP_WIDTH, (at) => enter(server(at), run, at));
+  const lonely = await inParallel(plan.pairs, SETUP_CONCURRENCY, (at) => enter(server(at), run, at));
   const stop = begin(lonely.map(({ sender }) => sender), { window: plan.window, rate: undefined }, run);
   const part = await run.measure(plan.seconds, plan.pids);
   stop();
@@ -68,7 +68,7 @@ export async function absent(servers: readonly Address[], plan: AbsentPlan): Pro
   const [start, meter] = [performance.now(), new CpuMeter(plan.pids)];
   const returned = await inParallel(
     lonely.length,
-    LOGIN_WIDTH,
+    LOGIN_CONCURRENCY,
     (at) => comeBack(server(at + 1), run, lonely[at]!),
   );
   await run.settle(() => run.arrived >= run.acked);

@@ -30,7 +30,7 @@ Or their server, the first one, dies with messages under way, and they come to t
   --json        one JSON object in place of the table
 
 Start the server with --scrypt-ln 1, as passwords are hashed, --message-rate 0 and --unauthenticated-rate 0. The exit code is 1
-when a message was lost, doubled or out of order, or a client did not come back.
+when a message was lost, duplicated or out of order, or a client did not come back.
 `;
 
 /** What users can do; without any of these they chat in pairs. */

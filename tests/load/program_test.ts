@@ -32,10 +32,10 @@ const test = sharedServer();
 
 test("load: delivers each group message once to every other member", async (server) => {
   const result = await resultOf(server, "--group", "10", "--senders", "2") as GroupResult;
-  const { sent, acked, refused, delivered, lost, doubled, outOfOrder } = result;
+  const { sent, acked, refused, delivered, lost, duplicated, outOfOrder } = result;
   assert(sent > 0);
   assertEquals([acked, refused, delivered], [sent, 0, sent * 9]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(result.deliveriesPerSecond > result.messagesPerSecond);
   assert(result.deliveryLatency.p50 > 0);
   assertEquals(result.lateness, undefined);
@@ -45,20 +45,20 @@ test("load: delivers each group message once to every other member", async (serv
 
 test("load: delivers everything to offline recipients at their login", async (server) => {
   const result = await resultOf(server, "--absent", "5", "--window", "4") as AbsentResult;
-  const { sent, acked, refused, delivered, lost, doubled, outOfOrder, store, drain } = result;
+  const { sent, acked, refused, delivered, lost, duplicated, outOfOrder, store, drain } = result;
   assert(sent > 0);
   assertEquals([acked, refused, delivered], [sent, 0, sent]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(store.messagesPerSecond > 0 && drain.messagesPerSecond > 0);
   assert(store.cpu[0]!.perMillion > 0 && store.ownCpu > 0);
 });
 
 test("load: sends messages at fixed times", async (server) => {
   const result = await resultOf(server, "--pairs", "3", "--rate", "100") as ChatResult;
-  const { sent, acked, delivered, lost, doubled, outOfOrder, messagesPerSecond, lateness } = result;
+  const { sent, acked, delivered, lost, duplicated, outOfOrder, messagesPerSecond, lateness } = result;
   assert(sent >= 200, `${sent} messages in the second before the measured part and in that`);
   assertEquals([acked, delivered], [sent, sent]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(messagesPerSecond > 50, `${messagesPerSecond} a second`);
   assert(lateness!.p99 >= 0);
 });
@@ -93,10 +93,10 @@ for (
 }
 
 Deno.test("load: the check finds messages that are lost, duplicated or out of order", () => {
-  const fine = { lost: 0, doubled: 0, outOfOrder: 0 };
+  const fine = { lost: 0, duplicated: 0, outOfOrder: 0 };
   assertEquals(checkDelivery([1, 2, 3], [1, 3, 2]), { ...fine, delivered: 3 });
   assertEquals(checkDelivery([2, 5], [1, 2, 3, 4, 5], new Set([1, 3, 4])), { ...fine, delivered: 2 });
-  assertEquals(checkDelivery([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, doubled: 1 });
+  assertEquals(checkDelivery([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, duplicated: 1 });
   assertEquals(checkDelivery([1, 2], [1, 2, 3, 4]), { ...fine, delivered: 2, lost: 2 });
   assertEquals(checkDelivery([1, 3], [1, 3]), { ...fine, delivered: 2, outOfOrder: 1 });
   assertEquals(checkDelivery([2, 1], [1, 2]).outOfOrder, 2);

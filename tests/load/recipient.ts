@@ -2,7 +2,7 @@
 import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
 
-const DELIVERED_EVERY = 100; // milliseconds between two DELIVERED of a recipient: what the client does
+const DELIVERED_INTERVAL_MS = 100; // milliseconds between two DELIVERED of a recipient: what the client does
 
 /** One who receives. Its owner gives it what its connection gets. */
 export class Recipient {
@@ -30,7 +30,7 @@ export class Recipient {
     if (message.msgid !== this.#msgid) return;
     this.came.push(message.seq!);
     this.#arrived(message);
-    this.#timer ??= setTimeout(() => this.sayDelivered(), DELIVERED_EVERY);
+    this.#timer ??= setTimeout(() => this.sayDelivered(), DELIVERED_INTERVAL_MS);
   }
 
   /** Says at once what it has, if the server doesn't know. */

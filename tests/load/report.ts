@@ -92,7 +92,7 @@ export function stormRows(result: StormResult): readonly Row[] {
     ["unanswered when the server died", `${result.unanswered}`],
     ["acknowledged", `${result.acked}`],
     ["lost", `${result.lost}`],
-    ["doubled", `${result.doubled}`],
+    ["duplicated", `${result.duplicated}`],
     ...costRows(result),
   ];
 }
@@ -106,7 +106,7 @@ function countRows(
     ["refused", `${counts.refused}`],
     ["delivered", `${counts.delivered}`],
     ["lost", `${counts.lost}`],
-    ["doubled", `${counts.doubled}`],
+    ["duplicated", `${counts.duplicated}`],
     ["out of order", `${counts.outOfOrder}`],
   ];
 }

@@ -4,12 +4,12 @@ import { type Costs, CpuMeter } from "./cpu.ts";
 import { type Latency, latency } from "./latency.ts";
 
 /** Milliseconds before the measured part, in which both sides' code gets compiled. */
-const WARM_UP = 1_000;
+const WARM_UP_MS = 1_000;
 
 /** Milliseconds in which nothing has come, after which what is missing counts as lost. */
-const STILL = 10_000;
+const IDLE_TIMEOUT_MS = 10_000;
 
-const POLL = 10; // milliseconds between two looks at what has come
+const POLL_INTERVAL_MS = 10; // milliseconds between two looks at what has come
 
 /** The part of a run that is measured. */
 export interface Part {
@@ -90,7 +90,7 @@ export class Run {
 
   /** Waits a moment and then measures for some seconds. */
   async measure(seconds: number, pids: readonly number[]): Promise<Part> {
-    await pause(WARM_UP);
+    await pause(WARM_UP_MS);
     const meter = new CpuMeter(pids);
     const times = this.#times = new Times(performance.now());
     const [acked, arrived] = [this.acked, this.arrived];
@@ -107,9 +107,12 @@ export class Run {
   /** Resolves when `isDone`, or when nothing has come for a while. Throws when a connection has ended. */
   async settle(isDone: () => boolean): Promise<void> {
     const count = () => this.acked + this.refused + this.arrived;
-    for (let [last, since] = [count(), performance.now()]; !isDone() && performance.now() - since < STILL;) {
+    for (
+      let [last, since] = [count(), performance.now()];
+      !isDone() && performance.now() - since < IDLE_TIMEOUT_MS;
+    ) {
       if (this.failure !== undefined) break;
-      await pause(POLL);
+      await pause(POLL_INTERVAL_MS);
       if (count() !== last) [last, since] = [count(), performance.now()];
     }
     if (this.failure !== undefined) throw new Error(this.failure);

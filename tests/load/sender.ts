@@ -4,7 +4,7 @@ import type { Peer } from "./peer.ts";
 import type { Run } from "./run.ts";
 import { Schedule } from "./schedule.ts";
 
-const SECOND = 1_000; // milliseconds
+const MS_PER_SECOND = 1_000; // milliseconds
 
 /** How fast senders send. */
 export interface Pace {
@@ -63,7 +63,7 @@ export class Sender {
 export function begin(senders: readonly Sender[], { window, rate }: Pace, run: Run): () => void {
   const start = performance.now();
   if (rate !== undefined) {
-    const every = SECOND * senders.length / rate;
+    const every = MS_PER_SECOND * senders.length / rate;
     const schedules = senders.map((sender, at) =>
       new Schedule(start + every * at / senders.length, every, (due) => sender.send(due))
     );

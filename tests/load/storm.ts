@@ -35,15 +35,15 @@ export interface StormResult extends Costs {
   /** Acknowledged, and not received by the recipient, who had said of none to have it. */
   readonly lost: number;
   /** Received under two numbers, or twice by one connection. */
-  readonly doubled: number;
+  readonly duplicated: number;
 }
 
-const SET_UP_WIDTH = 50; // users that are registered and logged in at the same time
-const BACKOFF_FIRST = 500; // milliseconds: the longest wait before the first try; see "Reconnecting" in docs/PROTOCOL.md
-const BACKOFF_MOST = 30_000; // milliseconds: the longest wait before any
-const PATIENCE = 120_000; // milliseconds for all to be back, after which the others count as gone
-const LAST = 10_000; // milliseconds for the last messages to come, after which they count as lost
-const READY_PATIENCE = 24 * 3_600_000; // milliseconds for the operator to end the server
+const SETUP_CONCURRENCY = 50; // users that are registered and logged in at the same time
+const FIRST_BACKOFF_MS = 500; // milliseconds: the longest wait before the first try; see "Reconnecting" in docs/PROTOCOL.md
+const MAX_BACKOFF_MS = 30_000; // milliseconds: the longest wait before any
+const RECONNECT_TIMEOUT_MS = 120_000; // milliseconds for all to be back, after which the others count as gone
+const DRAIN_TIMEOUT_MS = 10_000; // milliseconds for the last messages to come, after which they count as lost
+const KILL_TIMEOUT_MS = 24 * 3_600_000; // milliseconds for the operator to end the server
 
 /** What all clients of a run share. */
 class Run {
@@ -70,7 +70,7 @@ class Client {
   readonly acked = new Map<string, number>(); // seqs by cids
   readonly seqs = new Map<string, number>(); // of what was received, the same
   readonly unanswered = new Map<string, Sent>();
-  doubled = 0;
+  duplicated = 0;
   readonly #run: Run;
   readonly #at: number;
   readonly #seen = new Set<number>(); // seqs, by this connection
@@ -125,14 +125,14 @@ class Client {
       if (message.errno !== Errno.OK) {
         this.#run.failed(`message: errno ${message.errno}, ${message.errmsg}`);
         const again = this.unanswered.get(cid);
-        if (again) setTimeout(() => this.#peer.send(again), message.retry_after ?? BACKOFF_FIRST);
+        if (again) setTimeout(() => this.#peer.send(again), message.retry_after ?? FIRST_BACKOFF_MS);
         return;
       }
       this.unanswered.delete(cid);
       this.acked.set(cid, message.seq!);
     } else if (message.msgid === Msg.ONE_CHAT) {
       const [seq, cid] = [message.seq!, message.cid!];
-      if (this.#seen.has(seq) || (this.seqs.get(cid) ?? seq) !== seq) this.doubled++;
+      if (this.#seen.has(seq) || (this.seqs.get(cid) ?? seq) !== seq) this.duplicated++;
       this.#seen.add(seq);
       this.seqs.set(cid, seq);
     }
@@ -146,7 +146,7 @@ class Client {
     await this.#peer.close(); // its file is needed for the next one
     const others = run.servers.slice(1);
     for (let round = 0; !run.over; round++) {
-      await pause(Math.random() * Math.min(BACKOFF_FIRST * 2 ** round, BACKOFF_MOST));
+      await pause(Math.random() * Math.min(FIRST_BACKOFF_MS * 2 ** round, MAX_BACKOFF_MS));
       const began = performance.now();
       let peer: Peer | undefined;
       try {
@@ -172,7 +172,7 @@ class Client {
 export async function storm(servers: readonly Address[], plan: StormPlan): Promise<StormResult> {
   const run = new Run(servers);
   const clients = Array.from({ length: plan.clients }, (_, at) => new Client(run, at));
-  await inParallel(plan.clients, SET_UP_WIDTH, (at) => clients[at]!.enter());
+  await inParallel(plan.clients, SETUP_CONCURRENCY, (at) => clients[at]!.enter());
   const pairs = clients.flatMap((client, at) =>
     at % 2 === 0 && clients[at + 1] ? [[client, clients[at + 1]!] as const] : []
   );
@@ -191,12 +191,14 @@ export async function storm(servers: readonly Address[], plan: StormPlan): Promi
     await pause(0); // they are on their way
     Deno.kill(plan.kill, "SIGKILL");
   }
-  await until(() => run.died !== undefined, "the server's end", READY_PATIENCE);
+  await until(() => run.died !== undefined, "the server's end", KILL_TIMEOUT_MS);
   const unanswered = pairs.reduce((sum, [sender]) => sum + sender.unanswered.size, 0);
-  await until(() => run.backTimes.length === clients.length, "all to be back", PATIENCE).catch(() => {});
+  await until(() => run.backTimes.length === clients.length, "all to be back", RECONNECT_TIMEOUT_MS).catch(
+    () => {},
+  );
   const cost = meter.perMillion(clients.length);
   const complete = () => pairs.every(([sender]) => sender.unanswered.size === 0 && sender.missing === 0);
-  await until(complete, "the last messages", LAST).catch(() => {});
+  await until(complete, "the last messages", DRAIN_TIMEOUT_MS).catch(() => {});
   run.over = true;
   for (const client of clients) await client.close();
   const sum = (count: (sender: Client, recipient: Client) => number) =>
@@ -211,7 +213,7 @@ export async function storm(servers: readonly Address[], plan: StormPlan): Promi
     unanswered,
     acked: sum((sender) => sender.acked.size),
     lost: sum((sender) => sender.missing),
-    doubled: sum((_, recipient) => recipient.doubled),
+    duplicated: sum((_, recipient) => recipient.duplicated),
     ...cost,
   };
 }

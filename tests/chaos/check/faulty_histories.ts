@@ -1,7 +1,7 @@
 /** Histories that are spoilt on purpose, each with the finding that the checker must report. */
 import type { Random } from "../../harness/random.ts";
 import type { Event } from "../history.ts";
-import { GROUP, LATE, OFFLINE, type Spoilable, STRANGER } from "./good_history.ts";
+import { GROUP, LATE_MEMBER, type MutableHistory, NON_MEMBER, OFFLINE_USER } from "./good_history.ts";
 import {
   all,
   anyShown,
@@ -23,7 +23,7 @@ import {
 } from "./history_edits.ts";
 
 /** Ways to spoil a good history, each with what must be found then. */
-export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expected> = {
+export const FAULTY_HISTORIES: Record<string, (history: MutableHistory, random: Random) => Expected> = {
   "the log's last message of a conversation is gone, which was acked"(history, random) {
     const row = random.pick(history.log.filter((row) => row.seq === lastOf(history, row.in)));
     remove(history.log, row);
@@ -63,22 +63,24 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     return { kind: "late", user, in: in_, seq };
   },
   "a new member received nothing of the group"(history) {
-    forget(history, LATE, (event) => event.in === GROUP);
-    return { kind: "lost", user: LATE, in: GROUP };
+    forget(history, LATE_MEMBER, (event) => event.in === GROUP);
+    return { kind: "lost", user: LATE_MEMBER, in: GROUP };
   },
   "a member without a reply to its join, but with messages, misses a later one"(history) {
-    history.members.get(GROUP)!.push(STRANGER);
+    history.members.get(GROUP)!.push(NON_MEMBER);
     const [, ...rows] = history.log.filter((row) => row.in === GROUP);
     const last = rows.pop()!;
-    history.users.get(STRANGER)!.push(...rows.map((row): Event => ({ kind: "shown", at: 10_000, ...row })));
-    return { kind: "lost", user: STRANGER, in: GROUP, seq: last.seq };
+    history.users.get(NON_MEMBER)!.push(...rows.map((row): Event => ({ kind: "shown", at: 10_000, ...row })));
+    return { kind: "lost", user: NON_MEMBER, in: GROUP, seq: last.seq };
   },
   "a member without a reply to its join, but with an accepted message, misses later ones"(history) {
     unjoin(history);
-    forget(history, LATE, (event) => event.in === GROUP);
-    const own = history.log.find((row) => row.in === GROUP && row.sender === LATE)!;
-    const later = history.log.find((row) => row.in === GROUP && row.sender !== LATE && row.seq > own.seq)!;
-    return { kind: "lost", user: LATE, in: GROUP, seq: later.seq };
+    forget(history, LATE_MEMBER, (event) => event.in === GROUP);
+    const own = history.log.find((row) => row.in === GROUP && row.sender === LATE_MEMBER)!;
+    const later = history.log.find((row) =>
+      row.in === GROUP && row.sender !== LATE_MEMBER && row.seq > own.seq
+    )!;
+    return { kind: "lost", user: LATE_MEMBER, in: GROUP, seq: later.seq };
   },
   "a session was pushed all messages but one, which another session received"(history, random) {
     const [user, { session, in: in_, seq }] = random.pick(
@@ -108,29 +110,29 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     const row = random.pick(history.log);
     const again = { ...row, seq: lastOf(history, row.in) + 1 };
     history.log.push(again);
-    return { kind: "doubled", user: row.sender, in: row.in, seq: again.seq, cid: row.cid };
+    return { kind: "duplicated", user: row.sender, in: row.in, seq: again.seq, cid: row.cid };
   },
   "two messages have one seq"(history, random) {
     const row = random.pick(history.log);
     history.log.push({ ...row, cid: "other" });
-    return { kind: "doubled", in: row.in, seq: row.seq, cid: "other" };
+    return { kind: "duplicated", in: row.in, seq: row.seq, cid: "other" };
   },
   "a message is shown twice"(history, random) {
     const [user, shown] = anyShown(history, random);
     history.users.get(user)!.push(shown);
-    return { kind: "doubled", user, in: shown.in, seq: shown.seq };
+    return { kind: "duplicated", user, in: shown.in, seq: shown.seq };
   },
   "a message is shown twice, the second time with another seq"(history, random) {
     const [user, shown] = anyShown(history, random);
     const seq = lastOf(history, shown.in) + 1;
     history.users.get(user)!.push({ ...shown, seq });
-    return { kind: "doubled", user, in: shown.in, seq, cid: shown.cid };
+    return { kind: "duplicated", user, in: shown.in, seq, cid: shown.cid };
   },
   "a message is pushed twice on a session"(history, random) {
     const [user, [push]] = random.pick(pushedInARow(history, 1));
     const events = history.users.get(user)!;
     events.splice(events.indexOf(push!), 0, push!);
-    return { kind: "doubled", user, in: push!.in, seq: push!.seq };
+    return { kind: "duplicated", user, in: push!.in, seq: push!.seq };
   },
   "two pushes of a session are swapped"(history, random) {
     const [user, [first, second]] = random.pick(pushedInARow(history, 2));
@@ -216,28 +218,28 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
   },
   "a user who is no member is pushed a message of the group"(history, random) {
     const row = random.pick(history.log.filter((row) => row.in === GROUP));
-    history.users.get(STRANGER)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
-    return { kind: "leaked", user: STRANGER, in: GROUP, seq: row.seq };
+    history.users.get(NON_MEMBER)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
+    return { kind: "leaked", user: NON_MEMBER, in: GROUP, seq: row.seq };
   },
   "a user who is no member has a message in the group"(history) {
     const seq = lastOf(history, GROUP) + 1;
-    history.log.push({ in: GROUP, seq, sender: STRANGER, cid: "stranger's", body: "" });
-    return { kind: "leaked", user: STRANGER, in: GROUP, seq };
+    history.log.push({ in: GROUP, seq, sender: NON_MEMBER, cid: "stranger's", body: "" });
+    return { kind: "leaked", user: NON_MEMBER, in: GROUP, seq };
   },
   "a new member is shown messages from before its request to join"(history) {
-    const joining = history.users.get(LATE)!.find((event) => event.kind === "joining");
+    const joining = history.users.get(LATE_MEMBER)!.find((event) => event.kind === "joining");
     const early = all(history, "acked").find(([, { to, at }]) => to === GROUP && at < joining!.at)![1];
     const row = history.log.find(({ cid }) => cid === early.cid)!;
-    history.users.get(LATE)!.push({ kind: "shown", at: 10_000, ...row });
-    return { kind: "leaked", user: LATE, in: GROUP, seq: row.seq };
+    history.users.get(LATE_MEMBER)!.push({ kind: "shown", at: 10_000, ...row });
+    return { kind: "leaked", user: LATE_MEMBER, in: GROUP, seq: row.seq };
   },
   "a user with an acknowledged join is no member"(history) {
-    remove(history.members.get(GROUP)!, LATE);
-    return { kind: "membership", user: LATE, in: GROUP };
+    remove(history.members.get(GROUP)!, LATE_MEMBER);
+    return { kind: "membership", user: LATE_MEMBER, in: GROUP };
   },
   "an offline user is shown as online"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
-    const online = [...event.online, OFFLINE];
+    const online = [...event.online, OFFLINE_USER];
     history.users.get(user)!.push({ ...event, online, offline: [] });
     return { kind: "presence", user };
   },
@@ -256,8 +258,8 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     return { kind: "presence", user };
   },
   "the database shows an offline user as online"(history) {
-    history.states.add(OFFLINE);
-    return { kind: "presence", user: OFFLINE };
+    history.states.add(OFFLINE_USER);
+    return { kind: "presence", user: OFFLINE_USER };
   },
   "the database shows an online user as offline"(history, random) {
     const user = random.pick([...history.online]);
