@@ -1,4 +1,4 @@
-/** The program that measures: its statistics, its table, and a run as short as can be. */
+/** The benchmark: its statistics, its table, and the shortest possible run. */
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { withMeasured } from "./document.ts";
 import { preloadDatabase } from "./preload.ts";
@@ -7,7 +7,7 @@ import { onceOnlyScenarios, preloadedScenarios, scenarios } from "./scenarios.ts
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { ROOT } from "../harness/program.ts";
 
-const USAGE = 2; // the exit code for a command line that makes no sense
+const USAGE = 2; // the exit code for an invalid command line
 
 async function bench(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -29,7 +29,7 @@ Deno.test("bench: replaces the measured part of a document", () => {
   const before = "one\n<!-- generated: bench -->\nold\n<!-- /generated -->\ntwo\n";
   const after = "one\n<!-- generated: bench -->\n$& new\n<!-- /generated -->\ntwo\n";
   assertEquals(withMeasured(before, "$& new\n"), after);
-  assertThrows(() => withMeasured("one\n", "new\n"), Error, "no part");
+  assertThrows(() => withMeasured("one\n", "new\n"), Error, "no region");
 });
 
 Deno.test("bench: --help names every scenario, and the names are unique", async () => {

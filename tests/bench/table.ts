@@ -1,4 +1,4 @@
-/** What was measured, as a table in Markdown. */
+/** The measurements as a Markdown table. */
 import type { StormResult } from "../load/storm.ts";
 import type { Measurement } from "./measure.ts";
 import type { Spread } from "./statistics.ts";
@@ -7,10 +7,10 @@ const BYTES_PER_KIB = 1_024;
 const MS_PER_SECOND = 1_000;
 
 const COLUMNS = [
-  "work",
+  "scenario",
   "per second",
   "CPU s per million",
-  "of these",
+  "by process",
   "load program's",
   "ack p50, ms",
   "ack p99, ms",
@@ -18,7 +18,7 @@ const COLUMNS = [
   "lost, duplicated, out of order",
 ];
 
-/** One row for each. */
+/** Returns a table with one row for each measurement. */
 export function table(measurements: readonly Measurement[]): string {
   const rows = measurements.map((measured) => [
     measured.title,
@@ -36,15 +36,15 @@ export function table(measurements: readonly Measurement[]): string {
   return [COLUMNS, COLUMNS.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 }
 
-/** What idle connections take. */
+/** Returns the sentence about the memory of idle connections. */
 export function idleLine(connections: number, bytesEach: number): string {
   const kibibytes = figure(bytesEach / BYTES_PER_KIB);
   return `${
     figure(connections)
-  } connections that are logged in and idle on an embedded server take ${kibibytes} KiB of its memory each.\n`;
+  } idle connections on an embedded server take ${kibibytes} KiB of its memory each.\n`;
 }
 
-/** How soon the clients of a node that was killed are back. */
+/** Returns the sentence about the reconnects after a node was killed. */
 export function stormLine({ clients, back, backAfter, lost, duplicated }: StormResult): string {
   const after = (milliseconds: number) => `${figure(milliseconds / MS_PER_SECOND)} s`;
   return `Of two nodes one is killed, which ${figure(clients)} clients are logged in on: ${
@@ -56,14 +56,14 @@ export function stormLine({ clients, back, backAfter, lost, duplicated }: StormR
     `${lost} messages lost and ${duplicated} duplicated.\n`;
 }
 
-/** The median, and in brackets the least and the most. */
+/** Formats the median, with the range in brackets. */
 function range(values: Spread | undefined): string {
   if (values === undefined) return "";
   const { median, least, most } = values;
   return `${figure(median)} (${figure(least)} to ${figure(most)})`;
 }
 
-/** A number with three figures, or whole if it has more. */
+/** Formats a number with three significant digits, or as a whole number if it has more. */
 function figure(value: number): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -72,7 +72,9 @@ async function newUser(peer: Peer, name: string): Promise<AttackingUser> {
   return { id, token: token! };
 }
 
-/** Sends a message until it is within the rate limit. Throws when the server refuses it for another reason. */
+/**
+ * Sends a message until it is within the rate limit. Throws when the server refuses it for another reason.
+ */
 async function sendUntilAccepted(peer: Peer, message: Sent): Promise<void> {
   for (;;) {
     const { errno, errmsg, retry_after } = await peer.ask(message);

@@ -1,7 +1,8 @@
 /** Steps that several attack types share. */
 import { joined, objectFrame } from "../harness/frames.ts";
 
-const WRITE_BYTES = 65_536; // bytes of one write of a flood: with fewer the attackers use more CPU time than the server
+// bytes of one write of a flood: with fewer the attackers use more CPU time than the server
+const WRITE_BYTES = 65_536;
 
 /** Returns as many repetitions of the bytes as fit into one write. */
 export function repeatToFill(bytes: Uint8Array): Uint8Array {

@@ -12,8 +12,8 @@ export interface AttackType {
   /** Whether a connection, by its number in the squad, never reads. All connections read by default. */
   readonly neverReads?: (at: number) => boolean;
   /**
-   * Runs the attack on an open connection. The caller reconnects when the promise settles or the server closes the
-   * connection.
+   * Runs the attack on an open connection. The caller reconnects when the promise settles or the server
+   * closes the connection.
    */
   attack(attacker: Attacker, squad: Squad): Promise<void>;
 }

@@ -1,4 +1,6 @@
-/** One attacking connection. It costs its process as little as possible, so that one process holds thousands. */
+/**
+ * One attacking connection. It costs its process as little as possible, so that one process holds thousands.
+ */
 import { Msg } from "../harness/protocol_numbers.ts";
 import { objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";

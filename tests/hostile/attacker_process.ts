@@ -1,6 +1,6 @@
 /**
- * The attackers' process. It reads the plan from the first line of its standard input, begins at the second line and
- * stops at the end of the input. Then it prints the tallies of the squads.
+ * The attackers' process. It reads the plan from the first line of its standard input, begins at the second
+ * line and stops at the end of the input. Then it prints the tallies of the squads.
  */
 import { pause, until } from "../harness/wait.ts";
 import { Attacker } from "./attacker.ts";

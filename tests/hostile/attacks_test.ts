@@ -10,8 +10,8 @@ import { until } from "../harness/wait.ts";
 const MEBIBYTE = 1_048_576;
 
 /**
- * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage of
- * long messages, however many there are and even if no recipient is there.
+ * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage
+ * of long messages, however many there are and even if no recipient is there.
  */
 const GROWTH = 256 * MEBIBYTE;
 
@@ -83,7 +83,8 @@ serverTest(
   "attacks: bounds memory while a recipient does not read, and then delivers everything in order",
   {},
   async (server) => {
-    const [count, size] = [18_750, 16_000]; // 300 MB, more than the memory may grow; larger ones would take turns
+    // 300 MB, more than the memory may grow; larger ones would take turns
+    const [count, size] = [18_750, 16_000];
     await using pair = await honestPair(server);
     await using sender = await newUser(server);
     const id = await register(server);

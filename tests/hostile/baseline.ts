@@ -1,6 +1,7 @@
 /**
- * The baseline: pairs of users that chat at a fixed rate, independent of the server. The loop is open: the latency of a
- * message begins at its due time, so that a message that waits in this program counts as slow, too.
+ * The baseline: pairs of users that chat at a fixed rate, independent of the server. The loop is open: the
+ * latency of a message begins at its due time, so that a message that waits in this program counts as slow,
+ * too.
  */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -12,7 +13,10 @@ import { Schedule } from "../load/schedule.ts";
 export interface Phase {
   readonly ack: Latency;
   readonly delivery: Latency;
-  /** The time from a message's due time until this program sent it: the delay of this machine, not of the server. */
+  /**
+   * The time from a message's due time until this program sent it: the delay of this machine, not of the
+   * server.
+   */
   readonly sendDelay: Latency;
 }
 
@@ -65,7 +69,10 @@ export class Baseline {
     });
   }
 
-  /** Measures the messages that are due until `work` settles. The result computes the latencies when it is called. */
+  /**
+   * Measures the messages that are due until `work` settles. The result computes the latencies when it is
+   * called.
+   */
   async during(work: Promise<void>): Promise<() => Phase> {
     const interval = this.#interval = new Interval();
     await work;

@@ -1,6 +1,6 @@
 /**
- * Measures baseline pairs on a running server, alone and then during an attack, and prints the effect on the baseline
- * and on the server. `--help` prints the usage.
+ * Measures baseline pairs on a running server, alone and then during an attack, and prints the effect on the
+ * baseline and on the server. `--help` prints the usage.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { nameOf } from "../harness/process.ts";
@@ -21,9 +21,9 @@ const DEFAULTS = {
 
 const HELP = `deno task hostile HOST:PORT --pid PID[,PID...] [options]
 
-Baseline pairs chat first alone and then during an attack, whose connections are distributed evenly over the attack
-types below. The server runs on this machine; the first PID is its process. The CPU time of the other processes,
-such as its database, is measured too.
+Baseline pairs chat first alone and then during an attack, whose connections are distributed evenly over
+the attack types below. The server runs on this machine; the first PID is its process. The CPU time of the
+other processes, such as its database, is measured too.
 
   --connections N   attacking connections (default ${DEFAULTS.connections})
   --seconds N       length of the attack (default ${DEFAULTS.seconds})
@@ -32,12 +32,13 @@ such as its database, is measured too.
   --pairs N         baseline pairs (default ${DEFAULTS.pairs})
   --rate N          messages per second of each pair (default ${DEFAULTS.rate})
   --kinds NAME,...  only these attack types
-  --ratio N         the largest permitted ratio of the p99 latencies during the attack and before (default ${DEFAULTS.ratio}; 0: not checked)
-  --rss N           the largest permitted memory of the server in MiB (default ${DEFAULTS.rss}; 0: not checked)
+  --ratio N         greatest permitted ratio of p99 during the attack to p99 before (default ${DEFAULTS.ratio}; 0: not checked)
+  --rss N           greatest permitted memory of the server in MiB (default ${DEFAULTS.rss}; 0: not checked)
   --json            one JSON object in place of the tables
 
-With the server's usual password hashing, registering the users takes a minute or two. The exit code is 1 when
-a baseline message was lost, duplicated, refused or without a reply, a baseline connection ended, or a limit was exceeded.
+With the server's usual password hashing, registering the users takes a minute or two. The exit code is 1 when a
+baseline message was lost, duplicated, refused or without a reply, when a baseline connection ended, or when a
+limit was exceeded.
 
 Attack types:
 ${attackTypes.map(({ name, description }) => `  ${name.padEnd(16)} ${description}\n`).join("")}`;

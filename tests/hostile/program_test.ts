@@ -1,4 +1,7 @@
-/** The attack program: every attack type works, and the baseline loses nothing. Latencies are not checked here. */
+/**
+ * The attack program: every attack type works, and the baseline loses nothing. Latencies are not checked
+ * here.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { attackTypes } from "./attack_types.ts";
 import type { Result } from "./run.ts";

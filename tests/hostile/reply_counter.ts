@@ -2,7 +2,8 @@
 import type { Tally } from "./attack_plan.ts";
 
 const HEADER_BYTES = 4; // bytes of length before each body
-const INSPECTED_BYTES = 48; // bytes of a body that contain the errno of a reply: `{"msgid":20,"of":10,"errno":0`
+// bytes of a body that contain the errno of a reply: `{"msgid":20,"of":10,"errno":0`
+const INSPECTED_BYTES = 48;
 const ERRNO = /"errno":(\d+)/;
 
 const decoder = new TextDecoder();

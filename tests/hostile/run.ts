@@ -22,8 +22,9 @@ export interface RunPlan {
   readonly alone: number;
   readonly attack: number;
   /**
-   * Seconds before the measurement, in which the programs' code is compiled and the attackers' process starts. The same
-   * time passes after the attack, in which the server closes the attackers' connections and collects its garbage.
+   * Seconds before the measurement, in which the programs' code is compiled and the attackers' process
+   * starts. The same time passes after the attack, in which the server closes the attackers' connections and
+   * collects its garbage.
    */
   readonly settle: number;
 }
@@ -39,8 +40,8 @@ export interface Result {
 }
 
 /**
- * Options of chrt(1). Real attackers use other machines, so they get only the CPU time that the server and the baseline
- * leave. With nice(1) they would delay the others for milliseconds.
+ * Options of chrt(1). Real attackers use other machines, so they get only the CPU time that the server and
+ * the baseline leave. With nice(1) they would delay the others for milliseconds.
  */
 const IDLE_PRIORITY = ["--idle", "0"];
 

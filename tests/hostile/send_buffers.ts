@@ -1,10 +1,12 @@
 /**
- * Keeps the attackers' kernel buffers small. Unread bytes stay in the send buffers of the attackers: megabytes for each
- * connection, gigabytes for all. Real attackers use other machines, but here the kernel serves the baseline as well.
- * From 1.5 GB on it drops packets of all connections, which are sent again 200 ms later and would distort the latencies.
+ * Keeps the attackers' kernel buffers small. Unread bytes stay in the send buffers of the attackers:
+ * megabytes for each connection, gigabytes for all. Real attackers use other machines, but here the kernel
+ * serves the baseline as well. From 1.5 GB on it drops packets of all connections, which are sent again 200
+ * ms later and would distort the latencies.
  */
 
-const SEND_BUFFER_BYTES = 65_536; // bytes that an attacking connection may buffer: enough to fill the server's buffer soon
+// bytes that an attacking connection may buffer: enough to fill the server's buffer soon
+const SEND_BUFFER_BYTES = 65_536;
 const INTERVAL_MS = 100; // milliseconds between two passes, as new connections appear all the time
 
 // Linux

@@ -13,7 +13,9 @@ const MS_PER_SECOND = 1_000; // milliseconds
 const TRICKLE_INTERVAL_MS = 100; // milliseconds between two small parts of a large frame
 const HALF_FRAME = frame('{"msgid":24', 2_000); // the announced length exceeds the bytes sent
 
-/** Returns a valid request with the deepest JSON of `opening` and `closing` brackets that fits into a frame. */
+/**
+ * Returns a valid request with the deepest JSON of `opening` and `closing` brackets that fits into a frame.
+ */
 function nestedJson(opening: string, closing: string): Uint8Array {
   const levels = Math.floor((MAX_FRAME - 100) / (opening.length + closing.length));
   return frame(`{"msgid":${Msg.PING},"x":${opening.repeat(levels)}${closing.repeat(levels)}}`);

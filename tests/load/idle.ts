@@ -1,10 +1,10 @@
-/** What a connection costs that is logged in and says nothing. */
+/** The memory of idle connections that are logged in. */
 import { residentBytes } from "../harness/process.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import { inParallel, Peer } from "./peer.ts";
 
-/** What came of it: bytes of the server's memory. */
+/** The result of a run: bytes of the server's memory. */
 export interface IdleResult {
   readonly connections: number;
   readonly before: number;
@@ -13,9 +13,10 @@ export interface IdleResult {
 }
 
 const CONCURRENCY = 50; // users that are registered or logged in at the same time
-const SETTLE_MS = 45_000; // milliseconds: a runtime that is idle collects its garbage and gives memory back within some 35 s
+// milliseconds; an idle runtime collects its garbage and returns memory within about 35 s
+const SETTLE_MS = 45_000;
 
-/** Registers `count` users, measures, logs all of them in, and measures again. `pid` is the server's. */
+/** Registers `count` users and measures the memory of process `pid` before and after their logins. */
 export async function idle(server: Address, count: number, pid: number): Promise<IdleResult> {
   const run = crypto.randomUUID().slice(0, 8);
   const registrars = await inParallel(CONCURRENCY, CONCURRENCY, () => Peer.connect(server));

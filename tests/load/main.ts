@@ -1,6 +1,6 @@
 /**
- * Puts a load on a running server and prints what came of it. It must be a process of its own, so that what it
- * costs is not the server's; `--help` says how.
+ * Puts a load on a running server and prints the results. It is a process of its own, so that its cost is not
+ * attributed to the server. `--help` prints the usage.
  */
 import { absent } from "./offline_messages.ts";
 import { chat } from "./chat.ts";
@@ -14,15 +14,15 @@ import { storm } from "./storm.ts";
 
 const EXIT_USAGE = 2;
 
-/** What a work leaves. */
+/** The outcome of a scenario. */
 interface Outcome {
   readonly result: object;
   readonly rows: readonly report.Row[];
-  /** Whether the server has failed its users. */
+  /** Whether a message was lost, duplicated or out of order, or a client did not return. */
   readonly isBad: boolean;
 }
 
-/** The works, each of which takes what it needs from the command line. */
+/** The scenarios, each of which reads its options. */
 const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome>>> = {
   async pairs(options) {
     const plan = { pairs: options.number("pairs", 50), ...options.pace, ...measured(options) };

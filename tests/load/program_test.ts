@@ -1,4 +1,4 @@
-/** The program that puts a load on a server: what it counts, what it prints, and how it takes its command line. */
+/** The load program: its counts, its output and its command line. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 import { type Server, sharedServer } from "../harness/server.ts";
@@ -8,7 +8,7 @@ import type { GroupResult } from "./group.ts";
 import { checkDelivery } from "./delivery_check.ts";
 import { latency } from "./latency.ts";
 
-const USAGE = 2; // the exit code for a command line that makes no sense
+const USAGE = 2; // the exit code for an invalid command line
 
 async function load(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -19,7 +19,7 @@ async function load(...args: readonly string[]): Promise<{ code: number; stdout:
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** One second of a work, which must go well. */
+/** Runs one second of a scenario and asserts its success. */
 async function resultOf({ host, port, pid }: Server, ...work: readonly string[]): Promise<unknown> {
   const { code, stdout, stderr } = await load(
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--json", ...work],
@@ -68,7 +68,7 @@ test("load: prints the same figures as a table", async ({ host, port, pid }) => 
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--pairs", "1", "--rate", "20"],
   );
   assertEquals(code, 0);
-  for (const row of ["lost", "late here ms", "CPU s per million", "memory, MiB"]) {
+  for (const row of ["lost", "send delay ms", "CPU s per million", "memory, MiB"]) {
     assertStringIncludes(stdout, row);
   }
 });
@@ -77,7 +77,7 @@ for (
   const [what, args, says] of [
     ["no server", [], "HOST:PORT"],
     ["an unknown option", ["localhost:1", "--haste"], "--haste"],
-    ["two works", ["localhost:1", "--group", "5", "--pairs", "5"], "at once"],
+    ["two scenarios", ["localhost:1", "--group", "5", "--pairs", "5"], "cannot be combined"],
     ["a rate and a window", ["localhost:1", "--rate", "5", "--window", "5"], "--window"],
     ["a rate of logins", ["localhost:1", "--logins", "token", "--rate", "5"], "--rate"],
     ["a group of one", ["localhost:1", "--group", "1"], "two members"],
