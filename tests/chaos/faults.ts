@@ -28,7 +28,7 @@ export interface Fault {
   readonly strike: (scene: Scene, ms: number, node: number, random: Random) => Promise<void>;
 }
 
-const DRAINED = 0; // the exit code of a node that has left well
+const EXIT_DRAINED = 0; // the exit code of a node that has left well
 
 /** All faults, by what the report calls them. */
 export const faults = {
@@ -52,7 +52,7 @@ export const faults = {
       const node = cluster.node(at);
       node.kill("SIGTERM");
       const code = await node.wait().catch(() => "none");
-      if (code !== DRAINED) report(`node ${at} was sent SIGTERM; its exit code was ${code}`);
+      if (code !== EXIT_DRAINED) report(`node ${at} was sent SIGTERM; its exit code was ${code}`);
       await pause(ms);
       await begin(node);
     },

@@ -5,9 +5,9 @@ import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Outgoing } from "./memory.ts";
 
-const READ_SIZE = 65_536; // bytes
-const SLOW_SIZE = 512; // bytes that a slow reader takes at once
-const SLOW_PAUSE = 5; // ms between two reads of a slow reader: 100 kB/s at the most
+const READ_BYTES = 65_536; // bytes
+const SLOW_READ_BYTES = 512; // bytes that a slow reader takes at once
+const SLOW_READ_INTERVAL_MS = 5; // ms between two reads of a slow reader: 100 kB/s at the most
 
 /** What comes of a request; undefined when the connection ended before the reply came. */
 export type Answered = (reply: Received | undefined) => void;
@@ -117,14 +117,14 @@ export class Link {
   }
 
   async #read(): Promise<void> {
-    const buffer = new Uint8Array(READ_SIZE);
+    const buffer = new Uint8Array(READ_BYTES);
     const reader = new FrameReader();
     try {
       while (this.#open) {
-        const n = await this.#conn.read(this.slow ? buffer.subarray(0, SLOW_SIZE) : buffer);
+        const n = await this.#conn.read(this.slow ? buffer.subarray(0, SLOW_READ_BYTES) : buffer);
         if (n === null) break;
         for (const body of reader.push(buffer.subarray(0, n))) this.#took(JSON.parse(body) as Received);
-        if (this.slow) await pause(SLOW_PAUSE);
+        if (this.slow) await pause(SLOW_READ_INTERVAL_MS);
         await this.#gate?.promise;
       }
     } catch (error) {

@@ -5,7 +5,7 @@ import { describe, Totals } from "./report.ts";
 import { run } from "./run.ts";
 
 /** Minutes in which a bug should be found: most take one seed. */
-const HUNT = 10;
+const BUG_MINUTES = 10;
 
 const HELP = `deno task chaos [options]
 
@@ -17,7 +17,7 @@ Each seed is a cluster of its own, users who chat, faults for 20 s, healing, and
   --seconds S       of faults in each run (default 20)
   --root DIR        the source tree that the servers run from, in place of this one
   --args "A B"      more options for the servers
-  --bug NAME        gives the servers a deliberate bug; stops when it is found, or after ${HUNT} or --minutes minutes:
+  --bug NAME        gives the servers a deliberate bug; stops when it is found, or after ${BUG_MINUTES} or --minutes minutes:
 ${bugNames.map((name) => `      ${name.padEnd(22)} ${bugs[name].what}`).join("\n")}
 
 The exit code is 1 when something was found; what helps to understand it is kept in a folder that is named then.
@@ -68,7 +68,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [first, last] = readSeeds(text("seed"), text("seeds"));
   const bug = readBug(text("bug"));
   await using tree = bug && await plant(bug);
-  const minutes = text("minutes") === undefined && !bug ? 0 : number("minutes", HUNT);
+  const minutes = text("minutes") === undefined && !bug ? 0 : number("minutes", BUG_MINUTES);
   const end = performance.now() + minutes * 60_000;
   const plan = {
     nodes: number("nodes", 3),

@@ -3,10 +3,10 @@ import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
 import { begin, type Fault, type FaultName, faults, type Scene } from "./faults.ts";
 
-const SOONEST = 500; // ms between two faults
-const LATEST = 3_000; // ms
-const OVERTIME = 3_000; // ms at the most that a fault is planned to last beyond the time for faults
-const DOUBLE = 0.2; // of the faults come with another at the same time
+const MIN_FAULT_INTERVAL_MS = 500; // ms between two faults
+const MAX_FAULT_INTERVAL_MS = 3_000; // ms
+const MAX_OVERTIME_MS = 3_000; // ms at the most that a fault is planned to last beyond the time for faults
+const DOUBLE_FAULT_SHARE = 0.2; // of the faults come with another at the same time
 
 /** One fault of a schedule. */
 export interface Planned {
@@ -25,16 +25,18 @@ const total = names.reduce((sum, name) => sum + faults[name].weight, 0);
 export function schedule(seed: number, nodes: number, ms: number): Planned[] {
   const random = new Random(seed);
   const planned: Planned[] = [];
-  let at = SOONEST;
+  let at = MIN_FAULT_INTERVAL_MS;
   while (at < ms) {
     const name = choose(random);
     const [least, most] = faults[name].lasts;
     const lasts = least + random.below(most - least + 1);
     planned.push({
-      ...{ at, name, node: random.below(nodes), ms: Math.min(lasts, ms + OVERTIME - at) },
+      ...{ at, name, node: random.below(nodes), ms: Math.min(lasts, ms + MAX_OVERTIME_MS - at) },
       seed: random.below(2 ** 31),
     });
-    if (random.below(100) >= DOUBLE * 100) at += SOONEST + random.below(LATEST - SOONEST);
+    if (random.below(100) >= DOUBLE_FAULT_SHARE * 100) {
+      at += MIN_FAULT_INTERVAL_MS + random.below(MAX_FAULT_INTERVAL_MS - MIN_FAULT_INTERVAL_MS);
+    }
   }
   return planned;
 }

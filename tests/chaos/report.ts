@@ -1,7 +1,7 @@
 /** What came of runs, in words: a line for each, more where something was found, and the sum of all. */
 import type { Outcome } from "./run.ts";
 
-const SHOWN = 40; // findings of a run; the rest are in its folder
+const MAX_SHOWN_FINDINGS = 40; // findings of a run; the rest are in its folder
 const OPERATIONS = ["acked", "pushed", "logins"]; // of what is counted; the rest are refusals and notices
 
 /** How often what happened. */
@@ -15,8 +15,8 @@ export function describe(outcome: Outcome, again: string): string {
   if (findings.length + notes.length === 0) return line;
   return [
     line,
-    ...findings.slice(0, SHOWN).map((finding) => `  ${finding}\n`),
-    ...notes.slice(0, SHOWN).map((note) => `  slow, but no finding: ${note}\n`),
+    ...findings.slice(0, MAX_SHOWN_FINDINGS).map((finding) => `  ${finding}\n`),
+    ...notes.slice(0, MAX_SHOWN_FINDINGS).map((note) => `  slow, but no finding: ${note}\n`),
     ...schedule.map(({ at, name, node, ms }) => `  planned: at ${at} ms ${name}, node ${node}, ${ms} ms\n`),
     `  history and logs: ${kept}\n  again: ${again}\n`,
   ].join("");

@@ -3,7 +3,7 @@ import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { Random } from "../harness/random.ts";
 import { until } from "../harness/wait.ts";
 import { check, lineOf } from "./checker.ts";
-import { drained, historyOf, parted } from "./ending.ts";
+import { drained, historyOf, parted } from "./final_state.ts";
 import type { History } from "./history.ts";
 import { Nemesis, type Planned, schedule } from "./nemesis.ts";
 import { Workload } from "./workload.ts";

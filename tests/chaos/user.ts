@@ -4,24 +4,24 @@
  */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause } from "../harness/wait.ts";
-import { Entrance } from "./entrance.ts";
+import { LoginAttempts } from "./login.ts";
 import { Link } from "./link.ts";
 import { Memory, nameFor, type Outgoing, type Recipient } from "./memory.ts";
-import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
-const TICK = 50; // ms between two looks at what is due
-const WINDOW = 8; // messages under way at once
-const JOIN_AGAIN = 1_000; // ms until it asks once more to join
-const IDLE = 2_000; // ms of silence after which the user asks whether the server is there
-const LINGER = 5_000; // ms that a connection is kept that another of the user's has taken over
-const LATER = 1_000; // ms at the most that the user heeds a server that says "later"
+const TICK_MS = 50; // ms between two looks at what is due
+const MAX_IN_FLIGHT = 8; // messages under way at once
+const JOIN_RETRY_MS = 1_000; // ms until it asks once more to join
+const PING_INTERVAL_MS = 2_000; // ms of silence after which the user asks whether the server is there
+const LINGER_MS = 5_000; // ms that a connection is kept that another of the user's has taken over
+const MAX_RETRY_AFTER_MS = 1_000; // ms at the most that the user heeds a server that says "later"
 
 /** One user. Close it when done. */
 export class User {
   readonly memory: Memory;
   readonly #around: RunContext;
   readonly #manners: Manners;
-  readonly #entrance: Entrance;
+  readonly #entrance: LoginAttempts;
   readonly #links = new Map<Link, { closeAt: number; readonly mute: boolean }>();
   readonly #ticking: ReturnType<typeof setInterval>;
   readonly #running: Promise<void>;
@@ -40,8 +40,8 @@ export class User {
     this.memory = new Memory(name, around.clock);
     this.#manners = manners;
     this.#around = around;
-    this.#entrance = new Entrance(this.memory, manners, around);
-    this.#ticking = setInterval(() => this.#tick(performance.now()), TICK);
+    this.#entrance = new LoginAttempts(this.memory, manners, around);
+    this.#ticking = setInterval(() => this.#tick(performance.now()), TICK_MS);
     this.#running = this.#run();
   }
 
@@ -170,7 +170,7 @@ export class User {
   async #run(): Promise<void> {
     while (!this.#over) {
       if (performance.now() < this.#restUntil) {
-        await pause(TICK);
+        await pause(TICK_MS);
         continue;
       }
       const link = await this.#enter();
@@ -235,7 +235,7 @@ export class User {
   #entered(link: Link, welcome: Received): void {
     const { memory } = this;
     const old = this.#link && this.#links.get(this.#link);
-    if (old) old.closeAt = performance.now() + LINGER;
+    if (old) old.closeAt = performance.now() + LINGER_MS;
     link.session = memory.entered();
     memory.id = welcome.id!;
     memory.token = welcome.token!;
@@ -272,7 +272,7 @@ export class User {
     }
     const link = this.#link;
     if (!link) return;
-    if (link.waitingSince === Infinity && now - link.lastAsked > IDLE) {
+    if (link.waitingSince === Infinity && now - link.lastAsked > PING_INTERVAL_MS) {
       link.ask({ msgid: Msg.PING }, () => {});
     }
     if (now >= this.#tellAt) this.#tell(link, now);
@@ -282,7 +282,7 @@ export class User {
 
   /** Asks for what it has asked for in vain. */
   #join(link: Link, now: number): void {
-    this.#joinAt = now + JOIN_AGAIN;
+    this.#joinAt = now + JOIN_RETRY_MS;
     for (const groupid of this.memory.unjoined) {
       link.ask({ msgid: Msg.ADD_GROUP, groupid }, (reply) => {
         if (reply?.errno === Errno.OK) this.memory.joined(groupid);
@@ -296,7 +296,7 @@ export class User {
     const link = this.#link;
     if (!link || performance.now() < this.#sendAt) return;
     for (const message of this.memory.unanswered) {
-      if (link.inFlight.size >= WINDOW) return;
+      if (link.inFlight.size >= MAX_IN_FLIGHT) return;
       if (link.inFlight.has(message)) continue;
       link.inFlight.add(message);
       link.ask(message.request, (reply) => this.#answered(link, message, reply));
@@ -312,7 +312,8 @@ export class User {
       this.#pump();
     } else {
       reportRefusal(reply, this.memory.name, message.cid, this.#around);
-      this.#sendAt = performance.now() + Math.min(reply.retry_after ?? LATER, LATER);
+      this.#sendAt = performance.now() +
+        Math.min(reply.retry_after ?? MAX_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS);
     }
   }
 
@@ -324,7 +325,7 @@ export class User {
     for (const [conversation, seq] of undelivered) {
       link.send({ msgid: Msg.DELIVERED, ...nameFor(this.id, conversation), seq });
     }
-    this.#tellAt = now + (this.#isCalm ? TICK : this.#manners.gather);
+    this.#tellAt = now + (this.#isCalm ? TICK_MS : this.#manners.gather);
     link.ask({ msgid: Msg.PING }, (reply) => {
       if (reply) { for (const [conversation, seq] of undelivered) this.memory.delivered(conversation, seq); }
     });

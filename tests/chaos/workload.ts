@@ -2,15 +2,15 @@
 import { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
-import type { Manners, RunContext } from "./surroundings.ts";
+import type { Manners, RunContext } from "./environment.ts";
 import { User } from "./user.ts";
 
 const USERS = 24;
-const LATE = 4; // of them come in the middle of the run
+const LATE_USERS = 4; // of them come in the middle of the run
 const GROUPS = 5; // each made by one of the first users
-const STEP = 140; // ms at the most between two things that a user does
-const BACKLOG = 60; // messages without an ack beyond which a user says no more: an outage lasts seconds
-const FLOOD = 60; // messages to a reader that is stuck
+const MAX_STEP_MS = 140; // ms at the most between two things that a user does
+const MAX_UNACKNOWLEDGED = 60; // messages without an ack beyond which a user says no more: an outage lasts seconds
+const FLOOD_MESSAGES = 60; // messages to a reader that is stuck
 const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood is more than the system takes for a reader
 
 /** Chances of 1,000 of what a user does in a step; the rest is saying something. */
@@ -60,7 +60,7 @@ export class Workload {
   begin(ms: number): void {
     for (let index = 0; index < USERS; index++) {
       const random = new Random(this.#seed * USERS + index);
-      const delay = index < USERS - LATE ? random.below(500) : ms / 3 + random.below(ms / 3);
+      const delay = index < USERS - LATE_USERS ? random.below(500) : ms / 3 + random.below(ms / 3);
       this.#acting.push(this.#act(index, random, delay));
     }
   }
@@ -84,7 +84,7 @@ export class Workload {
     this.#users.set(index, user);
     const group = index < GROUPS ? `g${this.#seed}-${index}` : undefined;
     for (let step = 0; !this.#ending; step++) {
-      await pause(1 + random.below(STEP));
+      await pause(1 + random.below(MAX_STEP_MS));
       const [deed, whom, which] = [choose(random), random.below(USERS), random.below(GROUPS)];
       const [size, toGroup] = [random.below(100), random.below(2) === 0];
       if (!user.online) continue;
@@ -124,7 +124,7 @@ export class Workload {
       case "flooded":
         if (!peer?.id) return;
         peer.hinder("stuck", 1_000 + 60 * size);
-        for (let i = 0; i < FLOOD; i++) user.say({ toid: peer.id }, FLOOD_TEXT);
+        for (let i = 0; i < FLOOD_MESSAGES; i++) user.say({ toid: peer.id }, FLOOD_TEXT);
         return;
       case "reset":
       case "end":
@@ -135,7 +135,7 @@ export class Workload {
         return user.anotherDevice(toGroup ? "password" : "token");
       case "say":
       case "burst":
-        if (user.memory.unanswered.size > BACKLOG) return;
+        if (user.memory.unanswered.size > MAX_UNACKNOWLEDGED) return;
         for (let i = 0; i < (deed === "say" ? 1 : 10); i++) {
           if (toGroup && groupid !== undefined && user.memory.groups.has(groupid)) {
             user.say({ groupid }, text());

@@ -6,10 +6,10 @@ import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/fra
 import type { Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-const AT_ONCE = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
+const FAILOVER_TIMEOUT_MS = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
 const MESSAGES = 400; // of one sender, some of them before and some after its node is killed
-const WINDOW = 32; // of them under way at once
-const KILL_AT = 100; // acknowledgements
+const MAX_IN_FLIGHT = 32; // of them under way at once
+const ACKS_BEFORE_KILL = 100; // acknowledgements
 
 /** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
 const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 3 }, work);
@@ -41,7 +41,7 @@ async function becomes(cluster: Cluster, user: FramedClient, state: string): Pro
 }
 
 test(
-  "kill -9 of a node: its users log in on another at once, and the others are shown as offline",
+  "node failure: after kill -9 users log in elsewhere at once, and the others are shown as offline",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const dave = open.use(await newUser(cluster.node(0)));
@@ -52,9 +52,9 @@ test(
       // Without force and without a token: the account is free.
       const back = open.use(await FramedClient.connect(cluster.nginx));
       await back.login({ id: alice!.id });
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
       await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id && m.state === "offline");
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
 
       const { friends } = await bob!.succeed({ msgid: Msg.CONTACTS });
       const states = new Map(friends!.map(({ id, state }) => [id, state]));
@@ -89,7 +89,7 @@ async function lastTold(user: FramedClient, friend: FramedClient): Promise<strin
 }
 
 test(
-  "kill -9 of a node with messages in flight: no acked one is lost, and those sent again elsewhere aren't doubled",
+  "node failure: kill -9 with messages in flight loses none acknowledged and duplicates none resent",
   async (cluster, open) => {
     const [alice, bob, carol] = await cluster.usersApart(open);
     const groupid = await newGroup(bob!, [alice!, carol!]);
@@ -102,7 +102,7 @@ test(
     /** Sends what has no acknowledgement, in order, until all have one or the node is gone. */
     const send = async (from: FramedClient) => {
       const left = messages.filter(({ cid }) => !acks.has(cid)).values();
-      await Promise.all(Array.from({ length: WINDOW }, async () => {
+      await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
         for (const message of left) {
           const ack = await from.request(message).catch(() => undefined);
           if (!ack) return;
@@ -112,7 +112,7 @@ test(
       }));
     };
     const sending = send(alice!);
-    await until(() => acks.size >= KILL_AT, `${KILL_AT} acknowledgements`);
+    await until(() => acks.size >= ACKS_BEFORE_KILL, `${ACKS_BEFORE_KILL} acknowledgements`);
     await without(cluster.node(0), async () => {
       await sending;
       assertLess(acks.size, MESSAGES, "it was killed in the middle");
@@ -140,7 +140,7 @@ test(
 );
 
 test(
-  "SIGSTOP of a node: its users go on elsewhere by force or token, and stay there when it goes on",
+  "node failure: I8 sessions replaced during SIGSTOP of their node stay replaced after SIGCONT",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const carol = open.use(await newUser(cluster.node(0)));

@@ -98,7 +98,7 @@ Deno.test("open files: 300 silent connections at a limit of 256 do not keep othe
   withServer({ openFiles: LIMIT, args: PATIENT }, (server) => fill(server)));
 
 Deno.test("open files: the same while the thread that hashes passwords dies and another begins", () => {
-  const permissions = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+  const permissions = ["-A", "--preload", "tests/harness/killable_workers.ts"];
   return withServer(
     { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: PATIENT },
     (server) =>

@@ -26,7 +26,7 @@ async function say(from: FramedClient, to: FramedClient, msg: string): Promise<n
 }
 
 test(
-  "Redis stopped and started empty: chat and logins go on, and afterwards all is as before",
+  "outage: chat and logins go on while Redis is stopped, and recover when it starts empty",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const [carol, erin] = await cluster.usersApart(open);
@@ -97,7 +97,7 @@ test(
 );
 
 test(
-  "MySQL stopped: sends are refused and connections stay; afterwards nothing acked is lost or doubled",
+  "outage: refuses messages while MySQL is stopped, and loses or duplicates none acknowledged",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const acks = new Map<string, Received>();
@@ -158,7 +158,7 @@ test(
 );
 
 test(
-  "Redis stopped and started empty: nodes that find it again one after the other agree in the end",
+  "outage: nodes agree when they find an emptied Redis one after the other",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });

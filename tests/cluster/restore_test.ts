@@ -78,7 +78,7 @@ async function chatAndRemember(cluster: Cluster, alice: FramedClient, bob: Frame
   await bob.take(20, Msg.ONE_CHAT);
 }
 
-Deno.test("restore: I9 what is acked after a database has gone back is shown, and sessions end", async () => {
+Deno.test("restore: I9 shows messages acknowledged after a restore, and ends sessions", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
@@ -100,7 +100,7 @@ Deno.test("restore: I9 what is acked after a database has gone back is shown, an
   assertEquals(shown.map(({ msg, seq }) => [msg, seq]), after.map((text, i) => [text, 6 + i]));
 });
 
-Deno.test("restore: I4 a cursor from before does not pass over what came in the place of lost messages", async () => {
+Deno.test("restore: I4 an old cursor does not skip messages in the place of lost ones", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
@@ -123,7 +123,7 @@ Deno.test("restore: I4 a cursor from before does not pass over what came in the 
   assertEquals((await again.take(2, Msg.ONE_CHAT)).map(({ msg }) => msg), ["new6", "new7"]);
 });
 
-Deno.test("restore: renew-epoch ends the sessions of all nodes, which go on in the new epoch", async () => {
+Deno.test("restore: renew-epoch ends the sessions of all nodes, which continue in the new epoch", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const users = await cluster.usersApart(open);
@@ -142,7 +142,7 @@ Deno.test("restore: renew-epoch ends the sessions of all nodes, which go on in t
   }
 });
 
-Deno.test("restore: a session whose account is gone ends, and its id is not given out again", async () => {
+Deno.test("restore: I8 ends a session when its account is deleted, and does not reuse the id", async () => {
   await using cluster = await startCluster({ nodes: 1 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -162,7 +162,7 @@ Deno.test("restore: a session whose account is gone ends, and its id is not give
   assert(await carol.register("carol") > id, "a friend list still names the id");
 });
 
-Deno.test("restore: I3 a session whose id is given out again ends, and writes nothing for the new account", async () => {
+Deno.test("restore: I3 ends a session when its id was reused, and writes nothing for the new account", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -178,7 +178,7 @@ Deno.test("restore: I3 a session whose id is given out again ends, and writes no
   assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);
 });
 
-Deno.test("restore: I3 of two sessions with the same number, on two nodes, one goes on", async () => {
+Deno.test("restore: I3 leaves one of two sessions with the same epoch on two nodes", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];

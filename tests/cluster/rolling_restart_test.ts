@@ -14,10 +14,10 @@ import type { Address } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
 const PAIRS = 15; // users who send to each other, both ways
-const EVERY = 50; // ms between an answer and the user's next message
-const DRAIN = 30_000; // ms: a tenth of it is there for a move, which may take its time on a busy machine
-const LAST_WORDS = 2_000; // ms: see lib/server/server.ts
-const STOPPING = 1_000; // ms: for the database's connections to be closed, and the process to end
+const MESSAGE_INTERVAL_MS = 50; // ms between an answer and the user's next message
+const DRAIN_TIMEOUT_MS = 30_000; // ms: a tenth of it is there for a move, which may take its time on a busy machine
+const CLOSE_TIMEOUT_MS = 2_000; // ms: see lib/server/server.ts
+const EXIT_TIMEOUT_MS = 1_000; // ms: for the database's connections to be closed, and the process to end
 const MOVED = ["offline: the server is shutting down", "connected again"]; // what a person is told whose move takes long
 const PASSWORD = "open sesame";
 const SIGNAL = new AbortController().signal; // never aborts
@@ -54,7 +54,7 @@ class User implements SessionListener {
       if (count % 10 === 0) {
         await this.session.request({ msgid: Msg.CREATE_GROUP, groupname: text, groupdesc: "" }, false);
       }
-      await pause(EVERY);
+      await pause(MESSAGE_INTERVAL_MS);
     }
   }
 
@@ -91,14 +91,14 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
   const from = node.logSize;
   await until(async () => {
     await using _ = await login(cluster.nginx, { token: prober.token });
-    await pause(EVERY);
+    await pause(MESSAGE_INTERVAL_MS);
     return node.log(from).includes('"event":"entered"');
   }, `connections to node ${at}`);
 }
 
 clusterTest(
-  "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
-  { nodes: 3, args: ["--drain-timeout", `${DRAIN}ms`] },
+  "rolling restart: under load nothing is lost or duplicated, and no user is shown an error",
+  { nodes: 3, args: ["--drain-timeout", `${DRAIN_TIMEOUT_MS}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(
       Array.from({ length: 2 * PAIRS }, (_, at) => User.enter(cluster.nginx, `user ${at}`)),
@@ -119,7 +119,7 @@ clusterTest(
       const began = performance.now();
       node.kill("SIGTERM");
       assertEquals(await node.wait(), 0, "exit code");
-      assertLess(performance.now() - began, DRAIN + LAST_WORDS + STOPPING);
+      assertLess(performance.now() - began, DRAIN_TIMEOUT_MS + CLOSE_TIMEOUT_MS + EXIT_TIMEOUT_MS);
       await until(
         () => users.every(({ got }, at) => got.length > before[at]!),
         "all users to chat without it",

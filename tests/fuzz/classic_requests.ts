@@ -9,9 +9,9 @@ import { mutated } from "./mutate.ts";
 import type { Account, HostileNode } from "./node.ts";
 import { randomOf, type Target } from "./target.ts";
 
-const OBJECTS = 20; // of an input at the most
-const LONGEST = 2_000; // bytes of an object: all of them as one, if none is closed, are not over the maximum, which is an end
-const MOST = 1_023; // bytes of what is sent to these clients, as the server's default
+const MAX_OBJECTS = 20; // of an input at the most
+const MAX_OBJECT_BYTES = 2_000; // bytes of an object: all of them as one, if none is closed, are not over the maximum, which is an end
+const MAX_SENT_BYTES = 1_023; // bytes of what is sent to these clients, as the server's default
 const encoder = new TextEncoder();
 
 /** The fields that each message may have, and no others: these clients know no more. */
@@ -27,8 +27,10 @@ export function classicRequests(node: HostileNode): Target {
   return {
     name: "classic-requests",
     generate(random) {
-      const pieces = Array.from({ length: 1 + random.below(OBJECTS) }, () => {
-        const body = random.below(4) > 0 ? hostileBody(random).subarray(0, LONGEST) : encoder.encode(LOGIN);
+      const pieces = Array.from({ length: 1 + random.below(MAX_OBJECTS) }, () => {
+        const body = random.below(4) > 0
+          ? hostileBody(random).subarray(0, MAX_OBJECT_BYTES)
+          : encoder.encode(LOGIN);
         const whole = joined(body, encoder.encode(random.pick(["\0", "\0", "", "\n", "\0\0", "}"])));
         return random.below(25) > 0 ? whole : mutated(random, whole, 1);
       });
@@ -40,7 +42,7 @@ export function classicRequests(node: HostileNode): Target {
       const arrivals = await answersTo(node, script, randomOf(input).below(2_000) + 1);
       const users = new Map<number, string>();
       for (const { message, bytes } of arrivals) {
-        assertLessOrEqual(bytes, MOST);
+        assertLessOrEqual(bytes, MAX_SENT_BYTES);
         checkMessage(message, account);
         if (message.msgid === Msg.LOGIN_ACK && message.errno === 0) users.set(message.id!, message.name!);
       }

@@ -14,12 +14,12 @@ async function checkAll(target: Target, seeds: number): Promise<void> {
 
 for (const target of pure) Deno.test(`fuzz: ${target.name}`, () => checkAll(target, PURE_SEEDS));
 
-Deno.test("fuzz: a node", async (t) => {
+Deno.test("fuzz: a node survives", async (t) => {
   await using node = await HostileNode.start();
   for (const target of live(node)) await t.step(target.name, () => checkAll(target, LIVE_SEEDS));
 });
 
-Deno.test("fuzz: a finding is told with the input and how to repeat it", async () => {
+Deno.test("fuzz: a finding is reported with its input and the command that repeats it", async () => {
   const target: Target = {
     name: "fragile",
     generate: () => Uint8Array.of(0x00, 0xff),

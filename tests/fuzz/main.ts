@@ -20,8 +20,8 @@ What is found is printed with the command that repeats it, and the exit code is 
 tests/fuzz/corpus/, as small as it can be.
 `;
 
-const TURN = 200; // milliseconds of one target, then it is the next one's turn
-const MINUTE = 60_000; // milliseconds
+const TIME_SLICE_MS = 200; // milliseconds of one target, then it is the next one's turn
+const MS_PER_MINUTE = 60_000; // milliseconds
 
 /** What is wrong with the command line. */
 class UsageError extends Error {}
@@ -45,7 +45,7 @@ async function trySeeds(targets: readonly Target[], first: number, ms: number): 
   do {
     for (const target of targets) {
       let count = counts.get(target.name)!;
-      const turn = Math.min(end, performance.now() + TURN);
+      const turn = Math.min(end, performance.now() + TIME_SLICE_MS);
       do await checkSeed(target, first + count++); while (performance.now() < turn);
       counts.set(target.name, count);
     }
@@ -70,7 +70,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (!(value >= 0 && value < 2 ** 32)) throw new UsageError(`--${name} must be a number`);
     return value;
   };
-  const [seed, ms] = [number("seed", 1), number("minutes", 1) * MINUTE];
+  const [seed, ms] = [number("seed", 1), number("minutes", 1) * MS_PER_MINUTE];
 
   await using parts = new AsyncDisposableStack();
   const node = parts.use(await HostileNode.start(await servers(parts, given.mysql === true)));

@@ -13,8 +13,8 @@ import type { Account, HostileNode } from "./node.ts";
 import { randomOf, type Target } from "./target.ts";
 
 const LINE_FEED = 0x0a;
-const LINES = 30; // of a script at the most
-const LONGEST = 60_000; // bytes of a body, before it is known what its placeholders stand for: over the maximum is an end
+const MAX_LINES = 30; // of a script at the most
+const MAX_BODY_BYTES = 60_000; // bytes of a body, before it is known what its placeholders stand for: over the maximum is an end
 const encoder = new TextEncoder();
 
 /** The fields that a reply or a push may have besides msgid and rid, by msgid: nothing else gets out. */
@@ -46,8 +46,8 @@ export function requests(node: HostileNode): Target {
   return {
     name: "requests",
     generate(random) {
-      const lines = Array.from({ length: 1 + random.below(LINES) }, () => {
-        const body = hostileBody(random).subarray(0, LONGEST);
+      const lines = Array.from({ length: 1 + random.below(MAX_LINES) }, () => {
+        const body = hostileBody(random).subarray(0, MAX_BODY_BYTES);
         return random.below(25) > 0 ? body : mutated(random, body, 1);
       });
       for (const usual of [LOGIN, LOGIN, LOGIN, JOIN, JOIN]) {

@@ -11,7 +11,7 @@ import { hostileBody } from "./hostile.ts";
 import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
 
-const MAX = 1_000; // bytes of a body: small, so that inputs come near it
+const MAX_BODY_BYTES = 1_000; // bytes of a body: small, so that inputs come near it
 const SHAPE = { maxJsonDepth: 8, maxJsonValues: 40 }; // likewise
 const PIECES = [1, 2, 7, 100, 2_000]; // bytes of the longest piece that an input is cut into
 
@@ -30,15 +30,15 @@ export const framed: Target = {
         body.length + 1,
         0,
         1,
-        MAX,
-        MAX + 1,
+        MAX_BODY_BYTES,
+        MAX_BODY_BYTES + 1,
         2 ** 32 - 1,
       ]);
       return frame(body, length);
     });
     return mutated(random, joined(...frames), random.below(4));
   },
-  check: (input) => assertEquals(items(() => new FramedDecoder(MAX), input), framesIn(input)),
+  check: (input) => assertEquals(items(() => new FramedDecoder(MAX_BODY_BYTES), input), framesIn(input)),
 };
 
 /** The classic dialect: the objects that an independent reader finds, however the bytes are cut. */
@@ -52,7 +52,7 @@ export const classic: Target = {
     return mutated(random, joined(...objects.flat()), random.below(4));
   },
   check(input) {
-    const bodies = items(() => new ClassicDecoder(MAX), input).filter((item) => "body" in item);
+    const bodies = items(() => new ClassicDecoder(MAX_BODY_BYTES), input).filter((item) => "body" in item);
     assertEquals(bodies.map(({ body }) => body), objectsIn(latin1(input)));
   },
 };
@@ -90,7 +90,7 @@ export const body: Target = {
 
 /** A body that is rarely over the maximum. */
 function shortBody(random: Random): Uint8Array {
-  return hostileBody(random).subarray(0, MAX + 1);
+  return hostileBody(random).subarray(0, MAX_BODY_BYTES + 1);
 }
 
 /** All that a decoder makes of the bytes, which is the same however they are cut. */
@@ -116,9 +116,9 @@ function decoded(decoder: Decoder, chunks: readonly Uint8Array[]): Item[] {
       found.push(
         next instanceof WireError ? { error: next.message, fatal: next.fatal } : { body: latin1(next) },
       );
-      assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
+      assertLessOrEqual(decoder.bufferedBytes, 2 * MAX_BODY_BYTES);
     }
-    assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
+    assertLessOrEqual(decoder.bufferedBytes, 2 * MAX_BODY_BYTES);
     chunk.fill(0x7b); // code that kept it would notice
   }
   return found;
@@ -130,8 +130,8 @@ function framesIn(input: Uint8Array): Item[] {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   for (let at = 0; at + 4 <= input.length;) {
     const size = view.getUint32(at);
-    if (size > MAX) {
-      const error = `the frame's length is ${size} bytes, over the maximum of ${MAX}`;
+    if (size > MAX_BODY_BYTES) {
+      const error = `the frame's length is ${size} bytes, over the maximum of ${MAX_BODY_BYTES}`;
       return [...found, { error, fatal: true }];
     }
     if (at + 4 + size > input.length) break;
@@ -148,7 +148,7 @@ function objectsIn(text: string): string[] {
   for (const part of parts) {
     for (let start = 0; (start = part.indexOf("{", start)) >= 0;) {
       const end = endOf(part, start);
-      if ((end ?? part.length + 1) - start > MAX) return found; // the NUL counts
+      if ((end ?? part.length + 1) - start > MAX_BODY_BYTES) return found; // the NUL counts
       if (end === undefined) break;
       found.push(part.slice(start, end));
       start = end;

@@ -10,7 +10,7 @@ import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";
 import { TIMEOUT_MS, until } from "./wait.ts";
 
-const READ_SIZE = 1_024; // bytes: the buffer of the C++ clients
+const READ_BYTES = 1_024; // bytes: the buffer of the C++ clients
 const encoder = new TextEncoder();
 
 /** One message as it came. */
@@ -49,7 +49,7 @@ export class ClassicClient implements AsyncDisposable {
     client.#connection = await Connection.open(at, {
       bytes: (chunk) => client.#take(chunk),
       end: (why) => client.#inbox.end(client.#fault ?? why),
-    }, { size: READ_SIZE });
+    }, { size: READ_BYTES });
     return client;
   }
 

@@ -18,7 +18,7 @@ export interface ReadOptions {
   readonly paused?: boolean;
 }
 
-const READ_SIZE = 65_536; // bytes
+const READ_BYTES = 65_536; // bytes
 
 /** One connection. Dispose of it, or close it, when done. */
 export class Connection implements AsyncDisposable {
@@ -33,7 +33,7 @@ export class Connection implements AsyncDisposable {
     const started = options.paused
       ? new Promise<void>((resolve) => this.#resume = resolve)
       : Promise.resolve();
-    this.closed = started.then(() => this.#read(events, options.size ?? READ_SIZE));
+    this.closed = started.then(() => this.#read(events, options.size ?? READ_BYTES));
   }
 
   /** Connects. Small writes leave at once, so that a test's segments are the ones it writes. */

@@ -18,7 +18,7 @@ export interface ClientOptions extends ReadOptions {
 /** Who logs in, by what. */
 export type Who = { readonly id: number } | { readonly name: string } | { readonly token: string };
 
-const BUSY_PAUSE = 20; // milliseconds before a login that came before the server saw the last one's end is repeated
+const BUSY_RETRY_MS = 20; // milliseconds before a login that came before the server saw the last one's end is repeated
 
 /** One connection. Dispose of it when done. */
 export class FramedClient implements AsyncDisposable {
@@ -141,7 +141,7 @@ export class FramedClient implements AsyncDisposable {
       if (reply.errno !== Errno.ALREADY_ONLINE || performance.now() > end) {
         throw new Error(`the login was answered with ${JSON.stringify(reply)}`);
       }
-      await pause(BUSY_PAUSE);
+      await pause(BUSY_RETRY_MS);
     }
   }
 

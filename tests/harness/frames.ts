@@ -1,15 +1,15 @@
 /** The framed dialect, written anew from the contract so that it can't share a fault with the server's. */
 import { MAX_SERVER_FRAME } from "./protocol_numbers.ts";
 
-const HEADER = 4; // bytes of length before each body
+const HEADER_BYTES = 4; // bytes of length before each body
 const encoder = new TextEncoder();
 
 /** A body, text or bytes of any kind, as a frame; `length` is what the header says, right if it isn't given. */
 export function frame(body: string | Uint8Array, length?: number): Uint8Array {
   const bytes = typeof body === "string" ? encoder.encode(body) : body;
-  const whole = new Uint8Array(HEADER + bytes.length);
+  const whole = new Uint8Array(HEADER_BYTES + bytes.length);
   new DataView(whole.buffer).setUint32(0, length ?? bytes.length);
-  whole.set(bytes, HEADER);
+  whole.set(bytes, HEADER_BYTES);
   return whole;
 }
 
@@ -40,12 +40,12 @@ export class FrameReader {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const bodies: string[] = [];
     let at = 0;
-    while (bytes.length - at >= HEADER) {
+    while (bytes.length - at >= HEADER_BYTES) {
       const size = view.getUint32(at);
       if (size > MAX_SERVER_FRAME) throw new Error(`the server sent a frame of ${size} bytes`);
-      if (bytes.length - at < HEADER + size) break;
-      bodies.push(this.#decoder.decode(bytes.subarray(at + HEADER, at + HEADER + size)));
-      at += HEADER + size;
+      if (bytes.length - at < HEADER_BYTES + size) break;
+      bodies.push(this.#decoder.decode(bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + size)));
+      at += HEADER_BYTES + size;
     }
     this.#left = bytes.slice(at);
     return bodies;

@@ -7,8 +7,8 @@ interface Waiter<T> {
   readonly reject: (error: Error) => void;
 }
 
-const SHOWN = 5; // items of the queue that an error shows: enough to see what came in place of what was awaited
-const SHOWN_LENGTH = 300; // characters of each
+const MAX_SHOWN_ITEMS = 5; // items of the queue that an error shows: enough to see what came in place of what was awaited
+const MAX_SHOWN_CHARACTERS = 300; // characters of each
 
 /** A queue from which items are taken by what they are, in the order they came. */
 export class Inbox<T> {
@@ -63,7 +63,9 @@ export class Inbox<T> {
   }
 
   #inVain(what: string, why: string): Error {
-    const last = this.#items.slice(-SHOWN).map((item) => JSON.stringify(item).slice(0, SHOWN_LENGTH));
+    const last = this.#items.slice(-MAX_SHOWN_ITEMS).map((item) =>
+      JSON.stringify(item).slice(0, MAX_SHOWN_CHARACTERS)
+    );
     return new Error(`waited in vain for ${what}: ${why}; not asked for were ${this.#items.length}: ${last}`);
   }
 }

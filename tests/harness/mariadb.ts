@@ -1,7 +1,7 @@
 /** A real MariaDB or MySQL server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
 import { type Connection, createConnection } from "mysql2/promise";
 import { database } from "./database_program.ts";
-import { asRoot, layDown } from "./mariadb_data.ts";
+import { asRoot, installData } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { TIMEOUT_MS, until, within } from "./wait.ts";
@@ -16,7 +16,7 @@ export interface MariadbOptions {
 }
 
 const START_TRIES = 5; // another program may take a port between finding it free and listening on it
-const SHOWN_LOG = 8_192; // bytes of the log's end that are shown when it doesn't start
+const SHOWN_LOG_BYTES = 8_192; // bytes of the log's end that are shown when it doesn't start
 
 /** One database server. It is the same one after a restart: same port, same data. */
 export class Mariadb implements AsyncDisposable {
@@ -85,7 +85,9 @@ export class Mariadb implements AsyncDisposable {
     await until(async () => {
       if (this.#ended) {
         throw new Error(
-          `${database.name} ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG)}`,
+          `${database.name} ended instead of answering:\n${
+            Deno.readTextFileSync(log).slice(-SHOWN_LOG_BYTES)
+          }`,
         );
       }
       return await this.sql("SELECT 1").catch(() => undefined);
@@ -181,7 +183,7 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
     await Deno.mkdir(`${folder}/tmp`);
     // MySQL's files depend on it, too.
     const shaping = options.args?.filter((arg) => arg.startsWith("--lower-case-table-names")) ?? [];
-    await layDown(folder, [...database.small, ...shaping]);
+    await installData(folder, [...database.small, ...shaping]);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {

@@ -9,9 +9,9 @@ import { database } from "./database_program.ts";
  * Puts a new server's files into `folder`/data; `folder`/tmp must be there. `options`: options of the server that
  * decide which files it has. Rejects with what the program said that failed.
  */
-export async function layDown(folder: string, options: readonly string[]): Promise<void> {
+export async function installData(folder: string, options: readonly string[]): Promise<void> {
   const archive = await archiveFor(folder, options);
-  if (!await isOurs(archive)) await make(archive, folder, options);
+  if (!await isOwnFile(archive)) await make(archive, folder, options);
   else await run("tar", "-C", folder, "-xzf", archive);
 }
 
@@ -25,7 +25,7 @@ async function archiveFor(folder: string, options: readonly string[]): Promise<s
 }
 
 /** Whether it is there, and this user has made it: others may write to the folder, too. */
-async function isOurs(archive: string): Promise<boolean> {
+async function isOwnFile(archive: string): Promise<boolean> {
   try {
     const { isFile, uid } = await Deno.lstat(archive);
     return isFile && uid === Deno.uid();

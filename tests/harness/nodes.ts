@@ -21,7 +21,7 @@ export interface Between {
   readonly now?: () => number;
 }
 
-const FEW = 100; // friends, groups, members
+const MAX_LIST_ENTRIES = 100; // friends, groups, members
 
 /** Starts `count` nodes, runs `work` with their addresses, and ends them. */
 export async function withNodes(
@@ -30,9 +30,9 @@ export async function withNodes(
   between: Between = {},
 ): Promise<void> {
   const real = await SqliteStore.open(IN_MEMORY, {
-    friendsPerUser: FEW,
-    groupsPerUser: FEW,
-    membersPerGroup: FEW,
+    friendsPerUser: MAX_LIST_ENTRIES,
+    groupsPerUser: MAX_LIST_ENTRIES,
+    membersPerGroup: MAX_LIST_ENTRIES,
   });
   const store = between.store?.(real) ?? real;
   const hub = new LocalHub();

@@ -7,7 +7,7 @@ import { until, within } from "./wait.ts";
 const HOST = "127.0.0.1";
 const START_TRIES = 5; // another program may take a port between finding it free and listening on it
 const SLOTS = 16_384; // of a Redis Cluster
-const NODE_TIMEOUT = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
+const NODE_TIMEOUT_MS = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
 
 /** The key of the nodes in a test that makes no database to have one from. */
 export const SECRET = "5e".repeat(32);
@@ -38,7 +38,7 @@ export class Redis implements AsyncDisposable {
   async start(): Promise<void> {
     const cluster = this.clusterPort === undefined ? [] : [
       ...["--cluster-enabled", "yes", "--cluster-port", `${this.clusterPort}`],
-      ...["--cluster-node-timeout", `${NODE_TIMEOUT}`],
+      ...["--cluster-node-timeout", `${NODE_TIMEOUT_MS}`],
     ];
     const child = new Deno.Command("redis-server", {
       args: [

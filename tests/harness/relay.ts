@@ -114,8 +114,8 @@ export class Relay implements Address, AsyncDisposable {
   /** Writes as fast as the speed allows in a direction, in small packets that those of other connections come between. */
   async #send(to: Deno.TcpConn, bytes: Uint8Array, direction: Direction): Promise<void> {
     if (this.speed === Infinity) return await writeAll(to, bytes);
-    for (let at = 0; at < bytes.length; at += PACKET) {
-      const packet = bytes.subarray(at, at + PACKET);
+    for (let at = 0; at < bytes.length; at += PACKET_BYTES) {
+      const packet = bytes.subarray(at, at + PACKET_BYTES);
       const now = performance.now();
       direction.free = Math.max(direction.free, now) + packet.length / this.speed * 1_000;
       await pause(direction.free - now);
@@ -133,11 +133,11 @@ interface Direction {
   free: number;
 }
 
-const PIECE = 65_536; // bytes
-const PACKET = 1_500; // bytes that a slow link sends at once
+const PIECE_BYTES = 65_536; // bytes
+const PACKET_BYTES = 1_500; // bytes that a slow link sends at once
 
 async function pieces(from: Deno.TcpConn, take: (piece: Uint8Array) => Promise<boolean>): Promise<void> {
-  const buffer = new Uint8Array(PIECE);
+  const buffer = new Uint8Array(PIECE_BYTES);
   for (let n; (n = await from.read(buffer)) !== null;) {
     if (!await take(buffer.subarray(0, n))) return;
   }

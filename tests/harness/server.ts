@@ -34,7 +34,7 @@ const CHEAP_HASH = "4";
 /** Sessions may send as fast as they can, where that isn't what is tested. */
 const UNLIMITED = "0";
 
-const SHOWN_LOG = 16_384; // bytes of the log's end that are shown when a test fails
+const SHOWN_LOG_BYTES = 16_384; // bytes of the log's end that are shown when a test fails
 
 const BLOCKS_PER_KIB = 2; // POSIX: `ulimit -f` counts blocks of 512 bytes
 
@@ -168,7 +168,7 @@ export class Server implements Address, AsyncDisposable {
 
   /** Writes the end of the log, from byte `from` on, to standard error, to explain a failure. */
   showLog(from = 0): void {
-    const text = this.log(Math.max(from, this.logSize - SHOWN_LOG));
+    const text = this.log(Math.max(from, this.logSize - SHOWN_LOG_BYTES));
     Deno.stderr.writeSync(new TextEncoder().encode(`\n--- server's log ---\n${text}--- end of log ---\n`));
   }
 

@@ -6,7 +6,7 @@ import { until } from "./wait.ts";
 /** Arguments for a server with two workers that logs who comes to which. */
 export const WORKERS: readonly string[] = ["--workers", "2", "--log-level", "debug"];
 /** Connections until one is on a certain worker: each has a chance of a half. */
-export const TRIES = 100;
+export const MAX_TRIES = 100;
 
 /** What the server has logged of an event, from byte `from` of the log on. */
 export function events(server: Server, event: string, from = 0): Record<string, unknown>[] {
@@ -38,12 +38,12 @@ export async function enterOn(
   wanted: number,
   enter: () => Promise<FramedClient> = () => newUser(server),
 ): Promise<FramedClient> {
-  for (let tries = 0; tries < TRIES; tries++) {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
     const { client, worker } = await entered(server, enter);
     if (worker === wanted) return client;
     await client.close();
   }
-  throw new Error(`none of ${TRIES} connections came to worker ${wanted}`);
+  throw new Error(`none of ${MAX_TRIES} connections came to worker ${wanted}`);
 }
 
 /** A new user on each worker. */

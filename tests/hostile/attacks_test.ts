@@ -10,8 +10,8 @@ import { until } from "../harness/wait.ts";
 const MEBIBYTE = 1_048_576;
 
 /**
- * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage of
- * long messages, however many there are and even if no recipient is there.
+ * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage
+ * of long messages, however many there are and even if no recipient is there.
  */
 const GROWTH = 256 * MEBIBYTE;
 
@@ -35,7 +35,7 @@ async function honestPair(server: Server) {
   };
 }
 
-serverTest("lengths, and then nothing", {}, async (server) => {
+serverTest("attacks: reserves no memory for announced lengths", {}, async (server) => {
   await using pair = await honestPair(server);
   await pair.chat();
   const before = server.memory;
@@ -51,7 +51,7 @@ serverTest("lengths, and then nothing", {}, async (server) => {
   await pair.chat();
 });
 
-serverTest("garbage", {}, async (server) => {
+serverTest("attacks: survives random bytes", {}, async (server) => {
   await using pair = await honestPair(server);
   const random = new Random(7);
   for (let round = 0; round < 100; round++) {
@@ -66,7 +66,7 @@ serverTest("garbage", {}, async (server) => {
   assert(server.running);
 });
 
-serverTest("who comes and goes without a word leaves nothing behind", {}, async (server) => {
+serverTest("attacks: retains no memory of connections that close at once", {}, async (server) => {
   await using pair = await honestPair(server);
   await pair.chat();
   const before = server.memory;
@@ -79,38 +79,43 @@ serverTest("who comes and goes without a word leaves nothing behind", {}, async 
   assertLess(server.memory - before, GROWTH);
 });
 
-serverTest("a recipient that never reads, and then does: it gets everything in order", {}, async (server) => {
-  const [count, size] = [18_750, 16_000]; // 300 MB, more than the memory may grow; larger ones would take turns
-  await using pair = await honestPair(server);
-  await using sender = await newUser(server);
-  const id = await register(server);
-  await using slow = await FramedClient.connect(server, { paused: true });
-  await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  // A user who has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
-  await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
-  await until(async () => {
-    return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";
-  }, "the login of who never reads");
-  const before = server.memory;
-  const text = "x".repeat(size);
-  let most = 0;
-  for (let sent = 0; sent < count; sent += 50) {
-    await Promise.all(Array.from({ length: 50 }, (_, at) => sender.chat(id, `${sent + at} ${text}`)));
-    most = Math.max(most, server.memory - before);
-    if (sent % 500 === 0) await pair.chat();
-  }
-  assertLess(most, GROWTH);
-  slow.resume();
-  for (let at = 0; at < count; at++) {
-    const chat = await slow.next(Msg.ONE_CHAT);
-    assertEquals(chat.seq, at + 1);
-    assert(chat.msg!.startsWith(`${at} x`));
-  }
-  await pair.chat();
-  assertLess(server.memory - before, GROWTH);
-});
+serverTest(
+  "attacks: bounds memory while a recipient does not read, and then delivers everything in order",
+  {},
+  async (server) => {
+    // 300 MB, more than the memory may grow; larger ones would take turns
+    const [count, size] = [18_750, 16_000];
+    await using pair = await honestPair(server);
+    await using sender = await newUser(server);
+    const id = await register(server);
+    await using slow = await FramedClient.connect(server, { paused: true });
+    await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    // A user who has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
+    await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+    await until(async () => {
+      return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";
+    }, "the login of who never reads");
+    const before = server.memory;
+    const text = "x".repeat(size);
+    let most = 0;
+    for (let sent = 0; sent < count; sent += 50) {
+      await Promise.all(Array.from({ length: 50 }, (_, at) => sender.chat(id, `${sent + at} ${text}`)));
+      most = Math.max(most, server.memory - before);
+      if (sent % 500 === 0) await pair.chat();
+    }
+    assertLess(most, GROWTH);
+    slow.resume();
+    for (let at = 0; at < count; at++) {
+      const chat = await slow.next(Msg.ONE_CHAT);
+      assertEquals(chat.seq, at + 1);
+      assert(chat.msg!.startsWith(`${at} x`));
+    }
+    await pair.chat();
+    assertLess(server.memory - before, GROWTH);
+  },
+);
 
-serverTest("a flood of requests with large answers that are never read", {}, async (server) => {
+serverTest("attacks: bounds memory when large replies are never read", {}, async (server) => {
   await using pair = await honestPair(server);
   await using writer = await newUser(server);
   const id = await register(server);
@@ -135,7 +140,7 @@ serverTest("a flood of requests with large answers that are never read", {}, asy
   await pair.chat();
 });
 
-serverTest("a flood of small requests that are never read", {}, async (server) => {
+serverTest("attacks: stops reading from a client that does not read its replies", {}, async (server) => {
   await using pair = await honestPair(server);
   const before = server.memory;
   await using flood = await FramedClient.connect(server, { paused: true });
@@ -159,7 +164,7 @@ serverTest("a flood of small requests that are never read", {}, async (server) =
 });
 
 // No account has that many attempts unless it is told so; then hashing them is what must be bounded.
-serverTest("a flood of wrong passwords", {
+serverTest("attacks: serves others during a flood of wrong passwords", {
   args: ["--scrypt-ln", "12", "--max-failed-logins", "1000000"],
 }, async (server) => {
   await using pair = await honestPair(server);

@@ -12,7 +12,7 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-test("a new account gets an id, and logs in with it or with its name", async (server) => {
+test("register: gives an id when the account is new, and login takes the id or the name", async (server) => {
   await using client = await FramedClient.connect(server);
   const reply = await client.request({ msgid: Msg.REGISTER, name: "zhang san 张三", password: "a password" });
   assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.OK]);
@@ -27,13 +27,13 @@ test("a new account gets an id, and logs in with it or with its name", async (se
   }
 });
 
-test("ids are different", async (server) => {
+test("register: gives different ids", async (server) => {
   await using client = await FramedClient.connect(server);
   const ids = await Promise.all(Array.from({ length: 20 }, () => client.register(freshName())));
   assertEquals(new Set(ids).size, 20);
 });
 
-test("a name that is taken is refused, also when two ask at once", async (server) => {
+test("register: refuses a name that is in use, also when two ask at once", async (server) => {
   await register(server, "taken");
   await using one = await FramedClient.connect(server);
   await using two = await FramedClient.connect(server);
@@ -72,7 +72,7 @@ const badNames = [
 ];
 const notText = [undefined, null, 1, true, [], {}, ["a"]];
 
-test("a user's name: 1 to 50 characters, not blank, no control characters", async (server) => {
+test("register: takes names of 1 to 50 characters that are not blank and have no control characters", async (server) => {
   await using client = await FramedClient.connect(server);
   for (const name of goodNames) {
     const id = await client.register(name);
@@ -89,7 +89,7 @@ test("a user's name: 1 to 50 characters, not blank, no control characters", asyn
   }
 });
 
-test("names are kept in one form, and in any form one can log in", async (server) => {
+test("register: stores a name in one form, and login takes every form of it", async (server) => {
   await using client = await FramedClient.connect(server);
   for (
     const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
@@ -108,7 +108,7 @@ test("names are kept in one form, and in any form one can log in", async (server
   }
 });
 
-test("names that are made to look like others, or have nothing to see, are refused with the reason", async (server) => {
+test("register: refuses look-alike and invisible names with the reason", async (server) => {
   await using client = await newUser(server);
   await using stranger = await FramedClient.connect(server);
   for (
@@ -131,7 +131,7 @@ test("names that are made to look like others, or have nothing to see, are refus
   }
 });
 
-serverTest("names that mix scripts can be allowed, and invisible characters cannot", {
+serverTest("register: takes names of mixed scripts when configured, and invisible characters never", {
   args: ["--confusable-names", "allow"],
 }, async (server) => {
   await using client = await FramedClient.connect(server);
@@ -140,7 +140,7 @@ serverTest("names that mix scripts can be allowed, and invisible characters cann
   assertEquals(reply.errno, Errno.BAD_REQUEST);
 });
 
-serverTest("a password: 1 to 128 characters, and every one of them counts", {
+serverTest("register: takes passwords of 1 to 128 characters, all of which count", {
   args: ["--min-password", "1", "--common-passwords", "allow"],
 }, async (server) => {
   await using client = await FramedClient.connect(server);
@@ -164,7 +164,7 @@ serverTest("a password: 1 to 128 characters, and every one of them counts", {
   }
 });
 
-test("a login's fields are checked", async (server) => {
+test("login: refuses fields that are missing or invalid", async (server) => {
   await using client = await FramedClient.connect(server);
   const bad: Sent[] = [
     {},
@@ -184,7 +184,7 @@ test("a login's fields are checked", async (server) => {
   }
 });
 
-test("a wrong password and an unknown user get the same answer, and can try again", async (server) => {
+test("login: gives a wrong password and an unknown user the same reply, and permits another try", async (server) => {
   const id = await register(server, "somebody");
   await using client = await FramedClient.connect(server);
   const attempts = [
@@ -203,7 +203,7 @@ test("a wrong password and an unknown user get the same answer, and can try agai
 
 // Dear enough for the hash to outweigh everything else, cheap enough for ten of them.
 serverTest(
-  "an unknown user takes as long as a wrong password",
+  "login: takes as long for an unknown user as for a wrong password",
   { args: ["--scrypt-ln", "13"] },
   async (server) => {
     const id = await register(server);
@@ -226,7 +226,7 @@ serverTest(
   },
 );
 
-test("a token logs in without a password, on another connection", async (server) => {
+test("login: takes a token in place of the password on another connection", async (server) => {
   const first = await newUser(server);
   const { id, name, token } = first;
   await first.close();
@@ -238,7 +238,7 @@ test("a token logs in without a password, on another connection", async (server)
   assertEquals(third.id, id);
 });
 
-test("a token that isn't one is refused", async (server) => {
+test("login: refuses an invalid token", async (server) => {
   await using user = await newUser(server);
   const { token } = user;
   await user.close();
@@ -264,7 +264,7 @@ test("a token that isn't one is refused", async (server) => {
   }
 });
 
-test("logout ends the session and its token, and the connection may log in again", async (server) => {
+test("logout: ends the session and its token, and permits another login on the connection", async (server) => {
   await using friend = await newUser(server);
   await using client = await newUser(server);
   const { id, token } = client;

@@ -9,7 +9,7 @@ const AT_ONCE = 50;
 const LEAST = 1_700; // ms: 7,800 at 4,000 a second, less the 100 ms and some that the last ones needn't wait
 
 serverTest(
-  "arrivals: five hundred that come and go in vain are let in over two seconds",
+  "accept rate: takes at least two seconds for 500 connections that close before login",
   {},
   async (server) => {
     const began = performance.now();

@@ -27,7 +27,7 @@ async function missed(client: ClassicClient, id: number, count: number): Promise
   return [...first, ...rest.map((arrival) => arrival.message)];
 }
 
-test("missed messages that don't fit in the login's answer follow, the oldest first", async (server) => {
+test("classic: sends the backlog that exceeds the login reply after it, oldest first", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const texts = Array.from({ length: 60 }, (_, at) => `${at} ${"é".repeat(at * 3)}`);
@@ -39,7 +39,7 @@ test("missed messages that don't fit in the login's answer follow, the oldest fi
   assertEquals((await client.next(() => true)).msg, "and then");
 });
 
-test("missed messages that don't fit in at all follow one by one", async (server) => {
+test("classic: sends the backlog one message at a time when none fits into the login reply", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let at = 0; at < 5; at++) await alice.chat(id, `${at} ${"x".repeat(700)}`);
@@ -49,7 +49,7 @@ test("missed messages that don't fit in at all follow one by one", async (server
   assert(all.every((m) => m.msg!.length === 702));
 });
 
-test("missed messages of several conversations come the oldest first", async (server) => {
+test("classic: sends the backlog of several conversations oldest first", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const id = await register(server);
@@ -68,7 +68,7 @@ test("missed messages of several conversations come the oldest first", async (se
   assertEquals(all.map((m) => Number.parseInt(m.msg!)), Array.from({ length: 30 }, (_, at) => at));
 });
 
-test("a message that comes while missed ones are still on their way keeps its place", async (server) => {
+test("classic: sends a new message after the backlog that is still in flight", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const text = (at: number) => `${at} ${"x".repeat(500)}`;
@@ -85,7 +85,7 @@ test("a message that comes while missed ones are still on their way keeps its pl
   assertGreaterOrEqual(numbers.length, 28);
 });
 
-test("a longer text is cut at a character and ends in …; others have it whole", async (server) => {
+test("classic: cuts a longer text at a character and appends …, and framed clients get all of it", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
@@ -107,7 +107,7 @@ test("a longer text is cut at a character and ends in …; others have it whole"
   assert(messages![0]!.msg === texts.at(-1), "it is stored whole");
 });
 
-test("a text that just fits is not cut", async (server) => {
+test("classic: does not cut a text that just fits", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
@@ -124,7 +124,7 @@ test("a text that just fits is not cut", async (server) => {
   assertLessOrEqual(cut.bytes, MOST);
 });
 
-test("a login's answer with too many friends and groups leaves out those at the end", async (server) => {
+test("classic: leaves out the last friends and groups when the login reply is too long", async (server) => {
   await using alice = await newUser(server, `${"n".repeat(40)} alice`);
   const friends: number[] = [];
   for (let at = 0; at < 40; at++) {
@@ -146,7 +146,7 @@ test("a login's answer with too many friends and groups leaves out those at the 
   assertEquals(listed, friends.slice(0, listed.length));
 });
 
-test("at least 10 ms between two writes", async (server) => {
+test("classic: waits at least 10 ms between two writes", async (server) => {
   const count = 50;
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
@@ -165,7 +165,7 @@ test("at least 10 ms between two writes", async (server) => {
 
 // So long a gap that this process has always read one message before the next is written.
 serverTest(
-  "one read, one message: login, missed messages, chat",
+  "classic: puts one message into each write for login, backlog and chat",
   { args: ["--classic-write-interval", "150ms"] },
   async (server) => {
     await using alice = await newUser(server);
@@ -184,7 +184,7 @@ serverTest(
 );
 
 serverTest(
-  "0 turns both limits off",
+  "classic: applies neither limit when both options are 0",
   { args: ["--classic-write-interval", "0ms", "--classic-bytes", "0"] },
   async (server) => {
     await using alice = await newUser(server);
@@ -199,7 +199,7 @@ serverTest(
   },
 );
 
-test("what a classic client wasn't sent before it went is still there for the next login", async (server) => {
+test("classic: repeats unsent messages at the next login when the client disconnects", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const count = 100;

@@ -12,7 +12,7 @@ import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-Deno.test("addresses: counted by what one customer has: an IPv4 address, or an IPv6 network of 64 bits", () => {
+Deno.test("addresses: counts connections by IPv4 address or IPv6 /64 network", () => {
   const cases: readonly (readonly [host: string, key: string | undefined])[] = [
     ["192.0.2.1", "192.0.2.1"],
     ["::ffff:192.0.2.1", "192.0.2.1"],
@@ -48,7 +48,7 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
   );
 });
 
-Deno.test("addresses: each has so many, those that end make room, and nothing is left of them", () => {
+Deno.test("addresses: admits up to the limit for each, and removes all state of ended connections", () => {
   const addresses = new ConnectionCounter(2, [CidrList.parse("10.0.0.0/8"), CidrList.parse("::1")]);
   const [first, second] = [addresses.acquire("2001:db8::1"), addresses.acquire("2001:db8::2")];
   for (const host of ["2001:db8::1", "2001:db8::3"]) {
@@ -102,7 +102,7 @@ async function fill(server: Server, host: string): Promise<FramedClient[]> {
   return clients;
 }
 
-test("addresses: exactly so many connections come in from each client behind a proxy", async (server) => {
+test("addresses: admits exactly the limit for each client behind a proxy", async (server) => {
   await using open = new AsyncDisposableStack();
   for (const host of ["192.0.2.1", "192.0.2.2", "2001:db8::1"]) {
     for (let count = 0; count < MOST; count++) {
@@ -133,7 +133,7 @@ test("addresses: exactly so many connections come in from each client behind a p
   assert(lines.length > 0 && lines[0]!.includes('"address":"192.0.2.1"'), lines[0]);
 });
 
-test("addresses: however a connection ends, it makes room", async (server) => {
+test("addresses: releases the slot however a connection ends", async (server) => {
   const host = "192.0.2.77";
   /** Ways to end a connection that has been let in; some end on the server's side first. */
   const ends: readonly ((client: FramedClient) => Promise<void>)[] = [
@@ -171,7 +171,7 @@ test("addresses: however a connection ends, it makes room", async (server) => {
   for (const client of await fill(server, host)) await client.close();
 });
 
-test("addresses: a header must be there whole in time, and what has one stays", async (server) => {
+test("addresses: closes a connection whose proxy header is late, and no other", async (server) => {
   const host = "192.0.2.99";
   const whole = proxyHeaderV1(1, { host, port: 1 });
   const begun = performance.now();
@@ -191,7 +191,7 @@ test("addresses: a header must be there whole in time, and what has one stays", 
   await client.settle();
 });
 
-Deno.test("addresses: without a proxy it is the peer's, and none is exempt if so configured", () =>
+Deno.test("addresses: counts the peer's address without a proxy, and exempts none when configured so", () =>
   withServer({
     args: ["--exempt-addresses", "none", "--max-connections-per-address", "2"],
   }, async (server) => {

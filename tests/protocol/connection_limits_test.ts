@@ -77,7 +77,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("max-in-flight: the server reads on with as many requests under way, and not with one more to begin", () =>
+Deno.test("max-in-flight: reads while fewer requests than the limit are in flight, and no further", () =>
   withLine(async ({ server, client, bodies, begun, isReading }) => {
     for (let count = 1; count <= PENDING; count++) {
       await client.write(frame(`${count}`));

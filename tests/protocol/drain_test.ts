@@ -27,7 +27,7 @@ async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, 
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   serverTest(
-    `${signal}: each client is told when to move and served until then; what is acked is kept, and the end is 0`,
+    `${signal}: tells each client when to reconnect, serves it until then, loses nothing acknowledged and exits with 0`,
     { args: ["--drain-timeout", "5s"] },
     async (server) => {
       const bob = await newUser(server);
@@ -72,7 +72,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   );
 }
 
-serverTest("SIGTERM: clients are told times within 70 % of the whole, spread over it", {
+serverTest("SIGTERM: spreads the reconnect times over 70 % of the drain timeout", {
   args: ["--drain-timeout", "1s"],
 }, async (server) => {
   const clients = await Promise.all(Array.from({ length: 600 }, () => newUser(server)));
@@ -89,7 +89,7 @@ serverTest("SIGTERM: clients are told times within 70 % of the whole, spread ove
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
+serverTest("SIGTERM: sends a classic client its pending replies and closes its connection", {
   args: ["--classic-write-interval", "50ms"],
 }, async (server) => {
   const count = 10; // messages, which take half a second to be written
@@ -108,7 +108,7 @@ serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
 });
 
 serverTest(
-  "SIGTERM: logins on connections that are there are served, and told to move; idle strangers leave",
+  "SIGTERM: serves logins on open connections and asks them to reconnect; closes idle unauthenticated ones",
   {
     args: ["--scrypt-ln", "15", "--drain-timeout", "5m"],
   },
@@ -140,29 +140,33 @@ serverTest(
 
 const QUEUED = 100; // connections: fewer than the kernel keeps in line, more than are accepted in one turn
 
-serverTest("SIGTERM: those who wait in line to be accepted are let in, and told", {}, async (server) => {
-  await using first = await newUser(server);
-  server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
-  const clients: FramedClient[] = [];
-  try {
-    clients.push(...await Promise.all(Array.from({ length: QUEUED }, () => FramedClient.connect(server))));
-    for (const client of clients) await client.send({ msgid: Msg.PING });
-    server.kill("SIGTERM");
-    server.kill("SIGCONT");
-    await Promise.all(clients.map(async (client) => {
-      await client.next(Msg.PONG);
-      assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
-      await client.serverCloses();
-      await client.close();
-    }));
-    await first.close();
-    assertEquals(await server.wait(), 0);
-  } finally {
-    for (const client of clients) await client.close();
-  }
-});
+serverTest(
+  "SIGTERM: accepts connections of the listen backlog and asks them to reconnect",
+  {},
+  async (server) => {
+    await using first = await newUser(server);
+    server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
+    const clients: FramedClient[] = [];
+    try {
+      clients.push(...await Promise.all(Array.from({ length: QUEUED }, () => FramedClient.connect(server))));
+      for (const client of clients) await client.send({ msgid: Msg.PING });
+      server.kill("SIGTERM");
+      server.kill("SIGCONT");
+      await Promise.all(clients.map(async (client) => {
+        await client.next(Msg.PONG);
+        assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
+        await client.serverCloses();
+        await client.close();
+      }));
+      await first.close();
+      assertEquals(await server.wait(), 0);
+    } finally {
+      for (const client of clients) await client.close();
+    }
+  },
+);
 
-serverTest("SIGTERM: no connection is accepted any more", {}, async (server) => {
+serverTest("SIGTERM: accepts no new connection", {}, async (server) => {
   await using client = await newUser(server);
   server.kill("SIGTERM");
   await client.next(Msg.NOTICE);
@@ -174,7 +178,7 @@ serverTest("SIGTERM: no connection is accepted any more", {}, async (server) => 
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: what takes too long is not waited for", {
+serverTest("SIGTERM: ends requests that exceed the drain timeout", {
   args: ["--drain-timeout", "500ms", "--scrypt-ln", "17"],
 }, async (server) => {
   const waiting = 80; // passwords to be hashed: half a minute of work
@@ -192,7 +196,7 @@ serverTest("SIGTERM: what takes too long is not waited for", {
   for (const client of clients) await client.close();
 });
 
-serverTest("SIGTERM with --drain-timeout 0: clients are told, and closed at once", {
+serverTest("SIGTERM: with --drain-timeout 0 informs clients and closes their connections at once", {
   args: ["--drain-timeout", "0"],
 }, async (server) => {
   await using client = await newUser(server);

@@ -26,7 +26,7 @@ function refused(server: Server, errno?: number): number {
   return events(server, "refused").filter((event) => errno === undefined || event.errno === errno).length;
 }
 
-serverTest("hash queue: the passwords of clients that have gone aren't hashed, but count for their address", {
+serverTest("hash queue: skips passwords of closed connections, and counts them for their address", {
   args: [...TRUSTING, ...HASHED, "--max-logins-per-address", `${FLOOD}`],
 }, async (server) => {
   const id = await register(server);
@@ -44,7 +44,7 @@ serverTest("hash queue: the passwords of clients that have gone aren't hashed, b
   );
 });
 
-serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in front of another's password", {
+serverTest("hash queue: does not delay an address by a flood from another address or IPv6 /48", {
   args: [...TRUSTING, ...HASHED],
 }, async (server) => {
   const id = await register(server);
@@ -66,7 +66,7 @@ serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in fro
   }
 });
 
-serverTest("hash queue: a full queue refuses the address that has the most waiting, and no other", {
+serverTest("hash queue: refuses the address with the most waiting passwords when it is full", {
   args: [...TRUSTING, ...HASHED, "--hash-queue", "10"],
 }, async (server) => {
   const id = await register(server);
@@ -85,7 +85,7 @@ serverTest("hash queue: a full queue refuses the address that has the most waiti
   await Promise.all(clients.map((client) => client.close()));
 });
 
-serverTest("hash queue: a client that only ends its sending is answered if no other waits", {
+serverTest("hash queue: replies to a half-closed client when no other waits", {
   args: [...TRUSTING],
 }, async (server) => {
   const id = await register(server);

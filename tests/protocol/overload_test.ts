@@ -7,7 +7,7 @@ import { serverTest, startServer } from "../harness/server.ts";
 const LOGINS = 20;
 const MAX_RETRY_AFTER_MS = 5_000; // for passwords that wait
 
-serverTest("more logins than can wait to be hashed are told to come again", {
+serverTest("overload: refuses logins with retry_after when the hash queue is full", {
   args: ["--scrypt-ln", "14", "--hash-queue", "1"],
 }, async (server) => {
   const id = await register(server);
@@ -28,7 +28,7 @@ serverTest("more logins than can wait to be hashed are told to come again", {
   for (const client of clients) await client.close();
 });
 
-serverTest("a full disk: nothing is accepted that isn't stored, and what was acknowledged is there", {
+serverTest("overload: acknowledges nothing that is not stored when the disk is full, and loses nothing", {
   diskKib: 2_048,
 }, async (server) => {
   const alice = await newUser(server);

@@ -33,7 +33,7 @@ async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<
 const chats = (toid: number, count: number, text = "x") =>
   Array.from({ length: count }, (_, at) => ({ msgid: Msg.ONE_CHAT, toid, msg: `${at} ${text}` }));
 
-test("the burst is taken, the next is refused, and taken after retry_after", async (server) => {
+test("rates: take the burst, refuse the next message, and take it after retry_after", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const began = performance.now();
@@ -53,7 +53,7 @@ test("the burst is taken, the next is refused, and taken after retry_after", asy
   assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others have their own");
 });
 
-test("bytes: what is more than may be sent is refused with the time that it takes", async (server) => {
+test("rates: refuse bytes over the limit with retry_after", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const text = "x".repeat(49_000);
@@ -72,7 +72,7 @@ test("bytes: what is more than may be sent is refused with the time that it take
   );
 });
 
-test("a user who logs in again has no more than before", async (server) => {
+test("rates: give a user no new tokens at another login", async (server) => {
   await using bob = await newUser(server);
   await using alice = await newUser(server);
   await atOnce(alice, chats(bob.id, BURST));
@@ -83,7 +83,7 @@ test("a user who logs in again has no more than before", async (server) => {
   assertLessOrEqual(taken, 3 + Math.ceil((performance.now() - began) / 1_000 * RATE));
 });
 
-test("a large question costs more than a message", async (server) => {
+test("rates: charge a large query more than a message", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, Array.from({ length: 4 }, () => ({ msgid: Msg.CONTACTS })));
@@ -94,7 +94,7 @@ test("a large question costs more than a message", async (server) => {
   assertEquals(refused.msgid, Msg.CONTACTS_ACK);
 });
 
-test("what has no answer, and PING, waits in place of being refused", async (server) => {
+test("rates: delay PING and requests without a reply instead of refusing them", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
@@ -102,7 +102,7 @@ test("what has no answer, and PING, waits in place of being refused", async (ser
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
-test("a flood of what is refused is read at its own pace, and its replies are still in order", async (server) => {
+test("rates: slow the reading of a flood of refused requests, with replies in order", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const count = BURST + 32 + 12; // refusals are at once up to 32, and then 5 a second
@@ -121,7 +121,7 @@ test("a flood of what is refused is read at its own pace, and its replies are st
   );
 });
 
-test("a classic client, which would not hear of a refusal, is slowed down and loses nothing", async (server) => {
+test("rates: slow a classic client down, which cannot be told of a refusal, and lose nothing", async (server) => {
   await using bob = await newUser(server);
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -134,7 +134,7 @@ test("a classic client, which would not hear of a refusal, is slowed down and lo
   );
 });
 
-test("client.ts waits as long as it is told, and all is sent, once and in order", async (server) => {
+test("rates: client.ts waits for retry_after, and sends everything once and in order", async (server) => {
   await using bob = await newUser(server);
   const texts = Array.from({ length: BURST + 5 }, (_, at) => `line ${at}`);
   const input = texts.map((text) => `chat:${bob.id}:${text}\n`).join("");
@@ -146,7 +146,7 @@ test("client.ts waits as long as it is told, and all is sent, once and in order"
   assertEquals((await bob.take(texts.length, Msg.ONE_CHAT)).map(({ msg }) => msg), texts);
 });
 
-serverTest("what is spare goes to busy sessions, and no session's own is touched by that", {
+serverTest("rates: give shared capacity to busy sessions without touching the committed rate of others", {
   args: ["--message-rate", "1", "--message-burst", "10", "--shared-rate", "100"],
 }, async (server) => {
   await using alice = await newUser(server);
@@ -161,7 +161,7 @@ serverTest("what is spare goes to busy sessions, and no session's own is touched
   assert(own.every(({ errno }) => errno === Errno.OK));
 });
 
-serverTest("who isn't logged in is read slowly beyond a burst, whatever it says", {
+serverTest("rates: slow the reading of an unauthenticated client after its burst, whatever it sends", {
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
   const burst = 100; // five seconds' worth

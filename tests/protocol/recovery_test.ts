@@ -1,7 +1,7 @@
 /** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus, BusListener } from "../../lib/bus/bus.ts";
-import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
+import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
@@ -11,7 +11,7 @@ import { pause, until, within } from "../harness/wait.ts";
 /** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
 const SOON = 10_000;
 
-Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
+Deno.test("recovery: delivers messages through the store in order while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -33,7 +33,7 @@ Deno.test("recovery: without a bus messages cross by the store, in order", async
   }, outage);
 });
 
-Deno.test("recovery: what was sent just before the bus came back is found", async () => {
+Deno.test("recovery: finds a message that was sent just before the bus recovered", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -45,7 +45,7 @@ Deno.test("recovery: what was sent just before the bus came back is found", asyn
   }, outage);
 });
 
-Deno.test("recovery: without a bus an account still has one session", async () => {
+Deno.test("recovery: leaves an account one session while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
@@ -67,7 +67,7 @@ Deno.test("recovery: without a bus an account still has one session", async () =
   }, outage);
 });
 
-Deno.test("recovery: who came and went without a bus is told afterwards, once", async () => {
+Deno.test("recovery: sends presence changes of an outage of the bus once, afterwards", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -92,7 +92,7 @@ Deno.test("recovery: who came and went without a bus is told afterwards, once", 
   }, outage);
 });
 
-Deno.test("recovery: when a node goes without a word its users are offline, here and in the store", async () => {
+Deno.test("recovery: shows the users of a crashed node as offline, also in the store", async () => {
   let store: Store | undefined;
   const buses: Bus[] = [];
   const between = {
@@ -114,7 +114,7 @@ Deno.test("recovery: when a node goes without a word its users are offline, here
   }, between);
 });
 
-Deno.test("recovery: a message whose hint was never sent is delivered when its sender repeats it", async () => {
+Deno.test("recovery: delivers a message whose hint was lost when its sender repeats it", async () => {
   let losing = true;
   const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
   await withNodes(2, async (a, b) => {
@@ -138,7 +138,7 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
 
 const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
 
-Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
+Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;
   const listeners: BusListener[] = [];
   const bus = (bus: Bus) =>
@@ -195,7 +195,7 @@ class CountingStore {
     });
 }
 
-Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+Deno.test("recovery: resumes logins when the bus recovers and not before, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();
   await withNodes(1, async (node) => {
@@ -214,7 +214,7 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
   }, { bus: outage.bus, store: counts.wrap });
 });
 
-Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+Deno.test("recovery: resumes logins once when the bus recovers, also while another node is silent", async () => {
   const outage = new Outage();
   const listeners: BusListener[] = [];
   const counts = new CountingStore();
@@ -249,83 +249,7 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   }, between);
 });
 
-Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
-  let store: Store | undefined;
-  let failing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, (name, go) => {
-        return failing && name === "releaseAccounts" ? Promise.reject(new Error("fails on purpose")) : go();
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
-    assert(await isOnline());
-    failing = true;
-    await alice.succeed({ msgid: Msg.LOGOUT });
-    await alice.settle();
-    assert(await isOnline());
-    failing = false;
-    await until(async () => !await isOnline(), "alice offline in the store");
-  }, between);
-});
-
-Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
-  let store: Store | undefined;
-  let losing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, async (name, go) => {
-        const result = await go();
-        if (name === "claimAccount" && losing) {
-          throw new StoreUnavailableError("the answer is lost on purpose");
-        }
-        return result;
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const bob = await register(node!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob });
-    losing = true;
-    await using client = await FramedClient.connect(node!);
-    const reply = await client.request({ msgid: Msg.LOGIN, id: bob, password: PASSWORD });
-    assertEquals(reply.errno, Errno.UNAVAILABLE);
-    assert((await store!.findUser({ id: bob }))!.online);
-    losing = false;
-    await until(async () => !(await store!.findUser({ id: bob }))!.online, "bob offline in the store");
-    await client.login({ id: bob });
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
-  }, between);
-});
-
-Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
-  let failing = false;
-  const between = {
-    store: (real: Store) =>
-      wrapped(real, (name, go) => {
-        const fails = failing && name === "followers";
-        return fails ? Promise.reject(new StoreUnavailableError("fails on purpose")) : go();
-      }),
-  };
-  await withNodes(2, async (a, b) => {
-    await using alice = await newUser(a!);
-    const bob = await newUser(b!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
-    failing = true;
-    await bob.close();
-    await pause(50);
-    failing = false;
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
-  }, between);
-});
-
-Deno.test("recovery: what CONTACTS tells before PRESENCE could is told by PRESENCE as well, behind it", async () => {
+Deno.test("recovery: repeats a state by PRESENCE after CONTACTS has shown it first", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);

@@ -12,7 +12,7 @@ import { pause, until, within } from "../harness/wait.ts";
 const CTRL_C = "\x03";
 const PRESS_MS = 250; // between two presses, a little more than what the server takes for one
 
-Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was read again", async () => {
+Deno.test("signals: SIGHUP does not end a server without TLS, and the log says so", async () => {
   await using server = await startServer();
   const events = () => server.log().split("\n").filter((line) => line.includes('"SIGHUP"'));
   server.kill("SIGHUP");
@@ -25,7 +25,7 @@ Deno.test("SIGHUP does not end a server without TLS, and the log says that nothi
 });
 
 for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] as const) {
-  Deno.test(`${signal} during the start of ${workers} nodes ends it with one line and exit code 0`, async () => {
+  Deno.test(`signals: ${signal} during the start of ${workers} nodes ends it with one line and exit code 0`, async () => {
     using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // a MySQL server that does not answer
     const args = ["127.0.0.1", "0", "--mysql", `mysql://ann@127.0.0.1:${silent.addr.port}/chat`];
     const child = new Deno.Command(Deno.execPath(), {
@@ -48,7 +48,7 @@ for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] 
   });
 }
 
-serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing while it drains", {
+serverTest("signals: a second SIGTERM, and a SIGINT without a terminal, change nothing during a drain", {
   args: ["--drain-timeout", "1h"],
 }, async (server) => {
   await using client = await newUser(server);
@@ -64,7 +64,7 @@ serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing whil
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("^C on a terminal drains, and says that another ends it at once", async () => {
+Deno.test("signals: ^C on a terminal drains, and announces that another ends the server at once", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
@@ -110,7 +110,7 @@ function process(graceMs: number, isTerminal: boolean) {
   return { signals, take, codes, lines, asked: () => asked };
 }
 
-Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends the process from then on", async () => {
+Deno.test("stop signals: SIGTERM is ignored during the grace period, and ends the process after it", async () => {
   const { signals, take, codes, lines, asked } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -121,7 +121,7 @@ Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends th
   assertEquals(codes, [1]);
 });
 
-Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are two presses of ^C", () => {
+Deno.test("stop signals: two SIGINTs end the server at once when they are two presses of ^C on a terminal", () => {
   for (const isTerminal of [true, false]) {
     const { signals, take, codes, lines } = process(25_000, isTerminal);
     signals.markStarted();
@@ -134,7 +134,7 @@ Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are
   }
 });
 
-Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", () => {
+Deno.test("stop signals: SIGINT after SIGTERM counts as the first press, and announces the second", () => {
   const { signals, take, codes, lines } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -145,7 +145,7 @@ Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", 
   assertEquals(codes, [1]);
 });
 
-Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
+Deno.test("npx: the server warns that signals do not reach it, unless it is on a terminal", async () => {
   await using server = await startServer(); // whose port the other can't have: it ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {

@@ -8,7 +8,7 @@ export type Kind =
   /** Acked and not in the log; or in the log, and a recipient never had it. */
   | "lost"
   /** Twice in the log, or twice before a user's eyes, or twice on one session. */
-  | "doubled"
+  | "duplicated"
   /** Behind one that it was known to come before, or the other way round. */
   | "reordered"
   /** A seq that no message has, or a push that skipped a message. */

@@ -3,7 +3,7 @@ import { Random } from "../../harness/random.ts";
 import type { Conversation, Event, History, Logged } from "../history.ts";
 
 /** A history that can be spoilt. */
-export interface Spoilable extends History {
+export interface MutableHistory extends History {
   readonly users: Map<number, Event[]>;
   readonly log: Logged[];
   readonly online: Set<number>;
@@ -16,11 +16,11 @@ const USERS = 6;
 /** The only group. */
 export const GROUP: Conversation = "g1";
 /** Joins it halfway. */
-export const LATE = 2;
+export const LATE_MEMBER = 2;
 /** Never joins it. */
-export const STRANGER = 5;
+export const NON_MEMBER = 5;
 /** Is offline in the end. */
-export const OFFLINE = 6;
+export const OFFLINE_USER = 6;
 
 /** A message on its way into the log. */
 interface Pending {
@@ -41,12 +41,12 @@ class Person {
 }
 
 /** A good history of as many steps: sending, committing, acking, pushing, logging in again. */
-export function goodHistory(seed: number, steps = 600): Spoilable {
+export function goodHistory(seed: number, steps = 600): MutableHistory {
   const random = new Random(seed);
   const people = new Map(Array.from({ length: USERS }, (_, i) => [i + 1, new Person()]));
   const ids = [...people.keys()];
   const log = new Map<Conversation, Logged[]>();
-  const members = [1, 3, 4, OFFLINE];
+  const members = [1, 3, 4, OFFLINE_USER];
   let [pending, unacked]: [Pending[], Logged[]] = [[], []];
   let at = 0;
   let sent = 0;
@@ -101,10 +101,10 @@ export function goodHistory(seed: number, steps = 600): Spoilable {
   }
 
   function join(): void {
-    const { events, cursors } = people.get(LATE)!;
+    const { events, cursors } = people.get(LATE_MEMBER)!;
     events.push({ kind: "joining", at: at++, group: GROUP });
     if (pending.length > 0) commit(); // which may come to lie on either side
-    members.push(LATE);
+    members.push(LATE_MEMBER);
     cursors.set(GROUP, messages(GROUP).length);
     if (pending.length > 0) commit();
     events.push({ kind: "joined", at: at++, group: GROUP });
@@ -134,7 +134,7 @@ export function goodHistory(seed: number, steps = 600): Spoilable {
   while (pending.length > 0) commit();
   while (unacked.length > 0) ack();
   const healed = at;
-  const online = new Set(ids.filter((id) => id !== OFFLINE));
+  const online = new Set(ids.filter((id) => id !== OFFLINE_USER));
   for (const [user, person] of people) {
     login(person);
     for (const [conversation, { length }] of log) {

@@ -25,10 +25,10 @@ function checkRows(evidence: Evidence, found: Findings): void {
     const place = { user: sender, in: conversation, seq, cid };
     if (seq < 1) found.add("gap", place, "seqs begin at 1");
     if (evidence.in(conversation).get(seq) !== row) {
-      found.add("doubled", place, "a second message with this seq");
+      found.add("duplicated", place, "a second message with this seq");
     }
     const first = evidence.rowOf(sender, cid)!;
-    if (first !== row) found.add("doubled", place, `stored before as ${first.in} seq ${first.seq}`);
+    if (first !== row) found.add("duplicated", place, `stored before as ${first.in} seq ${first.seq}`);
     const sending = evidence.sending(sender, cid);
     if (!sending) found.add("invented", place, "in the log, and never sent");
     else if (sending.sent.to !== conversation) found.add("altered", place, `was sent to ${sending.sent.to}`);

@@ -5,7 +5,7 @@ import { differing } from "./log.ts";
 import type { Evidence, Of, Seen } from "./evidence.ts";
 
 /** ms in which a login must bring what was there before it, if all is well, on a machine that has much else to do. */
-const PROMPT = 15_000;
+const DELIVERY_TIMEOUT_MS = 15_000;
 
 /** Checks what one user was pushed and shown, and that nothing is missing. */
 export function checkUser(evidence: Evidence, user: number, events: readonly Event[], found: Findings): void {
@@ -31,7 +31,8 @@ export function checkUser(evidence: Evidence, user: number, events: readonly Eve
       if (at === undefined) {
         found.add("lost", place, `of user ${row.sender}, in the log, and was never shown`);
       } else if (
-        evidence.knownAt(row) < entered && at > Math.max(entered, evidence.history.healed) + PROMPT
+        evidence.knownAt(row) < entered &&
+        at > Math.max(entered, evidence.history.healed) + DELIVERY_TIMEOUT_MS
       ) {
         // A login looks at what was missed when it has subscribed: that needs no hint (invariant I3).
         found.add("late", place, `there before the login at ${entered} ms, and shown at ${at} ms`);
@@ -110,7 +111,7 @@ function checkOrder(
 
   function follow({ in: conversation, seq, cid }: Seen, track: Track, goesOn: boolean, how: string): void {
     const place = { user, in: conversation, seq, cid };
-    if (track.seqs.has(seq)) found.add("doubled", place, `${how} once more`);
+    if (track.seqs.has(seq)) found.add("duplicated", place, `${how} once more`);
     else if (goesOn && seq < track.last) found.add("reordered", place, `${how} behind seq ${track.last}`);
     const skipped = firstBetween(evidence, user, conversation, track.last, seq);
     if (skipped !== undefined) {
@@ -159,7 +160,7 @@ function checkContents(evidence: Evidence, user: number, events: readonly Event[
     }
     if (event.kind !== "shown") continue;
     const before = cids.get(`${sender} ${cid}`);
-    if (before !== undefined) found.add("doubled", place, `shown before as seq ${before}`);
+    if (before !== undefined) found.add("duplicated", place, `shown before as seq ${before}`);
     cids.set(`${sender} ${cid}`, seq);
   }
 }

@@ -5,24 +5,24 @@ import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, PASSWORD } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
-import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./racing.ts";
-import { manyPairsTalk } from "./talking.ts";
+import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./one_session_per_account.ts";
+import { assertOrderedDelivery } from "./ordered_delivery.ts";
 
 /** Milliseconds for what hints bring: far less than the half minute after which nodes look without them. */
-const SOON = 10_000;
+const HINT_TIMEOUT_MS = 10_000;
 
 /** Defines the tests, with one cluster for all of them. */
-export function crossingTests(name: string, options: ClusterOptions): void {
+export function clusterContractTests(name: string, options: ClusterOptions): void {
   const shared = sharedCluster(options);
   const test = (what: string, work: ClusterWork) => shared(`${name}: ${what}`, work);
 
-  test("chat, history and what was missed cross", async (cluster, open) => {
+  test("delivers chat, history and backlog across nodes", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     for (let seq = 1; seq <= 4; seq++) {
       const [from, to] = seq % 2 ? [alice!, bob!] : [bob!, alice!];
       const ack = await from.chat(to.id, `m${seq}`, `c${seq}`);
       assertEquals([ack.errno, ack.seq], [Errno.OK, seq]);
-      const got = await to.next(Msg.ONE_CHAT, SOON);
+      const got = await to.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS);
       const { id, name, toid, msg, time, cid } = got;
       assertEquals(
         { id, name, toid, msg, time, cid, seq: got.seq },
@@ -55,14 +55,14 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(third.drain(), [], "nothing that was delivered on another node comes again");
   });
 
-  test("groups, members and group chat cross", async (cluster, open) => {
+  test("shares groups, members and group chat across nodes", async (cluster, open) => {
     const users = await cluster.usersApart(open);
     const [alice, ...others] = users;
     const groupid = await newGroup(alice!, others);
     for (const [at, sender] of users.entries()) {
       assertEquals((await sender.groupChat(groupid, `from ${at}`)).seq, at + 1);
       for (const other of users.filter((user) => user !== sender)) {
-        const { seq, msg, id } = await other.next(Msg.GROUP_CHAT, SOON);
+        const { seq, msg, id } = await other.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS);
         assertEquals([seq, msg, id], [at + 1, `from ${at}`, sender.id]);
       }
     }
@@ -81,16 +81,19 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     await others[0]!.close();
     await alice!.groupChat(groupid, "while one is away");
     await using again = await login(cluster.node(0), { id: others[0]!.id });
-    const last = await again.next((m) => m.msgid === Msg.GROUP_CHAT && m.msg === "while one is away", SOON);
+    const last = await again.next(
+      (m) => m.msgid === Msg.GROUP_CHAT && m.msg === "while one is away",
+      HINT_TIMEOUT_MS,
+    );
     assertEquals(last.seq, users.length + 1);
   });
 
-  test("presence crosses, on coming and going, and is what operators read", async (cluster, open) => {
+  test("shows logins and logouts across nodes, as User.state does", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
     const shown = async () => (await alice!.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state;
     const told = async (state: string) => {
-      const presence = await alice!.next(Msg.PRESENCE, SOON);
+      const presence = await alice!.next(Msg.PRESENCE, HINT_TIMEOUT_MS);
       assertEquals([presence.id, presence.state], [bob!.id, state]);
       assertEquals(await shown(), state);
       await until(async () => await cluster.state(bob!.id) === state, `User.state ${state}`);
@@ -109,7 +112,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(alice!.drain(), [], "nothing is told twice");
   });
 
-  test("an account is taken over on another node, and friends need not know", async (cluster, open) => {
+  test("moves an account to another node without telling its friends", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     await alice!.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob!.id });
     let last = bob!;
@@ -119,10 +122,10 @@ export function crossingTests(name: string, options: ClusterOptions): void {
       assertEquals(refused.errno, Errno.ALREADY_ONLINE);
       if (by === "token") await next.login({ token: last.token });
       else await next.login({ id: bob!.id }, { force: true });
-      assertEquals((await last.next(Msg.NOTICE, SOON)).kind, "kicked");
+      assertEquals((await last.next(Msg.NOTICE, HINT_TIMEOUT_MS)).kind, "kicked");
       await last.serverCloses();
       await alice!.chat(bob!.id, `after ${seq} by ${by}`);
-      const got = await next.next(Msg.ONE_CHAT, SOON);
+      const got = await next.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS);
       assertEquals([got.seq, got.msg], [seq + 1, `after ${seq} by ${by}`]);
       await next.delivered({ id: alice!.id }, seq + 1);
       assertEquals(await cluster.state(bob!.id), "online");
@@ -132,7 +135,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     assertEquals(alice!.drain(), []);
   });
 
-  test("a client of the classic dialect, through nginx", async (cluster, open) => {
+  test("serves a classic client through nginx", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const groupid = await newGroup(alice!, [bob!]);
     await bob!.close();
@@ -141,16 +144,16 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     const welcome = await classic.enter(bob!.id);
     assertEquals(welcome.offlinemsg!.map((text) => (JSON.parse(text) as Received).msg), ["missed"]);
     await alice!.chat(bob!.id, "hello");
-    assertEquals((await classic.next(Msg.ONE_CHAT, SOON)).msg, "hello");
+    assertEquals((await classic.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS)).msg, "hello");
     await classic.chat(alice!.id, "hello yourself");
-    assertEquals((await alice!.next(Msg.ONE_CHAT, SOON)).msg, "hello yourself");
+    assertEquals((await alice!.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS)).msg, "hello yourself");
     await alice!.groupChat(groupid, "hello all");
-    assertEquals((await classic.next(Msg.GROUP_CHAT, SOON)).msg, "hello all");
+    assertEquals((await classic.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "hello all");
     await classic.groupChat(groupid, "hello you");
-    assertEquals((await alice!.next(Msg.GROUP_CHAT, SOON)).msg, "hello you");
+    assertEquals((await alice!.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "hello you");
   });
 
-  test("neither passwords nor tokens go through Redis", async (cluster, open) => {
+  test("sends neither passwords nor tokens through Redis", async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const monitor = await Deno.connect({ hostname: "127.0.0.1", port: cluster.redis.port });
     const seen: string[] = [];
@@ -168,7 +171,7 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     await using again = await FramedClient.connect(cluster.nginx);
     await again.login({ token: token! });
     await alice!.chat(bob!.id, "the last of it");
-    await bob!.next(Msg.ONE_CHAT, SOON);
+    await bob!.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS);
     await cluster.redis.command("ECHO", "that was all");
     await until(() => seen.join("").includes("that was all"), "what was said before as well");
     monitor.close();
@@ -181,11 +184,14 @@ export function crossingTests(name: string, options: ClusterOptions): void {
     }
   });
 
-  test("many pairs with many messages in flight: none lost, none doubled, in order", manyPairsTalk);
-  test(`of logins in the same instant one gets the account, ${LOGINS} times`, raceForAccounts);
+  test(
+    "delivers many messages in flight of many pairs in order, none lost or duplicated",
+    assertOrderedDelivery,
+  );
+  test(`gives the account to one of several concurrent logins, ${LOGINS} times`, raceForAccounts);
   for (const by of ["force", "token"] as const) {
     test(
-      `of logins by ${by} in the same instant the last one stands, ${TAKEOVERS} times`,
+      `leaves the last of several concurrent logins by ${by}, ${TAKEOVERS} times`,
       (cluster, open) => raceToTakeOver(cluster, open, by),
     );
   }

@@ -1,19 +1,19 @@
-/** What a server that has run for years has in its database before the measuring begins. */
+/** Fills a database like that of a server that has run for years. */
 
-/** How much it is. */
+/** The size of the preload. */
 export interface Preload {
-  /** An even number; they chat in pairs. */
+  /** An even number of users, who chat in pairs. */
   readonly users: number;
-  /** A multiple of the pairs. */
+  /** A multiple of the number of pairs. */
   readonly messages: number;
 }
 
-const PAIRS_AT_ONCE = 1_000; // in one statement
+const PAIRS_PER_STATEMENT = 1_000; // more do not make the statements cheaper
 const TEXT = "x".repeat(100);
 
 /**
- * Fills a database that has the schema and nothing in it. `run` carries out a statement, which SQLite and MariaDB both
- * understand.
+ * Fills an empty database that has the schema. `run` executes a statement that is valid for SQLite and
+ * MariaDB.
  */
 export async function preloadDatabase(preload: Preload, run: (sql: string) => unknown): Promise<void> {
   const pairs = preload.users / 2;
@@ -23,8 +23,8 @@ export async function preloadDatabase(preload: Preload, run: (sql: string) => un
      WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${preload.users})
      SELECT concat('past user ', i), 'no hash' FROM n`,
   );
-  for (let from = 1; from <= pairs; from += PAIRS_AT_ONCE) {
-    const to = Math.min(pairs, from + PAIRS_AT_ONCE - 1);
+  for (let from = 1; from <= pairs; from += PAIRS_PER_STATEMENT) {
+    const to = Math.min(pairs, from + PAIRS_PER_STATEMENT - 1);
     const ofPairs = `WITH RECURSIVE n (i) AS (SELECT ${from} UNION ALL SELECT i + 1 FROM n WHERE i < ${to})`;
     await run(
       `INSERT INTO Conversation (low, high, last_seq) ${ofPairs} SELECT 2 * i - 1, 2 * i, ${each} FROM n`,

@@ -1,20 +1,22 @@
-/** One connection that means harm: it costs its own process as little as it can, so that many of them fit in one. */
+/**
+ * One attacking connection. It costs its process as little as possible, so that one process holds thousands.
+ */
 import { Msg } from "../harness/protocol_numbers.ts";
 import { objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { ReplyCounter } from "./reply_counter.ts";
-import type { Tally } from "./plan.ts";
+import type { Tally } from "./attack_plan.ts";
 
-const READ_SIZE = 16_384; // bytes: a thousand of these are read into at the same time
+const READ_BYTES = 16_384; // bytes; a thousand connections have a buffer of this size each
 
-/** A connection and what it has achieved. Dispose of it to close it. */
+/** An attacking connection, which counts its traffic. Disposing of it closes it. */
 export class Attacker implements Disposable {
-  /** Its number within its squad, from 0 on. */
+  /** The number of the connection in its squad, from 0. */
   readonly at: number;
   readonly #conn: Deno.TcpConn;
   readonly #tally: Tally;
   readonly #replies: ReplyCounter;
-  readonly #buffer = new Uint8Array(READ_SIZE);
+  readonly #buffer = new Uint8Array(READ_BYTES);
 
   private constructor(conn: Deno.TcpConn, at: number, tally: Tally) {
     this.#conn = conn;
@@ -23,7 +25,7 @@ export class Attacker implements Disposable {
     this.#replies = new ReplyCounter(tally);
   }
 
-  /** Connects. Rejects, and counts that, when the server or the system can't take it. */
+  /** Connects, and counts the result. Rejects when the server or the system refuses the connection. */
   static async connect({ host: hostname, port }: Address, at: number, tally: Tally): Promise<Attacker> {
     try {
       const conn = await Deno.connect({ hostname, port });
@@ -35,7 +37,7 @@ export class Attacker implements Disposable {
     }
   }
 
-  /** Resolves when the system has taken the bytes, which may be long after. Rejects when the connection has ended. */
+  /** Writes the bytes. Resolves when the kernel has taken them all; rejects when the connection has ended. */
   async write(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length;) {
       const written = await this.#conn.write(bytes.subarray(at));
@@ -44,12 +46,12 @@ export class Attacker implements Disposable {
     }
   }
 
-  /** Writes the same again and again. Only ever rejects, when the connection has ended. */
+  /** Writes the same bytes repeatedly. Rejects when the connection has ended, and never resolves. */
   async flood(bytes: Uint8Array): Promise<never> {
     for (;;) await this.write(bytes);
   }
 
-  /** Logs in. Rejects when that is refused. */
+  /** Logs in. Rejects when the server refuses the login. */
   async login(token: string): Promise<void> {
     await this.write(objectFrame({ msgid: Msg.LOGIN, token }));
     while (this.#replies.lastErrno === undefined) {
@@ -58,12 +60,12 @@ export class Attacker implements Disposable {
     if (this.#replies.lastErrno !== "0") throw new Error(`the login was refused: ${this.#replies.lastErrno}`);
   }
 
-  /** Says that nothing more will be written. */
+  /** Closes the sending direction. */
   async endWriting(): Promise<void> {
     await this.#conn.closeWrite();
   }
 
-  /** Reads all that comes and resolves when the connection has ended. */
+  /** Reads and counts until the connection has ended. */
   async readOn(): Promise<void> {
     try {
       while (await this.#readSome());

@@ -4,11 +4,11 @@
  */
 const name = Deno.env.get("MORTAL");
 
-class MortalWorker extends Worker {
+class KillableWorker extends Worker {
   constructor(specifier: string | URL, options?: WorkerOptions) {
     super(specifier, options);
     if (options?.name === name) Deno.addSignalListener("SIGUSR1", () => this.postMessage(null));
   }
 }
 
-globalThis.Worker = MortalWorker;
+globalThis.Worker = KillableWorker;

@@ -4,15 +4,15 @@ import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Link } from "./link.ts";
 import type { Memory } from "./memory.ts";
-import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
 const PASSWORD = "correct horse";
-const LATER = 1_000; // ms at the most that a user heeds a server that says "later"
+const MAX_RETRY_AFTER_MS = 1_000; // ms at the most that a user heeds a server that says "later"
 const BACKOFF = [50, 100, 200, 400, 800]; // ms at the most between two tries
-const RUDE = 70; // of 100 logins that are refused are tried again with force
+const FORCE_PERCENT = 70; // of 100 logins that are refused are tried again with force
 
 /** One user's way in. */
-export class Entrance {
+export class LoginAttempts {
   /** Whether the next login takes the account over from another connection. */
   force = false;
   readonly #memory: Memory;
@@ -61,7 +61,7 @@ export class Entrance {
       this.#around.count("logins");
       return true;
     }
-    if (reply?.errno === Errno.ALREADY_ONLINE) this.force = this.#manners.random.below(100) < RUDE;
+    if (reply?.errno === Errno.ALREADY_ONLINE) this.force = this.#manners.random.below(100) < FORCE_PERCENT;
     else if (reply?.errno === Errno.FAILED && token !== undefined) this.#memory.token = undefined;
     else return await this.#refused(reply);
     return false;
@@ -69,7 +69,7 @@ export class Entrance {
 
   async #refused(reply: Received | undefined): Promise<false> {
     reportRefusal(reply, this.#memory.name, "coming in", this.#around);
-    if (reply?.retry_after !== undefined) await pause(Math.min(reply.retry_after, LATER));
+    if (reply?.retry_after !== undefined) await pause(Math.min(reply.retry_after, MAX_RETRY_AFTER_MS));
     return false;
   }
 }

@@ -1,7 +1,7 @@
 /** Histories that are spoilt on purpose, each with the finding that the checker must report. */
 import type { Random } from "../../harness/random.ts";
 import type { Event } from "../history.ts";
-import { GROUP, LATE, OFFLINE, type Spoilable, STRANGER } from "./good_history.ts";
+import { GROUP, LATE_MEMBER, type MutableHistory, NON_MEMBER, OFFLINE_USER } from "./good_history.ts";
 import {
   all,
   anyShown,
@@ -20,10 +20,10 @@ import {
   swap,
   unack,
   unjoin,
-} from "./spoiling.ts";
+} from "./history_edits.ts";
 
 /** Ways to spoil a good history, each with what must be found then. */
-export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expected> = {
+export const FAULTY_HISTORIES: Record<string, (history: MutableHistory, random: Random) => Expected> = {
   "the log's last message of a conversation is gone, which was acked"(history, random) {
     const row = random.pick(history.log.filter((row) => row.seq === lastOf(history, row.in)));
     remove(history.log, row);
@@ -39,17 +39,17 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     history.log.push({ ...row, seq: 0, cid: "zero" });
     return { kind: "gap", in: row.in, seq: 0 };
   },
-  "a member never got a message"(history, random) {
+  "a member never received a message"(history, random) {
     const [user, { in: in_, seq, cid }] = anyShown(history, random);
     forget(history, user, (event) => event.in === in_ && event.seq === seq);
     return { kind: "lost", user, in: in_, seq, cid };
   },
-  "a member got nothing of a conversation from some message on"(history, random) {
+  "a member received nothing of a conversation from some message on"(history, random) {
     const [user, { in: in_, seq, cid }] = anyShown(history, random);
     forget(history, user, (event) => event.in === in_ && event.seq >= seq);
     return { kind: "lost", user, in: in_, seq, cid };
   },
-  "a message that was there at the login came long after all was well"(history, random) {
+  "a message from before a login was pushed long after the end of all faults"(history, random) {
     const [user, [first]] = random.pick(firstPushesInTheEnd(history));
     const { in: in_, seq } = first!;
     history.users.set(
@@ -62,25 +62,27 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     );
     return { kind: "late", user, in: in_, seq };
   },
-  "who has joined got nothing of the group"(history) {
-    forget(history, LATE, (event) => event.in === GROUP);
-    return { kind: "lost", user: LATE, in: GROUP };
+  "a new member received nothing of the group"(history) {
+    forget(history, LATE_MEMBER, (event) => event.in === GROUP);
+    return { kind: "lost", user: LATE_MEMBER, in: GROUP };
   },
-  "who was never told that it has joined, but got messages, misses a later one"(history) {
-    history.members.get(GROUP)!.push(STRANGER);
+  "a member without a reply to its join, but with messages, misses a later one"(history) {
+    history.members.get(GROUP)!.push(NON_MEMBER);
     const [, ...rows] = history.log.filter((row) => row.in === GROUP);
     const last = rows.pop()!;
-    history.users.get(STRANGER)!.push(...rows.map((row): Event => ({ kind: "shown", at: 10_000, ...row })));
-    return { kind: "lost", user: STRANGER, in: GROUP, seq: last.seq };
+    history.users.get(NON_MEMBER)!.push(...rows.map((row): Event => ({ kind: "shown", at: 10_000, ...row })));
+    return { kind: "lost", user: NON_MEMBER, in: GROUP, seq: last.seq };
   },
-  "who was never told that it has joined, but could send, misses what came then"(history) {
+  "a member without a reply to its join, but with an accepted message, misses later ones"(history) {
     unjoin(history);
-    forget(history, LATE, (event) => event.in === GROUP);
-    const own = history.log.find((row) => row.in === GROUP && row.sender === LATE)!;
-    const later = history.log.find((row) => row.in === GROUP && row.sender !== LATE && row.seq > own.seq)!;
-    return { kind: "lost", user: LATE, in: GROUP, seq: later.seq };
+    forget(history, LATE_MEMBER, (event) => event.in === GROUP);
+    const own = history.log.find((row) => row.in === GROUP && row.sender === LATE_MEMBER)!;
+    const later = history.log.find((row) =>
+      row.in === GROUP && row.sender !== LATE_MEMBER && row.seq > own.seq
+    )!;
+    return { kind: "lost", user: LATE_MEMBER, in: GROUP, seq: later.seq };
   },
-  "a session was pushed all but one in the middle, which came before or after"(history, random) {
+  "a session was pushed all messages but one, which another session received"(history, random) {
     const [user, { session, in: in_, seq }] = random.pick(
       pushedInARow(history, 3).map(([u, row]) => [u, row[1]!]),
     );
@@ -88,7 +90,7 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     remove(events, events.find((event) => isPush(event, session) && event.in === in_ && event.seq === seq)!);
     return { kind: "gap", user, in: in_, seq: nextOf(history, user, in_, seq) };
   },
-  "a session began behind what was still to come"(history, random) {
+  "a session began after messages that were not delivered yet"(history, random) {
     const [user, { in: in_, seq }] = random.pick(firstPushes(history));
     forget(history, user, (event) => event.in === in_ && event.seq === seq);
     return {
@@ -99,7 +101,7 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
       seen: /^pushed on session/,
     };
   },
-  "a user was shown a message when one before it was still to come"(history, random) {
+  "a user was shown a message before an earlier one"(history, random) {
     const [user, { in: in_, seq }] = random.pick(firstPushes(history));
     forget(history, user, (event) => event.kind === "shown" && event.in === in_ && event.seq === seq);
     return { kind: "gap", user, in: in_, seq: nextOf(history, user, in_, seq), seen: /^shown/ };
@@ -108,29 +110,29 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     const row = random.pick(history.log);
     const again = { ...row, seq: lastOf(history, row.in) + 1 };
     history.log.push(again);
-    return { kind: "doubled", user: row.sender, in: row.in, seq: again.seq, cid: row.cid };
+    return { kind: "duplicated", user: row.sender, in: row.in, seq: again.seq, cid: row.cid };
   },
   "two messages have one seq"(history, random) {
     const row = random.pick(history.log);
     history.log.push({ ...row, cid: "other" });
-    return { kind: "doubled", in: row.in, seq: row.seq, cid: "other" };
+    return { kind: "duplicated", in: row.in, seq: row.seq, cid: "other" };
   },
   "a message is shown twice"(history, random) {
     const [user, shown] = anyShown(history, random);
     history.users.get(user)!.push(shown);
-    return { kind: "doubled", user, in: shown.in, seq: shown.seq };
+    return { kind: "duplicated", user, in: shown.in, seq: shown.seq };
   },
   "a message is shown twice, the second time with another seq"(history, random) {
     const [user, shown] = anyShown(history, random);
     const seq = lastOf(history, shown.in) + 1;
     history.users.get(user)!.push({ ...shown, seq });
-    return { kind: "doubled", user, in: shown.in, seq, cid: shown.cid };
+    return { kind: "duplicated", user, in: shown.in, seq, cid: shown.cid };
   },
   "a message is pushed twice on a session"(history, random) {
     const [user, [push]] = random.pick(pushedInARow(history, 1));
     const events = history.users.get(user)!;
     events.splice(events.indexOf(push!), 0, push!);
-    return { kind: "doubled", user, in: push!.in, seq: push!.seq };
+    return { kind: "duplicated", user, in: push!.in, seq: push!.seq };
   },
   "two pushes of a session are swapped"(history, random) {
     const [user, [first, second]] = random.pick(pushedInARow(history, 2));
@@ -186,7 +188,7 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     replace(history, user, shown, { body: shown.body.toUpperCase() });
     return { kind: "altered", user, in: shown.in, seq: shown.seq, cid: shown.cid };
   },
-  "a message is in another conversation than that to which it was sent"(history, random) {
+  "a message is in another conversation than the one it was sent to"(history, random) {
     const row = random.pick(
       history.log.filter((row) => row.in !== GROUP && row.seq === lastOf(history, row.in)),
     );
@@ -214,34 +216,34 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     history.users.get(row.sender)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
     return { kind: "own", user: row.sender, in: row.in, seq: row.seq, cid: row.cid };
   },
-  "a stranger is pushed a message of the group"(history, random) {
+  "a user who is no member is pushed a message of the group"(history, random) {
     const row = random.pick(history.log.filter((row) => row.in === GROUP));
-    history.users.get(STRANGER)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
-    return { kind: "leaked", user: STRANGER, in: GROUP, seq: row.seq };
+    history.users.get(NON_MEMBER)!.push({ kind: "pushed", at: 10_000, session: 1_000, ...row });
+    return { kind: "leaked", user: NON_MEMBER, in: GROUP, seq: row.seq };
   },
-  "a stranger has a message in the group"(history) {
+  "a user who is no member has a message in the group"(history) {
     const seq = lastOf(history, GROUP) + 1;
-    history.log.push({ in: GROUP, seq, sender: STRANGER, cid: "stranger's", body: "" });
-    return { kind: "leaked", user: STRANGER, in: GROUP, seq };
+    history.log.push({ in: GROUP, seq, sender: NON_MEMBER, cid: "stranger's", body: "" });
+    return { kind: "leaked", user: NON_MEMBER, in: GROUP, seq };
   },
-  "a new member is shown what was there before it asked to join"(history) {
-    const joining = history.users.get(LATE)!.find((event) => event.kind === "joining");
+  "a new member is shown messages from before its request to join"(history) {
+    const joining = history.users.get(LATE_MEMBER)!.find((event) => event.kind === "joining");
     const early = all(history, "acked").find(([, { to, at }]) => to === GROUP && at < joining!.at)![1];
     const row = history.log.find(({ cid }) => cid === early.cid)!;
-    history.users.get(LATE)!.push({ kind: "shown", at: 10_000, ...row });
-    return { kind: "leaked", user: LATE, in: GROUP, seq: row.seq };
+    history.users.get(LATE_MEMBER)!.push({ kind: "shown", at: 10_000, ...row });
+    return { kind: "leaked", user: LATE_MEMBER, in: GROUP, seq: row.seq };
   },
-  "who has joined is no member"(history) {
-    remove(history.members.get(GROUP)!, LATE);
-    return { kind: "membership", user: LATE, in: GROUP };
+  "a user with an acknowledged join is no member"(history) {
+    remove(history.members.get(GROUP)!, LATE_MEMBER);
+    return { kind: "membership", user: LATE_MEMBER, in: GROUP };
   },
-  "a user is seen as online who is not"(history, random) {
+  "an offline user is shown as online"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
-    const online = [...event.online, OFFLINE];
+    const online = [...event.online, OFFLINE_USER];
     history.users.get(user)!.push({ ...event, online, offline: [] });
     return { kind: "presence", user };
   },
-  "a user is seen as offline who is online"(history, random) {
+  "an online user is shown as offline"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
     history.users.get(user)!.push({
       ...event,
@@ -250,21 +252,21 @@ export const SPOILS: Record<string, (history: Spoilable, random: Random) => Expe
     });
     return { kind: "presence", user };
   },
-  "a user does not say whom it sees"(history, random) {
+  "a user does not report the states of its friends"(history, random) {
     const [user, event] = random.pick(all(history, "friends"));
     remove(history.users.get(user)!, event);
     return { kind: "presence", user };
   },
-  "the database has a user as online who is not"(history) {
-    history.states.add(OFFLINE);
-    return { kind: "presence", user: OFFLINE };
+  "the database shows an offline user as online"(history) {
+    history.states.add(OFFLINE_USER);
+    return { kind: "presence", user: OFFLINE_USER };
   },
-  "the database has a user as offline who is online"(history, random) {
+  "the database shows an online user as offline"(history, random) {
     const user = random.pick([...history.online]);
     history.states.delete(user);
     return { kind: "presence", user };
   },
-  "a cursor has stayed behind"(history, random) {
+  "a cursor is behind the delivered messages"(history, random) {
     const [user, { in: in_, seq }] = anyShown(history, random);
     history.cursors.get(user)!.set(in_, seq - 1);
     return { kind: "cursor", user, in: in_ };

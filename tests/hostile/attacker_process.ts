@@ -1,18 +1,18 @@
 /**
- * The attackers' process. Its standard input has the plan in one line, then a line when to begin, and ends when to
- * stop; then it prints what the squads have achieved.
+ * The attackers' process. It reads the plan from the first line of its standard input, begins at the second
+ * line and stops at the end of the input. Then it prints the tallies of the squads.
  */
 import { pause, until } from "../harness/wait.ts";
-import { Attacker } from "./foe.ts";
-import type { AttackType } from "./kind.ts";
-import { attackTypes } from "./kinds.ts";
-import { newTally, type Plan, type Squad, type Tally } from "./plan.ts";
+import { Attacker } from "./attacker.ts";
+import type { AttackType } from "./attack_type.ts";
+import { attackTypes } from "./attack_types.ts";
+import { newTally, type Plan, type Squad, type Tally } from "./attack_plan.ts";
 import { keepSendBuffersSmall } from "./send_buffers.ts";
 
-const RECONNECT_MS = 100; // milliseconds before a connection that was lost is made again
-const SPREAD_MS = 1_000; // milliseconds over which the first connections are made
+const RECONNECT_MS = 100; // milliseconds before a lost connection is opened again
+const SPREAD_MS = 1_000; // milliseconds over which the first connections are spread
 
-/** Keeps one connection of a squad going, for good. */
+/** Runs the attack of one connection of a squad, and reconnects whenever it ends. */
 async function runAttack(
   type: AttackType,
   at: number,
@@ -30,13 +30,13 @@ async function runAttack(
       if (await Promise.race([attacking, ...reading]) === "over") continue;
       tally.closed++;
     } catch {
-      // It could not connect or log in.
+      // The connection or the login failed.
     }
     await pause(RECONNECT_MS);
   }
 }
 
-/** Whether one of the squad's connections has got as far as to attack. */
+/** Returns whether a connection of the squad has begun its attack. */
 function hasBegun({ users, connections }: Squad, { connected, replies }: Tally): boolean {
   return connections === 0 || connected > 0 && (users.length === 0 || (replies["0"] ?? 0) > 0);
 }
@@ -44,7 +44,7 @@ function hasBegun({ users, connections }: Squad, { connected, replies }: Tally):
 async function main(): Promise<void> {
   const lines = Deno.stdin.readable.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  /** The next line; undefined at the end. */
+  /** Returns the next line, or undefined at the end. */
   const line = async (): Promise<string | undefined> => {
     for (;;) {
       const end = text.indexOf("\n");
@@ -63,19 +63,19 @@ async function main(): Promise<void> {
   if (await line() === undefined) return; // stopped before it began
   keepSendBuffersSmall();
   for (const [index, squad] of plan.squads.entries()) {
-    const kind = attackTypes.find(({ name }) => name === squad.kind)!;
+    const type = attackTypes.find(({ name }) => name === squad.attackType)!;
     for (let at = 0; at < squad.connections; at++) {
       const start = async () => {
         await pause(Math.random() * SPREAD_MS);
-        await runAttack(kind, at, squad, plan, tallies[index]!);
+        await runAttack(type, at, squad, plan, tallies[index]!);
       };
       void start();
     }
   }
   while (await line() !== undefined);
-  // A busy machine may not have let all of them begin in a short attack, and then it would have been of fewer kinds.
+  // On a busy machine a short attack may end before all attack types have begun.
   const allBegun = () => plan.squads.every((squad, index) => hasBegun(squad, tallies[index]!));
-  await until(allBegun, "an attack of every kind").catch(() => {}); // the tallies show which are missing
+  await until(allBegun, "an attack of every type").catch(() => {}); // the tallies show the missing ones
   const output = new TextEncoder().encode(JSON.stringify(tallies));
   for (let at = 0; at < output.length;) at += Deno.stdout.writeSync(output.subarray(at));
 }

@@ -1,10 +1,10 @@
-/** What processes cost over a stretch of time, and what one of them holds. Linux only. */
+/** The CPU time of processes over an interval, and the peak memory of one. Linux only. */
 import { cpuSeconds, residentBytes } from "../harness/process.ts";
 
-/** Percent of one processor core, by the process's name here. */
+/** Percent of one processor core, by the name of the process. */
 export type Cores = Readonly<Record<string, number>>;
 
-/** Measures from when it is made. Looking costs milliseconds, so it is done between the phases only. */
+/** Measures from its construction on. Reading costs milliseconds, so callers read between two phases only. */
 export class CpuMeter {
   readonly #began = performance.now();
   readonly #before: readonly (readonly [name: string, pid: number, seconds: number])[];
@@ -13,7 +13,7 @@ export class CpuMeter {
     this.#before = [...processes].map(([name, pid]) => [name, pid, cpuSeconds(pid)]);
   }
 
-  /** What has been used since then. */
+  /** Returns the use since the construction. */
   percent(): Cores {
     const seconds = (performance.now() - this.#began) / 1_000;
     return Object.fromEntries(
@@ -22,14 +22,14 @@ export class CpuMeter {
   }
 }
 
-const FORGET_PEAK = "5"; // what Linux takes for setting a process's peak back to what it holds now
+const FORGET_PEAK = "5"; // the value by which Linux resets a process's peak to its present memory
 
-/** From now on, {@link peakBytes} is about what comes. Throws when the process is another user's. */
+/** Resets the value of {@link peakBytes}. Throws when the process belongs to another user. */
 export async function forgetPeak(pid: number): Promise<void> {
   await Deno.writeTextFile(`/proc/${pid}/clear_refs`, FORGET_PEAK);
 }
 
-/** Bytes of memory that the process held at the most. Throws when it has ended. */
+/** Returns the peak memory of the process in bytes. Throws when the process has ended. */
 export async function peakBytes(pid: number): Promise<number> {
   const kib = /^VmHWM:\s+(\d+) kB$/m.exec(await Deno.readTextFile(`/proc/${pid}/status`))?.[1];
   return kib === undefined ? residentBytes(pid) : Number(kib) * 1_024;

@@ -5,21 +5,21 @@ import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, login, register } from "../harness/framed_client.ts";
 
 const PAIRS = 50;
-const WINDOW = 32; // messages of each user under way at once
-const EACH = 100; // messages of each user
+const MAX_IN_FLIGHT = 32; // messages of each user under way at once
+const MESSAGES_PER_USER = 100; // messages of each user
 
 /** Sends its messages in order, WINDOW at a time, and gives their acknowledgements. */
-async function talk(from: FramedClient, to: FramedClient): Promise<Received[]> {
+async function sendAll(from: FramedClient, to: FramedClient): Promise<Received[]> {
   const acks: Received[] = [];
-  const texts = Array.from({ length: EACH }, (_, at) => `${at}`).entries();
-  await Promise.all(Array.from({ length: WINDOW }, async () => {
+  const texts = Array.from({ length: MESSAGES_PER_USER }, (_, at) => `${at}`).entries();
+  await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
     for (const [at, text] of texts) acks[at] = await from.chat(to.id, text, `${from.id} ${at}`);
   }));
   return acks;
 }
 
 /** Each pair's messages go both ways at once, and both have all of the other's in order. */
-export async function manyPairsTalk(cluster: Cluster, open: AsyncDisposableStack): Promise<void> {
+export async function assertOrderedDelivery(cluster: Cluster, open: AsyncDisposableStack): Promise<void> {
   const ids = await Promise.all(Array.from({ length: 2 * PAIRS }, () => register(cluster.nginx)));
   const users: FramedClient[] = [];
   for (const id of ids) users.push(open.use(await login(cluster.nginx, { id }))); // in turn: nginx spreads them
@@ -29,12 +29,12 @@ export async function manyPairsTalk(cluster: Cluster, open: AsyncDisposableStack
   assertGreaterOrEqual(apart, PAIRS / 3, "pairs are on different nodes");
 
   await Promise.all(pairs.map(async ([a, b]) => {
-    const [acksOfA, acksOfB] = await Promise.all([talk(a, b), talk(b, a)]);
+    const [acksOfA, acksOfB] = await Promise.all([sendAll(a, b), sendAll(b, a)]);
     assertEquals([...acksOfA, ...acksOfB].filter(({ errno }) => errno !== Errno.OK), []);
     const seqs = [...acksOfA, ...acksOfB].map(({ seq }) => seq!).sort((x, y) => x - y);
     assertEquals(seqs, seqs.map((_, at) => at + 1), "every seq was given out once");
     for (const [from, to, acks] of [[a, b, acksOfA], [b, a, acksOfB]] as const) {
-      const got = await to.take(EACH, Msg.ONE_CHAT);
+      const got = await to.take(MESSAGES_PER_USER, Msg.ONE_CHAT);
       assertEquals(got.map(({ msg, id }) => [msg, id]), acks.map((_, at) => [`${at}`, from.id]));
       assertEquals(got.map(({ seq }) => seq), acks.map(({ seq }) => seq));
     }

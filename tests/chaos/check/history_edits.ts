@@ -1,9 +1,9 @@
-/** Ways to look into a good history and to change it: the tools of `spoils.ts`. */
+/** Ways to look into a good history and to change it: the tools of `faulty_histories.ts`. */
 import type { Random } from "../../harness/random.ts";
 import type { Event, Logged } from "../history.ts";
 import type { Of, Seen } from "./evidence.ts";
 import type { Finding } from "./finding.ts";
-import { LATE, type Spoilable } from "./good_history.ts";
+import { LATE_MEMBER, type MutableHistory } from "./good_history.ts";
 
 /** What must be found of a history that was spoilt: the findings may say more. */
 export type Expected = Omit<Partial<Finding>, "seen"> & Pick<Finding, "kind"> & { readonly seen?: RegExp };
@@ -17,7 +17,7 @@ export function isPush(event: Event, session: number): event is Of<"pushed"> {
 }
 
 /** All events of a kind, with whose they are. */
-export function all<K extends Event["kind"]>(history: Spoilable, kind: K): [number, Of<K>][] {
+export function all<K extends Event["kind"]>(history: MutableHistory, kind: K): [number, Of<K>][] {
   return [...history.users].flatMap(([user, events]) =>
     events.filter((event): event is Of<K> => event.kind === kind).map((
       event,
@@ -26,16 +26,16 @@ export function all<K extends Event["kind"]>(history: Spoilable, kind: K): [numb
 }
 
 export function anyShown(
-  history: Spoilable,
+  history: MutableHistory,
   random: Random,
   which: (event: Of<"shown">) => boolean = () => true,
 ): [number, Of<"shown">] {
   // Of the one who joins late it can't be told from which message on it must have the group.
-  return random.pick(all(history, "shown").filter(([user, event]) => user !== LATE && which(event)));
+  return random.pick(all(history, "shown").filter(([user, event]) => user !== LATE_MEMBER && which(event)));
 }
 
 /** Pushes of one session and conversation, so many directly behind each other in its order; whose they are. */
-export function pushedInARow(history: Spoilable, count: number): [number, Of<"pushed">[]][] {
+export function pushedInARow(history: MutableHistory, count: number): [number, Of<"pushed">[]][] {
   const tracks = new Map<string, [number, Of<"pushed">[]]>();
   for (const [user, push] of all(history, "pushed")) {
     const key = `${user} ${push.session} ${push.in}`;
@@ -46,16 +46,16 @@ export function pushedInARow(history: Spoilable, count: number): [number, Of<"pu
 }
 
 /** First pushes of sessions, of conversations of which the user had all before and more comes. */
-export function firstPushes(history: Spoilable): [number, Of<"pushed">][] {
+export function firstPushes(history: MutableHistory): [number, Of<"pushed">][] {
   return pushedInARow(history, 2).flatMap(([user, [first]]): [number, Of<"pushed">][] => {
     const events = history.users.get(user)!;
     const next = events[events.indexOf(first!) + 1]!;
-    return user !== LATE && isShown(next) && next.seq === first!.seq ? [[user, first!]] : [];
+    return user !== LATE_MEMBER && isShown(next) && next.seq === first!.seq ? [[user, first!]] : [];
   });
 }
 
 /** First pushes of the last sessions, of what was not had before. */
-export function firstPushesInTheEnd(history: Spoilable): [number, Of<"pushed">[]][] {
+export function firstPushesInTheEnd(history: MutableHistory): [number, Of<"pushed">[]][] {
   return pushedInARow(history, 1).filter(([user, [first]]) => {
     const events = history.users.get(user)!;
     const next = events[events.indexOf(first!) + 1];
@@ -63,12 +63,12 @@ export function firstPushesInTheEnd(history: Spoilable): [number, Of<"pushed">[]
   });
 }
 
-export function lastOf(history: Spoilable, conversation: string): number {
+export function lastOf(history: MutableHistory, conversation: string): number {
   return Math.max(0, ...history.log.filter((row) => row.in === conversation).map(({ seq }) => seq));
 }
 
 /** The next message of others. */
-export function nextOf(history: Spoilable, user: number, conversation: string, seq: number): number {
+export function nextOf(history: MutableHistory, user: number, conversation: string, seq: number): number {
   const later = history.log.filter((row) => row.in === conversation && row.sender !== user && row.seq > seq);
   return Math.min(...later.map(({ seq }) => seq));
 }
@@ -78,7 +78,7 @@ export function remove<T>(from: T[], what: T): void {
 }
 
 /** Removes what a user was pushed and shown. */
-export function forget(history: Spoilable, user: number, which: (event: Seen) => boolean): void {
+export function forget(history: MutableHistory, user: number, which: (event: Seen) => boolean): void {
   const events = history.users.get(user)!;
   history.users.set(
     user,
@@ -87,7 +87,12 @@ export function forget(history: Spoilable, user: number, which: (event: Seen) =>
 }
 
 /** Changes a message everywhere that a user was pushed and shown it. */
-export function replace(history: Spoilable, user: number, shown: Of<"shown">, by: Partial<Logged>): void {
+export function replace(
+  history: MutableHistory,
+  user: number,
+  shown: Of<"shown">,
+  by: Partial<Logged>,
+): void {
   const events = history.users.get(user)!;
   history.users.set(
     user,
@@ -106,7 +111,7 @@ export function swap(events: Event[], a: Event, b: Event): void {
 
 /** Swaps the seqs of two messages, of which one was acked, or pushed to a user, before the other was sent. */
 export function spoilOrder(
-  history: Spoilable,
+  history: MutableHistory,
   by: "acked" | "pushed" = "acked",
 ): Pick<Expected, "user" | "in" | "cid" | "seen"> & { in: string } {
   const sent = new Map(all(history, "sent").map(([, event]) => [event.cid, event.at]));
@@ -122,12 +127,12 @@ export function spoilOrder(
   throw new Error("no user sent a message when another was known to be there");
 }
 
-export function unack(history: Spoilable, { sender, cid }: Logged): void {
+export function unack(history: MutableHistory, { sender, cid }: Logged): void {
   const events = history.users.get(sender)!;
   history.users.set(sender, events.filter((event) => event.kind !== "acked" || event.cid !== cid));
 }
 
-export function unjoin(history: Spoilable): void {
-  const events = history.users.get(LATE)!;
+export function unjoin(history: MutableHistory): void {
+  const events = history.users.get(LATE_MEMBER)!;
   remove(events, events.find((event) => event.kind === "joined")!);
 }

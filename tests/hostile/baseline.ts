@@ -1,6 +1,7 @@
 /**
- * The honest users: pairs who chat at a steady rate whatever the server does. The loop is open: a message's time runs
- * from when it was due, so that one that waits for its turn here, or behind another, counts as slow too.
+ * The baseline: pairs of users that chat at a fixed rate, independent of the server. The loop is open: the
+ * latency of a message begins at its due time, so that a message that waits in this program counts as slow,
+ * too.
  */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -8,117 +9,125 @@ import { type Latency, latency } from "../load/latency.ts";
 import type { Peer } from "../load/peer.ts";
 import { Schedule } from "../load/schedule.ts";
 
-/** Times, in milliseconds, of the messages that were due in one stretch of time. */
+/** Latencies in milliseconds of the messages that were due in one interval. */
 export interface Phase {
   readonly ack: Latency;
   readonly delivery: Latency;
-  /** From when a message was due to when this program sent it: what the machine, and not the server, is slow by. */
-  readonly own: Latency;
+  /**
+   * The time from a message's due time until this program sent it: the delay of this machine, not of the
+   * server.
+   */
+  readonly sendDelay: Latency;
 }
 
-/** What became of all messages. */
+/** The fate of all messages. */
 export interface Balance {
   readonly sent: number;
-  /** Acknowledged and never received. */
+  /** Acknowledged but not received. */
   readonly lost: number;
-  /** Received again. */
-  readonly doubled: number;
-  /** Answered with another errno than 0. */
+  /** Received more than once. */
+  readonly duplicated: number;
+  /** Refused with an errno other than 0. */
   readonly refused: number;
-  /** Never answered. */
+  /** Without a reply. */
   readonly unanswered: number;
   /** Connections that ended. */
-  readonly cutOff: number;
+  readonly disconnected: number;
 }
 
-const DELIVERED_EVERY = 100; // milliseconds between two DELIVERED of a recipient: what the client does
-const DRAIN = 30_000; // milliseconds for the last messages to come, after which they count as lost
-const SECOND = 1_000; // milliseconds
+const DELIVERED_INTERVAL_MS = 100; // milliseconds between two DELIVERED of a recipient, as in the client
+const DRAIN_TIMEOUT_MS = 30_000; // milliseconds after which outstanding messages count as lost
+const MS_PER_SECOND = 1_000; // milliseconds
 
-/** A stretch of time that is being measured. */
+/** The latencies of a measured interval. */
 class Interval {
   readonly ack: number[] = [];
   readonly delivery: number[] = [];
-  readonly own: number[] = [];
+  readonly sendDelay: number[] = [];
 }
 
 interface Sending {
   readonly due: number;
   readonly interval: Interval | undefined;
   acked: boolean;
-  came: boolean;
+  received: boolean;
 }
 
-/** All pairs. They chat from when this is made until {@link Baseline.stop}. */
+/** All pairs. They chat from the construction until {@link Baseline.stop}. */
 export class Baseline {
   readonly #pairs: readonly Pair[];
-  #stretch: Interval | undefined;
-  #cutOff = 0;
+  #interval: Interval | undefined;
+  #disconnected = 0;
 
   /** `pairs` are senders and recipients, logged in; `rate` is messages per second of each pair. */
   constructor(pairs: readonly (readonly [sender: Peer, recipient: Peer])[], rate: number) {
-    const every = SECOND / rate;
+    const every = MS_PER_SECOND / rate;
     const start = performance.now() + every;
     this.#pairs = pairs.map(([sender, recipient], at) => {
-      sender.onEnd = recipient.onEnd = () => this.#cutOff++;
-      return new Pair(sender, recipient, start + every * at / pairs.length, every, () => this.#stretch);
+      sender.onEnd = recipient.onEnd = () => this.#disconnected++;
+      return new Pair(sender, recipient, start + every * at / pairs.length, every, () => this.#interval);
     });
   }
 
-  /** Measures what becomes of the messages that are due while `work` is under way. Gives the times later. */
+  /**
+   * Measures the messages that are due until `work` settles. The result computes the latencies when it is
+   * called.
+   */
   async during(work: Promise<void>): Promise<() => Phase> {
-    const stretch = this.#stretch = new Interval();
+    const interval = this.#interval = new Interval();
     await work;
-    this.#stretch = undefined;
+    this.#interval = undefined;
     return () => ({
-      ack: latency(stretch.ack),
-      delivery: latency(stretch.delivery),
-      own: latency(stretch.own),
+      ack: latency(interval.ack),
+      delivery: latency(interval.delivery),
+      sendDelay: latency(interval.sendDelay),
     });
   }
 
-  /** Sends no more, waits for what is under way, closes the connections, and counts. */
+  /** Stops sending, waits for the messages in flight, closes the connections and returns the counts. */
   async stop(): Promise<Balance> {
     for (const pair of this.#pairs) pair.stop();
-    await until(() => this.#pairs.every((pair) => pair.isQuiet), "the last messages", DRAIN).catch(() => {});
-    const cutOff = this.#cutOff;
+    await until(() => this.#pairs.every((pair) => pair.isQuiet), "the last messages", DRAIN_TIMEOUT_MS).catch(
+      () => {},
+    );
+    const disconnected = this.#disconnected;
     for (const pair of this.#pairs) await pair.close();
     const sum = (count: (pair: Pair) => number) => this.#pairs.reduce((all, pair) => all + count(pair), 0);
     return {
       sent: sum((pair) => pair.sent),
       lost: sum((pair) => pair.lost),
-      doubled: sum((pair) => pair.doubled),
+      duplicated: sum((pair) => pair.duplicated),
       refused: sum((pair) => pair.refused),
       unanswered: sum((pair) => pair.unanswered),
-      cutOff,
+      disconnected,
     };
   }
 }
 
 class Pair {
   refused = 0;
-  doubled = 0;
+  duplicated = 0;
   readonly #sender: Peer;
   readonly #recipient: Peer;
   readonly #schedule: Schedule;
-  readonly #stretch: () => Interval | undefined;
+  readonly #interval: () => Interval | undefined;
   readonly #sendings: Sending[] = [];
   #answered = 0;
   #lastSeq = 0;
-  #saying: ReturnType<typeof setTimeout> | undefined;
+  #deliveredTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     sender: Peer,
     recipient: Peer,
     start: number,
     every: number,
-    stretch: () => Interval | undefined,
+    interval: () => Interval | undefined,
   ) {
     this.#sender = sender;
     this.#recipient = recipient;
-    this.#stretch = stretch;
-    sender.onMessage = (message) => this.#ackCame(message);
-    recipient.onMessage = (message) => this.#messageCame(message);
+    this.#interval = interval;
+    sender.onMessage = (message) => this.#onAck(message);
+    recipient.onMessage = (message) => this.#onMessage(message);
     this.#schedule = new Schedule(start, every, (due) => this.#send(due));
   }
 
@@ -131,10 +140,10 @@ class Pair {
   }
 
   get lost(): number {
-    return this.#sendings.filter(({ acked, came }) => acked && !came).length;
+    return this.#sendings.filter(({ acked, received: came }) => acked && !came).length;
   }
 
-  /** Whether everything has been answered and everything acknowledged has come. */
+  /** Whether all messages have a reply and all acknowledged ones were received. */
   get isQuiet(): boolean {
     return this.unanswered === 0 && this.lost === 0;
   }
@@ -144,25 +153,25 @@ class Pair {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#saying);
+    clearTimeout(this.#deliveredTimer);
     await this.#sender.close();
     await this.#recipient.close();
   }
 
   #send(due: number): void {
-    const stretch = this.#stretch();
-    stretch?.own.push(performance.now() - due);
-    const number = this.#sendings.push({ due, interval: stretch, acked: false, came: false }) - 1;
+    const interval = this.#interval();
+    interval?.sendDelay.push(performance.now() - due);
+    const number = this.#sendings.push({ due, interval: interval, acked: false, received: false }) - 1;
     this.#sender.send({
       msgid: Msg.ONE_CHAT,
       toid: this.#recipient.id,
-      msg: `honest message ${number}`,
+      msg: `message ${number}`,
       cid: `${number}`,
       rid: number,
     });
   }
 
-  #ackCame({ of, errno, rid }: Received): void {
+  #onAck({ of, errno, rid }: Received): void {
     if (of !== Msg.ONE_CHAT) return;
     this.#answered++;
     const sending = this.#sendings[Number(rid)]!;
@@ -172,23 +181,23 @@ class Pair {
     } else this.refused++;
   }
 
-  #messageCame({ msgid, id, cid, seq }: Received): void {
+  #onMessage({ msgid, id, cid, seq }: Received): void {
     if (msgid !== Msg.ONE_CHAT || id !== this.#sender.id) return;
     const sending = this.#sendings[Number(cid)]!;
-    if (sending.came) this.doubled++;
+    if (sending.received) this.duplicated++;
     else sending.interval?.delivery.push(performance.now() - sending.due);
-    sending.came = true;
+    sending.received = true;
     this.#lastSeq = seq!;
-    this.#saying ??= setTimeout(() => this.#sayDelivered(), DELIVERED_EVERY);
+    this.#deliveredTimer ??= setTimeout(() => this.#sendDelivered(), DELIVERED_INTERVAL_MS);
   }
 
-  #sayDelivered(): void {
-    this.#saying = undefined;
+  #sendDelivered(): void {
+    this.#deliveredTimer = undefined;
     this.#recipient.send({ msgid: Msg.DELIVERED, id: this.#sender.id, seq: this.#lastSeq });
   }
 }
 
-/** Resolves after some seconds. */
+/** Resolves after `count` seconds. */
 export function seconds(count: number): Promise<void> {
-  return pause(count * SECOND);
+  return pause(count * MS_PER_SECOND);
 }

@@ -1,64 +1,64 @@
-/** Messages for users who aren't there: what storing them costs, and what it costs when all come to fetch them. */
+/** Messages for offline users: the cost of storing them, and of fetching them at the logins. */
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
-import { type Balance, checkDelivery, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
 import { Run } from "./run.ts";
 import { begin, Sender } from "./sender.ts";
 
-/** What to do. */
-export interface AbsentPlan {
-  /** Senders, each with an absent recipient of its own. */
+/** The parameters of a run. */
+export interface OfflinePlan {
+  /** Senders, each with an offline recipient of its own. */
   readonly pairs: number;
-  /** Messages that a sender has under way at once. */
+  /** Messages in flight of each sender. */
   readonly window: number;
-  /** How long the measured part of the sending lasts. */
+  /** Length of the measured part of the sending. */
   readonly seconds: number;
   /** Characters of each message. */
   readonly size: number;
-  /** The processes whose processor time is wanted. */
+  /** Ids of the processes whose CPU time is measured. */
   readonly pids: readonly number[];
 }
 
-/** What came of it. Counts are of the whole run, costs are per million messages. */
+/** The result of a run. Counts cover the whole run; costs are per million messages. */
 export interface AbsentResult extends Balance {
   readonly sent: number;
   readonly acked: number;
-  /** Acknowledged with another errno than 0. */
+  /** Refused with an errno other than 0. */
   readonly refused: number;
   /** The measured part of the sending. */
   readonly store: Costs & { readonly messagesPerSecond: number; readonly ackLatency: Latency };
-  /** From the first login to the server's having taken the last DELIVERED. */
+  /** From the first login until the server has processed the last DELIVERED. */
   readonly drain: Costs & { readonly messagesPerSecond: number; readonly seconds: number };
 }
 
-const SET_UP_WIDTH = 20; // users that are registered at the same time
-const LOGIN_WIDTH = 50; // recipients that log in at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered at the same time
+const LOGIN_CONCURRENCY = 50; // recipients that log in at the same time
 
-/** One whose recipient isn't there. */
+/** A sender with an offline recipient. */
 interface Lonely {
   readonly peer: Peer;
   readonly sender: Sender;
   readonly recipient: number;
 }
 
-/** One who has come for what was sent. */
+/** A recipient that has logged in. */
 interface Returned {
   readonly peer: Peer;
   readonly recipient: Recipient;
 }
 
 /**
- * Makes the users, lets the senders send, then lets the recipients come, and counts. With several servers each sender
- * is on one and its recipient comes to the next. Throws when a connection ends early.
+ * Registers the users, runs the senders, logs the recipients in, and returns the counts. With several servers
+ * a sender is on one of them and its recipient logs in on the next. Throws when a connection ends early.
  */
-export async function absent(servers: readonly Address[], plan: AbsentPlan): Promise<AbsentResult> {
+export async function absent(servers: readonly Address[], plan: OfflinePlan): Promise<AbsentResult> {
   const run = new Run(plan.size);
   const server = (at: number) => servers[at % servers.length]!;
-  const lonely = await inParallel(plan.pairs, SET_UP_WIDTH, (at) => enter(server(at), run, at));
+  const lonely = await inParallel(plan.pairs, SETUP_CONCURRENCY, (at) => enter(server(at), run, at));
   const stop = begin(lonely.map(({ sender }) => sender), { window: plan.window, rate: undefined }, run);
   const part = await run.measure(plan.seconds, plan.pids);
   stop();
@@ -68,12 +68,12 @@ export async function absent(servers: readonly Address[], plan: AbsentPlan): Pro
   const [start, meter] = [performance.now(), new CpuMeter(plan.pids)];
   const returned = await inParallel(
     lonely.length,
-    LOGIN_WIDTH,
+    LOGIN_CONCURRENCY,
     (at) => comeBack(server(at + 1), run, lonely[at]!),
   );
   await run.settle(() => run.arrived >= run.acked);
   for (const { recipient } of returned) recipient.sayDelivered();
-  // An answer says that the DELIVERED before it was taken.
+  // A reply shows that the server has processed the preceding DELIVERED.
   await Promise.all(returned.map(({ peer }) => peer.ask({ msgid: Msg.PING })));
   const [seconds, costs] = [(performance.now() - start) / 1_000, meter.stop()];
   for (const { peer, recipient } of returned) {

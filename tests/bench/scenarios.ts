@@ -1,17 +1,17 @@
-/** The works that are measured. */
+/** The scenarios that are measured. */
 import { ofAbsent, ofGroup, ofLogins, ofPairs, type Sample } from "./sample.ts";
 import { PRELOAD, type SetupName } from "./setups.ts";
 
-/** One work: what the load program is told to do, and on what. */
+/** One scenario: the options of the load program, and the setup. */
 export interface Scenario {
-  /** How `--only` calls it. */
+  /** The name for `--only`. */
   readonly name: string;
-  /** How the table calls it. */
+  /** The title in the table. */
   readonly title: string;
   readonly setup: SetupName;
-  /** Options of the load program, besides the servers, how long and what to measure. */
+  /** Options of the load program, besides the servers, the duration and the processes. */
   readonly args: readonly string[];
-  /** Reads what the load program has printed. */
+  /** Reads the load program's JSON. */
   readonly read: (json: unknown) => readonly Sample[];
 }
 
@@ -19,7 +19,7 @@ const PRELOAD_TEXT = `${PRELOAD.messages.toLocaleString("en")} messages and ${
   PRELOAD.users.toLocaleString("en")
 } users in the database`;
 
-/** Those that are repeated. */
+/** The scenarios that are repeated. */
 export const scenarios: readonly Scenario[] = [
   relay("relay-embedded-1", "embedded, 50 pairs, 1 in flight each", "embedded", 50, 1),
   relay("relay-embedded-32", "embedded, 50 pairs, 32 in flight each", "embedded", 50, 32),
@@ -42,7 +42,7 @@ export const scenarios: readonly Scenario[] = [
   logins("logins-cluster", "two nodes, logins by token, 50 at a time", "cluster"),
 ];
 
-/** Those of a server that has run for years, only when asked for, as it takes minutes to fill a database. */
+/** Scenarios on a preloaded database. They run only on request, as the preload takes minutes. */
 export const preloadedScenarios: readonly Scenario[] = [
   relay("relay-old", `embedded, 50 pairs, 32 in flight each, ${PRELOAD_TEXT}`, "old", 50, 32),
   logins("logins-old", `embedded, logins by token, 50 at a time, ${PRELOAD_TEXT}`, "old"),
@@ -61,13 +61,13 @@ export const preloadedScenarios: readonly Scenario[] = [
   ),
 ];
 
-/** What is done once, and only when asked for, as it takes minutes. */
+/** The idle connections. They are measured once, and only on request, as it takes minutes. */
 export const idle = { name: "idle", setup: "empty", connections: 15_000 } as const;
 
-/** The same: one of the nodes is killed. */
+/** The reconnect storm after a node was killed, also once and on request. */
 export const storm = { name: "storm", setup: "doomed", clients: 5_000 } as const;
 
-/** What there is besides the repeated works. */
+/** The names of the scenarios that run once. */
 export const onceOnlyScenarios = [idle.name, storm.name] as const;
 
 function relay(name: string, title: string, setup: SetupName, pairs: number, window: number): Scenario {

@@ -10,8 +10,8 @@ export const LOGINS = 200;
 /** Races for accounts with a session. */
 export const TAKEOVERS = 100;
 
-const LANES = 4; // accounts that are raced for at the same time, each by itself
-const AT_ONCE = 4; // logins in one of these, spread over the nodes
+const ACCOUNTS = 4; // accounts that are raced for at the same time, each by itself
+const CONCURRENT_LOGINS = 4; // logins in one of these, spread over the nodes
 
 /** Connections to the nodes in turn. */
 async function connections(
@@ -46,11 +46,11 @@ export async function raceForAccounts(
   cluster: Cluster,
   open: AsyncDisposableStack,
 ): Promise<void> {
-  await Promise.all(Array.from({ length: LANES }, async () => {
+  await Promise.all(Array.from({ length: ACCOUNTS }, async () => {
     const id = await register(cluster.nginx);
     const clients = await connections(cluster, open, cluster.nodes.length);
     const expected = clients.map((_, at) => at === 0 ? Errno.OK : Errno.ALREADY_ONLINE);
-    for (let round = 0; round < LOGINS / LANES; round++) {
+    for (let round = 0; round < LOGINS / ACCOUNTS; round++) {
       const asked = clients.map((client) => client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }));
       const errnos = (await Promise.all(asked)).map(({ errno }) => errno);
       assertEquals(errnos.toSorted(), expected, `round ${round}`);
@@ -66,17 +66,17 @@ export async function raceToTakeOver(
   open: AsyncDisposableStack,
   by: "force" | "token",
 ): Promise<void> {
-  await Promise.all(Array.from({ length: LANES }, async () => {
+  await Promise.all(Array.from({ length: ACCOUNTS }, async () => {
     const friend = open.use(await newUser(cluster.nginx));
     const { id, token } = open.use(await newUser(cluster.nginx));
-    for (let round = 1; round <= TAKEOVERS / LANES; round++) {
-      const clients = await connections(cluster, open, AT_ONCE);
+    for (let round = 1; round <= TAKEOVERS / ACCOUNTS; round++) {
+      const clients = await connections(cluster, open, CONCURRENT_LOGINS);
       const winner = await race(
         clients,
         by === "token" ? { token } : { id, password: PASSWORD, force: true },
       );
       if (by === "token") assertEquals(winner.token, token);
-      await works(winner, id, friend, round);
+      await assertUsable(winner, id, friend, round);
       assertEquals(await cluster.state(id), "online");
       for (const client of clients) if (client !== winner) await client.close();
     }
@@ -87,7 +87,12 @@ export async function raceToTakeOver(
 }
 
 /** The one who stands is spoken to and speaks: the conversation's messages `2 * round - 1` and `2 * round`. */
-async function works(winner: FramedClient, id: number, friend: FramedClient, round: number): Promise<void> {
+async function assertUsable(
+  winner: FramedClient,
+  id: number,
+  friend: FramedClient,
+  round: number,
+): Promise<void> {
   assertEquals((await friend.chat(id, `round ${round}`)).seq, 2 * round - 1);
   await winner.next((m) => m.msgid === Msg.ONE_CHAT && m.msg === `round ${round}`);
   const { errno, seq } = await winner.chat(friend.id, "I am");

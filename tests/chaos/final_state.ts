@@ -10,11 +10,11 @@ import type { User } from "./user.ts";
  * ms for all to have everything. Mostly it takes one or two seconds; at the longest a message waits for the look that
  * a node takes every 30 s at any time.
  */
-const DRAIN = 45_000;
-const PROMPT = 12_000; // ms that it may take where no hint was lost: a user may take 3 s to find a connection dead
-const PRESENCE = 20_000; // ms for friends to be seen: a node that lost its Redis looks 2 s after it is back
-const STATE = 45_000; // ms for User.state, which a node sets right with the look that it takes every 30 s
-const LOOK = 200; // ms between two looks
+const DRAIN_TIMEOUT_MS = 45_000;
+const DELIVERY_TIMEOUT_MS = 12_000; // ms that it may take where no hint was lost: a user may take 3 s to find a connection dead
+const PRESENCE_TIMEOUT_MS = 20_000; // ms for friends to be seen: a node that lost its Redis looks 2 s after it is back
+const STATE_TIMEOUT_MS = 45_000; // ms for User.state, which a node sets right with the look that it takes every 30 s
+const POLL_INTERVAL_MS = 200; // ms between two looks
 const LEAVERS = 4; // users who are away in the end: half of them with a LOGOUT
 
 /**
@@ -39,8 +39,11 @@ export async function drained(
       `${messages} messages are kept for user ${userid}, who has said all`
     );
   };
-  const slow = await settled(PROMPT, look);
-  return { missing: slow.length === 0 ? [] : await settled(DRAIN - PROMPT, look), slow };
+  const slow = await settled(DELIVERY_TIMEOUT_MS, look);
+  return {
+    missing: slow.length === 0 ? [] : await settled(DRAIN_TIMEOUT_MS - DELIVERY_TIMEOUT_MS, look),
+    slow,
+  };
 }
 
 /** Lets some leave, and waits until the others see who is there, and the store too. Gives back who stays. */
@@ -54,15 +57,15 @@ export async function parted(cluster: Cluster, users: readonly User[], random: R
   const online = new Set(stayers.map(({ id }) => id));
   // What PRESENCE alone has told: to ask for CONTACTS would set it right.
   const told = await settled(
-    PRESENCE,
+    PRESENCE_TIMEOUT_MS,
     () => Promise.resolve(stayers.flatMap(({ id, memory }) => wronglyTold(id, memory, online))),
   );
-  const stored = await settled(STATE, async () => {
+  const stored = await settled(STATE_TIMEOUT_MS, async () => {
     const states = await statesOf(cluster);
     return [...states.symmetricDifference(online)].map((user) => `user ${user} is wrong in User.state`);
   });
   // What CONTACTS tells. A user who asks while a friend's session is replaced may see the friend as offline for that moment.
-  const seen = await settled(PRESENCE, async () => {
+  const seen = await settled(PRESENCE_TIMEOUT_MS, async () => {
     const wrong: string[] = [];
     for (const user of stayers) {
       if (await user.lookAround()) wrong.push(...wronglyTold(user.id, user.memory, online));
@@ -115,7 +118,7 @@ async function settled(ms: number, missing: () => Promise<string[]>): Promise<st
     const list = await missing();
     if (list.length === 0) return [];
     if (performance.now() > end) return list.map((what) => `${ms / 1_000} s were not enough: ${what}`);
-    await pause(LOOK);
+    await pause(POLL_INTERVAL_MS);
   }
 }
 

@@ -1,31 +1,31 @@
-/** Whether what one recipient got of one conversation is what it must get: each message once, in the order of the seqs. */
+/** Checks the messages that a recipient received: each message once, in the order of the seqs. */
 
-/** What became of the messages for one recipient, or for several together. */
+/** The fate of the messages for one or more recipients. */
 export interface Balance {
-  /** Received, each counted once. */
+  /** Received; repeats are not counted. */
   readonly delivered: number;
-  /** Acknowledged and never received. */
+  /** Acknowledged but not received. */
   readonly lost: number;
-  /** Received again though the recipient hadn't logged in again. */
-  readonly doubled: number;
-  /** Received with another seq than the next one after the last. */
+  /** Received again without another login of the recipient. */
+  readonly duplicated: number;
+  /** Received with a seq that does not follow the last one. */
   readonly outOfOrder: number;
 }
 
 const NONE: ReadonlySet<number> = new Set();
 
-/** `came` and `acked` are seqs, of which the recipient doesn't get its `own`. */
+/** Compares the received seqs with the acknowledged ones. The recipient is not sent the seqs in `own`. */
 export function checkDelivery(
   came: readonly number[],
   acked: readonly number[],
   own: ReadonlySet<number> = NONE,
 ): Balance {
   const last = Math.max(came.reduce(larger, 0), acked.reduce(larger, 0));
-  const seen = new Uint8Array(last + 1); // a byte each: a run has millions
-  let [delivered, doubled, outOfOrder, next] = [0, 0, 0, 1];
+  const seen = new Uint8Array(last + 1); // one byte each, as a run has millions
+  let [delivered, duplicated, outOfOrder, next] = [0, 0, 0, 1];
   for (const seq of came) {
     if (seen[seq]) {
-      doubled++;
+      duplicated++;
       continue;
     }
     seen[seq] = 1;
@@ -35,16 +35,16 @@ export function checkDelivery(
     next = seq + 1;
   }
   const lost = acked.reduce((sum, seq) => seen[seq] || own.has(seq) ? sum : sum + 1, 0);
-  return { delivered, lost, doubled, outOfOrder };
+  return { delivered, lost, duplicated, outOfOrder };
 }
 
-/** Those of several recipients as one. */
+/** Returns the sum of the balances of several recipients. */
 export function sumOf(balances: readonly Balance[]): Balance {
   const sum = (count: (of: Balance) => number) => balances.reduce((all, one) => all + count(one), 0);
   return {
     delivered: sum(({ delivered }) => delivered),
     lost: sum(({ lost }) => lost),
-    doubled: sum(({ doubled }) => doubled),
+    duplicated: sum(({ duplicated }) => duplicated),
     outOfOrder: sum(({ outOfOrder }) => outOfOrder),
   };
 }
