@@ -102,7 +102,7 @@ class Connection {
 
 let token: unknown; // of the session: it logs in again without the cost of a password's hash
 
-/** Logs in by token, else by password; registers the name if that fails. Returns the user's id and the store's epoch. */
+/** Logs in by token, else by password, and registers the name if both fail. Returns the reply to the login. */
 async function logIn(connection: Connection, name: string, password: string): Promise<Message> {
   let reply = token === undefined ? undefined : await connection.request({ msgid: Msg.LOGIN, token });
   if (reply?.errno !== Errno.OK) reply = await connection.request({ msgid: Msg.LOGIN, name, password });
@@ -117,8 +117,8 @@ async function logIn(connection: Connection, name: string, password: string): Pr
 }
 
 /**
- * Answers one message, and confirms it after the answer is committed. If the bot ends in between, the server delivers the
- * message again. The second answer then has the same `cid`, and the server stores only one.
+ * Answers one message, and confirms it after the answer is committed. If the bot ends in between, the server
+ * delivers the message again. The second answer then has the same `cid`, and the server stores only one.
  */
 async function answer(connection: Connection, { id, msg, seq }: Message, epoch: unknown): Promise<void> {
   const text = String(msg);

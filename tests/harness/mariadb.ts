@@ -1,4 +1,4 @@
-/** A real MariaDB or MySQL server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
+/** A real MariaDB or MySQL server: its own process, a free port of 127.0.0.1, and a temporary folder. */
 import { type Connection, createConnection } from "mysql2/promise";
 import { database } from "./database_program.ts";
 import { asRoot, installData } from "./mariadb_data.ts";

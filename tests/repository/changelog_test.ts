@@ -1,4 +1,4 @@
-/** CHANGELOG.md has the former name of each option that still works, and the sections that its format asks for. */
+/** CHANGELOG.md has the former name of each option that still works, and the sections of its format. */
 import { assertEquals } from "@std/assert";
 import { formerFlagOf, renamedOptions } from "../../lib/config/former_names.ts";
 import { flagOf } from "../../lib/config/options.ts";

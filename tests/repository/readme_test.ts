@@ -1,6 +1,7 @@
 /**
- * The README is short, its badges are true, and its cluster in five commands runs as it is written. The commands name
- * fixed ports. So they run in a network and process namespace of their own, which ends with the test.
+ * The README is short, its badges are true, and its cluster in five commands runs as it is written. The
+ * commands name fixed ports. So they run in a network and process namespace of their own, which ends with the
+ * test.
  */
 import { assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { cleanEnv, ROOT } from "../harness/program.ts";
