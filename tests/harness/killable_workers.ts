@@ -1,6 +1,6 @@
 /**
- * Preloaded into a server's process: SIGUSR1 makes its threads of the name in the environment's MORTAL die, by an
- * error that nothing catches.
+ * A preload of a server's process: SIGUSR1 ends the threads named in the environment variable MORTAL by an
+ * uncaught error.
  */
 const name = Deno.env.get("MORTAL");
 

@@ -201,7 +201,7 @@ test("login: gives a wrong password and an unknown user the same reply, and perm
   assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
 });
 
-// Dear enough for the hash to outweigh everything else, cheap enough for ten of them.
+// High enough for the hash to dominate the time, and low enough for ten hashes.
 serverTest(
   "login: takes as long for an unknown user as for a wrong password",
   { args: ["--scrypt-ln", "13"] },
@@ -210,7 +210,8 @@ serverTest(
     await using client = await FramedClient.connect(server);
     const whos: Sent[] = [{ id }, { id: MAX_INTEGER }, { name: "unknown" }];
     const quickest = whos.map(() => Infinity);
-    for (let round = 0; round < 10; round++) { // in turn, so that a busy moment of the machine is one for all
+    // alternating, so that a busy moment of the machine affects both
+    for (let round = 0; round < 10; round++) {
       for (const [i, who] of whos.entries()) {
         const start = performance.now();
         const reply = await client.request({ msgid: Msg.LOGIN, ...who, password: "wrong" });
@@ -273,14 +274,14 @@ test("logout: ends the session and its token, and permits another login on the c
   assertEquals((await client.chat(friend.id, "hi")).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGOUT })).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
-  // Once the session has ended nothing stands in another connection's way.
+  // After the end of the session another connection can log in.
   await using other = await FramedClient.connect(server);
   assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
   await other.succeed({ msgid: Msg.LOGOUT });
   assertEquals((await client.login({ id })).id, id);
   assertNotEquals(client.token, token);
   assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
-  // And as another user: whatever it sends now is of that one.
+  // The connection can log in as another user, who is then the sender of its messages.
   await client.succeed({ msgid: Msg.LOGOUT });
   const another = await register(server, "another");
   await client.login({ id: another });

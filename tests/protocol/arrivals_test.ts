@@ -1,12 +1,12 @@
-/** Who comes and goes without a login is let in more slowly than who stays. */
+/** The server accepts connections more slowly when they close before a login. */
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
 import { serverTest } from "../harness/server.ts";
 
-const COUNT = 500; // each counts as 16 of 4,000 a second, beyond the first 200
+const COUNT = 500; // each counts as 16 accepts of 4,000 a second, beyond the first 200
 const AT_ONCE = 50;
-const LEAST = 1_700; // ms: 7,800 at 4,000 a second, less the 100 ms and some that the last ones needn't wait
+const LEAST = 1_700; // ms: 7,800 accepts at 4,000 a second, less the time that the last ones do not wait
 
 serverTest(
   "accept rate: takes at least two seconds for 500 connections that close before login",

@@ -1,6 +1,6 @@
 /**
- * The classic dialect's writes: clients that take whatever one read of up to 1,024 bytes gives for exactly one
- * message must get just that.
+ * The writes of the classic dialect. Its clients take the bytes of one read of up to 1,024 bytes for exactly
+ * one message, so each write must be one message.
  */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { type Arrival, ClassicClient } from "../harness/classic_client.ts";
@@ -17,7 +17,7 @@ function assertSmall(arrivals: readonly Arrival[]): void {
   for (const { bytes } of arrivals) assertLessOrEqual(bytes, MOST);
 }
 
-/** The login's answer and what follows it, until `count` messages have come in all. */
+/** Returns the reply to the login and the messages after it, until `count` messages have arrived. */
 async function missed(client: ClassicClient, id: number, count: number): Promise<ClassicReceived[]> {
   const ack = await client.enter(id);
   assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
@@ -61,7 +61,7 @@ test("classic: sends the backlog of several conversations oldest first", async (
     if (at % 3 === 0) await alice.chat(id, text);
     else if (at % 3 === 1) await bob.chat(id, text);
     else await (at % 2 ? alice : bob).groupChat(groupid, text);
-    await pause(3); // times are of milliseconds: what has the same one is of the same age
+    await pause(3); // times have milliseconds, and messages of the same millisecond have no order
   }
   await using client = await ClassicClient.connect(server);
   const all = await missed(client, id, 30);
@@ -76,7 +76,7 @@ test("classic: sends a new message after the backlog that is still in flight", a
   await using client = await ClassicClient.connect(server);
   await client.login(id);
   for (let at = 20; at < 30; at++) await alice.chat(id, text(at));
-  // The login's answer may hold the first; the others come each by itself.
+  // The login reply may contain the first message; each other one is a write of its own.
   await until(() => client.waiting.at(-1)?.message.msg === text(29), "the last message");
   const arrivals = client.drain();
   assertSmall(arrivals);
@@ -98,7 +98,7 @@ test("classic: cuts a longer text at a character and appends …, and framed cli
     assertGreaterOrEqual(bytes, MOST - 20, "cut no more than needed");
     const msg = message.msg!;
     assert(msg.endsWith("…"), msg.slice(-10));
-    const shown = text.replaceAll("\0", "?"); // which would be the end of the message
+    const shown = text.replaceAll("\0", "?"); // NUL would end the message
     assert(shown.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "what is left is as it was");
     assertEquals([message.id, message.name], [alice.id, alice.name]);
     assert(message.time);
@@ -118,7 +118,7 @@ test("classic: does not cut a text that just fits", async (server) => {
   await alice.chat(id, fits);
   await alice.chat(id, `${fits}x`);
   const [whole, cut] = await client.arrivals(2) as [Arrival, Arrival];
-  // A seq of two digits, where it is sent at all, would make a byte's difference: these have one.
+  // All seqs have one digit, as a second one would change the length.
   assertEquals([whole.bytes, whole.message.msg], [MOST, fits]);
   assert(cut.message.msg!.endsWith("…"));
   assertLessOrEqual(cut.bytes, MOST);
@@ -159,11 +159,11 @@ test("classic: waits at least 10 ms between two writes", async (server) => {
     arrivals.map((arrival) => arrival.message.msg),
     Array.from({ length: count }, (_, at) => `${at}`),
   );
-  // Reading late makes it longer, never shorter; timers may be a little early.
+  // Late reads lengthen the gap and never shorten it; timers may be a little early.
   assertGreaterOrEqual(took, (count - 1) * 10 * 0.95);
 });
 
-// So long a gap that this process has always read one message before the next is written.
+// The gap is so long that this process has read one message before the server writes the next.
 serverTest(
   "classic: puts one message into each write for login, backlog and chat",
   { args: ["--classic-write-interval", "150ms"] },
@@ -206,13 +206,13 @@ test("classic: repeats unsent messages at the next login when the client disconn
   const client = await ClassicClient.connect(server);
   await client.login(id);
   await Promise.all(Array.from({ length: count }, (_, at) => alice.chat(id, `${at + 1}`)));
-  // At 10 ms each most of them can't have been written yet.
+  // At 10 ms each, most messages cannot have been written yet.
   await client.close();
   const seen = client.drain().map((arrival) => Number(arrival.message.msg));
   await using framed: FramedClient = await login(server, { id });
   await until(() => framed.waiting.at(-1)?.seq === count, "the last message");
   const rest = framed.drain().map((m) => m.seq!);
   assertEquals(rest, Array.from({ length: rest.length }, (_, at) => count - rest.length + 1 + at), "no gap");
-  // What the socket took, but this side had not read when it closed, may be gone; a few at the most.
+  // Messages that the socket had taken and this side had not read may be lost; a few at most.
   assertLessOrEqual(count - rest.length - seen.length, 5);
 });

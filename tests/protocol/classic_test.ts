@@ -1,4 +1,4 @@
-/** The classic dialect: what the existing C++ clients send and expect. */
+/** The classic dialect, as the existing C++ clients use it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { classicBytes, ClassicClient } from "../harness/classic_client.ts";
 import { type ClassicReceived, Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -12,18 +12,18 @@ const test = sharedServer();
 const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 const encoder = new TextEncoder();
 
-/** What is in a list of strings that are JSON. */
+/** Parses a list of JSON strings. */
 function unpacked(list: readonly string[] | undefined): ClassicReceived[] {
   return (list ?? []).map((text) => JSON.parse(text) as ClassicReceived);
 }
 
-/** A classic client that is logged in as a new user. */
+/** Registers a user and returns a classic client that is logged in. */
 async function newClassic(server: Address): Promise<ClassicClient> {
   const id = await register(server);
   return await classicLogin(server, id);
 }
 
-/** A classic client that is logged in as an existing user. */
+/** Returns a classic client that is logged in as an existing user. */
 async function classicLogin(server: Address, id: number): Promise<ClassicClient> {
   const client = await ClassicClient.connect(server);
   await client.enter(id);
@@ -56,7 +56,7 @@ test("classic: encodes friends, groups and members as strings of JSON", async (s
   await first.send({ msgid: Msg.ADD_FRIEND, id: first.id, friendid: friend.id });
   await first.send({ msgid: Msg.CREATE_GROUP, id: first.id, groupname: "old school", groupdesc: "of C++" });
   const groupid = await until(async () => {
-    // Classic clients get no answer to these, so a framed one looks for the effect.
+    // Classic clients get no reply to these requests, so a framed one checks the effect.
     for (let id = 1; id <= 10; id++) {
       if ((await friend.request({ msgid: Msg.ADD_GROUP, groupid: id })).errno === Errno.OK) return id;
     }
@@ -203,7 +203,7 @@ test("classic: puts the backlog into the login reply once, oldest first", async 
   ]);
   for (const { time } of missed) assertMatch(time!, TIME);
   await classic.close();
-  // The socket has taken them, so they are delivered: they come to no later login, in neither dialect.
+  // The socket has taken the messages, so they count as delivered and no later login repeats them.
   await using again = await classicLogin(server, id);
   await alice.chat(id, "three");
   assertEquals((await again.next(() => true)).msg, "three");
@@ -243,7 +243,8 @@ test("classic: closes the connection when an object exceeds the maximum, complet
     ]
   ) {
     await using classic = await ClassicClient.connect(server);
-    await classic.sendBytes(encoder.encode(text)).catch(() => {}); // it may be closed before all is taken
+    // the server may close the connection before it has read everything
+    await classic.sendBytes(encoder.encode(text)).catch(() => {});
     await classic.serverCloses();
     assertEquals(classic.drain(), []);
   }
@@ -281,9 +282,9 @@ serverTest(
     await classic.chat(friend.id, "hi");
     await classic.chat(MAX_INTEGER, "nobody");
     await friend.next(Msg.ONE_CHAT);
-    await friend.close(); // presence, which classic clients aren't told
+    await friend.close(); // changes presence, which classic clients are not sent
     await using other = await newUser(server);
-    // Meanwhile the silent classic client would have been asked with PING, were it framed.
+    // A framed client would have been sent PING in this time.
     await until(() => other.pings >= 2, "some time to pass");
     await using taker = await ClassicClient.connect(server);
     await taker.login(id);

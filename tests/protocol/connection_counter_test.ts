@@ -1,4 +1,4 @@
-/** How many connections an address may have, and how long a proxy may take to say whose it is. */
+/** The limit of connections for each address, and the timeout for a proxy header. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   ConnectionCounter,
@@ -56,7 +56,7 @@ Deno.test("addresses: admits up to the limit for each, and removes all state of 
   }
   const other = addresses.acquire("2001:db8:0:1::1");
   first.release();
-  first.release(); // a second time: it has no place any more
+  first.release(); // a second release has no effect
   const third = addresses.acquire("2001:db8::4");
   assertThrows(() => addresses.acquire("2001:db8::1"), TooManyConnectionsError);
   for (const host of ["10.1.2.3", "::ffff:10.1.2.3", "::1"]) {
@@ -78,7 +78,7 @@ const test = sharedServer({
   ],
 });
 
-/** A client that comes from this address, or undefined if it wasn't let in. */
+/** Connects a client from this address. Returns undefined when the server closes the connection. */
 async function enter(server: Server, host: string): Promise<FramedClient | undefined> {
   const client = await FramedClient.connect(server);
   const header = host.includes(":")
@@ -94,7 +94,9 @@ async function enter(server: Server, host: string): Promise<FramedClient | undef
   }
 }
 
-/** Fills all places of an address, waiting for those that are just being left, and asserts that there are no more. */
+/**
+ * Fills all slots of an address, waits for slots that are being released, and asserts that there are no more.
+ */
 async function fill(server: Server, host: string): Promise<FramedClient[]> {
   const clients: FramedClient[] = [];
   while (clients.length < MOST) clients.push(await until(() => enter(server, host), `a place for ${host}`));
@@ -114,7 +116,7 @@ test("addresses: admits exactly the limit for each client behind a proxy", async
   }
   assertEquals(await enter(server, "2001:db8::ffff"), undefined, "it is in the same network");
   assertEquals(await enter(server, "::ffff:c000:201"), undefined, "it is the same address");
-  // The proxy itself, and who is exempt, may have any number.
+  // The proxy itself and exempt addresses have no limit.
   for (
     const header of [
       proxyHeaderV2({ command: 0, family: 0, transport: 0 }),
@@ -135,7 +137,7 @@ test("addresses: admits exactly the limit for each client behind a proxy", async
 
 test("addresses: releases the slot however a connection ends", async (server) => {
   const host = "192.0.2.77";
-  /** Ways to end a connection that has been let in; some end on the server's side first. */
+  /** Ways to end an accepted connection; in some the server closes first. */
   const ends: readonly ((client: FramedClient) => Promise<void>)[] = [
     (client) => client.close(),
     async (client) => {
@@ -147,12 +149,12 @@ test("addresses: releases the slot however a connection ends", async (server) =>
       assertEquals((await client.next(Msg.ACK)).errno, Errno.TOO_LARGE);
       await client.serverCloses();
     },
-    async (client) => { // it leaves in the middle of a frame, with answers unread
+    async (client) => { // it closes inside a frame, with unread replies
       for (let count = 0; count < 100; count++) await client.send({ msgid: Msg.PING });
       await client.sendBytes(Uint8Array.of(0, 0));
       await client.close();
     },
-    async (client) => { // its account is taken over
+    async (client) => { // another login replaces its session
       await using user = await newUser(server);
       const { token } = user;
       await client.login({ token });

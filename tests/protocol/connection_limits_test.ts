@@ -1,4 +1,4 @@
-/** The edge of what a connection takes (I7): when it reads on, and when it doesn't. */
+/** The limits of a connection (I7): the states in which it reads and in which it does not. */
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
@@ -13,17 +13,17 @@ import { until } from "../harness/wait.ts";
 
 const [PENDING, OUTBOX] = [3, 4_096];
 
-/** A connection's server side, over real sockets, and all that passes between the two. */
+/** The server side of a connection over real sockets, and the bytes of both sides. */
 interface Line {
   readonly server: Connection;
   readonly client: Deno.TcpConn;
-  /** Bodies that were taken out of what was read. */
+  /** Bodies that the connection has decoded. */
   readonly bodies: string[];
-  /** Answers that the requests that were begun are waiting for. */
+  /** Resolvers of the replies to requests in flight. */
   readonly begun: ((reply: ServerMessage) => void)[];
-  /** Whether the server is waiting for bytes. */
+  /** Whether the server waits for bytes. */
   isReading(): boolean;
-  /** Lets the server's writes through; until then they wait. */
+  /** Releases the server's writes, which wait until then. */
   letWrite(): void;
 }
 
@@ -103,7 +103,7 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
       server.sendBytes(new Uint8Array(bytes));
-      await undefined; // it is on its way
+      await undefined; // the write is in flight
       assertEquals(
         [server.bufferedAmount, server.isWritable],
         [bytes, bytes < OUTBOX],

@@ -1,4 +1,4 @@
-/** Messages wait for their recipient, and come again until the recipient has said DELIVERED. */
+/** Messages wait for their recipient, and are repeated at each login until it has sent DELIVERED. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import {
@@ -16,7 +16,7 @@ import { until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-/** Closes the client and logs in anew; other users' messages that wait for it come to the new one. */
+/** Closes the client and logs in again; the new client receives the user's backlog. */
 async function again(server: { host: string; port: number }, client: FramedClient): Promise<FramedClient> {
   await client.close();
   return await login(server, { id: client.id });

@@ -1,4 +1,7 @@
-/** Storage or the bus failing at every step of a login, and under the pushing: what is left must be whole. */
+/**
+ * Failures of the store or the bus at every step of a login and during delivery. The state must stay
+ * consistent.
+ */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -19,9 +22,9 @@ const SPARED = new Set([
   "onlineLogins",
   "plaintextAccounts",
   "followers",
-]); // these can't, or may, fail
+]); // calls that cannot fail, or whose failure has no effect
 
-/** Lets the n-th call to the store or the bus fail, counted from when it is armed. */
+/** Makes the n-th call to the store or the bus fail, counted from the arming. */
 class Fault {
   #left = 0;
   happened = false;
@@ -44,7 +47,7 @@ class Fault {
   }
 }
 
-/** Fails a login of an account, that is free, at each of its steps in turn, and looks at what is left each time. */
+/** Fails a login of a free account at each of its steps in turn, and checks the state each time. */
 async function failEachStep(
   look: (node: Address, id: number, token: string) => Promise<void>,
 ): Promise<number> {
@@ -67,13 +70,13 @@ async function failEachStep(
       );
       if (!happened) break;
       steps++;
-      await look(node!, id, before.token); // with the connection that failed still there
+      await look(node!, id, before.token); // while the failed connection is still open
     }
   }, fault.between);
   return steps;
 }
 
-const STEPS = 6; // at least: find, lock, see who is there, subscribe, contacts, unread, save
+const STEPS = 6; // at least: find, lock, online, subscribe, contacts, unread, save
 
 Deno.test("faults: leaves the account free when a login fails at any step", async () => {
   const steps = await failEachStep(async (node, id) => {
@@ -112,7 +115,7 @@ Deno.test("faults: retries a page that cannot be read and a DELIVERED that canno
   }, fault.between);
 });
 
-/** Milliseconds after which a store that has refused to be read is asked again. */
+/** Milliseconds after which a failed read is retried. */
 const RETRY_MS = 1_000;
 
 Deno.test("faults: retries a failed read after an interval, not once for each message", async () => {

@@ -1,4 +1,4 @@
-/** The framed dialect's bytes: frames however they are cut, and what is not a message at all. */
+/** The bytes of the framed dialect: frames split at any position, and invalid messages. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { Errno, MAX_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -7,13 +7,13 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-/** A text of exactly `bytes` bytes that is a PING. */
+/** Returns a PING of exactly `bytes` bytes. */
 function pingOf(bytes: number, rid: number): string {
   const empty = JSON.stringify({ msgid: Msg.PING, rid, pad: "" });
   return JSON.stringify({ msgid: Msg.PING, rid, pad: "x".repeat(bytes - empty.length) });
 }
 
-/** Asserts that this is the one answer to something that isn't a message, and that the connection goes on. */
+/** Asserts that this is the only reply to an invalid message, and that the connection goes on. */
 async function assertBadRequest(client: FramedClient): Promise<Received> {
   const reply = await client.next((m) => m.errno !== undefined);
   assertEquals([reply.msgid, reply.errno], [Msg.ACK, Errno.BAD_REQUEST], JSON.stringify(reply));

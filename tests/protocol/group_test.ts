@@ -1,4 +1,4 @@
-/** Groups: making and joining them, their messages, their members. */
+/** Groups: creation, joining, messages and members. */
 import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -174,7 +174,7 @@ serverTest(
   `group: with ${MEMBERS} members lists 50, pages through all, and delivers to each`,
   {},
   async (server) => {
-    // The creator's id is in the middle of the members', so that coming first is not by chance.
+    // The creator's id is between those of the members, so that its first place is not by chance.
     const users: FramedClient[] = [];
     for (let at = 0; at < MEMBERS; at++) users.push(await newUser(server));
     const creator = users[MEMBERS / 2]!;

@@ -1,4 +1,4 @@
-/** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and no other client does. */
+/** Floods of wrong passwords at the default cost: they wait, and other clients do not. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { type FramedClient, PASSWORD, register } from "../harness/framed_client.ts";
@@ -8,11 +8,11 @@ import { until } from "../harness/wait.ts";
 import { events } from "../harness/workers.ts";
 
 const FLOOD = 60;
-const FEW = FLOOD / 2; // guesses: at the usual cost they take 20 s, and all that a test does meanwhile takes less
+const FEW = FLOOD / 2; // guesses, which take 20 s at the default cost: longer than the rest of a test
 const LONG = 120_000; // milliseconds
 const HASHED = ["--scrypt-ln", "15"];
 
-/** One wrong password each, of users that aren't there, from clients that don't wait for the answers. */
+/** Sends one wrong password of an unknown user from each of many clients, without waiting for the replies. */
 async function flood(server: Server, hosts: readonly string[]): Promise<FramedClient[]> {
   return await Promise.all(hosts.map(async (host, at) => {
     const client = await connectFrom(server, host);
@@ -21,7 +21,7 @@ async function flood(server: Server, hosts: readonly string[]): Promise<FramedCl
   }));
 }
 
-/** How many logins were refused so far, for this reason if one is given. */
+/** Returns the number of refused logins so far, for a certain reason if given. */
 function refused(server: Server, errno?: number): number {
   return events(server, "refused").filter((event) => errno === undefined || event.errno === errno).length;
 }

@@ -1,4 +1,4 @@
-/** HISTORY: reading a conversation backwards, a page at a time. */
+/** HISTORY: reading a conversation backwards by pages. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 import { Errno, MAX_INTEGER, MAX_SERVER_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, newGroup, newUser, register } from "../harness/framed_client.ts";
@@ -9,7 +9,7 @@ const test = sharedServer();
 
 type Conversation = { readonly id: number } | { readonly groupid: number };
 
-/** All of a conversation, read from its end to its beginning in pages. */
+/** Reads a conversation from its end to its beginning by pages. */
 async function readBack(client: FramedClient, peer: Conversation, limit: number): Promise<Received[]> {
   let all: Received[] = [];
   let before: number | undefined;
@@ -126,7 +126,7 @@ test("history: splits long messages into pages below the maximum frame", async (
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const count = 30;
-  const text = "\u0001".repeat(10_800); // six times as many bytes as JSON as it has stored
+  const text = "\u0001".repeat(10_800); // six times as many bytes in JSON as in the store
   const requests = Array.from({ length: count }, (_, at) => (
     { msgid: Msg.ONE_CHAT, toid: bob.id, msg: `${at} ${text}`, cid: `${at}` }
   ));

@@ -1,4 +1,6 @@
-/** The edge of each limit (I7): the most that is allowed is taken, and one more is answered as docs/PROTOCOL.md says. */
+/**
+ * The limits (I7): the greatest permitted value is taken, and one more gets the reply of docs/PROTOCOL.md.
+ */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { Log } from "../../lib/log.ts";
@@ -133,13 +135,13 @@ test("max-json-values: takes a body with as many values, and refuses one more", 
     pad: "x".repeat(1_024),
     list: Array(values - 4).fill(1),
   });
-  assertEquals((await client.request(body(VALUES))).errno, Errno.OK); // its rid is a value too
+  assertEquals((await client.request(body(VALUES))).errno, Errno.OK); // the rid is a value, too
   await client.send({ ...body(VALUES + 1), rid: 1 });
   const { errno, errmsg } = await client.next(Msg.PONG);
   assertEquals([errno, errmsg], [Errno.BAD_REQUEST, `a body of more than ${VALUES} values`]);
 });
 
-const FRAME = 1_024; // bytes: the smallest largest frame, so that few may be sent at once
+const FRAME = 1_024; // bytes: the smallest permitted --max-frame, so that the burst is small
 
 Deno.test("byte-rate: charges a login reply to its user", async () => {
   const config = {
@@ -185,7 +187,7 @@ Deno.test("token-ttl: takes a token for its lifetime and a hundredth more of clo
     await using client = await FramedClient.connect(node!);
     const { token } = await client.login({ id });
     const tolerance = config.tokenTtl / 100;
-    // The use makes it last as long again.
+    // Its use starts the lifetime again.
     for (const wait of [config.tokenTtl - 1, config.tokenTtl - 1, config.tokenTtl + tolerance - 1]) {
       time += wait;
       await using again = await FramedClient.connect(node!);
@@ -197,7 +199,7 @@ Deno.test("token-ttl: takes a token for its lifetime and a hundredth more of clo
   }, { config, now: () => time });
 });
 
-/** A store in memory that notes what it is asked for, by the methods' names; `gate` keeps it from answering. */
+/** A store in memory that records the names of called methods; `gate` delays its results. */
 async function withNotedStore(
   work: (
     store: Store,

@@ -1,4 +1,4 @@
-/** PING and PONG, and peers that keep silent. */
+/** PING and PONG, and silent clients. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -50,7 +50,7 @@ test("liveness: takes any request for an answer to PING", async (server) => {
   }
 });
 
-const LOGIN_WITHIN = 1_000; // milliseconds: longer than a busy machine takes for a login
+const LOGIN_WITHIN = 1_000; // milliseconds: more than a login takes on a busy machine
 
 serverTest(
   "login-timeout: closes a connection without a login in time, whatever it sends, and no other",
@@ -69,7 +69,7 @@ serverTest(
         await pause(20);
       }
     };
-    const talking = talk().catch(() => {}); // its end is what is awaited
+    const talking = talk().catch(() => {}); // the test waits for its end
     await silent.serverCloses();
     assertGreaterOrEqual(performance.now() - start, LOGIN_WITHIN * 0.9);
     await half.serverCloses();
@@ -80,7 +80,7 @@ serverTest(
   },
 );
 
-/** Has a user, who doesn't read yet, sent more than the system takes ahead for it; returns how many messages. */
+/** Sends a user that does not read more than the kernel buffers, and returns the number of messages. */
 async function backlogOf(server: Server, id: number): Promise<number> {
   await using sender = await newUser(server);
   const [count, text] = [400, "x".repeat(50_000)];
@@ -95,7 +95,7 @@ serverTest("liveness: does not close a slow reader, which receives everything", 
   await using slow = await FramedClient.connect(server, { paused: true });
   await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
   const count = await backlogOf(server, id);
-  await pause(1_200); // twice as long as both times
+  await pause(1_200); // twice the sum of interval and timeout
   slow.resume();
   assertEquals(
     (await slow.take(count, Msg.ONE_CHAT)).map(({ seq }) => seq),
@@ -111,7 +111,7 @@ serverTest("write-stall-timeout: closes a connection that takes no bytes at all"
   await using deaf = await FramedClient.connect(server, { paused: true });
   await deaf.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
   await backlogOf(server, id);
-  await using again = await login(server, { id }); // which waits until the account is free
+  await using again = await login(server, { id }); // waits until the account is free
   assertEquals(again.id, id);
 });
 

@@ -1,4 +1,4 @@
-/** What a login waits for, and what it is refused for: nothing is missed, pushed twice or promised in vain. */
+/** The order of a login's steps: no message is missed or pushed twice, and no invalid token is issued. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -9,10 +9,12 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause } from "../harness/wait.ts";
 
-/** Milliseconds for what a login brings: less than the half minute after which nodes look anyway. */
+/**
+ * Milliseconds for the effect of a login: less than the half minute after which nodes reconcile at any rate.
+ */
 const SOON = 10_000;
 
-/** Milliseconds in which a login that does not wait as it should gets on. */
+/** Milliseconds in which a login goes on that wrongly does not wait. */
 const GETS_ON = 300;
 
 Deno.test("login: finds a group's message by the resync when it precedes the subscription (I3)", async () => {
@@ -22,7 +24,7 @@ Deno.test("login: finds a group's message by the resync when it precedes the sub
       if (name === "subscribe" && (channel as number) < 0 && before) {
         const send = before;
         before = undefined;
-        await send(); // of this message no hint comes here
+        await send(); // the hint of this message does not arrive here
       }
       return await go();
     });
@@ -55,9 +57,9 @@ Deno.test("login: is refused when a later one overtakes it before its token is s
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
     const id = await register(a!);
-    outage.begin(); // no node hears of the other's login
+    outage.begin(); // neither node is informed of the other's login
     isHeld = true;
     const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
     await using slow = await FramedClient.connect(a!);
@@ -67,7 +69,7 @@ Deno.test("login: is refused when a later one overtakes it before its token is s
     const { token } = await quick.succeed(forced);
     goOn.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
-    await using again = await login(b!, { token: token! }); // which is the one that counts
+    await using again = await login(b!, { token: token! }); // this token is the valid one
     await again.settle();
   }, { bus: outage.bus, store });
 });
@@ -87,7 +89,7 @@ Deno.test("login: waits for the user's cursors in flight, and repeats nothing", 
       return void (isWriting = false);
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
     await using alice = await newUser(node!);
     await using bob = await newUser(node!);
     await alice.chat(bob.id, "once");

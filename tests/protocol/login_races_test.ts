@@ -1,4 +1,4 @@
-/** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
+/** Concurrent logins to one account by any means: one session stays, and its token is the valid one. */
 import { assertEquals } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -8,14 +8,16 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** Milliseconds for what hints bring: less than the half minute after which nodes look without them. */
+/**
+ * Milliseconds for the effect of a hint: less than the half minute after which nodes reconcile without one.
+ */
 const SOON = 10_000;
 
-/** Asserts that one of some logins is alive, and that its token is the one that counts. */
+/** Asserts that one of several logins is alive, and that its token is valid. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
   const alive: number[] = [];
   for (const [i, client] of clients.entries()) {
-    // Those who got in and lost it again are told so; who is still in answers.
+    // Replaced clients have been told so; the remaining one replies.
     const answers = replies[i]!.errno === Errno.OK && await client.settle().then(() => true, () => false);
     if (answers && !client.waiting.some(({ kind }) => kind === "kicked")) alive.push(i);
   }
@@ -33,7 +35,7 @@ Deno.test("login races: leave the last of several forced logins", () =>
           clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
         );
         const token = await assertOneAlive(clients, replies, `round ${round}`);
-        await using again = await login(a!, { token }); // the one that stayed has the token that counts
+        await using again = await login(a!, { token }); // the session that stayed has the valid token
         await again.succeed({ msgid: Msg.LOGOUT });
       } finally {
         await Promise.all(clients.map((client) => client.close()));
@@ -47,7 +49,8 @@ Deno.test("login races: leave one of several logins by token on a node without a
   let count = 0;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "claimAccount" && ++count % 2 === 0) await pause(20); // the other one is through by then
+      // the other login has completed by then
+      if (name === "claimAccount" && ++count % 2 === 0) await pause(20);
       return await go();
     });
   await withNodes(1, async (node) => {
@@ -84,9 +87,9 @@ Deno.test("login races: leave the later login alone when an overtaken one ends w
       return result;
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
     const id = await register(node!);
-    outage.begin(); // so there is no lock
+    outage.begin(); // so that there is no lock
     isHeld = true;
     const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
     await using slow = await FramedClient.connect(node!);
@@ -106,7 +109,7 @@ Deno.test("login races: leave the later login alone when an overtaken one ends w
 Deno.test("login races: leave the token with the login by token or password that stays", async () => {
   const slow = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "claimAccount") await pause(30); // so that the other one's token is saved meanwhile
+      if (name === "claimAccount") await pause(30); // so that the token of the other login is saved meanwhile
       return await go();
     });
   await withNodes(2, async (a, b) => {
@@ -145,7 +148,7 @@ Deno.test("login races: send presence when a first login is replaced before its 
         const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
         const replies = await Promise.all(clients.map((one) => one.request(forced)));
         assertEquals((await friend.next(Msg.PRESENCE)).state, "online", `round ${round}`);
-        // Who is refused may try again on the same connection.
+        // A refused client may try again on the same connection.
         const refused = replies.findIndex(({ errno }) => errno === Errno.ALREADY_ONLINE);
         if (refused >= 0) await clients[refused]!.succeed(forced);
         await Promise.all(clients.map((client) => client.close()));
@@ -208,7 +211,7 @@ for (const isHintLost of [false, true]) {
         "it is answered before the end",
       );
       await creator.groupChat(groupid, "one");
-      if (isHintLost) await newGroup(second); // after which it looks
+      if (isHintLost) await newGroup(second); // causes a resync
       assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "one");
       await creator.groupChat(groupid, "two");
       assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "two");
@@ -222,11 +225,11 @@ Deno.test("login races: a session that is released late withholds no message fro
     wrapped(real, async (name, go) => {
       if (name !== "advanceCursors") return await go();
       asked.resolve();
-      await goOn.promise; // what the client has is to be stored before it lets go
+      await goOn.promise; // the cursors are stored before the session is released
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
     await using sender = await newUser(a!);
     await using first = await newUser(a!);
     await using friend = await newUser(b!);
@@ -237,8 +240,9 @@ Deno.test("login races: a session that is released late withholds no message fro
     await first.next(Msg.ONE_CHAT, SOON);
     await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
     await asked.promise;
-    await using second = await login(b!, { token: first.token }); // which waits for the other no longer than a second
-    await sender.chat(first.id, "two"); // is offered on this node, to the one that has not let go yet
+    // waits at most a second for the other session
+    await using second = await login(b!, { token: first.token });
+    await sender.chat(first.id, "two"); // delivered on this node to the session that is not released yet
     await using _again = await login(a!, { id: friend.id });
     const told = await second.next(Msg.PRESENCE, SOON);
     assertEquals([told.id, told.state], [friend.id, "online"]);

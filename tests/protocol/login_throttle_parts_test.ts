@@ -1,4 +1,4 @@
-/** What counts as an attempt at a password, and when attempts come back: by the class alone. */
+/** The login throttle by itself: the counted attempts, and their refill. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 import type { RateLimit } from "../../lib/bus/bus.ts";
@@ -49,7 +49,7 @@ Deno.test("login throttle: counts refused logins, and not those that fail by a f
     assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
   }
   for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
-  // What a client went away from was no guess, and costs its address as much.
+  // An aborted attempt is no wrong password, but is charged to its address.
   const leave = () => Promise.reject(new AbandonedError(1));
   for (let count = 0; count < 3; count++) {
     await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
@@ -61,7 +61,7 @@ Deno.test("login throttle: counts refused logins, and not those that fail by a f
   await bus.close();
 });
 
-/** Counts for itself, by a clock that the test sets. */
+/** A throttle with a clock that the test sets. */
 function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle {
   const buckets = new KeyedRateLimiter(clock);
   const spend = (bucket: string, quota: RateLimit, count: number) =>
@@ -77,7 +77,7 @@ function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle
 
 const WITHIN = 3_600_000; // milliseconds
 
-/** A place that is not known. */
+/** Returns an unknown address. */
 function unknown(at: number): { address: string; knownBy: undefined } {
   return { address: `192.0.2.${at}`, knownBy: undefined };
 }
@@ -98,7 +98,7 @@ Deno.test("login throttle: refills the shared bucket, and charges refusals nothi
   for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
   const last = unknown(200);
   await attempts.check(1, last, wrong);
-  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
+  const back = 6 * WITHIN / 20; // until there is one attempt, as all of them return in six times this
   for (now = 0; now < back; now += 1_000) {
     await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
   }

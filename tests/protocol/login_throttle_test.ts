@@ -1,4 +1,4 @@
-/** How often passwords may be tried and accounts be made: exactly that often, for each client and address. */
+/** The limits of logins and registrations for each client and address. */
 import { assert, assertEquals } from "@std/assert";
 import {
   ACCOUNT,
@@ -18,7 +18,7 @@ import { connectFrom, proxyHeaderV1, TRUSTING } from "../harness/proxy.ts";
 import { sharedServer, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** The limits of the shared server, in a time of which a test takes next to nothing. */
+/** The limits of the shared server, with a window that is long compared to a test. */
 const [WRONG, LOGINS, REGISTRATIONS] = [3, 5, 4];
 const test = sharedServer({
   args: [
@@ -28,7 +28,7 @@ const test = sharedServer({
   ],
 });
 
-/** Wrong passwords for one account from unknown places, before each of them has only one more. */
+/** Wrong passwords for one account from unknown addresses, until each has one attempt left. */
 const TOTAL = 10 * WRONG;
 
 test("login throttle: refuses the correct password after too many wrong ones, and takes a token", async (server) => {
@@ -81,7 +81,7 @@ test("login throttle: locks no user out by wrong passwords from other addresses"
 test("login throttle: gives a known device attempts of its own by its expired token", async (server) => {
   const id = await register(server);
   const { token } = await tryLogin(server, EXEMPT, { id }, PASSWORD);
-  await tryLogin(server, EXEMPT, { id }, PASSWORD); // its token replaces the first
+  await tryLogin(server, EXEMPT, { id }, PASSWORD); // the new token replaces the first
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
   assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
@@ -96,7 +96,7 @@ test("login throttle: gives a known device attempts of its own by its expired to
   }
   assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
   assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
-  // Its next token tells the same device, and a valid one is enough by itself, whatever the password is.
+  // The next token identifies the same device, and a valid token suffices without a password.
   assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
   const other = await login(server, { id: await register(server) });
   assertLimited(
@@ -146,10 +146,11 @@ test("login throttle: treats unknown users as known ones", async (server) => {
   for (const who of [{ name }, { id: 2_000_000_000 }, { name: "unknown" }, { name: "☃ {unknown}" }]) {
     assertEquals(await always(who), limited, JSON.stringify(who));
   }
-  // By its name and by its id an account is two: else the one would tell that there is the other.
+  // The throttle counts name and id of an account apart, as it would otherwise reveal that they belong
+  // together.
   const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
   assertEquals(await byBoth(name, known), await byBoth("unknown", 2_000_000_000));
-  // In all its forms a name is one.
+  // All forms of a name count together.
   const accented = freshName("é");
   await register(server, accented);
   const inForms = (name: string) =>
@@ -200,7 +201,7 @@ test("login throttle: limits logins by password for each address, correct or wro
   }
   assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
   assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
-  // A token is no password, and what isn't a whole login isn't one.
+  // Tokens and incomplete logins do not count.
   await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
   assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
@@ -261,14 +262,14 @@ Deno.test("login throttle: permits another attempt after retry_after", () =>
   }, async (server) => {
     const id = await register(server);
     const [first, second] = [freshAddress(), freshAddress()];
-    // One at a time: on a busy machine it may be there again before the second one is asked for.
+    // One at a time: on a busy machine the attempt may have returned before the second request.
     const again = async (ask: () => Promise<Received>, wanted: number) => {
       const { retry_after } = await until(async () => {
         const reply = await ask();
         return reply.errno === Errno.RATE_LIMITED ? reply : undefined;
       }, "one too many");
       assert(retry_after! > 0 && retry_after! <= 1_500, `${retry_after} ms`);
-      await pause(retry_after! + 5); // by the server's clock, which isn't this one
+      await pause(retry_after! + 5); // the server's clock may differ
       assertEquals((await ask()).errno, wanted);
     };
     await Promise.all([

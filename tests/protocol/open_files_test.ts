@@ -1,4 +1,4 @@
-/** The limit of open files: connections are capped below it, by what else a server opens. */
+/** The limit of open files caps the connections, less the other files of a server. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
@@ -10,7 +10,7 @@ import { type Server, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "./open_files_fixture.ts";
 
-/** What {@link capConnections} makes of a configuration where so many files are free, and what it logs. */
+/** Returns the result and the log of {@link capConnections} for a number of free files. */
 function fit(config: Partial<Config>, room: FileRoom | undefined): { most: number | undefined; log: string } {
   let log = "";
   const fitted = capConnections(
@@ -59,13 +59,14 @@ Deno.test("open files: cap nothing when the limit is unknown", () => {
 });
 
 Deno.test("open files: measuring stops at the wanted number and leaves nothing open", () => {
-  const measured = () => openFilesOf(Deno.pid).filter((file) => file === "/").length; // of no other test
+  // not those of another test
+  const measured = () => openFilesOf(Deno.pid).filter((file) => file === "/").length;
   const before = measured();
   assertEquals(measureFileRoom(100), { free: 100, limit: undefined });
   assertEquals(measured(), before);
 });
 
-/** Files that a server has open for itself, without the runtime's caches, some of which it may not need. */
+/** Returns the files that a server has open, without the caches of the runtime. */
 function ownFilesOf({ pid }: Server): string[] {
   return openFilesOf(pid).filter((file) => !/_cache_v\d/.test(file));
 }
@@ -76,7 +77,7 @@ Deno.test("open files: the reserve covers the files of workers, threads and the 
   for (const workers of [2, 4]) {
     await withServer({ args: ["--workers", `${workers}`, ...PATIENT] }, async (server) => {
       const database = () => ownFilesOf(server).filter((file) => file.includes("/chat.db"));
-      await until(async () => { // the thread that copies the log opens it a second after the start
+      await until(async () => { // the checkpoint thread opens the database a second after the start
         await register(server);
         return database().length >= 10;
       }, "the database's files");
@@ -85,7 +86,7 @@ Deno.test("open files: the reserve covers the files of workers, threads and the 
       const store = reservedFiles(config) -
         reservedFiles({ ...config, mysql: "mysql://", mysqlConnections: 0 });
       assertEquals(store, database().length + threads);
-      // Each keeps one for a connection that it accepts to close it.
+      // Each worker reserves one file for a connection that it accepts in order to close it.
       reserved.push(reservedFiles(config) - workers);
       open.push(
         await until(async () => {
@@ -133,7 +134,7 @@ Deno.test("open files: the start fails with the number needed when the limit lea
       Number(pattern.exec(line!)?.[1])
     ) as [number, number];
     assertEquals(needed - least, 16_000 - 1);
-    const slack = 4; // files of the runtime's caches, which it goes without where the limit is lower
+    const slack = 4; // files of the runtime's caches, which it does not open at a lower limit
     await withServer({ openFiles: least + slack, args: PATIENT }, async (server) => {
       const possible = Number(/"possible":(\d+)/.exec(server.log())?.[1]);
       assert(possible >= 1 && possible <= 1 + slack, server.log());

@@ -1,11 +1,11 @@
-/** The answers of a server that can't do what it is asked now: RATE_LIMITED and UNAVAILABLE. */
+/** The refusals of an overloaded server: RATE_LIMITED and UNAVAILABLE. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { serverTest, startServer } from "../harness/server.ts";
 
 const LOGINS = 20;
-const MAX_RETRY_AFTER_MS = 5_000; // for passwords that wait
+const MAX_RETRY_AFTER_MS = 5_000; // ms, the bound for waiting passwords
 
 serverTest("overload: refuses logins with retry_after when the hash queue is full", {
   args: ["--scrypt-ln", "14", "--hash-queue", "1"],
@@ -34,7 +34,7 @@ serverTest("overload: acknowledges nothing that is not stored when the disk is f
   const alice = await newUser(server);
   const bob = await newUser(server);
   const text = "x".repeat(20_000);
-  const most = 1_000; // messages: ten times what has room
+  const most = 1_000; // messages: ten times as many as fit
   let stored = 0;
   let refused = await alice.chat(bob.id, text, "0");
   while (refused.errno === Errno.OK && stored < most) {

@@ -1,4 +1,4 @@
-/** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
+/** Plaintext passwords of an earlier server, hashed at a login and in the background. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { PasswordHasher } from "../../lib/passwords/password_hasher.ts";
@@ -33,7 +33,7 @@ Deno.test("rehash: hashes an old password at its login, and refuses a wrong one"
 
 const WRITTEN = "set by sql";
 
-/** Runs `work` on a node over a store with a password that was written into it as plain text, and gives the log. */
+/** Runs `work` on a node whose store contains a plaintext password, and returns the log. */
 async function withWritten(
   written: string,
   acceptPlainPasswords: "yes" | "no",
@@ -104,11 +104,11 @@ Deno.test("rehash: refuses a hash of excessive cost in time, and reports it with
     [`$scrypt$ln=20,r=8,p=1$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=1,r=8,p=99999999$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=${"9".repeat(60)},r=${"9".repeat(60)},p=1$${SALT}$${KEY}`, "far above"],
-    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // scrypt has no such cost
+    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // no valid cost of scrypt
     [`$scrypt$ln=0,r=8,p=1$${SALT}$${KEY}`, "another program's hash"],
     [`$scrypt$ln=4,r=0,p=1$${SALT}$${KEY}`, "another program's hash"],
     [`$scrypt$ln=4,r=8,p=0$${SALT}$${KEY}`, "another program's hash"],
-    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would be right
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would match
     [`$scrypt$ln=4,r=8,p=1$${SALT}$${"A".repeat(255)}`, "another program's hash"],
     ["", "1 to 128 characters"],
     ["p".repeat(129), "1 to 128 characters"],
@@ -229,7 +229,7 @@ Deno.test("rehash: leaves a password that changes meanwhile, and stops on reques
     const id = idOf(await real.createUser("old", `${PLAINTEXT_PREFIX}old`));
     idOf(await real.createUser("other", `${PLAINTEXT_PREFIX}other`));
     const store = wrapped<Store>(real, async (name, go, args) => {
-      // Between the look and the change, another node does the same.
+      // Another node does the same between the read and the write.
       if (name === "setPassword" && args[0] === id) {
         await real.setPassword(id, "another hash", `${PLAINTEXT_PREFIX}old`);
       }

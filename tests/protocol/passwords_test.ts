@@ -58,10 +58,10 @@ Deno.test("passwords: match a test vector of scrypt (RFC 7914, section 12)", asy
   assertEquals((await passwords.verify("password", phc)).valid, true);
 });
 
-/** A thread that keeps a record of its orders. */
+/** A thread that records its requests. */
 class RecordingWorker extends HashWorker {
   readonly orders: { order: HashRequest; began: number; ended: number; isAtOnce: boolean }[] = [];
-  #isAtOnce = false; // nothing but what follows from the last order's end has happened since
+  #isAtOnce = false; // whether only consequences of the last request's end have happened since
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   override async derive(order: HashRequest): Promise<Uint8Array> {
@@ -100,11 +100,11 @@ Deno.test("passwords: do the same work when the user is unknown", async () => {
 
 Deno.test("passwords: refuse one with retry_after when the threads and the queue are full", async () => {
   using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 2, 3);
-  const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 at work and 3 waiting
+  const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 in progress and 3 waiting
   const error = await assertRejects(() => passwords.hash("x"), OverloadedError);
   assert(error.retryAfter > 0);
   assertEquals((await Promise.all(taken)).length, 5);
-  await passwords.hash("x"); // there is room again
+  await passwords.hash("x"); // the queue has room again
 });
 
 Deno.test("passwords: bound retry_after however long the queue is", async () => {
@@ -120,7 +120,7 @@ Deno.test("passwords: bound retry_after however long the queue is", async () => 
   passwords[Symbol.dispose]();
 });
 
-/** A client at an address; the signal says that it has gone. */
+/** A client at an address, whose signal aborts when it disconnects. */
 function at(address: string, signal?: AbortSignal): Requester {
   return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
 }
@@ -135,7 +135,7 @@ Deno.test("passwords: skip the work of a closed connection while others wait", a
   }
   using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingWorker());
   const client = new AbortController();
-  const first = passwords.hash("x", at("a", client.signal)); // begun at once
+  const first = passwords.hash("x", at("a", client.signal)); // starts at once
   const gone = Array.from({ length: 50 }, () => passwords.hash("x", at("a", client.signal)));
   const other = passwords.hash("x", at("b"));
   client.abort();
@@ -144,7 +144,7 @@ Deno.test("passwords: skip the work of a closed connection while others wait", a
   assertEquals(passwords.hasQueued, true);
   await Promise.all([first, other]);
   assertEquals([hashed, passwords.hasQueued], [2, false]);
-  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, and no other does
+  const alone = passwords.hash("x", at("a", client.signal)); // waits alone during the pause of the thread
   await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
   await alone;
   assertEquals(hashed, 3);
@@ -239,7 +239,7 @@ Deno.test("passwords: reject the request of a thread that dies, and replace the 
   assertEquals(second!.status, "fulfilled");
 });
 
-/** Milliseconds by which a timer may be early, by a clock that isn't its own. */
+/** Milliseconds by which a timer may be early by another clock. */
 const TIMER_SLACK = 2;
 
 Deno.test("passwords: pause a thread for the time of its hash, unless the password was correct", async () => {
@@ -258,7 +258,7 @@ Deno.test("passwords: pause a thread for the time of its hash, unless the passwo
   const checked = await Promise.all(checks.map((check) => passwords.verify(...check)));
   const rights = checked.map(({ valid }) => valid);
   assertEquals(rights, [true, false, false, true, true, false, true]);
-  const orders = thread.orders.slice(1); // behind the new hash
+  const orders = thread.orders.slice(1); // after the new hash
   for (const [i, right] of rights.slice(0, -1).entries()) {
     const [{ began, ended }, next] = orders.slice(i, i + 2) as [typeof orders[0], typeof orders[0]];
     assertEquals(next.isAtOnce, right, `behind check ${i}`);
@@ -269,9 +269,9 @@ Deno.test("passwords: pause a thread for the time of its hash, unless the passwo
 
 Deno.test({
   name: "passwords: the thread that hashes lets all others go first",
-  ignore: Deno.build.os !== "linux", // elsewhere a thread has no priority of its own
+  ignore: Deno.build.os !== "linux", // only Linux has priorities of threads
   async fn() {
-    await withServer({}, async (server) => { // the tests' own process has threads of other tests
+    await withServer({}, async (server) => { // this process also has threads of other tests
       await register(server);
       const ps = new Deno.Command("ps", { args: ["-L", "-o", "nice=", "-p", `${server.pid}`] });
       const niceness = new TextDecoder().decode((await ps.output()).stdout).trim().split(/\s+/).map(Number);
@@ -317,7 +317,8 @@ Deno.test("tokens: are random, verified by their hash only, and distinguished fr
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
     assertEquals(parseToken(bad, NOW), undefined, bad);
   }
-  assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
+  // the hash differs from the one stored for user 8
+  assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8);
 });
 
 Deno.test("tokens: carry the hour of their creation, which their hash protects", () => {
@@ -335,7 +336,8 @@ Deno.test("tokens: carry the hour of their creation, which their hash protects",
   const forged = text.slice(0, -4) + younger.slice(-4);
   assertEquals(parseToken(forged, NOW + 24 * HOUR_MS)!.issuedAt, NOW + 24 * HOUR_MS);
   assert(!hashesEqual(parseToken(forged, NOW)!.hash, hash));
-  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) { // as an earlier version may have made them
+  // possible tokens of an earlier version
+  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) {
     const old = `7.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
     assertEquals(parseToken(old, NOW)!.issuedAt, undefined);
   }

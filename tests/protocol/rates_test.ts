@@ -1,4 +1,4 @@
-/** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
+/** Rate limits: errno 8 for requests with a reply, and delays for the others. */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
@@ -11,7 +11,7 @@ import { pause } from "../harness/wait.ts";
 const BURST = 10; // requests
 const RATE = 5; // per second
 
-/** A session has exactly its own. */
+/** Limits without shared capacity. */
 const test = sharedServer({
   args: [
     ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--shared-rate", "0"],
@@ -19,7 +19,7 @@ const test = sharedServer({
   ],
 });
 
-/** Sends all at once and takes the replies. */
+/** Sends all requests at once and returns the replies. */
 async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<Received[]> {
   const rids = messages.map(() => crypto.randomUUID());
   await client.sendBytes(
@@ -38,7 +38,7 @@ test("rates: take the burst, refuse the next message, and take it after retry_af
   await using bob = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, chats(bob.id, BURST + 1));
-  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // there while they were sent
+  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // tokens refilled during the sending
   const taken = replies.filter(({ errno }) => errno === Errno.OK);
   assertGreaterOrEqual(taken.length, BURST);
   assertLessOrEqual(taken.length, BURST + extra);
@@ -58,10 +58,11 @@ test("rates: refuse bytes over the limit with retry_after", async (server) => {
   await using bob = await newUser(server);
   const text = "x".repeat(49_000);
   const began = performance.now();
-  for (const at of [1, 2, 3]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`); // the burst
+  // the burst
+  for (const at of [1, 2, 3]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`);
   const { errno, retry_after } = await alice.chat(bob.id, text);
   assertEquals(errno, Errno.RATE_LIMITED);
-  const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes too many, less what has passed
+  const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes of debt, less the time passed
   assert(retry_after! > owed - 500 && retry_after! <= 2_400, `${retry_after} for ${owed}`);
   assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "what is small needn't wait for that");
   await pause(retry_after!);
@@ -105,7 +106,7 @@ test("rates: delay PING and requests without a reply instead of refusing them", 
 test("rates: slow the reading of a flood of refused requests, with replies in order", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
-  const count = BURST + 32 + 12; // refusals are at once up to 32, and then 5 a second
+  const count = BURST + 32 + 12; // 32 refusals are immediate, further ones come at 5 a second
   const began = performance.now();
   const replies = await atOnce(alice, chats(bob.id, count));
   assertGreaterOrEqual(performance.now() - began, 1_000);
@@ -155,7 +156,7 @@ serverTest("rates: give shared capacity to busy sessions without touching the co
   const replies = await atOnce(alice, chats(bob.id, 80));
   const seconds = (performance.now() - began) / 1_000;
   const taken = replies.filter(({ errno }) => errno === Errno.OK).length;
-  assertGreaterOrEqual(taken, 10 + 20); // of what is spare, a fifth of a second's at once
+  assertGreaterOrEqual(taken, 10 + 20); // a fifth of a second of shared capacity is available at once
   assertLessOrEqual(taken, 10 + 20 + Math.ceil(seconds * 101));
   const own = await atOnce(bob, chats(alice.id, 10));
   assert(own.every(({ errno }) => errno === Errno.OK));
@@ -164,7 +165,7 @@ serverTest("rates: give shared capacity to busy sessions without touching the co
 serverTest("rates: slow the reading of an unauthenticated client after its burst, whatever it sends", {
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
-  const burst = 100; // five seconds' worth
+  const burst = 100; // requests of five seconds
   await using stranger = await FramedClient.connect(server);
   const began = performance.now();
   await atOnce(stranger, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
@@ -175,7 +176,7 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
   await using noisy = await ClassicClient.connect(server);
   const noise = new TextEncoder().encode("{}" + " ".repeat(65_536)); // 64 KiB at 20 KiB a second
   const start = performance.now();
-  for (const _part of [1, 2, 3]) await noisy.sendBytes(noise); // 92 KiB more than its burst
+  for (const _part of [1, 2, 3]) await noisy.sendBytes(noise); // 92 KiB over its burst
   await noisy.send({ msgid: Msg.REGISTER, name: "noisy", password: PASSWORD });
   await noisy.next(Msg.REGISTER_ACK);
   assertGreaterOrEqual(performance.now() - start, 1_000, "noise costs as much as messages of its size");

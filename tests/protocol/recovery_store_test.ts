@@ -1,4 +1,4 @@
-/** Nodes in this process whose store fails for a while, or answers late. */
+/** Nodes in this process whose store fails for a while or has stale results. */
 import { assert, assertEquals } from "@std/assert";
 import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -7,7 +7,9 @@ import { Outage } from "../harness/outage.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** Milliseconds for the effect of a retry: less than the half minute after which nodes reconcile at any rate. */
+/**
+ * Milliseconds for the effect of a retry: less than the half minute after which nodes reconcile at any rate.
+ */
 const RETRY_EFFECT_TIMEOUT_MS = 15_000;
 
 Deno.test("recovery: retries a logout in the store until the user is offline there", async () => {
@@ -101,7 +103,8 @@ Deno.test("recovery: resumes logins in the store when the first attempt after an
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     outage.begin();
-    await real!.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems gone
+    // by another node, which considers this one gone
+    await real!.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
     failures = 1;
     outage.end();
     await until(() => failures === 0, "a failed attempt");
@@ -120,7 +123,7 @@ Deno.test("recovery: ends a replaced session within seconds when the store shows
     wrapped(inner, async (name, go) => {
       const result = await go();
       if (name !== "latestLoginEpochs" || !isStale) return result;
-      // As a member of a replicated group answers that has not applied the later login yet; once.
+      // The stale result of a replica that has not applied the later login yet, once.
       isStale = false;
       return new Map([...result as Map<number, number>].map(([user]) => [user, EPOCH_BEFORE]));
     });

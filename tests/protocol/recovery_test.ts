@@ -1,4 +1,4 @@
-/** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
+/** Nodes in this process whose bus is unavailable for a while, or one of which crashes. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus, BusListener } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -8,7 +8,10 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
-/** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
+/**
+ * Milliseconds for the effect of an outage's end: less than the half minute after which nodes reconcile
+ * anyway.
+ */
 const SOON = 10_000;
 
 Deno.test("recovery: delivers messages through the store in order while the bus is unavailable", async () => {
@@ -61,7 +64,7 @@ Deno.test("recovery: leaves an account one session while the bus is unavailable"
     await third.login({ token: second.token });
     assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
     await third.succeed({ msgid: Msg.LOGOUT });
-    await using fourth = await login(b!, { id }); // no session has it now, which the store knows
+    await using fourth = await login(b!, { id }); // the store shows that no session has the account
     outage.end();
     await fourth.settle();
   }, outage);
@@ -103,7 +106,7 @@ Deno.test("recovery: shows the users of a crashed node as offline, also in the s
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
-    await buses[1]!.close(); // what is left of a node that is killed
+    await buses[1]!.close(); // as after the end of a killed node
     const { id, state } = await alice.next(Msg.PRESENCE);
     assertEquals([id, state], [bob.id, "offline"]);
     await until(async () => !(await store!.findUser({ id: bob.id }))!.online, "bob offline in the store");
@@ -136,7 +139,7 @@ Deno.test("recovery: delivers a message whose hint was lost when its sender repe
   }, { bus });
 });
 
-const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
+const LOOKS_ANYWAY_MS = 15_000; // less than the interval of unprompted reconciliations
 
 Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;
@@ -173,16 +176,16 @@ Deno.test("recovery: finds messages without hints when a node joins, and while o
   }, { bus });
 });
 
-/** Milliseconds between two looks into the store while the bus is unavailable. */
+/** Milliseconds between two polls of the store while the bus is unavailable. */
 const POLL_MS = 1_000;
 
-/** Counts what a node asks of its store. */
+/** Counts the calls of a node to its store. */
 class CountingStore {
   looks = 0;
   resumed = 0;
   #store: Store | undefined;
 
-  /** The node's own store, not counted. */
+  /** The store of the node, whose direct calls are not counted. */
   get real(): Store {
     return this.#store!;
   }
@@ -202,7 +205,8 @@ Deno.test("recovery: resumes logins when the bus recovers and not before, and th
     await using alice = await newUser(node!);
     const isOnline = async () => (await counts.real.findUser({ id: alice.id }))!.online;
     outage.begin();
-    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
+    // by another node, which considers this one gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
     const before = counts.looks;
     await until(() => counts.looks >= before + 2, "two looks while the bus is unavailable");
     assertEquals([counts.resumed, await isOnline()], [0, false]);
@@ -210,7 +214,7 @@ Deno.test("recovery: resumes logins when the bus recovers and not before, and th
     await until(isOnline, "alice online in the store");
     const after = counts.looks;
     await pause(5 * POLL_MS);
-    assert(counts.looks <= after + 2, `${counts.looks - after} looks`); // of which one is what each half minute brings
+    assert(counts.looks <= after + 2, `${counts.looks - after} looks`); // one may be the periodic one
   }, { bus: outage.bus, store: counts.wrap });
 });
 
@@ -229,7 +233,8 @@ Deno.test("recovery: resumes logins once when the bus recovers, also while anoth
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     outage.begin();
-    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
+    // by another node, which considers this one gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
     const begun = counts.looks;
     for (const listener of listeners) listener.onSilenceChange(true);
     await until(() => counts.looks >= begun + 2, "looks while the bus is unavailable");
@@ -241,7 +246,7 @@ Deno.test("recovery: resumes logins once when the bus recovers, also while anoth
     );
     const { looks, resumed } = counts;
     await until(() => counts.looks >= looks + 4, "looks while the other node is silent");
-    // One more may be that of each half minute.
+    // One more may be the periodic one.
     assert(
       counts.resumed <= resumed + 1,
       `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,
@@ -256,7 +261,7 @@ Deno.test("recovery: repeats a state by PRESENCE after CONTACTS has shown it fir
     const bob = await newUser(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
     outage.begin();
-    const { friends } = await alice.succeed({ msgid: Msg.CONTACTS }); // as far as can be told: who is here
+    const { friends } = await alice.succeed({ msgid: Msg.CONTACTS }); // users of this node only
     assertEquals(friends!.map(({ state }) => state), ["offline"]);
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
     outage.end();

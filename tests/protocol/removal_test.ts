@@ -1,6 +1,7 @@
 /**
- * The removal of a session is final (invariant I8): after the reply to a takeover or a LOGOUT the server pushes nothing
- * to the connection that had the session. Messages that the node had pushed before are not meant.
+ * The removal of a session is final (invariant I8): after the reply to a takeover or a LOGOUT the server
+ * pushes nothing to the connection that had the session. Messages that the node had pushed before are not
+ * meant.
  */
 import { assertEquals } from "@std/assert";
 import { FramedClient, newUser } from "../harness/framed_client.ts";
@@ -8,7 +9,8 @@ import { withNodes } from "../harness/nodes.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { sharedServer } from "../harness/server.ts";
 
-const MESSAGES = 20; // more than one, as the first may find the removed session and later ones not, or the reverse
+// more than one, as the first may find the removed session and later ones not, or the reverse
+const MESSAGES = 20;
 
 /** The texts of the messages that a client has been pushed and a test has not read. */
 function pushedTexts(client: FramedClient): (string | undefined)[] {

@@ -1,4 +1,4 @@
-/** A server that speaks TLS: to clients of both dialects, behind proxies, and to those who don't speak it. */
+/** A server with TLS: clients of both dialects, proxies, and clients without TLS. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -17,7 +17,7 @@ const encoder = new TextEncoder();
 
 let authority: Authority;
 let certificate: Certificate;
-let server: Server; // with TLS, which believes proxies on this machine
+let server: Server; // with TLS, and with this machine as a trusted proxy
 
 Deno.test.beforeAll(async () => {
   authority = await Authority.make();
@@ -30,7 +30,7 @@ Deno.test.afterAll(async () => {
   await authority[Symbol.asyncDispose]();
 });
 
-/** Defines a test with that server, whose log is shown if it fails. */
+/** Defines a test with that server, and shows the log when it fails. */
 function test(name: string, body: () => Promise<void>): void {
   Deno.test(`tls: ${name}`, async () => {
     const from = server.logSize;
@@ -128,15 +128,15 @@ test("closes and counts connections without TLS, and no other", async () => {
   for (let round = 0; round < 100; round++) {
     using conn = await Deno.connect({ hostname: HOST, port: server.port });
     const bytes = start(round);
-    if (round % 4 === 1) bytes.set([0x16, 3, 1, 0, 50]); // a record that isn't a greeting
-    await conn.write(bytes).catch(() => {}); // it may have been closed in the middle of it
+    if (round % 4 === 1) bytes.set([0x16, 3, 1, 0, 50]); // a record without a ClientHello
+    await conn.write(bytes).catch(() => {}); // the server may have closed the connection
     if (round % 2 === 0) assertEquals(await ended(conn), true);
   }
   await honest.settle();
   await until(() => server.log(from).includes('"event":"TLS handshake failed"'), "a line in the log");
 });
 
-/** Whether the server closes it with nothing said but an alert of TLS. */
+/** Returns whether the server closes the connection with at most a TLS alert. */
 async function ended(conn: Deno.Conn): Promise<boolean> {
   const buffer = new Uint8Array(64);
   for (let size; (size = await within(conn.read(buffer).catch(() => null), "the end")) !== null;) {
@@ -169,7 +169,7 @@ Deno.test("tls: is not blocked by a thousand silent connections, which end after
         for (let at = 0; at < 1_000; at++) {
           const conn = await Deno.connect({ hostname: HOST, port: server.port });
           silent.push(conn);
-          if (at % 2 === 1) await conn.write(hello); // and no more
+          if (at % 2 === 1) await conn.write(hello); // and nothing more
         }
         await using other = await newUser(server);
         assertEquals((await other.chat(user.id, "hello")).errno, Errno.OK);

@@ -1,4 +1,4 @@
-/** How long a token is good, however often it is used. */
+/** The lifetime of a token, however often it is used. */
 import { assert, assertEquals } from "@std/assert";
 import { issueToken } from "../../lib/server/sessions/tokens.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -7,7 +7,7 @@ import { FramedClient, login, register } from "../harness/framed_client.ts";
 import { withNodes } from "../harness/nodes.ts";
 
 const HOUR_MS = 3_600_000;
-const TOLERANCE_MS = 2 * HOUR_MS; // for clocks that differ
+const TOLERANCE_MS = 2 * HOUR_MS; // for clock skew
 
 Deno.test("token-lifetime: ends a token however often it is used; the password gives a new one", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: 90 * 24 * HOUR_MS };
@@ -24,7 +24,7 @@ Deno.test("token-lifetime: ends a token however often it is used; the password g
       };
       for (const left of [65, 40, 15, 0.1].map((days) => days * 24 * HOUR_MS).concat(1 - TOLERANCE_MS)) {
         time = end - left;
-        const replies = [await ask(), await ask()]; // the second as if the first's answer had been lost
+        const replies = [await ask(), await ask()]; // the second as after a lost reply
         assertEquals(replies.map((reply) => [reply.errno, reply.token]), [[Errno.OK, token], [
           Errno.OK,
           token,
@@ -38,7 +38,8 @@ Deno.test("token-lifetime: ends a token however often it is used; the password g
 
 Deno.test("token-lifetime: ends unused tokens, too, when it is shorter than --token-ttl", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: HOUR_MS };
-  const start = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS; // the worst moment: a full hour is counted from here
+  // the worst case: lifetimes are counted from a full hour
+  const start = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS;
   let time = start;
   let store: Store | undefined;
   await withNodes(1, async (node) => {
