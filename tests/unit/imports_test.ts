@@ -26,13 +26,14 @@ await readFile("client.ts");
 const rules: readonly (readonly [files: string, imports: readonly string[]])[] = [
   ["lib/wire/", ["lib/wire/"]],
   ["lib/log.ts", []],
+  ["lib/keyed_mutex.ts", []],
   ["lib/version.ts", []],
   ["lib/node/permissions.ts", []],
   ["lib/node/stop_signals.ts", ["lib/log.ts"]],
   ["lib/config/", ["lib/config/", "lib/wire/", "lib/log.ts"]],
   ["lib/store/store.ts", []],
-  ["lib/store/", ["lib/store/", "schema.sql"]],
-  ["lib/bus/", ["lib/bus/", "lib/store/store.ts", "lib/log.ts"]],
+  ["lib/store/", ["lib/store/", "lib/keyed_mutex.ts", "schema.sql"]],
+  ["lib/bus/", ["lib/bus/", "lib/store/store.ts", "lib/keyed_mutex.ts", "lib/log.ts"]],
   ["lib/client/", ["lib/client/", "lib/wire/", "lib/version.ts"]],
   ["client.ts", ["lib/client/"]],
   ["lib/server/connection", [

@@ -1,4 +1,4 @@
-/** The bus in one process. */
+/** The bus within one process. */
 import { assertEquals } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { busContract } from "../cluster/bus_contract.ts";
@@ -16,7 +16,7 @@ busContract("local bus", () => {
   });
 });
 
-Deno.test("local bus: a lock goes to who asked first", async () => {
+Deno.test("local bus: grants a lock in the order of requests", async () => {
   const hub = new LocalHub();
   const [a, b] = [hub.attach(), hub.attach()];
   const order: number[] = [];
@@ -32,7 +32,7 @@ Deno.test("local bus: a lock goes to who asked first", async () => {
   await Promise.all([a.close(), b.close()]);
 });
 
-Deno.test("local bus: nodes of different hubs know nothing of each other", async () => {
+Deno.test("local bus: nodes of different hubs are independent", async () => {
   const [a, b] = [new LocalHub().attach(), new LocalHub().attach()];
   await a.subscribe(1);
   assertEquals(await b.online([1]), new Set());

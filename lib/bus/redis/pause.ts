@@ -1,6 +1,6 @@
-/** Waiting that can be cut short. */
+/** A delay that a signal can end. */
 
-/** Resolves after `ms` milliseconds, or when the signal is given. */
+/** Resolves after `ms` milliseconds, or when the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {

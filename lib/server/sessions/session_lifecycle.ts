@@ -81,7 +81,7 @@ export function onReplaced(node: Node, session: Session): void {
   session.delivery.stop();
   if (!node.sessions.remove(session)) return;
   // What came for the user until now was offered to this one alone: the other looks for it.
-  node.bus.publish(session.user, { kind: "look" });
+  node.bus.publish(session.user, { kind: "resync" });
   node.log.debug("taken over", { user: session.user });
   if (!session.isStarted) return; // its login will be refused, and may be tried again
   void session.connection.end({
