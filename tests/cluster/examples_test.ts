@@ -15,13 +15,20 @@ import { until, within } from "../harness/wait.ts";
 
 const HOST = "127.0.0.1";
 
-/** The commands of the two bots, as their heads name them. */
+/** The commands of the two bots. */
 const BOTS: Readonly<Record<string, readonly string[]>> = {
   "bot.ts": [Deno.execPath(), "run", "--allow-net", "--allow-env=CHAT_PASSWORD", "examples/bot.ts"],
   "bot.py": ["python3", "examples/bot.py"],
 };
 
-/** A bot with the name `echo`. */
+Deno.test("examples: the README starts the bots by the commands that are tested here", async () => {
+  const readme = await Deno.readTextFile(new URL("examples/README.md", ROOT));
+  for (const [, ...args] of Object.values(BOTS)) {
+    assertStringIncludes(readme, ` ${args.join(" ")} 127.0.0.1 6000 echo`);
+  }
+});
+
+/** Starts a bot with the name `echo`. */
 function start(
   command: readonly string[],
   { host, port }: Address,
