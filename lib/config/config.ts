@@ -127,8 +127,8 @@ function readEnvironment(env: Environment, given: Map<OptionName, Given>, warnin
 }
 
 /**
- * Returns the text under an option's name or former name, with a warning in the latter case. Throws a {@link
- * ConfigError} if both names have one.
+ * Returns the text under an option's name or former name, with a warning in the latter case. Throws a
+ * {@link ConfigError} if both names have one.
  */
 function oneOf(
   [name, text]: readonly [string, unknown],

@@ -28,7 +28,7 @@ Deno.test("private folder: what belongs to another user is neither read nor writ
     for (
       const use of [() => strange.read("a.json"), () => strange.write("a.json", "x"), () => strange.list("")]
     ) {
-      assertThrows(use, UnsafeFileError, `belongs to the user ${uid}, not ${uid + 1}`);
+      assertThrows(use, UnsafeFileError, `belongs to user ${uid}, not to user ${uid + 1}`);
     }
     assertEquals(new PrivateFolder(root, "here", uid).read("a.json"), "mine");
   });
@@ -42,7 +42,7 @@ Deno.test({
       const folder = new PrivateFolder(root, "here", uid);
       folder.write("a.json", "planted");
       Deno.chownSync(`${root}/here/a.json`, 12_345, null);
-      assertThrows(() => folder.read("a.json"), UnsafeFileError, "belongs to the user 12345");
+      assertThrows(() => folder.read("a.json"), UnsafeFileError, "belongs to user 12345");
     }),
 });
 
@@ -218,7 +218,7 @@ Deno.test("clear text: client.ts warns before it sends a password to another mac
   const open = await runClient(args, { env });
   const [warning, failure] = open.stderr.split("\n");
   assert(warning!.startsWith("warning: without --tls, passwords"), open.stderr);
-  assert(failure!.startsWith("can't log in: "), open.stderr);
+  assert(failure!.startsWith("Cannot log in: "), open.stderr);
   const encrypted = await runClient([...args, "--tls"], { env });
   assertEquals([encrypted.code, encrypted.stderr.includes("warning")], [1, false]);
 });

@@ -118,7 +118,7 @@ serverTest(
         await logIn(alice, "alice");
         await alice.atPrompt("alice> ");
         await alice.types("\x1a"); // would stop the client, and not what waits for it
-        await alice.sees(/^\* Ctrl-Z cannot stop the program: deno task /);
+        await alice.sees(/^\* Ctrl-Z cannot stop the program under deno task /);
         await alice.types("quit\r");
         assertEquals(await alice.client.end(), 0);
         assertEquals(alice.client.stdout.includes("not be saved"), false);
@@ -131,7 +131,8 @@ serverTest(
   },
 );
 
-const NOT_SAVED = /the session's token will not be saved: the program may not use [^\n]*"deno task client"\n/;
+const NOT_SAVED =
+  /the session's token will not be saved: the client may not use [^\n]*"deno task client" may\n/;
 
 serverTest(
   "permissions: without its folder the client says so in one line, and never asks",
@@ -172,7 +173,7 @@ serverTest("permissions: a password's file is read where that is allowed", {}, a
     ) => [at.host, `${at.port}`, "--user", "alice", "--register", "--password-file", file];
     const denied = await runClient(args(server), { env, permissions: ["-P=client"] });
     assertEquals(denied.code, 2);
-    assertStringIncludes(denied.stderr, `--password-file: the program may not read ${file}`);
+    assertStringIncludes(denied.stderr, `--password-file: no permission to read ${file}`);
     const allowed = await runClient(args(server), {
       env,
       permissions: ["-P=client", `--allow-read=${file}`],

@@ -56,7 +56,7 @@ function assertIn({ code, stdout, stderr }: Outcome): void {
 /** Asserts that a script had no login to use, and would need a password. */
 function assertNothingSaved({ code, stderr }: Outcome): void {
   assertEquals(code, 2, stderr);
-  assertStringIncludes(stderr, "must hold the password");
+  assertStringIncludes(stderr, "must give the password");
 }
 
 const modeOf = (path: string) => Deno.lstatSync(path).mode! & 0o777;
@@ -114,7 +114,7 @@ serverTest("saved login: named users, and the only one, but never a guess", {}, 
   assertEquals(state.files(server), ["1.json", "2.json"]);
   const either = await state.run(server, "--wait 10");
   assertEquals(either.code, 2);
-  assertStringIncludes(either.stderr, "must say who logs in");
+  assertStringIncludes(either.stderr, "must name the user");
   assertIn(await state.run(server, "--user bob"));
   assertNothingSaved(await state.run(server, "--user carol"));
   await using alice = new Person(server, [], { env: state.env });
@@ -158,7 +158,7 @@ serverTest(
     assertIn(await elsewhere.run(server, "--user alice", { password })); // ends the first token
     const refused = await state.run(server, "--user alice");
     assertEquals(refused.code, 1);
-    assertMatch(refused.stderr, /^can't log in: the token is not/);
+    assertMatch(refused.stderr, /^Cannot log in: the token is not/);
     assertEquals(state.files(server), []);
 
     assertIn(await elsewhere.run(server, "--user alice")); // which is good
@@ -181,7 +181,7 @@ serverTest("saved login: its owner comes in while guesses keep passwords out", {
   assertIn(await state.run(server, "--user alice --register", { password: PASSWORD }));
   assertEquals((await attacker.run(server, "--user alice", { password: "guess" })).code, 1);
   const locked = await attacker.run(server, "--user alice --login-wait 0", { password: PASSWORD });
-  assertMatch(locked.stderr, /^can't log in: too many wrong passwords/);
+  assertMatch(locked.stderr, /^Cannot log in: too many wrong passwords/);
   assertIn(await state.run(server, "--user alice", { password: PASSWORD }));
   await using alice = new Person(server, [], { env: state.env });
   await alice.atPrompt("alice> ");
@@ -207,7 +207,7 @@ serverTest("saved login: a file that others may read, or that is none, is not us
     spoil();
     const { code, stderr } = await state.run(server, "--user alice");
     assertEquals([code, stderr.split("\n").length], [2, 3], stderr);
-    assertMatch(stderr, /^warning: a saved token is not used: /);
+    assertMatch(stderr, /^warning: cannot use a saved token: /);
     assertStringIncludes(stderr, words);
     const again = await state.run(server, "--user alice", { password }); // the new file is a good one
     assertEquals([again.code, again.stderr.split("\n").length], [0, 2], again.stderr);
@@ -217,7 +217,7 @@ serverTest("saved login: a file that others may read, or that is none, is not us
   Deno.chmodSync(state.folder(server), 0o770);
   const open = await state.run(server, "--user alice", { password });
   assertEquals(open.code, 0, open.stderr);
-  assertMatch(open.stderr, /^warning: no saved token is used: .* is open to other users \(mode 0770\)\n$/);
+  assertMatch(open.stderr, /^warning: cannot use saved tokens: .* is open to other users \(mode 0770\)\n$/);
 });
 
 serverTest("saved login: a second client of the user asks before it takes over", {}, async (server) => {
@@ -228,11 +228,11 @@ serverTest("saved login: a second client of the user asks before it takes over",
   await alice.atPrompt("alice> ");
   const refused = await state.run(server, "--user alice");
   assertEquals(refused.code, 1);
-  assertStringIncludes(refused.stderr, "the account is in use on another connection");
+  assertStringIncludes(refused.stderr, "the account is in use by another client of yours");
   await using second = new Person(server, [], options);
   await second.atPrompt("This account is in use elsewhere. Take it over? (y/n) ");
   await second.types("n\r");
-  await second.sees(/^login failed: the account is in use on another connection/);
+  await second.sees(/^login failed: the account is in use by another client of yours/);
   await alice.types("friends\r");
   await alice.sees(/^alice> friends$/); // still in
   await second.atPrompt("choice: ");
@@ -245,7 +245,7 @@ serverTest("saved login: a second client of the user asks before it takes over",
   await alice.sees(/^the server ended the session: /);
   // The account is the second one's now: it is marked as in use again as soon as the first one has let it go.
   await until(() => isLocked(`${state.folder(server)}/1.lock`), "the second client's lock");
-  assertStringIncludes((await state.run(server, "--user alice")).stderr, "in use on another connection");
+  assertStringIncludes((await state.run(server, "--user alice")).stderr, "in use by another client of yours");
   assertIn(await state.run(server, "--user alice --force"));
   await second.sees(/^the server ended the session: /);
   for (const person of [alice, second]) await person.atPrompt("choice: ");

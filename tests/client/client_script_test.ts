@@ -88,12 +88,13 @@ test("a command that is refused, or makes no sense, is told and makes the exit c
   const { stdout, stderr, code } = await client(
     server,
     "--user refused",
-    "chat:999999:hi\ndance\nchat:1:\nfriends\n",
+    `chat:999999:hi\ndance\nchat:1:\nfriends\n${"y".repeat(3_000)}\n`,
   );
   assertEquals(code, 1);
-  assertStringIncludes(stderr, "line 1, chat:999999:hi: there is no user 999999\n");
-  assertStringIncludes(stderr, `line 2, dance: no such command: "dance"`);
-  assertStringIncludes(stderr, "line 3, chat:1:: usage: chat:friendid:message\n");
+  assertStringIncludes(stderr, 'line 1, "chat:999999:hi": there is no user 999999\n');
+  assertStringIncludes(stderr, 'line 2, "dance": no such command; "help" lists all\n');
+  assertStringIncludes(stderr, 'line 3, "chat:1:": usage: chat:friendid:message\n');
+  assertStringIncludes(stderr, `line 5, "${"y".repeat(39)}…": no such command`);
   assertEquals(stdout, "Friends: none yet\n");
 });
 
@@ -103,8 +104,8 @@ test("a line longer than a message can be is told once, and those after it are c
   const { stdout, stderr, code } = await client(server, "--user verbose", stdin);
   assertEquals([code, stdout], [1, "Friends: none yet\n".repeat(2)]);
   assertEquals(stderr.split("\n"), [
-    "line 2: longer than 65536 bytes; it was left out",
-    `line 3, dance: no such command: "dance"; "help" shows all`,
+    "line 2: skipped, as it is longer than 65536 bytes",
+    'line 3, "dance": no such command; "help" lists all',
     "",
   ]);
 });
@@ -135,7 +136,7 @@ test("a wrong password is told and makes the exit code 1", async (server) => {
   const args = [server.host, `${server.port}`, "--user", "wrong"];
   const { stderr, code } = await runClient(args, { env: { CHAT_PASSWORD: "guess" } });
   assertEquals(code, 1);
-  assertEquals(stderr, "can't log in: unknown user or wrong password\n");
+  assertEquals(stderr, "Cannot log in: unknown user or wrong password\n");
 });
 
 test("the password may be in a file", async (server) => {
@@ -207,7 +208,7 @@ serverTest(
     }
     await sender.endInput();
     assertEquals(await sender.end(), 0, sender.stderr);
-    assertStringIncludes(sender.stderr, "connected again");
+    assertStringIncludes(sender.stderr, "reconnected");
 
     await using reader = follower(server, `--id ${to} --json`);
     await reader.until(({ stdout }) => stdout.includes("message 399"), "the last message");
@@ -229,18 +230,22 @@ serverTest("answers that don't come make the exit code 1, after --wait", {}, asy
   await sender.write(`chat:${to}:two\n`);
   await sender.endInput();
   assertEquals(await sender.end(), 1);
-  assertStringIncludes(sender.stderr, "commands that the server has not answered: 1\n");
+  assertStringIncludes(sender.stderr, "the server did not reply to 1 command\n");
 });
 
 Deno.test("a command line that makes no sense is told in one line and makes the exit code 2", async () => {
   const wrong: [string[], string][] = [
-    [[], "no server is named"],
-    [["localhost"], "localhost: not a server's HOST:PORT"],
+    [[], "no server given"],
+    [["localhost"], "localhost is not a server in the form HOST:PORT"],
     [["localhost", "70000"], "a port must be a whole number from 1 to 65535, not 70000"],
     [["localhost:1", "--frobnicate"], "unknown option --frobnicate"],
-    [["localhost:1"], "--user NAME or --id N must say who logs in"],
+    [["localhost:1"], "--user NAME or --id N must name the user"],
     [["localhost:1", "--user", "a", "--id", "1"], "--user and --id exclude each other"],
-    [["localhost:1", "--user", "a"], "CHAT_PASSWORD or --password-file must hold the password"],
+    [["localhost:1", "--user", "a"], "CHAT_PASSWORD or --password-file must give the password"],
+    [["localhost:1", "--user", "a"], "without a terminal as input, CHAT_PASSWORD"],
+    [["localhost:1", "--user", "a", "--json"], "with --json, CHAT_PASSWORD or"],
+    [["localhost:1", "--user", "a", "--user", "b"], "--user is given twice"],
+    [["localhost:1", "--user", "a", "--password-file", "/dev/null"], "the first line of /dev/null is empty"],
     [["localhost:1", "--user", "a", "--wait", "soon"], "--wait must be a whole number"],
     [["localhost:1", "--user", "a", "--password-file", "/no/such/file"], "--password-file: "],
   ];
@@ -251,7 +256,7 @@ Deno.test("a command line that makes no sense is told in one line and makes the 
   }
   const { code, stderr } = await runClient(["localhost:1", "--user", "a"], { env: { CHAT_PASSWORD: "" } });
   assertEquals(code, 2);
-  assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must hold the password", "empty is not set");
+  assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must give the password", "empty is not set");
 });
 
 Deno.test("--help and --version answer on standard output", async () => {

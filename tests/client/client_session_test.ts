@@ -116,7 +116,7 @@ serverTest(
       server.kill("SIGSTOP");
       const acked = session.sendMessage(to, "into the silence");
       await until(() => recorder.events.length > 1, "the loss of the connection");
-      assertEquals(recorder.events[1], "offline: nothing came for 1 s");
+      assertEquals(recorder.events[1], "offline: no data for 1 s");
       server.kill("SIGCONT");
       assertEquals((await acked).seq, 1);
       assertEquals((await session.sendMessage(to, "after it")).seq, 2);
@@ -238,14 +238,14 @@ serverTest(
       await assertRejects(
         () => session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES)),
         RefusedError,
-        "a server takes at most",
+        "a server accepts at most",
       );
       assertEquals((await session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES - 200))).seq, 1);
       const all = Array.from({ length: MAX_QUEUED_REQUESTS }, (_, at) => session.sendMessage(to, `${at}`));
       await assertRejects(
         () => session.sendMessage(to, "one too many"),
         QueueFullError,
-        `${MAX_QUEUED_REQUESTS} requests wait`,
+        `${MAX_QUEUED_REQUESTS} requests already wait`,
       );
       assertEquals((await Promise.all(all)).at(-1)!.seq, MAX_QUEUED_REQUESTS + 1);
     } finally {

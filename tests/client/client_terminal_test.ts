@@ -27,6 +27,22 @@ serverTest("the menu registers and logs in, and no password is shown", {}, async
   assertEquals(alice.client.stdout.includes(PASSWORD), false);
 });
 
+serverTest("an empty password is named in an error, and not sent", {}, async (server) => {
+  await using alice = new Person(server);
+  await alice.atPrompt("choice: ");
+  for (
+    const [choice, question, failure] of [["1", "user id or name", "login"], ["2", "name", "registration"]]
+  ) {
+    await alice.types(`${choice}\r`);
+    await alice.atPrompt(`${question}: `);
+    await alice.types("alice\r");
+    await alice.atPrompt("password: ");
+    await alice.types("\r");
+    await alice.sees(new RegExp(`^${failure} failed: the password is empty$`));
+    await alice.atPrompt("choice: ");
+  }
+});
+
 serverTest("a message that comes in leaves the line that is being typed whole", {}, async (server) => {
   const env = { CHAT_PASSWORD: PASSWORD };
   const to = [server.host, `${server.port}`];
@@ -59,10 +75,13 @@ serverTest("what is typed while the server is away is sent when it is back", {},
   server.kill("SIGKILL");
   await server.wait();
   await alice.sees(/^\* connection lost: /);
+  await alice.types("help\r"); // needs no server, so nothing is said about the connection
+  await alice.sees(/^ {2}quit +leave the program$/);
+  assertEquals(alice.client.stdout.includes("* not connected"), false);
   await alice.types("chat:1:are you there?\r");
   await alice.sees(/^\* not connected: /);
   await server.restart();
-  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^\* reconnected$/);
   await alice.sees(/^sent to 1 as #1$/);
   await alice.atPrompt("alice> ");
 });
@@ -88,7 +107,7 @@ serverTest("the password is asked for again when the token has expired, and the 
   assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
   assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
   await alice.types(`${PASSWORD}\r`);
-  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^\* reconnected$/);
   await alice.atPrompt("alice> chat:1:unfin");
   await alice.types("\x15quit\r"); // Ctrl-U takes the line away
   assertEquals(await alice.client.end(), 0);
@@ -152,7 +171,7 @@ for (const [kind, paste] of PASTES) {
       await alice.types(paste("friends\rquit\u2028chat:1:no\r")); // as readline takes U+2028 and U+2029 for ends, too
       await alice.atPrompt("Run the 3 pasted lines as commands? (y/n) ");
       await alice.types("n\r");
-      await alice.sees(/^\* the 3 pasted lines were dropped$/);
+      await alice.sees(/^\* dropped the 3 pasted lines$/);
       await alice.atPrompt("alice> ");
 
       await alice.types("chat:1:");
@@ -160,7 +179,7 @@ for (const [kind, paste] of PASTES) {
       await alice.types(paste("one: é\r\nquit\n\u2029three\r"));
       await alice.atPrompt("Send the 4 pasted lines as one message? (y/n) ");
       await alice.types(paste("y\ry\ry\r"));
-      await alice.sees(/^\* several pasted lines are no answer$/);
+      await alice.sees(/^\* a paste of several lines cannot be an answer$/);
       await alice.types("y\r");
       await alice.sees(/^sent to 1 as #1$/);
       await alice.atPrompt("alice> ");

@@ -30,7 +30,7 @@ serverTest("login wait: a password that has to wait is taken when its time has c
   await lockAlice(server);
   const { code, stdout, stderr } = await client(server, "--user alice --json");
   assertEquals(code, 0, stderr);
-  assertMatch(stderr, /^the server puts a request off: too many wrong passwords .*; trying again in \d+ s$/m);
+  assertMatch(stderr, /^the server deferred a request: too many wrong passwords .*; retrying in \d+ s$/m);
   assertMatch(stdout, /"msgid":2,"errno":0/);
 });
 
@@ -40,19 +40,21 @@ serverTest("login wait: ends when its time is over, at Ctrl-C and at SIGINT", {
   await lockAlice(server);
   const given = await client(server, "--user alice --login-wait 1");
   assertEquals(given.code, 1);
-  assertMatch(given.stderr, /^can't log in: too many wrong passwords [^\n]*\n$/);
+  assertMatch(given.stderr, /^Cannot log in: too many wrong passwords [^\n]*\n$/);
 
   const env = { CHAT_PASSWORD: PASSWORD };
   await using alice = new Person(server, ["--user", "alice"], { env });
-  await alice.sees(/^\* not yet, says the server: too many wrong .*; trying again in \d+ s \(Ctrl-C ends\)$/);
+  await alice.sees(
+    /^\* the server deferred a request: too many wrong .*; retrying in \d+ s \(Ctrl-C cancels\)$/,
+  );
   await alice.types("\x03");
   assertEquals(await alice.client.end(), 0);
 
   await using script = new ClientProcess([server.host, `${server.port}`, "--user", "alice"], { env });
-  await script.until(({ stderr }) => stderr.includes("trying again in"), "the wait");
+  await script.until(({ stderr }) => stderr.includes("retrying in"), "the wait");
   script.signal("SIGINT");
   assertEquals(await script.end(), 1); // nothing was done
-  assertEquals(script.stderr.includes("can't log in"), false, script.stderr);
+  assertEquals(script.stderr.includes("Cannot log in"), false, script.stderr);
 });
 
 const later = (ms: number) => ({ msgid: Msg.LOGIN_ACK, errno: 8, errmsg: "busy", retry_after: ms });

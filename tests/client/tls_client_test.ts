@@ -35,12 +35,12 @@ Deno.test("client.ts: what is wrong with a server's certificate, or with TLS at 
   await using elsewhere = await startServer({ args: tlsArgs(await authority.issue("chat.example.org")) });
   await using plain = await startServer();
   const wrong: readonly (readonly [Server, readonly string[], number, string])[] = [
-    [server, ["--tls"], 1, "by no authority known here; see --ca"],
+    [server, ["--tls"], 1, "no known authority issued the server's certificate; --ca names"],
     [elsewhere, ["--ca", authority.caFile], 1, `not valid for name "${HOST}"`],
     [plain, ["--tls"], 1, "does not speak TLS"],
     [server, [], 1, "the server closed the connection"],
     [server, ["--ca", `${authority.caFile}.not`], 2, "--ca: No such file"],
-    [server, ["--ca", "deno.json"], 2, "--ca: deno.json holds no certificate"],
+    [server, ["--ca", "deno.json"], 2, "--ca: deno.json contains no certificate"],
   ];
   await Promise.all(wrong.map(async ([{ port }, args, code, words]) => {
     const outcome = await runClient([HOST, `${port}`, ...args, "--user", "carol", "--register"], { env });

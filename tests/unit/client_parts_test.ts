@@ -1,8 +1,30 @@
 /** The client's parts that need no server. */
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { helpText, runCommand } from "../../lib/client/commands.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  type CommandContext,
+  CommandError,
+  helpText,
+  isChatCommand,
+  needsServer,
+  runCommand,
+} from "../../lib/client/commands.ts";
 import { Contacts } from "../../lib/client/contacts.ts";
-import { escapeControls, formatMessage, formatTime, PLAIN_STYLE, toJson } from "../../lib/client/format.ts";
+import {
+  escapeControls,
+  formatMessage,
+  formatTime,
+  PLAIN_STYLE,
+  quoteExcerpt,
+  toJson,
+  unansweredText,
+} from "../../lib/client/format.ts";
 import { Inbox } from "../../lib/client/inbox.ts";
 import { type ChatMessage, readChat, retryAfterMs } from "../../lib/client/incoming.ts";
 import { cleanPaste, PasteReader } from "../../lib/client/keys.ts";
@@ -166,15 +188,63 @@ Deno.test("commands: help is made of all of them, and none is run on a line that
     "history:1:x",
     "",
     ":",
-    "Chat:1:a",
   ];
   for (const line of wrong) {
-    const error = await runCommand(line, {} as Parameters<typeof runCommand>[1]).then(
+    const error = await runCommand(line, {} as CommandContext).then(
       () => undefined,
       (error) => error,
     );
     assertEquals(error?.name, "CommandError", line);
   }
+});
+
+Deno.test("commands: help has no line over 80 columns", () => {
+  assertEquals(helpText().split("\n").filter((line) => line.length > 80), []);
+});
+
+Deno.test("commands: accepts other usual names, a slash before a name, and names in upper case", async () => {
+  const left: string[] = [];
+  const printed: string[] = [];
+  const context = {
+    leave: (what: string) => void left.push(what),
+    print: (text: string) => void printed.push(text),
+  } as unknown as CommandContext;
+  for (const line of ["quit", "exit", "/quit", "EXIT"]) await runCommand(line, context);
+  for (const line of ["loginout", "logout", " /Logout"]) await runCommand(line, context);
+  for (const line of ["help", "?", "/help", "HELP"]) await runCommand(line, context);
+  assertEquals(left, [...Array(4).fill("program"), ...Array(3).fill("session")]);
+  assertEquals(printed, Array(4).fill(helpText()));
+  for (const text of ["chat:1:a\nb", "/chat:1:a", "CHAT:1:a", "groupchat:1:a"]) {
+    assert(isChatCommand(text), text);
+  }
+});
+
+Deno.test("commands: names the user's own id in an error, before any request", async () => {
+  const context = { session: { contacts: { id: 7 } } } as unknown as CommandContext;
+  for (const line of ["chat:7:hi", "addfriend:7"]) {
+    const error = await assertRejects(() => runCommand(line, context), CommandError);
+    assertEquals(error.message, "7 is your own id");
+  }
+});
+
+Deno.test("commands: waits for a connection only with a command that needs the server", () => {
+  for (const line of ["chat:1:a", "/friends", "History:1"]) assertEquals(needsServer(line), true, line);
+  for (const line of ["quit", "exit", "logout", "help", "?", "dance", ""]) {
+    assertEquals(needsServer(line), false, line);
+  }
+});
+
+Deno.test("format: quotes at most 40 characters of a line in an error", () => {
+  assertEquals(quoteExcerpt("chat:1:"), '"chat:1:"');
+  assertEquals(quoteExcerpt("x".repeat(40)), `"${"x".repeat(40)}"`);
+  assertEquals(quoteExcerpt("😀".repeat(41)), `"${"😀".repeat(39)}…"`);
+});
+
+Deno.test("format: counts the commands without a reply", () => {
+  assertEquals([1, 2].map(unansweredText), [
+    "the server did not reply to 1 command",
+    "the server did not reply to 2 commands",
+  ]);
 });
 
 async function linesOf(chunks: readonly Uint8Array[]): Promise<(string | undefined)[]> {
@@ -224,4 +294,20 @@ Deno.test("options: the ways to name servers", () => {
   for (const wrong of [["a"], ["a", "0"], ["a:1", "b"], ["::1:6000"], ["a", "1", "2"]]) {
     assertThrows(() => servers(...wrong), UsageError);
   }
+});
+
+Deno.test("options: rejects an option with a value that is given twice", () => {
+  const repeated = (...args: string[]) =>
+    assertThrows(() => parseOptions(["a:1", ...args]), UsageError).message;
+  assertEquals(repeated("--user", "a", "--user", "b"), "--user is given twice");
+  assertEquals(repeated("--wait=1", "--json", "--wait", "1"), "--wait is given twice");
+  const options = parseOptions(["a:1", "--user", "--id", "--json", "--json"]);
+  assert(typeof options !== "string");
+  assertEquals(options.user, { name: "--id" }, "the value of an option is no option");
+});
+
+Deno.test("options: prints help in lines of at most 80 columns", () => {
+  const help = parseOptions(["--help"]);
+  assert(typeof help === "string");
+  assertEquals(help.split("\n").filter((line) => line.length > 80), []);
 });
