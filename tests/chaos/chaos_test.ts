@@ -1,4 +1,4 @@
-/** A short run of the chaos suite; `deno task chaos` is the long one. */
+/** A short run of the chaos suite. `deno task chaos` runs it at length. */
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { describe } from "./report.ts";
 import { run } from "./run.ts";
@@ -6,7 +6,7 @@ import { schedule } from "./nemesis.ts";
 
 const NODES = 3;
 const TIME = 8_000; // ms in which faults begin
-const ACKED = 300; // messages at least, so that there was something to check
+const ACKED = 300; // messages at least, so that there is something to check
 const FAULTS = 4; // kinds at least
 
 for (const seed of [238, 290]) {

@@ -1,21 +1,24 @@
-/** What holds while Redis or MySQL is away, and afterwards, with no node started anew. */
+/** The behaviour while Redis or MySQL is unavailable, and afterwards without a restart of a node. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { clusterTest, type ClusterWork } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { pause, until } from "../harness/wait.ts";
 
-const SOON = 4_000; // ms for what takes about a second at the most: a busy machine gets some more
-const OUTAGE = 4_000; // ms that an outage lasts at least
-const MESSAGES = 300; // of one sender, before, while and after MySQL is away
-const WINDOW = 16; // of them under way at once
+const SOON = 4_000; // ms for events that take up to a second on an idle machine
+const OUTAGE = 4_000; // ms, the least duration of an outage
+const MESSAGES = 300; // of one sender: before, during and after the outage of MySQL
+const WINDOW = 16; // of them in flight
 const STOP_AT = 100; // acknowledgements
-const PAUSE = 50; // ms before a message is tried again
+const PAUSE = 50; // ms before a message is sent again
 
-/** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
+/** Defines a test with a cluster of its own, as a test may restart only processes that it has started. */
 const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 2 }, work);
 
-/** Says it, and resolves when the other has it; with how many milliseconds that took from the acknowledgement. */
+/**
+ * Sends a message and waits for its delivery. Returns the milliseconds from the acknowledgement to the
+ * delivery.
+ */
 async function say(from: FramedClient, to: FramedClient, msg: string): Promise<number> {
   const ack = await from.chat(to.id, msg);
   assertEquals(ack.errno, Errno.OK, ack.errmsg);
@@ -30,7 +33,7 @@ test(
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const [carol, erin] = await cluster.usersApart(open);
-    const comes = await register(cluster.nginx); // while Redis is away
+    const comes = await register(cluster.nginx); // while Redis is unavailable
     const goes = open.use(await newUser(cluster.node(1)));
     const later = await register(cluster.nginx);
     const groupid = await newGroup(alice!, [bob!]);
@@ -51,7 +54,7 @@ test(
       }
       await alice!.groupChat(groupid, "to all");
       assertEquals((await bob!.next(Msg.GROUP_CHAT, SOON)).msg, "to all");
-      // Logins: of a new user, of one who is logged in elsewhere, and by a token.
+      // Logins of a new user, of a user with a session elsewhere, and by token.
       const dave = open.use(await newUser(cluster.node(0)));
       assertLess(await say(dave, bob!, "a new user"), SOON);
       const carolsNext = open.use(await FramedClient.connect(cluster.node(1)));
@@ -70,11 +73,11 @@ test(
       await cluster.redis.start();
     }
 
-    // Who came and went meanwhile is told now, when both nodes have found it again.
+    // When both nodes have found Redis again, they send the presence changes of the outage.
     for (const [user, state] of [[comes, "online"], [goes.id, "offline"]] as const) {
       assertEquals((await alice!.next((m) => m.msgid === Msg.PRESENCE && m.id === user)).state, state);
     }
-    // Presence, hints and takeovers, each between the two.
+    // Presence, hints and takeovers between the two nodes.
     const present = open.use(await login(cluster.node(1), { id: later }));
     const told = await alice!.next((m) => m.msgid === Msg.PRESENCE && m.id === later, SOON);
     assertEquals(told.state, "online");
@@ -127,8 +130,8 @@ test(
         assertLess(0, retry_after!);
       }
       await bob!.settle();
-      const stranger = open.use(await FramedClient.connect(cluster.node(1)));
-      const refused = await stranger.request({
+      const newcomer = open.use(await FramedClient.connect(cluster.node(1)));
+      const refused = await newcomer.request({
         msgid: Msg.LOGIN,
         id: bob!.id,
         password: PASSWORD,
@@ -149,11 +152,11 @@ test(
     await bob!.settle();
     assertEquals(bob!.waiting.filter(({ msgid }) => msgid === Msg.ONE_CHAT), [], "nothing came twice");
 
-    // All is well: both are where they were, and newcomers come in.
+    // Both users are still connected, and new users can log in.
     assert([alice!, bob!].every(({ waiting }) => waiting.every(({ msgid }) => msgid !== Msg.NOTICE)));
     assertLess(await say(bob!, alice!, "and back"), SOON);
-    const stranger = open.use(await newUser(cluster.nginx));
-    assertLess(await say(stranger, bob!, "a new user"), SOON);
+    const newcomer = open.use(await newUser(cluster.nginx));
+    assertLess(await say(newcomer, bob!, "a new user"), SOON);
   },
 );
 
@@ -165,7 +168,7 @@ test(
     await bob!.succeed({ msgid: Msg.ADD_FRIEND, friendid: alice!.id });
     const size = cluster.node(0).logSize;
     await cluster.redis.stop();
-    await say(alice!, bob!, "during the outage"); // it is noticed
+    await say(alice!, bob!, "during the outage"); // the nodes notice the outage
     cluster.node(1).kill("SIGSTOP");
     try {
       await cluster.redis.start();
@@ -173,7 +176,7 @@ test(
         () => cluster.node(0).log(size).includes("connected to the other nodes again"),
         "the first node",
       );
-      await pause(OUTAGE); // in which the first node does what it does then, as if it were alone
+      await pause(OUTAGE); // in which the first node recovers as if it were alone
     } finally {
       cluster.node(1).kill("SIGCONT");
     }

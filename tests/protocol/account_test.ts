@@ -110,7 +110,7 @@ test("register: stores a name in one form, and login takes every form of it", as
 
 test("register: refuses look-alike and invisible names with the reason", async (server) => {
   await using client = await newUser(server);
-  await using stranger = await FramedClient.connect(server);
+  await using unauthenticated = await FramedClient.connect(server);
   for (
     const [name, reason] of [
       ["al\u200bice", "cannot be seen: U+200B"],
@@ -121,7 +121,7 @@ test("register: refuses look-alike and invisible names with the reason", async (
       [" alice", "a space at its beginning or end"],
     ] as const
   ) {
-    const user = await stranger.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+    const user = await unauthenticated.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
     assertEquals([user.msgid, user.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], name);
     assertStringIncludes(user.errmsg!, reason);
     const group = await client.request({ msgid: Msg.CREATE_GROUP, groupname: name });

@@ -42,7 +42,7 @@ test("contacts: refuses an unknown user as a friend, and lists a repeated one on
 
 test("contacts: sends presence to the followers of a user, and to no other user", async (server) => {
   await using alice = await newUser(server);
-  await using stranger = await newUser(server);
+  await using other = await newUser(server);
   const id = await register(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
   for (let round = 0; round < 3; round++) {
@@ -61,8 +61,8 @@ test("contacts: sends presence to the followers of a user, and to no other user"
     assertEquals(bob.drain(), []);
     await bob.close();
   }
-  await stranger.settle();
-  assertEquals(stranger.drain(), []);
+  await other.settle();
+  assertEquals(other.drain(), []);
 });
 
 test("contacts: sends presence of a friend who was added while online", async (server) => {

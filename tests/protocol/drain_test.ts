@@ -132,7 +132,7 @@ serverTest(
     await busy!.settle();
     await busy!.close(); // so that the server need not close it
     assertEquals((await early!.next(Msg.REGISTER_ACK)).errno, Errno.OK);
-    for (const stranger of [early!, idle!]) assertEquals((await stranger.next(Msg.NOTICE)).kind, "draining");
+    for (const client of [early!, idle!]) assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
     for (const client of [early!, idle!, mute!]) {
       await client.serverCloses();
       assertEquals(client.drain(), []);

@@ -166,10 +166,10 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
   const burst = 100; // requests of five seconds
-  await using stranger = await FramedClient.connect(server);
+  await using unauthenticated = await FramedClient.connect(server);
   const began = performance.now();
-  await atOnce(stranger, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
-  await atOnce(stranger, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
+  await atOnce(unauthenticated, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
+  await atOnce(unauthenticated, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
   const slow = performance.now() - began;
   assertGreaterOrEqual(slow, 900, "twenty more, at twenty a second");
 
