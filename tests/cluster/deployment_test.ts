@@ -25,7 +25,7 @@ function renew(url: string) {
   return runProgram("main.ts", ["renew-epoch", "--new-deployment"], { env: { CHAT_MYSQL: url } });
 }
 
-Deno.test("deployment: exchanges nothing with the original when a copied database has an id of its own", async () => {
+Deno.test("deployment: a copied database with an id of its own is apart from the original", async () => {
   await using cluster = await startCluster({ nodes: 1 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -51,7 +51,7 @@ Deno.test("deployment: exchanges nothing with the original when a copied databas
 });
 
 for (const workers of [1, 2]) {
-  Deno.test(`deployment: stops a node when its database becomes another's, with ${workers} event loops`, async () => {
+  Deno.test(`deployment: a node stops when its database becomes another's, ${workers} loops`, async () => {
     await using cluster = await startCluster({ nodes: 1, workers });
     await using open = new AsyncDisposableStack();
     const [alice] = await cluster.usersApart(open) as [FramedClient];

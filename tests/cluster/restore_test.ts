@@ -8,7 +8,7 @@ import { runProgram } from "../harness/program.ts";
 import { pause, until } from "../harness/wait.ts";
 
 const TABLES = ["User", "Conversation", "Message", "MemberCursor", "Session"];
-const AGAIN_MS = 100; // before an unacknowledged message is sent again
+const RETRY_MS = 100; // before an unacknowledged message is sent again
 const LOGIN_TRIES = 100;
 
 /** Copies the tables for {@link goBack}. */
@@ -41,7 +41,7 @@ async function comeBack(cluster: Cluster, at: number, id: number): Promise<Frame
       return client;
     }
     await client.close();
-    await pause(AGAIN_MS);
+    await pause(RETRY_MS);
   }
   throw new Error(`user ${id} could not log in`);
 }
@@ -54,7 +54,7 @@ async function sendAll(cluster: Cluster, from: FramedClient, to: number, texts: 
       try {
         const ack = await client.request({ msgid: Msg.ONE_CHAT, toid: to, msg: text, cid: text });
         isAcked = ack.errno === Errno.OK;
-        if (!isAcked) await pause(AGAIN_MS);
+        if (!isAcked) await pause(RETRY_MS);
       } catch { // the server has ended the session
         client = await comeBack(cluster, 0, from.id);
       }
@@ -123,7 +123,7 @@ Deno.test("restore: I4 an old cursor does not skip messages in the place of lost
   assertEquals((await again.take(2, Msg.ONE_CHAT)).map(({ msg }) => msg), ["new6", "new7"]);
 });
 
-Deno.test("restore: renew-epoch ends the sessions of all nodes, which continue in the new epoch", async () => {
+Deno.test("restore: renew-epoch ends all sessions, and nodes continue in the new epoch", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const users = await cluster.usersApart(open);
@@ -162,7 +162,7 @@ Deno.test("restore: I8 ends a session when its account is deleted, and does not 
   assert(await carol.register("carol") > id, "a friend list still names the id");
 });
 
-Deno.test("restore: I3 ends a session when its id was reused, and writes nothing for the new account", async () => {
+Deno.test("restore: I3 ends a session when its id was reused, and writes nothing for it", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];

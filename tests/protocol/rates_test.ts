@@ -122,7 +122,7 @@ test("rates: slow the reading of a flood of refused requests, with replies in or
   );
 });
 
-test("rates: slow a classic client down, which cannot be told of a refusal, and lose nothing", async (server) => {
+test("rates: slow a classic client down instead of refusing, and lose nothing", async (server) => {
   await using bob = await newUser(server);
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);

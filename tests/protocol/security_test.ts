@@ -114,7 +114,7 @@ test("security: shows a conversation to its members only", async (server) => {
   assertEquals(eve.drain(), [], "nothing was pushed to her");
 });
 
-test("security: lets a user write to others, see their names and join any group, and no more", async (server) => {
+test("security: lets a user write to others, see their names and join any group only", async (server) => {
   await using alice = await newUser(server);
   await using other = await newUser(server);
   const groupid = await newGroup(alice);
