@@ -1,4 +1,4 @@
-/** The deliberate bugs of the chaos suite fit the source as it is now. */
+/** The deliberate bugs of the chaos suite apply to the present source. */
 import { assert } from "@std/assert";
 import { bugNames, plant } from "./bugs.ts";
 

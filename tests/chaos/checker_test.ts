@@ -1,4 +1,6 @@
-/** The chaos suite's checker: it accepts good histories and reports each way in which they can be spoilt. */
+/**
+ * The checker of the chaos suite: it accepts correct histories, and reports each kind of fault in a history.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { check, type Finding, lineOf } from "./checker.ts";
 import { goodHistory } from "./check/good_history.ts";
@@ -26,11 +28,11 @@ Deno.test("checker: checks a run of usual length in little time", () => {
   );
 });
 
-for (const [what, spoil] of Object.entries(FAULTY_HISTORIES)) {
+for (const [what, change] of Object.entries(FAULTY_HISTORIES)) {
   Deno.test(`checker: finds that ${what}`, () => {
     for (let seed = 0; seed < SEEDS; seed++) {
       const history = goodHistory(seed);
-      const expected = spoil(history, new Random(seed));
+      const expected = change(history, new Random(seed));
       const found = check(history);
       const isIt = (finding: Finding) =>
         Object.entries(expected).every(([key, value]) => {

@@ -1,35 +1,35 @@
-/** What users have around them, and how each of them is. */
+/** The environment of the simulated users, and their behaviour. */
 import { Errno, type Received } from "../harness/protocol_numbers.ts";
 import type { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 
-/** What all users of a run have in common. */
+/** The environment that all users of a run share. */
 export interface RunContext {
   /** Milliseconds since the run began. */
   readonly clock: () => number;
-  /** Counts what happens, by what it is. */
+  /** Counts events by name. */
   readonly count: (what: string) => void;
-  /** Takes what must never happen and the checker would not see. */
+  /** Records violations that the checker cannot see. */
   readonly report: (problem: string) => void;
 }
 
-/** How a user behaves; chosen by the run's seed. */
+/** The behaviour of a user, chosen by the seed of the run. */
 export interface Manners {
-  /** Where it connects: to these in turn, when one fails. */
+  /** The addresses to connect to, in turn when one fails. */
   readonly addresses: readonly Address[];
-  /** ms without a reply after which it gives a connection up. */
+  /** ms without a reply after which the user closes a connection. */
   readonly replyTimeoutMs: number;
-  /** ms for which it gathers what it says DELIVERED of. */
+  /** ms for which the user collects messages before a DELIVERED. */
   readonly gather: number;
-  /** Of its connections, how many say no DELIVERED at all: the next one has to. 0 to 1. */
+  /** The share of connections, 0 to 1, that send no DELIVERED, so that the next one must. */
   readonly mute: number;
-  /** For what follows from the moment and not from the plan. */
+  /** Random values for decisions that depend on the moment and not on the plan. */
   readonly random: Random;
 }
 
 /**
- * Reports a refusal, unless it says to come again later, and when. A connection that has ended, and so brought no
- * reply at all, is nothing to report.
+ * Reports a refusal unless it has a retry_after. An ended connection, which brought no reply, is not
+ * reported.
  */
 export function reportRefusal(
   reply: Received | undefined,

@@ -1,4 +1,4 @@
-/** The end of a run: all users come in again and get what is missing; then what there is is written down. */
+/** The end of a run: all users log in and receive their backlogs, and the final state is recorded. */
 import type { Cluster } from "../harness/cluster.ts";
 import type { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
@@ -7,19 +7,21 @@ import { groupOf, type Memory, pairOf } from "./memory.ts";
 import type { User } from "./user.ts";
 
 /**
- * ms for all to have everything. Mostly it takes one or two seconds; at the longest a message waits for the look that
- * a node takes every 30 s at any time.
+ * ms until all users have all messages. Usually it takes one or two seconds. At most a message waits for the
+ * reconciliation of its node every 30 s.
  */
 const DRAIN_TIMEOUT_MS = 45_000;
-const DELIVERY_TIMEOUT_MS = 12_000; // ms that it may take where no hint was lost: a user may take 3 s to find a connection dead
-const PRESENCE_TIMEOUT_MS = 20_000; // ms for friends to be seen: a node that lost its Redis looks 2 s after it is back
-const STATE_TIMEOUT_MS = 45_000; // ms for User.state, which a node sets right with the look that it takes every 30 s
-const POLL_INTERVAL_MS = 200; // ms between two looks
-const LEAVERS = 4; // users who are away in the end: half of them with a LOGOUT
+const DELIVERY_TIMEOUT_MS = 12_000; // ms without lost hints: a user takes up to 3 s to find a connection dead
+// ms until friends are shown: a node refreshes presence 2 s after Redis has recovered
+const PRESENCE_TIMEOUT_MS = 20_000;
+// ms until User.state is right, which a node corrects in its reconciliation every 30 s
+const STATE_TIMEOUT_MS = 45_000;
+const POLL_INTERVAL_MS = 200; // ms between two checks
+const LEAVERS = 4; // users that are offline in the end, half of them after a LOGOUT
 
 /**
- * Waits until all that was said is acked, and all users have everything and have said so. Tells what was missing in the
- * end, and what took longer than it does where hints do their work.
+ * Waits until all messages are acknowledged, and all users have received all messages and sent DELIVERED.
+ * Reports missing messages, and messages that took longer than hints take.
  */
 export async function drained(
   cluster: Cluster,
@@ -32,11 +34,11 @@ export async function drained(
       `${user.memory.unanswered.size} messages not acked, ${user.memory.undelivered().length} conversations not confirmed`
     );
     if (missing.length > 0) return missing;
-    const kept = await cluster.database.sql(
+    const rows = await cluster.database.sql(
       "SELECT userid, COUNT(*) AS messages FROM OfflineMessage GROUP BY userid",
     );
-    return kept.map(({ userid, messages }) =>
-      `${messages} messages are kept for user ${userid}, who has said all`
+    return rows.map(({ userid, messages }) =>
+      `${messages} messages are undelivered for user ${userid}, which has sent DELIVERED for all`
     );
   };
   const slow = await settled(DELIVERY_TIMEOUT_MS, look);
@@ -46,7 +48,7 @@ export async function drained(
   };
 }
 
-/** Lets some leave, and waits until the others see who is there, and the store too. Gives back who stays. */
+/** Disconnects some users, and waits until the others and the store show it. Returns the remaining users. */
 export async function parted(cluster: Cluster, users: readonly User[], random: Random): Promise<{
   readonly online: ReadonlySet<number>;
   readonly wrong: readonly string[];
@@ -55,7 +57,7 @@ export async function parted(cluster: Cluster, users: readonly User[], random: R
   for (const [at, user] of [...leavers].entries()) await user.leave(at % 2 ? "gone" : "logout");
   const stayers = users.filter((user) => !leavers.has(user));
   const online = new Set(stayers.map(({ id }) => id));
-  // What PRESENCE alone has told: to ask for CONTACTS would set it right.
+  // This checks the states from PRESENCE alone, as CONTACTS would correct them.
   const told = await settled(
     PRESENCE_TIMEOUT_MS,
     () => Promise.resolve(stayers.flatMap(({ id, memory }) => wronglyTold(id, memory, online))),
@@ -64,7 +66,7 @@ export async function parted(cluster: Cluster, users: readonly User[], random: R
     const states = await statesOf(cluster);
     return [...states.symmetricDifference(online)].map((user) => `user ${user} is wrong in User.state`);
   });
-  // What CONTACTS tells. A user who asks while a friend's session is replaced may see the friend as offline for that moment.
+  // This checks CONTACTS, which may show a friend as offline while the friend's session is being replaced.
   const seen = await settled(PRESENCE_TIMEOUT_MS, async () => {
     const wrong: string[] = [];
     for (const user of stayers) {
@@ -82,7 +84,7 @@ function wronglyTold(id: number, { friends }: Memory, online: ReadonlySet<number
   );
 }
 
-/** All that the checker goes by. */
+/** Returns the history for the checker. */
 export async function historyOf(
   cluster: Cluster,
   users: readonly User[],
@@ -112,7 +114,7 @@ export async function historyOf(
   };
 }
 
-/** Looks again and again until nothing is missing; after `ms` milliseconds tells what still is. */
+/** Polls until nothing is missing. Returns the missing parts after `ms` milliseconds. */
 async function settled(ms: number, missing: () => Promise<string[]>): Promise<string[]> {
   for (const end = performance.now() + ms;;) {
     const list = await missing();

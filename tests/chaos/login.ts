@@ -1,4 +1,4 @@
-/** How a user comes in: by which address, with what, and what it does when it is refused. */
+/** The login of a simulated user: its address, its credentials, and its reaction to refusals. */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
@@ -7,13 +7,13 @@ import type { Memory } from "./memory.ts";
 import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
 const PASSWORD = "correct horse";
-const MAX_RETRY_AFTER_MS = 1_000; // ms at the most that a user heeds a server that says "later"
-const BACKOFF = [50, 100, 200, 400, 800]; // ms at the most between two tries
-const FORCE_PERCENT = 70; // of 100 logins that are refused are tried again with force
+const MAX_RETRY_AFTER_MS = 1_000; // ms, the longest retry_after that a user respects
+const BACKOFF = [50, 100, 200, 400, 800]; // ms, the longest pauses between two attempts
+const FORCE_PERCENT = 70; // of refused logins that are repeated with force
 
-/** One user's way in. */
+/** The login attempts of one user. */
 export class LoginAttempts {
-  /** Whether the next login takes the account over from another connection. */
+  /** Whether the next login uses force. */
   force = false;
   readonly #memory: Memory;
   readonly #manners: Manners;
@@ -27,28 +27,28 @@ export class LoginAttempts {
     this.#around = around;
   }
 
-  /** Where to try next. */
+  /** The address of the next attempt. */
   get address(): Address {
     const { addresses } = this.#manners;
     return addresses[this.#at % addresses.length]!;
   }
 
-  /** Goes by the next address from now on. */
+  /** Selects the next address. */
   advance(): void {
     this.#at++;
   }
 
-  /** Waits after the `tries`th try that failed, from 0 on. */
+  /** Waits after a failed attempt; `tries` counts them from 0. */
   async rest(tries: number): Promise<void> {
     await pause(1 + this.#manners.random.below(BACKOFF[Math.min(tries, BACKOFF.length - 1)]!));
   }
 
-  /** Tries to log in, and to register before if need be. Resolves to whether the user is in. */
+  /** Tries to log in, and registers first if necessary. Resolves with whether the user is logged in. */
   async logIn(link: Link): Promise<boolean> {
     const { name } = this.#memory;
     if (!this.#registered) {
       const reply = await link.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
-      // A name that is taken is the user's own: an earlier answer did not come.
+      // A name in use is the user's own, registered by a request whose reply was lost.
       if (reply?.errno !== Errno.OK && reply?.errno !== Errno.FAILED) return await this.#refused(reply);
       this.#registered = true;
     }

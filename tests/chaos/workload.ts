@@ -1,4 +1,4 @@
-/** What the users do with each other, and what each does to itself, in the course of a run. */
+/** The actions of the users in the course of a run. */
 import { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
@@ -6,14 +6,14 @@ import type { Manners, RunContext } from "./environment.ts";
 import { User } from "./user.ts";
 
 const USERS = 24;
-const LATE_USERS = 4; // of them come in the middle of the run
-const GROUPS = 5; // each made by one of the first users
-const MAX_STEP_MS = 140; // ms at the most between two things that a user does
-const MAX_UNACKNOWLEDGED = 60; // messages without an ack beyond which a user says no more: an outage lasts seconds
-const FLOOD_MESSAGES = 60; // messages to a reader that is stuck
-const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood is more than the system takes for a reader
+const LATE_USERS = 4; // of them join in the middle of the run
+const GROUPS = 5; // each created by one of the first users
+const MAX_STEP_MS = 140; // ms, the longest time between two actions of a user
+const MAX_UNACKNOWLEDGED = 60; // messages, after which a user sends no more: an outage lasts seconds
+const FLOOD_MESSAGES = 60; // to a blocked reader
+const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood exceeds the buffers of the kernel
 
-/** Chances of 1,000 of what a user does in a step; the rest is saying something. */
+/** Chances in 1,000 of each action in a step; otherwise the user sends a message. */
 const CHANCES = {
   burst: 30,
   befriend: 40,
@@ -30,15 +30,15 @@ type Deed = keyof typeof CHANCES | "say";
 
 /** The users of a run. */
 export class Workload {
-  readonly #users = new Map<number, User>(); // by their places in the plan
+  readonly #users = new Map<number, User>(); // by their numbers in the plan
   readonly #seed: number;
   readonly #around: RunContext;
   readonly #manners: (index: number, random: Random) => Manners;
-  readonly #groups = new Map<string, number>(); // ids by name, of those that are made
+  readonly #groups = new Map<string, number>(); // ids by name of created groups
   #acting: Promise<unknown>[] = [];
   #ending = false;
 
-  /** `nginx` is where most users connect to; others to the nodes, each with another one first. */
+  /** Makes a workload. Most users connect to `nginx`, others to the nodes, each with another node first. */
   constructor(seed: number, nginx: Address, nodes: readonly Address[], around: RunContext) {
     this.#seed = seed;
     this.#around = around;
@@ -51,12 +51,12 @@ export class Workload {
     });
   }
 
-  /** Those who have come. */
+  /** The users that have joined the run. */
   get users(): User[] {
     return [...this.#users.values()];
   }
 
-  /** Lets the users come and act for `ms` milliseconds, of which the late ones spend some elsewhere. */
+  /** Runs the users for `ms` milliseconds. The late ones join later. */
   begin(ms: number): void {
     for (let index = 0; index < USERS; index++) {
       const random = new Random(this.#seed * USERS + index);
@@ -65,7 +65,7 @@ export class Workload {
     }
   }
 
-  /** Resolves when no user begins anything any more. */
+  /** Waits until no user begins another action. */
   async end(): Promise<void> {
     this.#ending = true;
     await Promise.all(this.#acting);

@@ -1,4 +1,4 @@
-/** What holds between the nodes of any cluster; defined for each kind of cluster in a file of its own. */
+/** The tests that every kind of cluster must pass. A file for each kind defines them. */
 import { assert, assertEquals } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { type ClusterOptions, type ClusterWork, sharedCluster } from "../harness/cluster.ts";
@@ -8,10 +8,13 @@ import { until } from "../harness/wait.ts";
 import { LOGINS, raceForAccounts, raceToTakeOver, TAKEOVERS } from "./one_session_per_account.ts";
 import { assertOrderedDelivery } from "./ordered_delivery.ts";
 
-/** Milliseconds for what hints bring: far less than the half minute after which nodes look without them. */
+/**
+ * Milliseconds for the effect of a hint: far less than the half minute after which nodes reconcile without
+ * one.
+ */
 const HINT_TIMEOUT_MS = 10_000;
 
-/** Defines the tests, with one cluster for all of them. */
+/** Defines the tests with one cluster for all of them. */
 export function clusterContractTests(name: string, options: ClusterOptions): void {
   const shared = sharedCluster(options);
   const test = (what: string, work: ClusterWork) => shared(`${name}: ${what}`, work);
@@ -37,7 +40,7 @@ export function clusterContractTests(name: string, options: ClusterOptions): voi
     assertEquals(histories[0], histories[1]);
     assertEquals(histories[0]!.map(([seq]) => seq), [1, 2, 3, 4]);
 
-    // While bob is away; he comes back over another node.
+    // Bob is offline, and then logs in on another node.
     await cluster.hasAll(bob!.id);
     await bob!.close();
     for (let seq = 5; seq <= 7; seq++) await alice!.chat(bob!.id, `m${seq}`);
@@ -177,7 +180,7 @@ export function clusterContractTests(name: string, options: ClusterOptions): voi
     monitor.close();
     await watching.catch(() => {});
     const told = seen.join("");
-    // Of a cluster, one master is looked at: what it is told is another thing each time.
+    // Of a Redis Cluster one master is monitored; its traffic differs in each run.
     if (options.redis !== "cluster") assert(told.includes("the last of it"), "messages do");
     for (const secret of [password, "wrong-20ab94", token!, token!.split(".")[1]!]) {
       assert(!told.includes(secret), secret);

@@ -1,19 +1,19 @@
-/** One account that is logged in on several nodes in the same instant. */
+/** An account has one session, also after concurrent logins on several nodes. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Cluster } from "../harness/cluster.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { until } from "../harness/wait.ts";
 
-/** Races for accounts without a session. */
+/** Number of races for accounts without a session. */
 export const LOGINS = 200;
-/** Races for accounts with a session. */
+/** Number of races for accounts with a session. */
 export const TAKEOVERS = 100;
 
-const ACCOUNTS = 4; // accounts that are raced for at the same time, each by itself
-const CONCURRENT_LOGINS = 4; // logins in one of these, spread over the nodes
+const ACCOUNTS = 4; // accounts with a race each at the same time
+const CONCURRENT_LOGINS = 4; // logins of one race, spread over the nodes
 
-/** Connections to the nodes in turn. */
+/** Connects to the nodes in turn. */
 async function connections(
   cluster: Cluster,
   open: AsyncDisposableStack,
@@ -23,7 +23,7 @@ async function connections(
   return await Promise.all(nodes.map(async (node) => open.use(await FramedClient.connect(node))));
 }
 
-/** All ask at once; of those who came in all but the last are closed. Resolves with that one. */
+/** Logs all clients in at once, and waits until all but one are closed or refused. Returns that one. */
 async function race(clients: readonly FramedClient[], request: Sent): Promise<FramedClient> {
   const gone = new Set<FramedClient>();
   const asked = clients.map((client) => client.request({ msgid: Msg.LOGIN, ...request }));
@@ -41,7 +41,7 @@ async function race(clients: readonly FramedClient[], request: Sent): Promise<Fr
   return winner;
 }
 
-/** The nodes are asked for the account in the same instant, again and again; it is given back each time. */
+/** Repeats concurrent logins to a free account on all nodes. One gets the account, and logs out again. */
 export async function raceForAccounts(
   cluster: Cluster,
   open: AsyncDisposableStack,
@@ -60,7 +60,10 @@ export async function raceForAccounts(
   }));
 }
 
-/** The account is in use, and is taken over by several at once, by force or all with the same token. */
+/**
+ * Repeats concurrent takeovers of an account, by force or with the same token. The last login gets the
+ * account.
+ */
 export async function raceToTakeOver(
   cluster: Cluster,
   open: AsyncDisposableStack,
@@ -86,7 +89,7 @@ export async function raceToTakeOver(
   }));
 }
 
-/** The one who stands is spoken to and speaks: the conversation's messages `2 * round - 1` and `2 * round`. */
+/** Asserts that the winner can chat: it exchanges the messages with seqs `2 * round - 1` and `2 * round`. */
 async function assertUsable(
   winner: FramedClient,
   id: number,

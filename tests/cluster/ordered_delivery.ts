@@ -1,14 +1,14 @@
-/** Many users who talk at once, each with another on some node. */
+/** Messages arrive in order and once when many users on several nodes chat at the same time. */
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Cluster } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, login, register } from "../harness/framed_client.ts";
 
 const PAIRS = 50;
-const MAX_IN_FLIGHT = 32; // messages of each user under way at once
+const MAX_IN_FLIGHT = 32; // messages of each user in flight
 const MESSAGES_PER_USER = 100; // messages of each user
 
-/** Sends its messages in order, WINDOW at a time, and gives their acknowledgements. */
+/** Sends a user's messages in order, MAX_IN_FLIGHT at a time, and returns their acknowledgements. */
 async function sendAll(from: FramedClient, to: FramedClient): Promise<Received[]> {
   const acks: Received[] = [];
   const texts = Array.from({ length: MESSAGES_PER_USER }, (_, at) => `${at}`).entries();
@@ -18,11 +18,12 @@ async function sendAll(from: FramedClient, to: FramedClient): Promise<Received[]
   return acks;
 }
 
-/** Each pair's messages go both ways at once, and both have all of the other's in order. */
+/** Lets each pair chat in both directions at once, and asserts that both receive all messages in order. */
 export async function assertOrderedDelivery(cluster: Cluster, open: AsyncDisposableStack): Promise<void> {
   const ids = await Promise.all(Array.from({ length: 2 * PAIRS }, () => register(cluster.nginx)));
   const users: FramedClient[] = [];
-  for (const id of ids) users.push(open.use(await login(cluster.nginx, { id }))); // in turn: nginx spreads them
+  // one after the other, so that nginx spreads them
+  for (const id of ids) users.push(open.use(await login(cluster.nginx, { id })));
   const pairs = Array.from({ length: PAIRS }, (_, at) => [users[2 * at]!, users[2 * at + 1]!] as const);
   const places = await Promise.all(ids.map((id) => cluster.whereIs(id)));
   const apart = pairs.filter((_, at) => places[2 * at] !== places[2 * at + 1]).length;

@@ -1,11 +1,11 @@
-/** The inputs that once broke something or might, and as many made ones as there is time for: `deno task fuzz` goes on. */
+/** The corpus, and a number of generated inputs. `deno task fuzz` tries further ones. */
 import { assert, assertRejects } from "@std/assert";
 import { HostileNode } from "./node.ts";
 import { check, checkCorpus, checkSeed, Finding, type Target } from "./target.ts";
 import { live, pure } from "./targets.ts";
 
-const PURE_SEEDS = 400; // of what takes a millisecond at the most
-const LIVE_SEEDS = 30; // of what takes twenty
+const PURE_SEEDS = 400; // of inputs that take up to a millisecond
+const LIVE_SEEDS = 30; // of inputs that take about 20 ms
 
 async function checkAll(target: Target, seeds: number): Promise<void> {
   assert(await checkCorpus(target) > 0);

@@ -1,4 +1,4 @@
-/** Looks for inputs that break something, with new seeds for as long as it is told to; `--help` says how. */
+/** Searches for failing inputs with new seeds for a given time. `--help` prints the usage. */
 import { parseArgs } from "@std/cli/parse-args";
 import type { Config } from "../../lib/config/options.ts";
 import { startMariadb } from "../harness/mariadb.ts";
@@ -20,10 +20,10 @@ What is found is printed with the command that repeats it, and the exit code is 
 tests/fuzz/corpus/, as small as it can be.
 `;
 
-const TIME_SLICE_MS = 200; // milliseconds of one target, then it is the next one's turn
+const TIME_SLICE_MS = 200; // milliseconds of one target before the next one
 const MS_PER_MINUTE = 60_000; // milliseconds
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 function print(text: string): void {
@@ -31,14 +31,17 @@ function print(text: string): void {
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
 }
 
-/** What `--mysql` needs, as far as it is asked for. */
+/** The services that `--mysql` needs, if it is given. */
 async function servers(parts: AsyncDisposableStack, isAsked: boolean): Promise<Partial<Config>> {
   if (!isAsked) return {};
   const database = await parts.use(await startMariadb()).fresh();
   return { mysql: database.url, redis: parts.use(await startRedis()).url };
 }
 
-/** Tries seeds until the time is over, but each target's first in any case. Gives the number of inputs by target. */
+/**
+ * Tries seeds until the time is over, and at least one of each target. Returns the number of inputs by
+ * target.
+ */
 async function trySeeds(targets: readonly Target[], first: number, ms: number): Promise<Map<string, number>> {
   const counts = new Map(targets.map(({ name }) => [name, 0]));
   const end = performance.now() + ms;

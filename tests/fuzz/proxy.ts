@@ -1,4 +1,4 @@
-/** PROXY headers as a target: whatever comes, a header is read as it stands there, or refused for good. */
+/** PROXY headers as a target: any bytes are read as the header says, or refused finally. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { MAX_PROXY_HEADER_BYTES, type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
@@ -7,10 +7,10 @@ import type { Random } from "../harness/random.ts";
 import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
 
-const FIXED_HEADER_BYTES = 16; // bytes of version 2 in front of the addresses
-const MAX_PREFIXES = 64; // lengths of which an input's beginnings are looked at, besides the shortest
+const FIXED_HEADER_BYTES = 16; // bytes of version 2 before the addresses
+const MAX_PREFIXES = 64; // prefixes of an input that are checked, besides the shortest ones
 
-/** PROXY headers of both versions. */
+/** The target: PROXY headers of both versions. */
 export const proxy: Target = {
   name: "proxy",
   generate(random) {
@@ -44,7 +44,7 @@ export const proxy: Target = {
   },
 };
 
-/** The source is what stands in the header, which an independent writer makes the same of. */
+/** Checks that an independent writer makes the same header of the source. */
 function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   const { host, port } = source!;
   const family = host.includes(":") ? 2 : 1;
@@ -66,7 +66,7 @@ function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   const words = latin1(input.subarray(0, length)).trimEnd().split(" ");
   assertEquals([words[1], Number(words[4])], [family === 1 ? "TCP4" : "TCP6", port]);
   if (family === 1) assertEquals(words[2], host);
-  // An address may be written in many ways: the runtime's own URLs have one for each.
+  // URLs of the runtime have one form for all forms of an address.
   else assertEquals(new URL(`http://[${words[2]}]/`).hostname, `[${host}]`);
 }
 

@@ -48,7 +48,7 @@ export class ClassicClient implements AsyncDisposable {
     const client = new ClassicClient(options.strict ?? false);
     client.#connection = await Connection.open(at, {
       bytes: (chunk) => client.#take(chunk),
-      end: (why) => client.#inbox.end(client.#fault ?? why),
+      end: (reason) => client.#inbox.end(client.#fault ?? reason),
     }, { size: READ_BYTES });
     return client;
   }

@@ -9,7 +9,7 @@ export interface ConnectionEvents {
   /** Called with received bytes, which are valid until it returns. An exception ends the connection. */
   readonly bytes: (chunk: Uint8Array) => void;
   /** Called with the reason when the connection has ended. */
-  readonly end: (why: string) => void;
+  readonly end: (reason: string) => void;
 }
 
 /** Options for reading. */
@@ -93,13 +93,13 @@ export class Connection implements AsyncDisposable {
 
   async #read(events: ConnectionEvents, size: number): Promise<string> {
     const buffer = new Uint8Array(size);
-    let why = "the connection was closed";
+    let reason = "the connection was closed";
     try {
       for (let n; (n = await this.#conn.read(buffer)) !== null;) events.bytes(buffer.subarray(0, n));
     } catch (error) {
-      why = `the connection ended: ${error}`;
+      reason = `the connection ended: ${error}`;
     }
-    events.end(why);
-    return why;
+    events.end(reason);
+    return reason;
   }
 }

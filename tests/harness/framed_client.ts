@@ -48,7 +48,7 @@ export class FramedClient implements AsyncDisposable {
     const client = new FramedClient(options.silent ?? false);
     client.#connection = await Connection.open(at, {
       bytes: (chunk) => client.#take(chunk),
-      end: (why) => client.#inbox.end(why),
+      end: (reason) => client.#inbox.end(reason),
     }, options);
     return client;
   }

@@ -34,8 +34,8 @@ export class Inbox<T> {
   }
 
   /** Ends the queue: waiting callers are rejected with the reason. */
-  end(why: string): void {
-    this.#ended ??= why;
+  end(reason: string): void {
+    this.#ended ??= reason;
     for (const waiter of this.#waiters.splice(0)) waiter.reject(new Error(this.#ended));
   }
 
@@ -46,15 +46,15 @@ export class Inbox<T> {
   async next(match: (item: T) => boolean, what: string, ms = TIMEOUT_MS): Promise<T> {
     const at = this.#items.findIndex(match);
     if (at >= 0) return this.#items.splice(at, 1)[0]!;
-    if (this.#ended !== undefined) throw this.#inVain(what, this.#ended);
+    if (this.#ended !== undefined) throw this.#timeoutError(what, this.#ended);
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       return await new Promise<T>((resolve, reject) => {
-        const waiter = { match, resolve, reject: (e: Error) => reject(this.#inVain(what, e.message)) };
+        const waiter = { match, resolve, reject: (e: Error) => reject(this.#timeoutError(what, e.message)) };
         this.#waiters.push(waiter);
         timer = setTimeout(() => {
           this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-          reject(this.#inVain(what, `${ms} ms passed`));
+          reject(this.#timeoutError(what, `${ms} ms passed`));
         }, ms);
       });
     } finally {
@@ -62,10 +62,10 @@ export class Inbox<T> {
     }
   }
 
-  #inVain(what: string, why: string): Error {
+  #timeoutError(what: string, reason: string): Error {
     const last = this.#items.slice(-MAX_SHOWN_ITEMS).map((item) =>
       JSON.stringify(item).slice(0, MAX_SHOWN_CHARACTERS)
     );
-    return new Error(`waited in vain for ${what}: ${why}; not asked for were ${this.#items.length}: ${last}`);
+    return new Error(`waited for ${what}: ${reason}; ${this.#items.length} other messages: ${last}`);
   }
 }

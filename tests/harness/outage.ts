@@ -57,7 +57,7 @@ class CutBus implements Bus {
     this.#listener = listener;
     return this.#bus.open({
       onHint: (channel, hint) => this.#isCut || listener.onHint(channel, hint),
-      onBusDown: (why) => listener.onBusDown(why),
+      onBusDown: (error) => listener.onBusDown(error),
       onBusUp: () => listener.onBusUp(),
       onNodeJoined: () => this.#isCut || listener.onNodeJoined(),
       onNodeLeft: () => this.#isCut || listener.onNodeLeft(),

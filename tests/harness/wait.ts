@@ -14,7 +14,7 @@ export function pause(ms: number): Promise<void> {
 export async function within<T>(promise: Promise<T>, what: string, ms = TIMEOUT_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${ms} ms in vain for ${what}`)), ms);
+    timer = setTimeout(() => reject(new Error(`timed out after ${ms} ms waiting for ${what}`)), ms);
   });
   try {
     return await Promise.race([promise, late]);
@@ -35,7 +35,7 @@ export async function until<T>(
   for (const end = performance.now() + ms;;) {
     const answer = await condition();
     if (answer) return answer;
-    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    if (performance.now() > end) throw new Error(`timed out after ${ms} ms waiting for ${what}`);
     await pause(POLL_INTERVAL_MS);
   }
 }

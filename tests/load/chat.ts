@@ -55,7 +55,7 @@ class Pair {
     );
     from.onMessage = (message) => sender.take(message);
     to.onMessage = (message) => recipient.take(message);
-    from.onEnd = to.onEnd = (why) => run.ended(why);
+    from.onEnd = to.onEnd = (reason) => run.ended(reason);
     this.#peers = [from, to];
   }
 

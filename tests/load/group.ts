@@ -65,7 +65,7 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
       sender?.take(message);
       recipient.take(message);
     };
-    peer.onEnd = (why) => run.ended(why);
+    peer.onEnd = (reason) => run.ended(reason);
     return recipient;
   });
 

@@ -34,7 +34,7 @@ export async function idle(server: Address, count: number, pid: number): Promise
   let failure: string | undefined;
   const peers = await inParallel(count, CONCURRENCY, async (at) => {
     const peer = await Peer.connect(server);
-    peer.onEnd = (why) => failure ??= why;
+    peer.onEnd = (reason) => failure ??= reason;
     await peer.login(ids[at]!);
     return peer;
   });

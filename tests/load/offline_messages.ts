@@ -108,7 +108,7 @@ async function enter(server: Address, run: Run, at: number): Promise<Lonely> {
   await peer.login(await peer.register(`${run.name} sender ${at}`));
   const sender = new Sender(peer, run, { msgid: Msg.ONE_CHAT, toid: recipient });
   peer.onMessage = (message) => sender.take(message);
-  peer.onEnd = (why) => run.ended(why);
+  peer.onEnd = (reason) => run.ended(reason);
   return { peer, sender, recipient };
 }
 
@@ -121,7 +121,7 @@ async function comeBack(server: Address, run: Run, { sender, recipient: id }: Lo
     ({ cid }) => run.didArrive(sender.dueAt(cid!)),
   );
   peer.onMessage = (message) => recipient.take(message);
-  peer.onEnd = (why) => run.ended(why);
+  peer.onEnd = (reason) => run.ended(reason);
   await peer.login(id);
   return { peer, recipient };
 }

@@ -19,7 +19,7 @@ export class Peer {
    */
   onMessage: (message: Received) => void = () => {};
   /** Called with the reason when the connection ends before {@link close}. */
-  onEnd: (why: string) => void = () => {};
+  onEnd: (reason: string) => void = () => {};
   readonly #reader = new FrameReader();
   #connection!: Connection;
   #pending: Uint8Array[] = [];
@@ -32,8 +32,8 @@ export class Peer {
     const peer = new Peer();
     peer.#connection = await Connection.open(at, {
       bytes: (chunk) => peer.#take(chunk),
-      end: (why) => {
-        if (!peer.#closing) peer.onEnd(why);
+      end: (reason) => {
+        if (!peer.#closing) peer.onEnd(reason);
       },
     });
     return peer;

@@ -87,7 +87,7 @@ export function stormRows(result: StormResult): readonly Row[] {
     ["reconnected", `${result.back}`],
     timeRow("reconnected after", result.backAfter),
     timeRow("login", result.loginLatency),
-    ...Object.entries(result.failures).map(([why, count]): Row => [`failed: ${why}`, `${count}`]),
+    ...Object.entries(result.failures).map(([reason, count]): Row => [`failed: ${reason}`, `${count}`]),
     ["messages sent", `${result.sent}`],
     ["unanswered when the server died", `${result.unanswered}`],
     ["acknowledged", `${result.acked}`],

@@ -65,8 +65,8 @@ export class Run {
   }
 
   /** Records that a connection of the run has ended. */
-  ended(why: string): void {
-    this.failure ??= why;
+  ended(reason: string): void {
+    this.failure ??= reason;
     this.isRefilling = false;
   }
 

@@ -64,8 +64,8 @@ class Run {
     this.servers = servers;
   }
 
-  failed(why: string): void {
-    this.failures[why] = (this.failures[why] ?? 0) + 1;
+  failed(reason: string): void {
+    this.failures[reason] = (this.failures[reason] ?? 0) + 1;
   }
 }
 
@@ -115,7 +115,7 @@ class Client {
   async #logIn(peer: Peer, proof: Sent): Promise<void> {
     this.#seen.clear();
     peer.onMessage = (message) => this.#take(message);
-    const ended = new Promise<never>((_, reject) => peer.onEnd = (why) => reject(new Error(why)));
+    const ended = new Promise<never>((_, reject) => peer.onEnd = (reason) => reject(new Error(reason)));
     const reply = await Promise.race([peer.ask({ msgid: Msg.LOGIN, ...proof }), ended]);
     peer.onEnd = () => void this.#comeBack();
     if (reply.errno !== Errno.OK) throw new Error(`login: errno ${reply.errno}, ${reply.errmsg}`);

@@ -30,7 +30,7 @@ Deno.test("commands: backup and restore take the database from CHAT_DB unless a 
   assert((await Deno.stat(fresh!)).isFile);
 });
 
-Deno.test("commands: print one line and exit with code 2 when an argument is missing, invalid or unknown", async () => {
+Deno.test("commands: exit with one line and code 2 for missing, invalid or unknown arguments", async () => {
   const cases: readonly [args: string[], env: Record<string, string>, words: string][] = [
     [["renew-epoch"], {}, "--mysql is missing"],
     [["renew-epoch"], { CHAT_MYSQL: "" }, "--mysql is missing"],
@@ -52,7 +52,7 @@ Deno.test("commands: print one line and exit with code 2 when an argument is mis
   }
 });
 
-Deno.test("commands: renew-epoch reads the certificate authority and the password from the named files", async () => {
+Deno.test("commands: renew-epoch reads authority and password from the named files", async () => {
   await using authority = await Authority.make();
   const { cert, key } = await authority.issue("127.0.0.1");
   await using server = await startMariadb({ args: [`--ssl-cert=${cert}`, `--ssl-key=${key}`] });

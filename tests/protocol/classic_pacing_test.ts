@@ -11,16 +11,16 @@ import { pause, until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-const MOST = 1_023; // bytes of one message, its NUL included
+const MAX_MESSAGE_BYTES = 1_023; // bytes of one message, its NUL included
 
 function assertSmall(arrivals: readonly Arrival[]): void {
-  for (const { bytes } of arrivals) assertLessOrEqual(bytes, MOST);
+  for (const { bytes } of arrivals) assertLessOrEqual(bytes, MAX_MESSAGE_BYTES);
 }
 
 /** Returns the reply to the login and the messages after it, until `count` messages have arrived. */
 async function missed(client: ClassicClient, id: number, count: number): Promise<ClassicReceived[]> {
   const ack = await client.enter(id);
-  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MAX_MESSAGE_BYTES);
   const first = (ack.offlinemsg ?? []).map((text) => JSON.parse(text) as ClassicReceived);
   const rest = await client.arrivals(count - first.length);
   assertSmall(rest);
@@ -39,7 +39,7 @@ test("classic: sends the backlog that exceeds the login reply after it, oldest f
   assertEquals((await client.next(() => true)).msg, "and then");
 });
 
-test("classic: sends the backlog one message at a time when none fits into the login reply", async (server) => {
+test("classic: sends the backlog message by message when none fits into the login reply", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let at = 0; at < 5; at++) await alice.chat(id, `${at} ${"x".repeat(700)}`);
@@ -85,7 +85,7 @@ test("classic: sends a new message after the backlog that is still in flight", a
   assertGreaterOrEqual(numbers.length, 28);
 });
 
-test("classic: cuts a longer text at a character and appends …, and framed clients get all of it", async (server) => {
+test("classic: cuts a longer text at a character, which framed clients get in full", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
@@ -94,8 +94,8 @@ test("classic: cuts a longer text at a character and appends …, and framed cli
   for (const text of texts) {
     assertEquals((await alice.chat(id, text)).errno, Errno.OK);
     const [{ message, bytes }] = await client.arrivals(1) as [Arrival];
-    assertLessOrEqual(bytes, MOST);
-    assertGreaterOrEqual(bytes, MOST - 20, "cut no more than needed");
+    assertLessOrEqual(bytes, MAX_MESSAGE_BYTES);
+    assertGreaterOrEqual(bytes, MAX_MESSAGE_BYTES - 20, "cut no more than needed");
     const msg = message.msg!;
     assert(msg.endsWith("…"), msg.slice(-10));
     const shown = text.replaceAll("\0", "?"); // NUL would end the message
@@ -114,14 +114,14 @@ test("classic: does not cut a text that just fits", async (server) => {
   await client.login(id);
   await alice.chat(id, "x");
   const [{ bytes }] = await client.arrivals(1) as [Arrival];
-  const fits = "x".repeat(1 + MOST - bytes);
+  const fits = "x".repeat(1 + MAX_MESSAGE_BYTES - bytes);
   await alice.chat(id, fits);
   await alice.chat(id, `${fits}x`);
   const [whole, cut] = await client.arrivals(2) as [Arrival, Arrival];
   // All seqs have one digit, as a second one would change the length.
-  assertEquals([whole.bytes, whole.message.msg], [MOST, fits]);
+  assertEquals([whole.bytes, whole.message.msg], [MAX_MESSAGE_BYTES, fits]);
   assert(cut.message.msg!.endsWith("…"));
-  assertLessOrEqual(cut.bytes, MOST);
+  assertLessOrEqual(cut.bytes, MAX_MESSAGE_BYTES);
 });
 
 test("classic: leaves out the last friends and groups when the login reply is too long", async (server) => {
@@ -140,7 +140,7 @@ test("classic: leaves out the last friends and groups when the login reply is to
   await using client = await ClassicClient.connect(server);
   const ack = await client.enter(id);
   assertEquals([ack.id, ack.name], [id, name]);
-  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MAX_MESSAGE_BYTES);
   const listed = (ack.friends ?? []).map((text) => (JSON.parse(text) as { id: number }).id);
   assert(listed.length > 0, "friends are left out last");
   assertEquals(listed, friends.slice(0, listed.length));

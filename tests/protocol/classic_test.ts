@@ -167,7 +167,7 @@ test("classic: refuses a request that carries another user's id", async (server)
   assertEquals([friends!.length, groups!.length], [0, 1]);
 });
 
-test("classic: releases the account at logout, and permits another login on the connection", async (server) => {
+test("classic: releases the account at logout, and permits another login", async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const { id } = classic;

@@ -69,11 +69,11 @@ Deno.test("addresses: admits up to the limit for each, and removes all state of 
   assertEquals(addresses.size, 0);
 });
 
-const MOST = 3;
+const MAX_CONNECTIONS = 3;
 const test = sharedServer({
   args: [
     ...TRUSTING,
-    ...["--max-connections-per-address", `${MOST}`, "--exempt-addresses", "203.0.113.0/24"],
+    ...["--max-connections-per-address", `${MAX_CONNECTIONS}`, "--exempt-addresses", "203.0.113.0/24"],
     ...["--proxy-header-timeout", "400ms"],
   ],
 });
@@ -99,17 +99,19 @@ async function enter(server: Server, host: string): Promise<FramedClient | undef
  */
 async function fill(server: Server, host: string): Promise<FramedClient[]> {
   const clients: FramedClient[] = [];
-  while (clients.length < MOST) clients.push(await until(() => enter(server, host), `a place for ${host}`));
-  assertEquals(await enter(server, host), undefined, `${host} has more than ${MOST} connections`);
+  while (clients.length < MAX_CONNECTIONS) {
+    clients.push(await until(() => enter(server, host), `a place for ${host}`));
+  }
+  assertEquals(await enter(server, host), undefined, `${host} has more than ${MAX_CONNECTIONS} connections`);
   return clients;
 }
 
 test("addresses: admits exactly the limit for each client behind a proxy", async (server) => {
   await using open = new AsyncDisposableStack();
   for (const host of ["192.0.2.1", "192.0.2.2", "2001:db8::1"]) {
-    for (let count = 0; count < MOST; count++) {
+    for (let count = 0; count < MAX_CONNECTIONS; count++) {
       const client = await enter(server, host);
-      assert(client, `${host} has ${MOST} places, not ${count}`);
+      assert(client, `${host} has ${MAX_CONNECTIONS} places, not ${count}`);
       open.use(client);
     }
     assertEquals(await enter(server, host), undefined);
@@ -123,7 +125,7 @@ test("addresses: admits exactly the limit for each client behind a proxy", async
       proxyHeaderV1(1, { host: "203.0.113.5", port: 1 }),
     ]
   ) {
-    for (let count = 0; count <= MOST; count++) {
+    for (let count = 0; count <= MAX_CONNECTIONS; count++) {
       const client = open.use(await FramedClient.connect(server));
       await client.sendBytes(header);
       await client.settle();

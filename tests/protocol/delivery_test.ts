@@ -22,7 +22,7 @@ async function again(server: { host: string; port: number }, client: FramedClien
   return await login(server, { id: client.id });
 }
 
-test("delivery: sends the backlog after the login in order, with the fields of a live push", async (server) => {
+test("delivery: sends the backlog after the login in order, with the fields of a push", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const acks = [];
@@ -127,7 +127,7 @@ test("delivery: does not push a message to its sender", async (server) => {
   await alice.close();
 });
 
-test("delivery: retains a group's messages for each member until that member sends DELIVERED", async (server) => {
+test("delivery: retains a group's messages for each member until its DELIVERED", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   let carol = await newUser(server);
@@ -153,7 +153,7 @@ test("delivery: retains a group's messages for each member until that member sen
   await carol.close();
 });
 
-test("delivery: sends a backlog of 3,000 messages of three senders, each sender's in order", async (server) => {
+test("delivery: sends 3,000 messages of three senders, each sender's in order", async (server) => {
   const count = 1_000;
   const id = await register(server);
   const senders = await Promise.all([1, 2, 3].map(() => newUser(server)));

@@ -10,14 +10,14 @@ import { objectFrame } from "../harness/frames.ts";
 import { serverTest } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-const WINDOW = 20; // messages in flight of a sender
-const ACKED_BEFORE = 200; // messages before the signal
-const SLOW = 50; // ms by which timers of a busy machine may be late, and clocks round
+const MAX_IN_FLIGHT = 20; // messages in flight of a sender
+const ACKS_BEFORE_SIGNAL = 200; // messages before the signal
+const TIMER_SLACK_MS = 50; // ms by which timers of a busy machine may be late, and clocks round
 
 /** Sends messages, WINDOW at a time, until the server refuses them. Returns the acknowledged ones. */
 async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, Received>): Promise<void> {
   let count = 0;
-  await Promise.all(Array.from({ length: WINDOW }, async () => {
+  await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
     for (;;) {
       const cid = `${sender.id} ${++count}`;
       const ack = await sender.chat(to.id, "on and on", cid).catch(() => undefined);
@@ -30,14 +30,14 @@ async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, 
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   serverTest(
-    `${signal}: tells each client when to reconnect, serves it until then, loses nothing acknowledged and exits with 0`,
+    `${signal}: tells each client when to reconnect, loses nothing acknowledged, exits with 0`,
     { args: ["--drain-timeout", "5s"] },
     async (server) => {
       const bob = await newUser(server);
       const senders = await Promise.all(Array.from({ length: 4 }, () => newUser(server)));
       const acks = new Map<string, Received>();
       const sending = Promise.all(senders.map((sender) => sendOn(sender, bob, acks)));
-      await until(() => acks.size >= ACKED_BEFORE, `${ACKED_BEFORE} acknowledgements`);
+      await until(() => acks.size >= ACKS_BEFORE_SIGNAL, `${ACKS_BEFORE_SIGNAL} acknowledgements`);
       const began = performance.now();
       server.kill(signal);
       await Promise.all([bob, ...senders].map(async (client) => {
@@ -48,7 +48,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
         assertLessOrEqual(notice.retry_after!, 550); // 0.5 ms for each of five, plus 500
         const last = Math.max(...[...acks.values()].map(({ time }) => time!));
         await client.serverCloses();
-        assertGreaterOrEqual(performance.now() - told, notice.retry_after! - SLOW);
+        assertGreaterOrEqual(performance.now() - told, notice.retry_after! - TIMER_SLACK_MS);
         const acked = [...acks].filter(([cid]) => cid.startsWith(`${client.id} `)).map(([, ack]) => ack);
         if (client !== bob) {
           assert(acked.some(({ time }) => time! > last), "requests were carried out after the notice");
@@ -58,7 +58,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       assertEquals(await server.wait(), 0);
       assertLess(performance.now() - began, 5_000, "it ends when all have gone");
       const pushed = new Set(bob.drain().map(({ cid }) => cid).filter((cid) => cid !== undefined));
-      assertGreaterOrEqual(pushed.size, ACKED_BEFORE);
+      assertGreaterOrEqual(pushed.size, ACKS_BEFORE_SIGNAL);
       for (const client of [bob, ...senders]) await client.close();
 
       await server.restart();
@@ -132,7 +132,7 @@ serverTest(
     await busy!.settle();
     await busy!.close(); // so that the server need not close it
     assertEquals((await early!.next(Msg.REGISTER_ACK)).errno, Errno.OK);
-    for (const stranger of [early!, idle!]) assertEquals((await stranger.next(Msg.NOTICE)).kind, "draining");
+    for (const client of [early!, idle!]) assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
     for (const client of [early!, idle!, mute!]) {
       await client.serverCloses();
       assertEquals(client.drain(), []);
@@ -142,7 +142,8 @@ serverTest(
   },
 );
 
-const QUEUED = 100; // connections: fewer than the listen backlog, and more than one batch of accepts
+// connections: fewer than the listen backlog, and more than one batch of accepts
+const QUEUED_CONNECTIONS = 100;
 
 serverTest(
   "SIGTERM: accepts connections of the listen backlog and asks them to reconnect",
@@ -152,7 +153,9 @@ serverTest(
     server.kill("SIGSTOP"); // a busy moment, in which connections wait in the listen backlog
     const clients: FramedClient[] = [];
     try {
-      clients.push(...await Promise.all(Array.from({ length: QUEUED }, () => FramedClient.connect(server))));
+      clients.push(
+        ...await Promise.all(Array.from({ length: QUEUED_CONNECTIONS }, () => FramedClient.connect(server))),
+      );
       for (const client of clients) await client.send({ msgid: Msg.PING });
       server.kill("SIGTERM");
       server.kill("SIGCONT");

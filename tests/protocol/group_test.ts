@@ -36,7 +36,7 @@ test("group: is created, joined and listed with its creator first", async (serve
   assertEquals(again.welcome!.groups, expected);
 });
 
-test("group: takes names of 1 to 50 characters that are not blank, and descriptions of up to 200", async (server) => {
+test("group: takes names of 1 to 50 characters, and descriptions of up to 200", async (server) => {
   await using alice = await newUser(server);
   const make = (groupname: unknown, groupdesc: unknown = "") =>
     alice.request({ msgid: Msg.CREATE_GROUP, groupname, groupdesc });
@@ -70,7 +70,7 @@ test("group: refuses a name that another group has, and takes one that a user ha
   assertEquals((await bob.request(request)).errno, Errno.FAILED);
 });
 
-test("group: refuses a request to join that carries a text, a group message by another numbering", async (server) => {
+test("group: refuses a request to join with a text, a message by another numbering", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice);

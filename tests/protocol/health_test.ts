@@ -124,7 +124,7 @@ test("health: refuses other requests, and closes connections without one", [], a
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("health: reports 503 while the node starts, and ends the start when its port is in use", async () => {
+Deno.test("health: reports 503 during the start, which fails when its port is in use", async () => {
   const port = freePort();
   // A MySQL server that accepts connections and sends nothing, for which the server waits.
   using database = Deno.listen({ hostname: HOST, port: 0 });

@@ -49,7 +49,7 @@ test("history: shows both users the same conversation with their own messages", 
   }
 });
 
-test("history: returns the latest messages without `before`, and the preceding ones with it", async (server) => {
+test("history: returns the latest messages, and preceding ones with `before`", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   for (let at = 1; at <= 10; at++) await alice.chat(bob.id, `${at}`);

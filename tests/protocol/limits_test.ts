@@ -163,7 +163,7 @@ Deno.test("byte-rate: charges a login reply to its user", async () => {
   }, { config, store: (real) => store = real });
 });
 
-Deno.test("token-ttl: takes a token of a long lifetime for two more hours of clock skew, and no longer", async () => {
+Deno.test("token-ttl: takes a long-lived token for two more hours of clock skew, no longer", async () => {
   const DAY_MS = 86_400_000;
   const config = { tokenTtl: 30 * DAY_MS };
   let time = Date.now();
@@ -179,7 +179,7 @@ Deno.test("token-ttl: takes a token of a long lifetime for two more hours of clo
   }, { config, now: () => time });
 });
 
-Deno.test("token-ttl: takes a token for its lifetime and a hundredth more of clock skew, and no longer", async () => {
+Deno.test("token-ttl: takes a token for a hundredth more of clock skew, no longer", async () => {
   const config = { tokenTtl: 10_000 };
   let time = Date.now();
   await withNodes(1, async (node) => {

@@ -50,11 +50,11 @@ test("liveness: takes any request for an answer to PING", async (server) => {
   }
 });
 
-const LOGIN_WITHIN = 1_000; // milliseconds: more than a login takes on a busy machine
+const LOGIN_TIMEOUT_MS = 1_000; // milliseconds: more than a login takes on a busy machine
 
 serverTest(
   "login-timeout: closes a connection without a login in time, whatever it sends, and no other",
-  { args: ["--login-timeout", `${LOGIN_WITHIN}ms`] },
+  { args: ["--login-timeout", `${LOGIN_TIMEOUT_MS}ms`] },
   async (server) => {
     await using member = await newUser(server);
     const start = performance.now();
@@ -71,7 +71,7 @@ serverTest(
     };
     const talking = talk().catch(() => {}); // the test waits for its end
     await silent.serverCloses();
-    assertGreaterOrEqual(performance.now() - start, LOGIN_WITHIN * 0.9);
+    assertGreaterOrEqual(performance.now() - start, LOGIN_TIMEOUT_MS * 0.9);
     await half.serverCloses();
     await talker.serverCloses();
     open = false;

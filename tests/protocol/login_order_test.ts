@@ -12,10 +12,10 @@ import { pause } from "../harness/wait.ts";
 /**
  * Milliseconds for the effect of a login: less than the half minute after which nodes reconcile at any rate.
  */
-const SOON = 10_000;
+const EFFECT_TIMEOUT_MS = 10_000;
 
 /** Milliseconds in which a login goes on that wrongly does not wait. */
-const GETS_ON = 300;
+const UNBLOCKED_MS = 300;
 
 Deno.test("login: finds a group's message by the resync when it precedes the subscription (I3)", async () => {
   let before: (() => Promise<unknown>) | undefined;
@@ -36,28 +36,28 @@ Deno.test("login: finds a group's message by the resync when it precedes the sub
     before = () => alice.groupChat(groupid, "in between");
     await using bob = await login(b!, { id: first.id });
     assertEquals(before, undefined, "it was sent while the group was being subscribed");
-    const { msg, seq } = await bob.next(Msg.GROUP_CHAT, SOON);
+    const { msg, seq } = await bob.next(Msg.GROUP_CHAT, EFFECT_TIMEOUT_MS);
     assertEquals([msg, seq], ["in between", 1]);
     await alice.groupChat(groupid, "afterwards");
-    assertEquals((await bob.next(Msg.GROUP_CHAT, SOON)).seq, 2);
+    assertEquals((await bob.next(Msg.GROUP_CHAT, EFFECT_TIMEOUT_MS)).seq, 2);
   }, { bus });
 });
 
 Deno.test("login: is refused when a later one overtakes it before its token is saved", async () => {
   const outage = new Outage();
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
       if (name === "saveSession" && isHeld) {
         isHeld = false;
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
       }
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     const id = await register(a!);
     outage.begin(); // neither node is informed of the other's login
     isHeld = true;
@@ -67,7 +67,7 @@ Deno.test("login: is refused when a later one overtakes it before its token is s
     await asked.promise;
     await using quick = await FramedClient.connect(b!);
     const { token } = await quick.succeed(forced);
-    goOn.resolve();
+    gate.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
     await using again = await login(b!, { token: token! }); // this token is the valid one
     await again.settle();
@@ -75,7 +75,7 @@ Deno.test("login: is refused when a later one overtakes it before its token is s
 });
 
 Deno.test("login: waits for the user's cursors in flight, and repeats nothing", async () => {
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isWriting = false;
   const lookedEarly: unknown[] = [];
   const store = (real: Store) =>
@@ -84,12 +84,12 @@ Deno.test("login: waits for the user's cursors in flight, and repeats nothing", 
       if (name !== "advanceCursors") return await go();
       isWriting = true;
       asked.resolve();
-      await goOn.promise;
+      await gate.promise;
       await go();
       return void (isWriting = false);
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     await using alice = await newUser(node!);
     await using bob = await newUser(node!);
     await alice.chat(bob.id, "once");
@@ -98,8 +98,8 @@ Deno.test("login: waits for the user's cursors in flight, and repeats nothing", 
     await asked.promise;
     await using again = await FramedClient.connect(node!);
     const welcome = again.request({ msgid: Msg.LOGIN, token: bob.token });
-    await pause(GETS_ON);
-    goOn.resolve();
+    await pause(UNBLOCKED_MS);
+    gate.resolve();
     assertEquals((await welcome).errno, Errno.OK);
     await alice.chat(bob.id, "twice");
     assertEquals((await again.next(Msg.ONE_CHAT)).msg, "twice");
@@ -107,7 +107,7 @@ Deno.test("login: waits for the user's cursors in flight, and repeats nothing", 
   }, { store });
 });
 
-const QUIET = 1_000; // ms of silence before a PING, and the same for its answer
+const SILENCE_MS = 1_000; // ms of silence before a PING, and the same for its answer
 
 Deno.test("login: does not replace a silent classic client that takes its bytes, unless forced", async () => {
   await withNodes(1, async (node) => {
@@ -116,7 +116,7 @@ Deno.test("login: does not replace a silent classic client that takes its bytes,
     await using classic = await ClassicClient.connect(node!);
     await classic.enter(id);
     const heard = performance.now();
-    for (let count = 0; performance.now() - heard < 2 * QUIET + GETS_ON; count++) {
+    for (let count = 0; performance.now() - heard < 2 * SILENCE_MS + UNBLOCKED_MS; count++) {
       await alice.chat(id, `${count}`);
       await classic.next(Msg.ONE_CHAT);
       await pause(50);
@@ -124,7 +124,7 @@ Deno.test("login: does not replace a silent classic client that takes its bytes,
     await using other = await FramedClient.connect(node!);
     const asked = { msgid: Msg.LOGIN, id, password: PASSWORD };
     assertEquals((await other.request(asked)).errno, Errno.ALREADY_ONLINE);
-    await pause(2 * QUIET + GETS_ON);
+    await pause(2 * SILENCE_MS + UNBLOCKED_MS);
     assert((await other.request(asked)).errno === Errno.OK, "who takes nothing and says nothing may be gone");
-  }, { config: { pingInterval: QUIET, pongTimeout: QUIET } });
+  }, { config: { pingInterval: SILENCE_MS, pongTimeout: SILENCE_MS } });
 });

@@ -11,7 +11,7 @@ import { pause, until } from "../harness/wait.ts";
 /**
  * Milliseconds for the effect of a hint: less than the half minute after which nodes reconcile without one.
  */
-const SOON = 10_000;
+const HINT_TIMEOUT_MS = 10_000;
 
 /** Asserts that one of several logins is alive, and that its token is valid. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
@@ -74,7 +74,7 @@ Deno.test("login races: leave one of several logins by token on a node without a
 
 Deno.test("login races: leave the later login alone when an overtaken one ends without a bus", async () => {
   const outage = new Outage();
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
@@ -82,12 +82,12 @@ Deno.test("login races: leave the later login alone when an overtaken one ends w
       if (name === "claimAccount" && isHeld) {
         isHeld = false;
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
       }
       return result;
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     const id = await register(node!);
     outage.begin(); // so that there is no lock
     isHeld = true;
@@ -97,7 +97,7 @@ Deno.test("login races: leave the later login alone when an overtaken one ends w
     await asked.promise;
     await using quick = await FramedClient.connect(node!);
     const { token } = await quick.succeed(forced);
-    goOn.resolve();
+    gate.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
     await quick.settle();
     assertEquals(quick.drain(), [], "it is not kicked");
@@ -184,12 +184,12 @@ Deno.test("login races: send presence when a session was released for a login th
 for (const isHintLost of [false, true]) {
   const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
   Deno.test(`login races: a group joined while the account moves to another node ${what}`, async () => {
-    const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const store = (real: Store) =>
       wrapped(real, async (name, go) => {
         if (name !== "joinGroup") return await go();
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
         return await go();
       });
     const bus = (real: Bus) =>
@@ -204,7 +204,7 @@ for (const isHintLost of [false, true]) {
       await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
       await asked.promise;
       await using second = await login(b!, { token: first.token });
-      goOn.resolve();
+      gate.resolve();
       assertEquals(
         (await first.next((m) => m.rid === "join")).errno,
         Errno.OK,
@@ -212,41 +212,41 @@ for (const isHintLost of [false, true]) {
       );
       await creator.groupChat(groupid, "one");
       if (isHintLost) await newGroup(second); // causes a resync
-      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "one");
+      assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "one");
       await creator.groupChat(groupid, "two");
-      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "two");
+      assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "two");
     }, { store, bus });
   });
 }
 
-Deno.test("login races: a session that is released late withholds no message from the later one", async () => {
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+Deno.test("login races: a late released session withholds no message from the later one", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
       if (name !== "advanceCursors") return await go();
       asked.resolve();
-      await goOn.promise; // the cursors are stored before the session is released
+      await gate.promise; // the cursors are stored before the session is released
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also when the test fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     await using sender = await newUser(a!);
     await using first = await newUser(a!);
     await using friend = await newUser(b!);
     await first.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
     await friend.succeed({ msgid: Msg.LOGOUT });
-    assertEquals((await first.next(Msg.PRESENCE, SOON)).state, "offline");
+    assertEquals((await first.next(Msg.PRESENCE, HINT_TIMEOUT_MS)).state, "offline");
     await sender.chat(first.id, "one");
-    await first.next(Msg.ONE_CHAT, SOON);
+    await first.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS);
     await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
     await asked.promise;
     // waits at most a second for the other session
     await using second = await login(b!, { token: first.token });
     await sender.chat(first.id, "two"); // delivered on this node to the session that is not released yet
     await using _again = await login(a!, { id: friend.id });
-    const told = await second.next(Msg.PRESENCE, SOON);
+    const told = await second.next(Msg.PRESENCE, HINT_TIMEOUT_MS);
     assertEquals([told.id, told.state], [friend.id, "online"]);
-    goOn.resolve();
-    assertEquals((await second.next((m) => m.msg === "two", SOON)).seq, 2);
+    gate.resolve();
+    assertEquals((await second.next((m) => m.msg === "two", HINT_TIMEOUT_MS)).seq, 2);
   }, { store });
 });

@@ -5,7 +5,7 @@ import { PASSWORD } from "../harness/framed_client.ts";
 import { connectFrom } from "../harness/proxy.ts";
 import type { Address } from "../harness/server.ts";
 
-export const WAIT_AT_MOST = 60_000; // ms, the greatest retry_after
+export const MAX_RETRY_AFTER_MS = 60_000; // ms, the greatest retry_after
 
 /** Returns the reply to one login on a connection of its own, and closes that. */
 export async function tryLogin(
@@ -31,14 +31,14 @@ type Refusal = Pick<Received, "errno" | "errmsg" | "retry_after">;
 export function assertLimited({ errno, errmsg, retry_after }: Refusal, words: string): void {
   assertEquals([errno, errmsg], [Errno.RATE_LIMITED, words]);
   assert(
-    Number.isInteger(retry_after) && retry_after! > 0 && retry_after! <= WAIT_AT_MOST,
+    Number.isInteger(retry_after) && retry_after! > 0 && retry_after! <= MAX_RETRY_AFTER_MS,
     `${retry_after} ms`,
   );
 }
 
-export const ACCOUNT = "too many wrong passwords for this account";
-export const ADDRESS = "too many logins by password from this address";
-export const REGISTER = "too many registrations from this address";
+export const ACCOUNT_REASON = "too many wrong passwords for this account";
+export const ADDRESS_REASON = "too many logins by password from this address";
+export const REGISTRATION_REASON = "too many registrations from this address";
 
 let lastAddress = 0;
 

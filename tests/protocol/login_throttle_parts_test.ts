@@ -6,10 +6,10 @@ import { LocalHub } from "../../lib/bus/local.ts";
 import { AbandonedError } from "../../lib/passwords/password_hasher.ts";
 import { RequestError } from "../../lib/server/protocol/reply_body.ts";
 import { LoginThrottle } from "../../lib/server/limits/login_throttle.ts";
-import { WAIT_AT_MOST } from "./login_throttle_fixture.ts";
+import { MAX_RETRY_AFTER_MS } from "./login_throttle_fixture.ts";
 import { Errno } from "../harness/protocol_numbers.ts";
 
-Deno.test("login throttle: counts refused logins, and not those that fail by a fault of the server", async () => {
+Deno.test("login throttle: counts refused logins, and not those that fail by a server fault", async () => {
   const bus = new LocalHub().attach();
   const limits = {
     maxFailedLogins: 1,
@@ -46,7 +46,7 @@ Deno.test("login throttle: counts refused logins, and not those that fail by a f
         isTried = true;
         return Promise.resolve({ valid: true });
       }), RequestError);
-    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
+    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, MAX_RETRY_AFTER_MS]);
   }
   for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
   // An aborted attempt is no wrong password, but is charged to its address.
@@ -66,7 +66,7 @@ function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle
   const buckets = new KeyedRateLimiter(clock);
   const spend = (bucket: string, quota: RateLimit, count: number) =>
     Promise.resolve(buckets.tryConsume(bucket, quota, count));
-  const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WITHIN];
+  const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WINDOW_MS];
   return new LoginThrottle({ tryConsume: spend }, {
     maxFailedLogins,
     maxLoginsPerAddress,
@@ -75,7 +75,7 @@ function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle
   });
 }
 
-const WITHIN = 3_600_000; // milliseconds
+const WINDOW_MS = 3_600_000; // milliseconds
 
 /** Returns an unknown address. */
 function unknown(at: number): { address: string; knownBy: undefined } {
@@ -98,7 +98,7 @@ Deno.test("login throttle: refills the shared bucket, and charges refusals nothi
   for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
   const last = unknown(200);
   await attempts.check(1, last, wrong);
-  const back = 6 * WITHIN / 20; // until there is one attempt, as all of them return in six times this
+  const back = 6 * WINDOW_MS / 20; // until there is one attempt, as all of them return in six times this
   for (now = 0; now < back; now += 1_000) {
     await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
   }

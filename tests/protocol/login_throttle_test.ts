@@ -1,15 +1,15 @@
 /** The limits of logins and registrations for each client and address. */
 import { assert, assertEquals } from "@std/assert";
 import {
-  ACCOUNT,
-  ADDRESS,
+  ACCOUNT_REASON,
+  ADDRESS_REASON,
   assertLimited,
   EXEMPT,
   freshAddress,
-  REGISTER,
+  MAX_RETRY_AFTER_MS,
+  REGISTRATION_REASON,
   tryLogin,
   tryRegister,
-  WAIT_AT_MOST,
 } from "./login_throttle_fixture.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -29,17 +29,17 @@ const test = sharedServer({
 });
 
 /** Wrong passwords for one account from unknown addresses, until each has one attempt left. */
-const TOTAL = 10 * WRONG;
+const SHARED_ATTEMPTS = 10 * WRONG;
 
-test("login throttle: refuses the correct password after too many wrong ones, and takes a token", async (server) => {
+test("login throttle: refuses the correct password, not a token, after wrong ones", async (server) => {
   const id = await register(server);
   await using owner = await login(server, { id });
   for (const host of [freshAddress(), EXEMPT]) {
     for (let count = 0; count < WRONG; count++) {
       assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
     }
-    assertLimited(await tryLogin(server, host, { id }), ACCOUNT);
-    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+    assertLimited(await tryLogin(server, host, { id }), ACCOUNT_REASON);
+    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT_REASON);
   }
   await owner.settle();
   await using back = await login(server, { token: owner.token });
@@ -53,13 +53,13 @@ test("login throttle: locks no user out by wrong passwords from other addresses"
   const id = await register(server);
   const home = freshAddress();
   assertEquals((await tryLogin(server, home, { id }, PASSWORD)).errno, Errno.OK);
-  for (let count = 0; count < TOTAL; count++) {
+  for (let count = 0; count < SHARED_ATTEMPTS; count++) {
     assertEquals((await tryLogin(server, freshAddress(), { id })).errno, Errno.FAILED);
   }
   const elsewhere = freshAddress();
   assertEquals((await tryLogin(server, elsewhere, { id })).errno, Errno.FAILED, "one more of each place");
-  assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT);
-  assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT_REASON);
   const again = freshAddress();
   for (let count = 0; count < 3; count++) {
     assertEquals(
@@ -75,7 +75,7 @@ test("login throttle: locks no user out by wrong passwords from other addresses"
       "a known place has all of its own",
     );
   }
-  assertLimited(await tryLogin(server, home, { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, home, { id }), ACCOUNT_REASON);
 });
 
 test("login throttle: gives a known device attempts of its own by its expired token", async (server) => {
@@ -84,7 +84,7 @@ test("login throttle: gives a known device attempts of its own by its expired to
   await tryLogin(server, EXEMPT, { id }, PASSWORD); // the new token replaces the first
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
-  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT_REASON);
   await using client = await connectFrom(server, host);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
   const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
@@ -94,21 +94,21 @@ test("login throttle: gives a known device attempts of its own by its expired to
     assertEquals((await tryLogin(server, EXEMPT, { id, token })).errno, Errno.FAILED);
     assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others' are others'");
   }
-  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
-  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT_REASON);
   // The next token identifies the same device, and a valid token suffices without a password.
   assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
   const other = await login(server, { id: await register(server) });
   assertLimited(
     await tryLogin(server, EXEMPT, { id, token: `${id}${other.token.slice(`${other.id}`.length)}` }),
-    ACCOUNT,
+    ACCOUNT_REASON,
   );
   await other.close();
 });
 
 test("login throttle: does not let one address use up the shared bucket", async (server) => {
   const id = await register(server);
-  for (let count = 0; count < TOTAL + 5; count++) await tryLogin(server, EXEMPT, { id });
+  for (let count = 0; count < SHARED_ATTEMPTS + 5; count++) await tryLogin(server, EXEMPT, { id });
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
@@ -122,8 +122,8 @@ test("login throttle: counts an IPv6 /48 as one address, but for a user's own /6
   for (let network = 2; network < 2 + WRONG; network++) {
     assertEquals((await tryLogin(server, at(7, network), { id })).errno, Errno.FAILED);
   }
-  assertLimited(await tryLogin(server, at(7, 99), { id }), ACCOUNT);
-  assertLimited(await tryLogin(server, at(7, 99), { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, at(7, 99), { id }), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, at(7, 99), { id }, PASSWORD), ACCOUNT_REASON);
   assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
   assertEquals((await tryLogin(server, at(8, 1), { id }, PASSWORD)).errno, Errno.OK);
 });
@@ -134,7 +134,7 @@ test("login throttle: treats unknown users as known ones", async (server) => {
     const said: unknown[] = [];
     for (const who of ways) {
       const { rid: _, retry_after, ...rest } = await tryLogin(server, host, who);
-      said.push({ ...rest, isToldWhen: retry_after === WAIT_AT_MOST });
+      said.push({ ...rest, isToldWhen: retry_after === MAX_RETRY_AFTER_MS });
     }
     return said;
   };
@@ -168,7 +168,7 @@ test("login throttle: does not count correct passwords", async (server) => {
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED);
   }
-  assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT_REASON);
 });
 
 test("login throttle: permits no more concurrent guesses than successive ones", async (server) => {
@@ -195,12 +195,12 @@ test("login throttle: limits logins by password for each address, correct or wro
         : await tryLogin(server, host, { name: freshName("unknown") });
       assertEquals(reply.errno, count % 2 === 0 ? Errno.OK : Errno.FAILED);
     }
-    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS);
-    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS);
+    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS_REASON);
+    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS_REASON);
     assertEquals((await tryLogin(server, other, { id }, PASSWORD)).errno, Errno.OK);
   }
-  assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
-  assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
+  assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS_REASON);
+  assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS_REASON);
   // Tokens and incomplete logins do not count.
   await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
@@ -218,8 +218,8 @@ test("login throttle: limits registrations for each address, names in use includ
     const { errno } = await tryRegister(server, host, count % 2 === 0 ? freshName() : name);
     assertEquals(errno, count < 3 ? Errno.OK : Errno.FAILED);
   }
-  assertLimited(await tryRegister(server, host, freshName()), REGISTER);
-  assertLimited(await tryRegister(server, host, name), REGISTER);
+  assertLimited(await tryRegister(server, host, freshName()), REGISTRATION_REASON);
+  assertLimited(await tryRegister(server, host, name), REGISTRATION_REASON);
   assertEquals((await tryRegister(server, freshAddress(), freshName())).errno, Errno.OK);
   assertEquals(
     (await tryLogin(server, host, { name }, PASSWORD)).errno,
@@ -236,12 +236,12 @@ test("login throttle: uses the replies of the classic dialect", async (server) =
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await client.login(id, "wrong")).errno, Errno.FAILED);
   }
-  assertLimited(await client.login(id), ACCOUNT);
+  assertLimited(await client.login(id), ACCOUNT_REASON);
   for (let count = 0; count <= REGISTRATIONS; count++) {
     await client.send({ msgid: Msg.REGISTER, name: freshName(), password: PASSWORD });
     const reply = await client.next(Msg.REGISTER_ACK);
     if (count < REGISTRATIONS) assertEquals(reply.errno, Errno.OK);
-    else assertLimited(reply, REGISTER);
+    else assertLimited(reply, REGISTRATION_REASON);
   }
 });
 

@@ -10,8 +10,8 @@ import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 import { idOf } from "../store/store_fixture.ts";
 
 const test = sharedServer();
-const SHORT = "password must have at least 8 characters";
-const COMMON = "password is one of the first that are guessed";
+const TOO_SHORT = "password must have at least 8 characters";
+const TOO_COMMON = "password is one of the first that are guessed";
 
 /** Registers with this password and returns the reason of a refusal, or undefined. */
 async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {
@@ -23,7 +23,7 @@ async function problem(server: Server, password: string, name = freshName()): Pr
 
 test("new passwords: have the minimum length, to the character, in both dialects", async (server) => {
   for (const password of ["1", "seven 7", "é李😀x y!"]) {
-    assertEquals(await problem(server, password), SHORT, password);
+    assertEquals(await problem(server, password), TOO_SHORT, password);
   }
   for (const password of ["eight 88", "é李😀x y!z"]) {
     assertEquals(await problem(server, password), undefined, password);
@@ -32,7 +32,7 @@ test("new passwords: have the minimum length, to the character, in both dialects
   const name = freshName();
   await classic.send({ msgid: Msg.REGISTER, name, password: "seven 7" });
   const refused = await classic.next(Msg.REGISTER_ACK);
-  assertEquals([refused.errno, refused.errmsg], [Errno.BAD_REQUEST, SHORT]);
+  assertEquals([refused.errno, refused.errmsg], [Errno.BAD_REQUEST, TOO_SHORT]);
   await classic.send({ msgid: Msg.REGISTER, name, password: "eight 88" });
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK, "a refusal makes no account");
 });
@@ -49,7 +49,7 @@ test("new passwords: are refused when they are common, however they are written"
       "🙂".repeat(8),
     ]
   ) {
-    assertEquals(await problem(server, password), COMMON, password);
+    assertEquals(await problem(server, password), TOO_COMMON, password);
   }
   for (const password of ["password of mine", "aaaaaaab", "correct horse"]) {
     assertEquals(await problem(server, password), undefined, password);
@@ -72,7 +72,7 @@ serverTest("new passwords: either rule can be turned off alone", {
   args: ["--min-password", "1"],
 }, async (server) => {
   assertEquals(await problem(server, "short"), undefined);
-  assertEquals(await problem(server, "123456"), COMMON);
+  assertEquals(await problem(server, "123456"), TOO_COMMON);
 });
 
 serverTest("new passwords: are all taken when both rules are off", {

@@ -6,7 +6,7 @@ import type { Server } from "../harness/server.ts";
 export const LIMIT = 256; // the default of some systems
 
 /** A login timeout that no test reaches. */
-export const PATIENT = ["--login-timeout", "1h", "--ping-interval", "1h"];
+export const LONG_TIMEOUTS = ["--login-timeout", "1h", "--ping-interval", "1h"];
 
 /** Returns the open files of a process by ls(1), as the runtime requires all permissions for /proc. */
 export function openFilesOf(pid: number): string[] {

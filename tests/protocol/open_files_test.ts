@@ -8,7 +8,7 @@ import { login, newUser, register } from "../harness/framed_client.ts";
 import { cleanEnv, ROOT, writableFolder } from "../harness/program.ts";
 import { type Server, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
-import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "./open_files_fixture.ts";
+import { assertRoom, LIMIT, LONG_TIMEOUTS, openFilesOf, possibleOf } from "./open_files_fixture.ts";
 
 /** Returns the result and the log of {@link capConnections} for a number of free files. */
 function fit(config: Partial<Config>, room: FileRoom | undefined): { most: number | undefined; log: string } {
@@ -21,7 +21,7 @@ function fit(config: Partial<Config>, room: FileRoom | undefined): { most: numbe
   return { most: fitted?.maxConnections, log };
 }
 
-Deno.test("open files: cap --max-connections to the limit without the reserve, and the log has both numbers", () => {
+Deno.test("open files: cap --max-connections to the limit less the reserve, and log both", () => {
   for (const workers of [1, 4]) {
     const reserved = reservedFiles({ ...defaults(), workers });
     const at = (free: number) => fit({ workers, maxConnections: 1_000 }, { free, limit: free + 20 });
@@ -75,7 +75,7 @@ Deno.test("open files: the reserve covers the files of workers, threads and the 
   const reserved: number[] = [];
   const open: number[] = [];
   for (const workers of [2, 4]) {
-    await withServer({ args: ["--workers", `${workers}`, ...PATIENT] }, async (server) => {
+    await withServer({ args: ["--workers", `${workers}`, ...LONG_TIMEOUTS] }, async (server) => {
       const database = () => ownFilesOf(server).filter((file) => file.includes("/chat.db"));
       await until(async () => { // the checkpoint thread opens the database a second after the start
         await register(server);
@@ -114,7 +114,7 @@ Deno.test("open files: the permissions of deno.json suffice to find the limit", 
   }
 });
 
-Deno.test("open files: the start fails with the number needed when the limit leaves no connection", async () => {
+Deno.test("open files: the start fails when the limit leaves no connection", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const { code, stderr } = await new Deno.Command("sh", {
@@ -135,7 +135,7 @@ Deno.test("open files: the start fails with the number needed when the limit lea
     ) as [number, number];
     assertEquals(needed - least, 16_000 - 1);
     const slack = 4; // files of the runtime's caches, which it does not open at a lower limit
-    await withServer({ openFiles: least + slack, args: PATIENT }, async (server) => {
+    await withServer({ openFiles: least + slack, args: LONG_TIMEOUTS }, async (server) => {
       const possible = Number(/"possible":(\d+)/.exec(server.log())?.[1]);
       assert(possible >= 1 && possible <= 1 + slack, server.log());
       const id = await until(

@@ -48,7 +48,11 @@ serverTest("overload: acknowledges nothing that is not stored when the disk is f
   const seqs = (await bob.take(stored, Msg.ONE_CHAT)).map((chat) => chat.seq);
   assertEquals(seqs, Array.from({ length: stored }, (_, at) => at + 1));
   await bob.settle();
-  assertEquals(bob.drain().filter((m) => m.msgid === Msg.ONE_CHAT), [], "the refused one went to nobody");
+  assertEquals(
+    bob.drain().filter((m) => m.msgid === Msg.ONE_CHAT),
+    [],
+    "the refused message reached no user",
+  );
   await alice.close();
   await bob.close();
   server.kill("SIGKILL");

@@ -67,7 +67,7 @@ Deno.test("rehash: reports a plaintext password with the user's id, and refuses 
   assert(!log.includes(WRITTEN) && !log.includes("wrong"), log);
 });
 
-Deno.test("rehash: takes and hashes a plaintext password with --accept-plain-passwords, and no foreign hash", async () => {
+Deno.test("rehash: takes a plaintext password with --accept-plain-passwords, no foreign hash", async () => {
   const log = await withWritten(WRITTEN, "yes", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
     for (const password of ["wrong", `${PLAINTEXT_PREFIX}${WRITTEN}`]) {

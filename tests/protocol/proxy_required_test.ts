@@ -9,13 +9,18 @@ import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-const MOST = 3;
+const MAX_CONNECTIONS = 3;
 const REFUSED = "refused a connection whose trusted proxy";
 const UNLIMITED = "no limit per address holds";
 const PING = objectFrame({ msgid: Msg.PING });
 const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
 const LOCAL = proxyHeaderV2({ command: 0, family: 0, transport: 0 });
-const LIMITS = ["--trusted-proxies", "127.0.0.1,10.0.0.0/8", "--max-connections-per-address", `${MOST}`];
+const LIMITS = [
+  "--trusted-proxies",
+  "127.0.0.1,10.0.0.0/8",
+  "--max-connections-per-address",
+  `${MAX_CONNECTIONS}`,
+];
 
 // The server listens on 127.0.0.1, a trusted address, so the header is required by default.
 const test = sharedServer({ args: [...LIMITS, "--exempt-addresses", "127.0.0.0/8,203.0.113.0/24"] });
@@ -28,11 +33,11 @@ async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<
   return await read ?? 0;
 }
 
-/** Returns the number of accepted connections of 2 · {@link MOST} from one client. */
+/** Returns the number of accepted connections of 2 · {@link MAX_CONNECTIONS} from one client. */
 async function admitted(server: Server, header: Uint8Array): Promise<number> {
   await using open = new AsyncDisposableStack();
   let count = 0;
-  for (let tried = 0; tried < 2 * MOST; tried++) {
+  for (let tried = 0; tried < 2 * MAX_CONNECTIONS; tried++) {
     const client = open.use(await FramedClient.connect(server));
     try {
       await client.sendBytes(header);
@@ -61,14 +66,17 @@ test("proxy-required: refuses a message without a proxy header, with a warning",
   );
 });
 
-test("proxy-required: counts the address in the header, also of this machine or a proxy, unless it is exempt", async (server) => {
+test("proxy-required: counts the header's address, also a proxy's, unless it is exempt", async (server) => {
   for (const host of ["192.0.2.1", "127.0.0.1", "10.1.2.3"]) {
-    assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MOST, host);
+    assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MAX_CONNECTIONS, host);
   }
-  assertEquals(await admitted(server, proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 } })), MOST);
+  assertEquals(
+    await admitted(server, proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 } })),
+    MAX_CONNECTIONS,
+  );
   assertEquals(
     await admitted(server, proxyHeaderV1(1, { host: "203.0.113.7", port: 1 })),
-    2 * MOST,
+    2 * MAX_CONNECTIONS,
     "exempt",
   );
   const warnings = server.log().split("\n").filter((text) => text.includes("names this machine or a proxy"));
@@ -99,14 +107,17 @@ Deno.test("proxy-required: waits after a header without a client address", () =>
   }));
 
 Deno.test("proxy-required: takes a message without a header when it is off, with a warning", () =>
-  withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
-    assert(await answerTo(server, [PING]) > 0);
-    await until(() => server.log().includes(UNLIMITED), "the warning");
-    for (const header of [UNKNOWN, LOCAL, proxyHeaderV1(1, { host: "127.0.0.1", port: 1 })]) {
-      assertEquals(await admitted(server, header), 2 * MOST);
-    }
-    assert(!server.log().includes(REFUSED));
-  }));
+  withServer(
+    { args: [...TRUSTING, "--max-connections-per-address", `${MAX_CONNECTIONS}`] },
+    async (server) => {
+      assert(await answerTo(server, [PING]) > 0);
+      await until(() => server.log().includes(UNLIMITED), "the warning");
+      for (const header of [UNKNOWN, LOCAL, proxyHeaderV1(1, { host: "127.0.0.1", port: 1 })]) {
+        assertEquals(await admitted(server, header), 2 * MAX_CONNECTIONS);
+      }
+      assert(!server.log().includes(REFUSED));
+    },
+  ));
 
 Deno.test("proxy-required: is on by default where only proxies can connect", () => {
   const required = (host: string, trustedProxies: string, proxyRequired: "auto" | "yes" | "no" = "auto") =>

@@ -122,7 +122,7 @@ test("rates: slow the reading of a flood of refused requests, with replies in or
   );
 });
 
-test("rates: slow a classic client down, which cannot be told of a refusal, and lose nothing", async (server) => {
+test("rates: slow a classic client down instead of refusing, and lose nothing", async (server) => {
   await using bob = await newUser(server);
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -166,10 +166,10 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
   const burst = 100; // requests of five seconds
-  await using stranger = await FramedClient.connect(server);
+  await using unauthenticated = await FramedClient.connect(server);
   const began = performance.now();
-  await atOnce(stranger, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
-  await atOnce(stranger, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
+  await atOnce(unauthenticated, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
+  await atOnce(unauthenticated, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
   const slow = performance.now() - began;
   assertGreaterOrEqual(slow, 900, "twenty more, at twenty a second");
 

@@ -116,7 +116,7 @@ Deno.test("recovery: resumes logins in the store when the first attempt after an
   }, { bus: outage.bus, store });
 });
 
-Deno.test("recovery: ends a replaced session within seconds when the store shows the takeover late", async () => {
+Deno.test("recovery: ends a replaced session in seconds when the store shows the takeover late", async () => {
   const EPOCH_BEFORE = 1; // that of a user's first login
   let isStale = false;
   const store = (inner: Store) =>

@@ -12,7 +12,7 @@ import { pause, until, within } from "../harness/wait.ts";
  * Milliseconds for the effect of an outage's end: less than the half minute after which nodes reconcile
  * anyway.
  */
-const SOON = 10_000;
+const RECOVERY_TIMEOUT_MS = 10_000;
 
 Deno.test("recovery: delivers messages through the store in order while the bus is unavailable", async () => {
   const outage = new Outage();
@@ -44,7 +44,7 @@ Deno.test("recovery: finds a message that was sent just before the bus recovered
     outage.begin();
     await alice.chat(bob.id, "lost");
     outage.end();
-    assertEquals((await bob.next(Msg.ONE_CHAT, SOON)).msg, "lost");
+    assertEquals((await bob.next(Msg.ONE_CHAT, RECOVERY_TIMEOUT_MS)).msg, "lost");
   }, outage);
 });
 
@@ -139,7 +139,7 @@ Deno.test("recovery: delivers a message whose hint was lost when its sender repe
   }, { bus });
 });
 
-const LOOKS_ANYWAY_MS = 15_000; // less than the interval of unprompted reconciliations
+const UNPROMPTED_MS = 15_000; // less than the interval of unprompted reconciliations
 
 Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;
@@ -152,7 +152,7 @@ Deno.test("recovery: finds messages without hints when a node joins, and while o
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
-    const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", LOOKS_ANYWAY_MS)).msg;
+    const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", UNPROMPTED_MS)).msg;
     const friend = await register(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend });
     losing = true;
@@ -161,7 +161,7 @@ Deno.test("recovery: finds messages without hints when a node joins, and while o
     assertEquals(alice.drain(), []);
     for (const listener of listeners) listener.onNodeJoined();
     assertEquals(await next(), "before it came");
-    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", LOOKS_ANYWAY_MS);
+    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", UNPROMPTED_MS);
     assertEquals([id, state], [friend, "online"]);
     await alice.chat(bob.id, "before it was silent");
     for (const listener of listeners) listener.onSilenceChange(true);
@@ -170,19 +170,19 @@ Deno.test("recovery: finds messages without hints when a node joins, and while o
     assertEquals(await next(), "while it is silent");
     await using later = await FramedClient.connect(a!);
     await later.login({ id: bob.id }, { force: true });
-    await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", LOOKS_ANYWAY_MS);
+    await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", UNPROMPTED_MS);
     await later.settle();
     for (const listener of listeners) listener.onSilenceChange(false);
   }, { bus });
 });
 
 /** Milliseconds between two polls of the store while the bus is unavailable. */
-const POLL_MS = 1_000;
+const POLL_INTERVAL_MS = 1_000;
 
 /** Counts the calls of a node to its store. */
 class CountingStore {
-  looks = 0;
-  resumed = 0;
+  polls = 0;
+  reclaims = 0;
   #store: Store | undefined;
 
   /** The store of the node, whose direct calls are not counted. */
@@ -192,13 +192,13 @@ class CountingStore {
 
   readonly wrap = (real: Store): Store =>
     wrapped(this.#store = real, (name, go) => {
-      if (name === "usersWithUnread") this.looks++;
-      if (name === "reclaimAccounts") this.resumed++;
+      if (name === "usersWithUnread") this.polls++;
+      if (name === "reclaimAccounts") this.reclaims++;
       return go();
     });
 }
 
-Deno.test("recovery: resumes logins when the bus recovers and not before, and then stops polling", async () => {
+Deno.test("recovery: resumes logins when the bus recovers, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();
   await withNodes(1, async (node) => {
@@ -207,18 +207,18 @@ Deno.test("recovery: resumes logins when the bus recovers and not before, and th
     outage.begin();
     // by another node, which considers this one gone
     await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
-    const before = counts.looks;
-    await until(() => counts.looks >= before + 2, "two looks while the bus is unavailable");
-    assertEquals([counts.resumed, await isOnline()], [0, false]);
+    const before = counts.polls;
+    await until(() => counts.polls >= before + 2, "two polls while the bus is unavailable");
+    assertEquals([counts.reclaims, await isOnline()], [0, false]);
     outage.end();
     await until(isOnline, "alice online in the store");
-    const after = counts.looks;
-    await pause(5 * POLL_MS);
-    assert(counts.looks <= after + 2, `${counts.looks - after} looks`); // one may be the periodic one
+    const after = counts.polls;
+    await pause(5 * POLL_INTERVAL_MS);
+    assert(counts.polls <= after + 2, `${counts.polls - after} polls`); // one may be the periodic one
   }, { bus: outage.bus, store: counts.wrap });
 });
 
-Deno.test("recovery: resumes logins once when the bus recovers, also while another node is silent", async () => {
+Deno.test("recovery: resumes logins once when the bus recovers while another node is silent", async () => {
   const outage = new Outage();
   const listeners: BusListener[] = [];
   const counts = new CountingStore();
@@ -235,21 +235,21 @@ Deno.test("recovery: resumes logins once when the bus recovers, also while anoth
     outage.begin();
     // by another node, which considers this one gone
     await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
-    const begun = counts.looks;
+    const begun = counts.polls;
     for (const listener of listeners) listener.onSilenceChange(true);
-    await until(() => counts.looks >= begun + 2, "looks while the bus is unavailable");
-    assertEquals(counts.resumed, 0, "another node would end them again");
+    await until(() => counts.polls >= begun + 2, "polls while the bus is unavailable");
+    assertEquals(counts.reclaims, 0, "another node would end them again");
     outage.end();
     await until(
       async () => (await counts.real.findUser({ id: alice.id }))!.online,
       "alice online in the store",
     );
-    const { looks, resumed } = counts;
-    await until(() => counts.looks >= looks + 4, "looks while the other node is silent");
+    const { polls, reclaims } = counts;
+    await until(() => counts.polls >= polls + 4, "polls while the other node is silent");
     // One more may be the periodic one.
     assert(
-      counts.resumed <= resumed + 1,
-      `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,
+      counts.reclaims <= reclaims + 1,
+      `${counts.reclaims - reclaims} reclaims in ${counts.polls - polls} polls`,
     );
   }, between);
 });

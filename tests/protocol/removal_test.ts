@@ -18,7 +18,7 @@ function pushedTexts(client: FramedClient): (string | undefined)[] {
 }
 
 for (const [where, other] of [["the same node", 0], ["another node", 1]] as const) {
-  Deno.test(`I8: a session replaced on ${where} is pushed nothing that is sent after the takeover`, async () => {
+  Deno.test(`I8: a session replaced on ${where} is pushed nothing sent after the takeover`, async () => {
     await withNodes(2, async (...nodes) => {
       await using replaced = await newUser(nodes[0]!);
       await using sender = await newUser(nodes[0]!);

@@ -15,10 +15,10 @@ test("session: refuses a second login of an account, and goes on", async (server
   assertEquals([reply.msgid, reply.errno], [Msg.LOGIN_ACK, Errno.ALREADY_ONLINE]);
   assert(reply.errmsg && !reply.token);
   const wrong = await second.request({ msgid: Msg.LOGIN, id: first.id, password: "wrong", force: true });
-  assertEquals(wrong.errno, Errno.FAILED, "that it is in use is not for strangers to know");
+  assertEquals(wrong.errno, Errno.FAILED, "others must not learn that the account is in use");
   assertEquals((await second.request({ msgid: Msg.CONTACTS })).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await first.request({ msgid: Msg.CONTACTS })).errno, Errno.OK);
-  assertEquals(first.drain(), [], "nobody kicked it");
+  assertEquals(first.drain(), [], "the first session was not replaced");
 });
 
 test("session: is given to one of many concurrent logins", async (server) => {

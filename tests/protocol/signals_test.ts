@@ -25,7 +25,7 @@ Deno.test("signals: SIGHUP does not end a server without TLS, and the log says s
 });
 
 for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] as const) {
-  Deno.test(`signals: ${signal} during the start of ${workers} nodes ends it with one line and exit code 0`, async () => {
+  Deno.test(`signals: ${signal} during the start of ${workers} nodes ends it with code 0`, async () => {
     using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // a MySQL server that sends nothing
     const args = ["127.0.0.1", "0", "--mysql", `mysql://ann@127.0.0.1:${silent.addr.port}/chat`];
     const child = new Deno.Command(Deno.execPath(), {
@@ -64,7 +64,7 @@ serverTest("signals: a second SIGTERM, and a SIGINT without a terminal, change n
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("signals: ^C on a terminal drains, and announces that another ends the server at once", async () => {
+Deno.test("signals: ^C on a terminal drains, and announces the effect of another", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
@@ -110,7 +110,7 @@ function process(graceMs: number, isTerminal: boolean) {
   return { signals, take, codes, lines, asked: () => asked };
 }
 
-Deno.test("stop signals: SIGTERM is ignored during the grace period, and ends the process after it", async () => {
+Deno.test("stop signals: SIGTERM is ignored during the grace period, and not after it", async () => {
   const { signals, take, codes, lines, asked } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -121,7 +121,7 @@ Deno.test("stop signals: SIGTERM is ignored during the grace period, and ends th
   assertEquals(codes, [1]);
 });
 
-Deno.test("stop signals: two SIGINTs end the server at once when they are two presses of ^C on a terminal", () => {
+Deno.test("stop signals: two SIGINTs end the server at once when they are two presses of ^C", () => {
   for (const isTerminal of [true, false]) {
     const { signals, take, codes, lines } = process(25_000, isTerminal);
     signals.markStarted();

@@ -13,9 +13,9 @@ const RELOADS = 20;
  * Milliseconds between two connections of each loop. Without a pause the loops would occupy all file threads
  * of this process, as its runtime uses one for some time to close a TLS connection.
  */
-const PACE = 10;
-const AGAIN = "TLS certificate read again";
-const NOT_AGAIN = "TLS certificate not read again";
+const PAUSE_MS = 10;
+const RELOADED = "TLS certificate read again";
+const NOT_RELOADED = "TLS certificate not read again";
 
 /** Two authorities with a certificate each, and the path of the server's certificate. */
 interface Certificates {
@@ -39,7 +39,7 @@ async function withCertificates(body: (certificates: Certificates) => Promise<vo
 }
 
 /** Sends SIGHUP, and waits until all nodes of the server have read the certificate. */
-async function reload(server: Server, nodes = 1, event = AGAIN): Promise<void> {
+async function reload(server: Server, nodes = 1, event = RELOADED): Promise<void> {
   const from = server.logSize;
   server.kill("SIGHUP");
   await until(() => events(server, event, from).length === nodes, `a line ${event} of each node`);
@@ -63,7 +63,7 @@ Deno.test("tls: renews the certificate at SIGHUP without refusing or ending a co
       const hammer = async () => {
         for (; !isOver; connected++) {
           await connect(server, first, second);
-          await pause(PACE);
+          await pause(PAUSE_MS);
         }
       };
       const hammers = Array.from({ length: 3 }, hammer);
@@ -95,10 +95,10 @@ Deno.test("tls: retains the certificate on every worker when files are invalid a
     const args = [...tlsArgs(place), "--workers", "2"];
     await withServer({ args, ca: first.ca }, async (server) => {
       await Deno.writeTextFile(place.cert, "no certificate");
-      await reload(server, 2, NOT_AGAIN);
+      await reload(server, 2, NOT_RELOADED);
       put(1);
       await Deno.copyFile((await first.issue(HOST)).key, place.key);
-      await reload(server, 2, NOT_AGAIN);
+      await reload(server, 2, NOT_RELOADED);
       for (let at = 0; at < 10; at++) await connect(server, first);
       await using client = await FramedClient.connect(server);
       await client.settle();

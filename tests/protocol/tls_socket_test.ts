@@ -10,8 +10,8 @@ import { pause, until, within } from "../harness/wait.ts";
 
 const HOST = "127.0.0.1";
 const MEBIBYTE = 1_048_576;
-const TOO_MUCH = 64 * MEBIBYTE; // bytes: more than the buffers of both sides
-const STALL = 500; // milliseconds without progress, after which the connection counts as blocked
+const MORE_THAN_BUFFERS = 64 * MEBIBYTE; // bytes: more than the buffers of both sides
+const STALL_MS = 500; // milliseconds without progress, after which the connection counts as blocked
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -94,13 +94,13 @@ async function fill(to: Pick<Deno.Conn, "write">): Promise<{ taken: () => number
   const bytes = new Uint8Array(65_536);
   let [taken, isOver] = [0, false];
   const ended = (async () => {
-    while (taken < TOO_MUCH) taken += await to.write(bytes);
+    while (taken < MORE_THAN_BUFFERS) taken += await to.write(bytes);
   })().catch(() => {}).finally(() => isOver = true);
   for (let before = -1; before !== taken && !isOver;) {
     before = taken;
-    await pause(STALL);
+    await pause(STALL_MS);
   }
-  assert(taken < TOO_MUCH, `${taken} bytes were taken that are not read`);
+  assert(taken < MORE_THAN_BUFFERS, `${taken} bytes were taken that are not read`);
   return { taken: () => taken, ended };
 }
 
@@ -132,7 +132,7 @@ Deno.test("tls socket: blocks a client whose bytes are not read, and loses nothi
   const { taken, ended } = await fill(client);
   const buffer = new Uint8Array(100_000);
   let read = 0;
-  while (read < TOO_MUCH) read += (await within(side.socket.read(buffer), "what was held up"))!;
+  while (read < MORE_THAN_BUFFERS) read += (await within(side.socket.read(buffer), "what was held up"))!;
   await ended;
   assertEquals(read, taken());
 });
@@ -144,7 +144,7 @@ Deno.test("tls socket: blocks the server while a client does not read, and loses
   const { taken, ended } = await fill(side.socket);
   const buffer = new Uint8Array(100_000);
   let read = 0;
-  while (read < TOO_MUCH) read += (await within(client.read(buffer), "what was held up"))!;
+  while (read < MORE_THAN_BUFFERS) read += (await within(client.read(buffer), "what was held up"))!;
   await ended;
   assertEquals(read, taken());
 });

@@ -120,7 +120,7 @@ test("takes the client address when nginx terminates TLS", () =>
   }));
 
 test("closes and counts connections without TLS, and no other", async () => {
-  await using honest = await FramedClient.connect(server);
+  await using valid = await FramedClient.connect(server);
   const random = new Random(5);
   const from = server.logSize;
   const start = (round: number) =>
@@ -132,7 +132,7 @@ test("closes and counts connections without TLS, and no other", async () => {
     await conn.write(bytes).catch(() => {}); // the server may have closed the connection
     if (round % 2 === 0) assertEquals(await ended(conn), true);
   }
-  await honest.settle();
+  await valid.settle();
   await until(() => server.log(from).includes('"event":"TLS handshake failed"'), "a line in the log");
 });
 

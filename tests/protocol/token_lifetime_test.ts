@@ -74,7 +74,7 @@ Deno.test("token-lifetime: ends a token that was made under a longer setting", a
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: takes a token without an age, of an earlier version, until its expiry", async () => {
+Deno.test("token-lifetime: takes a token of an earlier version, without an age, until its end", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS };
   let time = Date.now();
   let store: Store | undefined;
@@ -97,7 +97,7 @@ Deno.test("token-lifetime: takes a token without an age, of an earlier version, 
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: leaves the account to one of several connections that log in by one token", async () => {
+Deno.test("token-lifetime: leaves the account to one of several logins by one token", async () => {
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
     await using first = await login(a!, { id });

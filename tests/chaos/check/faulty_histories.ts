@@ -1,4 +1,4 @@
-/** Histories that are spoilt on purpose, each with the finding that the checker must report. */
+/** Histories with a deliberate fault, each with the finding that the checker must report. */
 import type { Random } from "../../harness/random.ts";
 import type { Event } from "../history.ts";
 import { GROUP, LATE_MEMBER, type MutableHistory, NON_MEMBER, OFFLINE_USER } from "./good_history.ts";
@@ -16,13 +16,13 @@ import {
   pushedInARow,
   remove,
   replace,
-  spoilOrder,
   swap,
+  swapOrder,
   unack,
   unjoin,
 } from "./history_edits.ts";
 
-/** Ways to spoil a good history, each with what must be found then. */
+/** Changes of a correct history, each with the expected finding. */
 export const FAULTY_HISTORIES: Record<string, (history: MutableHistory, random: Random) => Expected> = {
   "the log's last message of a conversation is gone, which was acked"(history, random) {
     const row = random.pick(history.log.filter((row) => row.seq === lastOf(history, row.in)));
@@ -145,15 +145,15 @@ export const FAULTY_HISTORIES: Record<string, (history: MutableHistory, random: 
     const before = events.findLast((event) =>
       isShown(event) && event.in === shown.in && event.seq < shown.seq
     );
-    if (before?.kind !== "shown") return { kind: "reordered", ...spoilOrder(history) };
+    if (before?.kind !== "shown") return { kind: "reordered", ...swapOrder(history) };
     swap(events, before, shown);
     return { kind: "reordered", user, in: shown.in, seq: before.seq };
   },
   "a message is in the log before one that was acked when it was sent"(history) {
-    return { kind: "reordered", ...spoilOrder(history) };
+    return { kind: "reordered", ...swapOrder(history) };
   },
   "a message is in the log before one that was pushed when it was sent"(history) {
-    return { kind: "reordered", ...spoilOrder(history, "pushed") };
+    return { kind: "reordered", ...swapOrder(history, "pushed") };
   },
   "a message is pushed with the seq of another"(history, random) {
     const [user, shown] = anyShown(history, random);
@@ -223,7 +223,7 @@ export const FAULTY_HISTORIES: Record<string, (history: MutableHistory, random: 
   },
   "a user who is no member has a message in the group"(history) {
     const seq = lastOf(history, GROUP) + 1;
-    history.log.push({ in: GROUP, seq, sender: NON_MEMBER, cid: "stranger's", body: "" });
+    history.log.push({ in: GROUP, seq, sender: NON_MEMBER, cid: "non-member's", body: "" });
     return { kind: "leaked", user: NON_MEMBER, in: GROUP, seq };
   },
   "a new member is shown messages from before its request to join"(history) {

@@ -1,8 +1,8 @@
-/** Makes histories of servers without a fault, at random, for testing the checker. */
+/** Random correct histories, for tests of the checker. */
 import { Random } from "../../harness/random.ts";
 import type { Conversation, Event, History, Logged } from "../history.ts";
 
-/** A history that can be spoilt. */
+/** A history that tests can change. */
 export interface MutableHistory extends History {
   readonly users: Map<number, Event[]>;
   readonly log: Logged[];
@@ -15,14 +15,14 @@ export interface MutableHistory extends History {
 const USERS = 6;
 /** The only group. */
 export const GROUP: Conversation = "g1";
-/** Joins it halfway. */
+/** The user that joins the group in the middle. */
 export const LATE_MEMBER = 2;
-/** Never joins it. */
+/** The user that never joins the group. */
 export const NON_MEMBER = 5;
-/** Is offline in the end. */
+/** The user that is offline in the end. */
 export const OFFLINE_USER = 6;
 
-/** A message on its way into the log. */
+/** A message that is not committed yet. */
 interface Pending {
   readonly sender: number;
   readonly in: Conversation;
@@ -30,17 +30,17 @@ interface Pending {
   readonly body: string;
 }
 
-/** A user of the simulation, and what the server holds of it. */
+/** A user of the simulation, and the server's state of it. */
 class Person {
   readonly events: Event[] = [];
   session = 0;
-  /** How far its session was pushed each conversation. */
+  /** The last pushed seq of each conversation. */
   pushed = new Map<Conversation, number>();
   readonly shown = new Map<Conversation, number>();
   readonly cursors = new Map<Conversation, number>();
 }
 
-/** A good history of as many steps: sending, committing, acking, pushing, logging in again. */
+/** Returns a correct history of a number of steps: sends, commits, acks, pushes and logins. */
 export function goodHistory(seed: number, steps = 600): MutableHistory {
   const random = new Random(seed);
   const people = new Map(Array.from({ length: USERS }, (_, i) => [i + 1, new Person()]));
@@ -77,7 +77,8 @@ export function goodHistory(seed: number, steps = 600): MutableHistory {
 
   function ack(): void {
     const row = random.pick(unacked);
-    if (random.below(5) > 0) unacked = unacked.filter((other) => other !== row); // else it will be acked again
+    // otherwise it is acknowledged again
+    if (random.below(5) > 0) unacked = unacked.filter((other) => other !== row);
     const { sender, cid, in: to, seq } = row;
     people.get(sender)!.events.push({ kind: "acked", at: at++, cid, to, seq });
   }
@@ -103,7 +104,7 @@ export function goodHistory(seed: number, steps = 600): MutableHistory {
   function join(): void {
     const { events, cursors } = people.get(LATE_MEMBER)!;
     events.push({ kind: "joining", at: at++, group: GROUP });
-    if (pending.length > 0) commit(); // which may come to lie on either side
+    if (pending.length > 0) commit(); // the message may be on either side of the join
     members.push(LATE_MEMBER);
     cursors.set(GROUP, messages(GROUP).length);
     if (pending.length > 0) commit();

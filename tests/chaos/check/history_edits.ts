@@ -1,11 +1,11 @@
-/** Ways to look into a good history and to change it: the tools of `faulty_histories.ts`. */
+/** Queries and changes of a correct history, for `faulty_histories.ts`. */
 import type { Random } from "../../harness/random.ts";
 import type { Event, Logged } from "../history.ts";
 import type { Of, Seen } from "./evidence.ts";
 import type { Finding } from "./finding.ts";
 import { LATE_MEMBER, type MutableHistory } from "./good_history.ts";
 
-/** What must be found of a history that was spoilt: the findings may say more. */
+/** The expected part of a finding; the finding may have more fields. */
 export type Expected = Omit<Partial<Finding>, "seen"> & Pick<Finding, "kind"> & { readonly seen?: RegExp };
 
 export function isShown(event: Event): event is Of<"shown"> {
@@ -16,7 +16,7 @@ export function isPush(event: Event, session: number): event is Of<"pushed"> {
   return event.kind === "pushed" && event.session === session;
 }
 
-/** All events of a kind, with whose they are. */
+/** Returns all events of a kind with their users. */
 export function all<K extends Event["kind"]>(history: MutableHistory, kind: K): [number, Of<K>][] {
   return [...history.users].flatMap(([user, events]) =>
     events.filter((event): event is Of<K> => event.kind === kind).map((
@@ -30,11 +30,11 @@ export function anyShown(
   random: Random,
   which: (event: Of<"shown">) => boolean = () => true,
 ): [number, Of<"shown">] {
-  // Of the one who joins late it can't be told from which message on it must have the group.
+  // The first message that the late member must get cannot be determined from outside.
   return random.pick(all(history, "shown").filter(([user, event]) => user !== LATE_MEMBER && which(event)));
 }
 
-/** Pushes of one session and conversation, so many directly behind each other in its order; whose they are. */
+/** Returns `count` consecutive pushes of one session and conversation, and their user. */
 export function pushedInARow(history: MutableHistory, count: number): [number, Of<"pushed">[]][] {
   const tracks = new Map<string, [number, Of<"pushed">[]]>();
   for (const [user, push] of all(history, "pushed")) {
@@ -45,7 +45,7 @@ export function pushedInARow(history: MutableHistory, count: number): [number, O
   return [...tracks.values()].filter(([, track]) => track.length >= count);
 }
 
-/** First pushes of sessions, of conversations of which the user had all before and more comes. */
+/** Returns the first pushes of sessions in conversations with earlier and later messages. */
 export function firstPushes(history: MutableHistory): [number, Of<"pushed">][] {
   return pushedInARow(history, 2).flatMap(([user, [first]]): [number, Of<"pushed">][] => {
     const events = history.users.get(user)!;
@@ -54,7 +54,7 @@ export function firstPushes(history: MutableHistory): [number, Of<"pushed">][] {
   });
 }
 
-/** First pushes of the last sessions, of what was not had before. */
+/** Returns the first pushes of the last sessions that showed a new message. */
 export function firstPushesInTheEnd(history: MutableHistory): [number, Of<"pushed">[]][] {
   return pushedInARow(history, 1).filter(([user, [first]]) => {
     const events = history.users.get(user)!;
@@ -67,7 +67,7 @@ export function lastOf(history: MutableHistory, conversation: string): number {
   return Math.max(0, ...history.log.filter((row) => row.in === conversation).map(({ seq }) => seq));
 }
 
-/** The next message of others. */
+/** Returns the next message of another user. */
 export function nextOf(history: MutableHistory, user: number, conversation: string, seq: number): number {
   const later = history.log.filter((row) => row.in === conversation && row.sender !== user && row.seq > seq);
   return Math.min(...later.map(({ seq }) => seq));
@@ -77,7 +77,7 @@ export function remove<T>(from: T[], what: T): void {
   from.splice(from.indexOf(what), 1);
 }
 
-/** Removes what a user was pushed and shown. */
+/** Removes the pushes and shows of a message to a user. */
 export function forget(history: MutableHistory, user: number, which: (event: Seen) => boolean): void {
   const events = history.users.get(user)!;
   history.users.set(
@@ -86,7 +86,7 @@ export function forget(history: MutableHistory, user: number, which: (event: See
   );
 }
 
-/** Changes a message everywhere that a user was pushed and shown it. */
+/** Changes all pushes and shows of a message to a user. */
 export function replace(
   history: MutableHistory,
   user: number,
@@ -109,8 +109,8 @@ export function swap(events: Event[], a: Event, b: Event): void {
   [events[i], events[j]] = [b, a];
 }
 
-/** Swaps the seqs of two messages, of which one was acked, or pushed to a user, before the other was sent. */
-export function spoilOrder(
+/** Swaps the seqs of two messages of which one was acknowledged or pushed before the other was sent. */
+export function swapOrder(
   history: MutableHistory,
   by: "acked" | "pushed" = "acked",
 ): Pick<Expected, "user" | "in" | "cid" | "seen"> & { in: string } {
