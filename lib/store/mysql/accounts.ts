@@ -4,7 +4,7 @@ import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
 import { IS_USER_ID_USED, skipUsedIds } from "./identity.ts";
 import type { Pool } from "./pool.ts";
-import { type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 

@@ -4,7 +4,7 @@ import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { type ConversationCache, conversationName } from "./conversation_cache.ts";
-import { type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 

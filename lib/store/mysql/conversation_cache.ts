@@ -1,6 +1,6 @@
 /** The conversations that exist in the database. Creates missing ones, and caches the others. */
 import type { ConversationKey } from "../conversation.ts";
-import { type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 

@@ -2,7 +2,7 @@
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import type { CursorUpdate } from "../store.ts";
 import type { Fence } from "./fence.ts";
-import { type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 

@@ -2,7 +2,7 @@
 import type { Rejection, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { IS_GROUP_ID_USED, skipUsedIds } from "./identity.ts";
-import { type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 

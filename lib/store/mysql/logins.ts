@@ -5,7 +5,7 @@
 import type { Login, SavedSession } from "../store.ts";
 import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
-import { type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { inList, type Sql, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
