@@ -5,6 +5,7 @@ import { describeError, type Log, LogThrottle } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { RateLimiters } from "./limits/rate_limiter.ts";
 import { LoginThrottle } from "./limits/login_throttle.ts";
+import { BULK, LOGINS, PAGES } from "./scheduling/classes.ts";
 import { EventLoop } from "./scheduling/event_loop.ts";
 import { CursorWriter } from "./delivery/cursor_writer.ts";
 import { CommittedMessage } from "./delivery/delivery.ts";
@@ -13,7 +14,7 @@ import { BackgroundTask } from "./scheduling/background_task.ts";
 import { LogoutBatch } from "./sessions/logout_batch.ts";
 import { hashWorkerCount, PasswordHasher } from "../passwords/password_hasher.ts";
 import { KnownPlaces } from "./limits/known_places.ts";
-import { Lane } from "./scheduling/lane.ts";
+import { WorkQueue } from "./scheduling/work_queue.ts";
 import { Presence } from "./sessions/presence.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { rehashAll } from "./recovery/password_rehash.ts";
@@ -22,19 +23,6 @@ import { SessionRegistry } from "./sessions/session_registry.ts";
 import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
 import { Semaphore } from "./scheduling/semaphore.ts";
-
-/**
- * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few
- * enough for each to be done in a moment. Not those that wait for an account's lock or for another node:
- * these hold up no other.
- */
-const MAX_CONCURRENT_LOGINS = 100;
-
-/**
- * Large answers that are worked on at once: each keeps the event loop and the embedded store for
- * milliseconds.
- */
-const MAX_CONCURRENT_PAGES = 2;
 
 /** What a node is made of. */
 export interface NodeDeps {
@@ -74,11 +62,11 @@ export class Node implements NodeDeps {
   /** Yields to all work that is ready. */
   readonly eventLoop = new EventLoop();
   /** Logins take turns. */
-  readonly loginSemaphore = new Semaphore(MAX_CONCURRENT_LOGINS);
+  readonly loginSemaphore = new Semaphore(LOGINS.concurrency);
   /** So do large answers. */
-  readonly pageSemaphore = new Semaphore(MAX_CONCURRENT_PAGES);
+  readonly pageSemaphore = new Semaphore(PAGES.concurrency);
   /** And so do the requests of clients that ask for more than others do. */
-  readonly bulkQueue: Lane;
+  readonly bulkQueue: WorkQueue;
   readonly loginThrottle: LoginThrottle;
   /** From where users have logged in before. */
   readonly knownPlaces = new KnownPlaces();
@@ -97,7 +85,7 @@ export class Node implements NodeDeps {
     this.store = deps.store;
     this.bus = deps.bus;
     this.now = deps.now;
-    this.bulkQueue = new Lane(this.eventLoop);
+    this.bulkQueue = new WorkQueue(this.eventLoop, BULK);
     this.sessions = new SessionRegistry(this.bus);
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);
@@ -170,11 +158,6 @@ export class Node implements NodeDeps {
     }
   }
 
-  /** As {@link DeliveryPorts} has it. */
-  get backlogQueue(): Lane | undefined {
-    return this.config.messageRate > 0 ? this.bulkQueue : undefined;
-  }
-
   /** The same: a joining whose answer was lost is found out like this. */
   ensureJoined(user: number, group: number): void {
     const session = this.sessions.get(user);
@@ -239,7 +222,7 @@ export class Node implements NodeDeps {
       for (const member of this.sessions.groupMembers(-peer)) {
         if (member !== session) member.delivery.deliver(peer, committed);
       }
-      this.bulkQueue.spent(performance.now() - startedAt);
+      this.bulkQueue.charge(performance.now() - startedAt);
       this.bus.publish(peer, { kind: "message", message });
     }
   }

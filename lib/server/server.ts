@@ -6,7 +6,8 @@ import { classicDialect } from "./protocol/classic_dialect.ts";
 import { Connection } from "./net/connection.ts";
 import type { ConnectionContext } from "./net/connection_context.ts";
 import { framedDialect } from "./protocol/dialect.ts";
-import { Crowd } from "./scheduling/crowd.ts";
+import { HANDSHAKE } from "./scheduling/classes.ts";
+import { WorkQueue } from "./scheduling/work_queue.ts";
 import { Dispatcher } from "./protocol/dispatcher.ts";
 import { Draining } from "./sessions/draining.ts";
 import { onAccountDeleted, onReplaced, onStoreRestored } from "./sessions/session_lifecycle.ts";
@@ -62,7 +63,7 @@ export class Server {
       writeBufferBytes: config.writeBufferBytes,
       eventLoop: node.eventLoop,
       bulkQueue: node.bulkQueue,
-      handshakeQueue: new Crowd(node.eventLoop),
+      handshakeQueue: new WorkQueue(node.eventLoop, HANDSHAKE),
       closeTimeoutMs: config.pingInterval + config.pongTimeout, // as long as for one that takes nothing
     };
     const shortest = Math.min(

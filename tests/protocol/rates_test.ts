@@ -6,7 +6,9 @@ import { FramedClient, login, newUser, PASSWORD, register } from "../harness/fra
 import { joined, objectFrame } from "../harness/frames.ts";
 import { runClient } from "../harness/program.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
-import { pause } from "../harness/wait.ts";
+import { pause, until } from "../harness/wait.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 
 const BURST = 10; // requests
 const RATE = 5; // per second
@@ -183,4 +185,34 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
 
   await using calm = await newUser(server);
   assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not held up");
+});
+
+Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 0", async () => {
+  const max = BULK.whileIdle!.concurrency;
+  const gate = Promise.withResolvers<void>();
+  let [reads, maxReads] = [0, 0];
+  await withNodes(1, async (node) => {
+    const sender = await newUser(node);
+    const ids: number[] = [];
+    for (let at = 0; at < max + 5; at++) ids.push(await register(node));
+    for (const id of ids) await sender.chat(id, "while you were away");
+    const clients: FramedClient[] = [];
+    for (const id of ids) clients.push(await login(node, { id }));
+    await until(() => reads > 1, "backlogs to be read");
+    await pause(50);
+    gate.resolve();
+    for (const client of clients) await client.next(Msg.ONE_CHAT);
+    for (const client of [sender, ...clients]) await client.close();
+  }, {
+    config: { messageRate: 0, unauthenticatedRate: 0 },
+    store: (store) =>
+      wrapped(store, async (name, go) => {
+        if (name !== "read") return go();
+        maxReads = Math.max(maxReads, ++reads);
+        await gate.promise;
+        reads--;
+        return go();
+      }),
+  });
+  assert(maxReads >= BULK.concurrency && maxReads <= max, `${maxReads} at once`);
 });

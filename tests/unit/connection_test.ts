@@ -3,8 +3,9 @@ import { assert, assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
 import type { Handler, PreparedRequest } from "../../lib/server/net/connection_context.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
-import { Lane } from "../../lib/server/scheduling/lane.ts";
+import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { WireError } from "../../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "../harness/frames.ts";
@@ -57,7 +58,7 @@ class HeldCrowd {
   isHeld = false;
   readonly waiting: (() => void)[] = [];
 
-  turn(): Promise<void> {
+  next(): Promise<void> {
     return this.isHeld ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
   }
 }
@@ -85,7 +86,7 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     maxFrameBytes: MAX_FRAME,
     maxInFlight: MAX_PENDING,
     writeBufferBytes: OUTBOX,
-    bulkQueue: new Lane(eventLoop),
+    bulkQueue: new WorkQueue(eventLoop, BULK),
     handshakeQueue,
     closeTimeoutMs: 5_000,
   };

@@ -86,7 +86,7 @@ export async function login(
   const force = fields.force === true || auth.token !== undefined;
   const startSession = () => admit(client, auth, force, rid);
   const isRateExceeded = node.rateLimiters.forUser(auth.id)?.isLoginRateExceeded(performance.now());
-  await (isRateExceeded ? node.bulkQueue.do(startSession, LOGIN_WEIGHT) : startSession());
+  await (isRateExceeded ? node.bulkQueue.run(startSession, LOGIN_WEIGHT) : startSession());
   return undefined; // the answer is sent already, in front of what was missed
 }
 

@@ -150,7 +150,7 @@ export class Connection implements Sink {
     const bytes = this.#dialect?.encode(reply);
     if (!bytes) return;
     this.#handler.onReply(bytes.length);
-    if (bytes.length > LARGE_BODY_BYTES) this.#context.bulkQueue.spent(bytes.length / REPLY_BYTES_PER_MS);
+    if (bytes.length > LARGE_BODY_BYTES) this.#context.bulkQueue.charge(bytes.length / REPLY_BYTES_PER_MS);
     this.sendBytes(bytes);
   }
 
@@ -164,7 +164,7 @@ export class Connection implements Sink {
       for (let startedAt = performance.now();;) {
         const read = await this.#read(this.isOpen ? buffer.bytes : DISCARD_BUFFER);
         if (read === null) break;
-        if (!this.#handler.isAuthenticated || !this.isOpen) await this.#context.handshakeQueue.turn();
+        if (!this.#handler.isAuthenticated || !this.isOpen) await this.#context.handshakeQueue.next();
         this.lastReadAt = performance.now();
         this.#bytesWrittenAtLastRead = this.#writeQueue?.bytesWritten ?? 0;
         if (this.lastReadAt - startedAt > TIME_SLICE_MS) sliceUsedMs = 0; // it had to wait, and others ran
@@ -184,12 +184,12 @@ export class Connection implements Sink {
           const size = body instanceof WireError ? 0 : body.length;
           if (size > LARGE_BODY_BYTES) startedAt = await this.#throttle.waitForQuantum();
           const request = this.#handler.prepare(body, startedAt);
-          if (size > LARGE_BODY_BYTES) this.#context.bulkQueue.spent(performance.now() - startedAt);
+          if (size > LARGE_BODY_BYTES) this.#context.bulkQueue.charge(performance.now() - startedAt);
           if (request.delayMs) startedAt = await this.#pause(request.delayMs);
           if (request.lowPriority) startedAt = await this.#throttle.waitForQuantum();
           if (!this.isOpen) break; // it ended meanwhile
           const ready = this.#execute(request, size);
-          if (request.lowPriority) this.#context.bulkQueue.spent(performance.now() - startedAt);
+          if (request.lowPriority) this.#context.bulkQueue.charge(performance.now() - startedAt);
           if (ready) await ready;
           if (body instanceof WireError && body.fatal) void this.end();
           if (request.pauseMs && this.isOpen) startedAt = await this.#pause(request.pauseMs);
@@ -211,7 +211,7 @@ export class Connection implements Sink {
     } catch {
       this.abort(); // the connection was lost, or closed by us while it read
     }
-    await this.#context.handshakeQueue.turn();
+    await this.#context.handshakeQueue.next();
     buffer.release();
     decoder?.close();
     this.#handler.onEnd();
@@ -318,7 +318,7 @@ export class Connection implements Sink {
     this.#requestsStarted++;
     const reply = request.execute();
     if (request.lowPriority && reply instanceof Promise) {
-      void this.#context.bulkQueue.hold(reply, 1 + Math.floor(size / LARGE_BODY_BYTES));
+      void this.#context.bulkQueue.track(reply, 1 + Math.floor(size / LARGE_BODY_BYTES));
     }
     this.#replies.add(reply, size);
   }

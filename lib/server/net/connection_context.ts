@@ -4,9 +4,8 @@
  */
 import type { WireError } from "../../wire/decoder.ts";
 import type { EventLoop } from "../scheduling/event_loop.ts";
-import type { Crowd } from "../scheduling/crowd.ts";
 import type { Dialect, ServerMessage } from "../protocol/dialect.ts";
-import type { Lane } from "../scheduling/lane.ts";
+import type { WorkQueue } from "../scheduling/work_queue.ts";
 
 /** A request that was read and is ready to be carried out. */
 export interface PreparedRequest {
@@ -69,9 +68,9 @@ export interface ConnectionContext {
   /** Yields to pending I/O. */
   readonly eventLoop: Pick<EventLoop, "yieldToIo">;
   /** The queue of heavy requests. */
-  readonly bulkQueue: Lane;
+  readonly bulkQueue: WorkQueue;
   /** The queue of clients that have not logged in, and of connections that end. */
-  readonly handshakeQueue: Pick<Crowd, "turn">;
+  readonly handshakeQueue: Pick<WorkQueue, "next">;
   /** Milliseconds that a client gets to read its last replies. */
   readonly closeTimeoutMs: number;
 }

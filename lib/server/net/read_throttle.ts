@@ -1,17 +1,15 @@
 /** When a connection is not read: because it has asked for too much, or others go first. */
-import type { Lane } from "../scheduling/lane.ts";
+import type { WorkQueue } from "../scheduling/work_queue.ts";
 
 const MAX_PAUSE_MS = 2_000; // ms without reading: whether a client is still there is to be noticed soon
-const QUANTUM_MS = 1; // ms in which heavy work may be gone on with: a few requests of one that makes too many
 
 /** One connection's pauses. Times are by `performance.now`. */
 export class ReadThrottle {
-  readonly #bulkQueue: Lane;
+  readonly #bulkQueue: WorkQueue;
   #resume: (() => void) | undefined;
-  #quantumEnd = -Infinity;
 
   /** `lane`: where it waits for its turns. */
-  constructor(bulkQueue: Lane) {
+  constructor(bulkQueue: WorkQueue) {
     this.#bulkQueue = bulkQueue;
   }
 
@@ -37,12 +35,9 @@ export class ReadThrottle {
     this.#resume?.();
   }
 
-  /** Resolves when it is its turn to do heavy work, at once if its last one isn't over; gives the time. */
+  /** Resolves when bulk work may start; gives the time. */
   async waitForQuantum(): Promise<number> {
-    if (this.#bulkQueue.isFree && performance.now() < this.#quantumEnd) return performance.now();
-    await this.#bulkQueue.turn();
-    const now = performance.now();
-    this.#quantumEnd = now + QUANTUM_MS;
-    return now;
+    await this.#bulkQueue.next();
+    return performance.now();
   }
 }
