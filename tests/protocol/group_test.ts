@@ -77,7 +77,7 @@ test("group: refuses a request to join with a text, a message by another numberi
   for (const text of [{ msg: "hello" }, { msg: "" }, { message: "hello" }]) {
     const refused = await bob.request({ msgid: Msg.ADD_GROUP, groupid, ...text });
     assertEquals([refused.of, refused.errno], [Msg.ADD_GROUP, Errno.BAD_REQUEST]);
-    assertStringIncludes(refused.errmsg!, "there is a text in it");
+    assertStringIncludes(refused.errmsg!, "the request has a text");
   }
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -105,7 +105,7 @@ test("group: delivers a message to every other member with the group's own seq",
     );
   }
   assertEquals((await alice.groupChat(groupid, "two")).seq, 2);
-  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "its own does not come back");
+  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "the sender does not receive its own message");
   await outsider.settle();
   assertEquals([bob.drain(), outsider.drain()], [[], []]);
 });
@@ -136,7 +136,7 @@ test("group: refuses messages, HISTORY and MEMBERS of users who are not members"
     assert(reply.errmsg);
     assertEquals((await bob.request({ ...request, groupid: MAX_INTEGER })).errno, Errno.NOT_FOUND);
   }
-  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "nothing of it was stored");
+  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "no part of it was stored");
   await bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });
