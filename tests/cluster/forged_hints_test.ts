@@ -88,7 +88,7 @@ Deno.test("forged hint: the bus is told the store's epoch before it is opened, a
   const calls: string[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, [epoch]) => {
-      if (name === "adoptEpoch") calls.push(`${epoch}`);
+      if (name === "adopt") calls.push(`${epoch}`);
       if (name === "open") calls.push(name);
       return go();
     });
