@@ -55,7 +55,7 @@ export function clusterContractTests(name: string, options: ClusterOptions): voi
     await again.close();
     await using third = await login(cluster.node(1), { id: bob!.id });
     await third.settle();
-    assertEquals(third.drain(), [], "nothing that was delivered on another node comes again");
+    assertEquals(third.drain(), [], "no message that was delivered on another node is repeated");
   });
 
   test("shares groups, members and group chat across nodes", async (cluster, open) => {
@@ -112,7 +112,7 @@ export function clusterContractTests(name: string, options: ClusterOptions): voi
       await told("offline");
     }
     await alice!.settle();
-    assertEquals(alice!.drain(), [], "nothing is told twice");
+    assertEquals(alice!.drain(), [], "nothing is sent twice");
   });
 
   test("moves an account to another node without telling its friends", async (cluster, open) => {

@@ -118,7 +118,7 @@ test(
     await until(() => acks.size >= ACKS_BEFORE_KILL, `${ACKS_BEFORE_KILL} acknowledgements`);
     await without(cluster.node(0), async () => {
       await sending;
-      assertLess(acks.size, MESSAGES, "it was killed in the middle");
+      assertLess(acks.size, MESSAGES, "the node ended while messages were in flight");
       const again = open.use(await login(cluster.node(2), { token: alice!.token }));
       await send(again);
       assertEquals(acks.size, MESSAGES);
@@ -136,7 +136,7 @@ test(
       }
       for (const user of [bob!, carol!]) {
         await user.settle();
-        assertEquals(user.waiting.filter(({ cid }) => cid !== undefined), [], "nothing came twice");
+        assertEquals(user.waiting.filter(({ cid }) => cid !== undefined), [], "no message arrived twice");
       }
     });
   },
@@ -154,7 +154,7 @@ test(
     {
       using _ = stopped(cluster.node(0));
       const refused = await next.request({ msgid: Msg.LOGIN, id: alice!.id, password: PASSWORD });
-      assertEquals(refused.errno, Errno.ALREADY_ONLINE, "it may only be slow");
+      assertEquals(refused.errno, Errno.ALREADY_ONLINE, "the node may only be slow");
       await next.login({ id: alice!.id }, { force: true });
       await carolsNext.login({ token: carol.token });
       for (let seq = 1; seq <= 3; seq++) {

@@ -36,7 +36,7 @@ async function race(clients: readonly FramedClient[], request: Sent): Promise<Fr
   assertGreaterOrEqual(entered.length, 1);
   await until(() => entered.filter((client) => !gone.has(client)).length <= 1, "all but one to be closed");
   const winner = entered.find((client) => !gone.has(client));
-  assert(winner, "one of them stands");
+  assert(winner, "one session stays");
   winner.token = (replies[clients.indexOf(winner)] as Received).token!;
   return winner;
 }

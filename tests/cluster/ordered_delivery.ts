@@ -42,6 +42,6 @@ export async function assertOrderedDelivery(cluster: Cluster, open: AsyncDisposa
   }));
   for (const user of users) {
     await user.settle();
-    assertEquals(user.drain(), [], "nothing came twice");
+    assertEquals(user.drain(), [], "no message arrived twice");
   }
 }

@@ -140,7 +140,7 @@ test(
       assertEquals(refused.errno, Errno.UNAVAILABLE);
       assertLess(0, refused.retry_after!);
       await pause(Math.max(0, began + OUTAGE_MS - performance.now()));
-      assertLess(acks.size, MESSAGES, "it was stopped in the middle");
+      assertLess(acks.size, MESSAGES, "the server stopped while messages were in flight");
     } finally {
       await cluster.mariadb.start();
     }
@@ -150,7 +150,7 @@ test(
     for (const { cid, seq } of got) assertEquals(acks.get(cid!)?.seq, seq, `${cid} as acknowledged`);
     assertEquals(new Set(got.map(({ cid }) => cid)).size, MESSAGES);
     await bob!.settle();
-    assertEquals(bob!.waiting.filter(({ msgid }) => msgid === Msg.ONE_CHAT), [], "nothing came twice");
+    assertEquals(bob!.waiting.filter(({ msgid }) => msgid === Msg.ONE_CHAT), [], "no message arrived twice");
 
     // Both users are still connected, and new users can log in.
     assert([alice!, bob!].every(({ waiting }) => waiting.every(({ msgid }) => msgid !== Msg.NOTICE)));

@@ -9,15 +9,15 @@ import { live, pure } from "./targets.ts";
 
 const HELP = `deno task fuzz [options]
 
-Tries the corpus and then inputs made from one seed after the other, each target in turn, until something breaks:
+Tries the corpus and then inputs of successive seeds, each target in turn, until a check fails:
   --seed N      first seed (default 1)
-  --minutes M   for how long (default 1)
-  --target NAME only this one
-  --input FILE  only this input, for --target: to make a finding smaller
+  --minutes M   duration in minutes (default 1)
+  --target NAME only this target
+  --input FILE  only this input of --target, to reduce a finding
   --mysql       a node on a MariaDB and a Redis of its own in place of the embedded database
 
-What is found is printed with the command that repeats it, and the exit code is 1. What was mended belongs into
-tests/fuzz/corpus/, as small as it can be.
+A finding is printed with the command that repeats it, and the exit code is 1. The input of a fixed fault belongs into
+tests/fuzz/corpus/, as small as possible.
 `;
 
 const TIME_SLICE_MS = 200; // milliseconds of one target before the next one

@@ -46,7 +46,7 @@ serverTest("attacks: reserves no memory for announced lengths", {}, async (serve
     clients.push(client);
   }
   await pair.chat();
-  assertLess(server.memory - before, 300 * MAX_FRAME, "no memory is kept for what has only been announced");
+  assertLess(server.memory - before, 300 * MAX_FRAME, "no memory is reserved for announced bytes");
   for (const client of clients) await client.close();
   await pair.chat();
 });
@@ -158,7 +158,7 @@ serverTest("attacks: stops reading from a client that does not read its replies"
     if (round % 10 === 0) most = Math.max(most, server.memory - before);
   }
   assertLess(most, MAX_GROWTH_BYTES);
-  assert(!taken, "the server doesn't read from who doesn't read its answers");
+  assert(!taken, "the server does not read from a client that does not read its replies");
   await flood.close();
   await writing;
   await pair.chat();

@@ -99,12 +99,12 @@ test("classic: cuts a longer text at a character, which framed clients get in fu
     const msg = message.msg!;
     assert(msg.endsWith("…"), msg.slice(-10));
     const shown = text.replaceAll("\0", "?"); // NUL would end the message
-    assert(shown.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "what is left is as it was");
+    assert(shown.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "the remaining state is unchanged");
     assertEquals([message.id, message.name], [alice.id, alice.name]);
     assert(message.time);
   }
   const { messages } = await alice.succeed({ msgid: Msg.HISTORY, id, limit: 1 });
-  assert(messages![0]!.msg === texts.at(-1), "it is stored whole");
+  assert(messages![0]!.msg === texts.at(-1), "the text is stored completely");
 });
 
 test("classic: does not cut a text that just fits", async (server) => {

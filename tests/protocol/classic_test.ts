@@ -162,7 +162,7 @@ test("classic: refuses a request that carries another user's id", async (server)
   assertEquals([chat.msgid, chat.id, chat.msg], [Msg.ONE_CHAT, mallory.id, "honest"]);
   assert(chat.name !== alice.name);
   assertEquals(bob.drain(), []);
-  assertEquals((await alice.groupChat(groupid, "mine")).seq, 1, "no forged one before it");
+  assertEquals((await alice.groupChat(groupid, "mine")).seq, 1, "no forged message precedes it");
   const { friends, groups } = await alice.succeed({ msgid: Msg.CONTACTS });
   assertEquals([friends!.length, groups!.length], [0, 1]);
 });

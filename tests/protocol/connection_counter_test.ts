@@ -191,7 +191,7 @@ test("addresses: closes a connection whose proxy header is late, and no other", 
     assertEquals(end, null, "closed without a word");
     conn.close();
   }
-  assert(performance.now() - begun >= 400, "not before its time");
+  assert(performance.now() - begun >= 400, "not too early");
   await client.settle();
 });
 

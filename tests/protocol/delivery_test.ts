@@ -56,14 +56,18 @@ test("delivery: repeats at the next login exactly the messages without DELIVERED
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);
   await bob.take(3, Msg.ONE_CHAT);
   bob = await again(server, bob);
-  assertEquals((await bob.take(3, Msg.ONE_CHAT)).map((m) => m.seq), [1, 2, 3], "written is not delivered");
+  assertEquals(
+    (await bob.take(3, Msg.ONE_CHAT)).map((m) => m.seq),
+    [1, 2, 3],
+    "a written message is not a delivered one",
+  );
   await bob.delivered({ id: alice.id }, 2);
   bob = await again(server, bob);
   assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 3);
   await bob.delivered({ id: alice.id }, 3);
   bob = await again(server, bob);
   await alice.chat(bob.id, "4");
-  assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 4, "nothing before it came again");
+  assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 4, "no earlier message was repeated");
   assertEquals(bob.drain(), []);
   await bob.close();
 });

@@ -56,7 +56,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       }));
       await sending;
       assertEquals(await server.wait(), 0);
-      assertLess(performance.now() - began, 5_000, "it ends when all have gone");
+      assertLess(performance.now() - began, 5_000, "the server ends when all connections have ended");
       const pushed = new Set(bob.drain().map(({ cid }) => cid).filter((cid) => cid !== undefined));
       assertGreaterOrEqual(pushed.size, ACKS_BEFORE_SIGNAL);
       for (const client of [bob, ...senders]) await client.close();

@@ -17,9 +17,9 @@ function pingOf(bytes: number, rid: number): string {
 async function assertBadRequest(client: FramedClient): Promise<Received> {
   const reply = await client.next((m) => m.errno !== undefined);
   assertEquals([reply.msgid, reply.errno], [Msg.ACK, Errno.BAD_REQUEST], JSON.stringify(reply));
-  assert(reply.errmsg, "says what is wrong");
+  assert(reply.errmsg, "the reply has a text");
   await client.settle();
-  assertEquals(client.drain(), [], "one answer and no more");
+  assertEquals(client.drain(), [], "exactly one reply");
   return reply;
 }
 
@@ -78,7 +78,7 @@ test("framing: replies to a length over the maximum before its bytes arrive", as
   assertEquals((await client.next(() => true)).msgid, Msg.PONG);
   assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
   await client.serverCloses();
-  assertEquals(client.drain(), [], "what comes behind it is not looked at");
+  assertEquals(client.drain(), [], "bytes after the header are not read");
 });
 
 test("framing: refuses every length over the maximum", async (server) => {

@@ -105,7 +105,7 @@ test("group: delivers a message to every other member with the group's own seq",
     );
   }
   assertEquals((await alice.groupChat(groupid, "two")).seq, 2);
-  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "its own does not come back");
+  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "the sender does not receive its own message");
   await outsider.settle();
   assertEquals([bob.drain(), outsider.drain()], [[], []]);
 });
@@ -136,7 +136,7 @@ test("group: refuses messages, HISTORY and MEMBERS of users who are not members"
     assert(reply.errmsg);
     assertEquals((await bob.request({ ...request, groupid: MAX_INTEGER })).errno, Errno.NOT_FOUND);
   }
-  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "nothing of it was stored");
+  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "no part of it was stored");
   await bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });

@@ -132,7 +132,7 @@ test("history: splits long messages into pages below the maximum frame", async (
   ));
   await alice.sendBytes(joined(...requests.map(objectFrame)));
   for (const ack of await alice.take(count, Msg.ACK)) assertEquals(ack.errno, Errno.OK, ack.errmsg);
-  assertLess(MAX_SERVER_FRAME, count * JSON.stringify(text).length, "they don't fit into one frame");
+  assertLess(MAX_SERVER_FRAME, count * JSON.stringify(text).length, "the messages do not fit into one frame");
   const all = await readBack(bob, { id: alice.id }, count);
   assertEquals(all.map((m) => m.seq), Array.from({ length: count }, (_, at) => at + 1));
   all.forEach((m, at) => assert(m.msg === `${at} ${text}`));

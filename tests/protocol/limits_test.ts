@@ -237,7 +237,7 @@ Deno.test("cursors: wait up to the limit and advance meanwhile, and one more is 
     ]]);
     cursors.advance(1, 4, 1);
     await cursors.flush();
-    assertEquals(asked("advanceCursors").length, 2, "there is room again");
+    assertEquals(asked("advanceCursors").length, 2, "a slot is free again");
   }));
 
 Deno.test("logouts: wait up to the limit, and the oldest is dropped for one more", () =>

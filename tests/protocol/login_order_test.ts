@@ -35,7 +35,7 @@ Deno.test("login: finds a group's message by the resync when it precedes the sub
     await first.succeed({ msgid: Msg.LOGOUT });
     before = () => alice.groupChat(groupid, "in between");
     await using bob = await login(b!, { id: first.id });
-    assertEquals(before, undefined, "it was sent while the group was being subscribed");
+    assertEquals(before, undefined, "the message was sent during the subscription of the group");
     const { msg, seq } = await bob.next(Msg.GROUP_CHAT, EFFECT_TIMEOUT_MS);
     assertEquals([msg, seq], ["in between", 1]);
     await alice.groupChat(groupid, "afterwards");
@@ -125,6 +125,9 @@ Deno.test("login: does not replace a silent classic client that takes its bytes,
     const asked = { msgid: Msg.LOGIN, id, password: PASSWORD };
     assertEquals((await other.request(asked)).errno, Errno.ALREADY_ONLINE);
     await pause(2 * SILENCE_MS + UNBLOCKED_MS);
-    assert((await other.request(asked)).errno === Errno.OK, "who takes nothing and says nothing may be gone");
+    assert(
+      (await other.request(asked)).errno === Errno.OK,
+      "a client that neither reads nor writes may be gone",
+    );
   }, { config: { pingInterval: SILENCE_MS, pongTimeout: SILENCE_MS } });
 });

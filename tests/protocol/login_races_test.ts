@@ -100,7 +100,7 @@ Deno.test("login races: leave the later login alone when an overtaken one ends w
     gate.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
     await quick.settle();
-    assertEquals(quick.drain(), [], "it is not kicked");
+    assertEquals(quick.drain(), [], "the session is not replaced");
     await using again = await login(node!, { token: token! });
     await again.settle();
   }, { bus: outage.bus, store });

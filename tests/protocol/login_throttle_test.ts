@@ -57,7 +57,11 @@ test("login throttle: locks no user out by wrong passwords from other addresses"
     assertEquals((await tryLogin(server, freshAddress(), { id })).errno, Errno.FAILED);
   }
   const elsewhere = freshAddress();
-  assertEquals((await tryLogin(server, elsewhere, { id })).errno, Errno.FAILED, "one more of each place");
+  assertEquals(
+    (await tryLogin(server, elsewhere, { id })).errno,
+    Errno.FAILED,
+    "one more attempt of each address",
+  );
   assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT_REASON);
   assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT_REASON);
   const again = freshAddress();
@@ -92,7 +96,7 @@ test("login throttle: gives a known device attempts of its own by its expired to
   assert(reply.token !== undefined && reply.token !== token);
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id, token })).errno, Errno.FAILED);
-    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others' are others'");
+    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others are counted apart");
   }
   assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT_REASON);
   assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT_REASON);

@@ -24,7 +24,7 @@ serverTest("overload: refuses logins with retry_after when the hash queue is ful
   }
   assert(replies.every((reply) => reply.errno === Errno.FAILED || reply.errno === Errno.RATE_LIMITED));
   const reply = await clients[0]!.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  assertEquals(reply.errno, Errno.OK, "once there is room again");
+  assertEquals(reply.errno, Errno.OK, "when the queue has room again");
   for (const client of clients) await client.close();
 });
 

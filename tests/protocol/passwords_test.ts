@@ -183,7 +183,7 @@ Deno.test("passwords: do not make a known user wait for the pause of a thread", 
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("a"));
   const known = passwords.verify("sesame", hash, { ...at("a"), standing: "known" });
-  assertEquals(passwords.hasQueued, false, "it is at work");
+  assertEquals(passwords.hasQueued, false, "the request is in progress");
   await known;
   await passwords.verify("guess", hash, at("a"));
   const next = passwords.verify("sesame", hash, at("b"));
@@ -227,7 +227,7 @@ Deno.test("passwords: equalise two costs with no more than their difference", ()
     { ln: 14, r: 8, p: 1 },
   ]);
   assertEquals(missingWork({ ln: 15, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), []);
-  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be taken away");
+  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be removed");
 });
 
 Deno.test("passwords: reject the request of a thread that dies, and replace the thread", async () => {
@@ -294,7 +294,7 @@ Deno.test("tokens: identify a device by any of its tokens while the password is 
   const id = parseDeviceId(one.text, 7, "$scrypt$hash")!;
   assertEquals(id.length, 8);
   assertEquals(parseDeviceId(two.text, 7, "$scrypt$hash"), id);
-  assertEquals(makeDeviceCookie(7, "$scrypt$hash", id), device, "it stays the same device");
+  assertEquals(makeDeviceCookie(7, "$scrypt$hash", id), device, "the device is still known");
   const anew = issueToken(7, NOW, makeDeviceCookie(7, "$scrypt$other", id));
   assertEquals(parseDeviceId(anew.text, 7, "$scrypt$other"), id);
   for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
@@ -304,7 +304,7 @@ Deno.test("tokens: identify a device by any of its tokens while the password is 
   assertEquals(parseDeviceId("7.short", 7, "$scrypt$hash"), undefined);
   const [user, secret] = one.text.split(".");
   const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
-  assertEquals(parseDeviceId(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
+  assertEquals(parseDeviceId(last, 7, "$scrypt$hash"), id, "the other half is not part of the text");
   const first = `${user}.${secret!.at(0) === "A" ? "E" : "A"}${secret!.slice(1)}`;
   assertEquals(parseDeviceId(first, 7, "$scrypt$hash"), undefined);
 });
@@ -331,7 +331,7 @@ Deno.test("tokens: carry the hour of their creation, which their hash protects",
   }
   const { text, hash } = issueToken(7, NOW);
   assertEquals(parseToken(text, NOW - 2 * HOUR_MS)!.issuedAt, NOW, "by a node whose clock is ahead");
-  assertEquals(parseToken(text, NOW - 2 * HOUR_MS - 1)!.issuedAt, undefined, "it says a time to come");
+  assertEquals(parseToken(text, NOW - 2 * HOUR_MS - 1)!.issuedAt, undefined, "retry_after is in the future");
   const younger = issueToken(7, NOW + 24 * HOUR_MS).text;
   const forged = text.slice(0, -4) + younger.slice(-4);
   assertEquals(parseToken(forged, NOW + 24 * HOUR_MS)!.issuedAt, NOW + 24 * HOUR_MS);

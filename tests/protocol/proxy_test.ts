@@ -101,7 +101,7 @@ Deno.test("proxy: refuses an invalid version 1 header", () => {
   // A single LF ends no line, and the reader waits at most for the longest line.
   const endless = refusal(encoder.encode("PROXY TCP4 1.2.3.4 1.2.3.4 1 1\n".repeat(9)), "no CR");
   assertEquals([endless.words.includes("107 bytes"), endless.after], [true, 107]);
-  assertEquals(refusal(encoder.encode("PROXIED"), "a word").after, 5, "known with the first wrong byte");
+  assertEquals(refusal(encoder.encode("PROXIED"), "a word").after, 5, "the first wrong byte shows the error");
 });
 
 Deno.test("proxy: reads the client address of version 2, split anywhere, and skips extensions", () => {

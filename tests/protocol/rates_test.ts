@@ -51,8 +51,12 @@ test("rates: take the burst, refuse the next message, and take it after retry_af
     assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
     await pause(refused.retry_after!);
   }
-  assertEquals((await alice.chat(bob.id, "later")).seq, taken.length + 1, "what was refused was not stored");
-  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others have their own");
+  assertEquals(
+    (await alice.chat(bob.id, "later")).seq,
+    taken.length + 1,
+    "the refused message was not stored",
+  );
+  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others are counted apart");
 });
 
 test("rates: refuse bytes over the limit with retry_after", async (server) => {
@@ -66,7 +70,7 @@ test("rates: refuse bytes over the limit with retry_after", async (server) => {
   assertEquals(errno, Errno.RATE_LIMITED);
   const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes of debt, less the time passed
   assert(retry_after! > owed - 500 && retry_after! <= 2_400, `${retry_after} for ${owed}`);
-  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "what is small needn't wait for that");
+  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "a small request does not wait");
   await pause(retry_after!);
   assertEquals(
     (await alice.chat(bob.id, "x".repeat(48_000))).errno,
@@ -101,7 +105,7 @@ test("rates: delay PING and requests without a reply instead of refusing them", 
   await using alice = await newUser(server);
   const began = performance.now();
   const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
-  assertGreaterOrEqual(performance.now() - began, 500, "three more, at five a second");
+  assertGreaterOrEqual(performance.now() - began, 500, "3 more at 5 a second");
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
@@ -173,7 +177,7 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
   await atOnce(unauthenticated, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
   await atOnce(unauthenticated, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
   const slow = performance.now() - began;
-  assertGreaterOrEqual(slow, 900, "twenty more, at twenty a second");
+  assertGreaterOrEqual(slow, 900, "20 more at 20 a second");
 
   await using noisy = await ClassicClient.connect(server);
   const noise = new TextEncoder().encode("{}" + " ".repeat(65_536)); // 64 KiB at 20 KiB a second
@@ -184,7 +188,7 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
   assertGreaterOrEqual(performance.now() - start, 1_000, "noise costs as much as messages of its size");
 
   await using calm = await newUser(server);
-  assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not held up");
+  assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not delayed");
 });
 
 Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 0", async () => {

@@ -135,7 +135,7 @@ Deno.test("recovery: delivers a message whose hint was lost when its sender repe
     await alice.chat(bob.id, "one", "cid-1");
     await alice.settle();
     await bob.settle();
-    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is told twice");
+    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is informed twice");
   }, { bus });
 });
 
@@ -268,7 +268,7 @@ Deno.test("recovery: repeats a state by PRESENCE after CONTACTS has shown it fir
     assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
     await alice.succeed({ msgid: Msg.CONTACTS });
     await alice.settle();
-    assertEquals(alice.drain(), [], "no news, no PRESENCE");
+    assertEquals(alice.drain(), [], "no PRESENCE without a change");
     await bob.close();
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
   }, outage);

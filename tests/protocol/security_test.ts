@@ -44,7 +44,7 @@ serverTest(
     await using bob = await newUser(server);
     await alice.chat(bob.id, "messages are stored as they are");
     const disk = stored(server);
-    assert(disk.includes("messages are stored as they are"), "that is looked at which is stored");
+    assert(disk.includes("messages are stored as they are"), "the stored form is checked");
     const secret = token!.split(".")[1]!;
     const raw = decoder.decode(Uint8Array.fromBase64(secret, { alphabet: "base64url" }));
     for (const text of [password, secret, raw]) assert(!disk.includes(text));
@@ -85,7 +85,7 @@ test("security: takes a name full of SQL as a name", async (server) => {
     const id = await client.register(name);
     assert(id !== victim);
     const welcome = await client.login({ name });
-    assertEquals([welcome.id, welcome.name], [id, name], "its own account, and the name as it was given");
+    assertEquals([welcome.id, welcome.name], [id, name], "an account of its own, with the name unchanged");
     assert(!JSON.stringify(welcome).includes("$scrypt"));
     const groupid = await client.succeed({ msgid: Msg.CREATE_GROUP, groupname: name, groupdesc: name });
     assert(groupid.groupid! > 0);

@@ -65,10 +65,10 @@ test("session: is taken over with force, and the other client is told", async (s
   assertEquals([reply.msgid, reply.errno, reply.id], [Msg.LOGIN_ACK, Errno.OK, first.id]);
   const notice = await first.next(Msg.NOTICE);
   assertEquals(notice.kind, "kicked");
-  assert(notice.errmsg, "says why in words");
+  assert(notice.errmsg, "the notice has a text");
   await friend.chat(first.id, "to the new one");
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "to the new one");
-  assertEquals(first.drain(), [], "the old one gets nothing more");
+  assertEquals(first.drain(), [], "the old session gets nothing more");
   // The server has closed the old connection, or ended its session.
   const errno = await first.request({ msgid: Msg.CONTACTS }).then((m) => m.errno, () => Errno.NOT_LOGGED_IN);
   assertEquals(errno, Errno.NOT_LOGGED_IN);

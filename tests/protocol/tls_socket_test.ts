@@ -38,7 +38,7 @@ class Side implements Disposable {
       secureContext,
       proxyHeader: {
         stripHeader: (bytes) => {
-          assert(!this.#isBehind, "it is given nothing more once it has said so");
+          assert(!this.#isBehind, "the client is sent nothing more after its end");
           const wanted = prefaceBytes - this.prefaced.length;
           this.prefaced += decoder.decode(bytes.subarray(0, wanted));
           this.#isBehind = this.prefaced.length === prefaceBytes;
@@ -232,7 +232,7 @@ Deno.test("tls socket: fails once when the bytes are no TLS, however they are sp
     await tcp.closeWrite();
     const end = await within(reading.catch((error: Error) => error), "its end");
     if (end instanceof Error) assertEquals(side.failures.length, 1, end.message);
-    else assertEquals([end, side.failures], [null, []], "what has only begun is no failure");
+    else assertEquals([end, side.failures], [null, []], "an attempt in progress is no failure");
   }
 });
 

@@ -62,7 +62,11 @@ test("sends the last messages and a closing alert", async () => {
   await using client = await FramedClient.connect(server);
   await client.sendBytes(new Uint8Array([0xff, 0xff, 0xff, 0xff]));
   assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
-  assertEquals(await within(client.closed, "the end"), "the connection was closed", "not: it broke");
+  assertEquals(
+    await within(client.closed, "the end"),
+    "the connection was closed",
+    "not fulfilled, as it failed",
+  );
   await using other = await FramedClient.connect(server);
   for (let rid = 1; rid <= 50; rid++) await other.send({ msgid: Msg.PING, rid });
   await other.endWriting();
