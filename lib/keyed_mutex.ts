@@ -60,12 +60,12 @@ export class KeyedMutex<K> {
 
   /** Rejects with `error` all requests of `owner` that wait. The owner retains the locks that it holds. */
   rejectWaiters(owner: object, error: Error): void {
-    for (const queue of [...this.#queues.values()]) {
-      for (const request of queue.slice(1)) {
-        if (request.owner !== owner) continue;
-        request.reject(error);
-        this.#release(request);
-      }
+    for (const [key, [holder, ...waiters]] of this.#queues) {
+      const rejected = waiters.filter((waiter) => waiter.owner === owner);
+      if (rejected.length === 0) continue;
+      this.#queues.set(key, [holder!, ...waiters.filter((waiter) => waiter.owner !== owner)]);
+      this.#waiterCount -= rejected.length;
+      for (const { reject } of rejected) reject(error);
     }
   }
 

@@ -48,14 +48,14 @@ Deno.test("mysql: an error contains no statement and no value", () => {
 });
 
 /** A queue of numbers whose batches wait for `next`, one by one. */
-function gatherer(): {
-  all: GroupCommitQueue<number, number>;
+function makeQueue(): {
+  queue: GroupCommitQueue<number, number>;
   batches: Pending<number, number>[][];
   next: () => void;
 } {
   const batches: Pending<number, number>[][] = [];
   const gates: (() => void)[] = [];
-  const all = new GroupCommitQueue<number, number>({
+  const queue = new GroupCommitQueue<number, number>({
     sizeOf: (call) => call,
     startBatch() {
       let count = 0;
@@ -71,7 +71,7 @@ function gatherer(): {
       for (const { call, resolve } of batch) resolve(call * 2);
     },
   });
-  return { all, batches, next: () => gates.shift()!() };
+  return { queue, batches, next: () => gates.shift()!() };
 }
 
 /** Lets all promise callbacks run that are due within a few turns. */
@@ -80,10 +80,10 @@ async function settle(): Promise<void> {
 }
 
 Deno.test("group commit: puts calls during a batch into the next one, in order", async () => {
-  const { all, batches, next } = gatherer();
-  const results = [1, 2].map((call) => all.add(call));
+  const { queue, batches, next } = makeQueue();
+  const results = [1, 2].map((call) => queue.add(call));
   await settle();
-  results.push(...[3, 4, 5, 6].map((call) => all.add(call)));
+  results.push(...[3, 4, 5, 6].map((call) => queue.add(call)));
   await settle();
   for (let batch = 0; batch < 3; batch++) {
     next();
@@ -94,13 +94,13 @@ Deno.test("group commit: puts calls during a batch into the next one, in order",
 });
 
 Deno.test("group commit: runs a barrier after all earlier calls and before all later ones", async () => {
-  const { all, batches, next } = gatherer();
+  const { queue, batches, next } = makeQueue();
   let seen = "";
   const done = [
-    all.add(1),
-    all.barrier(() => Promise.resolve(seen = `after ${batches.length}`)),
-    all.barrier(() => Promise.reject(new Error("alone"))).catch(() => {}),
-    all.add(2),
+    queue.add(1),
+    queue.barrier(() => Promise.resolve(seen = `after ${batches.length}`)),
+    queue.barrier(() => Promise.reject(new Error("alone"))).catch(() => {}),
+    queue.add(2),
   ];
   await settle();
   assertEquals([batches.length, seen], [1, ""]);
@@ -112,42 +112,42 @@ Deno.test("group commit: runs a barrier after all earlier calls and before all l
 });
 
 Deno.test("group commit: rejects waiting calls when the database is unavailable", async () => {
-  const { all, batches, next } = gatherer();
-  const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailableError, "13"));
+  const { queue, batches, next } = makeQueue();
+  const bad = [13, 1].map((call) => assertRejects(() => queue.add(call), StoreUnavailableError, "13"));
   await settle();
-  const waiting = all.add(2);
+  const waiting = queue.add(2);
   next();
   await settle();
   next();
   assertEquals(await waiting, 4);
   await Promise.all(bad);
   for (const away of [14, 15, 16]) {
-    const lost = [assertRejects(() => all.add(away), StoreUnavailableError, `${away}`)];
+    const lost = [assertRejects(() => queue.add(away), StoreUnavailableError, `${away}`)];
     await settle();
     for (let call = 0; call < 10; call++) {
-      lost.push(assertRejects(() => all.add(call), StoreUnavailableError, `${away}`));
+      lost.push(assertRejects(() => queue.add(call), StoreUnavailableError, `${away}`));
     }
     next();
     await Promise.all(lost);
   }
   assertEquals(batches.length, 5);
-  const again = all.add(5);
+  const again = queue.add(5);
   await settle();
   next();
   assertEquals(await again, 10);
 });
 
 Deno.test("group commit: bounds the bytes of waiting calls, and accepts calls again afterwards", async () => {
-  const { all, next } = gatherer();
+  const { queue, next } = makeQueue();
   const megabytes = 1_024 * 1_024;
-  const first = all.add(1);
+  const first = queue.add(1);
   await settle();
-  const large = all.add(60 * megabytes);
-  await assertRejects(() => all.add(5 * megabytes), StoreUnavailableError);
-  const small = all.add(1 * megabytes);
+  const large = queue.add(60 * megabytes);
+  await assertRejects(() => queue.add(5 * megabytes), StoreUnavailableError);
+  const small = queue.add(1 * megabytes);
   next();
   await settle();
-  const more = all.add(60 * megabytes);
+  const more = queue.add(60 * megabytes);
   await settle();
   next();
   await settle();

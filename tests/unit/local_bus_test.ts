@@ -1,5 +1,6 @@
 /** The bus within one process. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { busContract } from "../cluster/bus_contract.ts";
 
@@ -37,4 +38,15 @@ Deno.test("local bus: nodes of different hubs are independent", async () => {
   await a.subscribe(1);
   assertEquals(await b.online([1]), new Set());
   await Promise.all([a.close(), b.close()]);
+});
+
+Deno.test("local bus: rejects a lock as unavailable when too many requests wait", async () => {
+  const bus = new LocalHub().attach();
+  await bus.lock(1);
+  const waiting = Array.from({ length: 100_000 }, () => bus.lock(1));
+  const closed = Promise.allSettled(waiting);
+  await assertRejects(() => bus.lock(1), BusUnavailableError, "100000 requests wait");
+  await (await bus.lock(2))();
+  await bus.close();
+  assertEquals(new Set((await closed).map(({ status }) => status)), new Set(["rejected"]));
 });

@@ -7,9 +7,9 @@
  * If a connection breaks without being closed, Redis keeps the channel until its own timeout. So each node
  * also publishes heartbeats, and counts as silent while they do not arrive.
  *
- * A node that closes says goodbye. A channel that ends without a goodbye belongs to a node that crashed, or
- * to one that lost its connection to Redis and still commits messages. Redis cannot distinguish the two. So
- * such a node counts as silent until it rejoins, for some minutes at most.
+ * A node that closes publishes a goodbye. A channel that ends without a goodbye is that of a node that
+ * crashed, or of one that lost its connection to Redis. The latter still commits messages, and Redis cannot
+ * distinguish the two. So such a node counts as silent until it rejoins, for some minutes at most.
  */
 import { BusUnavailableError } from "../bus.ts";
 import type { Names } from "./names.ts";

@@ -50,7 +50,7 @@ export class Publisher {
   }
 
   /**
-   * Publishes a heartbeat. If Redis accepts it, Redis may also accept replacements of lost hints: a `resync`
+   * Publishes a heartbeat. If Redis accepts it, publishes replacements of lost hints. These are a `resync`
    * per channel with a lost message, and a hello, after which the other nodes check logins and friends.
    */
   async sendHeartbeat(connections: RedisConnections): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), which RFC 9018 also uses: a message
+ * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), which RFC 9018 also uses. It is a message
  * authentication code for short messages, with a key of 128 bits and a tag of 64 bits. signer.ts has the
  * reason for its use.
  *

@@ -191,7 +191,7 @@ interface LogState {
   readonly lastSeqs: Map<string, number>;
   /** The times of the last messages, by the names of conversations. */
   readonly times: Map<string, number>;
-  /** `group user` for each sender who is a member. */
+  /** `group user` for each sender that is a member. */
   readonly members: ReadonlySet<string>;
   readonly cids: ReadonlyMap<string, CidEntry>;
 }

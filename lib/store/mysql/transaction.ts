@@ -13,10 +13,10 @@ export const COMMIT: Sql = sql`COMMIT`;
 export const ROLLBACK: Sql = sql`ROLLBACK`;
 
 /**
- * A member of a replicated group can roll back a transaction between two statements of one round trip, and
- * run the remaining statements outside of it. Without autocommit, none of these is committed by itself. The
- * savepoint is lost with its transaction, so that releasing it fails before the commit of an incomplete
- * transaction.
+ * A member of a replicated group can roll back a transaction between two statements of one round trip. It
+ * then runs the remaining statements outside of a transaction. Without autocommit, none of these is committed
+ * by itself. The savepoint is lost with its transaction, so that releasing it fails before the commit of an
+ * incomplete transaction.
  */
 const AUTOCOMMIT_OFF = sql`SET SESSION autocommit = 0`;
 const AUTOCOMMIT_ON = sql`SET SESSION autocommit = 1`;
