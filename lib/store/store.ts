@@ -92,7 +92,7 @@ export const FOREIGN_HASH_PATTERN =
   `^((0x)?(${HEX_LENGTHS})|${BASE64_LENGTHS}|[*][0-9a-fA-F]{40}|${METHOD_PREFIX}.*)$`;
 
 /**
- * A login of an account. Its epoch is higher than those of all earlier logins (a fencing token): the store
+ * A login of an account. Its epoch, a fencing token, is higher than those of all earlier logins. The store
  * rejects writes with an older epoch, so that a frozen or partitioned node cannot overwrite newer state.
  */
 export interface Login {
@@ -238,8 +238,8 @@ export interface Store {
    */
   append(message: NewMessage): Promise<Appended | Rejection>;
   /**
-   * Moves cursors forward, never back. Unknown cursors are ignored, and seqs beyond the conversation's last
-   * one, too: such a client received messages that the store lost, and their successors must not count as
+   * Moves cursors forward, never back. Ignores unknown cursors, and seqs beyond the conversation's last one.
+   * A client with such a seq received messages that the store lost, and their successors must not count as
    * delivered.
    */
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void>;
@@ -248,9 +248,9 @@ export interface Store {
   /** Returns those of the users that have messages after their cursors. */
   usersWithUnread(users: readonly number[]): Promise<readonly number[]>;
   /**
-   * Returns messages after the seq `after`, or after the user's cursor where `after` is undefined, in seq
-   * order and including the user's own: at most `limit`, and at most `maxBytes` of UTF-8 in their bodies, but
-   * at least one. The page is empty if the conversation does not exist or the user is not in it.
+   * Returns messages after the seq `after` (undefined: the user's cursor) in seq order, including the user's
+   * own. A page has at most `limit` messages and `maxBytes` of UTF-8 in their bodies, but at least one
+   * message. The page is empty if the conversation does not exist or the user is not in it.
    */
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page>;
   /**

@@ -171,7 +171,7 @@ async function copyOwner(files: string[], path: string, there: Deno.FileInfo | u
 
 /**
  * Renames the previous database, then its write-ahead log. A crash between the two leaves a log without a
- * database, which a start refuses; the other order would leave a database without its last commits. Returns
+ * database, which a start refuses. The other order would leave a database without its last commits. Returns
  * the new name.
  */
 async function moveExisting(path: string): Promise<string | undefined> {

@@ -37,7 +37,7 @@ export class Batcher {
   /** Fulfilled with the error if the worker dies, after which all calls are rejected. Never on a port. */
   readonly failed: Promise<Error>;
   /**
-   * Fulfilled with the error if the database's files are removed, moved, replaced or truncated; all calls are
+   * Fulfilled with the error if the database's files are removed, moved, replaced or truncated. All calls are
    * rejected from then on. {@link Batcher.rescue} saves the committed data. Pending forever on a port.
    */
   readonly lost: Promise<DatabaseLostError>;

@@ -18,8 +18,8 @@ export type CheckpointReply =
   | { readonly kind: "closed" };
 
 /**
- * Interval of checkpoints. A commit waits while the disk writes a checkpoint, so that small ones are better:
- * after one second of work on a busy node, a commit waited 100 ms.
+ * Interval of checkpoints. A commit waits while the disk writes a checkpoint. With an interval of one second,
+ * a commit on a busy node waited 100 ms.
  */
 const COPY_INTERVAL_MS = 20;
 

@@ -29,8 +29,8 @@ const CACHE_SIZE_KIB = 32 * 1_024;
 export const IN_MEMORY = ":memory:";
 
 /**
- * Size of the write-ahead log, in pages of 4 KiB, at which the database thread makes a checkpoint itself: far
- * more than the checkpoint thread allows, see checkpoints.ts.
+ * Size of the write-ahead log, in pages of 4 KiB, at which the database thread makes a checkpoint itself. The
+ * checkpoint thread restarts the log far earlier; see checkpoints.ts.
  */
 const AUTOCHECKPOINT_PAGES = 16_384;
 
@@ -156,7 +156,8 @@ export function versionOf(db: DatabaseSync): number {
   if (application_id === APPLICATION_ID) {
     if (user_version >= 1 && user_version <= SCHEMA_VERSION) return user_version;
     throw new Error(
-      `its schema version is ${user_version}, this release supports 1 to ${SCHEMA_VERSION}: use a newer release`,
+      `its schema version is ${user_version}, and this release supports 1 to ${SCHEMA_VERSION}: ` +
+        `use a newer release`,
     );
   }
   if (application_id !== 0 || user_version !== 0 || objects !== 0) {

@@ -2,9 +2,9 @@
 import type { Appended, Peer, Rejection, Store } from "../store.ts";
 
 /**
- * How each operation of {@link Store} runs on the database thread: a `change` in `changes.ts`, inside a
- * batch's transaction; a `read` in `reads.ts`, after that transaction. A new operation needs its line here,
- * its declaration in `store.ts` and its implementation. The compiler reports each of the three that is
+ * The kind of each operation of {@link Store}. A `change` is in `changes.ts`, and runs inside a batch's
+ * transaction. A `read` is in `reads.ts`, and runs after that transaction. A new operation needs its line
+ * here, its declaration in `store.ts` and its implementation. The compiler reports each of the three that is
  * missing.
  */
 export const OPERATIONS = {

@@ -44,9 +44,9 @@ export class SqliteStore extends ForwardingStore implements Store {
 
   /**
    * Opens the database in `file`, and creates a missing one; {@link IN_MEMORY} is a database for tests.
-   * Rejects with an Error of one line if the file cannot be opened, is not a database of this program, or is
-   * in use by another server. `log` gets an entry when the files are lost or the disk has less than
-   * `minFreeSpace` free bytes (0: no limit).
+   * Rejects with an Error of one line if the file is not a database of this program or is in use by another
+   * server. `log` gets an entry when the files are lost or the disk has less than `minFreeSpace` free bytes
+   * (0: no limit).
    */
   static async open(
     file: string,

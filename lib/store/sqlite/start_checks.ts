@@ -34,9 +34,8 @@ export async function refuseMissing(file: string, path: string): Promise<boolean
 }
 
 /**
- * Throws if the files of a database are incomplete: the write-ahead log is missing although its index is
- * there, the log is truncated, or the database file is truncated and no log holds the rest. `path` has no
- * symbolic links.
+ * Throws if the files of a database are incomplete. The write-ahead log is missing although its index exists,
+ * the log is truncated, or the database file is truncated and has no log. `path` has no symbolic links.
  */
 export async function refuseIncomplete(path: string, { size, expected }: FileHeader): Promise<void> {
   const [wal, shm] = [await statIfExists(`${path}-wal`), await statIfExists(`${path}-shm`)];
@@ -58,9 +57,9 @@ export async function refuseIncomplete(path: string, { size, expected }: FileHea
 }
 
 /**
- * Throws if an open database file, which is about to be used, is incomplete, or if its write-ahead log lies
- * elsewhere or belongs to another database. Returns whether the file was in use, was not closed, and has no
- * log beside it: another program has closed it, or it was moved without its log.
+ * Throws if it is not safe to use an open database file: it is incomplete, its write-ahead log has another
+ * name, or the log belongs to another database. Returns whether the file was not closed by its server and has
+ * no log: another program closed it, or it was moved without its log.
  */
 export async function refuseUnsafe(path: string, open: Deno.FsFile): Promise<boolean> {
   const header = readHeader(open);
