@@ -1,6 +1,6 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
 import { describeError, LogThrottle, MINUTE_MS } from "../log.ts";
-import { TokenBucket } from "./limits/rate_limiter.ts";
+import { TokenBucket } from "./limits/token_bucket.ts";
 import { Client } from "./sessions/client.ts";
 import { classicDialect } from "./protocol/classic_dialect.ts";
 import { Connection } from "./net/connection.ts";
@@ -8,7 +8,7 @@ import type { ConnectionContext } from "./net/connection_context.ts";
 import { framedDialect } from "./protocol/dialect.ts";
 import { HANDSHAKE } from "./scheduling/classes.ts";
 import { WorkQueue } from "./scheduling/work_queue.ts";
-import { Dispatcher } from "./protocol/dispatcher.ts";
+import { requestTable } from "./handlers/request_table.ts";
 import { Draining } from "./sessions/draining.ts";
 import { onAccountDeleted, onReplaced, onStoreRestored } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
@@ -195,8 +195,7 @@ export class Server {
       socket.setKeepAlive(true); // finds classic peers that are gone: they can't be sent a PING
       const address = this.#clientAddresses.resolve(socket.remoteAddr as Deno.NetAddr);
       const serve = (connection: Connection) => {
-        client = new Client(this.#node, connection, address);
-        return new Dispatcher(client);
+        return client = new Client(this.#node, connection, address, requestTable);
       };
       // What a proxy says stands in front of everything, and so isn't encrypted.
       const connection = this.#tls

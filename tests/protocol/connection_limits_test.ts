@@ -48,10 +48,15 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     onRead: () => 0,
     prepare(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
-      return { exclusive: false, execute: () => new Promise((resolve) => begun.push(resolve)) };
+      return {
+        concurrent: true,
+        admit: () => ({ isBulk: false, pauseMs: 0 }),
+        run: () => new Promise((resolve) => begun.push(resolve)),
+      };
     },
     onReply() {},
     onDrain() {},
+    onLeave() {},
     onEnd() {},
   };
   const eventLoop = new EventLoop();

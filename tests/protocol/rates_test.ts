@@ -1,5 +1,5 @@
 /** Rate limits: errno 8 for requests with a reply, and delays for the others. */
-import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -47,7 +47,7 @@ test("rates: take the burst, refuse the next message, and take it after retry_af
   if (extra === 0) {
     const refused = replies[BURST]!;
     assertEquals([refused.msgid, refused.of, refused.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.RATE_LIMITED]);
-    assertEquals(refused.errmsg, "more than this session may ask for");
+    assertEquals(refused.errmsg, "rate limit exceeded");
     assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
     await pause(refused.retry_after!);
   }
@@ -104,8 +104,12 @@ test("rates: charge a large query more than a message", async (server) => {
 test("rates: delay PING and requests without a reply instead of refusing them", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
-  const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
-  assertGreaterOrEqual(performance.now() - began, 500, "3 more at 5 a second");
+  const pings = await atOnce(alice, Array.from({ length: BURST + 4 }, () => ({ msgid: Msg.PING })));
+  assertGreaterOrEqual(
+    performance.now() - began,
+    500,
+    "four more, at five a second: the first is taken on credit",
+  );
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
@@ -219,4 +223,18 @@ Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 
       }),
   });
   assert(maxReads >= BULK.concurrency && maxReads <= max, `${maxReads} at once`);
+});
+
+serverTest("rates: requests that follow a LOGIN in the same write count for the session", {
+  args: ["--unauthenticated-rate", "4", "--shared-rate", "0"],
+}, async (server) => {
+  await using user = await newUser(server);
+  await using client = await FramedClient.connect(server);
+  const startedAt = performance.now();
+  const replies = await atOnce(client, [
+    { msgid: Msg.LOGIN, token: user.token },
+    ...Array.from({ length: 40 }, () => ({ msgid: Msg.PING })), // 20 more than the rate before a login
+  ]);
+  assert(replies.every(({ errno }) => errno === Errno.OK));
+  assertLess(performance.now() - startedAt, 3_000, "20 more would take 5 s");
 });
