@@ -1,4 +1,4 @@
-/** The client as scripts use it: commands from a pipe, exit codes, JSON. */
+/** The client in scripts: commands from a pipe, exit codes, JSON. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -13,12 +13,12 @@ function client(server: Server, args: string, stdin = ""): Promise<Outcome> {
   return runClient([server.host, `${server.port}`, ...args.split(" ")], { stdin, env });
 }
 
-/** A client that goes on receiving. */
+/** Starts a client with --follow. */
 function follower(server: Server, args: string): ClientProcess {
   return new ClientProcess([server.host, `${server.port}`, "--follow", ...args.split(" ")], { env });
 }
 
-/** Registers a user and resolves to the id. */
+/** Registers a user, and resolves to the id. */
 async function newUser(server: Server, name: string): Promise<number> {
   const { stdout, code, stderr } = await client(server, `--user ${name} --register --json`);
   assertEquals(code, 0, stderr);
@@ -35,7 +35,7 @@ function bodies(messages: readonly Received[]): string[] {
 
 const test = sharedServer();
 
-test("a message is sent, acked and received once, after which it is no longer missed", async (server) => {
+test("script: delivers a message once, and it is not unread afterwards", async (server) => {
   const to = await newUser(server, "once-to");
   await newUser(server, "once-from");
   const sent = await client(server, "--user once-from", `chat:${to}:hello: with colons\n`);
@@ -51,7 +51,7 @@ test("a message is sent, acked and received once, after which it is no longer mi
   assertEquals([again.code, again.stdout], [0, ""]);
 });
 
-test("missed messages come in the order in which they were sent", async (server) => {
+test("script: receives unread messages in order", async (server) => {
   const to = await newUser(server, "missed-to");
   await newUser(server, "missed-from");
   const texts = Array.from({ length: 300 }, (_, at) => `message ${at}`);
@@ -70,7 +70,7 @@ test("missed messages come in the order in which they were sent", async (server)
   assertEquals(await reader.end(), 0);
 });
 
-test("--json prints what the server sends, the acks too, and nothing else", async (server) => {
+test("script: --json prints the messages of the server, with acks, and nothing else", async (server) => {
   const to = await newUser(server, "json-to");
   await newUser(server, "json-from");
   const commands = `chat:${to}:a\nfriends\nhistory:${to}\nhelp\n`;
@@ -83,7 +83,7 @@ test("--json prints what the server sends, the acks too, and nothing else", asyn
   assertEquals(messages[3]!.messages!.map(({ msg }) => msg), ["a"]);
 });
 
-test("a command that is refused, or makes no sense, is told and makes the exit code 1", async (server) => {
+test("script: reports a rejected or invalid command, and ends with exit code 1", async (server) => {
   await newUser(server, "refused");
   const { stdout, stderr, code } = await client(
     server,
@@ -98,7 +98,7 @@ test("a command that is refused, or makes no sense, is told and makes the exit c
   assertEquals(stdout, "Friends: none yet\n");
 });
 
-test("a line longer than a message can be is told once, and those after it are carried out", async (server) => {
+test("script: reports an overlong line once, and runs the lines after it", async (server) => {
   await newUser(server, "verbose");
   const stdin = `friends\n${"x".repeat(8 * 1_048_576)}\ndance\nfriends\n`;
   const { stdout, stderr, code } = await client(server, "--user verbose", stdin);
@@ -110,7 +110,7 @@ test("a line longer than a message can be is told once, and those after it are c
   ]);
 });
 
-test("groups: created, joined, talked in, and their history", async (server) => {
+test("script: creates a group, joins it, sends to it and reads its history", async (server) => {
   await newUser(server, "member");
   const made = await client(server, "--user creator --register", "creategroup:club:all: welcome\n");
   const group = Number(/club \((\d+)\)/.exec(made.stdout)?.[1]);
@@ -131,7 +131,7 @@ test("groups: created, joined, talked in, and their history", async (server) => 
   );
 });
 
-test("a wrong password is told and makes the exit code 1", async (server) => {
+test("script: reports a wrong password, and ends with exit code 1", async (server) => {
   await newUser(server, "wrong");
   const args = [server.host, `${server.port}`, "--user", "wrong"];
   const { stderr, code } = await runClient(args, { env: { CHAT_PASSWORD: "guess" } });
@@ -139,7 +139,7 @@ test("a wrong password is told and makes the exit code 1", async (server) => {
   assertEquals(stderr, "Cannot log in: unknown user or wrong password\n");
 });
 
-test("the password may be in a file", async (server) => {
+test("script: reads the password from a file", async (server) => {
   await newUser(server, "filed");
   const file = await Deno.makeTempFile();
   try {
@@ -151,7 +151,7 @@ test("the password may be in a file", async (server) => {
   }
 });
 
-test("an account in use is taken over only with --force, and the one before is told", async (server) => {
+test("script: takes an account over only with --force, and the former client reports it", async (server) => {
   const id = await newUser(server, "busy");
   await using holder = follower(server, `--id ${id} --json`);
   await holder.until(({ lines }) => lines.length > 0, "the login");
@@ -160,18 +160,18 @@ test("an account in use is taken over only with --force, and the one before is t
   assertStringIncludes(refused.stderr, "the account is in use on another connection");
   const forced = await client(server, "--user busy --force --json");
   const errnos = forced.stdout.trim().split("\n").map((line) => JSON.parse(line).errno);
-  assertEquals([forced.code, errnos], [0, [0]]); // no refusal comes first
+  assertEquals([forced.code, errnos], [0, [0]]); // without a rejection before
   assertEquals(await holder.end(), 1);
   assertStringIncludes(holder.stderr, "the server ended the session: ");
 });
 
-test("the next server is tried when one can't be reached", async (server) => {
+test("script: tries the next server when one is unreachable", async (server) => {
   await newUser(server, "roving");
   const args = [`127.0.0.1:${freePort()}`, `127.0.0.1:${server.port}`, "--user", "roving"];
   assertEquals((await runClient(args, { env })).code, 0);
 });
 
-test("loginout ends the script, and the session's token with it", async (server) => {
+test("script: ends at loginout, which invalidates the session's token", async (server) => {
   await newUser(server, "leaver");
   const { stdout, code } = await client(server, "--user leaver --json", "friends\nloginout\nfriends\n");
   assertEquals(code, 0);
@@ -181,7 +181,7 @@ test("loginout ends the script, and the session's token with it", async (server)
 });
 
 serverTest(
-  "what a killed server had not acked is sent again, in order and exactly once",
+  "script: resends unacknowledged messages after a server crash, in order and once",
   {},
   async (server) => {
     const to = await newUser(server, "crash-to");
@@ -216,7 +216,7 @@ serverTest(
   },
 );
 
-serverTest("answers that don't come make the exit code 1, after --wait", {}, async (server) => {
+serverTest("script: ends with exit code 1 after --wait without a reply", {}, async (server) => {
   const to = await newUser(server, "lost-to");
   await newUser(server, "lost-from");
   await using sender = new ClientProcess(
@@ -233,7 +233,7 @@ serverTest("answers that don't come make the exit code 1, after --wait", {}, asy
   assertStringIncludes(sender.stderr, "the server did not reply to 1 command\n");
 });
 
-Deno.test("a command line that makes no sense is told in one line and makes the exit code 2", async () => {
+Deno.test("script: reports an invalid command line in one line, and ends with exit code 2", async () => {
   const wrong: [string[], string][] = [
     [[], "no server given"],
     [["localhost"], "localhost is not a server in the form HOST:PORT"],
@@ -259,7 +259,7 @@ Deno.test("a command line that makes no sense is told in one line and makes the 
   assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must give the password", "empty is not set");
 });
 
-Deno.test("--help and --version answer on standard output", async () => {
+Deno.test("script: prints --help and --version on standard output", async () => {
   const help = await runClient(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
   assertStringIncludes(help.stdout, "--password-file");
