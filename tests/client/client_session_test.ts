@@ -58,8 +58,8 @@ function serversAt({ host, port }: Address, patience = DEFAULT_TIMEOUTS): Server
   return new Servers([{ hostname: host, port }], patience);
 }
 
-function open(servers: Servers, who: UserRef, listener: SessionListener): Promise<ChatSession> {
-  return ChatSession.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
+function open(servers: Servers, user: UserRef, listener: SessionListener): Promise<ChatSession> {
+  return ChatSession.open(servers, user, { password: PASSWORD }, listener, SIGNAL);
 }
 
 function newUser(servers: Servers, name: string): Promise<number> {

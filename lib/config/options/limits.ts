@@ -21,8 +21,8 @@ export const limits = {
       "at once. The default has room for an office behind one address.",
   ),
   exemptAddresses: networks(
-    "Addresses without limits per address. The default is the machine itself, where a proxy without a " +
-      "PROXY header may run.",
+    "Addresses to which no limits per address apply. The default is the machine itself, where a proxy " +
+      "without a PROXY header may run.",
     "127.0.0.0/8,::1",
   ),
   maxFrame: integer(

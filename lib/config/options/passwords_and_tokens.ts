@@ -17,8 +17,8 @@ export const passwordsAndTokens = {
     1,
     100_000,
     "count",
-    "Maximum number of passwords that wait to be hashed. Beyond it a password of the address with the most " +
-      "waiting gets errno 8.",
+    "Maximum number of passwords that wait to be hashed. Beyond it, a waiting password of the address with " +
+      "the most waiting gets errno 8.",
   ),
   maxFailedLogins: integer(
     10,
@@ -27,8 +27,8 @@ export const passwordsAndTokens = {
     "count",
     "Maximum number of wrong passwords for one account within --attempts-window, in the whole cluster, " +
       "from one IPv4 address, IPv6 /48 or known device. Then its passwords get errno 8. All unknown " +
-      "addresses together have ten times as many in six times the window: 100 an hour by default. Then " +
-      "each address has one.",
+      "addresses together have ten times as many in six times the window: 100 an hour by default. After " +
+      "that, each address has one.",
   ),
   maxLoginsPerAddress: integer(
     300,
@@ -79,13 +79,13 @@ export const passwordsAndTokens = {
   commonPasswords: choice<"refuse" | "allow">(
     "refuse",
     ["refuse", "allow"],
-    "New passwords that attackers guess first: the 10,000 most common ones, one repeated character, and " +
-      "the account's name.",
+    "Handling of new passwords that attackers guess first: the 10,000 most common ones, one repeated " +
+      "character, and the account's name.",
   ),
   confusableNames: choice<"refuse" | "allow">(
     "refuse",
     ["refuse", "allow"],
-    "New names that mix scripts or hide combining marks, and so can imitate other names. Existing names " +
-      "stay valid.",
+    "Handling of new names that mix scripts or hide combining marks, and so can imitate other names. " +
+      "Existing names stay valid.",
   ),
 };
