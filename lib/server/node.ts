@@ -1,4 +1,4 @@
-/** One node: what all its connections share. */
+/** One node: the parts that all its connections share. */
 import { type Bus, BusUnavailableError, type Channel, type Hint } from "../bus/bus.ts";
 import type { Config } from "../config/options.ts";
 import { describeError, type Log, LogThrottle } from "../log.ts";
@@ -24,7 +24,7 @@ import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
 import { Semaphore } from "./scheduling/semaphore.ts";
 
-/** What a node is made of. */
+/** The parts that a node is given. */
 export interface NodeDeps {
   readonly config: Config;
   readonly log: Log;
@@ -34,17 +34,17 @@ export interface NodeDeps {
   readonly now: () => number;
 }
 
-/** How sessions are ended that are over without having asked for it. */
+/** Ends of sessions for which the client did not ask. */
 export interface SessionEndHandlers {
   /** The user has logged in on another node instead. */
   onReplaced(session: Session): void;
-  /** The store's history is another one. */
+  /** The store has another history. */
   onStoreRestored(session: Session): void;
-  /** The account is gone. */
+  /** The account was deleted. */
   onAccountDeleted(session: Session): void;
 }
 
-/** A node of the cluster, or all there is of it. */
+/** A node of the cluster, or the only one. */
 export class Node implements NodeDeps {
   readonly config: Config;
   readonly log: Log;
@@ -59,22 +59,19 @@ export class Node implements NodeDeps {
   readonly storeEpoch: StoreEpoch;
   readonly passwords: PasswordHasher;
   readonly storedPasswords: StoredPasswords;
-  /** Yields to all work that is ready. */
   readonly eventLoop = new EventLoop();
-  /** Logins take turns. */
+  /** Bounds the logins that use the store; see {@link LOGINS}. */
   readonly loginSemaphore = new Semaphore(LOGINS.concurrency);
-  /** So do large answers. */
+  /** Bounds the requests for pages; see {@link PAGES}. */
   readonly pageSemaphore = new Semaphore(PAGES.concurrency);
-  /** And so do the requests of clients that ask for more than others do. */
+  /** Requests beyond the committed rate, backlogs and frequent logins; see {@link BULK}. */
   readonly bulkQueue: WorkQueue;
   readonly loginThrottle: LoginThrottle;
-  /** From where users have logged in before. */
+  /** The addresses and devices of earlier logins. */
   readonly knownPlaces = new KnownPlaces();
-  /** How much its clients may ask for. */
   readonly rateLimiters: RateLimiters;
-  /** How much its users may store. */
   readonly storageQuota: StorageQuota;
-  /** For what goes wrong with every request while it goes wrong. */
+  /** For errors that may repeat with every request. */
   readonly failureLog = new LogThrottle();
   readonly #rehash: BackgroundTask;
   #isClosing = false;
@@ -109,28 +106,28 @@ export class Node implements NodeDeps {
     );
   }
 
-  /** Starts its threads, and to listen to the other nodes. */
+  /** Starts its threads, and subscribes to the other nodes. */
   async open(): Promise<void> {
     await this.passwords.start();
     await this.storeEpoch.open();
     await this.bus.open({
       onHint: (channel, hint) => this.#onNotification(channel, hint),
-      onBusDown: (why) => this.recovery.onBusDown(why),
+      onBusDown: (error) => this.recovery.onBusDown(error),
       onBusUp: () => this.recovery.onBusUp(),
       onNodeJoined: () => this.recovery.onNodeJoined(),
       onNodeLeft: () => this.recovery.onNodeLeft(),
       onSilenceChange: (isSilent) => this.recovery.onNodeSilent(isSilent),
     });
     await this.eventLoop.open().catch((error) => {
-      this.log.warn("no connection to itself: when many come at once they wait longer", {
-        why: describeError(error),
+      this.log.warn("no self-pipe: clients wait longer while the node is busy", {
+        error: describeError(error),
       });
     });
     this.recovery.start();
     this.#rehash.schedule();
   }
 
-  /** Waits for what is under way without a connection, and writes what waits. */
+  /** Stops the background work, and writes all cursors and logouts that wait. */
   async close(): Promise<void> {
     this.#isClosing = true;
     await Promise.all([
@@ -145,10 +142,7 @@ export class Node implements NodeDeps {
     this.eventLoop[Symbol.dispose]();
   }
 
-  /**
-   * Which of these users are online, as far as can be told: while the bus is away, those who are logged in
-   * here.
-   */
+  /** Returns which of these users are online: on this node only, while the bus is unavailable. */
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
     try {
       return await this.bus.online(users);
@@ -158,28 +152,22 @@ export class Node implements NodeDeps {
     }
   }
 
-  /** The same: a joining whose answer was lost is found out like this. */
+  /** See {@link DeliveryDeps}. So a node finds a member whose "joined" hint was lost. */
   ensureJoined(user: number, group: number): void {
     const session = this.sessions.get(user);
     if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
   }
 
-  /**
-   * A session's user has become a member of a group: whichever session it has now is offered the group's
-   * messages.
-   */
+  /** Delivers the group's messages to the session of a user who has become a member, wherever it is. */
   async onGroupJoined(user: number, group: number): Promise<void> {
     const session = this.sessions.get(user);
     if (!session) return this.bus.publish(user, { kind: "joined", group });
     await this.sessions.join(session, group);
-    // What was said between the joining and the subscribing has passed us by (invariant I3).
+    // Messages committed between the join and the subscription did not come as hints (invariant I3).
     session.delivery.requestResync();
   }
 
-  /**
-   * Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and
-   * elsewhere.
-   */
+  /** Delivers a message to all its recipients, on all nodes. It must be committed (invariant I3). */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
     const committed = new CommittedMessage(message, peer);
     session.delivery.deliver(peer, committed);
@@ -187,24 +175,24 @@ export class Node implements NodeDeps {
   }
 
   /**
-   * Offers a message to the others that the sender has sent once more: perhaps a node committed it and
-   * crashed before it could tell the others.
+   * Delivers a message again after a retry by its sender: the node that committed it may have crashed before
+   * it delivered it.
    */
   async redeliver(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
       const { messages: [message] } = await this.store.read(session.user, peer, seq - 1, 1, 1);
       if (message) this.#deliverToOthers(session, peer, new CommittedMessage(message, peer));
     } catch (error) {
-      this.log.debug("repeated message not delivered again", { why: describeError(error) });
+      this.log.debug("repeated message not delivered again", { error: describeError(error) });
     }
   }
 
-  /** As {@link DeliveryPorts} has it. */
+  /** See {@link DeliveryDeps}. */
   reportLostMessages(user: number, peer: Peer): void {
     this.storeEpoch.reportLoss(`messages of user ${user} with ${peer}`);
   }
 
-  /** What is on its way to the store is of another history, and so is what sessions believe. */
+  /** Drops all state of another history: writes on their way to the store, and sessions. */
   #discardState(onStoreRestored: (session: Session) => void): void {
     this.cursors.clear();
     this.logoutBatch.clear();
@@ -249,19 +237,19 @@ export class Node implements NodeDeps {
     else if (notification.kind === "joined") void this.#onJoinedElsewhere(channel, notification.group);
     else if (notification.kind === "presence") this.presence.onChanged(notification.user, channel);
     else if (session.loginEpoch < notification.loginEpoch) this.recovery.onTakeover(channel);
-    // Another node was given the number that this session has: the store has forgotten that it gave it out.
+    // Another node was given the epoch of this session: the store has lost the login.
     else if (session.loginEpoch === notification.loginEpoch) {
       this.storeEpoch.reportLoss(`the login of user ${channel}`);
     }
   }
 
-  /** By a hint, the user has become a member of a group; the store has the last word. */
+  /** Handles a hint that the user has become a member of a group, if the store confirms it. */
   async #onJoinedElsewhere(user: number, group: number): Promise<void> {
     try {
       if (!("refused" in await this.store.members(user, group, 0, 1))) await this.onGroupJoined(user, group);
     } catch (error) {
       this.log.debug("joining not confirmed", { error: describeError(error) });
-      this.sessions.get(user)?.delivery.requestResync(); // which finds the group by its next message
+      this.sessions.get(user)?.delivery.requestResync(); // it finds the group by its next message
     }
   }
 }
