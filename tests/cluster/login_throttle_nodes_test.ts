@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { defaults } from "../../lib/config/config.ts";
 import { Log } from "../../lib/log.ts";
-import { ACCOUNT, assertLimited } from "../protocol/login_throttle_fixture.ts";
+import { ACCOUNT_REASON, assertLimited } from "../protocol/login_throttle_fixture.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes } from "../harness/nodes.ts";
@@ -43,7 +43,7 @@ async function guesses(node: Address, id: number): Promise<number> {
   for (let count = 0;; count++) {
     const reply = await client.request({ msgid: Msg.LOGIN, id, password: "wrong" });
     if (reply.errno !== Errno.FAILED) {
-      assertLimited(reply, ACCOUNT);
+      assertLimited(reply, ACCOUNT_REASON);
       return count;
     }
   }
@@ -78,7 +78,7 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
       assertEquals(reply.errno, Errno.FAILED);
     }
     for (const client of [atA, atB]) {
-      assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
+      assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT_REASON);
     }
     const keys = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n").toSorted();
     assertEquals(keys, [`chat:d:bucket:{total:${id}}`, `chat:d:bucket:{wrong:${id}/exempt}`]);

@@ -8,7 +8,7 @@ import { startRedis } from "../harness/redis.ts";
 import { type Server, withServer } from "../harness/server.ts";
 import { needTool } from "../harness/tools.ts";
 import { pause, until, within } from "../harness/wait.ts";
-import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "../protocol/open_files_fixture.ts";
+import { assertRoom, LIMIT, LONG_TIMEOUTS, openFilesOf, possibleOf } from "../protocol/open_files_fixture.ts";
 
 const SILENT = 300; // more connections than the limit allows
 
@@ -95,12 +95,12 @@ async function fill(
 }
 
 Deno.test("open files: 300 silent connections at a limit of 256 do not keep others from chatting", () =>
-  withServer({ openFiles: LIMIT, args: PATIENT }, (server) => fill(server)));
+  withServer({ openFiles: LIMIT, args: LONG_TIMEOUTS }, (server) => fill(server)));
 
 Deno.test("open files: the same while the thread that hashes passwords dies and another begins", () => {
-  const permissions = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+  const permissions = ["-A", "--preload", "tests/harness/killable_workers.ts"];
   return withServer(
-    { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: PATIENT },
+    { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: LONG_TIMEOUTS },
     (server) =>
       fill(server, 1, async ([stranger]) => {
         const from = server.logSize;
@@ -115,11 +115,11 @@ Deno.test("open files: the same while the thread that hashes passwords dies and 
 });
 
 Deno.test("open files: the same with workers", () =>
-  withServer({ openFiles: LIMIT, args: ["--workers", "2", ...PATIENT] }, (server) => fill(server, 2)));
+  withServer({ openFiles: LIMIT, args: ["--workers", "2", ...LONG_TIMEOUTS] }, (server) => fill(server, 2)));
 
 Deno.test("open files: the same with a health port that is full as well", async () => {
   const port = freePort();
-  const args = ["--health-port", `${port}`, ...PATIENT];
+  const args = ["--health-port", `${port}`, ...LONG_TIMEOUTS];
   await withServer({ openFiles: LIMIT, args }, async (server) => {
     await using mute = new SilentOnes();
     await fill(server, 1, async () => {
@@ -141,7 +141,7 @@ Deno.test("open files: the same with MySQL, and Redis, which is lost and comes b
     redis.url,
     "--mysql-connections",
     `${STRANGERS}`,
-    ...PATIENT,
+    ...LONG_TIMEOUTS,
   ];
   await withServer({ openFiles: LIMIT, args }, (server) =>
     fill(server, 1, async () => {
@@ -161,7 +161,7 @@ function eventLoopsOf({ pid }: Server): number {
 }
 
 Deno.test("open files: no thread begins after the server listens", () =>
-  withServer({ args: PATIENT }, async (server) => {
+  withServer({ args: LONG_TIMEOUTS }, async (server) => {
     const before = eventLoopsOf(server);
     await using user = await newUser(server);
     const { size } = await Deno.stat(server.db);

@@ -63,7 +63,7 @@ Deno.test("Redis refusal: a refused command fails alone, and subscriptions and h
   await using a = await Node.open([redis.url], log);
   await using b = await Node.open([redis.url]);
   await redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction");
-  await redis.command("CONFIG", "SET", "maxmemory", "1mb");
+  await redis.command("CONFIG", "SET", "maxmemory", "1");
   await b.bus.subscribe(5);
   for (let i = 0; i < 3; i++) await assertRejects(() => a.bus.lock(5), BusUnavailableError, "OOM");
   await assertRejects(

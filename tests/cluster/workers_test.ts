@@ -8,7 +8,7 @@ import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/fra
 import { runProgram, writableFolder } from "../harness/program.ts";
 import { serverTest, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
-import { entered, enterOn, events, oneEach, TRIES, WORKERS } from "../harness/workers.ts";
+import { entered, enterOn, events, MAX_TRIES, oneEach, WORKERS } from "../harness/workers.ts";
 
 /** 1, 2, 3, … */
 function count(to: number): number[] {
@@ -54,7 +54,7 @@ workersTest("workers: one account has one session, whichever it is on", async (s
   let { client: holder, worker: at } = first;
   const id = holder.id;
   const ways = new Set<string>();
-  for (let round = 0; ways.size < 4 && round < TRIES; round++) {
+  for (let round = 0; ways.size < 4 && round < MAX_TRIES; round++) {
     const byToken = round % 2 === 1;
     const { client, worker } = await entered(server, async () => {
       const client = await FramedClient.connect(server);
@@ -151,7 +151,7 @@ serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
   assertEquals(events(server, "stopped").length, 1);
 });
 
-const MORTAL = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+const MORTAL = ["-A", "--preload", "tests/harness/killable_workers.ts"];
 
 serverTest("workers: one that dies takes the process with it, when the others have left", {
   args: [...WORKERS, ...BRISKLY],

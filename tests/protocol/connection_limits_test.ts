@@ -1,11 +1,11 @@
-/** The edge of what a connection takes (I7): when it reads on, and when it doesn't. */
+/** The limits of a connection (I7): the states in which it reads and in which it does not. */
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
 import type { Handler } from "../../lib/server/net/connection_context.ts";
-import { Crowd } from "../../lib/server/scheduling/crowd.ts";
+import { BULK, HANDSHAKE } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
-import { Lane } from "../../lib/server/scheduling/lane.ts";
+import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { frame, joined } from "../harness/frames.ts";
 import { wrapped } from "../harness/nodes.ts";
@@ -13,17 +13,17 @@ import { until } from "../harness/wait.ts";
 
 const [PENDING, OUTBOX] = [3, 4_096];
 
-/** A connection's server side, over real sockets, and all that passes between the two. */
+/** The server side of a connection over real sockets, and the bytes of both sides. */
 interface Line {
   readonly server: Connection;
   readonly client: Deno.TcpConn;
-  /** Bodies that were taken out of what was read. */
+  /** Bodies that the connection has decoded. */
   readonly bodies: string[];
-  /** Answers that the requests that were begun are waiting for. */
+  /** Resolvers of the replies to requests in flight. */
   readonly begun: ((reply: ServerMessage) => void)[];
-  /** Whether the server is waiting for bytes. */
+  /** Whether the server waits for bytes. */
   isReading(): boolean;
-  /** Lets the server's writes through; until then they wait. */
+  /** Releases the server's writes, which wait until then. */
   letWrite(): void;
 }
 
@@ -48,10 +48,15 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     onRead: () => 0,
     prepare(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
-      return { exclusive: false, execute: () => new Promise((resolve) => begun.push(resolve)) };
+      return {
+        concurrent: true,
+        admit: () => ({ isBulk: false, pauseMs: 0 }),
+        run: () => new Promise((resolve) => begun.push(resolve)),
+      };
     },
     onReply() {},
     onDrain() {},
+    onLeave() {},
     onEnd() {},
   };
   const eventLoop = new EventLoop();
@@ -61,8 +66,8 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     maxFrameBytes: 1_024,
     maxInFlight: PENDING,
     writeBufferBytes: OUTBOX,
-    bulkQueue: new Lane(eventLoop),
-    handshakeQueue: new Crowd(eventLoop),
+    bulkQueue: new WorkQueue(eventLoop, BULK),
+    handshakeQueue: new WorkQueue(eventLoop, HANDSHAKE),
     closeTimeoutMs: 5_000,
   };
   const server = new Connection(socket, context, () => handler);
@@ -77,7 +82,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("max-in-flight: the server reads on with as many requests under way, and not with one more to begin", () =>
+Deno.test("max-in-flight: reads while fewer requests than the limit are in flight, and no further", () =>
   withLine(async ({ server, client, bodies, begun, isReading }) => {
     for (let count = 1; count <= PENDING; count++) {
       await client.write(frame(`${count}`));
@@ -103,7 +108,7 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
       server.sendBytes(new Uint8Array(bytes));
-      await undefined; // it is on its way
+      await undefined; // the write is in flight
       assertEquals(
         [server.bufferedAmount, server.isWritable],
         [bytes, bytes < OUTBOX],

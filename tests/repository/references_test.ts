@@ -6,9 +6,6 @@ import { ROOT } from "../harness/program.ts";
 import { documents } from "./documents.ts";
 import { missingTests } from "./test_names.ts";
 
-/** Documents with references to files that were renamed. */
-const UNFINISHED = ["docs/ARCHITECTURE.md"];
-
 /** Options of other programs, such as Deno, git and mysqldump. */
 const OF_OTHERS = ["filter", "frozen", "global", "no-check", "single-transaction"];
 
@@ -38,7 +35,7 @@ async function sourceFiles(): Promise<ReadonlyMap<string, readonly URL[]>> {
 
 Deno.test("documents: name only paths that exist", async () => {
   const files = await sourceFiles();
-  for (const [document, text] of await documents(UNFINISHED)) {
+  for (const [document, text] of await documents()) {
     const missing = [...text.matchAll(SOURCE_FILE)].map(([, name]) => name!).filter((name) =>
       !files.has(name)
     );
@@ -75,7 +72,7 @@ Deno.test("documents: name only options that exist", async () => {
       known.add(flag ?? name!);
     }
   }
-  for (const [document, text] of await documents(UNFINISHED)) {
+  for (const [document, text] of await documents()) {
     const code = [...text.matchAll(/`[^`]*`/g)].join(" ");
     const flags = [...code.matchAll(/(?<![\w-])--([a-z][a-z-]*)/g)].map(([, flag]) => flag!);
     assertEquals(flags.filter((flag) => !known.has(flag)), [], document);

@@ -131,12 +131,22 @@ costTest("a thousand cursors take two round trips and nine statements", async (s
   assertEquals((await store.unread(users[1]!, 10)).length, 0);
 });
 
+const DIGIT = Array.from({ length: 10 }, (_, n) => `SELECT ${n} AS n`).join(" UNION ALL ");
+const PLACES = ["ones", "tens", "hundreds", "thousands", "ten_thousands"];
+
+/** A table of one column, `seq`. MariaDB's engine for sequences is not in MySQL. */
+const SEQS_2_TO_100000 = `(SELECT 2 + ${
+  PLACES.map((place, at) => `${10 ** at} * ${place}.n`).join(" + ")
+} AS seq
+  FROM ${PLACES.map((place) => `(${DIGIT}) ${place}`).join(", ")}) seqs WHERE seq <= 100000`;
+
 costTest("reading touches few rows beyond its result, in a log of any length", async (store, _, db) => {
   const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
   const group = await makeGroup(store, "g", [a, b, c]);
   for (const peer of [b, c, -group]) await send(store, a, peer, `first to ${peer}`);
   const fill =
-    "INSERT INTO Message (low, high, seq, sender, cid, time, body) SELECT ?, ?, seq, ?, concat(?, seq), seq, repeat('x', 50) FROM seq_2_to_100000";
+    "INSERT INTO Message (low, high, seq, sender, cid, time, body) SELECT ?, ?, seq, ?, concat(?, seq), seq, repeat('x', 50) FROM " +
+    SEQS_2_TO_100000;
   await db.sql(fill, [a, b, a, "pair"]);
   await db.sql(fill, [0, group, a, "group"]);
   await db.sql("UPDATE Conversation SET last_seq = 100000 WHERE high <> ?", [c]);

@@ -41,6 +41,11 @@ export const FAST_OPTIONS: readonly string[] = [
   "--innodb-flush-method=nosync",
 ];
 
+/** The row with its columns' names in small letters: MySQL gives those of information_schema in capital ones. */
+function withSmallNames(row: Rows[number]): Rows[number] {
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name.toLowerCase(), value]));
+}
+
 /** Returns all relevant facts of information_schema about a database, in a fixed order. */
 export async function shapeOf(db: TestDatabase, name = db.name): Promise<Record<string, Rows>> {
   const queries = {
@@ -59,7 +64,8 @@ export async function shapeOf(db: TestDatabase, name = db.name): Promise<Record<
   };
   const shape: Record<string, Rows> = {};
   for (const [kind, query] of Object.entries(queries)) {
-    shape[kind] = await db.sql(query, kind === "views" ? [`\`${name}\`.`, name] : [name]);
+    const rows = await db.sql(query, kind === "views" ? [`\`${name}\`.`, name] : [name]);
+    shape[kind] = rows.map(withSmallNames);
   }
   return shape;
 }

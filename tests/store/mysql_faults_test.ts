@@ -11,6 +11,9 @@ import { pause, until } from "../harness/wait.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeCrowd, makeGroup, makeUsers, NOON, PLENTY, send, whole } from "./store_fixture.ts";
 
+const COUNT_DEADLOCKS =
+  "SELECT count AS deadlocks FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'";
+
 const mariadb = sharedMariadb();
 
 /** Registers a test of a store that reaches its database through a relay. */
@@ -156,8 +159,7 @@ mariadb.test("mysql: retries a batch after a deadlock", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "to b"), send(store, a, c, "to c")]);
-    const deadlocks = async () =>
-      Number((await db.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"))[0]!.Value);
+    const deadlocks = async () => Number((await db.sql(COUNT_DEADLOCKS))[0]!.deadlocks);
     const before = await deadlocks();
     await using operator = await db.transaction();
     // The operator has changed more rows than the batch, so that the batch is the victim.

@@ -4,6 +4,7 @@ import { createConnection } from "mysql2/promise";
 import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";
 import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
 import { checkUpgrade, migrate, SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
+import { database } from "../harness/database_program.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
@@ -42,10 +43,10 @@ shared.test("mysql schema: creates a missing database once, and then leaves it u
 });
 
 shared.test("mysql schema: equals and accepts a schema that schema.sql has created by hand", async (db) => {
-  await needTool("mariadb", "mariadb-client");
+  await needTool(database.client, database.clientPackage);
   await migrate(connectionTo(db), new RecordedLog());
   const { host, port } = db.server;
-  const child = new Deno.Command("mariadb", {
+  const child = new Deno.Command(database.client, {
     args: ["--no-defaults", `--host=${host}`, `--port=${port}`, "--user=root"],
     stdin: "piped",
     stdout: "null",

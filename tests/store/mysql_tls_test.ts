@@ -6,6 +6,7 @@ import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { reasonOf, toConnectError } from "../../lib/store/mysql/errors.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { describeUpgrade } from "../../lib/store/mysql/upgrade_check.ts";
+import { database } from "../harness/database_program.ts";
 import { type Mariadb, startMariadb } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { Authority } from "../harness/tls.ts";
@@ -78,8 +79,8 @@ Deno.test("mysql TLS: an account that requires TLS, or a server without it, is a
     await assertRejects(() => use(url), Error, "name or password is wrong, or the account requires TLS");
   }
   await server.sql("SET GLOBAL require_secure_transport = ON");
-  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the account requires TLS");
-  await using plain = await startMariadb();
+  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "requires TLS");
+  await using plain = await startMariadb({ args: database.plain });
   const error = await assertRejects(() => open(urlOf("mysqls", ADDRESS, plain, "root"), authority.ca), Error);
   assertStringIncludes(error.message, "the server does not support TLS");
 });

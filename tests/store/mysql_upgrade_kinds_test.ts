@@ -1,6 +1,7 @@
 /** The migration of C++ servers' databases, which differ in engines, character sets, keys and types. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
+import { database } from "../harness/database_program.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import {
   connectionTo,
@@ -15,6 +16,9 @@ import {
 } from "./mysql_databases.ts";
 
 const shared = sharedMariadb({ args: FAST_OPTIONS });
+
+/** A collation in which `a` and `A` are one name, and `a` and `a ` are two. */
+const NO_PAD = database.name === "mysqld" ? "utf8mb4_0900_ai_ci" : "utf8mb4_general_nopad_ci";
 
 /** A kind of database to migrate, with rows that all kinds share. */
 interface Kind {
@@ -196,7 +200,7 @@ shared.test("mysql upgrade: makes names distinct that would be equal, and trunca
   const long = "x".repeat(50);
   await run(
     db,
-    ...tables("DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_general_nopad_ci", {
+    ...tables(`DEFAULT CHARSET = utf8mb4 COLLATE = ${NO_PAD}`, {
       AllGroup: "id INT PRIMARY KEY AUTO_INCREMENT, groupname VARCHAR(50), groupdesc VARCHAR(200)",
     }),
     "INSERT INTO User (id, name, password) VALUES (1, 'a', 'x'), (2, 'a ', 'x'), (3, 'B', 'x')",

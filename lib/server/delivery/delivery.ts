@@ -9,7 +9,7 @@ import { Backlog, type BacklogEntry } from "./backlog.ts";
 import type { Connection } from "../net/connection.ts";
 import type { CursorWriter } from "./cursor_writer.ts";
 import { chatMessage, type ServerMessage } from "../protocol/dialect.ts";
-import type { Lane } from "../scheduling/lane.ts";
+import type { WorkQueue } from "../scheduling/work_queue.ts";
 import { type ConversationState, ConversationStates } from "./conversation_state.ts";
 
 /** A message that was just committed, with its bytes for all who get it in the same dialect. */
@@ -38,8 +38,8 @@ export interface DeliveryDeps {
   readonly store: Store;
   readonly cursors: CursorWriter;
   readonly log: Log;
-  /** In which those who are behind wait for their turns; undefined if nothing is limited. */
-  readonly backlogQueue: Lane | undefined;
+  /** The queue of the bulk class, for reading backlogs. */
+  readonly bulkQueue: Pick<WorkQueue, "run" | "charge">;
   /** The user has unread messages in this group, and so is a member. */
   ensureJoined(user: number, group: number): void;
   /** The user has been pushed messages of this conversation that the store does not have any more. */
@@ -52,12 +52,9 @@ export interface DeliveryDeps {
 const MAX_UNREAD_CONVERSATIONS = 1_000;
 /** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
 const MAX_CACHED_CONVERSATIONS = 4_096;
-/** Pieces of heavy work that the reading of a page counts as. */
-const PAGE_WEIGHT = 1;
 /**
- * ms that a message of a page counts as. With all else it takes 0.009 ms when absent users fetch theirs; but
- * a user who comes back has not asked for too much, and is to have a larger part of the time than those who
- * do.
+ * Milliseconds that the bulk class is charged for each message of a page. In truth a message takes about
+ * 0.009 ms: users who come back get a larger share of the event loop than clients that exceed their rate.
  */
 const MS_PER_PUSH = 0.0025;
 /** ms after which a read that the store refused is tried again. */
@@ -264,13 +261,13 @@ export class Delivery {
     this.#deps.cursors.advance(this.#user, conversation.peer, seq);
   }
 
-  /** Reads a page. Once the login is over, and does not wait for it, the page waits for its turn. */
+  /** Reads a page: in the bulk class, but for the pages of a login's reply. */
   async #readPage(peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page> {
-    const { store, backlogQueue } = this.#deps;
+    const { store, bulkQueue } = this.#deps;
     const read = () => store.read(this.#user, peer, after, limit, maxBytes);
-    if (!backlogQueue || !this.#started) return await read();
-    const page = await backlogQueue.do(read, PAGE_WEIGHT);
-    backlogQueue.spent(page.messages.length * MS_PER_PUSH);
+    if (!this.#started) return await read();
+    const page = await bulkQueue.run(read);
+    bulkQueue.charge(page.messages.length * MS_PER_PUSH);
     return page;
   }
 

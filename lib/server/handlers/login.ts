@@ -53,7 +53,7 @@ interface Authentication extends AuthenticatedUser {
   readonly device?: DeviceCookie;
 }
 
-/** Pieces of heavy work that one counts as while it is under way. */
+/** Bulk items that a login counts as: it takes several store calls, and as much time as many messages. */
 const LOGIN_WEIGHT = 4;
 
 const RETRY_AFTER_MS = 1_000; // ms, for a login that is cut off by a shutdown
@@ -86,7 +86,7 @@ export async function login(
   const force = fields.force === true || auth.token !== undefined;
   const startSession = () => admit(client, auth, force, rid);
   const isRateExceeded = node.rateLimiters.forUser(auth.id)?.isLoginRateExceeded(performance.now());
-  await (isRateExceeded ? node.bulkQueue.do(startSession, LOGIN_WEIGHT) : startSession());
+  await (isRateExceeded ? node.bulkQueue.run(startSession, LOGIN_WEIGHT) : startSession());
   return undefined; // the answer is sent already, in front of what was missed
 }
 

@@ -9,7 +9,6 @@ import {
   type Roster,
   type ServerMessage,
 } from "./dialect.ts";
-import { CoalescingWriteQueue, PacedWriteQueue } from "../net/write_queue.ts";
 
 const encoder = new TextEncoder();
 
@@ -39,10 +38,10 @@ function sanitizeRoster({ friends, groups }: Roster): Roster {
 }
 
 /**
- * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's
- * bound; `gap` ms lie between two writes of one message each, 0 lets them run together.
+ * Returns the classic dialect. `maxBytes` bounds each message with its NUL; 0 means the framed dialect's bound.
+ * See {@link Dialect.writeIntervalMs}.
  */
-export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
+export function classicDialect(maxBytes: number, writeIntervalMs: number): Dialect {
   const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // for the JSON; the NUL takes a byte
   return {
     name: "classic",
@@ -82,8 +81,7 @@ export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
       };
     },
     ackOnWrite: true,
-    createWriteQueue: (sink) =>
-      intervalMs > 0 ? new PacedWriteQueue(sink, intervalMs) : new CoalescingWriteQueue(sink),
+    writeIntervalMs,
   };
 }
 

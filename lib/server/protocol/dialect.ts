@@ -6,7 +6,6 @@ import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../../store/store.ts";
 import { encodeFrame } from "../../wire/framed.ts";
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
-import { CoalescingWriteQueue, type Sink, type WriteQueue } from "../net/write_queue.ts";
 
 /** Any message from the server, as it stands in docs/PROTOCOL.md. */
 export interface ServerMessage {
@@ -73,8 +72,8 @@ export interface Dialect {
   buildBacklog(reply: ServerMessage): BacklogBuilder | undefined;
   /** Whether a message counts as delivered when the socket has taken it, as there is no DELIVERED. */
   readonly ackOnWrite: boolean;
-  /** Makes what cuts this dialect's frames into writes. */
-  createWriteQueue(sink: Sink): WriteQueue;
+  /** Milliseconds between two writes of one message each. 0: messages may share a write. */
+  readonly writeIntervalMs: number;
 }
 
 /** The framed dialect. */
@@ -87,7 +86,7 @@ export const framedDialect: Dialect = {
   }),
   buildBacklog: () => undefined,
   ackOnWrite: false,
-  createWriteQueue: (sink) => new CoalescingWriteQueue(sink),
+  writeIntervalMs: 0,
 };
 
 /**
