@@ -168,7 +168,7 @@ Deno.test("faults: I3 a look after joining a group that fails is made again", as
   }, { bus: (one) => slow(bus!(one)), store: store! });
 });
 
-Deno.test("faults: an account's cursors are settled soon, however many others move theirs", async () => {
+Deno.test("faults: flushUser ends after two writes, however many other users' cursors advance", async () => {
   let writes = 0;
   const store = { advanceCursors: () => pause(2).then(() => void writes++) } as Pick<
     Store,

@@ -224,21 +224,23 @@ async function withNotedStore(
 
 const silent = new Log("error", "text", () => {});
 
-Deno.test("cursors: as many as may wait do, those that wait move on, and one more is forgotten", () =>
+Deno.test("cursor writer: drops the oldest cursor over the bound, and no cursor that only advances", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
     const cursors = new CursorWriter(store, silent, 2);
-    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.advance(1, peer, seq);
+    for (const [peer, seq] of [[2, 1], [3, 1], [3, 5], [4, 1]] as const) cursors.advance(1, peer, seq);
     await cursors.flush();
     assertEquals(asked("advanceCursors"), [[
-      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies CursorUpdate[],
+      [{ user: 1, peer: 3, seq: 5 }, { user: 1, peer: 4, seq: 1 }] satisfies CursorUpdate[],
     ]]);
-    cursors.advance(1, 4, 1);
+    for (const peer of [5, 6]) cursors.advance(1, peer, 1);
     await cursors.flush();
-    assertEquals(asked("advanceCursors").length, 2, "there is room again");
+    assertEquals(asked("advanceCursors")[1], [
+      [{ user: 1, peer: 5, seq: 1 }, { user: 1, peer: 6, seq: 1 }] satisfies CursorUpdate[],
+    ], "a flush makes room");
   }));
 
-Deno.test("departures: as many as may wait do, and the oldest makes room for one more", () =>
+Deno.test("logout batch: drops the oldest logout over the bound", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
     const logouts = new LogoutBatch(store, silent, 2);
@@ -251,15 +253,15 @@ Deno.test("departures: as many as may wait do, and the oldest makes room for one
     assertEquals(asked("releaseAccounts").length, 2);
   }));
 
-Deno.test("presence: of as many as may wait it is told that they came or went, and not of one more", () =>
+Deno.test("presence: announces as many waiting users as the bound allows, and drops one more", () =>
   withNotedStore(async (store, asked, gate) => {
     const bus = new LocalHub().attach();
     const presence = new Presence({ store, bus, sessions: new SessionRegistry(bus), log: silent }, 2);
     presence.announce(1);
-    await until(() => asked("followers").length === 1, "the first one to be under way");
+    await until(() => asked("followers").length === 1, "the first announcement");
     for (const user of [2, 3, 3, 4]) presence.announce(user);
     gate.resolve();
-    await until(() => asked("followers").length === 3, "the others");
+    await until(() => asked("followers").length === 3, "the other announcements");
     await presence.stop();
     assertEquals(asked("followers").map(([user]) => user), [1, 2, 3]);
     await bus.close();
