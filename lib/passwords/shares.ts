@@ -1,6 +1,7 @@
 /**
  * What networks or addresses have had of a resource lately, to tell which of them is to have the next piece.
  */
+import { BoundedMap } from "../bounded_map.ts";
 
 /**
  * Pieces that count against a key at the most. A key that has had none for a while comes before those that
@@ -25,15 +26,14 @@ interface Share {
 
 /** Shares by key. */
 export class Shares {
-  readonly #shares = new Map<string, Share>();
+  readonly #shares: BoundedMap<string, Share>;
   readonly #clock: () => number;
-  readonly #maxKeys: number;
   #chargeCount = 0;
 
   /** `clock`: milliseconds that never go back. `max`: keys that are remembered. */
   constructor(clock: () => number, maxKeys = MAX_KEYS) {
     this.#clock = clock;
-    this.#maxKeys = maxKeys;
+    this.#shares = new BoundedMap(maxKeys);
   }
 
   /** Counts pieces that the key gets; a negative number is given back. */
@@ -41,9 +41,7 @@ export class Shares {
     const now = this.#clock();
     const debt = Math.max(0, Math.min(MAX_DEBT, this.#debt(key, now) + count));
     const chargeNumber = count > 0 ? ++this.#chargeCount : this.#shares.get(key)?.chargeNumber ?? 0;
-    this.#shares.delete(key); // to stand behind the others, of which the first is forgotten first
     this.#shares.set(key, { debt, updatedAt: now, chargeNumber });
-    if (this.#shares.size > this.#maxKeys) this.#shares.delete(this.#shares.keys().next().value!);
   }
 
   /**

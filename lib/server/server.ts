@@ -1,5 +1,6 @@
 /** The server: accepts connections for a node, watches over them, and leaves well. */
 import { describeError, LogThrottle, MINUTE_MS } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { TokenBucket } from "./limits/rate_limiter.ts";
 import { Client } from "./sessions/client.ts";
 import { classicDialect } from "./protocol/classic_dialect.ts";
@@ -150,7 +151,7 @@ export class Server {
     let last = Infinity;
     while (performance.now() < end && last !== this.#lastAcceptAt) {
       last = this.#lastAcceptAt;
-      await pause(BACKLOG_QUIET_MS);
+      await sleep(BACKLOG_QUIET_MS);
       await this.#node.eventLoop.yieldToIo(); // a busy server's timer is over before its sockets have been looked at
     }
   }
@@ -175,14 +176,14 @@ export class Server {
         }
         if (wait > 0) {
           this.#acceptBucket.consume(1); // it is let in, but the next has to wait
-          await pause(wait);
+          await sleep(wait);
         } else if (count % BATCH_SIZE === 0) await this.#node.eventLoop.yieldToIo();
       } catch (error) {
         if (!this.#isListening) return;
         this.#acceptFailureLog.log((count) =>
           log.error("accept failed", { error: describeError(error), count })
         );
-        await pause(ACCEPT_RETRY_MS);
+        await sleep(ACCEPT_RETRY_MS);
       }
     }
   }
@@ -227,8 +228,4 @@ export class Server {
     const now = performance.now();
     for (const client of this.#clients.keys()) checkTimeouts(client, now, this.#node.config);
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

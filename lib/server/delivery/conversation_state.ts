@@ -1,4 +1,5 @@
 /** What a session remembers of its conversations, within a bound. */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { Peer } from "../../store/store.ts";
 
 /** How far a session is in one conversation. */
@@ -17,9 +18,10 @@ export interface ConversationState {
 /** The conversations of one session. */
 export class ConversationStates {
   readonly #maxStates: number;
-  #states: Map<Peer, ConversationState> | undefined; // made with the first: thousands of sessions have none
+  /** Created with the first state: most idle sessions have none. */
+  #states: BoundedMap<Peer, ConversationState> | undefined;
 
-  /** `limit` is how many are remembered. */
+  /** `maxStates` is the most conversations whose state is cached. */
   constructor(maxStates: number) {
     this.#maxStates = maxStates;
   }
@@ -28,15 +30,11 @@ export class ConversationStates {
     return this.#states?.get(peer);
   }
 
-  /** Adds one. If there are as many as may be, the oldest is forgotten in its place, and given back. */
+  /**
+   * Adds the state of a conversation that has none. Returns the oldest state if it was evicted for this one.
+   */
   add(state: ConversationState): ConversationState | undefined {
-    const states = this.#states ??= new Map();
-    let evicted: ConversationState | undefined;
-    if (states.size >= this.#maxStates) {
-      [evicted] = states.values();
-      states.delete(evicted!.peer);
-    }
-    states.set(state.peer, state);
-    return evicted;
+    this.#states ??= new BoundedMap(this.#maxStates);
+    return this.#states.set(state.peer, state);
   }
 }

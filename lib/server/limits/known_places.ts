@@ -4,6 +4,7 @@
  * address counts as well.
  */
 import { Buffer } from "node:buffer";
+import { BoundedMap } from "../../bounded_map.ts";
 import { KeyedRateLimiter } from "../../bus/gcra.ts";
 import type { RateLimit } from "../../bus/bus.ts";
 import type { Standing } from "../../passwords/password_hasher.ts";
@@ -33,22 +34,18 @@ export interface LoginPlace {
  * Remembers the addresses of users on this node: another node, or a restarted one, knows none of them yet.
  */
 export class KnownPlaces {
-  readonly #places = new Set<string>();
+  readonly #places: BoundedMap<string, true>;
   readonly #priorityLogins = new KeyedRateLimiter();
-  readonly #max: number;
 
   /** At most `max` are remembered. */
   constructor(max = MAX_PLACES) {
-    this.#max = max;
+    this.#places = new BoundedMap(max);
   }
 
   /** The user has proved to be it, from this address; undefined is none. */
   add(user: number, address: string | undefined): void {
     if (address === undefined) return;
-    const place = placeKey(user, address);
-    this.#places.delete(place); // to stand behind the others, of which the first is forgotten first
-    this.#places.add(place);
-    if (this.#places.size > this.#max) this.#places.delete(this.#places.keys().next().value!);
+    this.#places.set(placeKey(user, address), true);
   }
 
   /**

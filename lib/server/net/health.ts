@@ -4,6 +4,7 @@
  * port too.
  */
 import { describeError, type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
+import { sleep } from "../../sleep.ts";
 
 /** Connections at once; a load balancer needs one for a moment. For one more the oldest is closed. */
 export const MAX_CONNECTIONS = 64;
@@ -60,7 +61,7 @@ export class HealthServer implements AsyncDisposable {
         this.#acceptFailureLog.log((count) =>
           this.#log.error("accept failed on the health port", { error: describeError(error), count })
         );
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+        await sleep(ACCEPT_RETRY_MS);
       }
     }
   }

@@ -3,6 +3,7 @@
  * Logins go first: it is one at a time, and only while no login waits.
  */
 import type { Log } from "../../log.ts";
+import { sleep } from "../../sleep.ts";
 import { PLAINTEXT_PREFIX, type Store } from "../../store/store.ts";
 import type { PasswordHasher } from "../../passwords/password_hasher.ts";
 
@@ -28,9 +29,7 @@ export async function rehashAll(
     after = accounts.at(-1)!.id;
     // In no order, so that several nodes at work seldom take the same one.
     for (const { id } of accounts.toSorted(() => Math.random() - 0.5)) {
-      while (passwords.hasQueued && !isStopped()) {
-        await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
-      }
+      while (passwords.hasQueued && !isStopped()) await sleep(POLL_INTERVAL_MS);
       if (isStopped()) return;
       const password = (await store.findUser({ id }))?.password;
       if (!password?.startsWith(PLAINTEXT_PREFIX)) continue; // done by another node, or at a login

@@ -1,5 +1,6 @@
 /** How users come in and leave: one live session per account, wherever in the cluster it is. */
 import { BusUnavailableError } from "../../bus/bus.ts";
+import { sleep } from "../../sleep.ts";
 import { Errno, Msg } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 import type { Connection } from "../net/connection.ts";
@@ -153,7 +154,7 @@ function isStale(node: Node, { connection }: Session): boolean {
 async function waitForRelease(node: Node, user: number): Promise<void> {
   for (let waitedMs = 0; waitedMs < TAKEOVER_TIMEOUT_MS; waitedMs += TAKEOVER_POLL_MS) {
     if (!(await node.online([user])).has(user)) return;
-    await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL_MS));
+    await sleep(TAKEOVER_POLL_MS);
   }
 }
 
