@@ -30,7 +30,7 @@ Deno.test("commands: backup and restore find the database in CHAT_DB, and a flag
   assert((await Deno.stat(fresh!)).isFile);
 });
 
-Deno.test("commands: what is missing, wrong or unknown is one line, and exit code 2", async () => {
+Deno.test("commands: a missing, wrong or unknown argument is one line, and exit code 2", async () => {
   const cases: readonly [args: string[], env: Record<string, string>, words: string][] = [
     [["renew-epoch"], {}, "--mysql is missing"],
     [["renew-epoch"], { CHAT_MYSQL: "" }, "--mysql is missing"],
@@ -48,8 +48,23 @@ Deno.test("commands: what is missing, wrong or unknown is one line, and exit cod
   for (const [i, { code, stderr }] of outcomes.entries()) {
     assertEquals(code, 2, stderr);
     assertStringIncludes(stderr, cases[i]![2]);
-    assertEquals([stderr.trimEnd().includes("\n"), stderr.includes("secret")], [false, false]);
+    const errors = stderr.trimEnd().split("\n").filter((line) => !line.startsWith("Warning: "));
+    assertEquals([errors.length, stderr.includes("secret")], [1, false]);
   }
+});
+
+Deno.test("commands: warn of environment variables that do not count", async () => {
+  await using server = await startServer();
+  const env = { CHAT_DB: server.db, CHAT_DATABSE: "x" };
+  const misspelled = await command(["backup", "--to", `${server.folder}/copy.db`], env);
+  assertEquals([misspelled.code, misspelled.stderr], [
+    0,
+    "Warning: unknown environment variables are ignored: CHAT_DATABSE; --help lists the options\n",
+  ]);
+  const address = await command(["renew-epoch"], { CHAT_MYSQL: "tcp://10.0.0.1:3306" });
+  assertStringIncludes(address.stderr, "Warning: an environment variable is ignored: CHAT_MYSQL; ");
+  const empty = await command(["renew-epoch"], { CHAT_MYSQL: "" });
+  assertStringIncludes(empty.stderr, "Warning: empty environment variables count as not set: CHAT_MYSQL\n");
 });
 
 Deno.test("commands: renew-epoch trusts the authority and uses the password that files name", async () => {
