@@ -10,7 +10,7 @@ import { framedDialect } from "./protocol/dialect.ts";
 import { Crowd } from "./scheduling/crowd.ts";
 import { Dispatcher } from "./protocol/dispatcher.ts";
 import { Draining } from "./sessions/draining.ts";
-import { onAccountDeleted, onReplaced, onStoreRestored } from "./sessions/session_lifecycle.ts";
+import { terminateSession } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
 import { ClientAddresses } from "./net/client_address.ts";
 import type { Tls } from "./net/tls.ts";
@@ -86,11 +86,7 @@ export class Server {
   static async start(deps: NodeDeps): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = deps.config;
     const tls = tlsCert ? new (await import("./net/tls.ts")).Tls(deps.config, deps.log) : undefined;
-    const node = new Node(deps, {
-      onReplaced: (session) => onReplaced(node, session),
-      onStoreRestored: (session) => onStoreRestored(node, session),
-      onAccountDeleted: (session) => onAccountDeleted(node, session),
-    });
+    const node: Node = new Node(deps, (...end) => terminateSession(node, ...end));
     await node.open();
     let listener: Deno.Listener;
     try {
