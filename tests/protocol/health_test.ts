@@ -95,7 +95,7 @@ Deno.test("health: on an address of its own, and on no other", async () => {
   const args = ["127.0.0.1", "0", "--health-port", `${port}`, "--health-host", "192.0.2.1"];
   const { code, stderr } = await runProgram("main.ts", args); // an address that this machine has not
   assertEquals(code, 1);
-  assertStringIncludes(stderr, `can't listen on 192.0.2.1:${port}`);
+  assertStringIncludes(stderr, `Cannot listen on 192.0.2.1:${port}`);
 });
 
 test("health: what else is asked, and who asks nothing", [], async (server, port) => {

@@ -163,7 +163,7 @@ Deno.test("npx: the server warns that no signals come through, unless a person i
   const env = { npm_command: "exec" };
   await using onTerminal = new ClientProcess(args, { program: "main.ts", terminal: true, env });
   assertEquals(await onTerminal.end(), 1);
-  assertStringIncludes(onTerminal.stdout, "can't listen");
+  assertStringIncludes(onTerminal.stdout, "Cannot listen");
   assertEquals(onTerminal.stdout.includes("npx"), false, onTerminal.stdout);
   assertEquals((await runProgram("main.ts", args)).stderr.includes("npx"), false);
 
