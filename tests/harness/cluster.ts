@@ -78,7 +78,7 @@ export class Cluster implements AsyncDisposable {
 
   /** On which node a user has logged in last, if that was only one of them so far. */
   whereIs(user: number): Promise<number> {
-    const entered = `"event":"entered","user":${user},`;
+    const entered = `"event":"session started","user":${user},`;
     return until(() => {
       const at = this.nodes.findIndex((node) => node.log().includes(entered));
       return at < 0 ? undefined : { at };

@@ -11,7 +11,7 @@ import { idOf } from "../store/store_fixture.ts";
 
 const test = sharedServer();
 const SHORT = "password must have at least 8 characters";
-const COMMON = "password is one of the first that are guessed";
+const COMMON = "password is too common: choose one that is harder to guess";
 
 /** What a registration with this password is answered: nothing, or what is wrong with it. */
 async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {

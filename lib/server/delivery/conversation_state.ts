@@ -1,17 +1,18 @@
-/** What a session remembers of its conversations, within a bound. */
+/** The state of the conversations of a session, within a bound. */
 import { BoundedMap } from "../../bounded_map.ts";
 import type { Peer } from "../../store/store.ts";
 
-/** How far a session is in one conversation. */
+/** A session's progress in one conversation. */
 export interface ConversationState {
   readonly peer: Peer;
   /**
-   * Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells.
+   * All messages up to this seq have been pushed, or are the user's own. While it is undefined, the store's
+   * cursor counts.
    */
   lastPushedSeq: number | undefined;
-  /** The highest seq that is known to exist. */
+  /** The highest seq that this session knows of. */
   lastKnownSeq: number;
-  /** The cursor, as far as this session knows it; undefined before it does. */
+  /** The cursor, or undefined until the session has read it from the store. */
   cursor: number | undefined;
 }
 
