@@ -128,7 +128,7 @@ test("addresses: exactly so many connections come in from each client behind a p
     }
   }
   const lines = server.log().split("\n").filter((text) =>
-    text.includes("too many connections of one address")
+    text.includes("too many connections from one address")
   );
   assert(lines.length > 0 && lines[0]!.includes('"address":"192.0.2.1"'), lines[0]);
 });

@@ -12,7 +12,7 @@ import { pause, until, within } from "../harness/wait.ts";
 const CTRL_C = "\x03";
 const PRESS_MS = 250; // between two presses, a little more than what the server takes for one
 
-Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was read again", async () => {
+Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was reloaded", async () => {
   await using server = await startServer();
   const events = () => server.log().split("\n").filter((line) => line.includes('"SIGHUP"'));
   server.kill("SIGHUP");
@@ -77,12 +77,12 @@ Deno.test("^C on a terminal drains, and says that another ends it at once", asyn
     await using client = await newUser({ host: "127.0.0.1", port });
     await server.write(CTRL_C);
     await client.next(Msg.NOTICE);
-    await server.until(({ stdout }) => stdout.includes("press ^C again to end at once"), "a hint");
+    await server.until(({ stdout }) => stdout.includes("press ^C again to stop immediately"), "a hint");
     assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
     await pause(PRESS_MS); // as a person does; sooner it would be taken for the same press
     await server.write(CTRL_C);
     assertEquals(await server.end(), 1);
-    assertStringIncludes(server.stdout, "stopped at once");
+    assertStringIncludes(server.stdout, "stopped immediately");
     await client.serverCloses();
   } finally {
     await Deno.remove(folder, { recursive: true });

@@ -1,4 +1,4 @@
-/** A server's certificate is renewed while it runs: SIGHUP has it read again, and no client is disturbed. */
+/** A server's certificate is renewed while it runs: SIGHUP reloads it without disturbing clients. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Errno } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser } from "../harness/framed_client.ts";
@@ -14,8 +14,8 @@ const RELOADS = 20;
  * the threads that this process has for files, too: its runtime keeps one for some time to close a TLS connection.
  */
 const PACE = 10;
-const AGAIN = "TLS certificate read again";
-const NOT_AGAIN = "TLS certificate not read again";
+const AGAIN = "TLS certificate reloaded";
+const NOT_AGAIN = "cannot reload the TLS certificate";
 
 /** Two authorities, a certificate by each, and a place for the one that the server has. */
 interface Certificates {
@@ -38,7 +38,7 @@ async function withCertificates(body: (certificates: Certificates) => Promise<vo
   await body({ authorities: [first, second], place, put });
 }
 
-/** Has the certificate read again by all of the server's nodes. */
+/** Makes all nodes of the server reload the certificate. */
 async function reload(server: Server, nodes = 1, event = AGAIN): Promise<void> {
   const from = server.logSize;
   server.kill("SIGHUP");
