@@ -33,7 +33,7 @@ test("ids are different", async (server) => {
   assertEquals(new Set(ids).size, 20);
 });
 
-test("a name that is taken is refused, also when two ask at once", async (server) => {
+test("a name that is taken is refused, also in simultaneous registrations", async (server) => {
   await register(server, "taken");
   await using one = await FramedClient.connect(server);
   await using two = await FramedClient.connect(server);
@@ -89,7 +89,7 @@ test("a user's name: 1 to 50 characters, not blank, no control characters", asyn
   }
 });
 
-test("names are kept in one form, and in any form one can log in", async (server) => {
+test("names are stored in one form, and any form logs in", async (server) => {
   await using client = await FramedClient.connect(server);
   for (
     const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
@@ -108,7 +108,7 @@ test("names are kept in one form, and in any form one can log in", async (server
   }
 });
 
-test("names that are made to look like others, or have nothing to see, are refused with the reason", async (server) => {
+test("confusable and invisible names are refused with the reason", async (server) => {
   await using client = await newUser(server);
   await using stranger = await FramedClient.connect(server);
   for (
@@ -184,7 +184,7 @@ test("a login's fields are checked", async (server) => {
   }
 });
 
-test("a wrong password and an unknown user get the same answer, and can try again", async (server) => {
+test("a wrong password and an unknown user get the same reply, and may retry", async (server) => {
   const id = await register(server, "somebody");
   await using client = await FramedClient.connect(server);
   const attempts = [
@@ -238,7 +238,7 @@ test("a token logs in without a password, on another connection", async (server)
   assertEquals(third.id, id);
 });
 
-test("a token that isn't one is refused", async (server) => {
+test("a malformed token is refused", async (server) => {
   await using user = await newUser(server);
   const { token } = user;
   await user.close();

@@ -16,7 +16,7 @@ const test = sharedServer();
 /** Milliseconds by which clocks of the same machine may seem to differ. */
 const CLOCK_SLACK = 1_000;
 
-test("a message is acknowledged with seq and time, and comes with who sent it", async (server) => {
+test("a message is acknowledged with seq and time, and delivered with its sender", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const before = Date.now();
@@ -47,7 +47,7 @@ test("both directions share one conversation and its seqs; others have their own
   assertEquals((await carol.next(Msg.ONE_CHAT)).seq, 1);
 });
 
-test("I6 a sender can't claim to be another user", async (server) => {
+test("I6 a client cannot send as another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -131,7 +131,7 @@ test("a message of 1 character and of as many as a frame holds", async (server) 
   stored.forEach((chat, at) => assert(chat.msg === texts[at], `text ${at} is stored as it was`));
 });
 
-test("a message that isn't text of at least 1 character is refused", async (server) => {
+test("a message that is not text of at least 1 character is refused", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   for (const msg of ["", 1, null, true, [], ["hi"], {}, undefined]) {
@@ -206,7 +206,7 @@ test("the same cid after a reconnect is the same message", async (server) => {
   assertEquals([repeat.errno, repeat.seq, repeat.time], [Errno.OK, first.seq, first.time]);
 });
 
-test("500 messages in one go: acknowledged in order with consecutive seqs, and delivered so", async (server) => {
+test("500 messages in one segment are acknowledged and delivered in order, with consecutive seqs", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const requests = Array.from({ length: 500 }, (_, at) => (
@@ -219,7 +219,7 @@ test("500 messages in one go: acknowledged in order with consecutive seqs, and d
   chats.forEach((chat, at) => assertEquals([chat.seq, chat.msg], [at + 1, `message ${at}`]));
 });
 
-test("replies come in the order of their requests, quick ones behind slow ones", async (server) => {
+test("replies come in the order of their requests, also quick ones after slow ones", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const requests = Array.from({ length: 20 }, (_, at) => [
@@ -242,7 +242,7 @@ test("replies come in the order of their requests, quick ones behind slow ones",
   assertEquals(replies.map((reply) => reply.rid), expected);
 });
 
-test("two conversations at full speed don't mix", async (server) => {
+test("two conversations at full speed do not mix", async (server) => {
   const users = await Promise.all(Array.from({ length: 6 }, () => newUser(server)));
   const count = 100;
   await Promise.all(
@@ -269,7 +269,7 @@ test("two conversations at full speed don't mix", async (server) => {
   }
 });
 
-test("a user who isn't logged in can be written to, one who isn't there can't", async (server) => {
+test("an offline user can be sent messages, and an unknown user cannot", async (server) => {
   await using alice = await newUser(server);
   const absent = await register(server);
   assertEquals((await alice.chat(absent, "later")).errno, Errno.OK);

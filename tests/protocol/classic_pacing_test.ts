@@ -27,7 +27,7 @@ async function missed(client: ClassicClient, id: number, count: number): Promise
   return [...first, ...rest.map((arrival) => arrival.message)];
 }
 
-test("missed messages that don't fit in the login's answer follow, the oldest first", async (server) => {
+test("unread messages that do not fit into the login reply follow, the oldest first", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const texts = Array.from({ length: 60 }, (_, at) => `${at} ${"é".repeat(at * 3)}`);
@@ -39,7 +39,7 @@ test("missed messages that don't fit in the login's answer follow, the oldest fi
   assertEquals((await client.next(() => true)).msg, "and then");
 });
 
-test("missed messages that don't fit in at all follow one by one", async (server) => {
+test("unread messages follow one by one when none fits into the login reply", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let at = 0; at < 5; at++) await alice.chat(id, `${at} ${"x".repeat(700)}`);
@@ -49,7 +49,7 @@ test("missed messages that don't fit in at all follow one by one", async (server
   assert(all.every((m) => m.msg!.length === 702));
 });
 
-test("missed messages of several conversations come the oldest first", async (server) => {
+test("unread messages of several conversations come the oldest first", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const id = await register(server);
@@ -68,7 +68,7 @@ test("missed messages of several conversations come the oldest first", async (se
   assertEquals(all.map((m) => Number.parseInt(m.msg!)), Array.from({ length: 30 }, (_, at) => at));
 });
 
-test("a message that comes while missed ones are still on their way keeps its place", async (server) => {
+test("a message that arrives while unread ones are sent comes after them", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const text = (at: number) => `${at} ${"x".repeat(500)}`;
@@ -85,7 +85,7 @@ test("a message that comes while missed ones are still on their way keeps its pl
   assertGreaterOrEqual(numbers.length, 28);
 });
 
-test("a longer text is cut at a character and ends in …; others have it whole", async (server) => {
+test("a longer text is truncated at a character and ends in …, and other clients get all of it", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
@@ -124,7 +124,7 @@ test("a text that just fits is not cut", async (server) => {
   assertLessOrEqual(cut.bytes, MOST);
 });
 
-test("a login's answer with too many friends and groups leaves out those at the end", async (server) => {
+test("a login reply with too many friends and groups omits the last ones", async (server) => {
   await using alice = await newUser(server, `${"n".repeat(40)} alice`);
   const friends: number[] = [];
   for (let at = 0; at < 40; at++) {
@@ -199,7 +199,7 @@ serverTest(
   },
 );
 
-test("what a classic client wasn't sent before it went is still there for the next login", async (server) => {
+test("messages that a classic client was not sent come at the next login", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const count = 100;

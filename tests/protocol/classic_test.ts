@@ -179,7 +179,7 @@ test("logout frees the account, and the connection may log in again", async (ser
   assertEquals((await friend.next(Msg.ONE_CHAT)).id, id);
 });
 
-test("missed messages come in the login's answer, the oldest first, and once", async (server) => {
+test("unread messages come in the login reply, the oldest first, and once", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const groupid = await newGroup(alice);
@@ -213,7 +213,7 @@ test("missed messages come in the login's answer, the oldest first, and once", a
   assertEquals((await framed.next(Msg.ONE_CHAT)).msg, "four");
 });
 
-test("what is no object, or a wrong one, is passed over, and the connection goes on", async (server) => {
+test("bytes that are no object, and invalid objects, are skipped, and the connection stays open", async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const wrongs = [

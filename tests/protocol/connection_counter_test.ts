@@ -12,7 +12,7 @@ import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-Deno.test("addresses: counted by what one customer has: an IPv4 address, or an IPv6 network of 64 bits", () => {
+Deno.test("addresses: are counted by IPv4 address or IPv6 /64, the network of one customer", () => {
   const cases: readonly (readonly [host: string, key: string | undefined])[] = [
     ["192.0.2.1", "192.0.2.1"],
     ["::ffff:192.0.2.1", "192.0.2.1"],
@@ -48,7 +48,7 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
   );
 });
 
-Deno.test("addresses: each has so many, those that end make room, and nothing is left of them", () => {
+Deno.test("addresses: each has a limit, closed connections free their slots, and no count is left", () => {
   const addresses = new ConnectionCounter(2, [CidrList.parse("10.0.0.0/8"), CidrList.parse("::1")]);
   const [first, second] = [addresses.acquire("2001:db8::1"), addresses.acquire("2001:db8::2")];
   for (const host of ["2001:db8::1", "2001:db8::3"]) {
@@ -102,7 +102,7 @@ async function fill(server: Server, host: string): Promise<FramedClient[]> {
   return clients;
 }
 
-test("addresses: exactly so many connections come in from each client behind a proxy", async (server) => {
+test("addresses: each client behind a proxy gets exactly the limit", async (server) => {
   await using open = new AsyncDisposableStack();
   for (const host of ["192.0.2.1", "192.0.2.2", "2001:db8::1"]) {
     for (let count = 0; count < MOST; count++) {
@@ -133,7 +133,7 @@ test("addresses: exactly so many connections come in from each client behind a p
   assert(lines.length > 0 && lines[0]!.includes('"address":"192.0.2.1"'), lines[0]);
 });
 
-test("addresses: however a connection ends, it makes room", async (server) => {
+test("addresses: a connection frees its slot, however it ends", async (server) => {
   const host = "192.0.2.77";
   /** Ways to end a connection that has been let in; some end on the server's side first. */
   const ends: readonly ((client: FramedClient) => Promise<void>)[] = [
@@ -171,7 +171,7 @@ test("addresses: however a connection ends, it makes room", async (server) => {
   for (const client of await fill(server, host)) await client.close();
 });
 
-test("addresses: a header must be there whole in time, and what has one stays", async (server) => {
+test("addresses: a connection without a complete PROXY header in time is closed, and others stay", async (server) => {
   const host = "192.0.2.99";
   const whole = proxyHeaderV1(1, { host, port: 1 });
   const begun = performance.now();
@@ -191,7 +191,7 @@ test("addresses: a header must be there whole in time, and what has one stays", 
   await client.settle();
 });
 
-Deno.test("addresses: without a proxy it is the peer's, and none is exempt if so configured", () =>
+Deno.test("addresses: without a proxy the socket's address counts, and none is exempt if so configured", () =>
   withServer({
     args: ["--exempt-addresses", "none", "--max-connections-per-address", "2"],
   }, async (server) => {

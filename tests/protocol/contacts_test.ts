@@ -29,7 +29,7 @@ test("a friend is added, and listed at login and by CONTACTS", async (server) =>
   assertEquals([...again.welcome!.friends!].sort(byId), expected);
 });
 
-test("a user who does not exist can't be a friend; the same one again is listed once", async (server) => {
+test("an unknown user cannot be added as a friend, and a friend who is added twice is listed once", async (server) => {
   await using alice = await newUser(server);
   const bob = await register(server);
   const reply = await alice.request({ msgid: Msg.ADD_FRIEND, friendid: MAX_INTEGER });
@@ -74,7 +74,7 @@ test("presence of a friend who was added while online, from then on", async (ser
   assertEquals(offline.id, bob.id);
 });
 
-test("who is taken over is never offline for long, and online in the end", async (server) => {
+test("a user is online after a takeover, and was offline for a moment at most", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
@@ -100,7 +100,7 @@ test("a group's members' states are current", async (server) => {
   await until(async () => await state() === "offline", "the member to be offline");
 });
 
-test("CONTACTS of one who has nothing", async (server) => {
+test("CONTACTS of a user without friends and groups is empty", async (server) => {
   await using alice = await newUser(server);
   const { friends, groups } = await alice.succeed({ msgid: Msg.CONTACTS });
   assertEquals([friends, groups], [[], []]);

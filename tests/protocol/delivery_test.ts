@@ -22,7 +22,7 @@ async function again(server: { host: string; port: number }, client: FramedClien
   return await login(server, { id: client.id });
 }
 
-test("missed messages come after the login, in order, as they would have come", async (server) => {
+test("unread messages come after the login, in order and unchanged", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const acks = [];
@@ -50,7 +50,7 @@ test("missed messages come after the login, in order, as they would have come", 
   );
 });
 
-test("not said to be delivered: comes again; said: doesn't", async (server) => {
+test("a message without DELIVERED comes again, and one with DELIVERED does not", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);
@@ -68,7 +68,7 @@ test("not said to be delivered: comes again; said: doesn't", async (server) => {
   await bob.close();
 });
 
-test("delivered never goes back, and never over what there is", async (server) => {
+test("DELIVERED never lowers the cursor, and never exceeds the last message", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);
@@ -85,7 +85,7 @@ test("delivered never goes back, and never over what there is", async (server) =
   await bob.close();
 });
 
-test("DELIVERED of what isn't there, or isn't right, is let pass without a reply", async (server) => {
+test("DELIVERED of an unknown conversation or with an invalid seq is ignored without a reply", async (server) => {
   await using bob = await newUser(server);
   const fields = [{}, { id: bob.id }, { id: MAX_INTEGER, seq: 1 }, { groupid: MAX_INTEGER, seq: 1 }, {
     seq: 1,
@@ -112,7 +112,7 @@ test("one user's DELIVERED is not another's", async (server) => {
   await bob.close();
 });
 
-test("a sender's own messages don't come back to it", async (server) => {
+test("a sender's own messages are not pushed to it", async (server) => {
   let alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);
@@ -127,7 +127,7 @@ test("a sender's own messages don't come back to it", async (server) => {
   await alice.close();
 });
 
-test("a group's messages wait for each member until that one has said DELIVERED", async (server) => {
+test("a group's messages wait for each member until its own DELIVERED", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   let carol = await newUser(server);
@@ -153,7 +153,7 @@ test("a group's messages wait for each member until that one has said DELIVERED"
   await carol.close();
 });
 
-test("3,000 missed messages of three senders come all, each sender's in order", async (server) => {
+test("3,000 unread messages of three senders come completely, each sender's in order", async (server) => {
   const count = 1_000;
   const id = await register(server);
   const senders = await Promise.all([1, 2, 3].map(() => newUser(server)));
@@ -177,7 +177,7 @@ test("3,000 missed messages of three senders come all, each sender's in order", 
   assertEquals(bob.drain(), []);
 });
 
-test("what is sent while missed messages still come keeps its place behind them", async (server) => {
+test("a message that is sent while unread ones are pushed comes after them", async (server) => {
   const count = 2_000;
   await using alice = await newUser(server);
   const id = await register(server);
@@ -193,7 +193,7 @@ test("what is sent while missed messages still come keeps its place behind them"
   assertEquals(chats.map((m) => m.seq), Array.from({ length: count }, (_, at) => at + 1));
 });
 
-test("messages missed by a user whose session was taken over come to the new one", async (server) => {
+test("messages that a replaced session has missed come to the new session", async (server) => {
   await using alice = await newUser(server);
   await using first = await newUser(server);
   await alice.chat(first.id, "1");
@@ -203,7 +203,7 @@ test("messages missed by a user whose session was taken over come to the new one
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "1");
 });
 
-test("logins and messages at the same moment: nothing falls between", async (server) => {
+test("messages at the moment of a login are not lost", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   let sent = 0;
@@ -219,7 +219,7 @@ test("logins and messages at the same moment: nothing falls between", async (ser
   }
 });
 
-test("missed messages of very many conversations come all, as those before are said to be delivered", async (server) => {
+test("unread messages of very many conversations come completely, as earlier ones are acknowledged", async (server) => {
   const count = 1_200;
   const id = await register(server);
   await using sender = await FramedClient.connect(server);
@@ -239,7 +239,7 @@ test("missed messages of very many conversations come all, as those before are s
   assertEquals(bob.drain(), [], "each one once");
 });
 
-serverTest("missed messages and cursors outlive the server", {}, async (server) => {
+serverTest("unread messages and cursors outlive the server", {}, async (server) => {
   const alice = await newUser(server);
   const bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);

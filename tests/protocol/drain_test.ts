@@ -72,7 +72,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   );
 }
 
-serverTest("SIGTERM: clients are told times within 70 % of the whole, spread over it", {
+serverTest("SIGTERM: clients get reconnect times that are spread over 70 % of the drain timeout", {
   args: ["--drain-timeout", "1s"],
 }, async (server) => {
   const clients = await Promise.all(Array.from({ length: 600 }, () => newUser(server)));
@@ -89,7 +89,7 @@ serverTest("SIGTERM: clients are told times within 70 % of the whole, spread ove
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
+serverTest("SIGTERM: a classic client gets its pending replies and is closed", {
   args: ["--classic-write-interval", "50ms"],
 }, async (server) => {
   const count = 10; // messages, which take half a second to be written
@@ -108,7 +108,7 @@ serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
 });
 
 serverTest(
-  "SIGTERM: logins on connections that are there are served, and told to move; idle strangers leave",
+  "SIGTERM: logins on open connections are served and notified, and idle unauthenticated clients are closed",
   {
     args: ["--scrypt-ln", "15", "--drain-timeout", "5m"],
   },
@@ -140,7 +140,7 @@ serverTest(
 
 const QUEUED = 100; // connections: fewer than the kernel keeps in line, more than are accepted in one turn
 
-serverTest("SIGTERM: those who wait in line to be accepted are let in, and told", {}, async (server) => {
+serverTest("SIGTERM: connections in the accept queue are accepted and notified", {}, async (server) => {
   await using first = await newUser(server);
   server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
   const clients: FramedClient[] = [];
@@ -174,7 +174,7 @@ serverTest("SIGTERM: no connection is accepted any more", {}, async (server) => 
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: what takes too long is not waited for", {
+serverTest("SIGTERM: the server does not wait for connections beyond the drain timeout", {
   args: ["--drain-timeout", "500ms", "--scrypt-ln", "17"],
 }, async (server) => {
   const waiting = 80; // passwords to be hashed: half a minute of work
@@ -192,7 +192,7 @@ serverTest("SIGTERM: what takes too long is not waited for", {
   for (const client of clients) await client.close();
 });
 
-serverTest("SIGTERM with --drain-timeout 0: clients are told, and closed at once", {
+serverTest("SIGTERM with --drain-timeout 0: clients are notified and closed at once", {
   args: ["--drain-timeout", "0"],
 }, async (server) => {
   await using client = await newUser(server);

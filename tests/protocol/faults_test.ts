@@ -75,7 +75,7 @@ async function failEachStep(
 
 const STEPS = 6; // at least: find, lock, see who is there, subscribe, contacts, unread, save
 
-Deno.test("faults: a login that fails at any step leaves the account free", async () => {
+Deno.test("faults: a login that fails at any step releases the account", async () => {
   const steps = await failEachStep(async (node, id) => {
     await using other = await FramedClient.connect(node);
     assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
@@ -83,7 +83,7 @@ Deno.test("faults: a login that fails at any step leaves the account free", asyn
   assertGreaterOrEqual(steps, STEPS);
 });
 
-Deno.test("faults: a login that fails at any step leaves the last token good", async () => {
+Deno.test("faults: a login that fails at any step leaves the last token valid", async () => {
   const steps = await failEachStep(async (node, id, token) => {
     await using resumed = await login(node, { token });
     assertEquals(resumed.id, id);
@@ -91,7 +91,7 @@ Deno.test("faults: a login that fails at any step leaves the last token good", a
   assertGreaterOrEqual(steps, STEPS);
 });
 
-Deno.test("faults: a page that can't be read is read later, and a DELIVERED that can't be stored is stored later", async () => {
+Deno.test("faults: retries a page that the store refuses to read, and a DELIVERED that it refuses to store", async () => {
   const fault = new Fault();
   await withNodes(1, async (node) => {
     await using alice = await FramedClient.connect(node!);
@@ -115,7 +115,7 @@ Deno.test("faults: a page that can't be read is read later, and a DELIVERED that
 /** Milliseconds after which a store that has refused to be read is asked again. */
 const RETRY_MS = 1_000;
 
-Deno.test("faults: a store that refuses to be read is asked again when it is time, not once for each message", async () => {
+Deno.test("faults: retries a refused read once per interval, and not once per message", async () => {
   let reads = 0;
   let isRefusing = true;
   const store = (real: Store) =>
@@ -141,7 +141,7 @@ Deno.test("faults: a store that refuses to be read is asked again when it is tim
   }, { store });
 });
 
-Deno.test("faults: I3 a look after joining a group that fails is made again", async () => {
+Deno.test("faults: I3 retries a failed resync after joining a group", async () => {
   const fault = new Fault();
   const { bus, store } = fault.between;
   const slow = (one: Bus) =>

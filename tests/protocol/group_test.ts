@@ -7,7 +7,7 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-test("a group is made, joined and listed with its creator first", async (server) => {
+test("a group is created, joined and listed with its creator first", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const made = await bob.request({ msgid: Msg.CREATE_GROUP, groupname: "climbers", groupdesc: "up é😀" });
@@ -70,7 +70,7 @@ test("a group's name that is taken is refused; a user may have it", async (serve
   assertEquals((await bob.request(request)).errno, Errno.FAILED);
 });
 
-test("a request to join with a text in it, another numbering's message to a group, is refused", async (server) => {
+test("a request to join with a text, which is a group message in another numbering, is refused", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice);
@@ -121,7 +121,7 @@ test("the same cid again delivers nothing twice to any member", async (server) =
   assertEquals((await bob.take(2, Msg.GROUP_CHAT)).map((m) => m.msg), ["once", "last"]);
 });
 
-test("who isn't a member can't write, read or list", async (server) => {
+test("a user who is not a member cannot send, read or list", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice);
@@ -141,7 +141,7 @@ test("who isn't a member can't write, read or list", async (server) => {
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });
 
-test("I6 a sender in a group can't claim to be another user", async (server) => {
+test("I6 a client cannot send to a group as another user", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -227,7 +227,7 @@ serverTest(
   },
 );
 
-test("what MEMBERS is asked is checked", async (server) => {
+test("the fields of MEMBERS are checked", async (server) => {
   await using alice = await newUser(server);
   const groupid = await newGroup(alice);
   const wrong = [

@@ -26,7 +26,7 @@ function refused(server: Server, errno?: number): number {
   return events(server, "refused").filter((event) => errno === undefined || event.errno === errno).length;
 }
 
-serverTest("hash queue: the passwords of clients that have gone aren't hashed, but count for their address", {
+serverTest("hash queue: passwords of disconnected clients are not hashed, but count for their address", {
   args: [...TRUSTING, ...HASHED, "--max-logins-per-address", `${FLOOD}`],
 }, async (server) => {
   const id = await register(server);
@@ -44,29 +44,33 @@ serverTest("hash queue: the passwords of clients that have gone aren't hashed, b
   );
 });
 
-serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in front of another's password", {
-  args: [...TRUSTING, ...HASHED],
-}, async (server) => {
-  const id = await register(server);
-  const floods = [
-    new Array<string>(FLOOD).fill("198.51.100.1"),
-    Array.from({ length: FLOOD }, (_, at) => `2001:db8:1:${at.toString(16)}::1`),
-  ];
-  let over = 0;
-  for (const hosts of floods) {
-    const clients = await flood(server, hosts);
-    await until(() => refused(server) > over, "the first to be hashed", LONG);
-    await using client = await connectFrom(server, "203.0.113.1");
-    const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true }, LONG);
-    assertEquals(reply.errno, Errno.OK);
-    assertLess(refused(server, Errno.FAILED) - over, FEW);
-    await Promise.all(clients.map((client) => client.close()));
-    over += FLOOD;
-    await until(() => refused(server) === over, "all to be over", LONG);
-  }
-});
+serverTest(
+  "hash queue: a flood from one address, or one IPv6 /48, does not delay another client's password",
+  {
+    args: [...TRUSTING, ...HASHED],
+  },
+  async (server) => {
+    const id = await register(server);
+    const floods = [
+      new Array<string>(FLOOD).fill("198.51.100.1"),
+      Array.from({ length: FLOOD }, (_, at) => `2001:db8:1:${at.toString(16)}::1`),
+    ];
+    let over = 0;
+    for (const hosts of floods) {
+      const clients = await flood(server, hosts);
+      await until(() => refused(server) > over, "the first to be hashed", LONG);
+      await using client = await connectFrom(server, "203.0.113.1");
+      const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true }, LONG);
+      assertEquals(reply.errno, Errno.OK);
+      assertLess(refused(server, Errno.FAILED) - over, FEW);
+      await Promise.all(clients.map((client) => client.close()));
+      over += FLOOD;
+      await until(() => refused(server) === over, "all to be over", LONG);
+    }
+  },
+);
 
-serverTest("hash queue: a full queue refuses the address that has the most waiting, and no other", {
+serverTest("hash queue: a full queue rejects only the address with the most waiting passwords", {
   args: [...TRUSTING, ...HASHED, "--hash-queue", "10"],
 }, async (server) => {
   const id = await register(server);
@@ -85,7 +89,7 @@ serverTest("hash queue: a full queue refuses the address that has the most waiti
   await Promise.all(clients.map((client) => client.close()));
 });
 
-serverTest("hash queue: a client that only ends its sending is answered if no other waits", {
+serverTest("hash queue: a client that only ends its sending gets its reply if no other waits", {
   args: [...TRUSTING],
 }, async (server) => {
   const id = await register(server);

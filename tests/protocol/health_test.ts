@@ -43,7 +43,7 @@ async function askRaw(port: number, request: string): Promise<string> {
 }
 
 test(
-  "health: ready while it listens, 503 while it drains, nothing when it has ended",
+  "health: reports ready while the server listens, 503 while it drains, and is closed afterwards",
   [],
   async (server, port) => {
     await using client = await newUser(server);
@@ -60,7 +60,7 @@ test(
   },
 );
 
-test("health: one port for all workers", ["--workers", "2"], async (server, port) => {
+test("health: has one port for all workers", ["--workers", "2"], async (server, port) => {
   await using client = await newUser(server);
   assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
   server.kill("SIGTERM");
@@ -83,7 +83,7 @@ for (const args of [[], ["--workers", "2"]]) {
   });
 }
 
-Deno.test("health: on an address of its own, and on no other", async () => {
+Deno.test("health: listens on its own address only", async () => {
   const [port, own] = [freePort(), "127.0.0.2"];
   await withServer({ args: ["--health-port", `${port}`, "--health-host", own] }, async (server) => {
     const response = await fetch(`http://${own}:${port}/ready`);
@@ -98,7 +98,7 @@ Deno.test("health: on an address of its own, and on no other", async () => {
   assertStringIncludes(stderr, `Cannot listen on 192.0.2.1:${port}`);
 });
 
-test("health: what else is asked, and who asks nothing", [], async (server, port) => {
+test("health: rejects other requests, and closes idle connections", [], async (server, port) => {
   for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
     assertEquals((await ask(port, path))?.[0], 404, path);
   }
@@ -124,7 +124,7 @@ test("health: what else is asked, and who asks nothing", [], async (server, port
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("health: 503 while it starts, and an end if its port is taken", async () => {
+Deno.test("health: reports 503 during the start, and the server exits if the port is in use", async () => {
   const port = freePort();
   // A MySQL that takes connections and says nothing: the server waits for it.
   using database = Deno.listen({ hostname: HOST, port: 0 });

@@ -32,7 +32,7 @@ async function readBack(client: FramedClient, peer: Conversation, limit: number)
   }
 }
 
-test("both sides read the same conversation, their own messages among it", async (server) => {
+test("both users read the same conversation with the messages of both", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const expected: unknown[] = [];
@@ -49,7 +49,7 @@ test("both sides read the same conversation, their own messages among it", async
   }
 });
 
-test("without `before` it is the latest, with it those just before", async (server) => {
+test("HISTORY returns the latest messages, or those just before `before`", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   for (let at = 1; at <= 10; at++) await alice.chat(bob.id, `${at}`);
@@ -64,7 +64,7 @@ test("without `before` it is the latest, with it those just before", async (serv
   assertEquals(await seqs({ before: MAX_INTEGER, limit: 2 }), [9, 10]);
 });
 
-test("a group's history is read by its members, also by one who came later", async (server) => {
+test("members read a group's history, also one who joined later", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using late = await newUser(server);
@@ -78,7 +78,7 @@ test("a group's history is read by its members, also by one who came later", asy
   }
 });
 
-test("a conversation without messages is empty, one with no user is not found", async (server) => {
+test("a conversation without messages is empty, and one with an unknown user is not found", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   assertEquals((await alice.succeed({ msgid: Msg.HISTORY, id, limit: 10 })).messages, []);
@@ -88,7 +88,7 @@ test("a conversation without messages is empty, one with no user is not found", 
   }
 });
 
-test("others' conversations can't be read", async (server) => {
+test("conversations of other users cannot be read", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using eve = await newUser(server);
@@ -98,7 +98,7 @@ test("others' conversations can't be read", async (server) => {
   }
 });
 
-test("what HISTORY is asked is checked", async (server) => {
+test("the fields of HISTORY are checked", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const wrong = [
@@ -122,7 +122,7 @@ test("what HISTORY is asked is checked", async (server) => {
   }
 });
 
-test("long messages come in as many pages as it takes, none over the largest frame", async (server) => {
+test("long messages come in several pages, none over the largest frame", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const count = 30;

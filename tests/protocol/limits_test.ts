@@ -33,7 +33,7 @@ const test = sharedServer({
   ],
 });
 
-test("max-friends: a full list takes a user who is on it already, and no other", async (server) => {
+test("max-friends: a full list accepts a user who is on it, and no other", async (server) => {
   await using alice = await newUser(server);
   const friends: number[] = [];
   for (let count = 0; count < FRIENDS; count++) friends.push(await register(server));
@@ -45,7 +45,7 @@ test("max-friends: a full list takes a user who is on it already, and no other",
   assertEquals(listed!.map(({ id }) => id), friends);
 });
 
-test("max-groups: who is in as many can neither make nor join another", async (server) => {
+test("max-groups: a user at the limit can neither create nor join another group", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const own: number[] = [];
@@ -86,7 +86,7 @@ test("max-members and members-page: a full group, and the largest pages of it", 
   }
 });
 
-test("history-page: the largest page, also where the request leaves it open", async (server) => {
+test("history-page: bounds the page, also of a request without a limit", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let seq = 1; seq <= HISTORY_PAGE + 1; seq++) await alice.chat(id, `${seq}`);
@@ -104,7 +104,7 @@ test("history-page: the largest page, also where the request leaves it open", as
   }
 });
 
-test("max-json-depth: JSON as deep as may be, in both dialects", async (server) => {
+test("max-json-depth: accepts JSON of the largest depth, in both dialects", async (server) => {
   await using client = await FramedClient.connect(server);
   const nested = (levels: number) => JSON.parse("[".repeat(levels) + "]".repeat(levels));
   for (const extra of [nested(DEPTH - 1), [{}, 1, []], { x: [] }]) {
@@ -126,7 +126,7 @@ test("max-json-depth: JSON as deep as may be, in both dialects", async (server) 
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK);
 });
 
-test("max-json-values: a long body with as many, and one more", async (server) => {
+test("max-json-values: accepts a long body with the most values, and refuses one more", async (server) => {
   await using client = await FramedClient.connect(server);
   const body = (values: number) => ({
     msgid: Msg.PING,
@@ -141,7 +141,7 @@ test("max-json-values: a long body with as many, and one more", async (server) =
 
 const FRAME = 1_024; // bytes: the smallest largest frame, so that few may be sent at once
 
-Deno.test("byte-rate: a login's answer is charged to its user", async () => {
+Deno.test("byte-rate: a login reply is charged to its user", async () => {
   const config = {
     ...{ messageRate: 1_000, messageBurst: 1_000, byteRate: 1, byteBurst: 2 * FRAME, maxFrame: FRAME },
     ...{ sharedRate: 0, unauthenticatedRate: 0 },
@@ -161,7 +161,7 @@ Deno.test("byte-rate: a login's answer is charged to its user", async () => {
   }, { config, store: (real) => store = real });
 });
 
-Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and no longer", async () => {
+Deno.test("token-ttl: a long-lived token is valid for two more hours, for clocks that differ", async () => {
   const DAY_MS = 86_400_000;
   const config = { tokenTtl: 30 * DAY_MS };
   let time = Date.now();
@@ -177,7 +177,7 @@ Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and
   }, { config, now: () => time });
 });
 
-Deno.test("token-ttl: a token is good until its time is over, a hundredth more for clocks that differ, and no longer", async () => {
+Deno.test("token-ttl: a token is valid until its expiry and a hundredth of its lifetime more", async () => {
   const config = { tokenTtl: 10_000 };
   let time = Date.now();
   await withNodes(1, async (node) => {

@@ -23,7 +23,7 @@ test("a PONG without a PING gets no answer", async (server) => {
   assertEquals(client.drain().filter((m) => m.errno !== Errno.BAD_REQUEST), []);
 });
 
-test("a silent peer is asked, and closed when it doesn't answer", async (server) => {
+test("a silent client gets PING, and is closed without a reply", async (server) => {
   const id = await register(server);
   await using watcher = await newUser(server);
   await watcher.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
@@ -33,7 +33,7 @@ test("a silent peer is asked, and closed when it doesn't answer", async (server)
   assertEquals((await watcher.next((m) => m.state === "offline")).id, id);
 });
 
-test("a silent peer that answers stays", async (server) => {
+test("a silent client that replies stays connected", async (server) => {
   await using friend = await newUser(server);
   await using client = await newUser(server);
   await until(() => client.pings >= 4, "four rounds of PING");
@@ -41,7 +41,7 @@ test("a silent peer that answers stays", async (server) => {
   assertEquals((await client.next(Msg.ONE_CHAT)).msg, "still there?");
 });
 
-test("anything that a peer says counts for an answer", async (server) => {
+test("any bytes of a client count as a reply to PING", async (server) => {
   const id = await register(server);
   await using client = await login(server, { id }, { silent: true });
   for (let round = 0; round < 4; round++) {
@@ -53,7 +53,7 @@ test("anything that a peer says counts for an answer", async (server) => {
 const LOGIN_WITHIN = 1_000; // milliseconds: longer than a busy machine takes for a login
 
 serverTest(
-  "a connection that hasn't logged in by then is closed, whatever it says meanwhile; one that has stays",
+  "a connection without a login is closed at the login timeout, whatever it sends; one with a login stays",
   { args: ["--login-timeout", `${LOGIN_WITHIN}ms`] },
   async (server) => {
     await using member = await newUser(server);
@@ -88,7 +88,7 @@ async function backlogOf(server: Server, id: number): Promise<number> {
   return count;
 }
 
-serverTest("a reader that is slow is not taken for a silent peer, and gets everything", {
+serverTest("a slow reader does not count as silent, and gets everything", {
   args: ["--ping-interval", "300ms", "--pong-timeout", "300ms"],
 }, async (server) => {
   const id = await register(server);
@@ -104,7 +104,7 @@ serverTest("a reader that is slow is not taken for a silent peer, and gets every
   await slow.settle();
 });
 
-serverTest("one that takes nothing at all of what waits for it is closed in the end", {
+serverTest("a client that reads nothing is closed in the end", {
   args: ["--write-stall-timeout", "500ms"],
 }, async (server) => {
   const id = await register(server);
@@ -115,7 +115,7 @@ serverTest("one that takes nothing at all of what waits for it is closed in the 
   assertEquals(again.id, id);
 });
 
-serverTest("the time to log in is over for one that goes on guessing, or doesn't read, too", {
+serverTest("the login timeout also closes a client that guesses passwords, or does not read", {
   args: ["--login-timeout", "1s", "--scrypt-ln", "13", "--write-buffer-bytes", "4096"],
 }, async (server) => {
   const id = await register(server);
@@ -137,7 +137,7 @@ serverTest("the time to log in is over for one that goes on guessing, or doesn't
   await asking;
 });
 
-serverTest("connections over the most are closed, and there is room again later", {
+serverTest("connections over the limit are closed, and accepted again later", {
   args: ["--max-connections", "5"],
 }, async (server) => {
   const clients = [];

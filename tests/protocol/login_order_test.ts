@@ -15,7 +15,7 @@ const SOON = 10_000;
 /** Milliseconds in which a login that does not wait as it should gets on. */
 const GETS_ON = 300;
 
-Deno.test("login: a group's message that comes before the group is subscribed is found by the look (I3)", async () => {
+Deno.test("login: loads a group message that was committed before the group was subscribed (I3)", async () => {
   let before: (() => Promise<unknown>) | undefined;
   const bus = (real: Bus) =>
     wrapped(real, async (name, go, [channel]) => {
@@ -41,7 +41,7 @@ Deno.test("login: a group's message that comes before the group is subscribed is
   }, { bus });
 });
 
-Deno.test("login: one that is overtaken without a word before its token is saved is refused", async () => {
+Deno.test("login: is refused when another login replaces it before its token is saved", async () => {
   const outage = new Outage();
   const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
@@ -72,7 +72,7 @@ Deno.test("login: one that is overtaken without a word before its token is saved
   }, { bus: outage.bus, store });
 });
 
-Deno.test("login: it waits for the user's cursors that are being written, and repeats nothing", async () => {
+Deno.test("login: waits for the user's cursors in flight, and repeats no message", async () => {
   const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isWriting = false;
   const lookedEarly: unknown[] = [];
@@ -107,7 +107,7 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
 
 const QUIET = 1_000; // ms of silence before a PING, and the same for its answer
 
-Deno.test("login: a silent classic client that takes what it is sent is not taken over without force", async () => {
+Deno.test("login: does not replace a silent classic client that reads, without force", async () => {
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     const id = await register(node!);

@@ -23,7 +23,7 @@ async function assertOneAlive(clients: readonly FramedClient[], replies: readonl
   return replies[alive[0]!]!.token!;
 }
 
-Deno.test("login races: of logins in the same instant that all use force, the last one stays", () =>
+Deno.test("login races: the last of several simultaneous logins with force stays", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!);
     for (let round = 0; round < 20; round++) {
@@ -41,7 +41,7 @@ Deno.test("login races: of logins in the same instant that all use force, the la
     }
   }));
 
-Deno.test("login races: without a bus, of logins by token on one node in the same instant one stays", async () => {
+Deno.test("login races: one of several simultaneous logins by token stays while the bus is down", async () => {
   const outage = new Outage();
   let watch: Store | undefined;
   let count = 0;
@@ -69,7 +69,7 @@ Deno.test("login races: without a bus, of logins by token on one node in the sam
   }, { bus: outage.bus, store: (real) => store(watch = real) });
 });
 
-Deno.test("login races: without a bus, a login that is overtaken before it is a session leaves the later one alone", async () => {
+Deno.test("login races: a login that was replaced before its session leaves the later one alone while the bus is down", async () => {
   const outage = new Outage();
   const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
@@ -103,7 +103,7 @@ Deno.test("login races: without a bus, a login that is overtaken before it is a 
   }, { bus: outage.bus, store });
 });
 
-Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
+Deno.test("login races: the login that stays of one by token and one by password has the valid token", async () => {
   const slow = (real: Store) =>
     wrapped(real, async (name, go) => {
       if (name === "claimAccount") await pause(30); // so that the other one's token is saved meanwhile
@@ -134,7 +134,7 @@ Deno.test("login races: a login by token and one by password in the same instant
   }, { store: slow });
 });
 
-Deno.test("login races: friends are told of an account whose first login is taken over before it is answered", () =>
+Deno.test("login races: friends get the presence of an account whose first login is replaced before its reply", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!);
     await using friend = await newUser(b!);
@@ -157,7 +157,7 @@ Deno.test("login races: friends are told of an account whose first login is take
     assertEquals(friend.drain(), []);
   }));
 
-Deno.test("login races: friends are told of an account whose session let go for a login that fails", async () => {
+Deno.test("login races: friends get the presence of an account whose session was released for a failing login", async () => {
   let failing = false;
   const bus = (real: Bus) =>
     wrapped(real, (name, go) => {
@@ -216,7 +216,7 @@ for (const isHintLost of [false, true]) {
   });
 }
 
-Deno.test("login races: a session that lets go late for one elsewhere keeps nothing from that one", async () => {
+Deno.test("login races: a session that is released late takes no messages from the later one", async () => {
   const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {

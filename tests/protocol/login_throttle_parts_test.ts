@@ -9,7 +9,7 @@ import { LoginThrottle } from "../../lib/server/limits/login_throttle.ts";
 import { WAIT_AT_MOST } from "./login_throttle_fixture.ts";
 import { Errno } from "../harness/protocol_numbers.ts";
 
-Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {
+Deno.test("login throttle: counts refusals, and no failures of the server", async () => {
   const bus = new LocalHub().attach();
   const limits = {
     maxFailedLogins: 1,
@@ -85,14 +85,14 @@ function unknown(at: number): { address: string; knownBy: undefined } {
 const wrong = () => Promise.resolve({ valid: false });
 const right = () => Promise.resolve({ valid: true });
 
-Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
+Deno.test("login throttle: right passwords do not count against the shared limit of unknown places", async () => {
   const attempts = attemptsAt(() => 0, 2);
   for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
   for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
   await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
 });
 
-Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
+Deno.test("login throttle: refills the shared limit of unknown places, and charges no refusals until then", async () => {
   let now = 0;
   const attempts = attemptsAt(() => now, 2);
   for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many

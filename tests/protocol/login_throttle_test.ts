@@ -31,7 +31,7 @@ const test = sharedServer({
 /** Wrong passwords for one account from unknown places, before each of them has only one more. */
 const TOTAL = 10 * WRONG;
 
-test("attempts: where a password was wrong too often not even the right one is looked at; a token still is", async (server) => {
+test("login throttle: after too many wrong passwords even the right one is refused, and a token is not", async (server) => {
   const id = await register(server);
   await using owner = await login(server, { id });
   for (const host of [freshAddress(), EXEMPT]) {
@@ -49,7 +49,7 @@ test("attempts: where a password was wrong too often not even the right one is l
   assertEquals((await tryLogin(server, EXEMPT, { id: other }, PASSWORD)).errno, Errno.OK);
 });
 
-test("attempts: others' wrong passwords, however many, lock no user out of an account", async (server) => {
+test("login throttle: wrong passwords of others never lock a user out", async (server) => {
   const id = await register(server);
   const home = freshAddress();
   assertEquals((await tryLogin(server, home, { id }, PASSWORD)).errno, Errno.OK);
@@ -78,7 +78,7 @@ test("attempts: others' wrong passwords, however many, lock no user out of an ac
   assertLimited(await tryLogin(server, home, { id }), ACCOUNT);
 });
 
-test("attempts: a device that has logged in before has attempts of its own, by a token that is over", async (server) => {
+test("login throttle: an expired token gives a known device attempts of its own", async (server) => {
   const id = await register(server);
   const { token } = await tryLogin(server, EXEMPT, { id }, PASSWORD);
   await tryLogin(server, EXEMPT, { id }, PASSWORD); // its token replaces the first
@@ -106,7 +106,7 @@ test("attempts: a device that has logged in before has attempts of its own, by a
   await other.close();
 });
 
-test("attempts: one place alone never uses up what all places have together", async (server) => {
+test("login throttle: one place cannot use up the shared limit of unknown places", async (server) => {
   const id = await register(server);
   for (let count = 0; count < TOTAL + 5; count++) await tryLogin(server, EXEMPT, { id });
   const host = freshAddress();
@@ -115,7 +115,7 @@ test("attempts: one place alone never uses up what all places have together", as
   }
 });
 
-test("attempts: an IPv6 /48 is one place, but a user's own /64 in it", async (server) => {
+test("login throttle: an IPv6 /48 is one place, except a known /64 in it", async (server) => {
   const id = await register(server);
   const at = (site: number, network: number) => `2001:db8:${site}:${network}::1`;
   assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
@@ -128,7 +128,7 @@ test("attempts: an IPv6 /48 is one place, but a user's own /64 in it", async (se
   assertEquals((await tryLogin(server, at(8, 1), { id }, PASSWORD)).errno, Errno.OK);
 });
 
-test("attempts: whether there is such a user makes no difference", async (server) => {
+test("login throttle: unknown users are counted like known ones", async (server) => {
   const answers = async (ways: readonly object[]) => {
     const host = freshAddress();
     const said: unknown[] = [];
@@ -159,7 +159,7 @@ test("attempts: whether there is such a user makes no difference", async (server
   assertEquals(await inForms(freshName("unknown é")), forms);
 });
 
-test("attempts: right passwords are not counted, however many", async (server) => {
+test("login throttle: right passwords are not counted", async (server) => {
   const id = await register(server);
   for (let count = 0; count < 3 * WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id }, PASSWORD)).errno, Errno.OK);
@@ -170,7 +170,7 @@ test("attempts: right passwords are not counted, however many", async (server) =
   assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT);
 });
 
-test("attempts: guesses at the same time are not more than one after another", async (server) => {
+test("login throttle: simultaneous guesses are counted like sequential ones", async (server) => {
   const id = await register(server);
   const replies = await Promise.all(
     Array.from({ length: 30 }, () => tryLogin(server, EXEMPT, { id })),
@@ -181,7 +181,7 @@ test("attempts: guesses at the same time are not more than one after another", a
   assertEquals([tried, refused], [WRONG, 30 - WRONG]);
 });
 
-test("attempts: an address has so many logins by password, right or wrong; others have their own", async (server) => {
+test("login throttle: bounds the logins by password per address, right or wrong", async (server) => {
   const id = await register(server);
   const pairs = [
     [freshAddress(), freshAddress()],
@@ -210,7 +210,7 @@ test("attempts: an address has so many logins by password, right or wrong; other
   }
 });
 
-test("attempts: an address may register so many, the names that were taken among them", async (server) => {
+test("login throttle: bounds the registrations per address, including refused names", async (server) => {
   const host = freshAddress();
   const name = freshName();
   for (let count = 0; count < REGISTRATIONS; count++) {
@@ -227,7 +227,7 @@ test("attempts: an address may register so many, the names that were taken among
   );
 });
 
-test("attempts: the classic dialect says it in its own replies", async (server) => {
+test("login throttle: classic clients get the refusal in their own replies", async (server) => {
   const host = freshAddress();
   const id = await register(server);
   await using client = await ClassicClient.connect(server);
@@ -244,7 +244,7 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   }
 });
 
-Deno.test("attempts: after the time that is told, one may try again", () =>
+Deno.test("login throttle: a retry after `retry_after` is accepted", () =>
   withServer({
     args: [
       ...TRUSTING,

@@ -21,7 +21,7 @@ async function problem(server: Server, password: string, name = freshName()): Pr
   return errmsg;
 }
 
-test("new passwords: so long at the least, to the character, for framed and classic clients", async (server) => {
+test("new passwords: have a minimum length in characters, for framed and classic clients", async (server) => {
   for (const password of ["1", "seven 7", "é李😀x y!"]) {
     assertEquals(await problem(server, password), SHORT, password);
   }
@@ -37,7 +37,7 @@ test("new passwords: so long at the least, to the character, for framed and clas
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK, "a refusal makes no account");
 });
 
-test("new passwords: the most common ones are refused, however they are written", async (server) => {
+test("new passwords: common ones are refused, in any case and width", async (server) => {
   for (
     const password of [
       "password",
@@ -61,7 +61,7 @@ test("new passwords: the most common ones are refused, however they are written"
   assertEquals(await problem(server, `${name} 1`, name), undefined);
 });
 
-Deno.test("new passwords: the list has what is common, each once, in the form in which it is looked up", () => {
+Deno.test("new passwords: the list has each common password once, in its folded form", () => {
   const words = COMMON_PASSWORDS.trim().split(/\s+/);
   assertEquals([words.length, new Set(words).size], [4_142, 4_142]);
   for (const word of ["123456", "password", "qwertyuiop", "iloveyou"]) assert(words.includes(word), word);
@@ -75,7 +75,7 @@ serverTest("new passwords: both rules can be turned off, each alone", {
   assertEquals(await problem(server, "123456"), COMMON);
 });
 
-serverTest("new passwords: any is taken for clients that know no rules", {
+serverTest("new passwords: all are accepted when both rules are off", {
   args: ["--min-password", "1", "--common-passwords", "allow"],
 }, async (server) => {
   for (const password of ["1", "123456", "aaaa"]) {
@@ -84,7 +84,7 @@ serverTest("new passwords: any is taken for clients that know no rules", {
   assertEquals(await problem(server, "me", "me"), undefined);
 });
 
-Deno.test("new passwords: accounts that exist log in with what they have", async () => {
+Deno.test("new passwords: existing accounts log in with the passwords they have", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     for (const password of ["1", "123456", "old"]) {

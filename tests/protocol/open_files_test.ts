@@ -21,7 +21,7 @@ function fit(config: Partial<Config>, room: FileRoom | undefined): { most: numbe
   return { most: fitted?.maxConnections, log };
 }
 
-Deno.test("open files: --max-connections is capped to what the reserve leaves, with both numbers", () => {
+Deno.test("open files: caps --max-connections to the free descriptors, with a warning that has both numbers", () => {
   for (const workers of [1, 4]) {
     const reserved = reservedFiles({ ...defaults(), workers });
     const at = (free: number) => fit({ workers, maxConnections: 1_000 }, { free, limit: free + 20 });
@@ -52,13 +52,13 @@ Deno.test("open files: --max-connections is capped to what the reserve leaves, w
   }
 });
 
-Deno.test("open files: where the limit is unknown, nothing is capped", () => {
+Deno.test("open files: caps nothing when the limit is unknown", () => {
   const { most, log } = fit({}, undefined);
   assertEquals(most, defaults().maxConnections);
   assertStringIncludes(log, "info  the limit of open files is unknown");
 });
 
-Deno.test("open files: measuring stops at what is wanted, and leaves nothing open", () => {
+Deno.test("open files: measures at most the wanted number, and leaves no file open", () => {
   const measured = () => openFilesOf(Deno.pid).filter((file) => file === "/").length; // of no other test
   const before = measured();
   assertEquals(measureFileRoom(100), { free: 100, limit: undefined });
@@ -70,7 +70,7 @@ function ownFilesOf({ pid }: Server): string[] {
   return openFilesOf(pid).filter((file) => !/_cache_v\d/.test(file));
 }
 
-Deno.test("open files: the reserve is what workers, threads and the database have open", async () => {
+Deno.test("open files: reserves the descriptors of workers, threads and the database", async () => {
   const reserved: number[] = [];
   const open: number[] = [];
   for (const workers of [2, 4]) {
@@ -99,7 +99,7 @@ Deno.test("open files: the reserve is what workers, threads and the database hav
   assertEquals(open[1]! - open[0]!, reserved[1]! - reserved[0]!);
 });
 
-Deno.test("open files: the permissions of deno.json are enough to find out the limit", async () => {
+Deno.test("open files: measures the limit with the permissions of deno.json", async () => {
   const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
@@ -113,7 +113,7 @@ Deno.test("open files: the permissions of deno.json are enough to find out the l
   }
 });
 
-Deno.test("open files: a limit without room for a connection is an error that names what is needed", async () => {
+Deno.test("open files: a limit without room for a connection is an error with the needed limit", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const { code, stderr } = await new Deno.Command("sh", {
@@ -150,7 +150,7 @@ Deno.test("open files: a limit without room for a connection is an error that na
   }
 });
 
-Deno.test("open files: where only the data folder may be read, that is enough to find out the limit", async () => {
+Deno.test("open files: measures the limit when only the data folder may be read", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     await Deno.mkdir(`${folder}/data`);

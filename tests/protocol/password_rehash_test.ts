@@ -15,7 +15,7 @@ import { idOf, ROOMY } from "../store/store_fixture.ts";
 const CHEAP = { ln: 1, r: 1, p: 1 };
 const HASHED = "$scrypt$ln=1,r=1,p=1$";
 
-Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashed at the login", async () => {
+Deno.test("rehash: a plain-text password logs in and is hashed at the login, and a wrong one does not log in", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     const id = idOf(await store!.createUser("old", `${PLAINTEXT_PREFIX}123456`));
@@ -53,7 +53,7 @@ async function withWritten(
   return lines.join("");
 }
 
-Deno.test("rehash: a password written as plain text is told of by the user's id, and does not log in", async () => {
+Deno.test("rehash: a password that was written as plain text is logged with the user's id, and does not log in", async () => {
   const log = await withWritten(WRITTEN, "no", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
     for (const password of [WRITTEN, "wrong", WRITTEN]) {
@@ -67,7 +67,7 @@ Deno.test("rehash: a password written as plain text is told of by the user's id,
   assert(!log.includes(WRITTEN) && !log.includes("wrong"), log);
 });
 
-Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; another program's hash does not", async () => {
+Deno.test("rehash: with --accept-plain-passwords plain text logs in and is hashed, and a foreign hash does not log in", async () => {
   const log = await withWritten(WRITTEN, "yes", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
     for (const password of ["wrong", `${PLAINTEXT_PREFIX}${WRITTEN}`]) {
@@ -98,7 +98,7 @@ Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; anot
 const SALT = "c2FsdHNhbHRzYWx0c2FsdA";
 const KEY = "A".repeat(43);
 
-Deno.test("rehash: a hash that this server cannot have made is refused in time, and told of by the user's id", async () => {
+Deno.test("rehash: a hash that this server cannot have made is refused in time, and logged with the user's id", async () => {
   const cases: readonly (readonly [stored: string, help: string])[] = [
     [`$scrypt$ln=40,r=8,p=1$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=20,r=8,p=1$${SALT}$${KEY}`, "far above"],
@@ -128,7 +128,7 @@ Deno.test("rehash: a hash that this server cannot have made is refused in time, 
   }
 });
 
-Deno.test("rehash: a hash of a cost that may have been configured is checked, and one step more is not", () => {
+Deno.test("rehash: a hash of a plausible cost is checked, and one of the next higher cost is not", () => {
   const account = { id: 1, name: "old", online: false };
   const refuses = (cost: string, configured = CHEAP) => {
     const lines: string[] = [];
@@ -153,7 +153,7 @@ Deno.test("rehash: a hash of a cost that may have been configured is checked, an
   ]);
 });
 
-Deno.test("rehash: the longest password that was written as plain text logs in with --accept-plain-passwords", async () => {
+Deno.test("rehash: the longest plain-text password logs in with --accept-plain-passwords", async () => {
   const longest = "😀".repeat(128);
   await withWritten(longest, "yes", async (node, id) => {
     await using client = await FramedClient.connect(node);
@@ -166,7 +166,7 @@ Deno.test("rehash: the longest password that was written as plain text logs in w
   assertStringIncludes(log, "--accept-plain-passwords");
 });
 
-Deno.test("rehash: names of earlier times log in as they are", async () => {
+Deno.test("rehash: accounts with names of an earlier version log in", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     const names = [
@@ -194,7 +194,7 @@ Deno.test("rehash: names of earlier times log in as they are", async () => {
   }, { store: (real) => store = real });
 });
 
-Deno.test("rehash: in the background all of them are hashed, and no other password is touched", async () => {
+Deno.test("rehash: hashes all plain-text passwords in the background, and changes no other password", async () => {
   const store = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
     using passwords = new PasswordHasher(CHEAP, 1, 100);
@@ -221,7 +221,7 @@ Deno.test("rehash: in the background all of them are hashed, and no other passwo
   }
 });
 
-Deno.test("rehash: a password that is changed meanwhile stays changed, and it ends when it is told to", async () => {
+Deno.test("rehash: keeps a password that is changed meanwhile, and ends when it is stopped", async () => {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
     using passwords = new PasswordHasher(CHEAP, 1, 100);

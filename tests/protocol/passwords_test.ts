@@ -29,7 +29,7 @@ import { withServer } from "../harness/server.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
 
-Deno.test("passwords: a hash is a PHC string with its parameters, salted, and checks its password only", async () => {
+Deno.test("passwords: a hash is a salted PHC string with its parameters, and matches only its password", async () => {
   using passwords = new PasswordHasher({ ln: 4, r: 8, p: 3 }, 2, 10);
   const [one, two] = await Promise.all([passwords.hash("sesame"), passwords.hash("sesame")]);
   assertMatch(one!, /^\$scrypt\$ln=4,r=8,p=3\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
@@ -38,7 +38,7 @@ Deno.test("passwords: a hash is a PHC string with its parameters, salted, and ch
   assertEquals(await passwords.verify("Sesame", one), { valid: false, needsRehash: false });
 });
 
-Deno.test("passwords: a hash of another cost still checks, and is known to be stale", async () => {
+Deno.test("passwords: a hash of another cost is valid, and needs a rehash", async () => {
   using before = new PasswordHasher(CHEAP, 1, 1);
   using now = new PasswordHasher({ ln: 2, r: 1, p: 1 }, 1, 1);
   const old = await before.hash("sesame");
@@ -81,7 +81,7 @@ class RecordingWorker extends HashWorker {
   }
 }
 
-Deno.test("passwords: without a user the same work is done", async () => {
+Deno.test("passwords: an unknown user costs the same work", async () => {
   const thread = new RecordingWorker();
   using passwords = new PasswordHasher({ ln: 3, r: 2, p: 2 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
@@ -98,7 +98,7 @@ Deno.test("passwords: without a user the same work is done", async () => {
   assertEquals(unknown, known);
 });
 
-Deno.test("passwords: so many at once, so many waiting, and the next is told when to come again", async () => {
+Deno.test("passwords: bounds the concurrent hashes and the queue, and rejects more with a retry time", async () => {
   using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 2, 3);
   const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 at work and 3 waiting
   const error = await assertRejects(() => passwords.hash("x"), OverloadedError);
@@ -107,7 +107,7 @@ Deno.test("passwords: so many at once, so many waiting, and the next is told whe
   await passwords.hash("x"); // there is room again
 });
 
-Deno.test("passwords: however long the queue is, the time after which to come again is bounded", async () => {
+Deno.test("passwords: bounds the retry time, however long the queue is", async () => {
   const passwords = new PasswordHasher(CHEAP, 1, 10_000);
   const told: number[] = [];
   const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
@@ -125,7 +125,7 @@ function at(address: string, signal?: AbortSignal): Requester {
   return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
 }
 
-Deno.test("passwords: the work of a client that has gone is not done while others wait", async () => {
+Deno.test("passwords: skips the password of a disconnected client while others wait", async () => {
   let hashed = 0;
   class CountingWorker extends HashWorker {
     override derive(order: HashRequest): Promise<Uint8Array> {
@@ -155,7 +155,7 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   assertEquals(hashed, 4);
 });
 
-Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
+Deno.test("passwords: a flood from one address does not delay another address", async () => {
   using passwords = new PasswordHasher({ ln: 10, r: 8, p: 1 }, 1, 1_000);
   let flooded = 0;
   const flood = Array.from({ length: 100 }, () => passwords.hash("x", at("a")).then(() => flooded++));
@@ -164,7 +164,7 @@ Deno.test("passwords: the flood of one address is beside, and not in front of, a
   await Promise.all(flood);
 });
 
-Deno.test("passwords: right passwords don't count against an address, and wrong ones do", async () => {
+Deno.test("passwords: charges an address for wrong passwords, and not for right ones", async () => {
   using passwords = new PasswordHasher(CHEAP, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("b"));
@@ -178,7 +178,7 @@ Deno.test("passwords: right passwords don't count against an address, and wrong 
   assertEquals(order, ["c", "a", "b"]);
 });
 
-Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
+Deno.test("passwords: a known user does not wait for the pause of a thread", async () => {
   using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("a"));
@@ -191,7 +191,7 @@ Deno.test("passwords: a known user doesn't wait for a thread to have rested", as
   await next;
 });
 
-Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
+Deno.test("passwords: a wrong password costs the same work when the hash has a smaller cost", async () => {
   const today = { ln: 14, r: 8, p: 1 };
   let work = 0;
   class MeasuringWorker extends HashWorker {
@@ -221,7 +221,7 @@ Deno.test("passwords: a wrong password is as much work where the hash is of a sm
   }
 });
 
-Deno.test("passwords: what makes two costs equal is never more than the difference", () => {
+Deno.test("passwords: the missing work is never more than the difference of two costs", () => {
   assertEquals(missingWork({ ln: 14, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [
     { ln: 15, r: 8, p: 1 },
     { ln: 14, r: 8, p: 1 },
@@ -230,7 +230,7 @@ Deno.test("passwords: what makes two costs equal is never more than the differen
   assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be taken away");
 });
 
-Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
+Deno.test("passwords: a thread that dies fails its own request, and is replaced", async () => {
   const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
   const begun: (URL | undefined)[] = [broken, undefined];
   using passwords = new PasswordHasher(CHEAP, 1, 10, () => new HashWorker(begun.shift()));
@@ -242,7 +242,7 @@ Deno.test("passwords: a thread that dies fails its own order, and another takes 
 /** Milliseconds by which a timer may be early, by a clock that isn't its own. */
 const TIMER_SLACK = 2;
 
-Deno.test("passwords: a thread rests as long as a hash took, unless the password was right", async () => {
+Deno.test("passwords: a thread pauses as long as a hash took, unless the password was right", async () => {
   const thread = new RecordingWorker();
   using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
@@ -268,7 +268,7 @@ Deno.test("passwords: a thread rests as long as a hash took, unless the password
 });
 
 Deno.test({
-  name: "passwords: the thread that hashes lets all others go first",
+  name: "passwords: the hash thread has a low priority",
   ignore: Deno.build.os !== "linux", // elsewhere a thread has no priority of its own
   async fn() {
     await withServer({}, async (server) => { // the tests' own process has threads of other tests
@@ -287,7 +287,7 @@ Deno.test({
 const HOUR_MS = 3_600_000;
 const NOW = Date.UTC(2026, 11, 24, 18);
 
-Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
+Deno.test("tokens: any token identifies its device until the account's password changes", () => {
   const device = makeDeviceCookie(7, "$scrypt$hash");
   const [one, two] = [issueToken(7, NOW, device), issueToken(7, NOW, device)];
   assertNotEquals(one.text, two.text);
@@ -309,7 +309,7 @@ Deno.test("tokens: a device is known by any of its tokens, as long as the accoun
   assertEquals(parseDeviceId(first, 7, "$scrypt$hash"), undefined);
 });
 
-Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
+Deno.test("tokens: are random, are distinguished from other texts, and are verified by their hash alone", () => {
   const { text: token, hash } = issueToken(7, NOW);
   assertEquals(parseToken(token, NOW)!.user, 7);
   assert(hashesEqual(parseToken(token, NOW)!.hash, hash));
@@ -320,7 +320,7 @@ Deno.test("tokens: random, told apart from nonsense, and only their hash is need
   assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
 });
 
-Deno.test("tokens: they tell when they were made, in full hours, and not without another hash", () => {
+Deno.test("tokens: contain their issue time in full hours, protected by the hash", () => {
   for (
     const [made, told] of [[NOW, NOW], [NOW + 1, NOW + HOUR_MS], [NOW + HOUR_MS, NOW + HOUR_MS]] as const
   ) {

@@ -45,10 +45,10 @@ async function admitted(server: Server, header: Uint8Array): Promise<number> {
   return count;
 }
 
-test("proxy-required: a message without a client's address in front is refused, with a warning", async (server) => {
+test("proxy-required: refuses a message without a client's address, with a warning", async (server) => {
   assertEquals(await answerTo(server, [PING]), 0);
   await until(() => server.log().includes(REFUSED), "the warning");
-  assertStringIncludes(server.log(), '"hint":"--proxy-required no lets it in"');
+  assertStringIncludes(server.log(), '"hint":"--proxy-required no accepts it"');
   for (const header of [UNKNOWN, LOCAL]) {
     assertEquals(await answerTo(server, [joined(header, PING)]), 0, "in one piece");
     assertEquals(await answerTo(server, [header, PING]), 0, "one after the other");
@@ -61,7 +61,7 @@ test("proxy-required: a message without a client's address in front is refused, 
   );
 });
 
-test("proxy-required: who is named counts, be it this machine or a proxy, unless it is exempt", async (server) => {
+test("proxy-required: counts the named client, also this machine or a proxy, unless it is exempt", async (server) => {
   for (const host of ["192.0.2.1", "127.0.0.1", "10.1.2.3"]) {
     assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MOST, host);
   }
@@ -76,7 +76,7 @@ test("proxy-required: who is named counts, be it this machine or a proxy, unless
   assertStringIncludes(warnings[0]!, '"host":"127.0.0.1"');
 });
 
-Deno.test("proxy-required: a proxy that only looks whether the port is there is no mistake", () =>
+Deno.test("proxy-required: logs no warning for a health check of a proxy", () =>
   withServer({ args: [...LIMITS, "--proxy-header-timeout", "300ms"] }, async (server) => {
     for (const header of [UNKNOWN, LOCAL, new Uint8Array(0)]) {
       assertEquals(await answerTo(server, [header]), 0, "closed when the time for a header is over");
@@ -84,7 +84,7 @@ Deno.test("proxy-required: a proxy that only looks whether the port is there is 
     assert(!server.log().includes(REFUSED), server.log());
   }));
 
-Deno.test("proxy-required: a header without a client is waited behind, as a message may not come at all", () =>
+Deno.test("proxy-required: waits for a message after a header without a client", () =>
   withServer({ args: [...LIMITS, "--proxy-header-timeout", "10m"] }, async (server) => {
     for (const header of [UNKNOWN, LOCAL]) {
       using conn = await Deno.connect({ hostname: server.host, port: server.port });
@@ -98,7 +98,7 @@ Deno.test("proxy-required: a header without a client is waited behind, as a mess
     }
   }));
 
-Deno.test("proxy-required: where it is not, a message without a client's address is taken, with a warning", () =>
+Deno.test("proxy-required: when off, accepts a message without a client's address, with a warning", () =>
   withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
     assert(await answerTo(server, [PING]) > 0);
     await until(() => server.log().includes(UNLIMITED), "the warning");
@@ -108,7 +108,7 @@ Deno.test("proxy-required: where it is not, a message without a client's address
     assert(!server.log().includes(REFUSED));
   }));
 
-Deno.test("proxy-required: by itself where only proxies can connect", () => {
+Deno.test("proxy-required: is on by default when only local proxies can connect", () => {
   const required = (host: string, trustedProxies: string, proxyRequired: "auto" | "yes" | "no" = "auto") =>
     requiresProxyHeader({ ...defaults(), host, trustedProxies, proxyRequired });
   const cases: readonly (readonly [host: string, proxies: string, is: boolean])[] = [

@@ -11,7 +11,7 @@ import { pause, until, within } from "../harness/wait.ts";
 /** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
 const SOON = 10_000;
 
-Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
+Deno.test("recovery: delivers messages through the store, in order, while the bus is down", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -33,7 +33,7 @@ Deno.test("recovery: without a bus messages cross by the store, in order", async
   }, outage);
 });
 
-Deno.test("recovery: what was sent just before the bus came back is found", async () => {
+Deno.test("recovery: finds messages that were sent just before the bus came back", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -45,7 +45,7 @@ Deno.test("recovery: what was sent just before the bus came back is found", asyn
   }, outage);
 });
 
-Deno.test("recovery: without a bus an account still has one session", async () => {
+Deno.test("recovery: an account has one session while the bus is down", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
@@ -67,7 +67,7 @@ Deno.test("recovery: without a bus an account still has one session", async () =
   }, outage);
 });
 
-Deno.test("recovery: who came and went without a bus is told afterwards, once", async () => {
+Deno.test("recovery: sends the presence changes of a bus outage afterwards, once", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -92,7 +92,7 @@ Deno.test("recovery: who came and went without a bus is told afterwards, once", 
   }, outage);
 });
 
-Deno.test("recovery: when a node goes without a word its users are offline, here and in the store", async () => {
+Deno.test("recovery: users of a crashed node become offline, for friends and in the store", async () => {
   let store: Store | undefined;
   const buses: Bus[] = [];
   const between = {
@@ -114,7 +114,7 @@ Deno.test("recovery: when a node goes without a word its users are offline, here
   }, between);
 });
 
-Deno.test("recovery: a message whose hint was never sent is delivered when its sender repeats it", async () => {
+Deno.test("recovery: delivers a message without a hint when its sender repeats it", async () => {
   let losing = true;
   const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
   await withNodes(2, async (a, b) => {
@@ -138,7 +138,7 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
 
 const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
 
-Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
+Deno.test("recovery: makes up for lost hints of a node when it joins, and while it is silent", async () => {
   let losing = false;
   const listeners: BusListener[] = [];
   const bus = (bus: Bus) =>
@@ -195,7 +195,7 @@ class CountingStore {
     });
 }
 
-Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+Deno.test("recovery: reclaims accounts when a node rejoins and not before, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();
   await withNodes(1, async (node) => {
@@ -214,7 +214,7 @@ Deno.test("recovery: logins are set right when a node is back and not before, an
   }, { bus: outage.bus, store: counts.wrap });
 });
 
-Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+Deno.test("recovery: reclaims accounts once when the bus is back, also while another node is silent", async () => {
   const outage = new Outage();
   const listeners: BusListener[] = [];
   const counts = new CountingStore();
@@ -249,7 +249,7 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   }, between);
 });
 
-Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
+Deno.test("recovery: users stay online in the store during their sessions, also after an outage of the store", async () => {
   let store: Store | undefined;
   let failing = false;
   const between = {
@@ -273,7 +273,7 @@ Deno.test("recovery: users are online in the store while they are logged in, als
   }, between);
 });
 
-Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
+Deno.test("recovery: the user is offline after a refused login that may have begun", async () => {
   let store: Store | undefined;
   let losing = false;
   const between = {
@@ -304,7 +304,7 @@ Deno.test("recovery: a login that may have begun, and was refused, leaves the us
   }, between);
 });
 
-Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
+Deno.test("recovery: announces logouts of a store outage when the store is back", async () => {
   let failing = false;
   const between = {
     store: (real: Store) =>
@@ -325,7 +325,7 @@ Deno.test("recovery: who goes while the store is away is told to have gone when 
   }, between);
 });
 
-Deno.test("recovery: what CONTACTS tells before PRESENCE could is told by PRESENCE as well, behind it", async () => {
+Deno.test("recovery: sends PRESENCE after a CONTACTS reply with a state that the client did not know", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);

@@ -13,7 +13,7 @@ function stored(server: Server): string {
   return files.map(({ name }) => decoder.decode(Deno.readFileSync(`${server.folder}/${name}`))).join("");
 }
 
-serverTest("passwords, tokens and messages are in no log, at any level", {
+serverTest("no log contains passwords, tokens or messages, at any level", {
   args: ["--log-level", "debug"],
 }, async (server) => {
   const secrets = { password: "pw-3f9a61c2", wrong: "wrong-77be0d", msg: "text-5d2c88", cid: "cid-90aa1f" };
@@ -34,7 +34,7 @@ serverTest("passwords, tokens and messages are in no log, at any level", {
 });
 
 serverTest(
-  "who reads the database has hashes of passwords and tokens, and can't log in with them",
+  "the database has only hashes of passwords and tokens, which do not log in",
   {},
   async (server) => {
     const password = "a password that is not guessed";
@@ -94,7 +94,7 @@ test("a name full of SQL is a name", async (server) => {
   assertEquals(still.name, "victim");
 });
 
-test("a conversation can be read by those who are in it", async (server) => {
+test("only its members can read a conversation", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using eve = await newUser(server);
@@ -114,7 +114,7 @@ test("a conversation can be read by those who are in it", async (server) => {
   assertEquals(eve.drain(), [], "nothing was pushed to her");
 });
 
-test("what a user who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
+test("a logged-in user may send messages to others, see their names, and join any group", async (server) => {
   await using alice = await newUser(server);
   await using stranger = await newUser(server);
   const groupid = await newGroup(alice);

@@ -21,7 +21,7 @@ test("an account has one live session: a second login is refused and the first g
   assertEquals(first.drain(), [], "nobody kicked it");
 });
 
-test("of many logins at once one succeeds", async (server) => {
+test("one of many simultaneous logins succeeds", async (server) => {
   const id = await register(server);
   const clients = await Promise.all(Array.from({ length: 10 }, () => FramedClient.connect(server)));
   const replies = await Promise.all(
@@ -32,7 +32,7 @@ test("of many logins at once one succeeds", async (server) => {
   for (const client of clients) await client.close();
 });
 
-test("of many logins at once that may take over, one has the account in the end, and each has its answer", async (server) => {
+test("one of many simultaneous logins with force has the account in the end, and each gets a reply", async (server) => {
   const id = await register(server);
   const first = await login(server, { id });
   const { token } = first;
@@ -57,7 +57,7 @@ test("of many logins at once that may take over, one has the account in the end,
   await first.close();
 });
 
-test("force takes the session over, and the other is told", async (server) => {
+test("force replaces the session, and the other client gets a notice", async (server) => {
   await using friend = await newUser(server);
   await using first = await newUser(server);
   await using second = await FramedClient.connect(server);
@@ -80,7 +80,7 @@ test("force where no session exists is a login", async (server) => {
   assertEquals((await client.login({ id }, { force: true })).id, id);
 });
 
-test("force with a token takes the session over", async (server) => {
+test("force with a token replaces the session", async (server) => {
   await using first = await newUser(server);
   await using second = await FramedClient.connect(server);
   await second.login({ token: first.token }, { force: true });
@@ -88,7 +88,7 @@ test("force with a token takes the session over", async (server) => {
   assertEquals((await first.next(Msg.NOTICE)).kind, "kicked");
 });
 
-test("a connection that ends leaves its account free", async (server) => {
+test("a connection that ends releases its account", async (server) => {
   const first = await newUser(server);
   const { id } = first;
   await first.close();

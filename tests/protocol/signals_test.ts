@@ -48,7 +48,7 @@ for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] 
   });
 }
 
-serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing while it drains", {
+serverTest("a second SIGTERM, and a SIGINT without a terminal, are ignored while the server drains", {
   args: ["--drain-timeout", "1h"],
 }, async (server) => {
   await using client = await newUser(server);
@@ -64,7 +64,7 @@ serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing whil
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("^C on a terminal drains, and says that another ends it at once", async () => {
+Deno.test("^C on a terminal drains, with a hint that another one stops immediately", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
@@ -110,7 +110,7 @@ function process(graceMs: number, isTerminal: boolean) {
   return { signals, take, codes, lines, asked: () => asked };
 }
 
-Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends the process from then on", async () => {
+Deno.test("stop signals: SIGTERM is ignored during the grace time, and ends the process afterwards", async () => {
   const { signals, take, codes, lines, asked } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -121,7 +121,7 @@ Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends th
   assertEquals(codes, [1]);
 });
 
-Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are two presses of ^C", () => {
+Deno.test("stop signals: two SIGINTs stop immediately only on a terminal, and only as two presses of ^C", () => {
   for (const isTerminal of [true, false]) {
     const { signals, take, codes, lines } = process(25_000, isTerminal);
     signals.markStarted();
@@ -134,7 +134,7 @@ Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are
   }
 });
 
-Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", () => {
+Deno.test("stop signals: SIGINT after SIGTERM counts as the first press, with a hint", () => {
   const { signals, take, codes, lines } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -145,7 +145,7 @@ Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", 
   assertEquals(codes, [1]);
 });
 
-Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
+Deno.test("npx: the server warns that no signals are forwarded, unless it runs in a terminal", async () => {
   await using server = await startServer(); // whose port the other can't have: it ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {

@@ -24,7 +24,7 @@ function assertOneLine(outcome: Outcome, code: number): string {
   return line;
 }
 
-Deno.test("a port that is in use: exit code 1", () =>
+Deno.test("a port in use exits with code 1", () =>
   inFolder((folder) =>
     withServer({}, async (server) => {
       const outcome = await runProgram("main.ts", [
@@ -37,7 +37,7 @@ Deno.test("a port that is in use: exit code 1", () =>
     })
   ));
 
-Deno.test("options that aren't right: exit code 2, and the line names it", () =>
+Deno.test("an invalid option exits with code 2 and a line that names it", () =>
   inFolder(async (folder) => {
     const db = ["--db", `${folder}/chat.db`];
     const wrong: readonly (readonly [string, readonly string[]])[] = [
@@ -57,14 +57,14 @@ Deno.test("options that aren't right: exit code 2, and the line names it", () =>
     }
   }));
 
-Deno.test("an environment variable that isn't right: exit code 2, and the line names it", () =>
+Deno.test("an invalid environment variable exits with code 2 and a line that names it", () =>
   inFolder(async (folder) => {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
     const outcome = await runProgram("main.ts", args, { env: { CHAT_SCRYPT_LN: "many" } });
     assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
   }));
 
-Deno.test("an environment as Kubernetes and Docker Compose make it: the server starts, and warns", async () => {
+Deno.test("the server starts with the environment of Kubernetes and Docker Compose, and warns", async () => {
   const env = {
     CHAT_HEALTH_PORT: "tcp://10.0.0.1:6001",
     CHAT_REDIS: "",
@@ -91,7 +91,7 @@ Deno.test("an environment as Kubernetes and Docker Compose make it: the server s
   }
 });
 
-Deno.test("a process that may read some variables only: the server starts, and does not ask for others", () =>
+Deno.test("the server starts when it may read some variables only, and does not ask for others", () =>
   inFolder(async (folder) => {
     const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env=CHAT_*", "--allow-sys"];
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
@@ -106,7 +106,7 @@ Deno.test("a process that may read some variables only: the server starts, and d
     }
   }));
 
-Deno.test("a database that can't be opened: exit code 1, and the line names it", () =>
+Deno.test("a database that cannot be opened exits with code 1 and a line that names it", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/text.db`, "This is not a database but a text. ".repeat(1_000));
     await Deno.mkdir(`${folder}/folder.db`);
@@ -121,7 +121,7 @@ Deno.test("a database that can't be opened: exit code 1, and the line names it",
     );
   }));
 
-Deno.test("the permissions that deno.json names for the server are enough for it", async () => {
+Deno.test("the permissions of deno.json are enough for the server", async () => {
   const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];

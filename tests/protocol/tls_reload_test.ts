@@ -51,7 +51,7 @@ async function connect({ port }: Server, ...trusted: readonly Authority[]): Prom
   await within(conn.handshake(), "the handshake");
 }
 
-Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends", () =>
+Deno.test("tls: SIGHUP reloads the certificate, and no connection is refused or closed", () =>
   withCertificates(async ({ authorities, place, put }) => {
     const [first, second] = authorities;
     await withServer({ args: tlsArgs(place), ca: first.ca + second.ca }, async (server) => {
@@ -89,7 +89,7 @@ Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends"
     });
   }));
 
-Deno.test("tls: files that aren't right leave the certificate as it is, on every worker; then they are", () =>
+Deno.test("tls: invalid files leave the certificate unchanged on every worker, and valid ones replace it", () =>
   withCertificates(async ({ authorities, place, put }) => {
     const [first, second] = authorities;
     const args = [...tlsArgs(place), "--workers", "2"];

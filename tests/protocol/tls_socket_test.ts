@@ -125,7 +125,7 @@ Deno.test("tls socket: megabytes both ways, in order", async () => {
   assertEquals(got, sent);
 });
 
-Deno.test("tls socket: a client that isn't read is held up, and loses nothing", async () => {
+Deno.test("tls socket: a client that is not read is blocked, and loses nothing", async () => {
   const { client, side } = await secured();
   using _client = client;
   using _side = side;
@@ -137,7 +137,7 @@ Deno.test("tls socket: a client that isn't read is held up, and loses nothing", 
   assertEquals(read, taken());
 });
 
-Deno.test("tls socket: a client that doesn't read holds up the server, and then gets everything", async () => {
+Deno.test("tls socket: a client that does not read blocks the server, and then gets everything", async () => {
   const { client, side } = await secured();
   using _client = client;
   using _side = side;
@@ -149,7 +149,7 @@ Deno.test("tls socket: a client that doesn't read holds up the server, and then 
   assertEquals(read, taken());
 });
 
-Deno.test("tls socket: each side may end its own way first, and the other is heard to its end", async () => {
+Deno.test("tls socket: each side may close its direction first, and reads the other to its end", async () => {
   {
     const { client, side } = await secured();
     using _client = client;
@@ -171,7 +171,7 @@ Deno.test("tls socket: each side may end its own way first, and the other is hea
   assertEquals(await side.read(4), "more");
 });
 
-Deno.test("tls socket: who doesn't read doesn't keep the server from ending", async () => {
+Deno.test("tls socket: a client that does not read cannot keep the server from closing", async () => {
   const { client, side } = await secured();
   using _client = client;
   const { ended } = await fill(side.socket);
@@ -182,7 +182,7 @@ Deno.test("tls socket: who doesn't read doesn't keep the server from ending", as
   assertEquals(await within(reading, "the reader"), null);
 });
 
-Deno.test("tls socket: what stands in front of the handshake is taken from it, in whatever pieces", async () => {
+Deno.test("tls socket: reads a PROXY header before the handshake, in any pieces", async () => {
   const header = proxyHeaderV1(1, { host: "192.0.2.1", port: 1 });
   using listener = Deno.listen({ hostname: HOST, port: 0 });
   for (
@@ -219,7 +219,7 @@ Deno.test("tls socket: what stands in front of the handshake is taken from it, i
   }
 });
 
-Deno.test("tls socket: what is no TLS fails, once, whatever its bytes are and however they come", async () => {
+Deno.test("tls socket: fails once for bytes that are not TLS, however they arrive", async () => {
   const random = new Random(3);
   for (let round = 0; round < 60; round++) {
     const { tcp, side } = await pair();
@@ -236,7 +236,7 @@ Deno.test("tls socket: what is no TLS fails, once, whatever its bytes are and ho
   }
 });
 
-Deno.test("tls socket: it can be closed at any time before the handshake is done", async () => {
+Deno.test("tls socket: can be closed at any time before the end of the handshake", async () => {
   const hello = Uint8Array.of(0x16, 3, 1, 0, 100, 1);
   for (const bytes of [new Uint8Array(0), hello.subarray(0, 1), hello]) {
     for (const wait of [0, 0, 5]) {

@@ -58,7 +58,7 @@ test("clients of both dialects chat, also at length", async () => {
   for (let at = 0; at < 20; at++) assertEquals((await carol.next(Msg.ONE_CHAT)).msg, `${at} ${long}`);
 });
 
-test("last words are heard, and the end is said", async () => {
+test("tls: the last messages are delivered, and the close is announced", async () => {
   await using client = await FramedClient.connect(server);
   await client.sendBytes(new Uint8Array([0xff, 0xff, 0xff, 0xff]));
   assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
@@ -70,7 +70,7 @@ test("last words are heard, and the end is said", async () => {
   assertEquals(await within(other.closed, "the end"), "the connection was closed");
 });
 
-test("a proxy's header stands in front of the handshake, not in it", async () => {
+test("tls: a PROXY header is read before the handshake, not in it", async () => {
   for (
     const [header, from] of [
       [proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
@@ -95,7 +95,7 @@ test("a proxy's header stands in front of the handshake, not in it", async () =>
   assertEquals(await ended(conn), true);
 });
 
-test("nginx may forward it as it comes: the server learns the client's address", async () => {
+test("tls: nginx may forward TLS, and the server gets the client's address", async () => {
   await using nginx = await startNginx([server]);
   using conn = await Deno.connectTls({ hostname: nginx.host, port: nginx.port, caCerts: [authority.ca] });
   await conn.write(objectFrame({ msgid: Msg.ONE_CHAT }));
@@ -103,7 +103,7 @@ test("nginx may forward it as it comes: the server learns the client's address",
   await until(() => remoteAddresses(server, "refused").includes(own), "the client's address in the log");
 });
 
-test("nginx may end it: the server is spoken to without, and learns the client's address", () =>
+test("tls: nginx may terminate TLS, and the server gets the client's address", () =>
   withServer({ args: TRUSTING }, async (server) => {
     await using nginx = await startNginx([server], certificate);
     const front = { host: nginx.host, port: nginx.port, ca: authority.ca };
@@ -119,7 +119,7 @@ test("nginx may end it: the server is spoken to without, and learns the client's
     await within(bob.closed, "the end");
   }));
 
-test("what is no TLS is closed and counted, and no other client notices", async () => {
+test("tls: a connection that is not TLS is closed and counted, and disturbs no other", async () => {
   await using honest = await FramedClient.connect(server);
   const random = new Random(5);
   const from = server.logSize;
@@ -158,7 +158,7 @@ test("versions before 1.2 are refused", async () => {
   assertEquals(await connects("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"), false);
 });
 
-Deno.test("tls: a thousand that say nothing hold up no other, and are closed when the time to log in is over", () =>
+Deno.test("tls: a thousand silent connections delay no other, and are closed at the login timeout", () =>
   withServer(
     { args: [...tlsArgs(certificate), "--login-timeout", "3s"], ca: authority.ca },
     async (server) => {
@@ -182,7 +182,7 @@ Deno.test("tls: a thousand that say nothing hold up no other, and are closed whe
     },
   ));
 
-Deno.test("tls: files that aren't right: exit code 1, and the line names them", async () => {
+Deno.test("tls: invalid files exit with code 1 and a line that names them", async () => {
   await using other = await Authority.make();
   const { key } = await other.issue(HOST);
   const missing = `${certificate.cert}.not`;

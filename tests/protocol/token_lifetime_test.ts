@@ -9,7 +9,7 @@ import { withNodes } from "../harness/nodes.ts";
 const HOUR_MS = 3_600_000;
 const TOLERANCE_MS = 2 * HOUR_MS; // for clocks that differ
 
-Deno.test("token-lifetime: however often it is used, a token ends in time; another password makes another", async () => {
+Deno.test("token-lifetime: a token expires however often it is used; a login by password issues another", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: 90 * 24 * HOUR_MS };
   let time = Date.now();
   await withNodes(1, async (node) => {
@@ -36,7 +36,7 @@ Deno.test("token-lifetime: however often it is used, a token ends in time; anoth
   }, { config, now: () => time });
 });
 
-Deno.test("token-lifetime: a shorter one than --token-ttl ends tokens that were never used, too", async () => {
+Deno.test("token-lifetime: expires unused tokens, too, when it is shorter than --token-ttl", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: HOUR_MS };
   const start = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS; // the worst moment: a full hour is counted from here
   let time = start;
@@ -53,7 +53,7 @@ Deno.test("token-lifetime: a shorter one than --token-ttl ends tokens that were 
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: it ends a token that was made when a longer one was configured", async () => {
+Deno.test("token-lifetime: expires a token that was issued when a longer lifetime was configured", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: 10 * 24 * HOUR_MS };
   let time = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS;
   let store: Store | undefined;
@@ -73,7 +73,7 @@ Deno.test("token-lifetime: it ends a token that was made when a longer one was c
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: a token of an earlier version, which doesn't tell its age, is good to its end and no longer", async () => {
+Deno.test("token-lifetime: a token of an earlier version, without an issue time, is valid until its expiry", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS };
   let time = Date.now();
   let store: Store | undefined;
@@ -96,7 +96,7 @@ Deno.test("token-lifetime: a token of an earlier version, which doesn't tell its
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: several connections come back by one token at once, and one of them has the account", async () => {
+Deno.test("token-lifetime: one of several simultaneous logins by one token gets the account", async () => {
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
     await using first = await login(a!, { id });

@@ -17,7 +17,10 @@ const POLL_INTERVAL_MS = 1_000;
  * Milliseconds in which other nodes reconnect to the bus after an outage. Before that, absence means nothing.
  */
 const REJOIN_GRACE_MS = 2_000;
-/** Milliseconds between two sweeps in normal operation: the reply to a login's begin may have been lost. */
+/**
+ * Milliseconds between two sweeps in normal operation. They end logins that began in the store without a
+ * session.
+ */
 const SWEEP_INTERVAL_MS = 300_000;
 /**
  * Milliseconds between two reconciliations in normal operation: a partitioned node does not know that it is
