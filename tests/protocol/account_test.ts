@@ -201,7 +201,7 @@ test("a wrong password and an unknown user get the same reply, and may retry", a
   assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
 });
 
-// Dear enough for the hash to outweigh everything else, cheap enough for ten of them.
+// A cost at which the hash outweighs everything else, and at which ten hashes are still fast.
 serverTest(
   "an unknown user takes as long as a wrong password",
   { args: ["--scrypt-ln", "13"] },
@@ -273,14 +273,14 @@ test("logout ends the session and its token, and the connection may log in again
   assertEquals((await client.chat(friend.id, "hi")).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGOUT })).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
-  // Once the session has ended nothing stands in another connection's way.
+  // After the logout another connection may log in.
   await using other = await FramedClient.connect(server);
   assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
   await other.succeed({ msgid: Msg.LOGOUT });
   assertEquals((await client.login({ id })).id, id);
   assertNotEquals(client.token, token);
   assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
-  // And as another user: whatever it sends now is of that one.
+  // The connection may also log in as another user, who is then the sender of its messages.
   await client.succeed({ msgid: Msg.LOGOUT });
   const another = await register(server, "another");
   await client.login({ id: another });

@@ -1,4 +1,4 @@
-/** The arguments of the commands of main.ts that do something to the data: on the command line, or in the environment. */
+/** The admin commands of main.ts: their arguments on the command line and in the environment. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Mariadb, startMariadb } from "../harness/mariadb.ts";
 import { type Outcome, runProgram } from "../harness/program.ts";
@@ -91,7 +91,7 @@ Deno.test("commands: renew-epoch trusts the authority and uses the password that
   assertEquals([found.code, found.stderr], [0, ""]);
   assertEquals(new Set([epoch, flags.stdout, found.stdout]).size, 3);
 
-  // A password on the command line works, and is told of.
+  // A password on the command line works, with a warning.
   const shown = url.replace("careful@", `careful:${encodeURIComponent(PASSWORD)}@`);
   const open = await command(["renew-epoch", "--mysql", shown], { CHAT_MYSQL_CA });
   assertEquals(open.code, 0);

@@ -13,7 +13,7 @@ import { sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-/** Milliseconds by which clocks of the same machine may seem to differ. */
+/** Milliseconds by which two clocks of one machine may differ. */
 const CLOCK_SLACK = 1_000;
 
 test("a message is acknowledged with seq and time, and delivered with its sender", async (server) => {
@@ -59,7 +59,7 @@ test("I6 a client cannot send as another user", async (server) => {
     cid: "1",
     ...forged,
   });
-  // It may be refused or its claims be ignored, but no user gets it in alice's name.
+  // The server may refuse the message or ignore its fields, but must not deliver it in alice's name.
   if (ack.errno === Errno.OK) {
     const chat = await bob.next(Msg.ONE_CHAT);
     assertEquals([chat.id, chat.name, chat.seq], [mallory.id, mallory.name, 1]);
@@ -124,7 +124,7 @@ test("a message of 1 character and of as many as a frame holds", async (server) 
     assertEquals([ack.errno, ack.seq], [Errno.OK, ++seq], `${msg.length} characters: ${ack.errmsg}`);
     assert((await bob.next(Msg.ONE_CHAT)).msg === msg, `${msg.length} characters come as they were`);
   }
-  // And the same from storage.
+  // The same after a read from the store.
   await bob.close();
   await using again = await login(server, { id: bob.id });
   const stored = await again.take(texts.length, Msg.ONE_CHAT);
@@ -179,7 +179,7 @@ test("the same cid again returns the first seq and time, and delivers nothing tw
   assertEquals((await alice.chat(bob.id, "last")).seq, 3);
   assertEquals((await bob.take(3, Msg.ONE_CHAT)).map((m) => m.msg), ["once", "between", "last"]);
   assertEquals(bob.drain(), []);
-  // It is the sender's own: another user's same cid is another message.
+  // A cid belongs to its sender: the same cid of another user is another message.
   await using carol = await newUser(server);
   assertEquals((await carol.chat(bob.id, "carol's", "same")).seq, 1);
   assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "carol's");

@@ -1,6 +1,6 @@
 /**
- * The classic dialect's writes: clients that take whatever one read of up to 1,024 bytes gives for exactly one
- * message must get just that.
+ * The writes of the classic dialect. Its clients treat the result of one read, of up to 1,024 bytes, as
+ * exactly one message.
  */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { type Arrival, ClassicClient } from "../harness/classic_client.ts";
@@ -17,7 +17,7 @@ function assertSmall(arrivals: readonly Arrival[]): void {
   for (const { bytes } of arrivals) assertLessOrEqual(bytes, MOST);
 }
 
-/** The login's answer and what follows it, until `count` messages have come in all. */
+/** Returns the reply to a login and the messages after it, `count` messages in all. */
 async function missed(client: ClassicClient, id: number, count: number): Promise<ClassicReceived[]> {
   const ack = await client.enter(id);
   assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
@@ -76,7 +76,7 @@ test("a message that arrives while unread ones are sent comes after them", async
   await using client = await ClassicClient.connect(server);
   await client.login(id);
   for (let at = 20; at < 30; at++) await alice.chat(id, text(at));
-  // The login's answer may hold the first; the others come each by itself.
+  // The login reply may contain the first message. The others come one by one.
   await until(() => client.waiting.at(-1)?.message.msg === text(29), "the last message");
   const arrivals = client.drain();
   assertSmall(arrivals);
@@ -118,7 +118,7 @@ test("a text that just fits is not cut", async (server) => {
   await alice.chat(id, fits);
   await alice.chat(id, `${fits}x`);
   const [whole, cut] = await client.arrivals(2) as [Arrival, Arrival];
-  // A seq of two digits, where it is sent at all, would make a byte's difference: these have one.
+  // All seqs have one digit: a seq of two digits would change the length by a byte.
   assertEquals([whole.bytes, whole.message.msg], [MOST, fits]);
   assert(cut.message.msg!.endsWith("…"));
   assertLessOrEqual(cut.bytes, MOST);
@@ -159,11 +159,11 @@ test("at least 10 ms between two writes", async (server) => {
     arrivals.map((arrival) => arrival.message.msg),
     Array.from({ length: count }, (_, at) => `${at}`),
   );
-  // Reading late makes it longer, never shorter; timers may be a little early.
+  // A late read makes the interval longer, never shorter. Timers may be a little early.
   assertGreaterOrEqual(took, (count - 1) * 10 * 0.95);
 });
 
-// So long a gap that this process has always read one message before the next is written.
+// The interval is long enough for this process to read each message before the next one is written.
 serverTest(
   "one read, one message: login, missed messages, chat",
   { args: ["--classic-write-interval", "150ms"] },
@@ -206,13 +206,13 @@ test("messages that a classic client was not sent come at the next login", async
   const client = await ClassicClient.connect(server);
   await client.login(id);
   await Promise.all(Array.from({ length: count }, (_, at) => alice.chat(id, `${at + 1}`)));
-  // At 10 ms each most of them can't have been written yet.
+  // At an interval of 10 ms most of them are not written yet.
   await client.close();
   const seen = client.drain().map((arrival) => Number(arrival.message.msg));
   await using framed: FramedClient = await login(server, { id });
   await until(() => framed.waiting.at(-1)?.seq === count, "the last message");
   const rest = framed.drain().map((m) => m.seq!);
   assertEquals(rest, Array.from({ length: rest.length }, (_, at) => count - rest.length + 1 + at), "no gap");
-  // What the socket took, but this side had not read when it closed, may be gone; a few at the most.
+  // Messages in the socket that were not read before the close may be lost: a few at most.
   assertLessOrEqual(count - rest.length - seen.length, 5);
 });

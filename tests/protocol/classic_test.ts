@@ -1,4 +1,4 @@
-/** The classic dialect: what the existing C++ clients send and expect. */
+/** The classic dialect of the existing C++ clients. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { classicBytes, ClassicClient } from "../harness/classic_client.ts";
 import { type ClassicReceived, Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -12,18 +12,18 @@ const test = sharedServer();
 const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 const encoder = new TextEncoder();
 
-/** What is in a list of strings that are JSON. */
+/** Returns the values in a list of JSON strings. */
 function unpacked(list: readonly string[] | undefined): ClassicReceived[] {
   return (list ?? []).map((text) => JSON.parse(text) as ClassicReceived);
 }
 
-/** A classic client that is logged in as a new user. */
+/** Returns a classic client that is logged in as a new user. */
 async function newClassic(server: Address): Promise<ClassicClient> {
   const id = await register(server);
   return await classicLogin(server, id);
 }
 
-/** A classic client that is logged in as an existing user. */
+/** Returns a classic client that is logged in as an existing user. */
 async function classicLogin(server: Address, id: number): Promise<ClassicClient> {
   const client = await ClassicClient.connect(server);
   await client.enter(id);
@@ -56,7 +56,7 @@ test("friends, groups and their users are strings of JSON", async (server) => {
   await first.send({ msgid: Msg.ADD_FRIEND, id: first.id, friendid: friend.id });
   await first.send({ msgid: Msg.CREATE_GROUP, id: first.id, groupname: "old school", groupdesc: "of C++" });
   const groupid = await until(async () => {
-    // Classic clients get no answer to these, so a framed one looks for the effect.
+    // Classic clients get no reply to these requests, so a framed client checks the effect.
     for (let id = 1; id <= 10; id++) {
       if ((await friend.request({ msgid: Msg.ADD_GROUP, groupid: id })).errno === Errno.OK) return id;
     }
@@ -203,7 +203,7 @@ test("unread messages come in the login reply, the oldest first, and once", asyn
   ]);
   for (const { time } of missed) assertMatch(time!, TIME);
   await classic.close();
-  // The socket has taken them, so they are delivered: they come to no later login, in neither dialect.
+  // The messages were written, and so count as delivered: no later login gets them, in either dialect.
   await using again = await classicLogin(server, id);
   await alice.chat(id, "three");
   assertEquals((await again.next(() => true)).msg, "three");
@@ -271,7 +271,7 @@ serverTest("only 2, 5, 6 and 10 are ever sent", { args: ["--ping-interval", "200
   await friend.next(Msg.ONE_CHAT);
   await friend.close(); // presence, which classic clients aren't told
   await using other = await newUser(server);
-  // Meanwhile the silent classic client would have been asked with PING, were it framed.
+  // By now a silent framed client would have got a PING.
   await until(() => other.pings >= 2, "some time to pass");
   await using taker = await ClassicClient.connect(server);
   await taker.login(id);

@@ -1,4 +1,4 @@
-/** How many connections an address may have, and how long a proxy may take to say whose it is. */
+/** The limit of connections per address, and the timeout of the PROXY header. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   ConnectionCounter,
@@ -78,7 +78,7 @@ const test = sharedServer({
   ],
 });
 
-/** A client that comes from this address, or undefined if it wasn't let in. */
+/** Returns a client from this address, or undefined if its connection was refused. */
 async function enter(server: Server, host: string): Promise<FramedClient | undefined> {
   const client = await FramedClient.connect(server);
   const header = host.includes(":")
@@ -94,7 +94,10 @@ async function enter(server: Server, host: string): Promise<FramedClient | undef
   }
 }
 
-/** Fills all places of an address, waiting for those that are just being left, and asserts that there are no more. */
+/**
+ * Opens all connections that an address may have, waits for slots being released, and asserts that one more
+ * fails.
+ */
 async function fill(server: Server, host: string): Promise<FramedClient[]> {
   const clients: FramedClient[] = [];
   while (clients.length < MOST) clients.push(await until(() => enter(server, host), `a place for ${host}`));
@@ -114,7 +117,7 @@ test("addresses: each client behind a proxy gets exactly the limit", async (serv
   }
   assertEquals(await enter(server, "2001:db8::ffff"), undefined, "it is in the same network");
   assertEquals(await enter(server, "::ffff:c000:201"), undefined, "it is the same address");
-  // The proxy itself, and who is exempt, may have any number.
+  // The proxy itself, and exempt addresses, may have any number of connections.
   for (
     const header of [
       proxyHeaderV2({ command: 0, family: 0, transport: 0 }),
@@ -135,7 +138,7 @@ test("addresses: each client behind a proxy gets exactly the limit", async (serv
 
 test("addresses: a connection frees its slot, however it ends", async (server) => {
   const host = "192.0.2.77";
-  /** Ways to end a connection that has been let in; some end on the server's side first. */
+  /** Ways to end an accepted connection, by the client or by the server. */
   const ends: readonly ((client: FramedClient) => Promise<void>)[] = [
     (client) => client.close(),
     async (client) => {

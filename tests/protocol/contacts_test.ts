@@ -1,4 +1,4 @@
-/** Friends and whether they are there. */
+/** Friends and their presence. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
@@ -50,7 +50,7 @@ test("presence goes to those who have the user as a friend, and to no other user
     const online = await alice.next(Msg.PRESENCE);
     assertEquals([online.id, online.state], [id, "online"]);
     assertEquals((await alice.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state, "online");
-    // Bob's own list is another matter: he doesn't have alice as a friend.
+    // The relation is one-way: alice is not a friend of bob's.
     assertEquals(bob.welcome!.friends, []);
     if (round % 2) await bob.succeed({ msgid: Msg.LOGOUT });
     else await bob.close();

@@ -1,4 +1,4 @@
-/** Messages wait for their recipient, and come again until the recipient has said DELIVERED. */
+/** Messages wait for their recipient, and are pushed again at each login until DELIVERED. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import {
@@ -16,7 +16,7 @@ import { until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-/** Closes the client and logs in anew; other users' messages that wait for it come to the new one. */
+/** Closes the client and logs in again. The new client gets the unread messages of others. */
 async function again(server: { host: string; port: number }, client: FramedClient): Promise<FramedClient> {
   await client.close();
   return await login(server, { id: client.id });

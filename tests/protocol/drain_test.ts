@@ -1,4 +1,7 @@
-/** How a server leaves: every client is told, served until the time to move has come, and closed with all that is owed. */
+/**
+ * Draining: every client is notified, served until its time to reconnect, and closed after its pending
+ * replies.
+ */
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -11,7 +14,7 @@ const WINDOW = 20; // messages of a sender under way at once
 const ACKED_BEFORE = 200; // messages before the signal
 const SLOW = 50; // ms: timers of a busy machine may be late, and clocks round
 
-/** Sends one message after the other, WINDOW at a time, until the server takes no more; gives all that were acked. */
+/** Sends messages, WINDOW in flight, until the server accepts no more. Returns the acknowledged ones. */
 async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, Received>): Promise<void> {
   let count = 0;
   await Promise.all(Array.from({ length: WINDOW }, async () => {
@@ -180,7 +183,7 @@ serverTest("SIGTERM: the server does not wait for connections beyond the drain t
   const waiting = 80; // passwords to be hashed: half a minute of work
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
   for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: PASSWORD });
-  // One that has shut down its sending is owed its reply for longer than there is time.
+  // A client that has ended its sending waits for a reply that takes longer than the drain timeout.
   using half = await Deno.connect({ hostname: server.host, port: server.port });
   await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: PASSWORD }));
   await half.closeWrite();

@@ -1,4 +1,7 @@
-/** Storage or the bus failing at every step of a login, and under the pushing: what is left must be whole. */
+/**
+ * Failures of the store or the bus at each step of a login, and during the delivery: the state must stay
+ * consistent.
+ */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -21,7 +24,7 @@ const SPARED = new Set([
   "followers",
 ]); // these can't, or may, fail
 
-/** Lets the n-th call to the store or the bus fail, counted from when it is armed. */
+/** Makes the n-th call of the store or the bus fail, counted from `arm`. */
 class Fault {
   #left = 0;
   happened = false;
@@ -44,7 +47,7 @@ class Fault {
   }
 }
 
-/** Fails a login of an account, that is free, at each of its steps in turn, and looks at what is left each time. */
+/** Makes a login fail at each of its steps in turn, and checks the state each time. */
 async function failEachStep(
   look: (node: Address, id: number, token: string) => Promise<void>,
 ): Promise<number> {
@@ -112,7 +115,7 @@ Deno.test("faults: retries a page that the store refuses to read, and a DELIVERE
   }, fault.between);
 });
 
-/** Milliseconds after which a store that has refused to be read is asked again. */
+/** Milliseconds after which a refused read is retried. */
 const RETRY_MS = 1_000;
 
 Deno.test("faults: retries a refused read once per interval, and not once per message", async () => {

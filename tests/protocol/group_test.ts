@@ -1,4 +1,4 @@
-/** Groups: making and joining them, their messages, their members. */
+/** Groups: creating and joining them, their messages, their members. */
 import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -174,7 +174,7 @@ serverTest(
   `a group of ${MEMBERS}: the first 50 in the lists, all of them in pages, a message to each`,
   {},
   async (server) => {
-    // The creator's id is in the middle of the members', so that coming first is not by chance.
+    // The creator's id is between those of the members, so that the creator is not first by chance.
     const users: FramedClient[] = [];
     for (let at = 0; at < MEMBERS; at++) users.push(await newUser(server));
     const creator = users[MEMBERS / 2]!;

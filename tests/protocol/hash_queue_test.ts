@@ -1,4 +1,4 @@
-/** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and no other client does. */
+/** Floods of wrong passwords, on a server with the default cost: only the attacker waits. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { type FramedClient, PASSWORD, register } from "../harness/framed_client.ts";
@@ -12,7 +12,7 @@ const FEW = FLOOD / 2; // guesses: at the usual cost they take 20 s, and all tha
 const LONG = 120_000; // milliseconds
 const HASHED = ["--scrypt-ln", "15"];
 
-/** One wrong password each, of users that aren't there, from clients that don't wait for the answers. */
+/** Sends one wrong password of an unknown user each, from clients that do not wait for the replies. */
 async function flood(server: Server, hosts: readonly string[]): Promise<FramedClient[]> {
   return await Promise.all(hosts.map(async (host, at) => {
     const client = await connectFrom(server, host);
@@ -21,7 +21,7 @@ async function flood(server: Server, hosts: readonly string[]): Promise<FramedCl
   }));
 }
 
-/** How many logins were refused so far, for this reason if one is given. */
+/** Returns the number of logins that were refused so far, for the given reason or any. */
 function refused(server: Server, errno?: number): number {
   return events(server, "refused").filter((event) => errno === undefined || event.errno === errno).length;
 }

@@ -1,4 +1,4 @@
-/** What load balancers are told: whether new connections are welcome, and whether the process lives. */
+/** The health checks for load balancers: readiness and liveness. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
@@ -9,7 +9,7 @@ import { until, within } from "../harness/wait.ts";
 
 const HOST = "127.0.0.1";
 
-/** Runs `body` with a server that has a health port, and that port. */
+/** Runs `body` with a server and its health port. */
 async function test(
   name: string,
   args: readonly string[],
@@ -24,7 +24,7 @@ async function test(
   });
 }
 
-/** Asks, and gives the status and the body; undefined if no server listens. */
+/** Sends a request. Returns the status and the body, or undefined if no server listens. */
 async function ask(port: number, path: string, method = "GET"): Promise<[number, unknown] | undefined> {
   try {
     const response = await fetch(`http://${HOST}:${port}${path}`, { method });
@@ -35,7 +35,7 @@ async function ask(port: number, path: string, method = "GET"): Promise<[number,
   }
 }
 
-/** Sends bytes as they are and reads all of the answer. */
+/** Sends raw bytes. Returns the whole response. */
 async function askRaw(port: number, request: string): Promise<string> {
   using conn = await Deno.connect({ hostname: HOST, port });
   await conn.write(new TextEncoder().encode(request));
@@ -112,7 +112,8 @@ test("health: rejects other requests, and closes idle connections", [], async (s
   }
   const endless = `GET /ready HTTP/1.1\r\nX: ${"x".repeat(100_000)}`;
   assertEquals(await askRaw(port, endless).catch(() => ""), "", "too long: closed without a word");
-  // Far more who say nothing than there may be: a client that asks is answered all the same, and they don't stay.
+  // Far more silent connections than the limit: a request still gets its response, and the silent ones are
+  // closed.
   const mute = await Promise.all(Array.from({ length: 200 }, () => Deno.connect({ hostname: HOST, port })));
   assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
   await Promise.all(mute.map(async (conn) => {
@@ -126,7 +127,7 @@ test("health: rejects other requests, and closes idle connections", [], async (s
 
 Deno.test("health: reports 503 during the start, and the server exits if the port is in use", async () => {
   const port = freePort();
-  // A MySQL that takes connections and says nothing: the server waits for it.
+  // A MySQL server that accepts connections and sends nothing: the chat server waits for it.
   using database = Deno.listen({ hostname: HOST, port: 0 });
   const url = `mysql://nobody:nothing@${HOST}:${database.addr.port}/chat`;
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });

@@ -9,7 +9,7 @@ const test = sharedServer();
 
 type Conversation = { readonly id: number } | { readonly groupid: number };
 
-/** All of a conversation, read from its end to its beginning in pages. */
+/** Returns all of a conversation, read from its end to its beginning in pages. */
 async function readBack(client: FramedClient, peer: Conversation, limit: number): Promise<Received[]> {
   let all: Received[] = [];
   let before: number | undefined;

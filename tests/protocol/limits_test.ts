@@ -1,4 +1,4 @@
-/** The edge of each limit (I7): the most that is allowed is taken, and one more is answered as docs/PROTOCOL.md says. */
+/** The limits (I7): the maximum is accepted, and one more is refused as in docs/PROTOCOL.md. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { Log } from "../../lib/log.ts";
@@ -185,7 +185,7 @@ Deno.test("token-ttl: a token is valid until its expiry and a hundredth of its l
     await using client = await FramedClient.connect(node!);
     const { token } = await client.login({ id });
     const tolerance = config.tokenTtl / 100;
-    // The use makes it last as long again.
+    // A use extends the expiry.
     for (const wait of [config.tokenTtl - 1, config.tokenTtl - 1, config.tokenTtl + tolerance - 1]) {
       time += wait;
       await using again = await FramedClient.connect(node!);
@@ -197,7 +197,7 @@ Deno.test("token-ttl: a token is valid until its expiry and a hundredth of its l
   }, { config, now: () => time });
 });
 
-/** A store in memory that notes what it is asked for, by the methods' names; `gate` keeps it from answering. */
+/** Runs `work` with a store in memory that records its calls by method. `gate` delays all replies. */
 async function withNotedStore(
   work: (
     store: Store,

@@ -1,4 +1,4 @@
-/** PING and PONG, and peers that keep silent. */
+/** PING and PONG, and silent clients. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -80,7 +80,7 @@ serverTest(
   },
 );
 
-/** Has a user, who doesn't read yet, sent more than the system takes ahead for it; returns how many messages. */
+/** Sends a user who does not read more than the system buffers. Returns the number of messages. */
 async function backlogOf(server: Server, id: number): Promise<number> {
   await using sender = await newUser(server);
   const [count, text] = [400, "x".repeat(50_000)];

@@ -1,4 +1,4 @@
-/** What a login waits for, and what it is refused for: nothing is missed, pushed twice or promised in vain. */
+/** The order of the steps of a login: no message is lost or repeated, and no invalid token is issued. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -9,10 +9,10 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause } from "../harness/wait.ts";
 
-/** Milliseconds for what a login brings: less than the half minute after which nodes look anyway. */
+/** Milliseconds until a login has its messages: less than the half minute of the periodic reconciliation. */
 const SOON = 10_000;
 
-/** Milliseconds in which a login that does not wait as it should gets on. */
+/** Milliseconds in which a login that does not wait, as it should, continues. */
 const GETS_ON = 300;
 
 Deno.test("login: loads a group message that was committed before the group was subscribed (I3)", async () => {

@@ -1,4 +1,4 @@
-/** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
+/** Simultaneous logins to one account: one session stays, and its token is the valid one. */
 import { assertEquals } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -8,14 +8,14 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** Milliseconds for what hints bring: less than the half minute after which nodes look without them. */
+/** Milliseconds until hints have arrived: less than the half minute of the periodic reconciliation. */
 const SOON = 10_000;
 
-/** Asserts that one of some logins is alive, and that its token is the one that counts. */
+/** Asserts that one of the logins is alive, and that its token is the valid one. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
   const alive: number[] = [];
   for (const [i, client] of clients.entries()) {
-    // Those who got in and lost it again are told so; who is still in answers.
+    // Replaced clients get a notice, and the remaining one gets replies.
     const answers = replies[i]!.errno === Errno.OK && await client.settle().then(() => true, () => false);
     if (answers && !client.waiting.some(({ kind }) => kind === "kicked")) alive.push(i);
   }
@@ -145,7 +145,7 @@ Deno.test("login races: friends get the presence of an account whose first login
         const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
         const replies = await Promise.all(clients.map((one) => one.request(forced)));
         assertEquals((await friend.next(Msg.PRESENCE)).state, "online", `round ${round}`);
-        // Who is refused may try again on the same connection.
+        // A refused client may retry on the same connection.
         const refused = replies.findIndex(({ errno }) => errno === Errno.ALREADY_ONLINE);
         if (refused >= 0) await clients[refused]!.succeed(forced);
         await Promise.all(clients.map((client) => client.close()));

@@ -1,4 +1,4 @@
-/** What the tests of attempts at passwords share: clients from any address, with one request each. */
+/** The fixture of the login throttle tests: clients from any address, with one request each. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
@@ -7,7 +7,7 @@ import type { Address } from "../harness/server.ts";
 
 export const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
 
-/** The answer to one login on a connection of its own, which is left at once. */
+/** Returns the reply to one login on a connection of its own. */
 export async function tryLogin(
   at: Address,
   host: string,
@@ -18,16 +18,16 @@ export async function tryLogin(
   return await client.request({ msgid: Msg.LOGIN, ...who, password, force: true });
 }
 
-/** The answer to one registration. */
+/** Returns the reply to one registration. */
 export async function tryRegister(at: Address, host: string, name: string): Promise<Received> {
   await using client = await connectFrom(at, host);
   return await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
 }
 
-/** What every reply has that is a refusal. */
+/** The fields of every refusal. */
 type Refusal = Pick<Received, "errno" | "errmsg" | "retry_after">;
 
-/** Asserts that a request was refused for being one too many. */
+/** Asserts that a request was refused because of a limit. */
 export function assertLimited({ errno, errmsg, retry_after }: Refusal, words: string): void {
   assertEquals([errno, errmsg], [Errno.RATE_LIMITED, words]);
   assert(
@@ -42,11 +42,11 @@ export const REGISTER = "too many registrations from this address";
 
 let lastAddress = 0;
 
-/** An address from which no client has called. */
+/** Returns an address from which no client has connected. */
 export function freshAddress(): string {
   lastAddress++;
   return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;
 }
 
-/** Where addresses aren't counted, and an account's wrong passwords are. */
+/** Limits that do not count addresses, only wrong passwords of an account. */
 export const EXEMPT = "127.0.0.9";

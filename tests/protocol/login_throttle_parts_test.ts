@@ -1,4 +1,4 @@
-/** What counts as an attempt at a password, and when attempts come back: by the class alone. */
+/** The class LoginThrottle: the attempts that it counts, and their refill. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 import type { RateLimit } from "../../lib/bus/bus.ts";
@@ -49,7 +49,7 @@ Deno.test("login throttle: counts refusals, and no failures of the server", asyn
     assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
   }
   for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
-  // What a client went away from was no guess, and costs its address as much.
+  // An abandoned login is no guess, but is charged to its address.
   const leave = () => Promise.reject(new AbandonedError(1));
   for (let count = 0; count < 3; count++) {
     await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
@@ -61,7 +61,7 @@ Deno.test("login throttle: counts refusals, and no failures of the server", asyn
   await bus.close();
 });
 
-/** Counts for itself, by a clock that the test sets. */
+/** A bus that counts by a clock of the test. */
 function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle {
   const buckets = new KeyedRateLimiter(clock);
   const spend = (bucket: string, quota: RateLimit, count: number) =>
@@ -77,7 +77,7 @@ function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle
 
 const WITHIN = 3_600_000; // milliseconds
 
-/** A place that is not known. */
+/** Returns a place that is not known. */
 function unknown(at: number): { address: string; knownBy: undefined } {
   return { address: `192.0.2.${at}`, knownBy: undefined };
 }

@@ -1,4 +1,4 @@
-/** How often passwords may be tried and accounts be made: exactly that often, for each client and address. */
+/** The limits on logins by password and on registrations: exact for each client and address. */
 import { assert, assertEquals } from "@std/assert";
 import {
   ACCOUNT,
@@ -18,7 +18,7 @@ import { connectFrom, proxyHeaderV1, TRUSTING } from "../harness/proxy.ts";
 import { sharedServer, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** The limits of the shared server, in a time of which a test takes next to nothing. */
+/** The limits of the shared server, with a window that is much longer than a test. */
 const [WRONG, LOGINS, REGISTRATIONS] = [3, 5, 4];
 const test = sharedServer({
   args: [
@@ -28,7 +28,7 @@ const test = sharedServer({
   ],
 });
 
-/** Wrong passwords for one account from unknown places, before each of them has only one more. */
+/** Wrong passwords for one account from all unknown places together. Afterwards each place has one more. */
 const TOTAL = 10 * WRONG;
 
 test("login throttle: after too many wrong passwords even the right one is refused, and a token is not", async (server) => {
@@ -96,7 +96,7 @@ test("login throttle: an expired token gives a known device attempts of its own"
   }
   assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
   assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
-  // Its next token tells the same device, and a valid one is enough by itself, whatever the password is.
+  // The next token identifies the same device. A valid token logs in with any password.
   assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
   const other = await login(server, { id: await register(server) });
   assertLimited(
@@ -146,10 +146,10 @@ test("login throttle: unknown users are counted like known ones", async (server)
   for (const who of [{ name }, { id: 2_000_000_000 }, { name: "unknown" }, { name: "☃ {unknown}" }]) {
     assertEquals(await always(who), limited, JSON.stringify(who));
   }
-  // By its name and by its id an account is two: else the one would tell that there is the other.
+  // The name and the id of an account are counted separately: otherwise one would reveal the other.
   const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
   assertEquals(await byBoth(name, known), await byBoth("unknown", 2_000_000_000));
-  // In all its forms a name is one.
+  // All forms of a name are counted together.
   const accented = freshName("é");
   await register(server, accented);
   const inForms = (name: string) =>
@@ -200,7 +200,7 @@ test("login throttle: bounds the logins by password per address, right or wrong"
   }
   assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
   assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
-  // A token is no password, and what isn't a whole login isn't one.
+  // Tokens and incomplete logins are not counted.
   await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
   assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
@@ -261,7 +261,7 @@ Deno.test("login throttle: a retry after `retry_after` is accepted", () =>
   }, async (server) => {
     const id = await register(server);
     const [first, second] = [freshAddress(), freshAddress()];
-    // One at a time: on a busy machine it may be there again before the second one is asked for.
+    // One at a time: on a busy machine it may be refilled before the second request.
     const again = async (ask: () => Promise<Received>, wanted: number) => {
       const { retry_after } = await until(async () => {
         const reply = await ask();

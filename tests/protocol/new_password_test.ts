@@ -1,4 +1,4 @@
-/** Which passwords new accounts may have, and that it makes no difference to those that exist. */
+/** The rules for passwords of new accounts. Existing accounts are not affected. */
 import { assert, assertEquals } from "@std/assert";
 import { COMMON_PASSWORDS } from "../../lib/passwords/common_passwords.ts";
 import { PLAINTEXT_PREFIX, type Store } from "../../lib/store/store.ts";
@@ -13,7 +13,7 @@ const test = sharedServer();
 const SHORT = "password must have at least 8 characters";
 const COMMON = "password is too common: choose one that is harder to guess";
 
-/** What a registration with this password is answered: nothing, or what is wrong with it. */
+/** Returns the error message of a registration with this password, if it is refused. */
 async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {
   await using client = await FramedClient.connect(server);
   const { errno, errmsg } = await client.request({ msgid: Msg.REGISTER, name, password });

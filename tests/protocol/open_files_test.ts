@@ -1,4 +1,4 @@
-/** The limit of open files: connections are capped below it, by what else a server opens. */
+/** The limit of open files: connections are capped so that the other files of a server fit. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
@@ -10,7 +10,7 @@ import { type Server, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "./open_files_fixture.ts";
 
-/** What {@link capConnections} makes of a configuration where so many files are free, and what it logs. */
+/** Returns the result and the log of {@link capConnections} with so many free files. */
 function fit(config: Partial<Config>, room: FileRoom | undefined): { most: number | undefined; log: string } {
   let log = "";
   const fitted = capConnections(
@@ -65,7 +65,7 @@ Deno.test("open files: measures at most the wanted number, and leaves no file op
   assertEquals(measured(), before);
 });
 
-/** Files that a server has open for itself, without the runtime's caches, some of which it may not need. */
+/** Returns the open files of a server, without the runtime's caches, some of which may be closed. */
 function ownFilesOf({ pid }: Server): string[] {
   return openFilesOf(pid).filter((file) => !/_cache_v\d/.test(file));
 }
@@ -85,7 +85,7 @@ Deno.test("open files: reserves the descriptors of workers, threads and the data
       const store = reservedFiles(config) -
         reservedFiles({ ...config, mysql: "mysql://", mysqlConnections: 0 });
       assertEquals(store, database().length + threads);
-      // Each keeps one for a connection that it accepts to close it.
+      // Each node reserves one for a connection that it accepts to close it.
       reserved.push(reservedFiles(config) - workers);
       open.push(
         await until(async () => {

@@ -1,4 +1,4 @@
-/** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
+/** Plain-text passwords of an upgraded database: at a login, and in the background. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { PasswordHasher } from "../../lib/passwords/password_hasher.ts";
@@ -33,7 +33,7 @@ Deno.test("rehash: a plain-text password logs in and is hashed at the login, and
 
 const WRITTEN = "set by sql";
 
-/** Runs `work` on a node over a store with a password that was written into it as plain text, and gives the log. */
+/** Runs `work` on a node over a store with a password that was written as plain text. Returns the log. */
 async function withWritten(
   written: string,
   acceptPlainPasswords: "yes" | "no",
@@ -229,7 +229,7 @@ Deno.test("rehash: keeps a password that is changed meanwhile, and ends when it 
     const id = idOf(await real.createUser("old", `${PLAINTEXT_PREFIX}old`));
     idOf(await real.createUser("other", `${PLAINTEXT_PREFIX}other`));
     const store = wrapped<Store>(real, async (name, go, args) => {
-      // Between the look and the change, another node does the same.
+      // Another node hashes it between the read and the write.
       if (name === "setPassword" && args[0] === id) {
         await real.setPassword(id, "another hash", `${PLAINTEXT_PREFIX}old`);
       }

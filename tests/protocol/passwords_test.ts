@@ -58,7 +58,7 @@ Deno.test("passwords: a known vector of scrypt (RFC 7914, section 12)", async ()
   assertEquals((await passwords.verify("password", phc)).valid, true);
 });
 
-/** A thread that keeps a record of its orders. */
+/** A thread that records its requests. */
 class RecordingWorker extends HashWorker {
   readonly orders: { order: HashRequest; began: number; ended: number; isAtOnce: boolean }[] = [];
   #isAtOnce = false; // nothing but what follows from the last order's end has happened since
@@ -120,7 +120,7 @@ Deno.test("passwords: bounds the retry time, however long the queue is", async (
   passwords[Symbol.dispose]();
 });
 
-/** A client at an address; the signal says that it has gone. */
+/** A client at an address. The signal is aborted when it disconnects. */
 function at(address: string, signal?: AbortSignal): Requester {
   return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
 }
@@ -239,7 +239,7 @@ Deno.test("passwords: a thread that dies fails its own request, and is replaced"
   assertEquals(second!.status, "fulfilled");
 });
 
-/** Milliseconds by which a timer may be early, by a clock that isn't its own. */
+/** Milliseconds by which a timer may be early by another clock. */
 const TIMER_SLACK = 2;
 
 Deno.test("passwords: a thread pauses as long as a hash took, unless the password was right", async () => {

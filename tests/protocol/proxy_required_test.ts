@@ -1,4 +1,4 @@
-/** Which connections of trusted proxies are let in: only those whose client is named, where that is required. */
+/** --proxy-required: connections of trusted proxies must name their client. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import { requiresProxyHeader } from "../../lib/server/net/client_address.ts";
@@ -17,10 +17,10 @@ const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
 const LOCAL = proxyHeaderV2({ command: 0, family: 0, transport: 0 });
 const LIMITS = ["--trusted-proxies", "127.0.0.1,10.0.0.0/8", "--max-connections-per-address", `${MOST}`];
 
-// It listens on 127.0.0.1, which is a trusted proxy's address: nothing needs to be said.
+// The server listens on 127.0.0.1, the address of a trusted proxy: the option is on by default.
 const test = sharedServer({ args: [...LIMITS, "--exempt-addresses", "127.0.0.0/8,203.0.113.0/24"] });
 
-/** Sends these bytes and waits for the end of the connection; gives all that came. */
+/** Sends these bytes. Returns the number of bytes of the reply, or 0 if the connection is closed. */
 async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<number> {
   using conn = await Deno.connect({ hostname: server.host, port: server.port });
   for (const piece of pieces) await conn.write(piece);
@@ -28,7 +28,7 @@ async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<
   return await read ?? 0;
 }
 
-/** How many of 2 · {@link MOST} connections from a client are let in. */
+/** Returns how many of 2 · {@link MOST} connections from a client are accepted. */
 async function admitted(server: Server, header: Uint8Array): Promise<number> {
   await using open = new AsyncDisposableStack();
   let count = 0;
@@ -39,7 +39,7 @@ async function admitted(server: Server, header: Uint8Array): Promise<number> {
       await client.settle();
       count++;
     } catch {
-      // it is closed instead
+      // the connection was refused
     }
   }
   return count;
@@ -90,7 +90,7 @@ Deno.test("proxy-required: waits for a message after a header without a client",
       using conn = await Deno.connect({ hostname: server.host, port: server.port });
       await conn.write(header);
       const end = conn.read(new Uint8Array(1)).then(() => "closed", () => "closed");
-      // Long enough for the server to have read it, as it answers who came later.
+      // The server has read it by now, because a later client gets its reply.
       for (let count = 0; count < 3; count++) {
         assert(await admitted(server, proxyHeaderV1(1, { host: "192.0.2.8", port: 1 })) > 0);
       }

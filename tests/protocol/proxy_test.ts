@@ -1,4 +1,4 @@
-/** The PROXY protocol's headers and the addresses that are trusted to send them. */
+/** The headers of the PROXY protocol, and the addresses that may send them. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, parseCommand } from "../../lib/config/config.ts";
 import { CidrList } from "../../lib/wire/networks.ts";
@@ -14,7 +14,9 @@ import { Random } from "../harness/random.ts";
 
 const encoder = new TextEncoder();
 
-/** The header, whose bytes must be all of `bytes`; nothing is made of any less, and what follows changes nothing. */
+/**
+ * Returns the header in `bytes`. Asserts that a prefix gives none, and that further bytes do not change it.
+ */
 function wholeHeader(bytes: Uint8Array, name: string): ProxyHeader {
   for (let length = 1; length < bytes.length; length++) {
     assertEquals(readProxyHeader(bytes.subarray(0, length)), undefined, `${name}: ${length} bytes`);
@@ -27,7 +29,10 @@ function wholeHeader(bytes: Uint8Array, name: string): ProxyHeader {
   return header;
 }
 
-/** The words of the error, which no byte that follows can mend, and how many bytes it took to know. */
+/**
+ * Returns the error message and the number of bytes that give it. Asserts that further bytes do not change
+ * it.
+ */
 function refusal(bytes: Uint8Array, name: string): { readonly words: string; readonly after: number } {
   for (let after = 1; after <= bytes.length; after++) {
     const header = readProxyHeader(bytes.subarray(0, after));
@@ -93,7 +98,7 @@ Deno.test("proxy: version 1 that isn't written as it must be is refused", () => 
     [`PROXY UNKNOWN ${"x".repeat(5_000)}`, "107 bytes"],
   ];
   for (const [text, words] of cases) assertStringIncludes(refusal(encoder.encode(text), text).words, words);
-  // An LF alone ends no line, and what is no line is not waited for beyond its longest.
+  // LF alone does not end a line. A line over the maximum is an error.
   const endless = refusal(encoder.encode("PROXY TCP4 1.2.3.4 1.2.3.4 1 1\n".repeat(9)), "no CR");
   assertEquals([endless.words.includes("107 bytes"), endless.after], [true, 107]);
   assertEquals(refusal(encoder.encode("PROXIED"), "a word").after, 5, "known with the first wrong byte");
@@ -178,7 +183,7 @@ Deno.test("proxy: any source comes out as it went in, whatever follows", () => {
     const random = new Random(seed);
     const family = random.pick([1, 2] as const);
     const bytes = random.bytes(family === 1 ? 4 : 16);
-    // Zeros in all places, for the short form of IPv6.
+    // Zeros at all positions, for the short form of IPv6.
     for (let at = 0; at < bytes.length; at++) if (random.below(2)) bytes[at] = 0;
     const groups = Array.from(
       { length: 8 },

@@ -1,4 +1,4 @@
-/** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
+/** Outages of the bus, and crashes of nodes, with nodes in this process. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus, BusListener } from "../../lib/bus/bus.ts";
 import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
@@ -8,7 +8,7 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
-/** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
+/** Milliseconds until nodes have recovered: less than the half minute of their periodic reconciliation. */
 const SOON = 10_000;
 
 Deno.test("recovery: delivers messages through the store, in order, while the bus is down", async () => {
@@ -173,16 +173,16 @@ Deno.test("recovery: makes up for lost hints of a node when it joins, and while 
   }, { bus });
 });
 
-/** Milliseconds between two looks into the store while the bus is unavailable. */
+/** Milliseconds between two polls of the store while the bus is unavailable. */
 const POLL_MS = 1_000;
 
-/** Counts what a node asks of its store. */
+/** Counts a node's calls of its store. */
 class CountingStore {
   looks = 0;
   resumed = 0;
   #store: Store | undefined;
 
-  /** The node's own store, not counted. */
+  /** The node's store, without the counting. */
   get real(): Store {
     return this.#store!;
   }
@@ -241,7 +241,7 @@ Deno.test("recovery: reclaims accounts once when the bus is back, also while ano
     );
     const { looks, resumed } = counts;
     await until(() => counts.looks >= looks + 4, "looks while the other node is silent");
-    // One more may be that of each half minute.
+    // One more may be a periodic one.
     assert(
       counts.resumed <= resumed + 1,
       `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,

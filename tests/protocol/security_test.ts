@@ -1,4 +1,4 @@
-/** What docs/SECURITY.md claims, where no other test shows it. */
+/** Claims of docs/SECURITY.md that no other test covers. */
 import { assert, assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -7,7 +7,7 @@ import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 
 const decoder = new TextDecoder("latin1");
 
-/** Everything that the server has on its disk: the database and what is beside it. */
+/** Returns all bytes that the server has on disk: the database and the files beside it. */
 function stored(server: Server): string {
   const files = [...Deno.readDirSync(server.folder)].filter(({ name }) => name.startsWith("chat.db"));
   return files.map(({ name }) => decoder.decode(Deno.readFileSync(`${server.folder}/${name}`))).join("");

@@ -1,4 +1,4 @@
-/** Sessions: one per account, taking it over, and what comes in one segment with a login. */
+/** Sessions: one per account, takeovers, and requests in one segment with a login. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -69,7 +69,7 @@ test("force replaces the session, and the other client gets a notice", async (se
   await friend.chat(first.id, "to the new one");
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "to the new one");
   assertEquals(first.drain(), [], "the old one gets nothing more");
-  // The old connection is closed, or at the least has no session.
+  // The old connection is closed, or has no session.
   const errno = await first.request({ msgid: Msg.CONTACTS }).then((m) => m.errno, () => Errno.NOT_LOGGED_IN);
   assertEquals(errno, Errno.NOT_LOGGED_IN);
 });

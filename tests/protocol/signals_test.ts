@@ -1,4 +1,4 @@
-/** What signals do to a server: during its start, while it runs, and while it leaves. */
+/** Signals to a server during its start, while it runs, and while it drains. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { type StopSignal, StopSignals } from "../../lib/node/stop_signals.ts";
@@ -89,7 +89,7 @@ Deno.test("^C on a terminal drains, with a hint that another one stops immediate
   }
 });
 
-/** The state of a process with a clock that stands still between two signals; `codes` are those it ended with. */
+/** Returns the signal handling of a process with a clock of the test. `codes` are its exit codes. */
 function process(graceMs: number, isTerminal: boolean) {
   const lines: string[] = [];
   const codes: number[] = [];

@@ -1,4 +1,4 @@
-/** How a server starts; one that can't says why in one line and ends. */
+/** The start of a server. If it fails, it exits with one line of error. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
@@ -6,7 +6,7 @@ import { FramedClient } from "../harness/framed_client.ts";
 import { type Outcome, runProgram, writableFolder } from "../harness/program.ts";
 import { withServer } from "../harness/server.ts";
 
-/** In a folder of the test's own, which goes with it. */
+/** Runs `work` with a folder of its own, which is removed afterwards. */
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
@@ -16,7 +16,7 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** Asserts the exit code and that one line, no more, says what is wrong; returns that line. */
+/** Asserts the exit code and that the error is one line. Returns that line. */
 function assertOneLine(outcome: Outcome, code: number): string {
   const line = outcome.stderr.trim();
   assertEquals([outcome.code, line.split("\n").length], [code, 1], `${outcome.stderr}${outcome.stdout}`);

@@ -10,18 +10,18 @@ import { pause, until, within } from "../harness/wait.ts";
 const HOST = "127.0.0.1";
 const RELOADS = 20;
 /**
- * Milliseconds between two connections of each of those who connect all the time. Without a pause they would take all of
- * the threads that this process has for files, too: its runtime keeps one for some time to close a TLS connection.
+ * Milliseconds between two connections of each client. Without a pause the clients would use up the runtime's
+ * threads for files: it occupies one for some time to close a TLS connection.
  */
 const PACE = 10;
 const AGAIN = "TLS certificate reloaded";
 const NOT_AGAIN = "cannot reload the TLS certificate";
 
-/** Two authorities, a certificate by each, and a place for the one that the server has. */
+/** Two authorities with a certificate each, and the files of the certificate that the server uses. */
 interface Certificates {
   readonly authorities: readonly [Authority, Authority];
   readonly place: Certificate;
-  /** Puts the one by the first or the second authority in that place. */
+  /** Installs the certificate of the first or the second authority. */
   put(which: 0 | 1): void;
 }
 
@@ -45,7 +45,7 @@ async function reload(server: Server, nodes = 1, event = AGAIN): Promise<void> {
   await until(() => events(server, event, from).length === nodes, `a line ${event} of each node`);
 }
 
-/** Connects, trusting these authorities; rejects if the server's certificate is by none of them. */
+/** Connects with these trusted authorities. Rejects if the server's certificate is of none of them. */
 async function connect({ port }: Server, ...trusted: readonly Authority[]): Promise<void> {
   using conn = await Deno.connectTls({ hostname: HOST, port, caCerts: trusted.map(({ ca }) => ca) });
   await within(conn.handshake(), "the handshake");

@@ -1,4 +1,4 @@
-/** TLS over one connection: what goes through it, what holds it up, how it ends, and what is no TLS at all. */
+/** TLS over one connection: data, backpressure, closing, and bytes that are not TLS. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { TlsSocket } from "../../lib/server/net/tls_socket.ts";
@@ -26,7 +26,7 @@ Deno.test.beforeAll(async () => {
   ca = authority.ca;
 });
 
-/** The server's end of a connection, and what it has seen in front of the handshake. */
+/** The server's end of a connection, with the bytes that it has read before the handshake. */
 class Side implements Disposable {
   readonly socket: TlsSocket;
   readonly failures: string[] = [];
@@ -49,7 +49,7 @@ class Side implements Disposable {
     });
   }
 
-  /** Reads until that many bytes have come, or the end. */
+  /** Reads until that many bytes have arrived, or the end. */
   async read(count: number): Promise<string> {
     const buffer = new Uint8Array(1_000);
     let text = "";
@@ -66,7 +66,7 @@ class Side implements Disposable {
   }
 }
 
-/** Both ends of a TCP connection, of which the server's expects so many bytes in front of the handshake. */
+/** Returns both ends of a TCP connection. The server expects so many bytes before the handshake. */
 async function pair(prefaceBytes = 0): Promise<{ tcp: Deno.TcpConn; side: Side }> {
   using listener = Deno.listen({ hostname: HOST, port: 0 });
   const [tcp, accepted] = await Promise.all([
@@ -76,7 +76,7 @@ async function pair(prefaceBytes = 0): Promise<{ tcp: Deno.TcpConn; side: Side }
   return { tcp, side: new Side(accepted, prefaceBytes) };
 }
 
-/** Both ends after the handshake and a byte from the client. */
+/** Returns both ends after the handshake and one byte from the client. */
 async function secured(): Promise<{ client: Deno.TlsConn; side: Side }> {
   const { tcp, side } = await pair();
   const client = await Deno.startTls(tcp, { hostname: HOST, caCerts: [ca] });
@@ -89,7 +89,7 @@ async function writeAll(to: Pick<Deno.Conn, "write">, bytes: Uint8Array): Promis
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
 
-/** Writes until nothing is taken any more, and says how much was. Throws when that doesn't come. */
+/** Writes until the socket accepts no more. Returns the number of bytes. Throws if it never blocks. */
 async function fill(to: Pick<Deno.Conn, "write">): Promise<{ taken: () => number; ended: Promise<void> }> {
   const bytes = new Uint8Array(65_536);
   let [taken, isOver] = [0, false];
@@ -191,7 +191,7 @@ Deno.test("tls socket: reads a PROXY header before the handshake, in any pieces"
     const { tcp, side } = await pair(header.length);
     using _side = side;
     using _tcp = tcp;
-    // A client's first bytes come through a proxy of the test's, which puts the header in front of them.
+    // The test's proxy sends the header before the client's first bytes.
     const [client, front] = await Promise.all([
       Deno.connect({ hostname: HOST, port: listener.addr.port }).then((conn) =>
         Deno.startTls(conn, { hostname: HOST, caCerts: [ca] })
@@ -251,7 +251,7 @@ Deno.test("tls socket: can be closed at any time before the end of the handshake
       assertEquals(await within(tcp.read(new Uint8Array(10)).catch(() => null), "the peer's end"), null);
     }
   }
-  // One whose peer has gone, in the middle of it.
+  // The peer closes in the middle of the handshake.
   const { tcp, side } = await pair();
   using _side = side;
   const reading = side.socket.read(new Uint8Array(10)).catch(() => null);

@@ -1,4 +1,4 @@
-/** A server that speaks TLS: to clients of both dialects, behind proxies, and to those who don't speak it. */
+/** A server with TLS: clients of both dialects, proxies, and clients without TLS. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -30,7 +30,7 @@ Deno.test.afterAll(async () => {
   await authority[Symbol.asyncDispose]();
 });
 
-/** Defines a test with that server, whose log is shown if it fails. */
+/** Defines a test with that server. If the test fails, the log is shown. */
 function test(name: string, body: () => Promise<void>): void {
   Deno.test(`tls: ${name}`, async () => {
     const from = server.logSize;
@@ -136,7 +136,7 @@ test("tls: a connection that is not TLS is closed and counted, and disturbs no o
   await until(() => server.log(from).includes('"event":"TLS handshake failed"'), "a line in the log");
 });
 
-/** Whether the server closes it with nothing said but an alert of TLS. */
+/** Returns whether the server closes the connection with a TLS alert at most. */
 async function ended(conn: Deno.Conn): Promise<boolean> {
   const buffer = new Uint8Array(64);
   for (let size; (size = await within(conn.read(buffer).catch(() => null), "the end")) !== null;) {

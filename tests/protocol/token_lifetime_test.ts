@@ -1,4 +1,4 @@
-/** How long a token is good, however often it is used. */
+/** The lifetime of a token, however often it is used. */
 import { assert, assertEquals } from "@std/assert";
 import { issueToken } from "../../lib/server/sessions/tokens.ts";
 import type { Store } from "../../lib/store/store.ts";

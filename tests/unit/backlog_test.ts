@@ -3,7 +3,7 @@ import { Backlog } from "../../lib/server/delivery/backlog.ts";
 import { type ConversationState, ConversationStates } from "../../lib/server/delivery/conversation_state.ts";
 import type { Page, StoredMessage } from "../../lib/store/store.ts";
 
-/** Conversations by peer: the time of each message, in seq order. */
+/** Conversations by peer: the times of their messages, in seq order. */
 type Log = Map<number, number[]>;
 
 function reader(log: Log, stats = { reads: 0, most: 0 }) {
@@ -62,7 +62,7 @@ Deno.test("backlog: begins after the last pushed message, or at the cursor when 
 });
 
 Deno.test("backlog: raises the last known seq when a page has later messages", async () => {
-  // Of messages 3 and 4 no hint came. A DELIVERED of them counts, as it goes by what is known.
+  // No hint of messages 3 and 4 came. DELIVERED of them counts, because they are known now.
   const heard = conversation(1, 0, 2);
   const backlog = new Backlog(reader(new Map([[1, [10, 20, 30, 40]]])));
   backlog.add(heard);
@@ -125,7 +125,7 @@ Deno.test("backlog: keeps a message that arrives while the last page is read", a
   assertEquals((await drain(backlog)).map(([, seq]) => seq), [1, 2]);
 });
 
-/** A backlog whose reads wait: each is gone on with by hand. */
+/** A backlog whose reads wait until the test lets them continue. */
 function held(log: Log, room = 256) {
   const waiting: (() => void)[] = [];
   const read = reader(log);

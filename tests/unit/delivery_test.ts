@@ -1,4 +1,4 @@
-/** What a session is pushed, and when. */
+/** The delivery of messages to a session. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
@@ -9,7 +9,7 @@ function message(seq: number, sender = PEER) {
   return { seq, sender, senderName: "n", cid: "c", body: "b", time: 0 };
 }
 
-/** A session that has all up to seq 1, and a look that finds as many messages as `last`. */
+/** Returns a delivery that has pushed seq 1, over a store with messages up to `last`. */
 async function withSession(
   last: number,
   work: (delivery: Delivery, pushed: readonly number[], moved: readonly number[]) => Promise<void>,

@@ -30,7 +30,7 @@ function roster(friends: number, groups: number, users: number): Roster {
   };
 }
 
-/** What is left of a roster that may have `most` parts (friends, groups and users together). */
+/** Returns the part of a roster that fits `most` entries (friends, groups and users together). */
 function fitted(whole: Roster, most: number): number[] {
   const parts = ({ friends, groups }: Roster) =>
     friends.length + groups.length + groups.reduce((sum, { users }) => sum + users.length, 0);

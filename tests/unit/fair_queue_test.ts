@@ -1,4 +1,4 @@
-/** The order in which passwords are hashed: a client that fills the queue waits behind itself. */
+/** The queue of passwords to hash: a client that fills the queue delays only itself. */
 import { assert, assertEquals } from "@std/assert";
 import { FairQueue, type QueueItem, type Standing } from "../../lib/passwords/fair_queue.ts";
 import { Shares } from "../../lib/passwords/shares.ts";
@@ -19,7 +19,7 @@ function queueOf(max = ROOM): FairQueue<Item> {
 
 let count = 0;
 
-/** An item of an address; its network is the address without its last part. */
+/** Returns an item of an address. Its network is the address without the last part. */
 function item(address: string, standing: Standing = "new"): Item {
   const network = address.slice(0, address.lastIndexOf("."));
   return { name: `${address} ${++count}`, requester: { network, address, standing } };
@@ -29,7 +29,7 @@ function many(length: number, make: (at: number) => Item): Item[] {
   return Array.from({ length }, (_, at) => make(at));
 }
 
-/** Takes the next so many, each of which is begun at once; gives their addresses. */
+/** Takes and charges the next items. Returns their addresses. */
 function take(queue: FairQueue<Item>, count: number): string[] {
   return Array.from({ length: count }, () => {
     const { requester } = queue.next()!;

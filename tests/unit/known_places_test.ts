@@ -1,4 +1,4 @@
-/** From where users have logged in before. */
+/** The places from which users have logged in before. */
 import { assertEquals } from "@std/assert";
 import { KnownPlaces, type LoginPlace } from "../../lib/server/limits/known_places.ts";
 

@@ -1,4 +1,4 @@
-/** What users and groups may newly be called. */
+/** The rules for names of new users and groups. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { isNameLengthValid, normalizeName, validateName } from "../../lib/server/protocol/names.ts";
 
@@ -63,7 +63,7 @@ Deno.test("names: allows only single spaces between other characters", () => {
   assertStringIncludes(problem("\u0301a")!, "begins with a combining mark");
 });
 
-/** Asserts that all are refused, for users and groups alike, also where look-alikes are allowed. */
+/** Asserts that all names are refused for users and groups, also when confusable names are allowed. */
 function assertNever(names: readonly string[], words: string): void {
   for (const name of names) {
     for (const named of ["user", "group"] as const) {

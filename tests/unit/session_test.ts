@@ -1,4 +1,4 @@
-/** What a session tells its client of friends who come and go. */
+/** The PRESENCE messages of a session. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import type { DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
@@ -6,7 +6,7 @@ import { Session } from "../../lib/server/sessions/session.ts";
 
 const FRIEND = 6;
 
-/** A session, its connection, and the states of the friend that its client is told. */
+/** Returns a session, its connection, and the states of the friend that the client is sent. */
 function newSession() {
   const told: (string | undefined)[] = [];
   const connection = { isWritable: true, send: ({ state }: { state?: string }) => void told.push(state) };
@@ -19,7 +19,7 @@ function newSession() {
   return { session, connection, told };
 }
 
-/** Resolves when what is told behind an answer has been told. */
+/** Resolves when the messages that follow a reply have been sent. */
 async function answered(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve));
 }
