@@ -17,7 +17,7 @@ import { Lane } from "./scheduling/lane.ts";
 import { Presence } from "./sessions/presence.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { rehashAll } from "./recovery/password_rehash.ts";
-import type { Session } from "./sessions/session.ts";
+import type { Session, SessionEndReason } from "./sessions/session.ts";
 import { SessionRegistry } from "./sessions/session_registry.ts";
 import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
@@ -46,15 +46,8 @@ export interface NodeDeps {
   readonly now: () => number;
 }
 
-/** How sessions are ended that are over without having asked for it. */
-export interface SessionEndHandlers {
-  /** The user has logged in on another node instead. */
-  onReplaced(session: Session): void;
-  /** The store's history is another one. */
-  onStoreRestored(session: Session): void;
-  /** The account is gone. */
-  onAccountDeleted(session: Session): void;
-}
+/** Ends a session, and its connection, for a reason that the client is told. */
+export type TerminateSession = (session: Session, reason: SessionEndReason) => void;
 
 /** A node of the cluster, or all there is of it. */
 export class Node implements NodeDeps {
@@ -91,7 +84,7 @@ export class Node implements NodeDeps {
   readonly #rehash: BackgroundTask;
   #isClosing = false;
 
-  constructor(deps: NodeDeps, { onReplaced, onStoreRestored, onAccountDeleted }: SessionEndHandlers) {
+  constructor(deps: NodeDeps, terminateSession: TerminateSession) {
     this.config = deps.config;
     this.log = deps.log;
     this.store = deps.store;
@@ -102,8 +95,8 @@ export class Node implements NodeDeps {
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);
     this.presence = new Presence(this);
-    this.storeEpoch = new StoreEpoch(this, () => this.#discardState(onStoreRestored));
-    this.recovery = new Recovery(this, onReplaced, onAccountDeleted);
+    this.storeEpoch = new StoreEpoch(this, () => this.#discardState(terminateSession));
+    this.recovery = new Recovery(this, terminateSession);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
     this.passwords = new PasswordHasher({ ln, r, p }, hashWorkerCount(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
@@ -222,10 +215,10 @@ export class Node implements NodeDeps {
   }
 
   /** What is on its way to the store is of another history, and so is what sessions believe. */
-  #discardState(onStoreRestored: (session: Session) => void): void {
+  #discardState(terminateSession: TerminateSession): void {
     this.cursors.clear();
     this.logoutBatch.clear();
-    for (const session of [...this.sessions]) onStoreRestored(session);
+    for (const session of [...this.sessions]) terminateSession(session, "store_restored");
   }
 
   #deliverToOthers(session: Session, peer: Peer, committed: CommittedMessage): void {

@@ -108,7 +108,7 @@ async function fill(client: FramedClient, to: number): Promise<number> {
     if (errno === Errno.OK) continue;
     assertEquals([errno, errmsg], [
       Errno.RATE_LIMITED,
-      "your account has stored as much as it may in a day",
+      "storage quota exceeded: the account has stored its daily maximum",
     ]);
     assert(retry_after! > 0 && retry_after! <= WAIT_AT_MOST);
     return count;

@@ -219,7 +219,7 @@ Deno.test("workers: one that doesn't leave is ended", async () => {
   });
   assertEquals(await worker.stop(100), false);
   assertEquals([await within(worker.listening, "to be told"), isBack], [undefined, true]);
-  assertStringIncludes(lines.join(""), "error a worker did not leave in time worker=7");
+  assertStringIncludes(lines.join(""), "error a worker did not stop in time worker=7");
 });
 
 serverTest("workers: each keeps its share of what is bounded for the process", {
@@ -239,7 +239,7 @@ serverTest("workers: not where another server's are", { args: WORKERS }, async (
     const outcome = await runProgram("main.ts", [...args, "--workers", workers]);
     const [line, ...others] = outcome.stderr.trim().split("\n");
     assertEquals([outcome.code, others], [1, []]);
-    assertStringIncludes(line!, `can't listen on ${server.host}:${server.port}`);
+    assertStringIncludes(line!, `Cannot listen on ${server.host}:${server.port}`);
   }
 });
 

@@ -53,7 +53,7 @@ async function admitted(server: Server, header: Uint8Array): Promise<number> {
 test("proxy-required: refuses a message without a proxy header, with a warning", async (server) => {
   assertEquals(await answerTo(server, [PING]), 0);
   await until(() => server.log().includes(REFUSED), "the warning");
-  assertStringIncludes(server.log(), '"hint":"--proxy-required no lets it in"');
+  assertStringIncludes(server.log(), '"hint":"--proxy-required no accepts it"');
   for (const header of [UNKNOWN, LOCAL]) {
     assertEquals(await answerTo(server, [joined(header, PING)]), 0, "in one piece");
     assertEquals(await answerTo(server, [header, PING]), 0, "one after the other");

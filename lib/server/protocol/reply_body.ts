@@ -1,17 +1,17 @@
-/** What a handler says to a request. */
+/** The results of request handlers. */
 import type { Errno } from "../../wire/protocol.ts";
 
-/** The fields of a reply; `errno` is 0 where it isn't said. */
+/** The fields of a reply. Without `errno` it is 0. */
 export type ReplyBody = Readonly<Record<string, unknown>>;
 
-/** Why a request is refused: goes into the reply's `errno` and `errmsg`. */
+/** The error of a refused request: `errno` and `errmsg` of its reply. */
 export class RequestError extends Error {
   override readonly name = "RequestError";
 
   constructor(
     readonly errno: Errno,
     message: string,
-    /** Milliseconds after which it may be tried again, where that makes sense. */
+    /** Milliseconds after which the client may retry; undefined if a retry is useless. */
     readonly retryAfter?: number,
   ) {
     super(message);

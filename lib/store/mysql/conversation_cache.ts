@@ -1,4 +1,5 @@
 /** The conversations that messages can be appended to: making what isn't there yet, and remembering what is. */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { ConversationKey } from "../conversation.ts";
 import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
@@ -20,12 +21,11 @@ export function compareKeys(a: readonly number[], b: readonly number[]): number 
 /** Conversations that are known to be in the database, and so are their users or groups, which are never deleted. */
 export class ConversationCache {
   /** Each with the last seq that this node has committed, or 0. */
-  readonly #lastSeqs = new Map<string, number>();
-  readonly #max: number;
+  readonly #lastSeqs: BoundedMap<string, number>;
 
-  /** At most `most` are remembered, those that were found last. */
+  /** `max` is the most conversations that are cached: those that were found or written to last. */
   constructor(max = MAX_CACHED_CONVERSATIONS) {
-    this.#max = max;
+    this.#lastSeqs = new BoundedMap(max);
   }
 
   /** Whether one of these conversations is shorter now than when this node committed its last message. */
@@ -139,7 +139,6 @@ export class ConversationCache {
     const name = conversationName(key);
     unknown.delete(name);
     this.#lastSeqs.set(name, 0);
-    if (this.#lastSeqs.size > this.#max) this.#lastSeqs.delete(this.#lastSeqs.keys().next().value!);
   }
 }
 

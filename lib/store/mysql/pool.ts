@@ -1,4 +1,5 @@
 /** Connections to the database that many callers take turns in using. */
+import { sleep } from "../../sleep.ts";
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError, UnsafeServerError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
@@ -187,5 +188,5 @@ export class Pool {
 
 /** Lets the transaction that was in the way get done; at random, so that no two keep meeting. */
 export function waitBeforeRetry(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.random() * MAX_RETRY_DELAY_MS));
+  return sleep(Math.random() * MAX_RETRY_DELAY_MS);
 }
