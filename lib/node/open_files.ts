@@ -52,8 +52,7 @@ const CACHE_FILES = 9;
 
 /**
  * Descriptors that are open for a moment: certificate and key at a reload (2), a thread that replaces a dead
- * one, whose descriptors may still be open (6), temporary files of SQLite and the copy of a lost database
- * (5), and connections that are being closed (3).
+ * one (6), temporary files of SQLite and the copy of a lost database (5), closing connections (3).
  */
 export const TRANSIENT_FILES = 16;
 

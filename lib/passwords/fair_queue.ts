@@ -27,8 +27,8 @@ export interface QueueItem {
 }
 
 /**
- * While clients that are not known wait, each fourth hash is theirs. So an attacker with accounts of his own
- * cannot keep new users out.
+ * While clients that are not known wait, each fourth hash is theirs. So an attacker with many accounts cannot
+ * keep new users out.
  */
 const NEW_EVERY = 4;
 

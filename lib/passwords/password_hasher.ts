@@ -35,8 +35,8 @@ export class AbandonedError extends OverloadedError {
 }
 
 /**
- * The most milliseconds after which a client should retry. The queue is fair: a rejected address has the most
- * items, so the length of the whole queue does not tell when the address has room again.
+ * The most milliseconds after which a client should retry. The queue is fair, and a rejected address has the
+ * most items. So the length of the whole queue does not tell when the address has room again.
  */
 export const MAX_RETRY_AFTER_MS = 5_000;
 

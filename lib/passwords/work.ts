@@ -9,8 +9,8 @@ const MAX_HALVINGS = 4;
 
 /**
  * Returns the costs of further hashes that, after one of cost `actual`, add up to the work of one of cost
- * `wanted`. The work is N · r · p. Without them, a wrong password for an account with an old hash of a
- * smaller cost would be refused sooner than a password for an unknown account.
+ * `wanted`. The work is N · r · p. Without them, a wrong password for an account with an old, cheaper hash
+ * would be refused sooner than one for an unknown account.
  */
 export function missingWork(actual: Cost, wanted: Cost): Cost[] {
   const parts: Cost[] = [];

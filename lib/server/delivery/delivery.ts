@@ -56,8 +56,8 @@ const MAX_CACHED_CONVERSATIONS = 4_096;
 const PAGE_WEIGHT = 1;
 /**
  * Milliseconds that a message of a page is charged. It costs 0.009 ms when users fetch their backlogs. They
- * are charged less, because a user who reconnects has not exceeded a rate, and should get a larger share of
- * the time than users who have.
+ * are charged less, because they have not exceeded a rate. They should get a larger share of the time than
+ * users over their rate.
  */
 const MS_PER_PUSH = 0.0025;
 /** Milliseconds until a read that the store refused is tried again. */
@@ -266,8 +266,8 @@ export class Delivery {
 
   /**
    * Advances the cursor over the user's own message, which needs no DELIVERED. It does so only if the client
-   * has acknowledged all messages up to `before`, the last one before it. (An operator may have deleted
-   * messages between.)
+   * has acknowledged all messages up to `before`, the last one before it. An operator may have deleted
+   * messages between.
    */
   #advanceOwn(conversation: ConversationState, before: number | undefined, seq: number): void {
     if (conversation.cursor !== before) return;

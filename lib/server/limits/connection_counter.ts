@@ -4,7 +4,9 @@ import type { CidrList } from "../../wire/networks.ts";
 
 /** The hextets of a /48: the largest prefix that a site gets. A customer may have any number of /64 in it. */
 const HEXTETS_OF_48 = 3;
-/** The hextets of a /64: the smallest prefix that a customer gets, who may use all of its addresses. */
+/**
+ * The hextets of a /64: the smallest prefix that a customer gets. The customer may use all of its addresses.
+ */
 const HEXTETS_OF_64 = 4;
 
 /** The /96 networks whose last 32 bits are an IPv4 address. */

@@ -23,8 +23,8 @@ const MAX_RETRY_AFTER_MS = 60_000;
 const NAME_HASH_LENGTH = 32;
 
 /**
- * The limit on wrong passwords for one account from all unknown places together: the factor of the limit per
- * place, and the factor of {@link ThrottleLimits.attemptsWindow}. By default it is 100 an hour, as in OWASP
+ * The limit on wrong passwords for one account from all unknown places together. It is given as factors of
+ * the limit per place and of {@link ThrottleLimits.attemptsWindow}. By default it is 100 an hour, as in OWASP
  * ASVS 4. One place alone gets 60 an hour, and so cannot use it up.
  */
 const TOTAL_BURST_FACTOR = 10;
@@ -106,8 +106,8 @@ export class LoginThrottle {
 
   /**
    * Checks a password, and counts it if it is wrong. It is counted before the check and refunded afterwards,
-   * so that concurrent checks cannot exceed the limit. `account` is the id or name that the client has sent,
-   * so the count reveals neither whether the account exists nor the name of an id. A known place has a count
+   * so that concurrent checks cannot exceed the limit. `account` is the id or name that the client has sent.
+   * So the count reveals neither whether the account exists nor the name of an id. A known place has a count
    * of its own. Unknown places also share one for the account; when that is used up, each of them may still
    * be wrong once.
    */

@@ -39,8 +39,8 @@ function sanitizeRoster({ friends, groups }: Roster): Roster {
 }
 
 /**
- * Makes the classic dialect. `maxBytes` bounds each message with its NUL, 0 leaves it at the framed dialect's
- * bound; `gap` ms lie between two writes of one message each, 0 lets them run together.
+ * Returns the classic dialect. `maxBytes` bounds each message with its NUL; 0 is the bound of the framed
+ * dialect. Two writes of one message each are `intervalMs` apart; with 0, messages may be joined.
  */
 export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
   const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // without the NUL at the end

@@ -149,8 +149,8 @@ export class Recovery {
   }
 
   /**
-   * Makes up for a node that has left or crashed: finds the messages that it committed without a hint, and
-   * the users who are offline now. The store has them as online until a later sweep, because many of them
+   * Makes up for a node that has left or crashed. Finds the messages that it committed without a hint, and
+   * its users, who are offline now. The store has them as online until a later sweep, because many of them
    * reconnect at once and must not find their accounts locked.
    */
   onNodeLeft(): void {

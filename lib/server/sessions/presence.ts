@@ -1,7 +1,7 @@
 /**
  * The presence of users: sends each session the states of its friends. A notification only names a user whose
- * state may have changed. The node that receives it asks the bus for the state, so the last state that a
- * client gets is right, however often the user logs in and out meanwhile.
+ * state may have changed. The node that receives it asks the bus for the state. So the last state that a
+ * client gets is right, however often the user logs in and out.
  */
 import type { Bus } from "../../bus/bus.ts";
 import type { Log } from "../../log.ts";

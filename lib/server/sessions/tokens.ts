@@ -1,8 +1,8 @@
 /**
  * Session tokens: `USER.SECRET`. The store has only a hash of the secret. A fast hash is enough, because the
  * secret is long and random. The first half of the secret identifies a device that has logged in to the
- * account before, also when the token is not valid any more. The last bytes are the issue time, which limits
- * the lifetime of the token. They are part of the hash, so a client cannot change them.
+ * account before. It does so also when the token is not valid any more. The last bytes are the issue time,
+ * which limits the lifetime of the token. They are part of the hash, so a client cannot change them.
  */
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
@@ -25,8 +25,8 @@ const TOKEN_PATTERN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
 export const TOKEN_TIME_UNIT_MS = 3_600_000;
 
 /**
- * The earliest issue time, in milliseconds since 1970, UTC: an earlier one is that of a token of an earlier
- * version, which ends in random bytes. One in 600 of those tokens seems to have a valid issue time. It may
+ * The earliest issue time, in milliseconds since 1970, UTC: an earlier one is not an issue time. Tokens of an
+ * earlier version end in random bytes. One in 600 of those tokens seems to have a valid issue time. It may
  * expire early.
  */
 const EARLIEST_ISSUE_TIME_MS = Date.UTC(2024, 0, 1);
