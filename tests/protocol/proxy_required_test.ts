@@ -10,7 +10,7 @@ import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
 const MAX_CONNECTIONS = 3;
-const REFUSED = "refused a connection whose trusted proxy";
+const REFUSED = "refused a connection of a trusted proxy";
 const UNLIMITED = "no limit per address holds";
 const PING = objectFrame({ msgid: Msg.PING });
 const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
