@@ -108,10 +108,11 @@ export async function runAdminCommand(
     },
   }) as Readonly<Record<string, string | boolean | undefined>>;
   if (hasPassword(String(flags.mysql ?? ""))) warn(passwordWarning("mysql"));
-  const { values: variables } = readVariables(
+  const { values: variables, warnings } = readVariables(
     env,
     names.map(([arg]) => arg).filter(isOption).map(variableOf),
   );
+  warnings.forEach(warn);
   const values: Record<string, string> = {};
   for (const [arg, { isOptional }] of names) {
     const flag = flags[flagOf(arg)];

@@ -11,7 +11,8 @@ import {
   string,
   toRefusedError,
 } from "./incoming.ts";
-import { backoffMs, type Servers, sleep } from "./servers.ts";
+import { backoffMs, type Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ConnectionLostError, type RequestMessage, type ServerConnection } from "./transport.ts";
 
 /** The user of a login, by id or by name. */
@@ -239,6 +240,7 @@ class RetryDelays {
   async wait(reason: string, ms: number): Promise<void> {
     if (ms >= MIN_REPORTED_WAIT_MS) this.#onDeferred(reason, ms);
     await sleep(ms, this.#signal);
+    this.#signal.throwIfAborted();
   }
 }
 

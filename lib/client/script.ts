@@ -18,7 +18,8 @@ import { register, type SavedLogin, type UserRef } from "./login.ts";
 import { MAX_QUEUED_REQUESTS } from "./request_queue.ts";
 import { settlesWithin, TaskSet } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
-import { Servers, sleep } from "./servers.ts";
+import { Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ChatSession, type EndReason, type SessionListener } from "./session.ts";
 import type { Address } from "./transport.ts";
 
@@ -219,6 +220,7 @@ class Script implements SessionListener {
     const end = performance.now() + this.#options.wait;
     for (let left; (left = Math.min(this.#lastMessageAt + SETTLE_MS, end) - performance.now()) > 0;) {
       await sleep(left, this.#controller.signal);
+      this.#controller.signal.throwIfAborted();
     }
   }
 

@@ -18,7 +18,8 @@ import {
   type UserRef,
 } from "./login.ts";
 import { RequestQueue } from "./request_queue.ts";
-import { backoffMs, type Servers, sleep } from "./servers.ts";
+import { backoffMs, type Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ConnectionLostError, type RequestMessage, type ServerConnection } from "./transport.ts";
 
 /** The events of a session, for the program that shows them to the user. */
@@ -293,6 +294,7 @@ export class ChatSession {
     this.#servers.advance();
     for (let attempt = 1;; attempt++) {
       await sleep(Math.max(backoffMs(attempt), notBefore - performance.now()), this.#interrupt.signal);
+      this.#interrupt.signal.throwIfAborted();
       try {
         return await this.#logIn(this.#interrupt.signal);
       } catch (error) {

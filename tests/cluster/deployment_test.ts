@@ -59,7 +59,7 @@ for (const workers of [1, 2]) {
     assertEquals((await renew(cluster.database.url)).code, 0);
     await alice.serverCloses();
     assertEquals(await node.wait(), 1);
-    assertStringIncludes(node.log(), "the database is another deployment's now: the node stops");
+    assertStringIncludes(node.log(), "the database belongs to another deployment now: the node stops");
     await node.start();
     open.use(await login(node, { id: alice.id }));
   });

@@ -93,7 +93,7 @@ async function inUse(cluster: Cluster, at: number, prober: { readonly token: str
   await until(async () => {
     await using _ = await login(cluster.nginx, { token: prober.token });
     await pause(MESSAGE_INTERVAL_MS);
-    return node.log(from).includes('"event":"entered"');
+    return node.log(from).includes('"event":"session started"');
   }, `connections to node ${at}`);
 }
 

@@ -83,7 +83,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Returns the number of the node on which a user has logged in, for a user that has used one node only. */
   whereIs(user: number): Promise<number> {
-    const entered = `"event":"entered","user":${user},`;
+    const entered = `"event":"session started","user":${user},`;
     return until(() => {
       const at = this.nodes.findIndex((node) => node.log().includes(entered));
       return at < 0 ? undefined : { at };

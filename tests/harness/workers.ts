@@ -26,7 +26,7 @@ export async function entered(server: Server, enter: () => Promise<FramedClient>
   const from = server.logSize;
   const client = await enter();
   const { worker } = await until(
-    () => events(server, "entered", from).find(({ user }) => user === client.id),
+    () => events(server, "session started", from).find(({ user }) => user === client.id),
     "a login to be logged",
   );
   return { client, worker: worker as number };

@@ -132,7 +132,7 @@ test("addresses: admits exactly the limit for each client behind a proxy", async
     }
   }
   const lines = server.log().split("\n").filter((text) =>
-    text.includes("too many connections of one address")
+    text.includes("too many connections from one address")
   );
   assert(lines.length > 0 && lines[0]!.includes('"address":"192.0.2.1"'), lines[0]);
 });

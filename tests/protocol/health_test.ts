@@ -95,7 +95,7 @@ Deno.test("health: listens on the configured address only", async () => {
   const args = ["127.0.0.1", "0", "--health-port", `${port}`, "--health-host", "192.0.2.1"];
   const { code, stderr } = await runProgram("main.ts", args); // an address that this machine does not have
   assertEquals(code, 1);
-  assertStringIncludes(stderr, `can't listen on 192.0.2.1:${port}`);
+  assertStringIncludes(stderr, `Cannot listen on 192.0.2.1:${port}`);
 });
 
 test("health: refuses other requests, and closes connections without one", [], async (server, port) => {

@@ -230,12 +230,12 @@ Deno.test("cursors: wait up to the limit and advance meanwhile, and one more is 
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
     const cursors = new CursorWriter(store, silent, 2);
-    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.advance(1, peer, seq);
+    for (const [peer, seq] of [[2, 1], [3, 1], [3, 5], [4, 1]] as const) cursors.advance(1, peer, seq);
     await cursors.flush();
     assertEquals(asked("advanceCursors"), [[
-      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies CursorUpdate[],
+      [{ user: 1, peer: 3, seq: 5 }, { user: 1, peer: 4, seq: 1 }] satisfies CursorUpdate[],
     ]]);
-    cursors.advance(1, 4, 1);
+    for (const peer of [5, 6]) cursors.advance(1, peer, 1);
     await cursors.flush();
     assertEquals(asked("advanceCursors").length, 2, "a slot is free again");
   }));
@@ -258,10 +258,10 @@ Deno.test("presence: is sent for as many users as may wait, and not for one more
     const bus = new LocalHub().attach();
     const presence = new Presence({ store, bus, sessions: new SessionRegistry(bus), log: silent }, 2);
     presence.announce(1);
-    await until(() => asked("followers").length === 1, "the first one to be under way");
+    await until(() => asked("followers").length === 1, "the first announcement");
     for (const user of [2, 3, 3, 4]) presence.announce(user);
     gate.resolve();
-    await until(() => asked("followers").length === 3, "the others");
+    await until(() => asked("followers").length === 3, "the other announcements");
     await presence.stop();
     assertEquals(asked("followers").map(([user]) => user), [1, 2, 3]);
     await bus.close();

@@ -11,7 +11,7 @@ import { idOf } from "../store/store_fixture.ts";
 
 const test = sharedServer();
 const TOO_SHORT = "password must have at least 8 characters";
-const TOO_COMMON = "password is one of the first that are guessed";
+const TOO_COMMON = "password is too common: choose one that is harder to guess";
 
 /** Registers with this password and returns the reason of a refusal, or undefined. */
 async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {

@@ -268,7 +268,7 @@ Deno.test("passwords: pause a thread for the time of its hash, unless the passwo
 });
 
 Deno.test({
-  name: "passwords: the thread that hashes lets all others go first",
+  name: "passwords: the hash thread has a low priority",
   ignore: Deno.build.os !== "linux", // only Linux has priorities of threads
   async fn() {
     await withServer({}, async (server) => { // this process also has threads of other tests

@@ -10,7 +10,7 @@ import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
 const MAX_CONNECTIONS = 3;
-const REFUSED = "refused a connection whose trusted proxy";
+const REFUSED = "refused a connection of a trusted proxy";
 const UNLIMITED = "no limit per address holds";
 const PING = objectFrame({ msgid: Msg.PING });
 const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
@@ -53,7 +53,7 @@ async function admitted(server: Server, header: Uint8Array): Promise<number> {
 test("proxy-required: refuses a message without a proxy header, with a warning", async (server) => {
   assertEquals(await answerTo(server, [PING]), 0);
   await until(() => server.log().includes(REFUSED), "the warning");
-  assertStringIncludes(server.log(), '"hint":"--proxy-required no lets it in"');
+  assertStringIncludes(server.log(), '"hint":"--proxy-required no accepts it"');
   for (const header of [UNKNOWN, LOCAL]) {
     assertEquals(await answerTo(server, [joined(header, PING)]), 0, "in one piece");
     assertEquals(await answerTo(server, [header, PING]), 0, "one after the other");

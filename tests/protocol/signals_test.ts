@@ -77,12 +77,12 @@ Deno.test("signals: ^C on a terminal drains, and announces the effect of another
     await using client = await newUser({ host: "127.0.0.1", port });
     await server.write(CTRL_C);
     await client.next(Msg.NOTICE);
-    await server.until(({ stdout }) => stdout.includes("press ^C again to end at once"), "a hint");
+    await server.until(({ stdout }) => stdout.includes("press ^C again to stop immediately"), "a hint");
     assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
     await pause(PRESS_MS); // sooner the server would take it for the same press
     await server.write(CTRL_C);
     assertEquals(await server.end(), 1);
-    assertStringIncludes(server.stdout, "stopped at once");
+    assertStringIncludes(server.stdout, "stopped immediately");
     await client.serverCloses();
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -163,7 +163,7 @@ Deno.test("npx: the server warns that signals do not reach it, unless it is on a
   const env = { npm_command: "exec" };
   await using onTerminal = new ClientProcess(args, { program: "main.ts", terminal: true, env });
   assertEquals(await onTerminal.end(), 1);
-  assertStringIncludes(onTerminal.stdout, "can't listen");
+  assertStringIncludes(onTerminal.stdout, "Cannot listen");
   assertEquals(onTerminal.stdout.includes("npx"), false, onTerminal.stdout);
   assertEquals((await runProgram("main.ts", args)).stderr.includes("npx"), false);
 

@@ -14,8 +14,8 @@ const RELOADS = 20;
  * of this process, as its runtime uses one for some time to close a TLS connection.
  */
 const PAUSE_MS = 10;
-const RELOADED = "TLS certificate read again";
-const NOT_RELOADED = "TLS certificate not read again";
+const RELOADED = "TLS certificate reloaded";
+const NOT_RELOADED = "cannot reload the TLS certificate";
 
 /** Two authorities with a certificate each, and the path of the server's certificate. */
 interface Certificates {

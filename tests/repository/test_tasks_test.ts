@@ -1,4 +1,4 @@
-/** The tasks of the tests: every test belongs to one, and unit tests need no server and no service. */
+/** The tasks and the names of the tests. Every test belongs to a task, and unit tests need no server and no service. */
 import { assert, assertEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 
@@ -47,5 +47,17 @@ Deno.test("test tasks: unit tests import nothing that starts a server or a servi
   for (const file of await filesIn("tests/unit/")) {
     const imports = await addImports(file, new Set());
     assertEquals(STARTERS.filter((starter) => imports.has(starter)), [], file);
+  }
+});
+
+Deno.test("test names: each invariant that ARCHITECTURE.md names is named by a test", async () => {
+  const invariants = (await Deno.readTextFile(new URL("docs/ARCHITECTURE.md", ROOT))).match(/\bI[1-9]\b/g) ??
+    [];
+  assert(invariants.length > 0);
+  const files = (await filesIn("tests/")).filter((file) => /_(test|contract)\.ts$/.test(file));
+  const sources = await Promise.all(files.map((file) => Deno.readTextFile(new URL(file, ROOT))));
+  for (const invariant of new Set(invariants)) {
+    const inName = new RegExp(`\\(\\s*["'\`][^"'\`\\n]*\\b${invariant}\\b`); // the first argument of a call
+    assert(sources.some((source) => inName.test(source)), `no test names ${invariant}`);
   }
 });

@@ -89,7 +89,7 @@ Deno.test("min-free-space: below the mark new messages are refused, repeats and 
     }, "a refusal");
     assertEquals([refused.errno, refused.errmsg, refused.retry_after], [
       Errno.UNAVAILABLE,
-      "the server's disk is nearly full; nothing was accepted",
+      "the server's disk is nearly full; the message was not accepted",
       10_000,
     ]);
     const again = await alice.chat(bob.id, "1", "c1");

@@ -7,7 +7,7 @@ import type { Redis } from "ioredis";
 import { BusUnavailableError, lockOverloadError } from "../bus.ts";
 import { KeyedMutex } from "../../keyed_mutex.ts";
 import type { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 import { randomId } from "./payload.ts";
 
 /** Milliseconds after which a lock expires that was not released: far more than a login takes. */
@@ -120,7 +120,7 @@ export class Locks {
     try {
       while (!(await this.#try(key, token))) {
         if (performance.now() > deadline) throw timeoutError(user);
-        await pause(minMs + Math.random() * (maxMs - minMs), this.#signal);
+        await sleep(minMs + Math.random() * (maxMs - minMs), this.#signal);
         if (this.#signal.aborted) break;
       }
       if (this.#signal.aborted) throw new BusUnavailableError("the bus is closed");

@@ -13,7 +13,7 @@
  */
 import { BusUnavailableError } from "../bus.ts";
 import type { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 
 /** Milliseconds between two checks, and so the time after which a crash is noticed. */
 const CHECK_INTERVAL_MS = 500;
@@ -110,7 +110,7 @@ export class PeerNodes {
     afterOutage: boolean,
   ): Promise<void> {
     for (const node of this.#known.values()) node.checksSinceHeartbeat = 0; // an outage has no heartbeats
-    await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
+    await sleep(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
     for (let round = 0; !signal.aborted; round++) {
       if (round % HEARTBEAT_CHECKS === 0) sendHeartbeat();
       const channels = [...this.#known.keys()];
@@ -121,7 +121,7 @@ export class PeerNodes {
       const { hasLeft, isSilent } = this.check(counts);
       if (hasLeft) onNodeLeft();
       if (isSilent !== this.#isSilent) onSilenceChange(this.#isSilent = isSilent);
-      await pause(CHECK_INTERVAL_MS, signal);
+      await sleep(CHECK_INTERVAL_MS, signal);
     }
   }
 

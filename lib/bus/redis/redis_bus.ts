@@ -12,7 +12,7 @@ import {
 } from "../bus.ts";
 import { Locks } from "./locks.ts";
 import { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 import { type Announcement, isAnnouncement } from "./payload.ts";
 import { ALL_NODES_CHANNEL, PayloadCodec } from "./payload_codec.ts";
 import { PeerNodes } from "./peer_nodes.ts";
@@ -157,11 +157,11 @@ export class RedisBus implements Bus {
       const startedAt = performance.now();
       const error = await this.#stayConnected(listener, opened);
       opened();
-      await pause(0, this.#closing.signal); // the caller of open continues before the listener is called
+      await sleep(0, this.#closing.signal); // the caller of open continues before the listener is called
       if (this.#isClosed) break;
       this.#reportDown(listener, error);
       if (performance.now() - startedAt > STABLE_AFTER_MS) delayMs = RETRY_MS.initial;
-      await pause(error instanceof RedisRefusedError ? RETRY_REFUSED_MS : delayMs, this.#closing.signal);
+      await sleep(error instanceof RedisRefusedError ? RETRY_REFUSED_MS : delayMs, this.#closing.signal);
       delayMs = Math.min(2 * delayMs, RETRY_MS.max);
     }
   }

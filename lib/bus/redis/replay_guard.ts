@@ -1,4 +1,5 @@
 /** Detects announcements that another Redis client recorded and published again. */
+import { BoundedMap } from "../../bounded_map.ts";
 
 /** Nodes whose last count is in memory, including nodes that have left. */
 const MAX_NODES = 1_000;
@@ -8,20 +9,17 @@ const MAX_NODES = 1_000;
  * had.
  */
 export class ReplayGuard {
-  readonly #lastCounts = new Map<string, number>(); // the least recently heard node first
-  readonly #max: number;
+  readonly #lastCounts: BoundedMap<string, number>;
 
   /** `max` bounds the nodes in memory. */
   constructor(max = MAX_NODES) {
-    this.#max = max;
+    this.#lastCounts = new BoundedMap(max);
   }
 
   /** Returns whether the count is higher than every earlier one of this node, and records it in that case. */
   isNew(node: string, count: number): boolean {
     if (count <= (this.#lastCounts.get(node) ?? 0)) return false;
-    this.#lastCounts.delete(node);
     this.#lastCounts.set(node, count);
-    if (this.#lastCounts.size > this.#max) this.#lastCounts.delete(this.#lastCounts.keys().next().value!);
     return true;
   }
 }

@@ -1,4 +1,5 @@
 /** The conversations that exist in the database. Creates missing ones, and caches the others. */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { ConversationKey } from "../conversation.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
@@ -29,12 +30,11 @@ export function compareKeys(a: readonly number[], b: readonly number[]): number 
  */
 export class ConversationCache {
   /** The last seq that this node has committed in each conversation, or 0. */
-  readonly #lastSeqs = new Map<string, number>();
-  readonly #max: number;
+  readonly #lastSeqs: BoundedMap<string, number>;
 
-  /** The cache retains the `max` conversations that were added last. */
+  /** The cache retains the `max` conversations that were added or written to last. */
   constructor(max = MAX_CACHED_CONVERSATIONS) {
-    this.#max = max;
+    this.#lastSeqs = new BoundedMap(max);
   }
 
   /** Returns whether one of these conversations is shorter than this node's last commit in it. */
@@ -153,7 +153,6 @@ export class ConversationCache {
     const name = conversationName(key);
     unknown.delete(name);
     this.#lastSeqs.set(name, 0);
-    if (this.#lastSeqs.size > this.#max) this.#lastSeqs.delete(this.#lastSeqs.keys().next().value!);
   }
 }
 

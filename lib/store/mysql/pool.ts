@@ -1,4 +1,5 @@
 /** A pool of connections to the database. */
+import { sleep } from "../../sleep.ts";
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError, UnsafeServerError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
@@ -202,5 +203,5 @@ export class Pool {
  * not meet again.
  */
 export function waitBeforeRetry(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.random() * MAX_RETRY_DELAY_MS));
+  return sleep(Math.random() * MAX_RETRY_DELAY_MS);
 }

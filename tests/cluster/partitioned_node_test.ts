@@ -1,4 +1,4 @@
-/** Two nodes in this process over a real Redis: hints are lost while one is cut off, or while Redis refuses them. */
+/** Two nodes in this process on a real Redis, whose hints are lost by a partition or by refusals of Redis. */
 import { assertEquals } from "@std/assert";
 import type { Bus, Hint } from "../../lib/bus/bus.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
@@ -10,13 +10,13 @@ import { SECRET, startRedis } from "../harness/redis.ts";
 import { Relay } from "../harness/relay.ts";
 import { until, within } from "../harness/wait.ts";
 
-/** Messages that are sent one after another, each when the one before has come. */
+/** Messages, each of which is sent after the delivery of the one before. */
 const MESSAGES = 5;
 
-/** Milliseconds in which they come: looks each half minute, and one when a node is gone, would bring only some. */
-const SOON = 40_000;
+/** Milliseconds for all of them. The periodic reconciliations would bring only some in this time. */
+const DELIVERY_TIMEOUT_MS = 40_000;
 
-/** What puts the nodes, in their order, on the buses of these addresses. */
+/** Returns a wrapper that connects the nodes, in order, to the buses at these addresses. */
 function overRedis(urls: readonly string[]): (bus: Bus) => Bus {
   const left = [...urls];
   return () => new RedisBus([left.shift()!], new Log("error", "text", () => {}), "d", SECRET);
@@ -29,7 +29,7 @@ async function oneByOne(from: FramedClient, to: FramedClient): Promise<void> {
   }
 }
 
-Deno.test("cut-off node: its messages come by the store within seconds, and the others' come to it", async () => {
+Deno.test("partitioned node: messages from it and to it arrive through the store in seconds", async () => {
   await using redis = await startRedis();
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   const bus = overRedis([redis.url, `redis://127.0.0.1:${relay.port}`]);
@@ -38,14 +38,14 @@ Deno.test("cut-off node: its messages come by the store within seconds, and the 
     await using bob = await newUser(a!);
     await oneByOne(alice, bob);
     relay.decide = () => "cut";
-    await within(oneByOne(alice, bob), "messages of the node that is cut off", SOON);
-    await within(oneByOne(bob, alice), "messages to the node that is cut off", SOON);
+    await within(oneByOne(alice, bob), "messages of the node that is cut off", DELIVERY_TIMEOUT_MS);
+    await within(oneByOne(bob, alice), "messages to the node that is cut off", DELIVERY_TIMEOUT_MS);
     relay.decide = () => "pass";
-    await within(oneByOne(alice, bob), "messages of the node that is back", SOON);
+    await within(oneByOne(alice, bob), "messages of the node that is back", DELIVERY_TIMEOUT_MS);
   }, { bus });
 });
 
-Deno.test("refused PUBLISH: who went meanwhile is shown as offline when Redis takes hints again", async () => {
+Deno.test("refused PUBLISH: users that left are shown as offline when Redis accepts hints again", async () => {
   await using redis = await startRedis();
   const real = overRedis([redis.url, redis.url]);
   let told = 0;
