@@ -243,7 +243,7 @@ export class Node implements NodeDeps {
       if (notification.kind === "message") {
         const committed = new CommittedMessage(notification.message, channel);
         for (const member of members) member.delivery.deliver(channel, committed);
-      } else if (notification.kind === "look") {
+      } else if (notification.kind === "resync") {
         for (const member of members) member.delivery.requestResync();
       }
       return;
@@ -255,7 +255,7 @@ export class Node implements NodeDeps {
         notification.message.sender,
         new CommittedMessage(notification.message, channel),
       );
-    } else if (notification.kind === "look") session.delivery.requestResync();
+    } else if (notification.kind === "resync") session.delivery.requestResync();
     else if (notification.kind === "joined") void this.#onJoinedElsewhere(channel, notification.group);
     else if (notification.kind === "presence") this.presence.onChanged(notification.user, channel);
     else if (session.loginEpoch < notification.loginEpoch) this.recovery.onTakeover(channel);

@@ -56,9 +56,8 @@ export const bugs = {
     what: "a message is offered to its recipients when its seq is known, and committed then (against I3)",
     changes: [{
       file: "lib/store/store.ts",
-      from: "  readonly mustBeDuplicate?: boolean;\n}\n\n/** A message as the log has it. */",
-      to:
-        "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
+      from: "  readonly mustBeDuplicate?: boolean;\n}",
+      to: "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}",
     }, {
       file: "lib/store/mysql/append.ts",
       from: "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);",

@@ -26,6 +26,7 @@ await readFile("client.ts");
 const rules: readonly (readonly [files: string, imports: readonly string[]])[] = [
   ["lib/wire/", ["lib/wire/"]],
   ["lib/log.ts", []],
+  ["lib/keyed_mutex.ts", []],
   ["lib/version.ts", []],
   ["lib/bounded_map.ts", []],
   ["lib/sleep.ts", []],
@@ -33,8 +34,15 @@ const rules: readonly (readonly [files: string, imports: readonly string[]])[] =
   ["lib/node/stop_signals.ts", ["lib/log.ts"]],
   ["lib/config/", ["lib/config/", "lib/wire/", "lib/log.ts"]],
   ["lib/store/store.ts", []],
-  ["lib/store/", ["lib/store/", "lib/bounded_map.ts", "lib/sleep.ts", "schema.sql"]],
-  ["lib/bus/", ["lib/bus/", "lib/store/store.ts", "lib/bounded_map.ts", "lib/log.ts", "lib/sleep.ts"]],
+  ["lib/store/", ["lib/store/", "lib/bounded_map.ts", "lib/keyed_mutex.ts", "lib/sleep.ts", "schema.sql"]],
+  ["lib/bus/", [
+    "lib/bus/",
+    "lib/store/store.ts",
+    "lib/bounded_map.ts",
+    "lib/keyed_mutex.ts",
+    "lib/log.ts",
+    "lib/sleep.ts",
+  ]],
   ["lib/client/", ["lib/client/", "lib/wire/", "lib/sleep.ts", "lib/version.ts"]],
   ["client.ts", ["lib/client/"]],
   ["lib/server/connection", [

@@ -88,7 +88,7 @@ export function terminateSession(node: Node, session: Session, reason: SessionEn
   const { user, isStarted, connection } = session;
   if (reason === "replaced") {
     // Messages of the last moments were delivered to this session only: the new session loads them.
-    node.bus.publish(user, { kind: "look" });
+    node.bus.publish(user, { kind: "resync" });
     node.log.debug("session replaced", { user });
   }
   if (!isStarted) return;
