@@ -2,8 +2,9 @@
  * The chat server's program: reads the configuration, runs the nodes, and stops them in order at a signal.
  */
 import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands.ts";
-import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
+import { ConfigError, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
+import { help, helpWidth } from "./lib/config/help.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { capConnections } from "./lib/node/open_files.ts";
@@ -111,8 +112,10 @@ try {
     Deno.exit(0);
   }
   const command = parseCommand(Deno.args, processEnvironment);
-  if ("help" in command) print(`${help()}\nOther commands:\n${adminHelp()}`);
-  else if ("version" in command) print(`${VERSION}\n`);
+  if ("help" in command) {
+    const width = helpWidth();
+    print(help(command.help, width, adminHelp(width)));
+  } else if ("version" in command) print(`${VERSION}\n`);
   else {
     const { warnings } = command;
     const ok = "run" in command

@@ -41,7 +41,7 @@ Deno.test("commands: a missing, wrong or unknown argument is one line, and exit 
     [
       ["renew-epoch", "--mysql-password-file", "f"],
       { CHAT_MYSQL: "mysql://ann:secret@host/chat" },
-      "leave one of them away",
+      "remove one of them",
     ],
   ];
   const outcomes = await Promise.all(cases.map(([args, env]) => command(args, env)));

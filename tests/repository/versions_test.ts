@@ -1,11 +1,21 @@
-/** What is fetched from elsewhere has one exact version, wherever it is named. */
+/**
+ * The project has one version, and the runtime and packages have one exact version, wherever a file names it.
+ */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { VERSION } from "../../lib/version.ts";
 import { ROOT } from "../harness/program.ts";
 
 const EXACT = /^\d+\.\d+\.\d+$/;
 
 const read = (path: string) => Deno.readTextFile(new URL(path, ROOT));
 const [, runtime = ""] = /^ARG DENO_VERSION=(.*)$/m.exec(await read("deploy/Dockerfile"))!;
+
+Deno.test("versions: --version, deno.json and the newest release in CHANGELOG.md are one", async () => {
+  assertMatch(VERSION, EXACT);
+  assertEquals(JSON.parse(await read("deno.json")).version, VERSION);
+  const [, newest] = /^## \[(\d[^\]]*)\] - \d{4}-\d{2}-\d{2}$/m.exec(await read("CHANGELOG.md")) ?? [];
+  assertEquals(newest, VERSION);
+});
 
 Deno.test("versions: the runtime is the same exact one in the image, the workflow, the README and the tests", async () => {
   assertMatch(runtime, EXACT);

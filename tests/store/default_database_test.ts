@@ -58,7 +58,7 @@ for (const permissions of PERMISSIONS) {
       assertEquals(await isThere(server, "bob"), false);
       assertMatch(
         server.log(),
-        /the database is used where it is.*mkdir -pm 700 data && mv chat\.db\* data\//,
+        /the database is still at the default place of earlier releases.*mkdir -pm 700 data && mv chat\.db\* data\//,
       );
     });
     assertEquals([...Deno.readDirSync(tree.root)].some(({ name }) => name === "data"), false);
@@ -70,7 +70,7 @@ for (const permissions of PERMISSIONS) {
     assert((await moved.output()).success);
     await withServer(at(tree.root, permissions), async (server) => {
       assert(await isThere(server, "bob"));
-      assertEquals(server.log().includes("is used where it is"), false);
+      assertEquals(server.log().includes("is still at the default place of earlier releases"), false);
     });
   });
 
@@ -81,7 +81,7 @@ for (const permissions of PERMISSIONS) {
       await withServer({ root: tree.root, db }, (server) => register(server, "alice"));
     }
     const error = await assertRejects(() => startServer(at(tree.root, permissions)), Error);
-    assertStringIncludes(error.message, "there are chat.db and data/chat.db; name one with --db");
+    assertStringIncludes(error.message, "both chat.db and data/chat.db exist; name one with --db");
     await withServer({ root: tree.root, permissions, db: "chat.db" }, async (server) => {
       assert(await isThere(server, "alice"));
     });
@@ -106,7 +106,7 @@ Deno.test("database: fails the start in one line with an action when the folder 
   await using tree = await plant();
   const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=CHAT_*"];
   const error = await assertRejects(() => startServer(at(tree.root, permissions)), Error);
-  assertStringIncludes(error.message, "Cannot make the folder data for the database");
+  assertStringIncludes(error.message, "Cannot create the folder data for the database");
   assertStringIncludes(error.message, "name a file with --db");
 });
 
