@@ -57,10 +57,11 @@ Deno.test("commands: warn of environment variables that do not count", async () 
   await using server = await startServer();
   const env = { CHAT_DB: server.db, CHAT_DATABSE: "x" };
   const misspelled = await command(["backup", "--to", `${server.folder}/copy.db`], env);
-  assertEquals([misspelled.code, misspelled.stderr], [
-    0,
-    "Warning: unknown environment variables are ignored: CHAT_DATABSE; --help lists the options\n",
-  ]);
+  assertEquals(misspelled.code, 0);
+  assertStringIncludes(
+    misspelled.stderr,
+    "Warning: unknown environment variables are ignored: CHAT_DATABSE; ",
+  );
   const address = await command(["renew-epoch"], { CHAT_MYSQL: "tcp://10.0.0.1:3306" });
   assertStringIncludes(address.stderr, "Warning: an environment variable is ignored: CHAT_MYSQL; ");
   const empty = await command(["renew-epoch"], { CHAT_MYSQL: "" });
