@@ -7,7 +7,7 @@ import { formerFlagOf, renamedOptions } from "../lib/config/former_names.ts";
 import { optionsTables } from "../lib/config/help.ts";
 import { flagOf } from "../lib/config/options.ts";
 import type { Schema } from "../lib/server/protocol/validators.ts";
-import { type RequestSpec, requestTable } from "../lib/server/handlers/request_table.ts";
+import { requestTable } from "../lib/server/handlers/request_table.ts";
 
 const EXIT_STALE = 1; // with --check: a file is out of date
 const EXIT_USAGE = 2;
@@ -84,7 +84,7 @@ function requestsTable(): string {
   );
 }
 
-function replyOf({ reply }: RequestSpec): string {
+function replyOf({ reply }: typeof specs[number]): string {
   return reply === undefined ? "none" : `${reply}`;
 }
 

@@ -1,10 +1,11 @@
-/** One node: what all its connections share. */
+/** One node: the parts that all its connections share. */
 import { type Bus, BusUnavailableError, type Channel, type Hint } from "../bus/bus.ts";
 import type { Config } from "../config/options.ts";
 import { describeError, type Log, LogThrottle } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { RateLimiters } from "./limits/rate_limiter.ts";
 import { LoginThrottle } from "./limits/login_throttle.ts";
+import { BULK, LOGINS, PAGES } from "./scheduling/classes.ts";
 import { EventLoop } from "./scheduling/event_loop.ts";
 import { CursorWriter } from "./delivery/cursor_writer.ts";
 import { CommittedMessage } from "./delivery/delivery.ts";
@@ -13,7 +14,7 @@ import { BackgroundTask } from "./scheduling/background_task.ts";
 import { LogoutBatch } from "./sessions/logout_batch.ts";
 import { hashWorkerCount, PasswordHasher } from "../passwords/password_hasher.ts";
 import { KnownPlaces } from "./limits/known_places.ts";
-import { Lane } from "./scheduling/lane.ts";
+import { WorkQueue } from "./scheduling/work_queue.ts";
 import { Presence } from "./sessions/presence.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { rehashAll } from "./recovery/password_rehash.ts";
@@ -23,20 +24,7 @@ import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
 import { Semaphore } from "./scheduling/semaphore.ts";
 
-/**
- * Logins that ask the store at once: enough to keep its connections busy and its batches large, and few
- * enough for each to be done in a moment. Not those that wait for an account's lock or for another node:
- * these hold up no other.
- */
-const MAX_CONCURRENT_LOGINS = 100;
-
-/**
- * Large answers that are worked on at once: each keeps the event loop and the embedded store for
- * milliseconds.
- */
-const MAX_CONCURRENT_PAGES = 2;
-
-/** What a node is made of. */
+/** The parts that a node is given. */
 export interface NodeDeps {
   readonly config: Config;
   readonly log: Log;
@@ -49,7 +37,7 @@ export interface NodeDeps {
 /** Ends a session, and its connection, for a reason that the client is told. */
 export type TerminateSession = (session: Session, reason: SessionEndReason) => void;
 
-/** A node of the cluster, or all there is of it. */
+/** A node of the cluster, or the only one. */
 export class Node implements NodeDeps {
   readonly config: Config;
   readonly log: Log;
@@ -64,22 +52,19 @@ export class Node implements NodeDeps {
   readonly storeEpoch: StoreEpoch;
   readonly passwords: PasswordHasher;
   readonly storedPasswords: StoredPasswords;
-  /** Yields to all work that is ready. */
   readonly eventLoop = new EventLoop();
-  /** Logins take turns. */
-  readonly loginSemaphore = new Semaphore(MAX_CONCURRENT_LOGINS);
-  /** So do large answers. */
-  readonly pageSemaphore = new Semaphore(MAX_CONCURRENT_PAGES);
-  /** And so do the requests of clients that ask for more than others do. */
-  readonly bulkQueue: Lane;
+  /** Bounds the logins that use the store; see {@link LOGINS}. */
+  readonly loginSemaphore = new Semaphore(LOGINS.concurrency);
+  /** Bounds the requests for pages; see {@link PAGES}. */
+  readonly pageSemaphore = new Semaphore(PAGES.concurrency);
+  /** Requests beyond the committed rate, backlogs and frequent logins; see {@link BULK}. */
+  readonly bulkQueue: WorkQueue;
   readonly loginThrottle: LoginThrottle;
-  /** From where users have logged in before. */
+  /** The addresses and devices of earlier logins. */
   readonly knownPlaces = new KnownPlaces();
-  /** How much its clients may ask for. */
   readonly rateLimiters: RateLimiters;
-  /** How much its users may store. */
   readonly storageQuota: StorageQuota;
-  /** For what goes wrong with every request while it goes wrong. */
+  /** For errors that may repeat with every request. */
   readonly failureLog = new LogThrottle();
   readonly #rehash: BackgroundTask;
   #isClosing = false;
@@ -90,7 +75,7 @@ export class Node implements NodeDeps {
     this.store = deps.store;
     this.bus = deps.bus;
     this.now = deps.now;
-    this.bulkQueue = new Lane(this.eventLoop);
+    this.bulkQueue = new WorkQueue(this.eventLoop, BULK);
     this.sessions = new SessionRegistry(this.bus);
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);
@@ -114,28 +99,28 @@ export class Node implements NodeDeps {
     );
   }
 
-  /** Starts its threads, and to listen to the other nodes. */
+  /** Starts its threads, and subscribes to the other nodes. */
   async open(): Promise<void> {
     await this.passwords.start();
     await this.storeEpoch.open();
     await this.bus.open({
       onHint: (channel, hint) => this.#onNotification(channel, hint),
-      onBusDown: (why) => this.recovery.onBusDown(why),
+      onBusDown: (error) => this.recovery.onBusDown(error),
       onBusUp: () => this.recovery.onBusUp(),
       onNodeJoined: () => this.recovery.onNodeJoined(),
       onNodeLeft: () => this.recovery.onNodeLeft(),
       onSilenceChange: (isSilent) => this.recovery.onNodeSilent(isSilent),
     });
     await this.eventLoop.open().catch((error) => {
-      this.log.warn("no connection to itself: when many come at once they wait longer", {
-        why: describeError(error),
+      this.log.warn("no self-pipe: clients wait longer while the node is busy", {
+        error: describeError(error),
       });
     });
     this.recovery.start();
     this.#rehash.schedule();
   }
 
-  /** Waits for what is under way without a connection, and writes what waits. */
+  /** Stops the background work, and writes all cursors and logouts that wait. */
   async close(): Promise<void> {
     this.#isClosing = true;
     await Promise.all([
@@ -150,10 +135,7 @@ export class Node implements NodeDeps {
     this.eventLoop[Symbol.dispose]();
   }
 
-  /**
-   * Which of these users are online, as far as can be told: while the bus is away, those who are logged in
-   * here.
-   */
+  /** Returns which of these users are online: on this node only, while the bus is unavailable. */
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
     try {
       return await this.bus.online(users);
@@ -163,33 +145,22 @@ export class Node implements NodeDeps {
     }
   }
 
-  /** As {@link DeliveryPorts} has it. */
-  get backlogQueue(): Lane | undefined {
-    return this.config.messageRate > 0 ? this.bulkQueue : undefined;
-  }
-
-  /** The same: a joining whose answer was lost is found out like this. */
+  /** See {@link DeliveryDeps}. So a node finds a member whose "joined" hint was lost. */
   ensureJoined(user: number, group: number): void {
     const session = this.sessions.get(user);
     if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
   }
 
-  /**
-   * A session's user has become a member of a group: whichever session it has now is offered the group's
-   * messages.
-   */
+  /** Delivers the group's messages to the session of a user who has become a member, wherever it is. */
   async onGroupJoined(user: number, group: number): Promise<void> {
     const session = this.sessions.get(user);
     if (!session) return this.bus.publish(user, { kind: "joined", group });
     await this.sessions.join(session, group);
-    // What was said between the joining and the subscribing has passed us by (invariant I3).
+    // Messages committed between the join and the subscription did not come as hints (invariant I3).
     session.delivery.requestResync();
   }
 
-  /**
-   * Offers a committed message (never one that isn't: invariant I3) to all whom it concerns, here and
-   * elsewhere.
-   */
+  /** Delivers a message to all its recipients, on all nodes. It must be committed (invariant I3). */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
     const committed = new CommittedMessage(message, peer);
     session.delivery.deliver(peer, committed);
@@ -197,24 +168,24 @@ export class Node implements NodeDeps {
   }
 
   /**
-   * Offers a message to the others that the sender has sent once more: perhaps a node committed it and
-   * crashed before it could tell the others.
+   * Delivers a message again after a retry by its sender: the node that committed it may have crashed before
+   * it delivered it.
    */
   async redeliver(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
       const { messages: [message] } = await this.store.read(session.user, peer, seq - 1, 1, 1);
       if (message) this.#deliverToOthers(session, peer, new CommittedMessage(message, peer));
     } catch (error) {
-      this.log.debug("repeated message not delivered again", { why: describeError(error) });
+      this.log.debug("repeated message not delivered again", { error: describeError(error) });
     }
   }
 
-  /** As {@link DeliveryPorts} has it. */
+  /** See {@link DeliveryDeps}. */
   reportLostMessages(user: number, peer: Peer): void {
     this.storeEpoch.reportLoss(`messages of user ${user} with ${peer}`);
   }
 
-  /** What is on its way to the store is of another history, and so is what sessions believe. */
+  /** Drops all state of another history: writes on their way to the store, and sessions. */
   #discardState(terminateSession: TerminateSession): void {
     this.cursors.clear();
     this.logoutBatch.clear();
@@ -232,7 +203,7 @@ export class Node implements NodeDeps {
       for (const member of this.sessions.groupMembers(-peer)) {
         if (member !== session) member.delivery.deliver(peer, committed);
       }
-      this.bulkQueue.spent(performance.now() - startedAt);
+      this.bulkQueue.charge(performance.now() - startedAt);
       this.bus.publish(peer, { kind: "message", message });
     }
   }
@@ -259,19 +230,19 @@ export class Node implements NodeDeps {
     else if (notification.kind === "joined") void this.#onJoinedElsewhere(channel, notification.group);
     else if (notification.kind === "presence") this.presence.onChanged(notification.user, channel);
     else if (session.loginEpoch < notification.loginEpoch) this.recovery.onTakeover(channel);
-    // Another node was given the number that this session has: the store has forgotten that it gave it out.
+    // Another node was given the epoch of this session: the store has lost the login.
     else if (session.loginEpoch === notification.loginEpoch) {
       this.storeEpoch.reportLoss(`the login of user ${channel}`);
     }
   }
 
-  /** By a hint, the user has become a member of a group; the store has the last word. */
+  /** Handles a hint that the user has become a member of a group, if the store confirms it. */
   async #onJoinedElsewhere(user: number, group: number): Promise<void> {
     try {
       if (!("refused" in await this.store.members(user, group, 0, 1))) await this.onGroupJoined(user, group);
     } catch (error) {
       this.log.debug("joining not confirmed", { error: describeError(error) });
-      this.sessions.get(user)?.delivery.requestResync(); // which finds the group by its next message
+      this.sessions.get(user)?.delivery.requestResync(); // it finds the group by its next message
     }
   }
 }

@@ -1,14 +1,15 @@
-/** The server: accepts connections for a node, watches over them, and leaves well. */
+/** The server: accepts the connections of a node, checks their timeouts, and drains them at the end. */
 import { describeError, LogThrottle, MINUTE_MS } from "../log.ts";
 import { sleep } from "../sleep.ts";
-import { TokenBucket } from "./limits/rate_limiter.ts";
+import { TokenBucket } from "./limits/token_bucket.ts";
 import { Client } from "./sessions/client.ts";
 import { classicDialect } from "./protocol/classic_dialect.ts";
 import { Connection } from "./net/connection.ts";
 import type { ConnectionContext } from "./net/connection_context.ts";
 import { framedDialect } from "./protocol/dialect.ts";
-import { Crowd } from "./scheduling/crowd.ts";
-import { Dispatcher } from "./protocol/dispatcher.ts";
+import { HANDSHAKE } from "./scheduling/classes.ts";
+import { WorkQueue } from "./scheduling/work_queue.ts";
+import { requestTable } from "./handlers/request_table.ts";
 import { Draining } from "./sessions/draining.ts";
 import { terminateSession } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
@@ -16,28 +17,25 @@ import { ClientAddresses } from "./net/client_address.ts";
 import type { Tls } from "./net/tls.ts";
 import { checkTimeouts } from "./sessions/idle_timeouts.ts";
 
-const TIMEOUT_CHECK_INTERVAL_MS = 1_000; // ms at the most between two looks at each connection
-// looks in the shortest of the configured times, so that it is kept fairly exactly
-const CHECKS_PER_TIMEOUT = 4;
-const ACCEPT_RETRY_MS = 100; // ms after a failed accept (most often: no file descriptor left)
-// Who comes and goes all the time is not to keep those busy who are there. The kernel lets the others wait in
-// line.
+const TIMEOUT_CHECK_INTERVAL_MS = 1_000; // upper bound; a shorter timeout is checked more often
+const CHECKS_PER_TIMEOUT = 4; // within the shortest timeout, so that it is observed fairly exactly
+const ACCEPT_RETRY_MS = 100; // after a failed accept (most often: no file descriptor is left)
+// Clients that connect and close all the time must not slow down the others. The kernel queues the excess.
 const ACCEPT_RATE = { perSecond: 4_000, burst: 200 };
-const BATCH_SIZE = 4; // arrivals between two breaks: each is a fifth of a millisecond of work
-const ABANDONED_PENALTY = 15; // arrivals that one counts as besides who goes without having logged in or registered
-const MAX_PENALTY_MS = 100; // ms that the next waits for those: many may go at once, of a network that is down
-const CLOSE_TIMEOUT_MS = 2_000; // ms beyond the time to drain, for clients to read what they were sent and to close
-const DRAIN_CHECK_INTERVAL_MS = 50; // ms between two looks at each connection while it drains
-// ms without a new connection before it stops listening: those in the kernel's queue are let in
-const BACKLOG_QUIET_MS = 20;
-const MAX_BACKLOG_DRAIN_MS = 500; // ms for that, however many come
+const BATCH_SIZE = 4; // connections accepted between two yields: each takes a fifth of a millisecond
+const ABANDONED_PENALTY = 15; // further accepts that a connection counts as if it never authenticated
+const MAX_PENALTY_MS = 100; // of such penalties: many connections may close at once when a network fails
+const CLOSE_TIMEOUT_MS = 2_000; // after the drain timeout, for clients to read the last messages and to close
+const DRAIN_CHECK_INTERVAL_MS = 50; // between two checks of each connection while the server drains
+const BACKLOG_QUIET_MS = 20; // without a new connection: the kernel's queue is empty, and listening may end
+const MAX_BACKLOG_DRAIN_MS = 500; // for that, however many connections come
 
 /** A listening server. */
 export class Server {
   readonly #node: Node;
   readonly #listener: Deno.Listener;
   readonly #tls: Tls | undefined;
-  readonly #clients = new Map<Client, Promise<void>>(); // each with the end of its connection
+  readonly #clients = new Map<Client, Promise<void>>(); // resolved at the end of the connection
   readonly #context: ConnectionContext;
   readonly #timeoutTimer: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
@@ -63,8 +61,8 @@ export class Server {
       writeBufferBytes: config.writeBufferBytes,
       eventLoop: node.eventLoop,
       bulkQueue: node.bulkQueue,
-      handshakeQueue: new Crowd(node.eventLoop),
-      closeTimeoutMs: config.pingInterval + config.pongTimeout, // as long as for one that takes nothing
+      handshakeQueue: new WorkQueue(node.eventLoop, HANDSHAKE),
+      closeTimeoutMs: config.pingInterval + config.pongTimeout, // as for a client that does not answer a PING
     };
     const shortest = Math.min(
       config.loginTimeout,
@@ -80,8 +78,8 @@ export class Server {
   }
 
   /**
-   * Starts to listen at the node's host and port. Throws what `Deno.listen` throws, or an Error of one line
-   * if the certificate isn't right.
+   * Starts to listen at the node's host and port. Rejects with the error of `Deno.listen`, or with an Error of
+   * one line if the certificate is not valid.
    */
   static async start(deps: NodeDeps): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = deps.config;
@@ -98,24 +96,24 @@ export class Server {
     return new Server(node, listener, tls);
   }
 
-  /** Where it listens. */
+  /** The address on which it listens. */
   get address(): Deno.NetAddr {
     return this.#listener.addr as Deno.NetAddr;
   }
 
-  /** As {@link Epoch.moved} is. */
+  /** See {@link StoreEpoch.deploymentChanged}. */
   get deploymentChanged(): Promise<Error> {
     return this.#node.storeEpoch.deploymentChanged;
   }
 
-  /** Reads the certificate again, for connections from now on; see {@link Tls.reload}. */
+  /** Reads the certificate again, for new connections; see {@link Tls.reload}. */
   reload(): void {
     this.#tls?.reload();
   }
 
   /**
-   * Leaves: accepts nobody more, asks the clients to move and serves them until then, and closes, all of it
-   * `within` that many milliseconds. The store and the bus stay open: they are the caller's.
+   * Stops accepting connections, asks the clients to reconnect elsewhere, serves them until then, and closes
+   * the node, all within `timeoutMs` milliseconds. The store and the bus stay open: the caller owns them.
    */
   async drain(timeoutMs: number = this.#node.config.drainTimeout): Promise<void> {
     if (this.#isDraining) return;
@@ -141,14 +139,14 @@ export class Server {
     await this.#node.close();
   }
 
-  /** To close the listener resets the connections that wait to be accepted: so not while some do. */
+  /** Waits until no connection is in the kernel's queue: closing the listener would reset it. */
   async #drainBacklog(maxMs: number): Promise<void> {
     const end = performance.now() + maxMs;
     let last = Infinity;
     while (performance.now() < end && last !== this.#lastAcceptAt) {
       last = this.#lastAcceptAt;
       await sleep(BACKLOG_QUIET_MS);
-      await this.#node.eventLoop.yieldToIo(); // a busy server's timer is over before its sockets have been looked at
+      await this.#node.eventLoop.yieldToIo(); // in a busy process a timer may end before the sockets are polled
     }
   }
 
@@ -167,11 +165,11 @@ export class Server {
         else {
           socket.close();
           this.#tooManyLog.log((count) =>
-            log.warn("too many connections", { most: config.maxConnections, count })
+            log.warn("too many connections", { max: config.maxConnections, count })
           );
         }
         if (wait > 0) {
-          this.#acceptBucket.consume(1); // it is let in, but the next has to wait
+          this.#acceptBucket.consume(1); // on credit: the next one waits
           await sleep(wait);
         } else if (count % BATCH_SIZE === 0) await this.#node.eventLoop.yieldToIo();
       } catch (error) {
@@ -187,20 +185,18 @@ export class Server {
   #serve(socket: Deno.TcpConn): void {
     let client: Client | undefined;
     try {
-      socket.setNoDelay(true); // messages are small and each is waited for
-      socket.setKeepAlive(true); // finds classic peers that are gone: they can't be sent a PING
+      socket.setNoDelay(true); // messages are small, and each is awaited
+      socket.setKeepAlive(true); // finds lost classic clients, which know no PING
       const address = this.#clientAddresses.resolve(socket.remoteAddr as Deno.NetAddr);
-      const serve = (connection: Connection) => {
-        client = new Client(this.#node, connection, address);
-        return new Dispatcher(client);
-      };
-      // What a proxy says stands in front of everything, and so isn't encrypted.
+      const serve = (connection: Connection) =>
+        client = new Client(this.#node, connection, address, requestTable);
+      // The header of a proxy comes before the TLS handshake.
       const connection = this.#tls
         ? new Connection(this.#tls.wrap(socket, address), this.#context, serve)
         : new Connection(socket, this.#context, serve, address);
       this.#clients.set(client!, connection.run().then(() => this.#onEnd(client!)));
     } catch (error) {
-      this.#node.log.debug("connection lost", { why: describeError(error) });
+      this.#node.log.debug("connection lost", { error: describeError(error) });
       try {
         socket.close();
       } catch {

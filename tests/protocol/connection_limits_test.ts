@@ -3,9 +3,9 @@ import { assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
 import type { Handler } from "../../lib/server/net/connection_context.ts";
-import { Crowd } from "../../lib/server/scheduling/crowd.ts";
+import { BULK, HANDSHAKE } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
-import { Lane } from "../../lib/server/scheduling/lane.ts";
+import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { frame, joined } from "../harness/frames.ts";
 import { wrapped } from "../harness/nodes.ts";
@@ -48,10 +48,15 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     onRead: () => 0,
     prepare(body) {
       bodies.push(new TextDecoder().decode(body as Uint8Array));
-      return { exclusive: false, execute: () => new Promise((resolve) => begun.push(resolve)) };
+      return {
+        concurrent: true,
+        admit: () => ({ isBulk: false, pauseMs: 0 }),
+        run: () => new Promise((resolve) => begun.push(resolve)),
+      };
     },
     onReply() {},
     onDrain() {},
+    onLeave() {},
     onEnd() {},
   };
   const eventLoop = new EventLoop();
@@ -61,8 +66,8 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     maxFrameBytes: 1_024,
     maxInFlight: PENDING,
     writeBufferBytes: OUTBOX,
-    bulkQueue: new Lane(eventLoop),
-    handshakeQueue: new Crowd(eventLoop),
+    bulkQueue: new WorkQueue(eventLoop, BULK),
+    handshakeQueue: new WorkQueue(eventLoop, HANDSHAKE),
     closeTimeoutMs: 5_000,
   };
   const server = new Connection(socket, context, () => handler);

@@ -1,12 +1,14 @@
 /** More requests than a client may make: errno 8 where there is an answer, patience where there is none. */
-import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
 import { runClient } from "../harness/program.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
-import { pause } from "../harness/wait.ts";
+import { pause, until } from "../harness/wait.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 
 const BURST = 10; // requests
 const RATE = 5; // per second
@@ -45,7 +47,7 @@ test("the burst is taken, the next is refused, and taken after retry_after", asy
   if (extra === 0) {
     const refused = replies[BURST]!;
     assertEquals([refused.msgid, refused.of, refused.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.RATE_LIMITED]);
-    assertEquals(refused.errmsg, "more than this session may ask for");
+    assertEquals(refused.errmsg, "rate limit exceeded");
     assert(refused.retry_after! > 0 && refused.retry_after! <= 1_000 / RATE, `${refused.retry_after}`);
     await pause(refused.retry_after!);
   }
@@ -97,8 +99,12 @@ test("a large question costs more than a message", async (server) => {
 test("what has no answer, and PING, waits in place of being refused", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
-  const pings = await atOnce(alice, Array.from({ length: BURST + 3 }, () => ({ msgid: Msg.PING })));
-  assertGreaterOrEqual(performance.now() - began, 500, "three more, at five a second");
+  const pings = await atOnce(alice, Array.from({ length: BURST + 4 }, () => ({ msgid: Msg.PING })));
+  assertGreaterOrEqual(
+    performance.now() - began,
+    500,
+    "four more, at five a second: the first is taken on credit",
+  );
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
@@ -182,4 +188,48 @@ serverTest("who isn't logged in is read slowly beyond a burst, whatever it says"
 
   await using calm = await newUser(server);
   assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not held up");
+});
+
+Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 0", async () => {
+  const max = BULK.whileIdle!.concurrency;
+  const gate = Promise.withResolvers<void>();
+  let [reads, maxReads] = [0, 0];
+  await withNodes(1, async (node) => {
+    const sender = await newUser(node);
+    const ids: number[] = [];
+    for (let at = 0; at < max + 5; at++) ids.push(await register(node));
+    for (const id of ids) await sender.chat(id, "while you were away");
+    const clients: FramedClient[] = [];
+    for (const id of ids) clients.push(await login(node, { id }));
+    await until(() => reads > 1, "backlogs to be read");
+    await pause(50);
+    gate.resolve();
+    for (const client of clients) await client.next(Msg.ONE_CHAT);
+    for (const client of [sender, ...clients]) await client.close();
+  }, {
+    config: { messageRate: 0, unauthenticatedRate: 0 },
+    store: (store) =>
+      wrapped(store, async (name, go) => {
+        if (name !== "read") return go();
+        maxReads = Math.max(maxReads, ++reads);
+        await gate.promise;
+        reads--;
+        return go();
+      }),
+  });
+  assert(maxReads >= BULK.concurrency && maxReads <= max, `${maxReads} at once`);
+});
+
+serverTest("rates: requests that follow a LOGIN in the same write count for the session", {
+  args: ["--unauthenticated-rate", "4", "--shared-rate", "0"],
+}, async (server) => {
+  await using user = await newUser(server);
+  await using client = await FramedClient.connect(server);
+  const startedAt = performance.now();
+  const replies = await atOnce(client, [
+    { msgid: Msg.LOGIN, token: user.token },
+    ...Array.from({ length: 40 }, () => ({ msgid: Msg.PING })), // 20 more than the rate before a login
+  ]);
+  assert(replies.every(({ errno }) => errno === Errno.OK));
+  assertLess(performance.now() - startedAt, 3_000, "20 more would take 5 s");
 });

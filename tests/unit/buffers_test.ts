@@ -42,8 +42,8 @@ Deno.test("buffers: a connection reads into more when it is full, and into less 
   const lengths = [256, 255, 256, 1_024, 4_096, 16_384, 65_536, 65_536, 8_192, 8_191, 2_047, 511, 100, 10]
     .map(
       (read) => {
-        buffer.adapt(read);
-        return buffer.bytes.length;
+        buffer.filled(read);
+        return buffer.next().length;
       },
     );
   assertEquals(lengths, [

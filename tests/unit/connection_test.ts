@@ -1,71 +1,81 @@
-/** Connections over real sockets, with requests whose answers the test holds in its hand. */
-import { assert, assertEquals } from "@std/assert";
+/** Connections over real sockets, with requests that the test answers by hand. */
+import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
-import type { Handler, PreparedRequest } from "../../lib/server/net/connection_context.ts";
+import type { Admission, Handler, Request } from "../../lib/server/net/connection_context.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
-import { Lane } from "../../lib/server/scheduling/lane.ts";
+import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
 import { WireError } from "../../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "../harness/frames.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
-const MAX_PENDING = 3;
+const MAX_IN_FLIGHT = 3;
 const MAX_FRAME = 524_288;
-const OUTBOX = 4_096;
+const WRITE_BUFFER = 4_096;
 
-/** Keeps requests until it is told to answer them. A body `x` asks for an exclusive one. */
-class Held implements Handler {
-  readonly bodies: string[] = []; // bodies that were read
-  readonly begun: string[] = [];
+/** Holds requests until the test answers them. A body `x` is a request that is not concurrent. */
+class HoldingHandler implements Handler {
+  readonly bodies: string[] = []; // that were parsed
+  readonly started: string[] = [];
   readonly #answers: ((reply: ServerMessage) => void)[] = [];
-  endings = 0;
+  admission: Admission = { isBulk: false, pauseMs: 0 };
+  readPauseMs = 0;
+  leaves = 0;
+  ends = 0;
   isAuthenticated = true;
 
   onRead(): number {
-    return 0;
+    return this.readPauseMs;
   }
 
   onReply(): void {}
 
-  prepare(body: Uint8Array | WireError): PreparedRequest {
+  prepare(body: Uint8Array | WireError): Request {
     const text = body instanceof WireError ? body.message : new TextDecoder().decode(body);
     this.bodies.push(text);
     return {
-      exclusive: text === "x",
-      execute: () => {
-        this.begun.push(text);
+      concurrent: text !== "x",
+      admit: () => this.admission,
+      run: () => {
+        this.started.push(text);
         return new Promise((resolve) => this.#answers.push(resolve));
       },
     };
   }
 
-  /** Answers the oldest request that was begun and has no answer. */
+  /** Answers the oldest request that was started and has no answer. */
   answer(msgid = 1): void {
     this.#answers.shift()!({ msgid });
   }
 
   onDrain(): void {}
 
+  onLeave(): void {
+    this.leaves++;
+  }
+
   onEnd(): void {
-    this.endings++;
+    this.ends++;
   }
 }
 
-/** Keeps those who ask for a turn waiting, once it is told to. */
-class HeldCrowd {
+/** Lets its callers wait, once the test says so. */
+class HoldingQueue {
   isHeld = false;
   readonly waiting: (() => void)[] = [];
 
-  turn(): Promise<void> {
+  next(): Promise<void> {
     return this.isHeld ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve();
   }
 }
 
 interface Line {
-  readonly crowd: HeldCrowd;
+  readonly handshakeQueue: HoldingQueue;
+  readonly bulkQueue: WorkQueue;
   readonly server: Connection;
-  readonly handler: Held;
+  readonly handler: HoldingHandler;
   readonly client: Deno.TcpConn;
   readonly ran: Promise<void>;
 }
@@ -76,23 +86,24 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     listener.accept(),
     Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port }),
   ]);
-  const handler = new Held();
-  const handshakeQueue = new HeldCrowd();
+  const handler = new HoldingHandler();
+  const handshakeQueue = new HoldingQueue();
   const eventLoop = new EventLoop();
+  const bulkQueue = new WorkQueue(eventLoop, BULK);
   const context = {
     eventLoop,
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
     maxFrameBytes: MAX_FRAME,
-    maxInFlight: MAX_PENDING,
-    writeBufferBytes: OUTBOX,
-    bulkQueue: new Lane(eventLoop),
+    maxInFlight: MAX_IN_FLIGHT,
+    writeBufferBytes: WRITE_BUFFER,
+    bulkQueue,
     handshakeQueue,
     closeTimeoutMs: 5_000,
   };
   const server = new Connection(socket, context, () => handler);
   const ran = server.run();
   try {
-    await work({ crowd: handshakeQueue, server, handler, client, ran });
+    await work({ handshakeQueue, bulkQueue, server, handler, client, ran });
   } finally {
     server.abort();
     try {
@@ -115,98 +126,171 @@ async function msgids(client: Deno.Conn, count = Infinity): Promise<number[]> {
   return got;
 }
 
-Deno.test("connection: a client that goes while its request is answered is noticed", () =>
-  withConnection(async ({ server, handler, client, ran }) => {
+Deno.test("connection: notices the client's end while a request is in flight", () =>
+  withConnection(async ({ handler, client, ran }) => {
     await client.write(frame("x"));
-    await until(() => handler.begun.length === 1, "the request");
-    let left = 0;
-    server.watchForEnd(() => left++);
-    server.watchForEnd(() => left++);
+    await until(() => handler.started.length === 1, "the request");
     client.close();
-    await until(() => left === 2, "both to be told");
-    assertEquals(handler.endings, 0, "its requests come to their ends all the same");
+    await until(() => handler.leaves === 1, "the end to be noticed");
+    await pause(20);
+    assertEquals(handler.ends, 0, "a request that is not concurrent is finished first");
     handler.answer();
     await ran;
-    assertEquals(handler.endings, 1);
+    assertEquals([handler.leaves, handler.ends], [1, 1]);
   }));
 
-Deno.test("connection: what comes while it is watched is read behind the answer, and is whole", () =>
-  withConnection(async ({ server, handler, client }) => {
-    await client.write(frame("x"));
-    await until(() => handler.begun.length === 1, "the request");
-    server.watchForEnd(() => {});
-    const long = "y".repeat(10_000); // more than is read ahead
-    await client.write(frame(long));
-    await pause(50);
-    assertEquals(handler.bodies, ["x"], "it isn't looked at yet");
-    handler.answer(7);
-    await until(() => handler.begun.length === 2, "the next request");
-    assertEquals(handler.bodies, ["x", long]);
-    handler.answer(8);
-    assertEquals(await msgids(client, 2), [7, 8]);
-  }));
-
-Deno.test("connection: a client that only ends its sending while it is watched still has its answer", () =>
-  withConnection(async ({ server, handler, client }) => {
-    await client.write(frame("x"));
-    await until(() => handler.begun.length === 1, "the request");
-    let left = 0;
-    server.watchForEnd(() => left++);
+Deno.test("connection: ends without a wait for concurrent requests in flight", () =>
+  withConnection(async ({ handler, client }) => {
+    await client.write(frame("1"));
+    await until(() => handler.started.length === 1, "the request");
     await client.closeWrite();
-    await until(() => left === 1, "it to be noticed");
+    await until(() => handler.ends === 1, "the end");
+    assertEquals(handler.leaves, 1);
     handler.answer(7);
     assertEquals(await msgids(client), [7]);
   }));
 
-Deno.test("connection: unauthenticated clients wait for a turn with what they send, and all connections with ending", () =>
-  withConnection(async ({ crowd, handler, client, ran }) => {
-    crowd.isHeld = true;
+Deno.test("connection: bytes that come while a request is in flight start the next one afterwards, and are whole", () =>
+  withConnection(async ({ handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.started.length === 1, "the request");
+    const long = "y".repeat(10_000); // more than one read
+    await client.write(frame(long));
+    await pause(50);
+    assertEquals(handler.started, ["x"]);
+    handler.answer(7);
+    await until(() => handler.started.length === 2, "the next request");
+    assertEquals(handler.started, ["x", long]);
+    handler.answer(8);
+    assertEquals(await msgids(client, 2), [7, 8]);
+  }));
+
+Deno.test("connection: a client that only ends its sending during a request still gets the reply", () =>
+  withConnection(async ({ handler, client }) => {
+    await client.write(frame("x"));
+    await until(() => handler.started.length === 1, "the request");
+    await client.closeWrite();
+    await until(() => handler.leaves === 1, "the end to be noticed");
+    handler.answer(7);
+    assertEquals(await msgids(client), [7]);
+  }));
+
+Deno.test("connection: unauthenticated clients wait for the handshake class with their bytes, and all with their end", () =>
+  withConnection(async ({ handshakeQueue, handler, client, ran }) => {
+    handshakeQueue.isHeld = true;
     await client.write(frame("1"));
-    await until(() => handler.begun.length === 1, "a user's request, which waits for nobody");
+    await until(() => handler.started.length === 1, "the request of a user, at once");
     handler.answer();
     handler.isAuthenticated = false;
     await client.write(frame("2"));
-    await until(() => crowd.waiting.length === 1, "a stranger's to wait for a turn");
+    await until(() => handshakeQueue.waiting.length === 1, "the bytes to wait");
     await pause(20);
     assertEquals(handler.bodies, ["1"]);
-    crowd.waiting.shift()!();
-    await until(() => handler.begun.length === 2, "the stranger's request");
+    handshakeQueue.waiting.shift()!();
+    await until(() => handler.started.length === 2, "the request of the unauthenticated client");
     handler.answer();
     handler.isAuthenticated = true;
     assertEquals(await msgids(client, 2), [1, 1]);
     client.close();
-    await until(() => crowd.waiting.length === 1, "who goes to wait for a turn");
+    await until(() => handshakeQueue.waiting.length === 1, "the end to wait");
     await pause(20);
-    assertEquals(handler.endings, 0);
-    crowd.waiting.shift()!();
+    assertEquals(handler.ends, 0);
+    handshakeQueue.waiting.shift()!();
     await ran;
-    assertEquals(handler.endings, 1);
+    assertEquals(handler.ends, 1);
+  }));
+
+Deno.test("connection: a bulk request waits for its class, and is tracked in it", () =>
+  withConnection(async ({ bulkQueue, handler, client }) => {
+    const blocker = Promise.withResolvers<void>();
+    void bulkQueue.track(blocker.promise, BULK.concurrency);
+    handler.admission = { isBulk: true, pauseMs: 0 };
+    await client.write(joined(frame("1"), frame("2"), frame("3")));
+    await until(() => handler.bodies.length === 1, "the first body");
+    await pause(50);
+    assertEquals(handler.started, []);
+    blocker.resolve();
+    await until(() => handler.started.length === BULK.concurrency, "as many as may be in progress");
+    await pause(50);
+    assertEquals([handler.started, bulkQueue.canStart], [["1", "2"], false]);
+    handler.answer();
+    await until(() => handler.started.length === 3, "the third");
+    handler.answer();
+    handler.answer();
+  }));
+
+Deno.test("connection: after the pause of a verdict the next request starts, and is not read before", () =>
+  withConnection(async ({ server, handler, client }) => {
+    handler.admission = { isBulk: false, pauseMs: 200 };
+    const startedAt = performance.now();
+    await client.write(joined(frame("1"), frame("2")));
+    await until(() => handler.started.length === 1, "the first request, at once");
+    assertLess(performance.now() - startedAt, 150);
+    assertEquals([handler.bodies, server.isPaused], [["1"], true]);
+    handler.admission = { isBulk: false, pauseMs: 0 };
+    await until(() => handler.started.length === 2, "the second one");
+    assertGreaterOrEqual(performance.now() - startedAt, 195);
+    await until(() => !server.isPaused, "the pause to be over");
+    assertGreaterOrEqual(server.lastReadAt, startedAt + 195, "silence during the pause is no sign");
+    handler.answer();
+    handler.answer();
+  }));
+
+Deno.test("connection: bytes without a body pause the next read", () =>
+  withConnection(async ({ server, handler, client }) => {
+    handler.readPauseMs = 100;
+    const startedAt = performance.now();
+    await client.write(new TextEncoder().encode("{}   ")); // classic
+    await until(() => server.isPaused, "the pause");
+    await client.write(new TextEncoder().encode('{"a":1}'));
+    await until(() => handler.started.includes('{"a":1}'), "the request");
+    assertGreaterOrEqual(performance.now() - startedAt, 195);
+    while (server.inFlight > 0) {
+      handler.answer();
+      await pause(0);
+    }
+  }));
+
+Deno.test("connection: an end during a pause does not wait for it", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    handler.admission = { isBulk: false, pauseMs: 1_900 };
+    const startedAt = performance.now();
+    await client.write(joined(frame("1"), frame("2")));
+    await until(() => server.isPaused, "the pause");
+    handler.answer();
+    const ended = server.end();
+    client.close();
+    await ended;
+    await within(ran, "the connection to end");
+    assertLess(performance.now() - startedAt, 1_500);
+    assertEquals(handler.started, ["1"]);
   }));
 
 Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(joined(...["1", "2", "3", "4", "5"].map((body) => frame(body))));
     await until(() => handler.bodies.length === 4, "the one that has to wait to be read");
-    assertEquals(handler.begun, ["1", "2", "3"]);
+    assertEquals(handler.started, ["1", "2", "3"]);
     handler.answer();
-    await until(() => handler.begun.length === 4, "the fourth to begin");
-    assertEquals(server.inFlight, MAX_PENDING);
+    await until(() => handler.started.length === 4, "the fourth to begin");
+    assertEquals(server.inFlight, MAX_IN_FLIGHT);
     for (let i = 0; i < 3; i++) handler.answer();
-    await until(() => handler.begun.length === 5, "the fifth to begin");
+    await until(() => handler.started.length === 5, "the fifth to begin");
     handler.answer();
     assertEquals((await msgids(client, 5)).length, 5);
   }));
 
-Deno.test("connection: an exclusive request waits for those before it, and those after it wait", () =>
+Deno.test("connection: a request that is not concurrent waits for those before it, and those after it wait", () =>
   withConnection(async ({ handler, client }) => {
     await client.write(joined(...["1", "x", "2"].map((body) => frame(body))));
     await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
-    assertEquals(handler.begun, ["1"]);
+    assertEquals(handler.started, ["1"]);
     handler.answer(11);
-    await until(() => handler.begun.length === 2, "the exclusive one to begin");
-    assertEquals(handler.bodies, ["1", "x"]);
+    await until(() => handler.started.length === 2, "the one that is not concurrent to start");
+    await pause(20);
+    assertEquals(handler.started, ["1", "x"]);
     handler.answer(12);
-    await until(() => handler.begun.length === 3, "the last one to begin");
+    await until(() => handler.started.length === 3, "the last one to begin");
     handler.answer(13);
     assertEquals(await msgids(client, 3), [11, 12, 13]);
   }));
@@ -216,13 +300,13 @@ Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
     const large = frame("x".repeat(262_145)); // one byte more than may be under way when the next one comes
     await client.write(joined(large, frame("2")));
     await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
-    assertEquals(handler.begun.length, 1);
+    assertEquals(handler.started.length, 1);
     handler.answer();
-    await until(() => handler.begun.length === 2, "the second to begin");
+    await until(() => handler.started.length === 2, "the second to begin");
     handler.answer();
     const fitting = frame("x".repeat(262_144));
     await client.write(joined(fitting, frame("4")));
-    await until(() => handler.begun.length === 4, "both to begin");
+    await until(() => handler.started.length === 4, "both to begin");
     handler.answer();
     handler.answer();
   }));
@@ -235,7 +319,7 @@ Deno.test("connection: one that floods gives way to others", () =>
     const read = handler.prepare.bind(handler);
     handler.prepare = (body) => {
       for (const end = performance.now() + 0.02; performance.now() < end;); // as if it were some work
-      return { ...read(body), execute: () => undefined };
+      return { ...read(body), run: () => undefined };
     };
     await client.write(flood);
     await until(() => handler.bodies.length === 10_000, "all to be read");
@@ -246,17 +330,17 @@ Deno.test("connection: one that floods gives way to others", () =>
 Deno.test("connection: nothing more is read from a client that doesn't read (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(frame("1"));
-    await until(() => handler.begun.length === 1, "the first request");
+    await until(() => handler.started.length === 1, "the first request");
     const big = new Uint8Array(8_388_608); // more than the kernel's buffers take
     server.sendBytes(frame(big));
     handler.answer();
     await client.write(frame("2"));
     await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
-    assertEquals([handler.begun, server.isWritable], [["1"], false]);
+    assertEquals([handler.started, server.isWritable], [["1"], false]);
     for (let left = big.length + 4; left > 0;) {
       left -= (await client.read(new Uint8Array(Math.min(left, 65_536))))!;
     }
-    await until(() => handler.begun.length === 2, "the second request");
+    await until(() => handler.started.length === 2, "the second request");
     assert(server.isWritable);
     handler.answer();
   }));
@@ -265,13 +349,13 @@ Deno.test("connection: a client that only shuts down its sending still gets its 
   withConnection(async ({ handler, client, ran }) => {
     await client.write(joined(frame("1"), frame("2")));
     await client.closeWrite();
-    await until(() => handler.endings === 1, "the end to be seen");
+    await until(() => handler.ends === 1, "the end to be seen");
     await pause(1_500); // longer than a second, which is all that last words get
     handler.answer(7);
     handler.answer(8);
     assertEquals(await msgids(client), [7, 8]);
     await within(ran, "the connection to end");
-    assertEquals(handler.endings, 1);
+    assertEquals(handler.ends, 1);
   }));
 
 Deno.test("connection: too large a frame is told behind the replies before it, and then the end", () =>
@@ -288,7 +372,7 @@ Deno.test("connection: too large a frame is told behind the replies before it, a
 Deno.test("connection: last words go out behind all replies, and a client that doesn't close is closed", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(joined(frame("1")));
-    await until(() => handler.begun.length === 1, "the request");
+    await until(() => handler.started.length === 1, "the request");
     const ended = server.end({ msgid: 27 });
     await client.write(joined(frame("2"))); // comes too late
     handler.answer(7);
@@ -301,7 +385,7 @@ Deno.test("connection: last words go out behind all replies, and a client that d
 Deno.test("connection: what is never answered or read is given up in time", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(frame("1"));
-    await until(() => handler.begun.length === 1, "the request");
+    await until(() => handler.started.length === 1, "the request");
     const ended = server.end(undefined, 50);
     await within(ended, "the end to give up");
     await within(ran, "the connection to be closed");
@@ -320,7 +404,7 @@ Deno.test("connection: an abort waits for no answer", () =>
 Deno.test("connection: the first byte tells the dialect, however little comes at a time", () =>
   withConnection(async ({ server, handler, client }) => {
     for (const byte of new TextEncoder().encode('{"a":1}')) await client.write(new Uint8Array([byte]));
-    await until(() => handler.begun.length === 1, "the request");
-    assertEquals([server.dialect?.name, handler.begun], ["classic", ['{"a":1}']]);
+    await until(() => handler.started.length === 1, "the request");
+    assertEquals([server.dialect?.name, handler.started], ["classic", ['{"a":1}']]);
     handler.answer();
   }));

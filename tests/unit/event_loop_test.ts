@@ -1,17 +1,21 @@
-/** In a break all work runs, that too whose bytes have only just come. */
+/** A yield runs all other work that is ready, also work whose bytes have only just come. */
 import { assert, assertEquals, assertLess, assertStrictEquals } from "@std/assert";
 import { setImmediate } from "node:timers";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 
-const TURNS = 20; // setImmediate: 61 at the least
-const PIECE = 1; // ms of work between two breaks
+const MAX_ITEMS = 20; // setImmediate: 61 at the least
+const ITEM_MS = 1; // of work between two yields
 
-/** How many pieces of work are done until an answer has come over a socket, with `rest` between two of them. */
-async function piecesUntilAnswered(rest: () => Promise<unknown>): Promise<number> {
+function work(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end;);
+}
+
+/** How many items of work are done until an answer has come over a socket, with `rest` between two of them. */
+async function itemsUntilAnswered(rest: () => Promise<unknown>): Promise<number> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   using server = await listener.accept();
-  let [pieces, isOver] = [0, false];
+  let [items, isOver] = [0, false];
   const echo = async () => {
     const bytes = new Uint8Array(10);
     await server.write(bytes.subarray(0, (await server.read(bytes))!));
@@ -23,48 +27,69 @@ async function piecesUntilAnswered(rest: () => Promise<unknown>): Promise<number
   };
   const answered = [echo(), ask()];
   while (!isOver) {
-    for (const end = performance.now() + PIECE; performance.now() < end;);
-    pieces++;
+    work(ITEM_MS);
+    items++;
     await rest();
   }
   await Promise.all(answered);
-  return pieces;
+  return items;
 }
 
-Deno.test("breaks: who waits for a socket has a turn in each, not only every 61st", async () => {
-  assertLess(TURNS, await piecesUntilAnswered(() => new Promise((resolve) => setImmediate(resolve))));
-  using breaks = new EventLoop();
-  await breaks.open();
-  assertLess(await piecesUntilAnswered(() => breaks.yieldToIo()), TURNS);
+Deno.test("event loop: a yield runs work that waits for a socket, not only every 61st one", async () => {
+  assertLess(MAX_ITEMS, await itemsUntilAnswered(() => new Promise((resolve) => setImmediate(resolve))));
+  using loop = new EventLoop();
+  await loop.open();
+  assertLess(await itemsUntilAnswered(() => loop.yieldToIo()), MAX_ITEMS);
+  assertLess(await itemsUntilAnswered(() => loop.pollIo()), MAX_ITEMS);
 });
 
-Deno.test("breaks: so it is without a connection to itself", async () => {
-  assertLess(await piecesUntilAnswered(() => new EventLoop().yieldToIo()), TURNS);
+Deno.test("event loop: a yield does so without a self-pipe", async () => {
+  assertLess(await itemsUntilAnswered(() => new EventLoop().yieldToIo()), MAX_ITEMS);
 });
 
-Deno.test("breaks: one for all who ask meanwhile, and then the next", async () => {
-  using breaks = new EventLoop();
-  await breaks.open();
-  const first = breaks.yieldToIo();
-  assertStrictEquals(breaks.yieldToIo(), first);
+Deno.test("event loop: callers at the same time share one yield", async () => {
+  using loop = new EventLoop();
+  await loop.open();
+  const first = loop.yieldToIo();
+  assertStrictEquals(loop.yieldToIo(), first);
   await first;
-  const second = breaks.yieldToIo();
+  const second = loop.yieldToIo();
   assert(second !== first);
   await second;
 });
 
-Deno.test("breaks: no caller waits for ever when it is closed", async () => {
-  const breaks = new EventLoop();
-  await breaks.open();
-  const waiting = breaks.yieldToIo();
-  breaks[Symbol.dispose]();
-  await waiting;
-  await breaks.yieldToIo();
+Deno.test("event loop: a poll says whether other work ran", async () => {
+  using loop = new EventLoop();
+  await loop.open();
+  let idle = 0;
+  for (let at = 0; at < 100; at++) if (await loop.pollIo()) idle++;
+  assertLess(50, idle); // other processes may have had the core
+  for (let at = 0; at < 10; at++) {
+    setImmediate(() => work(ITEM_MS));
+    assertEquals(await loop.pollIo(), false);
+  }
 });
 
-Deno.test("breaks: who may not connect is told so", { permissions: { net: false } }, async () => {
-  const breaks = new EventLoop();
-  const error = await breaks.open().catch((error) => error);
-  assert(error instanceof Deno.errors.NotCapable, `${error}`);
-  assertEquals(await breaks.yieldToIo(), undefined);
+Deno.test("event loop: a poll without a self-pipe never says that the loop is idle", async () => {
+  assertEquals(await new EventLoop().pollIo(), false);
 });
+
+Deno.test("event loop: a pending yield resolves when the loop is closed", async () => {
+  const loop = new EventLoop();
+  await loop.open();
+  const pending = loop.yieldToIo();
+  loop[Symbol.dispose]();
+  await pending;
+  await loop.yieldToIo();
+});
+
+Deno.test(
+  "event loop: open rejects without the permission to connect",
+  { permissions: { net: false } },
+  async () => {
+    const loop = new EventLoop();
+    const error = await loop.open().catch((error) => error);
+    assert(error instanceof Deno.errors.NotCapable, `${error}`);
+    assertEquals(await loop.yieldToIo(), undefined);
+  },
+);

@@ -1,12 +1,15 @@
-/** How much a client may ask for: exactly what is configured, at once and over time. */
+/** The rates of clients: exactly the configured ones, at once and over time. */
 import { assert, assertEquals } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import {
+  committedForSession,
+  committedForUnauthenticated,
   RateLimiter,
   RateLimiters,
-  RequestByteBuckets,
-  TokenBucket,
+  sharedForSessions,
+  sharedForUnauthenticated,
 } from "../../lib/server/limits/rate_limiter.ts";
+import { TokenBucket } from "../../lib/server/limits/token_bucket.ts";
 
 const config = {
   ...defaults(),
@@ -19,17 +22,22 @@ const config = {
   maxFrame: 2_000,
 };
 
-/** How many requests of this cost are taken before the first that isn't. */
-function taken(allowance: RateLimiter, cost: number, now: number): number {
+/** Polices a request that may be rejected. Returns the milliseconds until it would be accepted. */
+function waitFor(limiter: RateLimiter, cost: number, bytes: number, now: number): number {
+  return limiter.police(cost, bytes, now, true).retryAfterMs;
+}
+
+/** Returns how many requests of this cost are accepted before the first red one. */
+function accepted(limiter: RateLimiter, cost: number, now: number): number {
   let count = 0;
-  while (allowance.tryConsume(cost, 0, now) === 0) count++;
+  while (waitFor(limiter, cost, 0, now) === 0) count++;
   return count;
 }
 
-/** A session that has nothing but its own. */
-const alone = () => new RateLimiter(RequestByteBuckets.forSession(config)!);
+/** Returns the limiter of a session that has a committed rate only. */
+const committedOnly = () => new RateLimiter(committedForSession(config)!);
 
-Deno.test("a bucket gives its burst at once, then so many a second, and says exactly when there is more", () => {
+Deno.test("token bucket: gives its burst at once, then so many a second, and says exactly when there is more", () => {
   const bucket = new TokenBucket({ perSecond: 10, burst: 20 });
   for (let at = 0; at < 20; at++) assertEquals(bucket.tryConsume(1, 0), 0, `${at}`);
   assertEquals(bucket.tryConsume(1, 0), 100);
@@ -42,7 +50,7 @@ Deno.test("a bucket gives its burst at once, then so many a second, and says exa
   assertEquals(bucket.tryConsume(1, 100_000), 100, "it never holds more than the burst");
 });
 
-Deno.test("a bucket that is overdrawn holds nothing until that is made up for", () => {
+Deno.test("token bucket: holds nothing until its debt is settled", () => {
   const bucket = new TokenBucket({ perSecond: 10, burst: 20 });
   bucket.consume(50);
   assertEquals(bucket.timeUntil(0, 0), 3_000);
@@ -50,137 +58,135 @@ Deno.test("a bucket that is overdrawn holds nothing until that is made up for", 
   assertEquals(bucket.tryConsume(1, 3_100), 0);
 });
 
-Deno.test("a session has its own, and then what is spare, which it shares with the others", () => {
-  const spare = RequestByteBuckets.sharedForSessions(config)!;
-  const [alice, bob] = [1, 2].map(() => new RateLimiter(RequestByteBuckets.forSession(config)!, spare));
-  assertEquals(taken(alice!, 1, 0), 20 + 20, "a fifth of a second's worth at once");
-  assertEquals(alice!.tryConsume(1, 0, 0), 100, "that is when it has its own again");
-  assertEquals(taken(bob!, 1, 0), 20, "a greedy one leaves the others what is theirs");
-  assertEquals(taken(bob!, 5, 1_000), 2 + 4);
+Deno.test("rate limiter: a session has its committed rate, and then the shared rate with all others", () => {
+  const shared = sharedForSessions(config)!;
+  const [alice, bob] = [1, 2].map(() => new RateLimiter(committedForSession(config)!, shared));
+  assertEquals(accepted(alice!, 1, 0), 20 + 20, "a fifth of a second's worth at once");
+  assertEquals(waitFor(alice!, 1, 0, 0), 100, "the time until its committed rate allows one");
+  assertEquals(accepted(bob!, 1, 0), 20, "a greedy session leaves others their committed rate");
+  assertEquals(accepted(bob!, 5, 1_000), 2 + 4);
 });
 
-Deno.test("who has made use of more than a quarter is busy, until that has been made up for", () => {
-  const allowance = new RateLimiter(
-    RequestByteBuckets.forSession(config)!,
-    RequestByteBuckets.sharedForSessions(config)!,
-  );
-  for (let at = 0; at < 5; at++) allowance.tryConsume(1, 0, 0);
-  assert(!allowance.exceedsCommitted, "a quarter of it");
-  allowance.tryConsume(1, 0, 0);
-  assert(allowance.exceedsCommitted);
+Deno.test("rate limiter: yellow below three quarters of the burst, until that has filled up", () => {
+  const limiter = new RateLimiter(committedForSession(config)!, sharedForSessions(config)!);
+  const color = (cost: number, bytes: number, now: number) => limiter.police(cost, bytes, now, true).color;
+  for (let at = 0; at < 5; at++) assertEquals(color(1, 0, 0), "green", "a quarter of it");
+  assertEquals(color(1, 0, 0), "yellow");
   for (let now = 100; now < 2_000; now += 100) {
-    allowance.tryConsume(1, 0, now);
-    assert(allowance.exceedsCommitted, "who goes on as fast as it may stays busy");
+    assertEquals(color(1, 0, now), "yellow", "at exactly its committed rate it stays yellow");
   }
-  allowance.tryConsume(1, 0, 2_100);
-  assert(!allowance.exceedsCommitted);
-  allowance.tryConsume(0, 1_001, 2_100);
-  assert(allowance.exceedsCommitted, "bytes count as well");
+  assertEquals(color(1, 0, 2_100), "green");
+  assertEquals(color(0, 1_001, 2_100), "yellow", "bytes count as well");
 });
 
-Deno.test("who logs in again and again is told apart from who has lost a connection now and then", () => {
-  const allowance = alone();
-  for (let at = 0; at < 2; at++) assert(!allowance.isLoginRateExceeded(0));
-  assert(allowance.isLoginRateExceeded(0));
-  assert(allowance.isLoginRateExceeded(1_999));
-  assert(!allowance.isLoginRateExceeded(2_000));
-  assertEquals(taken(allowance, 1, 0), 20, "it costs nothing of what may be sent");
+Deno.test("rate limiter: yellow for what the shared rate pays, and red beyond both", () => {
+  const limiter = new RateLimiter(committedForSession(config)!, sharedForSessions(config)!);
+  const colors = Array.from({ length: 41 }, () => limiter.police(1, 0, 0, true).color);
+  assertEquals(colors.slice(20, 40), new Array<string>(20).fill("yellow"));
+  assertEquals(colors[40], "red");
 });
 
-Deno.test("a session without a spare bucket has its own and no more", () => {
-  assertEquals(RequestByteBuckets.sharedForSessions({ ...config, sharedRate: 0 }), undefined);
-  const allowance = alone();
-  assertEquals(taken(allowance, 1, 0), 20);
-  assertEquals(allowance.tryConsume(1, 0, 0), 100);
-  assertEquals(allowance.tryConsume(1, 0, 100), 0);
+Deno.test("rate limiter: frequent logins are told apart from a connection that drops now and then", () => {
+  const limiter = committedOnly();
+  for (let at = 0; at < 2; at++) assert(!limiter.isLoginRateExceeded(0));
+  assert(limiter.isLoginRateExceeded(0));
+  assert(limiter.isLoginRateExceeded(1_999));
+  assert(!limiter.isLoginRateExceeded(2_000));
+  assertEquals(accepted(limiter, 1, 0), 20, "logins take nothing of the message rate");
 });
 
-Deno.test("bytes: a request is taken when all of its bytes are there, and it says exactly when that is", () => {
-  const allowance = alone();
-  assertEquals(allowance.tryConsume(1, 4_000, 0), 0, "all of the burst");
-  assertEquals(allowance.tryConsume(1, 1_500, 0), 1_500);
-  assertEquals(allowance.tryConsume(1, 1_500, 1_499), 1, "to be refused costs nothing of it");
-  assertEquals(allowance.tryConsume(1, 1_500, 1_500), 0, "who waits as long as told is taken");
-  assertEquals(allowance.tryConsume(1, 4_000, 5_499), 1);
-  assertEquals(allowance.tryConsume(1, 4_000, 5_500), 0, "the largest too");
+Deno.test("rate limiter: a session without a shared rate has its committed rate and no more", () => {
+  assertEquals(sharedForSessions({ ...config, sharedRate: 0 }), undefined);
+  const limiter = committedOnly();
+  assertEquals(accepted(limiter, 1, 0), 20);
+  assertEquals(waitFor(limiter, 1, 0, 0), 100);
+  assertEquals(waitFor(limiter, 1, 0, 100), 0);
 });
 
-Deno.test("bytes: what is spare helps as well, also with more at once than its own ever has", () => {
-  const allowance = new RateLimiter(
-    RequestByteBuckets.forSession(config)!,
-    RequestByteBuckets.sharedForSessions(config)!,
-  );
-  assertEquals(allowance.tryConsume(1, 40_000, 0), 0);
-  assertEquals(allowance.tryConsume(1, 4_000, 0), 0, "its own was not touched");
+Deno.test("rate limiter: a request is accepted when all of its bytes are there, and is told exactly when", () => {
+  const limiter = committedOnly();
+  assertEquals(waitFor(limiter, 1, 4_000, 0), 0, "all of the burst");
+  assertEquals(waitFor(limiter, 1, 1_500, 0), 1_500);
+  assertEquals(waitFor(limiter, 1, 1_500, 1_499), 1, "to be rejected takes nothing of it");
+  assertEquals(waitFor(limiter, 1, 1_500, 1_500), 0, "a client that waits as told is accepted");
+  assertEquals(waitFor(limiter, 1, 4_000, 5_499), 1);
+  assertEquals(waitFor(limiter, 1, 4_000, 5_500), 0, "the largest request, too");
 });
 
-Deno.test("what is overdrawn is waited for", () => {
-  const allowance = new RateLimiter(RequestByteBuckets.forUnauthenticated(config)!);
-  assertEquals(taken(allowance, 1, 0), 10, "five seconds' worth");
-  allowance.consumeOnCredit(1, 0);
-  assertEquals(allowance.tryConsume(1, 0, 0), 1_000, "the one that was drawn, and this one");
+Deno.test("rate limiter: the shared rate helps with bytes, even with more at once than the committed burst", () => {
+  const limiter = new RateLimiter(committedForSession(config)!, sharedForSessions(config)!);
+  assertEquals(waitFor(limiter, 1, 40_000, 0), 0);
+  assertEquals(waitFor(limiter, 1, 4_000, 0), 0, "the committed bytes were not touched");
 });
 
-Deno.test("strangers have a tenth of what sessions have to share", () => {
-  const spare = RequestByteBuckets.sharedForUnauthenticated(config)!;
-  const [one, other] = [1, 2].map(() =>
-    new RateLimiter(RequestByteBuckets.forUnauthenticated(config)!, spare)
-  );
-  assertEquals(taken(one!, 1, 0), 10 + 2);
-  assertEquals(taken(other!, 1, 0), 10);
+Deno.test("rate limiter: a red request that may not be rejected is taken on credit, with a pause for its debt", () => {
+  const limiter = new RateLimiter(committedForUnauthenticated(config)!);
+  assertEquals(accepted(limiter, 1, 0), 10, "five seconds' worth");
+  const verdict = { color: "red", pauseMs: 500, retryAfterMs: 500 };
+  assertEquals(limiter.police(1, 0, 0, false), verdict);
+  assertEquals(limiter.police(1, 0, 500, false), verdict, "the long-run rate is the committed one");
+  assertEquals(limiter.police(1, 0, 500, false).pauseMs, 1_000);
 });
 
-Deno.test("refusals are free of delay as many as may be on their way, and not for ever", () => {
-  const allowance = alone();
-  for (let at = 0; at < 32; at++) assertEquals(allowance.chargeRefusal(100, 0), 0);
-  assertEquals(allowance.chargeRefusal(100, 0), 200);
-  assertEquals(allowance.chargeRefusal(100, 0), 400, "each of a flood waits longer");
-  assertEquals(allowance.chargeRefusal(100, 600), 0);
-  const large = alone();
-  for (let at = 0; at < 2; at++) assertEquals(large.chargeRefusal(65_536, 0), 0);
-  assertEquals(
-    large.chargeRefusal(65_536, 0),
-    3_200,
-    "one of 64 KiB is as much work as sixteen of the smallest",
-  );
+Deno.test("rate limiter: unauthenticated clients share a tenth of the shared rate", () => {
+  const shared = sharedForUnauthenticated(config)!;
+  const [one, other] = [1, 2].map(() => new RateLimiter(committedForUnauthenticated(config)!, shared));
+  assertEquals(accepted(one!, 1, 0), 10 + 2);
+  assertEquals(accepted(other!, 1, 0), 10);
 });
 
-Deno.test("what is charged afterwards is waited for, but not for ever", () => {
-  const allowance = alone();
-  allowance.charge(18, 0, 0);
-  assertEquals(taken(allowance, 1, 0), 2);
-  allowance.charge(10, 0, 0);
-  assertEquals(allowance.tryConsume(1, 0, 0), 1_100, "those ten, and this one");
-  const answered = alone();
-  answered.charge(0, 4_000, 0);
-  answered.charge(0, 3_000, 0);
-  assertEquals(answered.tryConsume(1, 0, 0), 3_000);
-  answered.charge(0, 3_000, 0);
-  answered.charge(0, 100_000, 0);
-  assertEquals(answered.tryConsume(1, 0, 0), 6_000, "who owes for over four seconds is charged no more");
+Deno.test("rate limiter: a rejection pauses only a flood, and more for large requests", () => {
+  const rejected = (limiter: RateLimiter, bytes: number, now: number) => {
+    const { color, pauseMs } = limiter.police(1_000, bytes, now, true);
+    assertEquals(color, "red");
+    return pauseMs;
+  };
+  const limiter = committedOnly();
+  for (let at = 0; at < 32; at++) assertEquals(rejected(limiter, 100, 0), 0);
+  assertEquals(rejected(limiter, 100, 0), 200);
+  assertEquals(rejected(limiter, 100, 0), 400, "each of a flood waits longer");
+  assertEquals(rejected(limiter, 100, 600), 0);
+  const large = committedOnly();
+  for (let at = 0; at < 2; at++) assertEquals(rejected(large, 65_536, 0), 0);
+  assertEquals(rejected(large, 65_536, 0), 3_200, "64 KiB cost as much as sixteen of the smallest");
 });
 
-Deno.test("two of the largest messages are taken whatever is configured", () => {
-  const allowance = new RateLimiter(RequestByteBuckets.forSession({ ...config, byteBurst: 1_024 })!);
-  assertEquals(allowance.tryConsume(1, 2_000, 0), 0);
-  assertEquals(allowance.tryConsume(1, 2_000, 0), 0);
-  assertEquals(allowance.tryConsume(1, 1, 0), 1);
+Deno.test("rate limiter: the next request waits for what was charged afterwards, within a bound", () => {
+  const limiter = committedOnly();
+  limiter.charge(18, 0, 0);
+  assertEquals(accepted(limiter, 1, 0), 2);
+  limiter.charge(10, 0, 0);
+  assertEquals(waitFor(limiter, 1, 0, 0), 1_100, "those ten, and this one");
+  const replied = committedOnly();
+  replied.charge(0, 4_000, 0);
+  replied.charge(0, 3_000, 0);
+  assertEquals(waitFor(replied, 1, 0, 0), 3_000);
+  replied.charge(0, 3_000, 0);
+  replied.charge(0, 100_000, 0);
+  assertEquals(waitFor(replied, 1, 0, 0), 6_000, "beyond four seconds of debt nothing more is charged");
 });
 
-Deno.test("a user has one allowance, however often it logs in; of very many the oldest is forgotten", () => {
-  const allowances = new RateLimiters({ ...config, sharedRate: 0 }, 2);
-  assertEquals(taken(allowances.forUser(1)!, 1, 0), 20);
-  assertEquals(taken(allowances.forUser(1)!, 1, 0), 0);
-  assertEquals(taken(allowances.forUser(2)!, 1, 0), 20);
-  allowances.forUser(1); // is not the oldest now
-  allowances.forUser(3);
-  assertEquals(taken(allowances.forUser(1)!, 1, 0), 0);
-  assertEquals(taken(allowances.forUser(2)!, 1, 0), 20, "forgotten");
-  assertEquals(taken(allowances.forUnauthenticated()!, 1, 0), 10);
-  assertEquals(taken(allowances.forUnauthenticated()!, 1, 0), 10, "each has its own");
+Deno.test("rate limiter: two of the largest messages are accepted whatever is configured", () => {
+  const limiter = new RateLimiter(committedForSession({ ...config, byteBurst: 1_024 })!);
+  assertEquals(waitFor(limiter, 1, 2_000, 0), 0);
+  assertEquals(waitFor(limiter, 1, 2_000, 0), 0);
+  assertEquals(waitFor(limiter, 1, 1, 0), 1);
 });
 
-Deno.test("no limits where none are configured", () => {
-  const allowances = new RateLimiters({ ...config, messageRate: 0, unauthenticatedRate: 0 });
-  assertEquals([allowances.forUser(1), allowances.forUnauthenticated()], [undefined, undefined]);
+Deno.test("rate limiters: a user has one, however often it logs in; the least recently used is evicted", () => {
+  const limiters = new RateLimiters({ ...config, sharedRate: 0 }, 2);
+  assertEquals(accepted(limiters.forUser(1)!, 1, 0), 20);
+  assertEquals(accepted(limiters.forUser(1)!, 1, 0), 0);
+  assertEquals(accepted(limiters.forUser(2)!, 1, 0), 20);
+  limiters.forUser(1); // makes user 2 the least recently used
+  limiters.forUser(3);
+  assertEquals(accepted(limiters.forUser(1)!, 1, 0), 0);
+  assertEquals(accepted(limiters.forUser(2)!, 1, 0), 20, "evicted");
+  assertEquals(accepted(limiters.forUnauthenticated()!, 1, 0), 10);
+  assertEquals(accepted(limiters.forUnauthenticated()!, 1, 0), 10, "each connection has its own");
+});
+
+Deno.test("rate limiters: no limits where none are configured", () => {
+  const limiters = new RateLimiters({ ...config, messageRate: 0, unauthenticatedRate: 0 });
+  assertEquals([limiters.forUser(1), limiters.forUnauthenticated()], [undefined, undefined]);
 });

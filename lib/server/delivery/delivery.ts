@@ -9,7 +9,7 @@ import { Backlog, type BacklogEntry } from "./backlog.ts";
 import type { Connection } from "../net/connection.ts";
 import type { CursorWriter } from "./cursor_writer.ts";
 import { chatMessage, type ServerMessage } from "../protocol/dialect.ts";
-import type { Lane } from "../scheduling/lane.ts";
+import type { WorkQueue } from "../scheduling/work_queue.ts";
 import { type ConversationState, ConversationStates } from "./conversation_state.ts";
 
 /** A message that was just committed, with its encoding for all recipients of the framed dialect. */
@@ -38,8 +38,8 @@ export interface DeliveryDeps {
   readonly store: Store;
   readonly cursors: CursorWriter;
   readonly log: Log;
-  /** The queue in which backlogs are read; undefined if there are no rate limits. */
-  readonly backlogQueue: Lane | undefined;
+  /** The queue of the bulk class, in which backlogs are read. */
+  readonly bulkQueue: Pick<WorkQueue, "run" | "charge">;
   /** Subscribes a group of which the user turns out to be a member, because it has unread messages there. */
   ensureJoined(user: number, group: number): void;
   /** Reports that the store has lost messages that were pushed to the user. */
@@ -52,8 +52,6 @@ export interface DeliveryDeps {
 const MAX_UNREAD_CONVERSATIONS = 1_000;
 /** Conversations whose state a session caches. The state of an evicted one is read from the store again. */
 const MAX_CACHED_CONVERSATIONS = 4_096;
-/** The weight of a page in the bulk queue. */
-const PAGE_WEIGHT = 1;
 /**
  * Milliseconds that a message of a page is charged. It costs 0.009 ms when users fetch their backlogs. They
  * are charged less, because they have not exceeded a rate. They should get a larger share of the time than
@@ -277,11 +275,11 @@ export class Delivery {
 
   /** Reads a page: in the bulk queue, except during a login, which would wait for it. */
   async #readPage(peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page> {
-    const { store, backlogQueue } = this.#deps;
+    const { store, bulkQueue } = this.#deps;
     const read = () => store.read(this.#user, peer, after, limit, maxBytes);
-    if (!backlogQueue || !this.#started) return await read();
-    const page = await backlogQueue.do(read, PAGE_WEIGHT);
-    backlogQueue.spent(page.messages.length * MS_PER_PUSH);
+    if (!this.#started) return await read();
+    const page = await bulkQueue.run(read);
+    bulkQueue.charge(page.messages.length * MS_PER_PUSH);
     return page;
   }
 

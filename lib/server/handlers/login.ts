@@ -53,7 +53,7 @@ interface Authentication extends AuthenticatedUser {
   readonly device?: DeviceCookie;
 }
 
-/** The weight of a login in the bulk queue. */
+/** Bulk items that a login counts as: it takes several store calls, and as much time as many messages. */
 const LOGIN_WEIGHT = 4;
 
 /** Milliseconds after which a client should retry a login that a shutdown has interrupted. */
@@ -88,7 +88,7 @@ export async function login(
   const force = fields.force === true || auth.token !== undefined;
   const startSession = () => admit(client, auth, force, rid);
   const isRateExceeded = node.rateLimiters.forUser(auth.id)?.isLoginRateExceeded(performance.now());
-  await (isRateExceeded ? node.bulkQueue.do(startSession, LOGIN_WEIGHT) : startSession());
+  await (isRateExceeded ? node.bulkQueue.run(startSession, LOGIN_WEIGHT) : startSession());
   return undefined; // completeLogin has sent the reply, before the unread messages
 }
 

@@ -1,10 +1,9 @@
 /**
- * Everything a client can ask, in one table: each message's id, name and fields with their checks, what
- * answers it, whether it needs a login, and its handler. Validation, dispatch and the reference in
- * docs/PROTOCOL.md are made of it.
+ * The table of all requests: the id and name of each, its fields with their checks, its reply, whether it
+ * needs a login, and its handler. Validation, dispatch and the reference in docs/PROTOCOL.md come from it.
  */
 import { FieldLimit, MAX_HISTORY_PAGE, MAX_MEMBERS_PAGE, Msg, type Rid } from "../../wire/protocol.ts";
-import type { ReplyBody } from "../protocol/reply_body.ts";
+import type { HandlerResult, RequestSpec } from "../protocol/request_spec.ts";
 import type { Client } from "../sessions/client.ts";
 import {
   boolean,
@@ -28,64 +27,46 @@ import { logout } from "./logout.ts";
 import { register } from "./register.ts";
 import type { Session } from "../sessions/session.ts";
 
-/** A handler's result; undefined when there is no reply, or the handler has sent it. */
-export type HandlerResult = ReplyBody | undefined | Promise<ReplyBody | undefined>;
-
-/** One row of the table. */
-export interface RequestSpec {
-  readonly msgid: number;
-  /** Its name in the protocol's description. */
-  readonly name: string;
-  /** What it does, in a few words. */
-  readonly summary: string;
-  /** The msgid of its reply; undefined when it has none. */
-  readonly reply: number | undefined;
-  readonly needsLogin: boolean;
-  /** Whether classic clients know it. */
-  readonly classic: boolean;
-  /** Whether it need not wait for the requests before it to be done, nor those after it for this one. */
-  readonly concurrent: boolean;
-  /** What it takes from the allowance, in simple requests. */
-  readonly cost: number;
-  readonly fields: Schema;
-  /** Carries it out; the fields have been checked. `session` is there if `needsLogin`. */
-  handle(client: Client, session: Session, fields: never, rid: Rid | undefined): HandlerResult;
-}
+type Spec = RequestSpec<Client>;
 
 type Row<F extends Schema> =
-  & Omit<RequestSpec, "needsLogin" | "concurrent" | "classic" | "cost" | "handle" | "fields">
+  & Omit<Spec, "needsLogin" | "concurrent" | "classic" | "cost" | "isPage" | "handle" | "fields">
   & {
     readonly classic?: true;
     readonly concurrent?: true;
-    readonly cost?: number; // 1 if it isn't given
+    readonly cost?: number; // 1 by default
+    readonly isPage?: true;
     readonly fields: F;
   };
 
-/** A request that needs no login. */
+const DEFAULTS = { classic: false, concurrent: false, cost: 1, isPage: false };
+
+/** Returns the row of a request that needs no login. */
 function anonymous<F extends Schema>(
   row: Row<F> & { handle(client: Client, fields: SchemaValues<F>, rid: Rid | undefined): HandlerResult },
-): RequestSpec {
-  const handle: RequestSpec["handle"] = (client, _session, fields, rid) => row.handle(client, fields, rid);
-  return { classic: false, concurrent: false, cost: 1, ...row, needsLogin: false, handle };
+): Spec {
+  const handle: Spec["handle"] = (client, _session, fields, rid) => row.handle(client, fields, rid);
+  return { ...DEFAULTS, ...row, needsLogin: false, handle };
 }
 
-/** A request that needs a login. */
+/** Returns the row of a request that needs a login. */
 function authenticated<F extends Schema>(
   row: Row<F> & {
     handle(client: Client, session: Session, fields: SchemaValues<F>, rid: Rid | undefined): HandlerResult;
   },
-): RequestSpec {
-  return { classic: false, concurrent: false, cost: 1, ...row, needsLogin: true };
+): Spec {
+  return { ...DEFAULTS, ...row, needsLogin: true };
 }
 
 const cid = optional(text(1, FieldLimit.CID));
 const message = text(1);
 
-const NOTIFY_COST = 0.1; // simple requests: what is only noted
-const WRITE_COST = 2; // simple requests: a transaction of its own, where messages share theirs
-const PAGE_COST = 5; // simple requests: up to 1 MiB of an answer, but usually much less
+// Prices, in simple requests.
+const NOTIFY_COST = 0.1; // no store call at once, and no reply
+const WRITE_COST = 2; // a transaction of its own, where messages share theirs
+const PAGE_COST = 5; // a reply of up to 1 MiB, but usually much less
 
-const specs: readonly RequestSpec[] = [
+const specs: readonly Spec[] = [
   anonymous({
     msgid: Msg.LOGIN,
     name: "LOGIN_MSG",
@@ -185,6 +166,7 @@ const specs: readonly RequestSpec[] = [
     summary: "asks for a conversation's messages before a seq, or its latest",
     reply: Msg.HISTORY_ACK,
     cost: PAGE_COST,
+    isPage: true,
     fields: {
       id: optional(id),
       groupid: optional(id),
@@ -210,7 +192,7 @@ const specs: readonly RequestSpec[] = [
     concurrent: true,
     cost: NOTIFY_COST,
     fields: {},
-    handle: () => undefined, // that it came is all that counts
+    handle: () => undefined, // its bytes have been noted as a sign of life
   }),
   authenticated({
     msgid: Msg.CONTACTS,
@@ -218,6 +200,7 @@ const specs: readonly RequestSpec[] = [
     summary: "asks for the current friends and groups",
     reply: Msg.CONTACTS_ACK,
     cost: PAGE_COST,
+    isPage: true,
     fields: {},
     handle: contacts,
   }),
@@ -227,6 +210,7 @@ const specs: readonly RequestSpec[] = [
     summary: "asks for a group's members, by id",
     reply: Msg.MEMBERS_ACK,
     cost: PAGE_COST,
+    isPage: true,
     fields: {
       groupid: id,
       after: optional(integer(0, FieldLimit.INTEGER)),
@@ -237,6 +221,6 @@ const specs: readonly RequestSpec[] = [
 ];
 
 /** The table, by msgid. */
-export const requestTable: ReadonlyMap<number, RequestSpec> = new Map(
+export const requestTable: ReadonlyMap<number, Spec> = new Map(
   specs.map((spec) => [spec.msgid, spec]),
 );

@@ -1,143 +1,41 @@
 /**
- * How much a client may ask for. Beyond it, it is told to come again later, or simply not read for a while.
+ * The rates of clients: a meter with the colours of RFC 2697. A client has a committed rate of its own, and
+ * shares the excess rate of the node with all others. Times are by `performance.now`.
  */
 import type { Config } from "../../config/options.ts";
+import { type Rate, RequestByteBuckets, TokenBucket } from "./token_bucket.ts";
 
-/** What may be done per second for long, and at once after a rest. */
-interface Rate {
-  readonly perSecond: number;
-  readonly burst: number;
-}
-
-const BYTES_PER_REQUEST = 1_024; // of a request on average, where only requests per second are configured
-const UNAUTHENTICATED_BURST_SECONDS = 5; // seconds' worth: a registration, a login, and some tries
-const SHARED_BYTES_PER_REQUEST = 2_048; // more, as the largest answers are to be had from what is spare
-const SHARED_BURST_SECONDS = 0.2; // seconds' worth: what a busy client gets ahead, others may have to wait for
-const UNAUTHENTICATED_SHARE = 0.1; // of what is spare for sessions, strangers have as much together, of their own
-const RESERVE_FRACTION = 0.75; // of a bucket: who asks for less than flows in is above it, but for a few at once
-const EPSILON = 1e-6; // of a request or a byte: less is what adding up has got wrong
-// of the largest that are taken: one that never could be would be sent again for ever
+const BYTES_PER_REQUEST = 1_024; // on average, for rates that are configured in requests only
+const UNAUTHENTICATED_BURST_SECONDS = 5; // of its rate: a registration, a login, and some retries
+const SHARED_BYTES_PER_REQUEST = 2_048; // more, as the largest replies are paid from the shared rate
+const SHARED_BURST_SECONDS = 0.2; // of the rate: others may have to wait for the burst of a busy client
+const UNAUTHENTICATED_SHARE = 0.1; // of the shared rate, in a bucket of its own
+// A byte burst holds so many of the largest frames. A client would retry a frame over the burst forever.
 const MIN_BURST_FRAMES = 2;
-const REFUSAL_RATE: Rate = { perSecond: 5, burst: 32 }; // what was on its way, and not a flood
-// of one user: a connection that is lost now and then, and not a loop
+// The burst is for the requests that were in flight before the client knew of the limit.
+const REFUSAL_RATE: Rate = { perSecond: 5, burst: 32 };
+const BYTES_PER_REFUSAL = 4_096; // of a refused request that costs as much as to refuse a small one
+// Of one user: for connections that drop now and then, and not for clients that log in in a loop.
 const LOGIN_RATE: Rate = { perSecond: 0.5, burst: 2 };
-const BYTES_PER_REFUSAL = 4_096; // of a refused request that cost as much as refusing a small one
-const MAX_DEBT_MS = 4_000; // ms: beyond it a session owes no more for answers that nothing was there for
+const MAX_DEBT_MS = 4_000; // of the committed rate: replies charge no further debt beyond it
 
-/**
- * A bucket that fills steadily. It may be overdrawn, and holds nothing then until that has been made up for.
- */
-export class TokenBucket {
-  readonly #perMs: number;
-  readonly #burst: number;
-  #tokens: number;
-  #updatedAt: number | undefined; // ms: when it held so many
-
-  /** It begins full. */
-  constructor({ perSecond, burst }: Rate) {
-    this.#perMs = perSecond / 1_000;
-    this.#burst = burst;
-    this.#tokens = burst;
-  }
-
-  /** Whether it was no longer nearly full when something was last taken. */
-  get isBelowReserve(): boolean {
-    return this.#tokens < this.#burst * RESERVE_FRACTION;
-  }
-
-  /** Takes so many, or nothing and gives the milliseconds until they are there. */
-  tryConsume(count: number, now: number): number {
-    const wait = this.timeUntil(count, now);
-    if (wait === 0) this.#tokens -= count;
-    return wait;
-  }
-
-  /** Takes them, whether or not they are there. */
-  consume(count: number): void {
-    this.#tokens -= count;
-  }
-
-  /** Milliseconds until it holds so many; 0 if it does now. */
-  timeUntil(count: number, now: number): number {
-    const elapsed = now - (this.#updatedAt ?? now);
-    if (elapsed >= 0) {
-      this.#tokens = Math.min(this.#burst, this.#tokens + elapsed * this.#perMs);
-      this.#updatedAt = now;
-    }
-    const missing = count - this.#tokens;
-    return missing < EPSILON ? 0 : Math.ceil(missing / this.#perMs - EPSILON);
-  }
+/** What a meter says of one request. */
+export interface Verdict {
+  /**
+   * Green: within the committed rate, with its reserve. Yellow: below the reserve, or within the shared rate.
+   * Red: beyond both.
+   */
+  readonly color: "green" | "yellow" | "red";
+  /** Milliseconds for which no further request should be taken from the client. */
+  readonly pauseMs: number;
+  /** Milliseconds after which a red request would be within the committed rate. */
+  readonly retryAfterMs: number;
 }
 
-/** Two buckets: one for requests, one for bytes. */
-export class RequestByteBuckets {
-  readonly requests: TokenBucket;
-  readonly bytes: TokenBucket;
+const GREEN: Verdict = { color: "green", pauseMs: 0, retryAfterMs: 0 };
+const YELLOW: Verdict = { color: "yellow", pauseMs: 0, retryAfterMs: 0 };
 
-  private constructor(requests: Rate, bytes: Rate) {
-    this.requests = new TokenBucket(requests);
-    this.bytes = new TokenBucket(bytes);
-  }
-
-  /** What a session may always do; undefined if anything. */
-  static forSession(
-    { messageRate, messageBurst, byteRate, byteBurst, maxFrame }: Config,
-  ): RequestByteBuckets | undefined {
-    if (messageRate === 0) return undefined;
-    return new RequestByteBuckets(
-      { perSecond: messageRate, burst: messageBurst },
-      { perSecond: byteRate, burst: Math.max(byteBurst, MIN_BURST_FRAMES * maxFrame) },
-    );
-  }
-
-  /** What a connection without a login may always do; undefined if anything. */
-  static forUnauthenticated({ unauthenticatedRate }: Config): RequestByteBuckets | undefined {
-    return unauthenticatedRate === 0
-      ? undefined
-      : RequestByteBuckets.#create(unauthenticatedRate, UNAUTHENTICATED_BURST_SECONDS, BYTES_PER_REQUEST);
-  }
-
-  /** What all sessions of a node may do together beyond their own; undefined if nothing. */
-  static sharedForSessions({ sharedRate }: Config): RequestByteBuckets | undefined {
-    return sharedRate === 0
-      ? undefined
-      : RequestByteBuckets.#create(sharedRate, SHARED_BURST_SECONDS, SHARED_BYTES_PER_REQUEST);
-  }
-
-  /** What all connections without a login may do together beyond their own; undefined if nothing. */
-  static sharedForUnauthenticated({ sharedRate }: Config): RequestByteBuckets | undefined {
-    return sharedRate === 0 ? undefined : RequestByteBuckets.#create(
-      sharedRate * UNAUTHENTICATED_SHARE,
-      SHARED_BURST_SECONDS,
-      SHARED_BYTES_PER_REQUEST,
-    );
-  }
-
-  static #create(perSecond: number, seconds: number, bytesPerRequest: number): RequestByteBuckets {
-    const burst = perSecond * seconds;
-    return new RequestByteBuckets(
-      { perSecond, burst },
-      { perSecond: perSecond * bytesPerRequest, burst: burst * bytesPerRequest },
-    );
-  }
-
-  /** Takes a request of so many bytes and gives 0; or nothing, and the milliseconds until both are there. */
-  tryConsume(cost: number, bytes: number, now: number): number {
-    const wait = Math.max(this.requests.timeUntil(cost, now), this.bytes.timeUntil(bytes, now));
-    if (wait === 0) this.consume(cost, bytes);
-    return wait;
-  }
-
-  /** Takes them, whether or not they are there. */
-  consume(cost: number, bytes: number): void {
-    this.requests.consume(cost);
-    this.bytes.consume(bytes);
-  }
-}
-
-/**
- * What one client may do: what is its own, and what is spare of what all may. Times are by `performance.now`.
- */
+/** The meter of one client. */
 export class RateLimiter {
   readonly #committed: RequestByteBuckets;
   readonly #shared: RequestByteBuckets | undefined;
@@ -150,88 +48,111 @@ export class RateLimiter {
   }
 
   /**
-   * Takes a request that costs so much and has so many bytes, and gives 0; or nothing, and the milliseconds
-   * until it will be its own: what is spare then is not known.
+   * Returns the verdict on a request. The caller must reject a red one with `mayReject`: it takes no tokens,
+   * but large and frequent rejections cause a pause. A red one without it takes its tokens on credit, and
+   * the pause lasts until that debt is settled.
    */
-  tryConsume(cost: number, bytes: number, now: number): number {
-    const wait = this.#committed.tryConsume(cost, bytes, now);
-    return wait === 0 || this.#shared?.tryConsume(cost, bytes, now) === 0 ? 0 : wait;
-  }
-
-  /** Whether the client asks for so much that others with less to do go first. */
-  get exceedsCommitted(): boolean {
-    return this.#committed.requests.isBelowReserve || this.#committed.bytes.isBelowReserve;
+  police(cost: number, bytes: number, now: number, mayReject: boolean): Verdict {
+    const waitMs = this.#tryConsume(cost, bytes, now);
+    if (waitMs === 0) return this.#committed.isBelowReserve ? YELLOW : GREEN;
+    if (mayReject) return { color: "red", pauseMs: this.#chargeRefusal(bytes, now), retryAfterMs: waitMs };
+    this.#committed.consume(cost, bytes);
+    return { color: "red", pauseMs: waitMs, retryAfterMs: waitMs };
   }
 
   /**
-   * Takes what was not known before: what a request has cost beyond what was taken for it, or the bytes of
-   * its answer, as large answers to small questions are work too. If it isn't there, what comes next waits
-   * for it.
+   * Charges a cost that was not known before: of a request beyond its price, or the bytes of its reply, as
+   * large replies to small requests are work too. If there are no tokens the next request pays the debt.
    */
   charge(cost: number, bytes: number, now: number): void {
-    if (this.tryConsume(cost, bytes, now) === 0) return;
-    if (
-      this.#committed.bytes.timeUntil(0, now) < MAX_DEBT_MS &&
-      this.#committed.requests.timeUntil(0, now) < MAX_DEBT_MS
-    ) {
-      this.consumeOnCredit(cost, bytes);
-    }
+    if (this.#tryConsume(cost, bytes, now) === 0) return;
+    if (this.#committed.timeUntil(0, 0, now) < MAX_DEBT_MS) this.#committed.consume(cost, bytes);
   }
 
-  /** Takes a request for which `take` said no: what comes next waits for that to be made up for. */
-  consumeOnCredit(cost: number, bytes: number): void {
-    this.#committed.consume(cost, bytes);
-  }
-
-  /**
-   * The user logs in. Gives whether that is so often that others go first: a login is as much work as many
-   * messages.
-   */
+  /** Counts a login of the user. Returns whether logins are too frequent: each costs as much as many messages. */
   isLoginRateExceeded(now: number): boolean {
     return this.#logins.tryConsume(1, now) > 0;
   }
 
-  /**
-   * A request is refused. Gives the milliseconds for which nothing more should be read: refusing costs time
-   * too, the more the larger the request is.
-   */
-  chargeRefusal(bytes: number, now: number): number {
+  /** Takes committed or else shared tokens and returns 0, or returns the milliseconds until committed ones. */
+  #tryConsume(cost: number, bytes: number, now: number): number {
+    const waitMs = this.#committed.tryConsume(cost, bytes, now);
+    return waitMs === 0 || this.#shared?.tryConsume(cost, bytes, now) === 0 ? 0 : waitMs;
+  }
+
+  /** Returns the pause after a rejection, in milliseconds: to reject costs time, too. */
+  #chargeRefusal(bytes: number, now: number): number {
     const cost = Math.max(1, bytes / BYTES_PER_REFUSAL);
-    const wait = this.#refusals.tryConsume(cost, now);
-    if (wait > 0) this.#refusals.consume(cost);
-    return wait;
+    const waitMs = this.#refusals.tryConsume(cost, now);
+    if (waitMs > 0) this.#refusals.consume(cost);
+    return waitMs;
   }
 }
 
-// users: as many as a node has connections; to be forgotten is to have a full allowance
+/** Returns the committed rate of a session; undefined if it is unlimited. */
+export function committedForSession(
+  { messageRate, messageBurst, byteRate, byteBurst, maxFrame }: Config,
+): RequestByteBuckets | undefined {
+  if (messageRate === 0) return undefined;
+  return new RequestByteBuckets(
+    { perSecond: messageRate, burst: messageBurst },
+    { perSecond: byteRate, burst: Math.max(byteBurst, MIN_BURST_FRAMES * maxFrame) },
+  );
+}
+
+/** Returns the committed rate of an unauthenticated connection; undefined if it is unlimited. */
+export function committedForUnauthenticated({ unauthenticatedRate }: Config): RequestByteBuckets | undefined {
+  return bucketsFor(unauthenticatedRate, UNAUTHENTICATED_BURST_SECONDS, BYTES_PER_REQUEST);
+}
+
+/** Returns the rate that all sessions of a node share; undefined if there is none. */
+export function sharedForSessions({ sharedRate }: Config): RequestByteBuckets | undefined {
+  return bucketsFor(sharedRate, SHARED_BURST_SECONDS, SHARED_BYTES_PER_REQUEST);
+}
+
+/** Returns the rate that all unauthenticated connections of a node share; undefined if there is none. */
+export function sharedForUnauthenticated({ sharedRate }: Config): RequestByteBuckets | undefined {
+  return bucketsFor(sharedRate * UNAUTHENTICATED_SHARE, SHARED_BURST_SECONDS, SHARED_BYTES_PER_REQUEST);
+}
+
+function bucketsFor(
+  perSecond: number,
+  burstSeconds: number,
+  bytesPerRequest: number,
+): RequestByteBuckets | undefined {
+  if (perSecond === 0) return undefined;
+  const burst = perSecond * burstSeconds;
+  return new RequestByteBuckets(
+    { perSecond, burst },
+    { perSecond: perSecond * bytesPerRequest, burst: burst * bytesPerRequest },
+  );
+}
+
+// Users: as many as a node has connections. A user whose limiter was evicted starts with a full burst.
 const MAX_CACHED_USERS = 20_000;
 
-/**
- * The allowances of a node's users, which outlive their sessions: a user who comes back has no more than
- * before.
- */
+/** The meters of a node's users, which outlive sessions: a user who reconnects has no more than before. */
 export class RateLimiters {
   readonly #config: Config;
   readonly #shared: RequestByteBuckets | undefined;
   readonly #sharedForUnauthenticated: RequestByteBuckets | undefined;
   readonly #maxUsers: number;
-  readonly #users = new Map<number, RateLimiter>();
+  readonly #users = new Map<number, RateLimiter>(); // the least recently used first
 
-  /** At most `most` users are remembered. */
+  /** At most `maxUsers` are cached. */
   constructor(config: Config, maxUsers = MAX_CACHED_USERS) {
     this.#config = config;
-    this.#shared = RequestByteBuckets.sharedForSessions(config);
-    this.#sharedForUnauthenticated = RequestByteBuckets.sharedForUnauthenticated(config);
+    this.#shared = sharedForSessions(config);
+    this.#sharedForUnauthenticated = sharedForUnauthenticated(config);
     this.#maxUsers = maxUsers;
   }
 
-  /** A user's; undefined if anything is allowed. */
+  /** Returns the meter of a user; undefined if users are not limited. */
   forUser(user: number): RateLimiter | undefined {
     let limiter = this.#users.get(user);
-    // to stand behind the others, of whom the first is forgotten first
-    if (limiter) this.#users.delete(user);
+    if (limiter) this.#users.delete(user); // to be inserted as the last one
     else {
-      const committed = RequestByteBuckets.forSession(this.#config);
+      const committed = committedForSession(this.#config);
       if (!committed) return undefined;
       limiter = new RateLimiter(committed, this.#shared);
     }
@@ -240,9 +161,9 @@ export class RateLimiters {
     return limiter;
   }
 
-  /** That of a connection without a login; undefined if anything is allowed. */
+  /** Returns a meter for an unauthenticated connection; undefined if these are not limited. */
   forUnauthenticated(): RateLimiter | undefined {
-    const committed = RequestByteBuckets.forUnauthenticated(this.#config);
+    const committed = committedForUnauthenticated(this.#config);
     return committed && new RateLimiter(committed, this.#sharedForUnauthenticated);
   }
 }

@@ -1,52 +1,49 @@
 /**
- * One client's socket: bytes in, requests to a handler, replies and pushes out, within limits. Knows
- * framing and order; knows nothing of what the messages mean.
+ * The socket of one client: bytes in, requests to a handler, replies and pushes out, within limits. Knows
+ * framing and order; knows nothing of the meaning of messages.
  */
 import { CLASSIC_FIRST_BYTE, ClassicDecoder } from "../../wire/classic.ts";
 import { type Decoder, WireError } from "../../wire/decoder.ts";
 import { FramedDecoder } from "../../wire/framed.ts";
-import type {
-  ConnectionContext,
-  Handler,
-  PreparedRequest,
-  ProxyHeaderReader,
-  Socket,
-} from "./connection_context.ts";
 import type { Dialect, ServerMessage } from "../protocol/dialect.ts";
-import type { Sink, WriteQueue } from "./write_queue.ts";
-import { ReadThrottle } from "./read_throttle.ts";
-import { ReadAhead } from "./read_ahead.ts";
+import { INTERACTIVE } from "../scheduling/classes.ts";
+import type { ConnectionContext, Handler, ProxyHeaderReader, Request, Socket } from "./connection_context.ts";
 import { DISCARD_BUFFER, ReadBuffer } from "./read_buffer.ts";
+import { ReadThrottle } from "./read_throttle.ts";
 import { ReplyQueue } from "./reply_queue.ts";
+import { CoalescingWriteQueue, PacedWriteQueue, type Sink, type WriteQueue } from "./write_queue.ts";
 
-const MAX_IN_FLIGHT_BYTES = 262_144; // bytes of requests under way on a connection; beyond it nothing is read
-const LINGER_MS = 1_000; // ms for the peer to close after the last words, before its socket is closed
-// taken from a client after its connection's end, so that it can read our last words
-const MAX_DISCARDED_BYTES = 262_144;
-const LARGE_BODY_BYTES = 16_384; // bytes of a body: reading it is heavy work
-// bytes of a large answer that are put together, copied and written in 1 ms, roughly
-const REPLY_BYTES_PER_MS = 100_000;
-const CLOCK_CHECK_EVERY = 16; // requests between two looks at the clock
-// ms of work for one connection, then the others have a turn, so that no flood makes others wait
-const TIME_SLICE_MS = 2;
+const { timeSliceMs: TIME_SLICE_MS } = INTERACTIVE;
+const MAX_IN_FLIGHT_BYTES = 262_144; // of requests in flight on a connection; beyond it none is started
+// For the peer to close after the last messages. To close earlier with bytes unread would reset the connection,
+// and the peer would not get these messages.
+const LINGER_MS = 1_000;
+const MAX_DISCARDED_BYTES = 262_144; // read after the end of a connection, for the same reason
 
 /** A client's connection, from its acceptance to its end. */
 export class Connection implements Sink {
   readonly #socket: Socket;
   readonly #context: ConnectionContext;
   readonly #handler: Handler;
-  readonly #throttle: ReadThrottle;
+  readonly #throttle = new ReadThrottle();
+  readonly #buffer = new ReadBuffer();
   readonly #replies = new ReplyQueue<ServerMessage>((reply) => this.#reply(reply));
   #proxyHeader: ProxyHeaderReader | undefined; // until it has been read
-  #readAhead: ReadAhead | undefined; // while the end is watched for
-  #dialect: Dialect | undefined; // known from the first byte on
+  // Known from the first byte on:
+  #dialect: Dialect | undefined;
+  #decoder: Decoder | undefined;
   #writeQueue: WriteQueue | undefined;
   #state: "open" | "ending" | "closed" = "open";
   #closing: Promise<void> | undefined;
   #lingerTimer: ReturnType<typeof setTimeout> | undefined;
-  #bytesWrittenAtLastRead = 0; // bytes
+  #bytesWrittenAtLastRead = 0;
+  #bytesDiscarded = 0;
   #requestsStarted = 0;
-  /** When bytes last came, by `performance.now`. */
+  #isSerial = false; // the last request that started is not a concurrent one
+  #isWaiting = false;
+  #sliceEnd: number; // by performance.now: other connections run then
+  #pauseMs = 0; // before anything more is taken
+  /** When bytes last came or reading went on, by `performance.now`. */
   lastReadAt: number;
 
   constructor(
@@ -57,13 +54,13 @@ export class Connection implements Sink {
   ) {
     this.#socket = socket;
     this.#context = context;
-    this.#throttle = new ReadThrottle(context.bulkQueue);
     this.#proxyHeader = proxyHeader;
     this.lastReadAt = performance.now();
+    this.#sliceEnd = this.lastReadAt + TIME_SLICE_MS;
     this.#handler = handler(this);
   }
 
-  /** The dialect it speaks; undefined before its first byte. */
+  /** The dialect of the client; undefined before its first byte. */
   get dialect(): Dialect | undefined {
     return this.#dialect;
   }
@@ -73,14 +70,14 @@ export class Connection implements Sink {
     return this.#state === "open";
   }
 
-  /** How many requests have been begun. */
+  /** Number of requests that have started. */
   get requestsStarted(): number {
     return this.#requestsStarted;
   }
 
-  /** Whether nothing is read for a while. */
+  /** Whether nothing is read for a while: silence of the client is no sign then. */
   get isPaused(): boolean {
-    return this.#throttle.isPaused;
+    return this.#isWaiting;
   }
 
   /** Requests that have no reply yet. */
@@ -98,17 +95,17 @@ export class Connection implements Sink {
     return this.#writeQueue?.lastWriteAt ?? 0;
   }
 
-  /** Bytes that the socket took after the client was last heard: it may not have read as far. */
+  /** Bytes that the socket took after bytes of the client last came: the client may not have read them yet. */
   get bytesSinceLastRead(): number {
     return (this.#writeQueue?.bytesWritten ?? 0) - this.#bytesWrittenAtLastRead;
   }
 
-  /** Whether what isn't a reply may be sent now, or should wait until the client has read more. */
+  /** Whether messages that are not replies may be sent now, or should wait until the client has read more. */
   get isWritable(): boolean {
     return this.bufferedAmount < this.#context.writeBufferBytes;
   }
 
-  // What its outbox needs of it. As methods: closures for it are hundreds of bytes for each connection.
+  // The members of a Sink. A closure for each would take hundreds of bytes per connection.
 
   get highWaterMark(): number {
     return this.#context.writeBufferBytes;
@@ -126,22 +123,13 @@ export class Connection implements Sink {
     this.abort();
   }
 
-  /**
-   * Calls `left` when the client ends its sending, or the connection is lost, while an exclusive request is
-   * being answered; to be called while one is. Bytes that the client sends meanwhile hide that.
-   */
-  watchForEnd(onEnd: () => void): void {
-    this.#readAhead ??= new ReadAhead(this.#socket);
-    this.#readAhead.onEnd(onEnd);
-  }
-
-  /** Sends a message, if the client's dialect has such a one. */
+  /** Sends a message, if the client's dialect has it. */
   send(message: ServerMessage, onWritten?: () => void): void {
     const bytes = this.#dialect?.encode(message);
     if (bytes) this.sendBytes(bytes, onWritten);
   }
 
-  /** Sends a message that is encoded already; `taken` is called when the socket has it whole. */
+  /** Sends an encoded message; `onWritten` is called when the socket has taken all of it. */
   sendBytes(bytes: Uint8Array, onWritten?: () => void): void {
     this.#writeQueue?.push(bytes, onWritten);
   }
@@ -150,78 +138,56 @@ export class Connection implements Sink {
     const bytes = this.#dialect?.encode(reply);
     if (!bytes) return;
     this.#handler.onReply(bytes.length);
-    if (bytes.length > LARGE_BODY_BYTES) this.#context.bulkQueue.spent(bytes.length / REPLY_BYTES_PER_MS);
     this.sendBytes(bytes);
   }
 
-  /** Reads and answers until the connection has ended. Never rejects. */
+  /**
+   * Reads and answers until the connection has ended. Never rejects. Nothing is awaited that need not be: so
+   * the requests of one read start in one go, and share a commit.
+   */
   async run(): Promise<void> {
-    const buffer = new ReadBuffer();
-    let decoder: Decoder | undefined;
+    const { eventLoop, bulkQueue, handshakeQueue } = this.#context;
     try {
-      let sliceUsedMs = 0; // ms since others had a turn
-      let discarded = 0; // bytes that came after the end
-      for (let startedAt = performance.now();;) {
-        const read = await this.#read(this.isOpen ? buffer.bytes : DISCARD_BUFFER);
-        if (read === null) break;
-        if (!this.#handler.isAuthenticated || !this.isOpen) await this.#context.handshakeQueue.turn();
-        this.lastReadAt = performance.now();
-        this.#bytesWrittenAtLastRead = this.#writeQueue?.bytesWritten ?? 0;
-        if (this.lastReadAt - startedAt > TIME_SLICE_MS) sliceUsedMs = 0; // it had to wait, and others ran
-        startedAt = this.lastReadAt;
-        if (!this.isOpen) {
-          discarded += read;
-          if (discarded > MAX_DISCARDED_BYTES) break;
-          continue;
+      for (;;) {
+        if (this.#pauseMs > 0 && this.isOpen) await this.#wait(this.#pause());
+        const body = this.isOpen ? this.#decoder?.next() : undefined;
+        if (body === undefined) {
+          if (await this.#read()) continue;
+          break;
         }
-        const bytes = this.#stripProxyHeader(buffer.bytes.subarray(0, read));
-        if (bytes.length === 0) continue;
-        decoder ??= this.#detectDialect(bytes[0]!);
-        decoder.push(bytes);
-        let count = 0;
-        for (let body; this.isOpen && (body = decoder.next()) !== undefined;) {
-          count++;
-          const size = body instanceof WireError ? 0 : body.length;
-          if (size > LARGE_BODY_BYTES) startedAt = await this.#throttle.waitForQuantum();
-          const request = this.#handler.prepare(body, startedAt);
-          if (size > LARGE_BODY_BYTES) this.#context.bulkQueue.spent(performance.now() - startedAt);
-          if (request.delayMs) startedAt = await this.#pause(request.delayMs);
-          if (request.lowPriority) startedAt = await this.#throttle.waitForQuantum();
-          if (!this.isOpen) break; // it ended meanwhile
-          const ready = this.#execute(request, size);
-          if (request.lowPriority) this.#context.bulkQueue.spent(performance.now() - startedAt);
-          if (ready) await ready;
-          if (body instanceof WireError && body.fatal) void this.end();
-          if (request.pauseMs && this.isOpen) startedAt = await this.#pause(request.pauseMs);
-          if (
-            count % CLOCK_CHECK_EVERY === 0 && sliceUsedMs + performance.now() - startedAt > TIME_SLICE_MS
-          ) {
-            await this.#context.eventLoop.yieldToIo();
-            sliceUsedMs = 0;
-            startedAt = performance.now();
-          }
+        if (performance.now() > this.#sliceEnd) await this.#wait(eventLoop.yieldToIo());
+        const parsingAt = performance.now();
+        const request = this.#handler.prepare(body);
+        const parseMs = performance.now() - parsingAt;
+        if (!this.#hasRoomFor(request)) await this.#wait(this.#untilRoomFor(request));
+        const { isBulk, pauseMs } = request.admit(performance.now());
+        if (isBulk) await this.#wait(bulkQueue.next());
+        if (!this.isOpen) continue; // it ended meanwhile
+        const startedAt = performance.now();
+        const reply = this.#start(request, body instanceof WireError ? 0 : body.length);
+        if (isBulk) {
+          bulkQueue.charge(parseMs + performance.now() - startedAt);
+          if (reply instanceof Promise) void bulkQueue.track(reply);
         }
-        const pauseMs = this.isOpen ? this.#handler.onRead(read, startedAt) : 0;
-        if (pauseMs > 0) startedAt = await this.#pause(pauseMs);
-        buffer.adapt(read);
-        const now = performance.now();
-        sliceUsedMs += now - startedAt;
-        startedAt = now;
+        this.#pauseMs = pauseMs;
+        if (body instanceof WireError && body.fatal) void this.end();
       }
     } catch {
-      this.abort(); // the connection was lost, or closed by us while it read
+      this.abort(); // the connection was lost, or closed by the server while it read
     }
-    await this.#context.handshakeQueue.turn();
-    buffer.release();
-    decoder?.close();
+    this.#handler.onLeave();
+    if (this.#isSerial) await this.#replies.untilAtMost(0); // a login must be done before its session ends
+    await handshakeQueue.next();
+    this.#buffer.release();
+    this.#decoder?.close();
     this.#handler.onEnd();
     await this.end(); // a client that only shut down its sending still gets its replies
     this.abort();
   }
 
   /**
-   * Takes no more requests, waits for the replies under way, sends what waits and `last` behind it, and
-   * closes. What isn't done or read after `within` ms is given up.
+   * Takes no more requests, waits for the replies in flight, sends all that is buffered and then
+   * `lastMessage`, and closes. Gives up after `timeoutMs` milliseconds.
    */
   end(lastMessage?: ServerMessage, timeoutMs = this.#context.closeTimeoutMs): Promise<void> {
     if (this.isOpen) {
@@ -232,7 +198,7 @@ export class Connection implements Sink {
     return this.#closing ?? Promise.resolve();
   }
 
-  /** Closes at once, whatever waits. */
+  /** Closes at once, whatever is in flight or buffered. */
   abort(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
@@ -259,25 +225,43 @@ export class Connection implements Sink {
     if (this.#state === "closed") return;
     try {
       await this.#socket.closeWrite();
-      // Closing with bytes unread would reset the connection and take our last words with it: `run` reads on.
-      this.#lingerTimer = setTimeout(() => this.abort(), LINGER_MS);
+      this.#lingerTimer = setTimeout(() => this.abort(), LINGER_MS); // `run` reads on until then
     } catch {
       this.abort();
     }
   }
 
-  /**
-   * Reads nothing for a while; gives the time. What the client says meanwhile isn't read, so its silence is
-   * no sign.
-   */
-  async #pause(ms: number): Promise<number> {
-    return this.lastReadAt = await this.#throttle.pause(ms);
+  /** Reads bytes for the decoder. Returns whether more may come. */
+  async #read(): Promise<boolean> {
+    const startedAt = performance.now();
+    const read = await this.#socket.read(this.isOpen ? this.#buffer.next() : DISCARD_BUFFER);
+    if (read === null) return false;
+    if (!this.#handler.isAuthenticated || !this.isOpen) await this.#context.handshakeQueue.next();
+    const now = this.lastReadAt = performance.now();
+    this.#sliceEnd = Math.min(now + TIME_SLICE_MS, this.#sliceEnd + now - startedAt); // others ran meanwhile
+    this.#bytesWrittenAtLastRead = this.#writeQueue?.bytesWritten ?? 0;
+    if (!this.isOpen) return (this.#bytesDiscarded += read) <= MAX_DISCARDED_BYTES;
+    const bytes = this.#stripProxyHeader(this.#buffer.filled(read));
+    if (bytes.length === 0) return true;
+    this.#decoder ??= this.#detectDialect(bytes[0]!);
+    this.#decoder.push(bytes);
+    this.#pauseMs = this.#handler.onRead(read, now);
+    return true;
   }
 
-  #read(into: Uint8Array): Promise<number | null> {
-    const readAhead = this.#readAhead;
-    this.#readAhead = undefined;
-    return readAhead ? readAhead.read(into) : this.#socket.read(into);
+  /** Waits, and takes nothing from the client until then. Other connections run meanwhile. */
+  async #wait(until: Promise<void>): Promise<void> {
+    this.#isWaiting = true;
+    await until;
+    this.#isWaiting = false;
+    this.lastReadAt = performance.now();
+    this.#sliceEnd = this.lastReadAt + TIME_SLICE_MS;
+  }
+
+  #pause(): Promise<void> {
+    const pauseMs = this.#pauseMs;
+    this.#pauseMs = 0;
+    return this.#throttle.pause(pauseMs);
   }
 
   #stripProxyHeader(bytes: Uint8Array): Uint8Array {
@@ -289,37 +273,34 @@ export class Connection implements Sink {
 
   #detectDialect(firstByte: number): Decoder {
     const isClassic = firstByte === CLASSIC_FIRST_BYTE;
-    this.#dialect = this.#context.dialect(isClassic);
-    this.#writeQueue = this.#dialect.createWriteQueue(this);
+    const dialect = this.#dialect = this.#context.dialect(isClassic);
+    this.#writeQueue = dialect.writeIntervalMs > 0
+      ? new PacedWriteQueue(this, dialect.writeIntervalMs)
+      : new CoalescingWriteQueue(this);
     return new (isClassic ? ClassicDecoder : FramedDecoder)(this.#context.maxFrameBytes);
   }
 
-  /** Carries out a request of `size` bytes; a promise when the next one must wait. */
-  #execute(request: PreparedRequest, size: number): Promise<void> | undefined {
-    const { maxInFlight, writeBufferBytes } = this.#context;
-    const isFull = this.inFlight >= maxInFlight || this.#replies.bytes > MAX_IN_FLIGHT_BYTES ||
-      this.bufferedAmount > writeBufferBytes;
-    if (request.exclusive || isFull) return this.#executeLater(request, size);
-    this.#start(request, size);
-    return undefined;
+  /** Whether the order of requests and the limits of the connection let a request start. */
+  #hasRoomFor(request: Request): boolean {
+    return this.#replies.isAtMost(this.#maxBefore(request), MAX_IN_FLIGHT_BYTES) &&
+      this.#writeQueue!.isAtMost(this.#context.writeBufferBytes);
   }
 
-  async #executeLater(request: PreparedRequest, size: number): Promise<void> {
-    const { maxInFlight, writeBufferBytes } = this.#context;
-    await this.#writeQueue?.untilAtMost(writeBufferBytes);
-    await this.#replies.untilAtMost(request.exclusive ? 0 : maxInFlight - 1, MAX_IN_FLIGHT_BYTES);
-    if (this.isOpen) {
-      this.#start(request, size);
-      if (request.exclusive) await this.#replies.untilAtMost(0);
-    }
+  async #untilRoomFor(request: Request): Promise<void> {
+    await this.#writeQueue!.untilAtMost(this.#context.writeBufferBytes);
+    await this.#replies.untilAtMost(this.#maxBefore(request), MAX_IN_FLIGHT_BYTES);
   }
 
-  #start(request: PreparedRequest, size: number): void {
+  /** Returns how many requests may be in flight when a request starts. */
+  #maxBefore(request: Request): number {
+    return request.concurrent && !this.#isSerial ? this.#context.maxInFlight - 1 : 0;
+  }
+
+  #start(request: Request, size: number): ReturnType<Request["run"]> {
     this.#requestsStarted++;
-    const reply = request.execute();
-    if (request.lowPriority && reply instanceof Promise) {
-      void this.#context.bulkQueue.hold(reply, 1 + Math.floor(size / LARGE_BODY_BYTES));
-    }
+    this.#isSerial = !request.concurrent;
+    const reply = request.run();
     this.#replies.add(reply, size);
+    return reply;
   }
 }

@@ -1,77 +1,72 @@
-/**
- * What a connection works with: its socket, the handler of its requests, and what it shares with other
- * connections.
- */
+/** The parts that a connection works with: its socket, the handler of its requests, and the server's context. */
 import type { WireError } from "../../wire/decoder.ts";
-import type { EventLoop } from "../scheduling/event_loop.ts";
-import type { Crowd } from "../scheduling/crowd.ts";
 import type { Dialect, ServerMessage } from "../protocol/dialect.ts";
-import type { Lane } from "../scheduling/lane.ts";
+import type { EventLoop } from "../scheduling/event_loop.ts";
+import type { WorkQueue } from "../scheduling/work_queue.ts";
 
-/** A request that was read and is ready to be carried out. */
-export interface PreparedRequest {
-  /** It waits for all requests before it, and those after it wait for it. */
-  readonly exclusive: boolean;
-  /** Milliseconds for which it must wait, and everything that comes behind it. */
-  readonly delayMs?: number;
-  /** Milliseconds for which everything that comes behind it must wait. */
-  readonly pauseMs?: number;
-  /** Whether it is much work, or one of too many: others with less to do go first. */
-  readonly lowPriority?: boolean;
-  /** Carries it out. A promise must not be rejected; undefined is no reply. */
-  execute(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
+/** When a request starts, and when the next one is taken. */
+export interface Admission {
+  /** Whether it starts in the bulk class, or else at once. */
+  readonly isBulk: boolean;
+  /** Milliseconds for which nothing more is taken from the connection. */
+  readonly pauseMs: number;
 }
 
-/** Carries out the requests of one connection. */
+/** A request that was parsed. */
+export interface Request {
+  /** Otherwise it waits for all requests before it, and those after it wait for it. */
+  readonly concurrent: boolean;
+  /** Called once at `now`, when the order of requests allows it to start. */
+  admit(now: number): Admission;
+  /** Carries it out. Returns its reply; undefined if it has none. A promise must not reject. */
+  run(): ServerMessage | undefined | Promise<ServerMessage | undefined>;
+}
+
+/** The handler of the requests of one connection. Times are by `performance.now`. */
 export interface Handler {
   /** Whether the client has logged in. */
   readonly isAuthenticated: boolean;
-  /**
-   * Called with the number of bytes that have been read, at `now` by `performance.now`, behind the requests
-   * in them. Gives the milliseconds for which nothing more should be read.
-   */
+  /** Called when `bytes` bytes were read. Returns the milliseconds for which nothing more should be taken. */
   onRead(bytes: number, now: number): number;
-  /**
-   * Reads one body that has come at `now`; it is valid only during the call. What is wrong with it becomes a
-   * request to answer so.
-   */
-  prepare(body: Uint8Array | WireError, now: number): PreparedRequest;
+  /** Parses one body, which is valid only during the call. The request of a bad one replies with the error. */
+  prepare(body: Uint8Array | WireError): Request;
   /** Called with the bytes of each reply. */
   onReply(bytes: number): void;
-  /** Called when bytes wait for room no longer. */
+  /** Called when the client has read enough for messages that are not replies to be sent again. */
   onDrain(): void;
-  /** Called once, when nothing more will come from the client. */
+  /** Called once, when nothing more comes from the client. Requests may be in flight. */
+  onLeave(): void;
+  /** Called once after {@link Handler.onLeave}, when all requests in flight are concurrent ones. */
   onEnd(): void;
 }
 
-/** A connection's bytes; all of it is as `Deno.Conn` has it. */
+/** The bytes of a connection, as `Deno.Conn` has them. */
 export type Socket = Pick<Deno.Conn, "read" | "write" | "closeWrite" | "close">;
 
-/** Reads what may come in front of a connection's messages. */
+/** Removes the PROXY header, if any, that comes before the first message. */
 export interface ProxyHeaderReader {
   /**
-   * Called with bytes as they come, until it returns those that are behind the preface, which may be none.
-   * Throws to have the connection closed at once.
+   * Called with bytes as they come, until it returns those after the header, which may be none. Throws to
+   * close the connection at once.
    */
   stripHeader(bytes: Uint8Array): Uint8Array | undefined;
 }
 
-/** The parts and limits of the server that a connection uses. */
+/** The parts and limits of the server that its connections share. */
 export interface ConnectionContext {
-  /** The dialects, by the connection's first byte. */
+  /** Returns the dialect; the first byte of a connection tells which one it speaks. */
   dialect(isClassic: boolean): Dialect;
-  /** Bytes of the largest body taken. */
+  /** Bytes of the largest body. */
   readonly maxFrameBytes: number;
-  /** Requests under way; beyond it nothing is read. */
+  /** Requests in flight on a connection; beyond it none is started. */
   readonly maxInFlight: number;
-  /** Bytes waiting to be written; beyond it nothing is read. */
+  /** Bytes waiting to be written to a connection; beyond it no request is started. */
   readonly writeBufferBytes: number;
-  /** Yields to pending I/O. */
   readonly eventLoop: Pick<EventLoop, "yieldToIo">;
-  /** The queue of heavy requests. */
-  readonly bulkQueue: Lane;
-  /** The queue of clients that have not logged in, and of connections that end. */
-  readonly handshakeQueue: Pick<Crowd, "turn">;
-  /** Milliseconds that a client gets to read its last replies. */
+  /** The bulk class. */
+  readonly bulkQueue: Pick<WorkQueue, "next" | "charge" | "track">;
+  /** The class of unauthenticated and closing connections. */
+  readonly handshakeQueue: Pick<WorkQueue, "next">;
+  /** Milliseconds for a client to read its last replies. */
   readonly closeTimeoutMs: number;
 }

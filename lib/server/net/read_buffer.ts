@@ -1,33 +1,35 @@
-/** What a connection reads into: little while it says little, and much at once when much comes. */
+/** The buffer that a connection reads into: small while little comes, and larger when much comes at once. */
 import { acquireBuffer, releaseBuffer } from "../../wire/buffers.ts";
 
-/** Bytes: all that an idle connection holds for reading; most messages fit. */
-export const MIN_BUFFER_BYTES = 256;
-const MAX_BUFFER_BYTES = 65_536; // bytes: many frames per read
-const GROWTH_FACTOR = 4; // times as large as the next smaller one
+const MIN_BUFFER_BYTES = 256; // all that an idle connection holds for reading; most messages fit
+const MAX_BUFFER_BYTES = 65_536; // many frames per read
+const GROWTH_FACTOR = 4; // of one size to the next
 
-/** For bytes that are dropped, of all connections. */
+/** Shared by all connections for bytes that are discarded. */
 export const DISCARD_BUFFER = new Uint8Array(MAX_BUFFER_BYTES);
 
-/** One connection's buffer. */
+/** The buffer of one connection. */
 export class ReadBuffer {
   #bytes = acquireBuffer(MIN_BUFFER_BYTES);
+  #filled = 0; // bytes of the last read
 
-  /** To read into. */
-  get bytes(): Uint8Array {
+  /** Returns the bytes to read into. Those of the last read must not be in use any more. */
+  next(): Uint8Array {
+    const { length } = this.#bytes;
+    if (this.#filled === length && length < MAX_BUFFER_BYTES) this.#resize(length * GROWTH_FACTOR);
+    else if (this.#filled < length / (2 * GROWTH_FACTOR) && length > MIN_BUFFER_BYTES) {
+      this.#resize(length / GROWTH_FACTOR);
+    }
     return this.#bytes;
   }
 
-  /** So many bytes came into it, and are not used any more: the next ones may find another. */
-  adapt(read: number): void {
-    const { length } = this.#bytes;
-    if (read === length && length < MAX_BUFFER_BYTES) this.#resize(length * GROWTH_FACTOR);
-    else if (read < length / (2 * GROWTH_FACTOR) && length > MIN_BUFFER_BYTES) {
-      this.#resize(length / GROWTH_FACTOR);
-    }
+  /** Returns the bytes of a read. */
+  filled(bytes: number): Uint8Array {
+    this.#filled = bytes;
+    return this.#bytes.subarray(0, bytes);
   }
 
-  /** Nothing is read into it any more. */
+  /** Gives the buffer back; it must not be used afterwards. */
   release(): void {
     releaseBuffer(this.#bytes);
   }

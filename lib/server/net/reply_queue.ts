@@ -1,4 +1,5 @@
-/** Keeps a connection's replies in the order of its requests, although some take longer than others. */
+/** Sends the replies of a connection in the order of its requests, although some take longer than others. */
+import { Waiters } from "./waiters.ts";
 
 interface Slot<T> {
   readonly bytes: number;
@@ -6,38 +7,32 @@ interface Slot<T> {
   reply: T | undefined;
 }
 
-interface Waiter {
-  readonly count: number;
-  readonly bytes: number;
-  readonly resolve: () => void;
-}
-
-/** A queue of replies that are still being worked on. */
+/** The requests in flight, and the replies that wait for those before them. */
 export class ReplyQueue<T> {
   readonly #send: (reply: T) => void;
+  readonly #waiters = new Waiters();
   #slots: Slot<T>[] = [];
   #bytes = 0;
-  #waiters: Waiter[] = [];
   #isClosed = false;
 
-  /** `send` is called with each reply, in the order in which they were added. */
+  /** `send` is called with each reply, in the order in which the requests were added. */
   constructor(send: (reply: T) => void) {
     this.#send = send;
   }
 
-  /** How many requests have no reply yet. */
+  /** Number of requests in flight. */
   get inFlight(): number {
     return this.#slots.length;
   }
 
-  /** Bytes of those requests. */
+  /** Bytes of the requests in flight. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * Adds a reply, or the promise of one, which must not be rejected; undefined is no reply. `bytes` is the
-   * size of the request that it answers.
+   * Adds a reply, or the promise of one, which must not reject; undefined is no reply. `bytes` is the size of
+   * the request.
    */
   add(reply: T | undefined | Promise<T | undefined>, bytes: number): void {
     if (!(reply instanceof Promise)) {
@@ -55,23 +50,20 @@ export class ReplyQueue<T> {
     });
   }
 
-  /**
-   * Resolves when at most `count` requests of at most `bytes` bytes have no reply yet, or the replies are not
-   * wanted any more.
-   */
-  untilAtMost(count: number, bytes = Infinity): Promise<void> {
-    if (this.#isAtMost(count, bytes)) return Promise.resolve();
-    return new Promise((resolve) => this.#waiters.push({ count, bytes, resolve }));
+  /** Whether at most `count` requests of at most `bytes` bytes are in flight, or the queue is closed. */
+  isAtMost(count: number, bytes = Infinity): boolean {
+    return this.#isClosed || (this.#slots.length <= count && this.#bytes <= bytes);
   }
 
-  /** The replies are not wanted any more. */
+  /** Resolves when {@link ReplyQueue.isAtMost} is true. */
+  untilAtMost(count: number, bytes = Infinity): Promise<void> {
+    return this.#waiters.until(() => this.isAtMost(count, bytes));
+  }
+
+  /** Resolves all waiters: the replies are not needed any more. */
   close(): void {
     this.#isClosed = true;
-    this.#notify();
-  }
-
-  #isAtMost(count: number, bytes: number): boolean {
-    return this.#isClosed || (this.#slots.length <= count && this.#bytes <= bytes);
+    this.#waiters.notify();
   }
 
   #advance(): void {
@@ -83,13 +75,6 @@ export class ReplyQueue<T> {
       if (slot.reply !== undefined) this.#send(slot.reply);
     }
     this.#slots.splice(0, done);
-    if (this.#waiters.length > 0) this.#notify();
-  }
-
-  #notify(): void {
-    const ready = this.#waiters.filter(({ count, bytes }) => this.#isAtMost(count, bytes));
-    if (ready.length === 0) return;
-    this.#waiters = this.#waiters.filter((one) => !ready.includes(one));
-    for (const { resolve } of ready) resolve();
+    this.#waiters.notify();
   }
 }

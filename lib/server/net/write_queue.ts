@@ -1,42 +1,42 @@
-/** What waits to be written to one connection. */
+/** The frames that wait to be written to one connection. */
 import { sleep } from "../../sleep.ts";
 import { acquireBuffer, releaseBuffer } from "../../wire/buffers.ts";
+import { Waiters } from "./waiters.ts";
 
-/** Frames on their way out. How they are cut into writes is each implementation's idea. */
+/** Frames on their way out. Each implementation cuts them into writes in its own way. */
 export interface WriteQueue {
-  /** Bytes that the socket has not taken yet, with what it takes to keep them. */
+  /** Bytes that the socket has not taken yet, with an overhead for each frame. */
   readonly bufferedAmount: number;
   /** Bytes that the socket has taken. */
   readonly bytesWritten: number;
-  /** When the socket last took some, by `performance.now`. */
+  /** When the socket last took bytes, by `performance.now`. */
   readonly lastWriteAt: number;
   /**
-   * Queues a frame; `taken` is called when the socket has it whole. After {@link WriteQueue.close} it does
-   * nothing.
+   * Queues a frame. `onWritten` is called when the socket has taken all of it. Does nothing after
+   * {@link WriteQueue.close}.
    */
   push(frame: Uint8Array, onWritten?: () => void): void;
-  /** Resolves when at most `bytes` wait, or the outbox is closed. */
+  /** Whether at most `bytes` are buffered, or the queue is closed. */
+  isAtMost(bytes: number): boolean;
+  /** Resolves when {@link WriteQueue.isAtMost} is true. */
   untilAtMost(bytes: number): Promise<void>;
-  /** Drops what waits. */
+  /** Drops all frames. */
   close(): void;
 }
 
-/** What an outbox is given to do its work. */
+/** The socket of a write queue. */
 export interface Sink {
-  /** Writes some of the bytes and says how many. */
+  /** Writes some of the bytes and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
-  /** Called when the socket has taken bytes and fewer than half of the limit wait. */
+  /** Called when the socket has taken bytes and less than half of `highWaterMark` is buffered. */
   onDrain(): void;
-  /** Called when writing failed; the connection is lost. */
+  /** Called when a write failed; the connection is lost. */
   onError(error: unknown): void;
-  /** Bytes: below half of it there is room again. */
+  /** Buffered bytes at which the connection stops being writable. */
   readonly highWaterMark: number;
 }
 
-/**
- * Bytes of memory that a waiting frame takes besides its own, roughly: small ones cost most of what they cost
- * by this.
- */
+/** Bytes of memory for each frame besides its own, roughly: for small frames this is most of their cost. */
 export const ENTRY_OVERHEAD_BYTES = 128;
 
 interface Entry {
@@ -44,10 +44,7 @@ interface Entry {
   readonly onWritten: (() => void) | undefined;
 }
 
-/**
- * The part that all outboxes share: the queue, its count, those who wait for it to shrink, and the write
- * loop.
- */
+/** The part that all write queues share: the frames, their count, the waiters and the write loop. */
 abstract class BaseWriteQueue implements WriteQueue {
   readonly #sink: Sink;
   #queue: Entry[] = [];
@@ -55,8 +52,8 @@ abstract class BaseWriteQueue implements WriteQueue {
   #queuedBytes = 0;
   #isWriting = false;
   #isClosed = false;
-  #waiters: { readonly bytes: number; readonly resolve: () => void }[] = [];
-  #callbacks: (() => void)[] | undefined; // when what is being written has been
+  readonly #waiters = new Waiters();
+  #callbacks: (() => void)[] | undefined; // of the frames that are being written
   bytesWritten = 0;
   lastWriteAt: number;
 
@@ -71,15 +68,18 @@ abstract class BaseWriteQueue implements WriteQueue {
 
   push(frame: Uint8Array, onWritten?: () => void): void {
     if (this.#isClosed) return;
-    if (this.#queuedBytes === 0) this.lastWriteAt = performance.now(); // what stalls, stalls from here
+    if (this.#queuedBytes === 0) this.lastWriteAt = performance.now(); // a stall begins here
     this.#queue.push({ frame, onWritten });
     this.#queuedBytes += frame.length;
     if (!this.#isWriting) this.#write();
   }
 
+  isAtMost(bytes: number): boolean {
+    return this.#isClosed || this.bufferedAmount <= bytes;
+  }
+
   untilAtMost(bytes: number): Promise<void> {
-    if (this.#isClosed || this.bufferedAmount <= bytes) return Promise.resolve();
-    return new Promise((resolve) => this.#waiters.push({ bytes, resolve }));
+    return this.#waiters.until(() => this.isAtMost(bytes));
   }
 
   close(): void {
@@ -88,24 +88,24 @@ abstract class BaseWriteQueue implements WriteQueue {
     this.#head = 0;
     this.#queuedBytes = 0;
     this.#callbacks = undefined;
-    this.#notify();
+    this.#waiters.notify();
   }
 
-  /** Milliseconds until the next write may be begun. */
+  /** Returns the milliseconds until the next write may start. */
   protected abstract writeDelayMs(): number;
 
-  /** Takes what the next write is to write off the queue, in which there is a frame at least. */
+  /** Takes the bytes of the next write off the queue, which holds at least one frame. */
   protected abstract nextWrite(): Uint8Array;
 
-  /** What was gathered has been written whole, or never will be. */
+  /** Called when the bytes of the last write are not in use any more. */
   protected abstract release(): void;
 
-  /** The next frame's bytes, without taking it. */
+  /** Returns the next frame, and leaves it in the queue. */
   protected peek(): Uint8Array | undefined {
     return this.#queue[this.#head]?.frame;
   }
 
-  /** The next frame. Its sender is told when what it was gathered into has been written. */
+  /** Takes the next frame off the queue. Its `onWritten` is called after the write that it becomes part of. */
   protected shift(): Uint8Array {
     const { frame, onWritten } = this.#queue[this.#head++]!;
     if (this.#head === this.#queue.length) {
@@ -118,7 +118,7 @@ abstract class BaseWriteQueue implements WriteQueue {
 
   async #write(): Promise<void> {
     this.#isWriting = true;
-    await undefined; // what one commit answers comes all at once
+    await undefined; // the replies to one commit come in the same microtask run
     try {
       while (this.#queue.length > 0) {
         for (let delayMs; (delayMs = this.writeDelayMs()) > 0;) { // timers may come early
@@ -136,7 +136,7 @@ abstract class BaseWriteQueue implements WriteQueue {
         const callbacks = this.#callbacks;
         this.#callbacks = undefined;
         if (callbacks) { for (const callback of callbacks) callback(); }
-        if (this.#waiters.length > 0) this.#notify();
+        this.#waiters.notify();
         if (this.bufferedAmount < this.#sink.highWaterMark / 2) this.#sink.onDrain();
       }
     } catch (error) {
@@ -151,23 +151,13 @@ abstract class BaseWriteQueue implements WriteQueue {
     this.bytesWritten += written;
     this.lastWriteAt = performance.now();
   }
-
-  #notify(): void {
-    const ready = this.#waiters.filter((one) => this.#isClosed || this.bufferedAmount <= one.bytes);
-    if (ready.length === 0) return;
-    this.#waiters = this.#waiters.filter((one) => !ready.includes(one));
-    for (const { resolve } of ready) resolve();
-  }
 }
 
-const MAX_WRITE_BYTES = 65_536; // bytes: one write of this size costs the kernel little more than one of a few
+const MAX_WRITE_BYTES = 65_536; // one write of this size costs the kernel little more than one of a few bytes
 
-/**
- * A frame that finds the socket idle is written at once, with those that come in the same moment; what
- * gathers while the socket is busy goes out in one write.
- */
+/** Writes frames at once while the socket is idle. Those that come while it is busy share one write. */
 export class CoalescingWriteQueue extends BaseWriteQueue {
-  #buffer: Uint8Array | undefined; // while it is being written
+  #buffer: Uint8Array | undefined; // the last write, if it is of several frames
 
   protected override writeDelayMs(): number {
     return 0;
@@ -192,14 +182,12 @@ export class CoalescingWriteQueue extends BaseWriteQueue {
   }
 }
 
-/**
- * One frame per write, and at least `gap` ms between two writes: classic clients take what one read gives
- * them for exactly one message.
- */
+/** Writes one frame at a time, at an interval: classic clients take the bytes of one read for one message. */
 export class PacedWriteQueue extends BaseWriteQueue {
   readonly #intervalMs: number;
   #lastWriteEnd = -Infinity;
 
+  /** At least `intervalMs` milliseconds lie between two writes. */
   constructor(sink: Sink, intervalMs: number) {
     super(sink);
     this.#intervalMs = intervalMs;

@@ -9,7 +9,6 @@ import {
   type Roster,
   type ServerMessage,
 } from "./dialect.ts";
-import { CoalescingWriteQueue, PacedWriteQueue } from "../net/write_queue.ts";
 
 const encoder = new TextEncoder();
 
@@ -40,9 +39,10 @@ function sanitizeRoster({ friends, groups }: Roster): Roster {
 
 /**
  * Returns the classic dialect. `maxBytes` bounds each message with its NUL; 0 is the bound of the framed
- * dialect. Two writes of one message each are `intervalMs` apart; with 0, messages may be joined.
+ * dialect.
+ * See {@link Dialect.writeIntervalMs}.
  */
-export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
+export function classicDialect(maxBytes: number, writeIntervalMs: number): Dialect {
   const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // without the NUL at the end
   return {
     name: "classic",
@@ -82,8 +82,7 @@ export function classicDialect(maxBytes: number, intervalMs: number): Dialect {
       };
     },
     ackOnWrite: true,
-    createWriteQueue: (sink) =>
-      intervalMs > 0 ? new PacedWriteQueue(sink, intervalMs) : new CoalescingWriteQueue(sink),
+    writeIntervalMs,
   };
 }
 

@@ -5,7 +5,6 @@ import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../../store/store.ts";
 import { encodeFrame } from "../../wire/framed.ts";
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
-import { CoalescingWriteQueue, type Sink, type WriteQueue } from "../net/write_queue.ts";
 
 /** A message of the server, as in docs/PROTOCOL.md. */
 export interface ServerMessage {
@@ -75,8 +74,8 @@ export interface Dialect {
   buildBacklog(reply: ServerMessage): BacklogBuilder | undefined;
   /** Whether a message counts as delivered when it has been written, because the dialect has no DELIVERED. */
   readonly ackOnWrite: boolean;
-  /** Creates the queue that joins frames of this dialect into writes. */
-  createWriteQueue(sink: Sink): WriteQueue;
+  /** Milliseconds between two writes of one message each. 0: messages may share a write. */
+  readonly writeIntervalMs: number;
 }
 
 /** The framed dialect. */
@@ -89,7 +88,7 @@ export const framedDialect: Dialect = {
   }),
   buildBacklog: () => undefined,
   ackOnWrite: false,
-  createWriteQueue: (sink) => new CoalescingWriteQueue(sink),
+  writeIntervalMs: 0,
 };
 
 /** Returns a stored message for its recipients. `to` is the recipient, or minus the group's id. */

@@ -1,25 +1,21 @@
-/**
- * Work of which only so much is under way at a time. When thousands log in at once, those who came first are
- * in soon and the others wait for them: were all served alike, none would be in before the last, and all too
- * late.
- */
+/** Bounds how much work of one kind is in progress. The rest waits, first come, first served. */
 export class Semaphore {
   readonly #max: number;
-  readonly #waiters: (() => void)[] = []; // for a turn to begin something
-  readonly #firstWaiters: (() => void)[] = []; // for a turn to end it: they go first
+  readonly #waiters: (() => void)[] = [];
+  readonly #firstWaiters: (() => void)[] = []; // these go before all others
   #running = 0;
 
-  /** At most `most` pieces of work are under way. */
+  /** At most `max` items are in progress. */
   constructor(max: number) {
     this.#max = max;
   }
 
-  /** Begins something when it is its turn: the first to come is the first. Gives what `work` gives. */
+  /** Runs `work` after all items that wait already. Returns the result of `work`. */
   run<T>(work: () => Promise<T>): Promise<T> {
     return this.#runFrom(this.#waiters, work);
   }
 
-  /** Ends what was begun, when it is its turn: before all that hasn't begun. Gives what `work` gives. */
+  /** Runs the last part of some work, before all that has not started. Returns the result of `work`. */
   runFirst<T>(work: () => Promise<T>): Promise<T> {
     return this.#runFrom(this.#firstWaiters, work);
   }
@@ -31,7 +27,7 @@ export class Semaphore {
       return await work();
     } finally {
       const next = this.#firstWaiters.shift() ?? this.#waiters.shift();
-      if (next) next(); // this turn is its
+      if (next) next(); // it takes this one's place
       else this.#running--;
     }
   }

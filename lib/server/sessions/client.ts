@@ -1,58 +1,78 @@
-/** The client of a connection: not authenticated yet, or a user with a session. */
-import type { Requester, Standing } from "../../passwords/password_hasher.ts";
+/** The client of a connection: unauthenticated, or a user with a session. Carries out its requests. */
+import { BusUnavailableError } from "../../bus/bus.ts";
+import { describeError } from "../../log.ts";
+import { OverloadedError, type Requester, type Standing } from "../../passwords/password_hasher.ts";
+import { StoreUnavailableError } from "../../store/store.ts";
+import { WireError } from "../../wire/decoder.ts";
+import { type Message, parseMessage } from "../../wire/message.ts";
+import { Errno, Msg } from "../../wire/protocol.ts";
 import { networkKey } from "../limits/connection_counter.ts";
 import type { RateLimiter } from "../limits/rate_limiter.ts";
-import type { Connection } from "../net/connection.ts";
-import { releaseSession } from "./session_lifecycle.ts";
-import type { Node } from "../node.ts";
 import type { ClientAddress } from "../net/client_address.ts";
+import type { Connection } from "../net/connection.ts";
+import type { Admission, Handler, Request } from "../net/connection_context.ts";
+import type { Node } from "../node.ts";
+import type { ServerMessage } from "../protocol/dialect.ts";
+import { replyTo, RequestError } from "../protocol/reply_body.ts";
+import type { RequestSpec } from "../protocol/request_spec.ts";
+import { validate } from "../protocol/validators.ts";
 import type { Session } from "./session.ts";
+import { releaseSession } from "./session_lifecycle.ts";
 
-/** The one at the other end. */
-export class Client {
+type Spec = RequestSpec<Client>;
+
+const UNKNOWN_COST = 1; // in simple requests, of a request that is not in the table
+const RETRY_AFTER_MS = 1_000; // the store and the bus rarely recover sooner
+
+const AT_ONCE: Admission = { isBulk: false, pauseMs: 0 };
+const IN_BULK: Admission = { isBulk: true, pauseMs: 0 };
+
+/** The client of one connection. */
+export class Client implements Handler {
   readonly node: Node;
   readonly connection: Connection;
-  /** Since when it could have logged in, by `performance.now`. */
+  /** The start of the time in which it must log in, by `performance.now`. */
   unauthenticatedSince = performance.now();
   /** When it was last sent a PING, by the same clock. */
   lastPingAt = -Infinity;
-  /** Its proxy's header was not there in time when it was last looked at. */
+  /** Whether the header of its proxy was late at the last check. */
   isHeaderOverdue = false;
-  /** The requests it had begun when its time to log in was over: no more are waited for. */
+  /** The number of requests that had started when its time to log in was over. */
   deadlineRequestCount: number | undefined;
   readonly #clientAddress: Pick<ClientAddress, "remoteAddress" | "slot">;
+  readonly #table: ReadonlyMap<number, Spec>;
   #session: Session | undefined;
   #rateLimiter: RateLimiter | undefined;
   #hasRegistered = false;
   #hasLoggedIn = false;
-  #abortController: AbortController | undefined;
+  #leaving: AbortController | undefined;
 
+  /** `table` holds all requests by their msgid. */
   constructor(
     node: Node,
     connection: Connection,
     clientAddress: Pick<ClientAddress, "remoteAddress" | "slot">,
+    table: ReadonlyMap<number, Spec>,
   ) {
     this.node = node;
     this.connection = connection;
     this.#clientAddress = clientAddress;
+    this.#table = table;
     this.#rateLimiter = node.rateLimiters.forUnauthenticated();
   }
 
-  /** Its login; undefined before it, and after a logout. */
+  /** Its session; undefined before a login and after a logout. */
   get session(): Session | undefined {
     return this.#session;
   }
 
-  /** How much it may ask for; undefined if that isn't limited. */
-  get rateLimiter(): RateLimiter | undefined {
-    return this.#rateLimiter;
+  get isAuthenticated(): boolean {
+    return this.#session !== undefined;
   }
 
-  /** It has logged in. */
-  attachSession(session: Session): void {
-    this.#session = session;
-    this.#hasLoggedIn = true;
-    this.#rateLimiter = this.node.rateLimiters.forUser(session.user);
+  /** The limiter of its requests; undefined if they are not limited. */
+  get rateLimiter(): RateLimiter | undefined {
+    return this.#rateLimiter;
   }
 
   /** Whether it has neither logged in nor registered so far. */
@@ -60,49 +80,47 @@ export class Client {
     return !this.#hasLoggedIn && !this.#hasRegistered;
   }
 
-  /** The address it called from; a trusted proxy's own until that has said whose. */
+  /** The address of the client, or of its trusted proxy as long as the client's is not known. */
   get remoteAddress(): string {
     return this.#clientAddress.remoteAddress;
   }
 
-  /** What the limits per address count it by; undefined if they don't. */
+  /** The key of the limits per address; undefined if it is exempt. */
   get rateLimitKey(): string | undefined {
     return this.#clientAddress.slot?.key;
   }
 
-  /** Whether it comes through a trusted proxy that has not said for whom. */
+  /** Whether it comes through a trusted proxy whose header has not come yet. */
   get awaitsProxyHeader(): boolean {
     return this.#clientAddress.slot === undefined;
   }
 
-  /**
-   * Aborted when nothing more comes from the client, so that what only the client waits for need not be
-   * begun. To be asked for while an exclusive request is being answered.
-   */
-  get disconnectSignal(): AbortSignal {
-    this.#abortController ??= new AbortController();
-    const controller = this.#abortController;
-    this.connection.watchForEnd(() => controller.abort());
-    return controller.signal;
+  /** Aborted when nothing more comes from the client: work that only it waits for need not start. */
+  get leaving(): AbortSignal {
+    return (this.#leaving ??= new AbortController()).signal;
   }
 
-  /**
-   * On whose behalf a password is hashed for it; see {@link disconnectSignal}. Those who are exempt from limits share
-   * a place.
-   */
+  /** Returns the requester of a password hash. All exempt clients count as one address. */
   requester(standing: Standing): Requester {
     const address = this.rateLimitKey ?? "exempt";
     const network = this.rateLimitKey === undefined ? address : networkKey(this.rateLimitKey);
-    return { network, address, standing, signal: this.disconnectSignal };
+    return { network, address, standing, signal: this.leaving };
   }
 
-  /** It has registered: it gets the whole time to log in once more, but not as often as it likes. */
+  /** Notes a registration. The first one starts the time to log in again. */
   onRegistered(): void {
     if (!this.#hasRegistered) this.unauthenticatedSince = performance.now();
     this.#hasRegistered = true;
   }
 
-  /** It has logged out, and may log in again. Resolves when that may be anywhere. */
+  /** Begins its session. */
+  attachSession(session: Session): void {
+    this.#session = session;
+    this.#hasLoggedIn = true;
+    this.#rateLimiter = this.node.rateLimiters.forUser(session.user);
+  }
+
+  /** Ends its session at a logout. Resolves when the user may log in anywhere. */
   async detachSession(): Promise<void> {
     await this.endSession();
     this.#session = undefined;
@@ -111,13 +129,143 @@ export class Client {
     this.unauthenticatedSince = performance.now();
   }
 
-  /** Nothing more comes from it: its session, if it has one, is over. */
+  /** Releases its session, if it has one. */
   async endSession(): Promise<void> {
-    if (this.session) await releaseSession(this.node, this.session);
+    if (this.#session) await releaseSession(this.node, this.#session);
   }
 
-  /** Its connection has ended, and counts no more among those of its address. */
+  /** Releases its place among the connections of its address. */
   dispose(): void {
     this.#clientAddress.slot?.release();
+  }
+
+  // The members of a Handler.
+
+  onRead(bytes: number, now: number): number {
+    // Only of a classic client, which may send anything between two objects: frames are counted one by one.
+    return this.#isClassic ? this.#rateLimiter?.police(0, bytes, now, false).pauseMs ?? 0 : 0;
+  }
+
+  onReply(bytes: number): void {
+    this.#rateLimiter?.charge(0, bytes, performance.now());
+  }
+
+  onDrain(): void {
+    this.#session?.onDrain();
+  }
+
+  onLeave(): void {
+    this.#leaving?.abort();
+  }
+
+  onEnd(): void {
+    void this.endSession();
+  }
+
+  prepare(body: Uint8Array | WireError): Request {
+    const size = body instanceof WireError || this.#isClassic ? 0 : body.length; // see onRead
+    const message = body instanceof WireError ? body : parseMessage(body, this.node.config);
+    if (message instanceof WireError) return this.#badRequest(message, size);
+    const spec = this.#table.get(message.msgid);
+    if (!spec || (this.#isClassic && !spec.classic)) {
+      return this.#badRequest(
+        new WireError(Errno.BAD_REQUEST, `unknown msgid ${message.msgid}`, message),
+        size,
+      );
+    }
+    let refusal: RequestError | undefined;
+    return {
+      concurrent: spec.concurrent,
+      admit: (now) => {
+        const mayReject = this.#mayReject(spec);
+        const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
+        if (verdict?.color !== "red") return verdict?.color === "yellow" ? IN_BULK : AT_ONCE;
+        const { pauseMs, retryAfterMs } = verdict;
+        if (mayReject) {
+          refusal = new RequestError(Errno.RATE_LIMITED, "rate limit exceeded", retryAfterMs);
+        }
+        return { isBulk: !mayReject, pauseMs };
+      },
+      run: () => refusal ? this.#errorReply(spec, message, refusal) : this.#execute(spec, message),
+    };
+  }
+
+  /**
+   * Whether a request over the rate is rejected with errno 8. A classic client does not know errno 8. An
+   * unauthenticated client, and a request without a reply, is slowed down instead.
+   */
+  #mayReject(spec: Spec): boolean {
+    return this.isAuthenticated && spec.needsLogin && spec.reply !== undefined && !this.#isClassic;
+  }
+
+  get #isClassic(): boolean {
+    return this.connection.dialect?.name === "classic";
+  }
+
+  #badRequest({ errno, message: errmsg, about: { msgid, rid } }: WireError, size: number): Request {
+    this.#logRefusal(errno, errmsg, msgid);
+    const spec = this.#table.get(msgid!) ?? { msgid: msgid ?? 0, reply: Msg.ACK };
+    return {
+      concurrent: true,
+      admit: (now) => {
+        const verdict = this.#rateLimiter?.police(UNKNOWN_COST, size, now, false);
+        return verdict ? { isBulk: verdict.color !== "green", pauseMs: verdict.pauseMs } : AT_ONCE;
+      },
+      run: () => replyTo(spec, rid, { errno, errmsg }),
+    };
+  }
+
+  #execute(spec: Spec, message: Message): ReturnType<Request["run"]> {
+    try {
+      const session = this.#session;
+      if (spec.needsLogin) this.#authorize(session, message);
+      const problem = validate(spec.fields, message);
+      if (problem !== undefined) throw new RequestError(Errno.BAD_REQUEST, problem);
+      const handle = () => spec.handle(this, session!, message as never, message.rid);
+      const result = spec.isPage ? this.node.pageSemaphore.run(async () => await handle()) : handle();
+      if (!(result instanceof Promise)) return replyTo(spec, message.rid, result);
+      return result.then(
+        (body) => replyTo(spec, message.rid, body),
+        (error) => this.#errorReply(spec, message, error),
+      );
+    } catch (error) {
+      return this.#errorReply(spec, message, error);
+    }
+  }
+
+  /** Checks that a session is there, and that the `id` of a classic client is its own (invariant I6). */
+  #authorize(session: Session | undefined, message: Message): void {
+    if (!session) throw new RequestError(Errno.NOT_LOGGED_IN, "log in first");
+    if (this.#isClassic && message.id !== undefined && message.id !== session.user) {
+      throw new RequestError(Errno.FORBIDDEN, `id is not ${session.user}, who is logged in here`);
+    }
+  }
+
+  #errorReply(spec: Spec, message: Message, error: unknown): ServerMessage | undefined {
+    const requestError = this.#toRequestError(spec, error);
+    this.#logRefusal(requestError.errno, requestError.message, spec.name);
+    return replyTo(spec, message.rid, requestError.body);
+  }
+
+  #toRequestError(spec: Spec, error: unknown): RequestError {
+    if (error instanceof RequestError) return error;
+    if (error instanceof OverloadedError) {
+      return new RequestError(Errno.RATE_LIMITED, error.message, error.retryAfter);
+    }
+    const [reason, isExpected] = error instanceof StoreUnavailableError
+      ? ["storage cannot be reached", true]
+      : error instanceof BusUnavailableError
+      ? ["the other nodes cannot be reached", true]
+      : ["the server failed", false];
+    const stack = isExpected ? undefined : (error as Error).stack;
+    const { log, failureLog } = this.node;
+    failureLog.log((count) =>
+      log.error(reason, { request: spec.name, error: describeError(error), stack, count })
+    );
+    return new RequestError(Errno.UNAVAILABLE, `${reason}; nothing was accepted`, RETRY_AFTER_MS);
+  }
+
+  #logRefusal(errno: Errno, error: string, request: string | number | undefined): void {
+    this.node.log.debug("refused", { from: this.remoteAddress, request, errno, error });
   }
 }

@@ -1,0 +1,51 @@
+/**
+ * The classes of work that share one event loop, with all their numbers. docs/ARCHITECTURE.md ("Scheduling")
+ * describes them.
+ */
+import type { WorkClass } from "./work_queue.ts";
+
+/** Sessions within their committed rate. No queue: a connection yields after each time slice. */
+export const INTERACTIVE = {
+  /** Milliseconds of requests of one connection between two yields: a flood of one delays others by this. */
+  timeSliceMs: 2,
+};
+
+/** Unauthenticated and closing connections. */
+export const HANDSHAKE: WorkClass = {
+  concurrency: Infinity, // the connections are limited already
+  // A hundred of them at once delayed messages by 10 ms. Between two slices, all other work runs.
+  timeSliceMs: 1,
+  pauseRatio: 0, // logins after a restart must not wait while the loop is idle
+  maxPauseMs: 0,
+};
+
+/** Logins that use the store. A semaphore. */
+export const LOGINS = {
+  /**
+   * Keeps the store's connections busy and its batches large. Without a bound, none of thousands of logins
+   * would be done before the last one. Waiting for an account's lock or for another node does not count.
+   */
+  concurrency: 100,
+};
+
+/** HISTORY, CONTACTS and MEMBERS. A semaphore. */
+export const PAGES = {
+  concurrency: 2, // each takes milliseconds of the event loop and of the embedded store
+};
+
+/** Requests beyond the committed rate, backlogs, and frequent logins. */
+export const BULK: WorkClass = {
+  // A message waits for the commit of its batch: two bulk items add little to it. The busier the node, the
+  // longer an item takes, and so the fewer start.
+  concurrency: 2,
+  timeSliceMs: 0,
+  // One part in 17 of the event loop. With one in 9, messages took a fifth longer beside 1,000 hostile clients.
+  pauseRatio: 16,
+  // Bulk work is never stopped, not even while large groups are busy, which are charged as well.
+  maxPauseMs: 100,
+  whileIdle: {
+    // With 2, nearly every message of a single busy client pays for a commit of its own.
+    concurrency: 64,
+    timeSliceMs: 2, // all items that wait join the same commit; not longer than an interactive slice
+  },
+};
