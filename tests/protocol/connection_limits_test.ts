@@ -11,7 +11,7 @@ import { frame, joined } from "../harness/frames.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
 
-const [PENDING, OUTBOX] = [3, 4_096];
+const [IN_FLIGHT, WRITE_BUFFER] = [3, 4_096];
 
 /** The server side of a connection over real sockets, and the bytes of both sides. */
 interface Line {
@@ -64,8 +64,8 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     eventLoop,
     dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
     maxFrameBytes: 1_024,
-    maxInFlight: PENDING,
-    writeBufferBytes: OUTBOX,
+    maxInFlight: IN_FLIGHT,
+    writeBufferBytes: WRITE_BUFFER,
     bulkQueue: new WorkQueue(eventLoop, BULK),
     handshakeQueue: new WorkQueue(eventLoop, HANDSHAKE),
     closeTimeoutMs: 5_000,
@@ -84,26 +84,26 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
 
 Deno.test("max-in-flight: reads while fewer requests than the limit are in flight, and no further", () =>
   withLine(async ({ server, client, bodies, begun, isReading }) => {
-    for (let count = 1; count <= PENDING; count++) {
+    for (let count = 1; count <= IN_FLIGHT; count++) {
       await client.write(frame(`${count}`));
       await until(() => begun.length === count, "the request to begin");
       await until(isReading, "the server to read on");
     }
-    assertEquals(server.inFlight, PENDING);
+    assertEquals(server.inFlight, IN_FLIGHT);
     await client.write(frame("4"));
-    await until(() => bodies.length === PENDING + 1, "the next one to be read");
-    assertEquals([begun.length, isReading()], [PENDING, false]);
+    await until(() => bodies.length === IN_FLIGHT + 1, "the next one to be read");
+    assertEquals([begun.length, isReading()], [IN_FLIGHT, false]);
     await client.write(joined(frame("5"), frame("6")));
     begun.shift()!({ msgid: 1 });
-    await until(() => bodies.length === PENDING + 2, "what was waiting unread");
-    assertEquals([begun.length, server.inFlight, isReading()], [PENDING, PENDING, false]);
+    await until(() => bodies.length === IN_FLIGHT + 2, "what was waiting unread");
+    assertEquals([begun.length, server.inFlight, isReading()], [IN_FLIGHT, IN_FLIGHT, false]);
     begun.splice(0).forEach((answer) => answer({ msgid: 1 }));
     await until(isReading, "the server to read on");
     assertEquals([bodies.length, begun.length], [6, 2]);
   }));
 
-for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
-  Deno.test(`write-buffer-bytes: while ${bytes} of ${OUTBOX} bytes wait to be read`, () =>
+for (const bytes of [WRITE_BUFFER - 1, WRITE_BUFFER, WRITE_BUFFER + 1]) {
+  Deno.test(`write-buffer-bytes: while ${bytes} of ${WRITE_BUFFER} bytes wait to be read`, () =>
     withLine(async ({ server, client, bodies, begun, isReading, letWrite }) => {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
@@ -111,13 +111,13 @@ for (const bytes of [OUTBOX - 1, OUTBOX, OUTBOX + 1]) {
       await undefined; // the write is in flight
       assertEquals(
         [server.bufferedAmount, server.isWritable],
-        [bytes, bytes < OUTBOX],
+        [bytes, bytes < WRITE_BUFFER],
         "pushes come while there is room",
       );
       await client.write(frame("2"));
       await until(() => bodies.length === 2, "the next request to be read");
-      if (bytes <= OUTBOX) await until(isReading, "the server to read on");
-      assertEquals([begun.length, isReading()], bytes <= OUTBOX ? [2, true] : [1, false]);
+      if (bytes <= WRITE_BUFFER) await until(isReading, "the server to read on");
+      assertEquals([begun.length, isReading()], bytes <= WRITE_BUFFER ? [2, true] : [1, false]);
       letWrite();
       await until(() => begun.length === 2, "the next request to begin");
     }));

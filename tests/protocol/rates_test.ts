@@ -75,7 +75,7 @@ test("rates: refuse bytes over the limit with retry_after", async (server) => {
   assertEquals(
     (await alice.chat(bob.id, "x".repeat(48_000))).errno,
     Errno.OK,
-    "and that one only as long as it is told",
+    "a client that waits as told is accepted",
   );
 });
 

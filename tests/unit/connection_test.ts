@@ -219,6 +219,21 @@ Deno.test("connection: a bulk request waits for its class, and is tracked in it"
     handler.answer();
   }));
 
+Deno.test("connection: only an interactive request that waits counts as other work for the bulk class", () =>
+  withConnection(async ({ bulkQueue, handler, client }) => {
+    let noted = 0;
+    bulkQueue.noteOtherWork = () => noted++;
+    await client.write(frame("1"));
+    await until(() => handler.started.length === 1, "the interactive request");
+    assertEquals(noted, 1);
+    handler.admission = { isBulk: true, pauseMs: 0 };
+    await client.write(frame("2"));
+    await until(() => handler.started.length === 2, "the bulk request");
+    assertEquals(noted, 1);
+    handler.answer();
+    handler.answer();
+  }));
+
 Deno.test("connection: after the pause of a verdict the next request starts, and is not read before", () =>
   withConnection(async ({ server, handler, client }) => {
     handler.admission = { isBulk: false, pauseMs: 200 };
@@ -266,7 +281,7 @@ Deno.test("connection: an end during a pause does not wait for it", () =>
     assertEquals(handler.started, ["1"]);
   }));
 
-Deno.test("connection: as many requests as may be are under way, and the next one waits (I7)", () =>
+Deno.test("connection: starts no request beyond the maximum in flight (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(joined(...["1", "2", "3", "4", "5"].map((body) => frame(body))));
     await until(() => handler.bodies.length === 4, "the one that has to wait to be read");
@@ -295,7 +310,7 @@ Deno.test("connection: a request that is not concurrent waits for those before i
     assertEquals(await msgids(client, 3), [11, 12, 13]);
   }));
 
-Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
+Deno.test("connection: counts the bytes of the requests in flight, too (I7)", () =>
   withConnection(async ({ handler, client }) => {
     const large = frame("x".repeat(262_145)); // one byte more than may be under way when the next one comes
     await client.write(joined(large, frame("2")));
@@ -311,7 +326,7 @@ Deno.test("connection: requests under way are counted in bytes too (I7)", () =>
     handler.answer();
   }));
 
-Deno.test("connection: one that floods gives way to others", () =>
+Deno.test("connection: yields to other connections when a client floods", () =>
   withConnection(async ({ handler, client }) => {
     const flood = joined(...Array.from({ length: 10_000 }, () => frame("!")));
     let turns = 0;
@@ -327,7 +342,7 @@ Deno.test("connection: one that floods gives way to others", () =>
     assert(turns > 20, `${turns} turns for others during 200 ms of work`);
   }));
 
-Deno.test("connection: nothing more is read from a client that doesn't read (I7)", () =>
+Deno.test("connection: starts no request while the client does not read (I7)", () =>
   withConnection(async ({ server, handler, client }) => {
     await client.write(frame("1"));
     await until(() => handler.started.length === 1, "the first request");
@@ -358,7 +373,7 @@ Deno.test("connection: a client that only shuts down its sending still gets its 
     assertEquals(handler.ends, 1);
   }));
 
-Deno.test("connection: too large a frame is told behind the replies before it, and then the end", () =>
+Deno.test("connection: replies to a frame that is too large after the requests before it, and closes", () =>
   withConnection(async ({ handler, client, ran }) => {
     await client.write(joined(frame("1"), frame("", MAX_FRAME + 1), new Uint8Array(100_000)));
     await until(() => handler.bodies.length === 2, "both to be read");
@@ -369,7 +384,7 @@ Deno.test("connection: too large a frame is told behind the replies before it, a
     await within(ran, "the connection to end");
   }));
 
-Deno.test("connection: last words go out behind all replies, and a client that doesn't close is closed", () =>
+Deno.test("connection: sends the last message after all replies, and closes a client that does not close", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(joined(frame("1")));
     await until(() => handler.started.length === 1, "the request");
@@ -382,7 +397,7 @@ Deno.test("connection: last words go out behind all replies, and a client that d
     assertEquals(handler.bodies, ["1"]);
   }));
 
-Deno.test("connection: what is never answered or read is given up in time", () =>
+Deno.test("connection: gives up replies that do not come, or are not read, in time", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(frame("1"));
     await until(() => handler.started.length === 1, "the request");
@@ -392,7 +407,7 @@ Deno.test("connection: what is never answered or read is given up in time", () =
     handler.answer();
   }));
 
-Deno.test("connection: an abort waits for no answer", () =>
+Deno.test("connection: an abort does not wait for replies", () =>
   withConnection(async ({ server, handler, client, ran }) => {
     await client.write(joined(frame("1"), frame("x")));
     await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
@@ -401,7 +416,7 @@ Deno.test("connection: an abort waits for no answer", () =>
     handler.answer();
   }));
 
-Deno.test("connection: the first byte tells the dialect, however little comes at a time", () =>
+Deno.test("connection: detects the dialect from the first byte, even if bytes come one by one", () =>
   withConnection(async ({ server, handler, client }) => {
     for (const byte of new TextEncoder().encode('{"a":1}')) await client.write(new Uint8Array([byte]));
     await until(() => handler.started.length === 1, "the request");

@@ -24,7 +24,7 @@ async function withSession(
       flushUser: () => Promise.resolve(),
       advance: (_user: number, _peer: number, seq: number) => moved.push(seq),
     },
-    bulkQueue: { run: () => new Promise(() => {}) }, // no session that is behind catches up
+    bulkQueue: { run: () => new Promise(() => {}) }, // no backlog is read
     ensureJoined() {},
   } as unknown as DeliveryDeps;
   const pushed: number[] = [];

@@ -150,6 +150,30 @@ Deno.test("work queue: a pause ends as soon as the loop is idle", async () => {
   await started; // else it would take 80 s
 });
 
+Deno.test("work queue: the node is not idle for 100 ms after other work, even if the loop is", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, BULK);
+  queue.noteOtherWork();
+  const startedAt = performance.now();
+  const { running, finish } = startItems(queue, 4);
+  await settled();
+  assertEquals([running, queue.canStart], [[0, 1], false]);
+  await new Promise((resolve) => setTimeout(resolve, IDLE_LIMITS.quietMs));
+  finish(0);
+  await settled();
+  assertEquals(running, [0, 1, 2, 3]);
+  for (const at of [1, 2, 3]) finish(at);
+  queue.noteOtherWork();
+  queue.charge(5);
+  const yieldsBefore = loop.yields;
+  const chargedAt = performance.now();
+  await queue.next();
+  assertLess(78, performance.now() - chargedAt);
+  assertLess(loop.yields - yieldsBefore, 5); // a timer, and no busy waiting
+  assertLess(performance.now() - startedAt, 10_000);
+});
+
 Deno.test("work queue: a pause is spent with yields to a real event loop, and ends at once if that is idle", async () => {
   using loop = new EventLoop();
   await loop.open();

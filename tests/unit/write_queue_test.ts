@@ -46,7 +46,7 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 const frame = (size: number, fill = size) => new Uint8Array(size).fill(fill);
 
-Deno.test("outbox: what comes at once goes in one write, without waiting, and so does what gathers meanwhile", async () => {
+Deno.test("write queue: writes frames that come at once, or during a write, in one write", async () => {
   const socket = new SlowSocket();
   const outbox = new CoalescingWriteQueue(socket);
   const taken: number[] = [];
@@ -65,7 +65,7 @@ Deno.test("outbox: what comes at once goes in one write, without waiting, and so
   assertEquals(outbox.bufferedAmount, 0);
 });
 
-Deno.test("outbox: a socket that takes a little at a time gets everything in order", async () => {
+Deno.test("write queue: a socket that takes a few bytes at a time gets all of them in order", async () => {
   const socket = new SlowSocket(7);
   const outbox = new CoalescingWriteQueue(socket);
   const sent: number[] = [];
@@ -77,7 +77,7 @@ Deno.test("outbox: a socket that takes a little at a time gets everything in ord
   assertEquals(socket.writes.flatMap((bytes) => [...bytes]), sent);
 });
 
-Deno.test("outbox: what is larger than a gathering goes alone", async () => {
+Deno.test("write queue: writes a frame over the maximum by itself", async () => {
   const socket = new SlowSocket();
   const outbox = new CoalescingWriteQueue(socket);
   for (const size of [1, 70_000, 2, 65_536, 3]) outbox.push(frame(size, 1));
@@ -85,7 +85,7 @@ Deno.test("outbox: what is larger than a gathering goes alone", async () => {
   assertEquals(socket.writes.map((bytes) => bytes.length), [1, 70_000, 2, 65_536, 3]);
 });
 
-Deno.test("outbox: room is told below half of the limit, and those who wait are told in time", async () => {
+Deno.test("write queue: reports a drain below half of the limit, and resolves waiters", async () => {
   const socket = new SlowSocket(25);
   const outbox = new CoalescingWriteQueue(socket);
   outbox.push(frame(60));
@@ -99,7 +99,7 @@ Deno.test("outbox: room is told below half of the limit, and those who wait are 
   assert(socket.rooms > 0);
 });
 
-Deno.test("outbox: closing drops what waits and lets no caller wait for ever", async () => {
+Deno.test("write queue: a close drops all frames and resolves all waiters", async () => {
   const socket = new SlowSocket();
   const outbox = new CoalescingWriteQueue(socket);
   outbox.push(frame(5));
@@ -115,7 +115,7 @@ Deno.test("outbox: closing drops what waits and lets no caller wait for ever", a
   assertEquals(socket.writes.length, 1); // the one that was under way
 });
 
-Deno.test("outbox: paced, every frame is a write of its own, with the gap between", async () => {
+Deno.test("write queue: paced: writes each frame by itself, at the interval", async () => {
   const at: number[] = [];
   const socket = Object.assign(new SlowSocket(), {
     write: (bytes: Uint8Array) => {
@@ -132,7 +132,7 @@ Deno.test("outbox: paced, every frame is a write of its own, with the gap betwee
   }
 });
 
-Deno.test("outbox: paced, the gap begins when a write has ended, however long it takes", async () => {
+Deno.test("write queue: paced: the interval starts at the end of a write", async () => {
   const [gap, write] = [40, 60]; // ms
   const times: { began: number; ended: number }[] = [];
   const socket = Object.assign(new SlowSocket(), {
@@ -153,7 +153,7 @@ Deno.test("outbox: paced, the gap begins when a write has ended, however long it
   }
 });
 
-Deno.test("replies: come in the order of the requests, whatever is ready first", async () => {
+Deno.test("reply queue: sends replies in the order of the requests, whichever is ready first", async () => {
   const sent: string[] = [];
   const replies = new ReplyQueue<string>((reply) => sent.push(reply));
   const [first, second] = [Promise.withResolvers<string>(), Promise.withResolvers<string | undefined>()];

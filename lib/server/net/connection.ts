@@ -168,7 +168,7 @@ export class Connection implements Sink {
         if (isBulk) {
           bulkQueue.charge(parseMs + performance.now() - startedAt);
           if (reply instanceof Promise) void bulkQueue.track(reply);
-        }
+        } else if (reply instanceof Promise) bulkQueue.noteOtherWork();
         this.#pauseMs = pauseMs;
         if (body instanceof WireError && body.fatal) void this.end();
       }

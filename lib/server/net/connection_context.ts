@@ -64,7 +64,7 @@ export interface ConnectionContext {
   readonly writeBufferBytes: number;
   readonly eventLoop: Pick<EventLoop, "yieldToIo">;
   /** The bulk class. */
-  readonly bulkQueue: Pick<WorkQueue, "next" | "charge" | "track">;
+  readonly bulkQueue: Pick<WorkQueue, "next" | "charge" | "track" | "noteOtherWork">;
   /** The class of unauthenticated and closing connections. */
   readonly handshakeQueue: Pick<WorkQueue, "next">;
   /** Milliseconds for a client to read its last replies. */

@@ -47,5 +47,8 @@ export const BULK: WorkClass = {
     // With 2, nearly every message of a single busy client pays for a commit of its own.
     concurrency: 64,
     timeSliceMs: 2, // all items that wait join the same commit; not longer than an interactive slice
+    // A commit of 64 items may take 100 ms, while the loop is idle. So a message may wait for one such commit
+    // after a quiet time, and not for every second one.
+    quietMs: 100,
   },
 };

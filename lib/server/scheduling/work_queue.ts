@@ -15,8 +15,11 @@ export interface WorkClass extends WorkLimits {
   readonly pauseRatio: number;
   /** Upper bound of a pause, in milliseconds. */
   readonly maxPauseMs: number;
-  /** The limits while no other work wants the event loop. Pauses do not count then either. */
-  readonly whileIdle?: WorkLimits;
+  /** The limits while the node is idle, which also ends pauses. */
+  readonly whileIdle?: WorkLimits & {
+    /** The node is idle if the event loop is, and {@link WorkQueue.noteOtherWork} was not called for so long. */
+    readonly quietMs: number;
+  };
 }
 
 const MIN_PAUSE_MS = 1; // a timer cannot wait for less
@@ -30,6 +33,7 @@ export class WorkQueue {
   #isDispatching = false;
   #isIdle = false; // at the last poll
   // by performance.now
+  #lastOtherWork = -Infinity;
   #sliceEnd = -Infinity;
   #pausedUntil = -Infinity;
   #lastStart = performance.now();
@@ -78,6 +82,11 @@ export class WorkQueue {
     return await result;
   }
 
+  /** Notes that other work starts which waits for the store or the bus, as items of this class do. */
+  noteOtherWork(): void {
+    this.#lastOtherWork = performance.now();
+  }
+
   /** Starts items until none waits, or as many are in progress as may be: `track` goes on then. */
   async #dispatch(): Promise<void> {
     this.#isDispatching = true;
@@ -94,12 +103,17 @@ export class WorkQueue {
     this.#isDispatching = false;
   }
 
-  /** Yields once, and until the pause is over or no other work wants the event loop. */
+  /** Yields once, and until the pause is over or the node is idle. */
   async #pause(): Promise<void> {
-    if (!this.#class.whileIdle) return await this.#eventLoop.yieldToIo();
-    do {
-      this.#isIdle = await this.#eventLoop.pollIo(); // if not idle it took a while: this is no busy waiting
-    } while (!this.#isIdle && this.#pauseMs >= MIN_PAUSE_MS);
+    const { whileIdle } = this.#class;
+    if (!whileIdle) return await this.#eventLoop.yieldToIo();
+    for (;;) {
+      const isLoopIdle = await this.#eventLoop.pollIo();
+      this.#isIdle = isLoopIdle && performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
+      const pauseMs = this.#pauseMs;
+      if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
+      if (isLoopIdle) await new Promise((resolve) => setTimeout(resolve, pauseMs)); // other polls take a while
+    }
   }
 
   get #limits(): WorkLimits {
