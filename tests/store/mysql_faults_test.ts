@@ -104,11 +104,11 @@ relayTest(
 relayTest("does not retry changes that are not idempotent", async (store, relay, db) => {
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
   await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailableError);
-  assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
+  assertEquals(await store.createUser("ann", "hash"), { refused: "name_in_use" });
   const { id } = (await store.findUser({ name: "ann" }))!;
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer");
   await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailableError);
-  assertEquals(await store.createGroup(id, "team", ""), { refused: "taken" });
+  assertEquals(await store.createGroup(id, "team", ""), { refused: "name_in_use" });
   assertEquals(await db.sql("SELECT count(*) AS count FROM AllGroup"), [{ count: 1 }]);
 });
 

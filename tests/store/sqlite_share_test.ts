@@ -39,7 +39,7 @@ shareTest(
     const [a, b] = await makeUsers(one, 2) as [number, number];
     const login = await two.claimAccount(a);
     assertEquals(await store.onlineLogins(0, 10), [{ user: a, loginEpoch: login }]);
-    assertEquals(await one.createUser("u1", "hash"), { refused: "taken" });
+    assertEquals(await one.createUser("u1", "hash"), { refused: "name_in_use" });
     const seq = [];
     for (const each of [store, two, one, store]) {
       seq.push(

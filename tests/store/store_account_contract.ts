@@ -20,11 +20,11 @@ export function accountContract(test: ContractTest): void {
     );
     assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
       "made",
-      "taken",
+      "name_in_use",
       "made",
-      "taken",
+      "name_in_use",
     ]);
-    assertEquals(await store.createUser("bob", "other"), { refused: "taken" });
+    assertEquals(await store.createUser("bob", "other"), { refused: "name_in_use" });
     assertEquals((await store.findUser({ name: "bob" }))?.password, "hash");
   });
 
@@ -84,7 +84,7 @@ export function accountContract(test: ContractTest): void {
       groups.map(({ name, description }) => [name, description]),
       names.map((name) => [name, name]),
     );
-    assertEquals(await store.createGroup(creator, "%", ""), { refused: "taken" });
+    assertEquals(await store.createGroup(creator, "%", ""), { refused: "name_in_use" });
   });
 
   test("replaces a password only when it still is the expected one", async (store) => {
@@ -145,7 +145,7 @@ export function accountContract(test: ContractTest): void {
     const again = await reopen();
     assertEquals(await all(again), before);
     assert(await again.claimAccount(a) > login, "no login epoch is assigned twice");
-    assertEquals(await again.createUser("u1", "hash"), { refused: "taken" });
+    assertEquals(await again.createUser("u1", "hash"), { refused: "name_in_use" });
     assert(idOf(await again.createUser("u3", "hash")) > b, "no id is assigned twice");
     assert(idOf(await again.createGroup(a, "h", "")) > group);
   });

@@ -88,7 +88,7 @@ function accountsAtOnce(test: ContractTest): void {
       ...names.map((name, i) => store.createGroup(i % 2 ? a : b, name, "")),
     ]);
     assertEquals(made.filter((result) => !("refused" in result)).length, 20);
-    assert(made.every((result) => !("refused" in result) || result.refused === "taken"));
+    assert(made.every((result) => !("refused" in result) || result.refused === "name_in_use"));
     const groups = await Promise.all([a, b].map(async (user) => (await store.contacts(user, 1)).groups));
     assertEquals(groups.flat().length, 10);
   });

@@ -121,7 +121,7 @@ function groupContract(test: ContractTest): void {
     ]);
     assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
       "made",
-      "taken",
+      "name_in_use",
       "made",
     ]);
   });

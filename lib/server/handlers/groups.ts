@@ -18,7 +18,7 @@ export async function createGroup(
 ): Promise<ReplyBody> {
   const name = checkNewName("groupname", groupname, "group", node.config);
   const { id } = unwrap(await node.store.createGroup(session.user, name, groupdesc ?? ""), {
-    taken: `the name ${JSON.stringify(name)} is taken`,
+    name_in_use: `the name ${JSON.stringify(name)} is taken`,
     full: `you are in ${node.config.maxGroups} groups, which is the limit`,
   });
   await node.onGroupJoined(session.user, id);

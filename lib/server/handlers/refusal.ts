@@ -4,7 +4,7 @@ import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 
 const ERRNO: Record<Rejection["refused"], Errno> = {
-  taken: Errno.FAILED,
+  name_in_use: Errno.FAILED,
   full: Errno.FAILED,
   not_found: Errno.NOT_FOUND,
   forbidden: Errno.FORBIDDEN,

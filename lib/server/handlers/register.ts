@@ -24,8 +24,8 @@ export async function register(
   others.delete(name);
   const found = await Promise.all(Array.from(others, (other) => store.findUser({ name: other })));
   const isTaken = found.some((account) => account !== undefined);
-  const { id } = unwrap(isTaken ? { refused: "taken" } : await store.createUser(name, hash), {
-    taken: `the name ${JSON.stringify(name)} is taken`,
+  const { id } = unwrap(isTaken ? { refused: "name_in_use" } : await store.createUser(name, hash), {
+    name_in_use: `the name ${JSON.stringify(name)} is taken`,
   });
   client.onRegistered();
   await checkIdUnused(client.node, id);

@@ -18,7 +18,7 @@ export async function createUser(
 ): Promise<{ id: number } | Rejection> {
   // A failed INSERT would use up an id.
   const [existing] = await connection.query(sql`SELECT 1 FROM User WHERE name = ${name}`);
-  if (existing!.rows.length > 0) return { refused: "taken" };
+  if (existing!.rows.length > 0) return { refused: "name_in_use" };
   try {
     const [, inserted, referred] = await connection.query(
       BEGIN,
@@ -30,7 +30,7 @@ export async function createUser(
     return { id: inserted!.insertId };
   } catch (error) {
     // Another node has just created it.
-    if ((error as DatabaseError).kind === "duplicate") return { refused: "taken" };
+    if ((error as DatabaseError).kind === "duplicate") return { refused: "name_in_use" };
     throw error;
   }
 }

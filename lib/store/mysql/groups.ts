@@ -20,7 +20,7 @@ export async function createGroup(
     sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`, // a failed INSERT would use up an id
     sql`SELECT count(*) AS count FROM GroupUser WHERE userid = ${creator}`,
   );
-  if (named!.rows.length > 0) return { refused: "taken" };
+  if (named!.rows.length > 0) return { refused: "name_in_use" };
   if (groups!.rows[0]!.count as number >= groupsPerUser) return { refused: "full" };
   try {
     const [inserted, referred] = await connection.query(
@@ -39,7 +39,7 @@ export async function createGroup(
   } catch (error) {
     if ((error as DatabaseError).kind !== "duplicate") throw error;
     const [named] = await connection.query(sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`);
-    if (named!.rows.length > 0) return { refused: "taken" }; // another node has just created it
+    if (named!.rows.length > 0) return { refused: "name_in_use" }; // another node has just created it
     throw error;
   }
 }

@@ -48,7 +48,7 @@ export class Changes implements SyncOperations<ChangeName> {
   }
 
   createUser(name: string, passwordHash: string): { id: number } | Rejection {
-    if (this.#sql.userNamed.get(name)) return { refused: "taken" }; // a failed INSERT uses up an id
+    if (this.#sql.userNamed.get(name)) return { refused: "name_in_use" }; // a failed INSERT uses up an id
     return { id: Number(this.#sql.createUser.run(name, passwordHash).lastInsertRowid) };
   }
 
@@ -87,7 +87,7 @@ export class Changes implements SyncOperations<ChangeName> {
   }
 
   createGroup(creator: number, name: string, description: string): { id: number } | Rejection {
-    if (this.#sql.groupNamed.get(name)) return { refused: "taken" };
+    if (this.#sql.groupNamed.get(name)) return { refused: "name_in_use" };
     if (this.#isAtGroupLimit(creator)) return { refused: "full" };
     const id = Number(this.#sql.createGroup.run(name, description).lastInsertRowid);
     this.#sql.addMember.run(id, creator, "creator");
