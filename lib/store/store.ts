@@ -56,7 +56,14 @@ export interface Appended {
 
 /** The reason for which the store rejects a valid operation. */
 export interface Rejection {
-  readonly refused: "name_in_use" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full" | "over_quota";
+  readonly refused:
+    | "name_in_use"
+    | "not_found"
+    | "forbidden"
+    | "cid_reused"
+    | "full"
+    | "disk_full"
+    | "over_quota";
 }
 
 /** A user's account. */

@@ -183,7 +183,9 @@ Deno.test("restore: can be undone with all acknowledged data of a crashed server
   server.kill("SIGKILL");
   await server.wait();
   await alice.close();
-  const [, before] = /the former database is now (.+)\n/.exec(await run("restore", "--from", copy, "--db", server.db))!;
+  const [, before] = /the former database is now (.+)\n/.exec(
+    await run("restore", "--from", copy, "--db", server.db),
+  )!;
   assert((await Deno.stat(`${before}-wal`)).size > 0);
   const again = await run("restore", "--from", before!, "--db", server.db); // within the same second
   const [, second] = /the former database is now (.+)\n/.exec(again)!;
