@@ -1,5 +1,5 @@
-/** The command-line client; `--help` says how it is used. */
+/** The command-line client. `--help` prints its usage. */
 import { main } from "./lib/client/cli.ts";
 
-// Not by itself: standard input may still be open when the work is done.
+// The program exits explicitly, since standard input may still be open.
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -1,7 +1,10 @@
-/** The chat server's program: reads its configuration, starts, and leaves well when it is asked to. */
+/**
+ * The chat server's program: reads the configuration, runs the nodes, and stops them in order at a signal.
+ */
 import { adminHelp, isAdminCommand, runAdminCommand } from "./lib/admin/commands.ts";
-import { ConfigError, help, parseCommand } from "./lib/config/config.ts";
+import { ConfigError, parseCommand } from "./lib/config/config.ts";
 import { processEnvironment, type Warning } from "./lib/config/environment.ts";
+import { help, helpWidth } from "./lib/config/help.ts";
 import type { Config } from "./lib/config/options.ts";
 import { Log } from "./lib/log.ts";
 import { capConnections } from "./lib/node/open_files.ts";
@@ -14,8 +17,8 @@ import { isAtTerminal, StopSignals } from "./lib/node/stop_signals.ts";
 import { VERSION } from "./lib/version.ts";
 import { runWorkers, STOP_MARGIN_MS } from "./lib/workers/run_workers.ts";
 
-const EXIT_FAILED = 1; // it could not start, or could not go on
-const EXIT_USAGE = 2; // the command line or the environment was wrong
+const EXIT_FAILED = 1; // the server could not start, or has failed
+const EXIT_USAGE = 2; // the command line or the environment is invalid
 
 function print(text: string, output: { writeSync(bytes: Uint8Array): number } = Deno.stdout): void {
   output.writeSync(new TextEncoder().encode(text));
@@ -34,26 +37,29 @@ async function run(requested: Config, warnings: readonly Warning[]): Promise<boo
   signals.listen();
   warnings.forEach(warningLogger(log));
   if (!isTerminal && isUnderNpm()) {
-    log.warn("started by npm or npx, which pass no signals on: SIGTERM would leave this process behind", {
-      hint: "start it with: exec deno run …",
-    });
+    log.warn(
+      "started by npm or npx, which do not forward signals: SIGTERM to them does not stop this process",
+      {
+        hint: "start it with: exec deno run …",
+      },
+    );
   }
   const config = capConnections(requested, log);
   if (!config) return false;
-  if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads begin
+  if (config.mysql) dropWritePermission(); // before any package is loaded, and before other threads start
   const { healthPort } = config;
   const healthHost = config.healthHost || config.host;
   let health: HealthServer | undefined;
   try {
-    if (healthPort > 0) health = new HealthServer(healthHost, healthPort, log); // from now on it says that it isn't ready
+    if (healthPort > 0) health = new HealthServer(healthHost, healthPort, log); // not ready before `listening`
   } catch (error) {
     logListenFailure({ host: healthHost, port: healthPort }, log, error);
     return false;
   }
   let isStarted = false;
-  let reload = () => {}; // until it listens there is nothing to read again
+  let reload = () => {}; // before the server listens there is no certificate to reload
   Deno.addSignalListener("SIGHUP", () => { // without a listener the signal ends the process
-    if (!config.tlsCert) log.info("nothing to read again: there is no TLS certificate", { signal: "SIGHUP" });
+    if (!config.tlsCert) log.info("nothing to reload: there is no TLS certificate", { signal: "SIGHUP" });
     reload();
   });
   const lifecycle: NodeLifecycle = {
@@ -93,7 +99,7 @@ async function checkUpgrade(config: Config, warnings: readonly Warning[]): Promi
   }
 }
 
-/** Whether npm, npx included, has started this process, by way of a shell that passes no signals on. */
+/** Returns whether npm or npx has started this process, through a shell that does not forward signals. */
 function isUnderNpm(): boolean {
   return processEnvironment.names().includes("npm_command");
 }
@@ -106,8 +112,10 @@ try {
     Deno.exit(0);
   }
   const command = parseCommand(Deno.args, processEnvironment);
-  if ("help" in command) print(`${help()}\nOther commands:\n${adminHelp()}`);
-  else if ("version" in command) print(`${VERSION}\n`);
+  if ("help" in command) {
+    const width = helpWidth();
+    print(help(command.help, width, adminHelp(width)));
+  } else if ("version" in command) print(`${VERSION}\n`);
   else {
     const { warnings } = command;
     const ok = "run" in command

@@ -1,13 +1,13 @@
-/** The log: one line per event, on standard error. Nothing here ever sees a password, a token or a message's text. */
+/** The log: one line per event, on standard error. No password, token or message text may be logged. */
 
-/** How much an event matters, the least first. */
+/** The levels of events, the lowest first. */
 export const LEVELS = ["debug", "info", "warn", "error"] as const;
 /** One of {@link LEVELS}. */
 export type Level = typeof LEVELS[number];
-/** What is said of an event. An Error is told with its causes. */
+/** The fields of an event. An Error is logged with its causes. */
 export type LogFields = Record<string, string | number | boolean | undefined | Error>;
 
-/** Writes events of a level or above. */
+/** A log of events of a level or above. */
 export class Log {
   readonly #minLevel: number;
   readonly #json: boolean;
@@ -15,8 +15,8 @@ export class Log {
   readonly #context: LogFields;
 
   /**
-   * `auto` is text where standard error is a terminal, and JSON otherwise. `write` is given whole lines, each with its
-   * line feed. `always` is said of every event.
+   * With `auto` the format is text if standard error is a terminal, and JSON otherwise. `write` gets whole
+   * lines with their line feed. `context` has fields of all events.
    */
   constructor(
     level: Level,
@@ -65,12 +65,13 @@ export class Log {
   }
 }
 
-const LOG_INTERVAL_MS = 1_000; // ms
+/** Milliseconds between two lines about the same thing. */
+const LOG_INTERVAL_MS = 1_000;
 
-/** Milliseconds between two lines about what may go on for hours, many times a second, such as accepts that fail. */
+/** Milliseconds between two lines about failures that can go on for hours, such as failing accepts. */
 export const MINUTE_MS = 60_000;
 
-/** Says the same thing at most once a second, or in `everyMs` milliseconds: strangers can make it happen as often as they like. */
+/** Limits the rate of a log line that untrusted clients can cause at any rate. */
 export class LogThrottle {
   readonly #intervalMs: number;
   #nextAt = 0;
@@ -80,7 +81,7 @@ export class LogThrottle {
     this.#intervalMs = intervalMs;
   }
 
-  /** Calls `log` with how many times there was something to say since the last time, or waits for the next one. */
+  /** Calls `write` with the number of calls since the last line, unless the interval has not passed yet. */
   log(write: (count: number) => void): void {
     this.#count++;
     const now = performance.now();
@@ -91,7 +92,7 @@ export class LogThrottle {
   }
 }
 
-/** An error's message with those of its causes, as far as they are not in it. */
+/** Returns the message of an error and those of its causes, without repetitions. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (
@@ -110,10 +111,13 @@ function quote(value: string | number | boolean | undefined): string {
   return /^[\w.:/@-]+$/.test(text) ? text : escapeNonPrintable(JSON.stringify(text));
 }
 
-/** What a terminal obeys, or does not show: control and format characters, separators, private and unassigned ones. */
+/**
+ * Characters that a terminal obeys or does not show: control, format, private and unassigned ones, and
+ * separators.
+ */
 const NON_PRINTABLE = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
-/** With such characters as JSON escapes them: within quotes the text stays the same JSON. */
+/** Escapes such characters as in JSON. Within quotes, the text is the same JSON afterwards. */
 function escapeNonPrintable(text: string): string {
   return text.replace(NON_PRINTABLE, (character) => {
     const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
@@ -128,6 +132,6 @@ function writeToStderr(line: string): void {
   try {
     for (let at = 0; at < bytes.length;) at += Deno.stderr.writeSync(bytes.subarray(at));
   } catch {
-    // The log is not read any more (a closed pipe): that must not stop the server.
+    // Standard error is a closed pipe: the server must go on.
   }
 }

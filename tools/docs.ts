@@ -1,12 +1,15 @@
 /**
- * Writes the parts of the documentation that follow from the code: in every Markdown file, what stands between
- * `<!-- generated: NAME -->` and `<!-- /generated -->`. Use: `deno task docs`, with `--check` to only look.
+ * Writes the generated parts of the documentation: in every Markdown file, the text between `<!-- generated:
+ * NAME -->` and `<!-- /generated -->`. Use: `deno task docs`. With `--check` it only reports files that are
+ * out of date.
  */
-import { optionsTable } from "../lib/config/config.ts";
+import { formerFlagOf, renamedOptions } from "../lib/config/former_names.ts";
+import { optionsTables } from "../lib/config/help.ts";
+import { flagOf } from "../lib/config/options.ts";
 import type { Schema } from "../lib/server/protocol/validators.ts";
 import { requestTable } from "../lib/server/handlers/request_table.ts";
 
-const EXIT_STALE = 1; // with --check: what is written is not what the code says
+const EXIT_STALE = 1; // with --check: a file is out of date
 const EXIT_USAGE = 2;
 
 const REGION = /^<!-- generated: (.*?) -->\n([^]*?)^<!-- \/generated -->$/gm;
@@ -14,38 +17,39 @@ const OPENING = /^<!-- generated: /gm;
 
 const specs = [...requestTable.values()];
 
-/** What can be generated, by the name in the marker. */
+/** The functions that generate a part, by the name in its marker. */
 const generators: ReadonlyMap<string, () => string> = new Map([
-  ["options", optionsTable],
+  ["options by group", optionsTables],
+  ["renamed options", renamedTable],
   ["requests", requestsTable],
   ...specs.map((spec) => [`fields of ${spec.name}`, () => fieldsTable(spec.fields)] as const),
 ]);
 
-/** What `deno task bench` writes: it follows from measuring, so it stays as it is. */
-const MEASURED = "bench";
+/** Parts that stay as they are: `deno task bench` measures and writes its own. */
+const UNCHANGED = ["bench", "options"];
 
 /**
- * The text with all its generated parts as they should be. Throws an Error, to be shown, if a marker names
- * nothing that can be generated or has no end.
+ * Returns the text with all its generated parts up to date. Throws an Error, to be shown, if a marker has an
+ * unknown name or no end.
  */
 export function refreshed(markdown: string): string {
   let regions = 0;
   const fresh = markdown.replace(REGION, (part, name: string) => {
     regions++;
-    if (name === MEASURED) return part;
+    if (UNCHANGED.includes(name)) return part;
     const generate = generators.get(name);
     if (!generate) {
-      throw new Error(`nothing is called "${name}"; there are: ${[...generators.keys()].join(", ")}`);
+      throw new Error(`unknown generated part "${name}"; known: ${[...generators.keys()].join(", ")}`);
     }
     return `<!-- generated: ${name} -->\n${generate()}<!-- /generated -->`;
   });
   if (regions !== (markdown.match(OPENING)?.length ?? 0)) {
-    throw new Error("a generated part has no <!-- /generated --> behind it");
+    throw new Error("a generated part has no <!-- /generated --> after it");
   }
   return fresh;
 }
 
-/** The Markdown files in a folder and the folders in it, hidden ones and other people's code aside. */
+/** Yields the Markdown files of a folder and its subfolders, without hidden ones and installed packages. */
 export async function* markdownFiles(folder: URL): AsyncGenerator<URL> {
   for await (const { name, isDirectory, isFile } of Deno.readDir(folder)) {
     if (name.startsWith(".") || name === "node_modules") continue;
@@ -54,7 +58,15 @@ export async function* markdownFiles(folder: URL): AsyncGenerator<URL> {
   }
 }
 
-/** All requests, one in a row. */
+/** Returns the table of renamed options, one in a row. */
+function renamedTable(): string {
+  return table(
+    ["former name", "name"],
+    renamedOptions.map((name) => [`\`--${formerFlagOf(name)}\``, `\`--${flagOf(name)}\``]),
+  );
+}
+
+/** Returns the table of requests, one in a row. */
 function requestsTable(): string {
   return table(
     ["msgid", "name", "what it does", "fields", "reply", "login", "classic"],
@@ -76,7 +88,7 @@ function replyOf({ reply }: typeof specs[number]): string {
   return reply === undefined ? "none" : `${reply}`;
 }
 
-/** The fields of one request, one in a row. */
+/** Returns the table of one request's fields, one in a row. */
 function fieldsTable(fields: Schema): string {
   const rows = Object.entries(fields).map((
     [name, { optional, description }],
@@ -111,7 +123,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (check) print(`${file.pathname} is out of date: deno task docs`);
     else {
       await Deno.writeTextFile(file, fresh);
-      print(`${file.pathname} is written anew`);
+      print(`updated ${file.pathname}`);
     }
   }
   return check && stale ? EXIT_STALE : 0;

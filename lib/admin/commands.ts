@@ -1,29 +1,33 @@
-/** The commands of main.ts that do something to the data and end: backup, restore and renew-epoch. */
+/** The commands of main.ts that work on the data and end: backup, restore and renew-epoch. */
 import { parseArgs } from "@std/cli/parse-args";
 import { checkPassword, ConfigError, hasPassword, passwordWarning } from "../config/config.ts";
 import type { Option } from "../config/declare.ts";
 import { type Environment, readVariables } from "../config/environment.ts";
+import { definition } from "../config/help.ts";
 import { flagOf, options, variableOf } from "../config/options.ts";
 import { mysqlAccess, type Warn } from "../node/services.ts";
 
-/** An argument. Those that the server has as well are also taken from the environment. */
+/**
+ * An argument of a command. If the server has an option of the same name, its variable also gives the value.
+ */
 interface Argument {
-  /** What stands for the value in a usage line; none for one that has no value. */
+  /** The name of the value in a usage line. Without it, the argument is a switch without a value. */
   readonly placeholder?: string;
   readonly isOptional?: true;
 }
 
-/** The values of a command's arguments by their names in the code; "" of those that were not given. */
+/** The values of a command's arguments by their names in the code. "" stands for a missing one. */
 type Values<Name extends string = string> = Readonly<Record<Name, string>>;
 
-/** A command, and its work, which gives back the line to print. */
+/** A command of main.ts. */
 interface Command {
   readonly args: Readonly<Record<string, Argument>>;
   readonly description: string;
+  /** Does the work, and returns the line to print. */
   run(values: Values, warn: Warn): Promise<string>;
 }
 
-/** Declares a command, with its arguments' names in the type. */
+/** Declares a command, with the names of its arguments in the type. */
 function command<Name extends string>(
   args: Readonly<Record<Name, Argument>>,
   description: string,
@@ -38,7 +42,7 @@ const COPY = { placeholder: "COPY" };
 const commands: Readonly<Record<string, Command>> = {
   backup: command(
     { db: FILE, to: COPY },
-    "copies the embedded database, also while a server uses it",
+    "Copies the embedded database, also while a server uses it.",
     async ({ db, to }) => {
       const { backup } = await import("../store/sqlite/backup.ts");
       await backup(db, to);
@@ -47,12 +51,12 @@ const commands: Readonly<Record<string, Command>> = {
   ),
   restore: command(
     { from: COPY, db: FILE },
-    "puts a backup in the place of the embedded database, which no server may be using",
+    "Replaces the embedded database with a backup. Stop the server first.",
     async ({ from, db }) => {
       const { restore } = await import("../store/sqlite/backup.ts");
       const { epoch, replaced } = await restore(from, db);
-      const kept = replaced === undefined ? "" : `; the database before it is ${replaced}`;
-      return `restored ${db} from ${from}, epoch ${epoch}${kept}`;
+      const former = replaced === undefined ? "" : `; the former database is now ${replaced}`;
+      return `restored ${db} from ${from}, epoch ${epoch}${former}`;
     },
   ),
   "renew-epoch": command(
@@ -62,29 +66,31 @@ const commands: Readonly<Record<string, Command>> = {
       mysqlPasswordFile: { ...FILE, isOptional: true },
       newDeployment: { isOptional: true },
     },
-    "to be run when a backup was restored into MySQL, or a replica promoted that may lack messages. With --new-deployment, " +
-      "for a copy of a database beside the original: stop the nodes of the copy first",
+    "Renews the epoch of MySQL after the restore of a backup, or after the promotion of a replica that may " +
+      "lack messages. With --new-deployment, also separates a copy of a database from the original: stop " +
+      "the nodes of the copy first.",
     async ({ mysql, mysqlCa, mysqlPasswordFile, newDeployment }, warn) => {
       checkPassword("mysql", mysql, mysqlPasswordFile);
       const access = await mysqlAccess({ mysqlCa, mysqlPasswordFile, singleWriter: "yes" }, warn);
       const { renewEpochAt } = await import("../store/mysql/renew_epoch.ts");
       const { epoch, deployment } = await renewEpochAt(mysql, access, newDeployment !== "");
       return newDeployment === ""
-        ? `the epoch is ${epoch} now; running nodes end their sessions within seconds`
-        : `the deployment is ${deployment} and the epoch ${epoch} now; nodes of this database that run stop within seconds`;
+        ? `the epoch is ${epoch} now; running nodes close their sessions within seconds`
+        : `the deployment is ${deployment} and the epoch ${epoch} now; ` +
+          "running nodes of this database stop within seconds";
     },
   ),
 };
 
-/** Whether the command line, `main.ts NAME …`, names one of these commands. */
+/** Returns whether the command line, `main.ts NAME …`, names one of these commands. */
 export function isAdminCommand(name: string | undefined): name is string {
   return name !== undefined && Object.hasOwn(commands, name);
 }
 
 /**
- * Runs the command that the arguments begin with; gives back the line to print. Arguments beat the environment. Rejects
- * with a {@link ConfigError} if an option is missing, wrong or unknown, and with an Error of one line if the work cannot
- * be done.
+ * Runs the command that the arguments begin with, and returns the line to print. Arguments beat the
+ * environment. Rejects with a {@link ConfigError} if an option is missing, invalid or unknown, and with an
+ * Error of one line if the work fails.
  */
 export async function runAdminCommand(
   [name, ...rawArgs]: readonly string[],
@@ -102,10 +108,11 @@ export async function runAdminCommand(
     },
   }) as Readonly<Record<string, string | boolean | undefined>>;
   if (hasPassword(String(flags.mysql ?? ""))) warn(passwordWarning("mysql"));
-  const { values: variables } = readVariables(
+  const { values: variables, warnings } = readVariables(
     env,
     names.map(([arg]) => arg).filter(isOption).map(variableOf),
   );
+  warnings.forEach(warn);
   const values: Record<string, string> = {};
   for (const [arg, { isOptional }] of names) {
     const flag = flags[flagOf(arg)];
@@ -118,12 +125,15 @@ export async function runAdminCommand(
   return await run(values, warn);
 }
 
-/** Whether the server has an option of this name as well. */
+/** Returns whether the server also has an option of this name. */
 function isOption(arg: string): arg is keyof typeof options {
   return Object.hasOwn(options, arg);
 }
 
-/** The value as the server would take it. Throws a {@link ConfigError}, which does not repeat what may hold a password. */
+/**
+ * Returns the value as the server reads it. Throws a {@link ConfigError} without the value, which may contain
+ * a password.
+ */
 function validated(prefix: string, arg: string, text: string): string {
   if (!isOption(arg)) return text;
   try {
@@ -133,11 +143,10 @@ function validated(prefix: string, arg: string, text: string): string {
   }
 }
 
-/** The part of `--help` about these commands. */
-export function adminHelp(): string {
-  return Object.entries(commands).map(([name, { description }]) =>
-    `  main.ts ${usageOf(name)}\n      ${description}\n`
-  )
+/** Returns the part of `--help` about these commands, in lines of at most `width` columns. */
+export function adminHelp(width: number): string {
+  return Object.entries(commands)
+    .map(([name, { description }]) => `${definition(`main.ts ${usageOf(name)}`, description, width)}\n`)
     .join("");
 }
 

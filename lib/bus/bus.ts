@@ -1,114 +1,124 @@
 /**
- * The port to the other nodes: presence and hints, nothing that may be lost for good. What it drops costs a
- * later look into the store, never a message. Every implementation passes the suite in tests/cluster/bus_contract.ts.
+ * The interface to the other nodes: hints, presence, locks and shared rate limits. The loss of a hint delays
+ * a message until the next check of the store; the message is not lost. Every implementation passes the suite
+ * in tests/cluster/bus_contract.ts.
  */
 import type { Peer, StoredMessage } from "../store/store.ts";
 
-/** Where hints are published: a user's channel is the positive id, a group's is minus the id. */
+/** The target of a hint: the id of a user, or minus the id of a group. */
 export type Channel = Peer;
 
-/** What one node tells the others. */
+/** A notification from one node to the others, on one channel. */
 export type Hint =
-  /** A message was committed. In a pair's it stands on the recipient's channel; `sender` says whose it is. */
+  /**
+   * A message was committed. In a conversation of two users it is on the recipient's channel, and `sender`
+   * names the other user.
+   */
   | { readonly kind: "message"; readonly message: StoredMessage }
-  /** There may be messages that a hint was lost of: those whom the channel concerns should look. */
-  | { readonly kind: "look" }
-  /** A friend of the channel's user came or went: ask {@link Bus.online} which. */
+  /** Hints of messages may have been lost: sessions of this channel must check the store. */
+  | { readonly kind: "resync" }
+  /** A friend of the channel's user logged in or out. {@link Bus.online} tells the current state. */
   | { readonly kind: "presence"; readonly user: number }
-  /** The channel's user has become a member of this group, by a session that isn't its last one any more. */
+  /**
+   * The channel's user has become a member of this group, and the session that joined has ended meanwhile.
+   * The user's session on another node must subscribe the group.
+   */
   | { readonly kind: "joined"; readonly group: number }
-  /** The channel's user has begun this login: let go of any earlier one. */
+  /** The channel's user has started this login: a node must end the sessions of earlier logins. */
   | { readonly kind: "takeover"; readonly loginEpoch: number };
 
-/**
- * What a node is told by its connection to the bus. None of it is called before {@link Bus.open} has
- * resolved.
- */
+/** The events of a node's connection to the bus. The bus emits none before {@link Bus.open} resolves. */
 export interface BusListener {
-  /** A hint from another node, on a channel that is subscribed. */
+  /** Receives a hint of another node on a subscribed channel. */
   onHint(channel: Channel, hint: Hint): void;
   /**
-   * The bus can't be reached: no hints come until `up`. Told once per outage, also when it begins before the
-   * bus was ever reached.
+   * The bus is unavailable: no hints arrive until `onBusUp`. Called once per outage, also if the first
+   * connection fails.
    */
   onBusDown(error: Error): void;
   /**
-   * After `down`: hints come again, and everything is subscribed as before; what was said meanwhile is lost.
+   * The bus is available again, and all channels are subscribed as before. Hints sent during the outage are
+   * lost.
    */
   onBusUp(): void;
-  /** A node has come, or come back: what it could not tell before is to be seen from now on. */
+  /** A node has joined or rejoined: hints that it could not publish before are lost. */
   onNodeJoined(): void;
   /**
-   * A node has left, by closing or by a crash: its users may be gone without a word, and hints of its
-   * messages lost.
+   * A node has left, by closing or by a crash. Its users may be offline without a hint, and hints of its
+   * messages may be lost.
    */
   onNodeLeft(): void;
   /**
-   * Whether some node that is not known to have ended has not been heard for seconds, or has left without
-   * closing. Such a node may go on committing messages, and its hints may be lost. Told at each change. A
-   * node that has left and is not back in a few minutes counts as ended.
+   * Called when the set of silent nodes becomes empty or stops being empty. A node is silent if its
+   * heartbeats have not arrived for seconds, or if it left without a goodbye. A silent node may commit
+   * messages without hints. A node that left and does not rejoin within minutes counts as ended.
    */
   onSilenceChange(isSilent: boolean): void;
 }
 
 /**
- * A bucket from which something may be done: it holds at most `size`, and an empty one is full after `within`
- * ms.
+ * A token bucket: it holds at most `burst` tokens, and an empty one is full after `periodMs` milliseconds.
  */
 export interface RateLimit {
   readonly burst: number;
   readonly periodMs: number;
 }
 
-/** The bus can't be reached now. */
+/** The bus is unavailable at present. */
 export class BusUnavailableError extends Error {
   override readonly name = "BusUnavailableError";
+}
+
+/** Returns the error of a lock that is not granted because too many requests wait for locks. */
+export function lockOverloadError(waiters: number): BusUnavailableError {
+  return new BusUnavailableError(`Cannot lock a user: ${waiters} requests wait for locks`);
 }
 
 /** A node's connection to the bus. */
 export interface Bus {
   /**
-   * Hints are of this epoch of the store from now on, and those of another one are not received: their
-   * numbers mean other messages and logins. Called before {@link Bus.open}, and whenever the epoch has
-   * changed.
+   * Sets the epoch of the store. Hints carry the current epoch, and the bus ignores hints of another one:
+   * their seqs and login epochs belong to another history. Called before {@link Bus.open} and after each
+   * change of the epoch.
    */
   adopt(epoch: string): void;
   /**
-   * Called once, before anything else. Resolves also when the bus can't be reached, after which `down` is
-   * told.
+   * Connects. Called once, before any other method but `adopt`. Also resolves if the bus is unavailable; the
+   * bus then calls `onBusDown`.
    */
   open(listener: BusListener): Promise<void>;
   /**
-   * From when it resolves, hints on the channel are received; while the bus is down, they are from `up` on. A
-   * node's subscription of a user's channel is what makes that user online.
+   * Subscribes a channel. When the promise resolves, the node receives hints on the channel. During an outage
+   * it resolves too, and hints arrive from `onBusUp` on. A node's subscription of a user's channel makes that
+   * user online.
    */
   subscribe(channel: Channel): Promise<void>;
-  /** Never rejects, and stays in order with what {@link Bus.subscribe} is asked for the same channel. */
+  /** Unsubscribes a channel, after all earlier calls for the same channel. Never rejects. */
   unsubscribe(channel: Channel): Promise<void>;
   /**
-   * Sends a hint to the other nodes that are subscribed, never to this one. Those of one node on one channel
-   * stay in order. Where a message's hint can't be sent now, a `look` on its channel makes up for it later;
-   * for other hints, `came` does.
+   * Sends a hint to the other nodes that subscribe the channel. The hints of one node on one channel stay in
+   * order. If a hint cannot be sent now, a later `resync` or `onNodeJoined` replaces it.
    */
   publish(channel: Channel, hint: Hint): void;
   /**
-   * Which of these users any node is subscribed to, this one included, as it is when asked; what this node
-   * has asked for before is taken into account. Rejects with {@link BusUnavailableError}.
+   * Returns which of these users are online on any node, this one included. The result reflects all earlier
+   * calls of this node. Rejects with {@link BusUnavailableError}.
    */
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
-   * Takes the lock on an account's login, so that one node at a time looks and subscribes. The holder calls
-   * what it resolves to, to give it back; that never rejects. Rejects with {@link BusUnavailableError}. A holder
-   * that keeps it for longer than a few seconds may lose it: the number of a login decides then.
+   * Acquires the lock on an account's login. So one login at a time checks for another session, claims the
+   * account and subscribes its channel. Resolves to a function that releases the lock and never rejects.
+   * Rejects with {@link BusUnavailableError}. A holder may lose the lock after a few seconds; the login epoch
+   * then decides.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /**
-   * Takes `count` from the bucket of this name, which all nodes share, and resolves to 0; or, if it holds
-   * less, takes nothing and resolves to the milliseconds until it will hold as much. A negative count is
-   * given back. Rejects with {@link BusUnavailableError}. Buckets may be lost, and are full then. A `count` over
-   * the quota's size is never there.
+   * Takes `count` tokens from a bucket that all nodes share, and resolves to 0. If the bucket holds fewer,
+   * takes none and resolves to the milliseconds until it holds `count`; a count above the burst is never
+   * available. A negative count refunds tokens. A bucket may be lost, and is full afterwards. Rejects with
+   * {@link BusUnavailableError}.
    */
   tryConsume(bucket: string, limit: RateLimit, count: number): Promise<number>;
-  /** Lets go of all subscriptions and locks. */
+  /** Releases all subscriptions and locks, and disconnects. */
   close(): Promise<void>;
 }

@@ -1,31 +1,31 @@
 /**
- * Buckets within a process. Of each only one number is kept: when it will be full again if nothing more is
- * taken (GCRA, the generic cell rate algorithm, keeps the same). One that is full needs none.
+ * Token buckets within a process, by the generic cell rate algorithm (GCRA). A bucket is one number: its
+ * theoretical arrival time, at which it will be full. A full bucket needs no entry.
  */
 import type { RateLimit } from "./bus.ts";
 
 /**
- * Buckets that are remembered, some 10 MB of them. Beyond it those are forgotten that are closest to being
- * full: who fills the memory with a million new names can't make it forget a bucket that is empty.
+ * Buckets in memory, about 10 MB of them. Above the bound, the fullest buckets are evicted first: a client
+ * that creates a million new keys cannot evict an empty bucket.
  */
 const MAX_KEYS = 100_000;
 
-/** The part of {@link MAX_KEYS} that is kept then: forgetting many at once costs little for each. */
+/** The fraction of {@link MAX_KEYS} that an eviction retains, so that one eviction serves many new keys. */
 const RETAINED_FRACTION = 0.75;
 
-/** Buckets by their names. */
+/** Token buckets by key. */
 export class KeyedRateLimiter {
-  readonly #tat = new Map<string, number>(); // whole microseconds, so that sums are exact
+  readonly #tat = new Map<string, number>(); // in whole microseconds, so that sums are exact
   readonly #clock: () => number;
   readonly #maxKeys: number;
 
-  /** `clock`: milliseconds that never go back. `most`: how many are remembered. */
+  /** `clock` returns milliseconds and never goes back. `maxKeys` bounds the buckets in memory. */
   constructor(clock: () => number = () => performance.now(), maxKeys = MAX_KEYS) {
     this.#clock = clock;
     this.#maxKeys = maxKeys;
   }
 
-  /** See `Bus.spend`. */
+  /** Takes tokens as `Bus.tryConsume` does. */
   tryConsume(key: string, limit: RateLimit, count: number): number {
     const now = this.#now();
     const maxTat = now + 1_000 * limit.periodMs;
@@ -40,7 +40,7 @@ export class KeyedRateLimiter {
     return 0;
   }
 
-  /** How many are remembered. */
+  /** The number of buckets in memory. */
   get size(): number {
     return this.#tat.size;
   }
@@ -60,7 +60,8 @@ export class KeyedRateLimiter {
 }
 
 /**
- * In how many microseconds so many come back: rounded towards 0, so that a full bucket surely holds `size`.
+ * Returns the microseconds in which `count` tokens are refilled. Rounds towards 0, so that a full bucket
+ * holds the burst.
  */
 export function incrementMicros({ burst, periodMs }: RateLimit, count: number): number {
   return Math.trunc(1_000 * periodMs * count / burst);

@@ -1,39 +1,40 @@
-/** The bus for nodes in one process: with one node, which is the default, there is no other to tell. */
+/** The bus of nodes in one process. A single node, which is the default, has no other node to notify. */
+import { KeyedMutex } from "../keyed_mutex.ts";
 import {
   type Bus,
   type BusListener,
   BusUnavailableError,
   type Channel,
   type Hint,
+  lockOverloadError,
   type RateLimit,
 } from "./bus.ts";
 import { KeyedRateLimiter } from "./gcra.ts";
-import { KeyedMutex } from "./keyed_mutex.ts";
 
-/** What the nodes of one process are connected by. */
+/** Connects the nodes of one process. */
 export class LocalHub {
   readonly #state: HubState = {
     listeners: new Map(),
     subscribers: new Map(),
-    mutex: new KeyedMutex(),
+    mutex: new KeyedMutex(lockOverloadError),
     rateLimiter: new KeyedRateLimiter(),
   };
 
-  /** A new node's connection. */
+  /** Returns the connection of a new node. */
   attach(): Bus {
     return new LocalBus(this.#state);
   }
 }
 
-/** What the connections to one hub have in common. */
+/** The state that the connections of one hub share. */
 interface HubState {
   readonly listeners: Map<LocalBus, BusListener>;
   readonly subscribers: Map<Channel, Set<LocalBus>>;
-  readonly mutex: KeyedMutex;
+  readonly mutex: KeyedMutex<number>;
   readonly rateLimiter: KeyedRateLimiter;
 }
 
-/** Never down: what connects the nodes is the process that they are in. */
+/** A connection within a process. It never fails: the process itself connects the nodes. */
 class LocalBus implements Bus {
   readonly #hub: HubState;
   readonly #channels = new Set<Channel>();
@@ -43,7 +44,7 @@ class LocalBus implements Bus {
     this.#hub = hub;
   }
 
-  /** Hints are received in the same moment. */
+  /** Does nothing: hints arrive without delay, and so within one epoch. */
   adopt(): void {}
 
   open(listener: BusListener): Promise<void> {
@@ -73,7 +74,7 @@ class LocalBus implements Bus {
   publish(channel: Channel, hint: Hint): void {
     const { listeners, subscribers } = this.#hub;
     if (this.#isClosed || !subscribers.has(channel)) return;
-    // Later, as over a network: no caller is called back while it is calling.
+    // Asynchronous, as over a network: a caller of publish is not called back during the call.
     queueMicrotask(() => {
       for (const node of [...subscribers.get(channel) ?? []]) {
         if (node !== this) listeners.get(node)?.onHint(channel, hint);
@@ -106,7 +107,7 @@ class LocalBus implements Bus {
     return Promise.resolve();
   }
 
-  /** Later, as over a network. */
+  /** Calls the listeners asynchronously, as over a network. */
   #notify(listeners: readonly BusListener[], call: (listener: BusListener) => void): void {
     queueMicrotask(() => listeners.forEach(call));
   }

@@ -1,4 +1,4 @@
-/** The bus from another thread: everything goes over a port to the thread on which `serveBus` answers. */
+/** A bus on another thread: every call goes through a port to `serveBus` on that thread. */
 import {
   type Bus,
   type BusListener,
@@ -9,16 +9,13 @@ import {
 } from "./bus.ts";
 import { type BusEvent, type BusRequest, MessageBatcher } from "./port_messages.ts";
 
-/** A call that is not answered yet. */
+/** A call without a reply so far. */
 interface PendingCall {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
 }
 
-/**
- * A node's connection to a bus that lives on another thread. A port keeps its messages in order, and so does
- * this.
- */
+/** A node's connection to a bus on another thread. It keeps all calls in order, as the port does. */
 export class PortBus implements Bus {
   readonly #port: MessagePort;
   readonly #outgoing: MessageBatcher<BusRequest>;
@@ -27,7 +24,7 @@ export class PortBus implements Bus {
   #listener: BusListener | undefined;
   #closing: Promise<void> | undefined;
 
-  /** `port` is the other end of one that was given to `serveBus`; it is this bus's own from now on. */
+  /** `port` is the other end of a port that `serveBus` received. The bus owns it from now on. */
   constructor(port: MessagePort) {
     this.#port = port;
     this.#outgoing = new MessageBatcher(port);
@@ -36,7 +33,7 @@ export class PortBus implements Bus {
     };
   }
 
-  /** Hints are received in the same moment. */
+  /** Does nothing: all nodes of the process share one store, and so one epoch. */
   adopt(): void {}
 
   open(listener: BusListener): Promise<void> {
@@ -49,7 +46,7 @@ export class PortBus implements Bus {
   }
 
   unsubscribe(channel: Channel): Promise<void> {
-    // closed: it is done
+    // the bus is closed, and so are its subscriptions
     return this.#call<void>((id) => ({ kind: "unsubscribe", id, channel })).catch(() => {});
   }
 
@@ -97,10 +94,10 @@ export class PortBus implements Bus {
       this.#pending.delete(event.id);
       if (event.kind === "done") call?.resolve(event.value);
       else call?.reject(new BusUnavailableError(event.error));
-    } else if (this.#closing) return; // said before the other thread knew
-    else if (event.kind === "receive") this.#listener?.onHint(event.channel, event.hint);
-    else if (event.kind === "down") this.#listener?.onBusDown(event.error);
-    else if (event.kind === "silent") this.#listener?.onSilenceChange(event.isSilent);
+    } else if (this.#closing) return; // sent before the other thread received the close
+    else if (event.kind === "onHint") this.#listener?.onHint(event.channel, event.hint);
+    else if (event.kind === "onBusDown") this.#listener?.onBusDown(event.error);
+    else if (event.kind === "onSilenceChange") this.#listener?.onSilenceChange(event.isSilent);
     else this.#listener?.[event.kind]();
   }
 }

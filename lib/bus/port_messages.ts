@@ -1,12 +1,12 @@
-/** What the two ends of a bus over a port say to each other, and how they send it. */
+/** The messages between the two ends of a bus over a port, and their batching. */
 import type { Channel, Hint, RateLimit } from "./bus.ts";
 
-/** To the thread with the bus. Each that has an id is answered, by `done` or `failed`. */
+/** A message to the thread of the bus. Every request with an id gets a reply, `done` or `failed`. */
 export type BusRequest =
   | { readonly kind: "open" | "close"; readonly id: number }
   | { readonly kind: "subscribe" | "unsubscribe"; readonly id: number; readonly channel: Channel }
   | { readonly kind: "online"; readonly id: number; readonly users: readonly number[] }
-  /** What it is answered with is what `unlock` names the lock by. */
+  /** The reply has the number of the lock, for `unlock`. */
   | { readonly kind: "lock"; readonly id: number; readonly user: number }
   | { readonly kind: "unlock"; readonly id: number; readonly lock: number }
   | {
@@ -18,16 +18,16 @@ export type BusRequest =
   }
   | { readonly kind: "publish"; readonly channel: Channel; readonly hint: Hint };
 
-/** To the thread with the node: what came of its calls, and what its listener is told. */
+/** A message to the thread of the node: a reply to a request, or an event for the node's listener. */
 export type BusEvent =
   | { readonly kind: "done"; readonly id: number; readonly value: unknown }
   | { readonly kind: "failed"; readonly id: number; readonly error: string }
-  | { readonly kind: "receive"; readonly channel: Channel; readonly hint: Hint }
-  | { readonly kind: "down"; readonly error: Error }
-  | { readonly kind: "silent"; readonly isSilent: boolean }
+  | { readonly kind: "onHint"; readonly channel: Channel; readonly hint: Hint }
+  | { readonly kind: "onBusDown"; readonly error: Error }
+  | { readonly kind: "onSilenceChange"; readonly isSilent: boolean }
   | { readonly kind: "onBusUp" | "onNodeJoined" | "onNodeLeft" };
 
-/** Posts all messages of one turn together: waking the other thread costs more than a message does. */
+/** Posts all messages of one microtask run together: to wake the other thread costs more than a message. */
 export class MessageBatcher<M> {
   readonly #port: MessagePort;
   #messages: M[] = [];

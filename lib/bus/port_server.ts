@@ -1,28 +1,28 @@
-/** The end of a port on the thread with the bus: carries out what a `PortBus` on another thread asks for. */
+/** The end of a port on the thread of the bus. It runs the calls of a `PortBus` on another thread. */
 import type { Bus } from "./bus.ts";
 import { type BusEvent, type BusRequest, MessageBatcher } from "./port_messages.ts";
 
 type AnsweredRequest = Exclude<BusRequest, { kind: "publish" }>;
 
 /**
- * Lends a node's connection to a bus, which must not have been opened yet, to the thread that has the port's
- * other end. What it gives back closes both, for a thread that has died; it need not be called after a
- * `close` from there.
+ * Serves a node's connection to a bus, which must not be open yet, to the thread at the port's other end.
+ * Returns a function that closes both, for a thread that has died. After a `close` from the other thread,
+ * that call is optional.
  */
 export function serveBus(bus: Bus, port: MessagePort): () => Promise<void> {
   const outgoing = new MessageBatcher<BusEvent>(port);
-  const locks = new Map<number, () => Promise<void>>(); // by the id of the call that took it
+  const locks = new Map<number, () => Promise<void>>(); // by the id of the `lock` request
 
   const execute = (request: AnsweredRequest): Promise<unknown> => {
     switch (request.kind) {
       case "open":
         return bus.open({
-          onHint: (channel, hint) => outgoing.post({ kind: "receive", channel, hint }),
-          onBusDown: (error) => outgoing.post({ kind: "down", error }),
+          onHint: (channel, hint) => outgoing.post({ kind: "onHint", channel, hint }),
+          onBusDown: (error) => outgoing.post({ kind: "onBusDown", error }),
           onBusUp: () => outgoing.post({ kind: "onBusUp" }),
           onNodeJoined: () => outgoing.post({ kind: "onNodeJoined" }),
           onNodeLeft: () => outgoing.post({ kind: "onNodeLeft" }),
-          onSilenceChange: (isSilent) => outgoing.post({ kind: "silent", isSilent }),
+          onSilenceChange: (isSilent) => outgoing.post({ kind: "onSilenceChange", isSilent }),
         });
       case "subscribe":
         return bus.subscribe(request.channel);

@@ -1,8 +1,8 @@
-/** The ids that a session gives its messages, by which the server knows a message that comes again. */
+/** Client message ids, by which the server recognizes a message that is sent again. */
 
 /**
- * Makes the ids of a session's messages: a random beginning, and a count in an order that text keeps, so that
- * the server's index of them is written to in one place.
+ * Returns a generator of client message ids for one session: a random prefix and a count. The ids ascend as
+ * text, so that the server's index of them grows at one place.
  */
 export function cidGenerator(): () => string {
   const [high, low] = crypto.getRandomValues(new Uint32Array(2));

@@ -1,4 +1,4 @@
-/** What the client's program does from its command line on. */
+/** The client's program, from its command line to its exit code. */
 import { clearTextWarning } from "./clear_text.ts";
 import { escapeControls, styleFor } from "./format.ts";
 import { type Options, parseOptions, UsageError } from "./options.ts";
@@ -11,12 +11,12 @@ import { openSavedLogins } from "./state_folder.ts";
 import { runTerminal } from "./terminal.ts";
 import type { Address } from "./transport.ts";
 
-/** Exit code for a command line that makes no sense, as is the custom. */
+/** Exit code for an invalid command line. */
 const EXIT_USAGE = 2;
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** Runs the client; resolves to its exit code. */
+/** Runs the client. Resolves to its exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const parsed = parseOptions(args);
@@ -65,9 +65,10 @@ async function runPiped(
   const saved = openSaved(options, printError);
   const login = saved?.find(options.user);
   const user = options.user ?? (login && { id: login.id });
-  if (!user) throw new UsageError("without a terminal, --user NAME or --id N must say who logs in");
+  const reason = noTerminalReason(options);
+  if (!user) throw new UsageError(`${reason}, --user NAME or --id N must name the user`);
   if (password === undefined && !login) {
-    throw new UsageError("without a terminal, CHAT_PASSWORD or --password-file must hold the password");
+    throw new UsageError(`${reason}, CHAT_PASSWORD or --password-file must give the password`);
   }
   const interrupt = new AbortController();
   const stop = () => interrupt.abort();
@@ -81,27 +82,35 @@ async function runPiped(
   });
 }
 
-/** The servers, and whose certificates they may have. */
+/** Returns the reason why the client cannot ask at a terminal. */
+function noTerminalReason({ json }: Options): string {
+  if (json) return "with --json";
+  return Deno.stdin.isTerminal() ? "without a terminal as output" : "without a terminal as input";
+}
+
+/** Returns the servers, with the certificates that they may have. Throws {@link UsageError}. */
 function withTls({ servers, tls, caFile }: Options): readonly Address[] {
   if (!tls) return servers;
   const ca = caFile === undefined ? "" : readFile("--ca", caFile);
   const caCerts = ca.match(CERTIFICATE) ?? [];
   if (caFile !== undefined && caCerts.length === 0) {
-    throw new UsageError(`--ca: ${caFile} holds no certificate in PEM form`);
+    throw new UsageError(`--ca: ${caFile} contains no certificate in PEM form`);
   }
   return servers.map((server) => ({ ...server, tls: { caCerts } }));
 }
 
 function readPassword({ passwordFile }: Options): string | undefined {
-  if (passwordFile === undefined) return envVariable("CHAT_PASSWORD") || undefined; // empty is as good as not set
-  return readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
+  if (passwordFile === undefined) return envVariable("CHAT_PASSWORD") || undefined; // empty counts as not set
+  const password = readFile("--password-file", passwordFile).split(/\r?\n/, 1)[0];
+  if (password === "") throw new UsageError(`--password-file: the first line of ${passwordFile} is empty`);
+  return password;
 }
 
 function readFile(option: string, path: string): string {
-  // Without it the runtime would ask for the permission, in the middle of what a person or a script is doing.
+  // Without the permission, the runtime would ask for it at the terminal.
   if (!isGranted({ name: "read", path })) {
     throw new UsageError(
-      `${option}: the program may not read ${path}; deno run --allow-read=${path} lets it`,
+      `${option}: no permission to read ${path}; deno run --allow-read=${path} gives it`,
     );
   }
   try {

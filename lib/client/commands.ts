@@ -1,60 +1,69 @@
-/** The commands that a user can type: one table, from which they are read, carried out and explained. */
+/** The commands of the client, in one table: their syntax, their help and their execution. */
 import type { Message } from "../wire/message.ts";
 import { FieldLimit, Msg } from "../wire/protocol.ts";
 import { escapeControls, formatName, friendLines, groupLines, historyLines, type Style } from "./format.ts";
 import { number, type Peer, readHistory, string } from "./incoming.ts";
 import type { ChatSession } from "./session.ts";
 
-/** Where a command is carried out. */
+/** The parts of the client that commands use. */
 export interface CommandContext {
   readonly session: ChatSession;
   readonly style: Style;
-  /** Shows the user what came of it. */
+  /** Shows a result to the user. */
   print(text: string): void;
-  /** Leaves: `quit` the program, or only the session. */
+  /** Leaves the program, or only the session. */
   leave(what: "program" | "session"): void;
 }
 
-/** What was typed is no command, or lacks something; the message says so. */
+/** A line that is not a valid command. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
 }
 
 interface Command {
   readonly name: string;
-  /** What follows the name, each after a colon; the last takes all that is left, colons too. */
+  /** Other names that users may expect. */
+  readonly aliases?: readonly string[];
+  /**
+   * The fields after the name, each after a colon. The last field contains the rest of the line, with its
+   * colons.
+   */
   readonly fields: readonly string[];
-  /** How many of them, from the end, may be left out. */
+  /** The number of fields at the end that may be absent. */
   readonly optional?: number;
   readonly help: string;
+  /** Whether the command works without a connection. */
+  readonly isLocal?: true;
   execute(fields: readonly string[], context: CommandContext): Promise<void> | void;
 }
 
-const PAGE_SIZE = 20; // messages of a conversation that are shown at once: they fit a terminal
+const PAGE_SIZE = 20; // messages of a conversation that a terminal shows at once
 
 const COMMANDS: readonly Command[] = [
   {
     name: "help",
+    aliases: ["?"],
     fields: [],
     help: "show this list",
+    isLocal: true,
     execute: (_, { print }) => print(helpText()),
   },
   {
     name: "chat",
     fields: ["friendid", "message"],
     help: "send a message to a user",
-    execute: ([id, message], context) => sendChat(toId(id), message, context),
+    execute: ([id, message], context) => sendChat(toOtherUser(id, context.session), message, context),
   },
   {
     name: "addfriend",
     fields: ["friendid"],
-    help: "put a user on your list of friends",
+    help: "add a user to your friends",
     execute: async ([id], { session, print, style }) => {
-      const friendid = toId(id);
+      const friendid = toOtherUser(id, session);
       const ack = await session.request({ msgid: Msg.ADD_FRIEND, friendid });
       const [name, state] = [string(ack.name), string(ack.state)];
       session.contacts.addFriend({ id: friendid, name, state, role: "" });
-      print(`${formatName(friendid, name, style)} is on your list of friends, and ${escapeControls(state)}`);
+      print(`${formatName(friendid, name, style)} is now your friend, and ${escapeControls(state)}`);
     },
   },
   {
@@ -109,7 +118,7 @@ const COMMANDS: readonly Command[] = [
     name: "history",
     fields: ["friendid", "seq"],
     optional: 1,
-    help: `show the last ${PAGE_SIZE} messages with a user, or those before the one numbered seq`,
+    help: `show the last ${PAGE_SIZE} messages, or those before seq`,
     execute: ([id, before], context) => history(toId(id), before, context),
   },
   {
@@ -121,23 +130,30 @@ const COMMANDS: readonly Command[] = [
   },
   {
     name: "loginout",
+    aliases: ["logout"],
     fields: [],
     help: "log out",
+    isLocal: true,
     execute: (_, { leave }) => leave("session"),
   },
   {
     name: "quit",
+    aliases: ["exit"],
     fields: [],
     help: "leave the program",
+    isLocal: true,
     execute: (_, { leave }) => leave("program"),
   },
 ];
 
-/** Carries out what was typed. Rejects with {@link CommandError}, or as {@link ChatSession.request} says. */
+/**
+ * Runs the command in a line. Rejects with {@link CommandError}, and for the reasons of
+ * {@link ChatSession.request}.
+ */
 export async function runCommand(line: string, context: CommandContext): Promise<void> {
-  const [name, ...rest] = line.trimStart().split(":");
-  const command = COMMANDS.find((command) => command.name === name!.trim());
-  if (!command) throw new CommandError(`no such command: "${name}"; "help" shows all`);
+  const rest = line.split(":").slice(1);
+  const command = findCommand(line);
+  if (!command) throw new CommandError('no such command; "help" lists all');
   const { fields, optional = 0 } = command;
   const given = fields.length === 0 ? rest : split(rest, fields.length);
   const required = fields.length - optional;
@@ -146,12 +162,24 @@ export async function runCommand(line: string, context: CommandContext): Promise
   await command.execute(given, context);
 }
 
-/** Whether it begins a message, which then goes on to the text's end, however many lines that has. */
-export function isChatCommand(text: string): boolean {
-  return /^\s*(chat|groupchat)\s*:[^:\n]*:/.test(text);
+/** Returns the command that a line begins with, in any case and also after a slash. */
+function findCommand(line: string): Command | undefined {
+  const name = line.split(":", 1)[0]!.trim().replace(/^\//, "").toLowerCase();
+  return COMMANDS.find((command) => command.name === name || command.aliases?.includes(name));
 }
 
-/** The list of the commands. */
+/** Returns whether the line is a command that needs the server, and so waits for a connection. */
+export function needsServer(line: string): boolean {
+  const command = findCommand(line);
+  return command !== undefined && !command.isLocal;
+}
+
+/** Returns whether a text begins with a chat command, whose message then has all lines of the text. */
+export function isChatCommand(text: string): boolean {
+  return /^\s*\/?(chat|groupchat)\s*:[^:\n]*:/i.test(text);
+}
+
+/** Returns the list of the commands. */
 export function helpText(): string {
   const width = Math.max(...COMMANDS.map((command) => usage(command).length));
   return COMMANDS.map((command) => `  ${usage(command).padEnd(width)}  ${command.help}`).join("\n");
@@ -162,7 +190,7 @@ function usage({ name, fields, optional = 0 }: Command): string {
     fields.map((field, at) => at < fields.length - optional ? `:${field}` : `[:${field}]`).join("");
 }
 
-/** The first fields, and in the last one all that is left. */
+/** Returns at most `max` fields, of which the last contains the rest. */
 function split(parts: readonly string[], max: number): string[] {
   if (parts.length <= max) return [...parts];
   return [...parts.slice(0, max - 1), parts.slice(max - 1).join(":")];
@@ -172,6 +200,13 @@ function toId(field: string | undefined, name = "an id"): number {
   const id = /^\s*\d+\s*$/.test(field ?? "") ? Number(field) : 0;
   if (id >= 1 && id <= FieldLimit.INTEGER) return id;
   throw new CommandError(`${name} is a number from 1 to ${FieldLimit.INTEGER}, not "${field}"`);
+}
+
+/** Returns the id of a user other than the session's own. Throws {@link CommandError}. */
+function toOtherUser(field: string | undefined, session: ChatSession): number {
+  const id = toId(field);
+  if (id === session.contacts.id) throw new CommandError(`${id} is your own id`);
+  return id;
 }
 
 async function sendChat(

@@ -1,21 +1,21 @@
-/** The user and the people and groups that the user knows, as the server last told them. */
+/** The user, and the friends and groups in the last lists from the server. */
 import type { Message } from "../wire/message.ts";
 import { Msg } from "../wire/protocol.ts";
 import { type Group, number, readFriends, readGroups, string, type User } from "./incoming.ts";
 
-/** Kept up to date from what the server sends. */
+/** The contacts of a session. Each message from the server updates them. */
 export class Contacts {
   #id = 0;
   #name = "";
   #friends = new Map<number, User>();
   #groups: readonly Group[] = [];
 
-  /** The user's own id. */
+  /** The id of the session's user. */
   get id(): number {
     return this.#id;
   }
 
-  /** The user's own name. */
+  /** The name of the session's user. */
   get name(): string {
     return this.#name;
   }
@@ -28,23 +28,23 @@ export class Contacts {
     return this.#groups;
   }
 
-  /** The friend with this id. */
+  /** Returns the friend with this id. */
   friend(id: number): User | undefined {
     return this.#friends.get(id);
   }
 
-  /** The user has a new friend. */
+  /** Adds or replaces a friend. */
   addFriend(friend: User): void {
     this.#friends.set(friend.id, friend);
   }
 
-  /** The user is in a new group; its members are known when the lists are next asked for. */
+  /** Adds a group. The next lists from the server name its members. */
   addGroup(id: number, name: string): void {
     if (this.#groups.some((group) => group.id === id)) return;
     this.#groups = [...this.#groups, { id, name, description: "", members: 0, users: [] }];
   }
 
-  /** Takes what the message says about them, if anything. */
+  /** Updates the contacts from a message of the server. */
   update(message: Message): void {
     if (message.msgid === Msg.LOGIN_ACK) {
       this.#id = number(message.id);

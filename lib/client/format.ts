@@ -1,41 +1,41 @@
-/** How things look as text. What others have written is made harmless to a terminal here. */
+/** Texts for the user. Control characters in texts of other users are made visible here. */
 import type { Message } from "../wire/message.ts";
 import { Msg } from "../wire/protocol.ts";
 import type { Contacts } from "./contacts.ts";
 import { envVariable } from "./permissions.ts";
 import { type ChatMessage, type Group, number, readChat, string, type User } from "./incoming.ts";
 
-/** How text is set off. */
+/** The highlighting of text. */
 export interface Style {
-  /** For what matters less: times, ids, who came and went. */
+  /** Marks details: times, ids, presence. */
   dim(text: string): string;
-  /** For what is looked for first: names. */
+  /** Marks names. */
   strong(text: string): string;
-  /** For what went wrong. */
+  /** Marks errors. */
   alarm(text: string): string;
 }
 
-/** Text as it is. */
+/** Text without highlighting. */
 export const PLAIN_STYLE: Style = { dim: (text) => text, strong: (text) => text, alarm: (text) => text };
 
-/** Text with a terminal's colours. */
+/** Text in a terminal's colours. */
 const COLOUR_STYLE: Style = {
   dim: (text) => `\x1b[2m${text}\x1b[22m`,
   strong: (text) => `\x1b[1;36m${text}\x1b[22;39m`,
   alarm: (text) => `\x1b[31m${text}\x1b[39m`,
 };
 
-/** Colours on a terminal, unless the user's environment has NO_COLOR. */
+/** Returns the style with colours on a terminal, unless NO_COLOR is set. */
 export function styleFor(stdout: { isTerminal(): boolean }): Style {
   return stdout.isTerminal() && !envVariable("NO_COLOR") ? COLOUR_STYLE : PLAIN_STYLE;
 }
 
-// Control characters command a terminal; those that turn the direction of writing make it show what isn't there.
+// Control characters steer a terminal. Those of bidirectional text can hide or reorder characters.
 const CONTROLS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
-const CONTROL_PICTURES = 0x2400; // ␀, ␁, … stand for the first 32
+const CONTROL_PICTURES = 0x2400; // code point of ␀, the picture of the first control character
 const DELETE = 0x7f;
 
-/** The text with its control characters made visible. */
+/** Returns the text with its control characters made visible. */
 export function escapeControls(text: string): string {
   return text.replace(CONTROLS, (character) => {
     const code = character.charCodeAt(0);
@@ -45,8 +45,8 @@ export function escapeControls(text: string): string {
 }
 
 /**
- * A message of the server's as one line of JSON in which control characters are escaped. The session's token is left
- * out unless `showToken` says otherwise: the line may end up in a log, and the token is as good as the password.
+ * Returns a message of the server as one line of JSON with escaped control characters. The session's token is
+ * in it only with `showToken`: the line may get into a log, and the token replaces the password.
  */
 export function toJson(message: Message, showToken = false): string {
   const { token: _, ...rest } = message;
@@ -60,12 +60,14 @@ function hex(code: number): string {
   return code.toString(16).padStart(4, "0");
 }
 
-/** A span of milliseconds in words, rounded up to seconds. */
+/** Returns a time in milliseconds as text, rounded up to seconds. */
 export function formatSeconds(ms: number): string {
   return `${Math.ceil(ms / 1_000)} s`;
 }
 
-/** Milliseconds since 1970 as local hours and minutes, with the date if it isn't today. */
+/**
+ * Returns a time in milliseconds since 1970 as local hours and minutes, with the date unless it is today's.
+ */
 export function formatTime(time: number, now = new Date()): string {
   const then = new Date(time);
   const [hours, minutes] = [twoDigits(then.getHours()), twoDigits(then.getMinutes())];
@@ -79,7 +81,7 @@ function twoDigits(value: number): string {
   return String(value).padStart(2, "0");
 }
 
-/** What came from the server as a line for the user; undefined if it is nothing to show by itself. */
+/** Returns the line that shows a message of the server, or undefined if the user need not see the message. */
 export function formatMessage(message: Message, contacts: Contacts, style: Style): string | undefined {
   const chat = readChat(message, contacts.id);
   if (chat) return chatLine(chat, contacts, style);
@@ -91,7 +93,7 @@ export function formatMessage(message: Message, contacts: Contacts, style: Style
   return undefined;
 }
 
-/** A chat message: when, who, where if it is in a group, and what. */
+/** Returns the line of a chat message: its time, its sender, its group and its text. */
 function chatLine(chat: ChatMessage, contacts: Contacts, style: Style): string {
   const group = contacts.groups.find(({ id }) => id === -chat.peer);
   const place = chat.peer < 0 ? ` in ${formatName(-chat.peer, group?.name ?? "group", style)}` : "";
@@ -99,19 +101,19 @@ function chatLine(chat: ChatMessage, contacts: Contacts, style: Style): string {
   return `${style.dim(`[${formatTime(chat.time)}]`)} ${sender}${place}: ${escapeControls(chat.text)}`;
 }
 
-/** Part of a conversation with its seqs, which `history` takes to go further back. */
+/** Returns the lines of a part of a conversation, with the seqs that the command `history` takes. */
 export function historyLines(chats: readonly ChatMessage[], contacts: Contacts, style: Style): string {
   if (chats.length === 0) return style.dim("no messages");
   return chats.map((chat) => `${style.dim(`#${chat.seq}`)} ${chatLine(chat, contacts, style)}`).join("\n");
 }
 
-/** The list of friends. */
+/** Returns the list of friends. */
 export function friendLines(friends: readonly User[], style: Style): string {
   if (friends.length === 0) return "Friends: none yet";
   return ["Friends:", ...friends.map((friend) => `  ${userText(friend, style)}`)].join("\n");
 }
 
-/** The list of groups with their members. */
+/** Returns the list of groups with their members. */
 export function groupLines(groups: readonly Group[], style: Style): string {
   if (groups.length === 0) return "Groups: none yet";
   return ["Groups:", ...groups.map((group) => groupText(group, style))].join("\n");
@@ -130,7 +132,21 @@ function userText({ id, name, state, role }: User, style: Style): string {
   ).join(" ");
 }
 
-/** A user, or a group, by name and id. */
+const MAX_EXCERPT_LENGTH = 40; // characters: enough to recognize a line
+
+/** Returns a quoted line for an error message, cut to {@link MAX_EXCERPT_LENGTH} characters. */
+export function quoteExcerpt(line: string): string {
+  const characters = [...line];
+  const isLong = characters.length > MAX_EXCERPT_LENGTH;
+  return `"${isLong ? `${characters.slice(0, MAX_EXCERPT_LENGTH - 1).join("")}…` : line}"`;
+}
+
+/** Returns the error about commands without a reply. */
+export function unansweredText(count: number): string {
+  return `the server did not reply to ${count} ${count === 1 ? "command" : "commands"}`;
+}
+
+/** Returns the name and id of a user or a group. */
 export function formatName(id: number, name: string, style: Style): string {
   return `${style.strong(escapeControls(name || "user"))} ${style.dim(`(${id})`)}`;
 }

@@ -1,11 +1,12 @@
-/** How far the user has each conversation, and the telling of the server. */
+/** The last message shown of each conversation, and its confirmation to the server. */
 import { Msg } from "../wire/protocol.ts";
 import type { ChatMessage, Peer } from "./incoming.ts";
 import type { RequestMessage } from "./transport.ts";
 
-const DELIVERED_DELAY_MS = 100; // milliseconds: a burst of messages is confirmed with one DELIVERED, and a person notices none
+// One DELIVERED confirms a burst of messages, and no user notices the delay.
+const DELIVERED_DELAY_MS = 100;
 
-/** Hides repeats and says DELIVERED. What the server isn't told, for a broken connection, it sends again. */
+/** Detects duplicates and sends DELIVERED. The server resends messages that it has no confirmation of. */
 export class Inbox {
   readonly #send: (request: RequestMessage) => Promise<void>;
   readonly #lastShown = new Map<Peer, number>(); // the last seq of each conversation
@@ -13,12 +14,15 @@ export class Inbox {
   #epoch: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** `send` resolves when the message is on its way; nothing more is sent until then. */
+  /** `send` resolves when the message is sent. The inbox sends one message at a time. */
   constructor(send: (request: RequestMessage) => Promise<void>) {
     this.#send = send;
   }
 
-  /** A login's answer has named the store's epoch: in another one than before, seqs are given out anew. */
+  /**
+   * Sets the store's epoch, from the reply to a login. In a new epoch the seqs of all conversations start
+   * again.
+   */
   setEpoch(epoch: string | undefined): void {
     if (this.#epoch !== undefined && epoch !== this.#epoch) {
       this.#lastShown.clear();
@@ -27,20 +31,20 @@ export class Inbox {
     this.#epoch = epoch;
   }
 
-  /** Whether the user has seen it. The server is told again, since it seems not to know. */
+  /** Returns whether the user has seen the message, and confirms a duplicate again. */
   isDuplicate({ peer, seq }: ChatMessage): boolean {
     if (seq > (this.#lastShown.get(peer) ?? 0)) return false;
     this.#confirm(peer);
     return true;
   }
 
-  /** The user has seen it, and everything before it. */
+  /** Records that the user has seen the message and all messages before it. */
   markShown({ peer, seq }: ChatMessage): void {
     this.#lastShown.set(peer, seq);
     this.#confirm(peer);
   }
 
-  /** Tells the server now. */
+  /** Sends all confirmations now. */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);
     for (const peer of this.#unconfirmed) {
@@ -52,7 +56,7 @@ export class Inbox {
     if (this.#unconfirmed.size > 0) this.#schedule();
   }
 
-  /** Stops without telling. */
+  /** Drops all confirmations. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#unconfirmed.clear();

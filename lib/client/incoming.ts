@@ -1,14 +1,14 @@
 /**
- * What the server's messages mean to the client: each field is looked at once, here, so that a server of
- * another version, or none at all, can't bring anything but the types that the rest relies on.
+ * Reads the fields of the server's messages. Each field is checked here, so that the rest of the client can
+ * rely on its type, also with a server of another version.
  */
 import type { Message } from "../wire/message.ts";
 import { Errno, Msg } from "../wire/protocol.ts";
 
-/** One of the user's conversations: the other user's id, or minus a group's id. */
+/** A conversation of the user: the other user's id, or minus a group's id. */
 export type Peer = number;
 
-/** A chat message, to the user or of a conversation's history. */
+/** A chat message: a pushed one, or one of a conversation's history. */
 export interface ChatMessage {
   readonly peer: Peer;
   readonly seq: number;
@@ -20,7 +20,7 @@ export interface ChatMessage {
   readonly time: number;
 }
 
-/** A user as the server's lists have it. */
+/** A user in the server's lists. */
 export interface User {
   readonly id: number;
   readonly name: string;
@@ -29,22 +29,22 @@ export interface User {
   readonly role: string;
 }
 
-/** One of the user's groups. */
+/** A group of the user. */
 export interface Group {
   readonly id: number;
   readonly name: string;
   readonly description: string;
-  /** How many members it has; `users` holds the first of them. */
+  /** The number of members. `users` contains the first of them. */
   readonly members: number;
   readonly users: readonly User[];
 }
 
-/** The server's no to a request. */
+/** The server's rejection of a request. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
 
   constructor(
-    /** The protocol's number for it. */
+    /** The error number of the protocol. */
     readonly errno: number,
     message: string,
   ) {
@@ -52,37 +52,38 @@ export class RefusedError extends Error {
   }
 }
 
-/** A reply's errno; a reply without one is taken for a good one. */
+/** Returns a reply's errno. A reply without one is a success. */
 export function errnoOf(reply: Message): number {
   return number(reply.errno);
 }
 
-/** Whether it says that the request may succeed when it is sent again later. */
+/** Returns whether the request of this reply may succeed later. */
 export function isRetryable(reply: Message): boolean {
   return errnoOf(reply) === Errno.RATE_LIMITED || errnoOf(reply) === Errno.UNAVAILABLE;
 }
 
-const MIN_RETRY_MS = 20; // milliseconds, so that a server that says 0 isn't asked in a tight loop
-const MAX_RETRY_MS = 60_000; // milliseconds, so that a slip of the server's doesn't stop the client for good
-const DEFAULT_RETRY_MS = 1_000; // milliseconds where the server doesn't say
+const MIN_RETRY_MS = 20; // prevents a busy loop with a server that sends 0
+const MAX_RETRY_MS = 60_000; // bounds the effect of an excessive value
+const DEFAULT_RETRY_MS = 1_000; // for a message without retry_after
 
-/** How long a reply or a notice asks the client to wait, in milliseconds. */
+/** Returns the time in milliseconds that the client must wait after a reply or a notice. */
 export function retryAfterMs(message: Message): number {
   const asked = number(message.retry_after, DEFAULT_RETRY_MS);
   return Math.min(Math.max(asked, MIN_RETRY_MS), MAX_RETRY_MS);
 }
 
-/** A reply's error, for the caller that made the request. */
+/** Returns the error of a rejecting reply. */
 export function toRefusedError(reply: Message): RefusedError {
-  return new RefusedError(errnoOf(reply), errorText(reply) || `the server answered errno ${errnoOf(reply)}`);
+  const errno = errnoOf(reply);
+  return new RefusedError(errno, errorText(reply) || `the server replied with errno ${errno}`);
 }
 
-/** The server's own words about an error, or why it sends a notice. */
+/** Returns the server's text about an error, or the reason of a notice. */
 export function errorText(message: Message): string {
   return string(message.errmsg);
 }
 
-/** Whether it answers a request, and isn't something that the server sends on its own. */
+/** Returns whether the message is a reply to a request. */
 export function isReply({ msgid }: Message): boolean {
   return REPLIES.has(msgid);
 }
@@ -90,7 +91,7 @@ const REPLIES = new Set<number>([
   ...[Msg.LOGIN_ACK, Msg.REGISTER_ACK, Msg.ACK, Msg.HISTORY_ACK, Msg.CONTACTS_ACK, Msg.MEMBERS_ACK],
 ]);
 
-/** The chat message that it is, as the user `me` sees it; undefined if it isn't one or lacks what one needs. */
+/** Returns the chat message in a message to the user `ownId`, or undefined if it is none or lacks a field. */
 export function readChat(message: Message, ownId: number): ChatMessage | undefined {
   const [id, seq] = [number(message.id), number(message.seq)];
   if (id < 1 || seq < 1) return undefined;
@@ -103,7 +104,7 @@ export function readChat(message: Message, ownId: number): ChatMessage | undefin
   return { peer, seq, id, name: string(name), text: string(msg), time: number(time) };
 }
 
-/** The messages of a piece of the history with `peer`, oldest first. */
+/** Returns the messages in a reply to HISTORY about `peer`, oldest first. */
 export function readHistory(reply: Message, peer: Peer): ChatMessage[] {
   return objects(reply.messages).map(({ seq, id, name, msg, time }) => ({
     ...{ peer, seq: number(seq), id: number(id), name: string(name) },
@@ -111,12 +112,12 @@ export function readHistory(reply: Message, peer: Peer): ChatMessage[] {
   }));
 }
 
-/** The list of friends in the answer to a login or to CONTACTS. */
+/** Returns the list of friends in the reply to a login or to CONTACTS. */
 export function readFriends(reply: Message): User[] {
   return objects(reply.friends).map(readUser);
 }
 
-/** The list of groups in the answer to a login or to CONTACTS. */
+/** Returns the list of groups in the reply to a login or to CONTACTS. */
 export function readGroups(reply: Message): Group[] {
   return objects(reply.groups).map((group) => {
     const users = objects(group.users).map(readUser);
@@ -128,12 +129,12 @@ export function readGroups(reply: Message): Group[] {
   });
 }
 
-/** A field that should be a number; `otherwise` if it isn't a finite one. */
+/** Returns a field's number, or `fallback` if the field is not a finite number. */
 export function number(value: unknown, fallback = 0): number {
   return typeof value === "number" && Number.isFinite(value) ? value : fallback;
 }
 
-/** A field that should be a string; empty if it isn't one. */
+/** Returns a field's text, or an empty one if the field is not a string. */
 export function string(value: unknown): string {
   return typeof value === "string" ? value : "";
 }

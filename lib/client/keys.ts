@@ -1,37 +1,41 @@
-/** Tells what is typed on a terminal from what is pasted, so that a paste of several lines is not taken for commands. */
+/**
+ * Separates pastes from typed keys on a terminal, so that a paste of several lines does not run as commands.
+ */
 import type { Buffer } from "node:buffer";
 import process from "node:process";
 import { StringDecoder } from "node:string_decoder";
 import { PassThrough } from "node:stream";
 
-/** Where keys and pastes go. */
+/** The receiver of pastes. */
 export interface KeyListener {
-  /** Whether several lines that come at once are a paste here, also where the terminal does not say so. */
+  /** Whether several lines that arrive at once are a paste, even without the terminal's marks. */
   readonly expectsLines: boolean;
   onPaste(text: string): void;
 }
 
-/** Asks a terminal to put {@link PASTE_BEGIN} and {@link PASTE_END} around pastes, and no more ("bracketed paste"). */
+/**
+ * Switches the marks {@link PASTE_BEGIN} and {@link PASTE_END} around pastes on and off ("bracketed paste").
+ */
 const BRACKETED_PASTE_ON = "\x1b[?2004h";
 const BRACKETED_PASTE_OFF = "\x1b[?2004l";
 const PASTE_BEGIN = "\x1b[200~";
 const PASTE_END = "\x1b[201~";
 
-/** Milliseconds in which the rest of a paste comes that was read in several pieces. Between two keys there is more. */
+/** The longest pause between the pieces of one paste. Typed keys have longer pauses. */
 const BURST_MS = 20;
 
-/** What ends a line in a text, also where readline sees no end: the mandatory breaks of Unicode (UAX 14). */
+/** A line end: the mandatory breaks of Unicode (UAX 14), of which readline knows only some. */
 const LINE_END = /\r\n?|[\n\v\f\x85\u2028\u2029]/gu;
 
-/** A line with another one behind it. */
+/** A line end with a further line after it. */
 const MULTIPLE_LINES = /[\r\n\v\f\x85\u2028\u2029]\s*[^\s\p{Cc}]/u;
 
-/** Cuts what a terminal sends at the marks around pastes. */
+/** Splits the input from a terminal at the marks around pastes. */
 export class PasteReader {
-  #pasted: string | undefined; // since PASTE_BEGIN
-  #partialMark = ""; // may be the beginning of a mark
+  #pasted: string | undefined; // the paste since PASTE_BEGIN
+  #partialMark = ""; // the possible beginning of a mark
 
-  /** The pieces of the next text, in their order. */
+  /** Returns the pieces of the next input, in their order. */
   push(text: string): { readonly kind: "keys" | "paste"; readonly text: string }[] {
     const pieces: { kind: "keys" | "paste"; text: string }[] = [];
     let left = this.#partialMark + text;
@@ -40,7 +44,7 @@ export class PasteReader {
       const isInside = this.#pasted !== undefined;
       const mark = isInside ? PASTE_END : PASTE_BEGIN;
       const at = left.indexOf(mark);
-      const min = isInside ? 1 : 2; // outside of a paste ESC alone is a key
+      const min = isInside ? 1 : 2; // outside of a paste, ESC alone is a key
       const end = at < 0 ? left.length - partialMarkLength(left, mark, min) : at;
       const before = left.slice(0, end);
       if (isInside) this.#pasted += before;
@@ -56,7 +60,7 @@ export class PasteReader {
   }
 }
 
-/** How many characters at the end of a text can be the beginning of a mark: at least so many, or none. */
+/** Returns the length of the text's end that may begin a mark: at least `min`, or 0. */
 function partialMarkLength(text: string, mark: string, min: number): number {
   for (let length = mark.length - 1; length >= min; length--) {
     if (text.endsWith(mark.slice(0, length))) return length;
@@ -64,12 +68,12 @@ function partialMarkLength(text: string, mark: string, min: number): number {
   return 0;
 }
 
-/** A paste's text with one kind of line ends, none at its end, and no control characters that would steer the terminal. */
+/** Returns a paste with LF as line ends, without one at its end, and without control characters. */
 export function cleanPaste(text: string): string {
   return text.replace(LINE_END, "\n").replace(/(?![\n\t])\p{Cc}/gu, "").replace(/\n+$/, "");
 }
 
-/** The keys typed on standard input, as readline reads them; pastes go to the listener. */
+/** The typed keys of standard input, as a stream for readline. Pastes go to the listener. */
 export class Keys {
   readonly input = Object.assign(new PassThrough(), {
     setRawMode: (isRaw: boolean) => process.stdin.setRawMode(isRaw),
@@ -95,12 +99,12 @@ export class Keys {
     this.setBracketedPaste(true);
   }
 
-  /** Turns the marks around pastes on or off. */
+  /** Switches the marks around pastes on or off. */
   setBracketedPaste(enabled: boolean): void {
     if (process.env.TERM !== "dumb") process.stdout.write(enabled ? BRACKETED_PASTE_ON : BRACKETED_PASTE_OFF);
   }
 
-  /** Gives the terminal back. */
+  /** Releases the terminal. */
   close(): void {
     clearTimeout(this.#timer);
     process.stdin.pause();
@@ -108,7 +112,7 @@ export class Keys {
   }
 
   #onKeys(text: string): void {
-    const isLine = text.length > 1 && /[\r\n\u2028\u2029]/.test(text); // not one key
+    const isLine = text.length > 1 && /[\r\n\u2028\u2029]/.test(text); // more than one key
     if (!this.#listener.expectsLines || (!isLine && this.#burst === "")) {
       this.#flush();
       this.input.write(text);

@@ -1,20 +1,20 @@
-/** A script's input, a line at a time. */
+/** Reads a script's input by lines. */
 import { MAX_CLIENT_FRAME_BYTES } from "../wire/protocol.ts";
 
-/** Bytes of a line at most: a longer one says more than fits in the frame that would have to carry it. */
+/** Maximum length of a line: a frame cannot contain more. */
 export const MAX_LINE_BYTES = MAX_CLIENT_FRAME_BYTES;
 
 const LINE_FEED = 0x0a;
 
 /**
- * The lines of a text in UTF-8, without their ends (LF or CRLF); the last one needs none. In place of a line of
- * more than {@link MAX_LINE_BYTES} bytes comes undefined, as soon as it is known to be one, and its rest is skipped.
- * Each byte is looked at a fixed number of times, and no more than one line is kept.
+ * Yields the lines of a text in UTF-8, without their ends (LF or CRLF). The last line may have none. For a
+ * line of more than {@link MAX_LINE_BYTES} bytes it yields undefined as soon as the limit is exceeded, and
+ * skips the rest. The time is linear, and the memory is that of one line.
  */
 export async function* readLines(input: AsyncIterable<Uint8Array>): AsyncGenerator<string | undefined> {
   const decoder = new TextDecoder();
   const line = new Uint8Array(MAX_LINE_BYTES);
-  let length = 0; // of the line so far, with what was skipped
+  let length = 0; // of the line so far, with skipped bytes
   const text = () => decoder.decode(line.subarray(0, length));
   for await (const chunk of input) {
     for (let at = 0, end; at < chunk.length; at = end + 1) {

@@ -1,4 +1,4 @@
-/** What is said to a server before a session: who the user is. */
+/** Login and registration: the requests before a session. */
 import type { Message } from "../wire/message.ts";
 import { Errno, FieldLimit, Msg } from "../wire/protocol.ts";
 import {
@@ -11,97 +11,102 @@ import {
   string,
   toRefusedError,
 } from "./incoming.ts";
-import { backoffMs, type Servers, sleep } from "./servers.ts";
+import { backoffMs, type Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ConnectionLostError, type RequestMessage, type ServerConnection } from "./transport.ts";
 
-/** Who logs in. */
+/** The user of a login, by id or by name. */
 export type UserRef = { readonly id: number } | { readonly name: string };
 
-/** Marks what follows as a name, also if it consists of digits. */
+/** The prefix of a name. With it, a name may consist of digits. */
 const NAME_PREFIX = "name:";
 
-/** The name in `name:NAME`, or in NAME alone. */
+/** Returns the name in `name:NAME` or in NAME. */
 export function stripNamePrefix(text: string): string {
   return text.startsWith(NAME_PREFIX) ? text.slice(NAME_PREFIX.length) : text;
 }
 
-/** Whom a user means: digits are an id, unless no id is as large or they are marked as a name. */
+/**
+ * Returns the user that a text names. A number in the range of ids is an id, and any other text is a name.
+ */
 export function parseUserRef(text: string): UserRef {
   const isId = /^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= FieldLimit.INTEGER;
   return isId ? { id: Number(text) } : { name: stripNamePrefix(text) };
 }
 
-/** What a login may have to ask or tell its user. */
+/** Questions and notices of a login to its user. */
 export interface Prompts {
-  /** The password again, because the server no longer takes the session's token. Undefined is giving up. */
+  /** Asks for the password after the server rejected the session's token. Undefined cancels the login. */
   askPassword(): Promise<string | undefined>;
-  /** Whether to take the account over from another connection that uses it. */
+  /** Asks whether to take the account over from the connection that uses it. */
   confirmTakeover(): Promise<boolean>;
-  /** The server can't take a request now, for the reason `why`; it is sent again by itself after `ms` milliseconds. */
+  /** Reports that the server deferred a request for `reason`. The client retries after `ms` milliseconds. */
   onDeferred(reason: string, ms: number): void;
 }
 
-/** What a login leaves behind, for the next one. */
+/** The data of a login that a later login uses. */
 export interface SavedLogin {
   readonly id: number;
   readonly name: string;
   readonly token: string;
 }
 
-/** Keeps tokens for the program's next start. */
+/** Saves tokens for the program's next start. */
 export interface TokenStore {
   save(login: SavedLogin): void;
-  /** The token is no longer good. */
+  /** Removes a token that is no longer valid. */
   remove(token: string): void;
 }
 
-/** What proves who the user is, and for how long the user waits for a server that is busy. */
+/** The options of a login. */
 export interface LoginOptions {
   readonly password?: string | undefined;
-  /** Of an earlier session. It goes first: the server takes it where a password has to wait, or is refused. */
+  /**
+   * Token of an earlier session. It goes first, as the server accepts a token even if passwords must wait.
+   */
   readonly token?: string | undefined;
-  /** Where the session's token is kept, if it is. */
+  /** The store of the session's token, if the token is saved. */
   readonly tokenStore?: TokenStore | undefined;
-  /** Whether the user has said beforehand to take the account over from another connection. */
+  /** Whether to take the account over from another connection without a question. */
   readonly force?: boolean | undefined;
-  /** Milliseconds; see {@link LOGIN_WAIT_MS}. */
+  /** Time for retries, in milliseconds. See {@link LOGIN_WAIT_MS}. */
   readonly loginWait?: number | undefined;
 }
 
-/** What proves who the user is. It changes as the session goes on: see {@link logIn}. */
+/** The credentials of a session. {@link logIn} updates them. */
 export interface Credentials {
   readonly user: UserRef;
   readonly loginWait: number;
   password: string | undefined;
   token: string | undefined;
   tokenStore: TokenStore | undefined;
-  /** The user has said to take the account over. */
+  /** Whether to take the account over from another connection. */
   force: boolean;
 }
 
-/** What the caller is told of each message that comes. */
+/** A function that gets each message from the server. */
 export type MessageObserver = (message: Message) => void | Promise<void>;
 
 /**
- * Milliseconds of trying, at most, while the server says "later". An account whose password was guessed at gets one
- * more password a minute, and all of them after 10 minutes: twice that.
+ * Maximum time of retries while the server defers a login. After failed logins an account may try one
+ * password a minute, and the full number after 10 minutes. This is twice that time.
  */
 export const LOGIN_WAIT_MS = 1_200_000;
 
-const MAX_HOLD_MS = 10_000; // of waiting on one connection: the server closes it after 30 s without a login
-const SERVER_PACED_TRIES = 5; // the server knows best when to come back; a later try waits longer each time
-const MIN_REPORTED_WAIT_MS = 1_000; // a shorter wait is over before it is read
+const MAX_HOLD_MS = 10_000; // on one connection, which the server closes after 30 s without a login
+const SERVER_PACED_TRIES = 5; // these follow the server's retry_after; later ones also back off
+const MIN_REPORTED_WAIT_MS = 1_000; // a shorter wait ends before a user has read the notice
 
-/** A connection that is logged in, and the server's answer to the login. */
+/** An authenticated connection, and the server's reply to the login. */
 export interface LoggedIn {
   readonly connection: ServerConnection;
   readonly reply: Message;
 }
 
 /**
- * Logs in with the token, or the password where there is none, and asks the user what has to be asked. Waits and
- * tries again while the server says so. What holds for the next time is kept in the credentials: the token, and not
- * the password. Rejects with {@link Refused} or {@link ConnectionLostError}, and with the signal's reason when that aborts.
+ * Logs in with the token, or with the password if there is no token. Waits and retries while the server
+ * defers the login. Afterwards the credentials contain the new token and no password. Rejects with
+ * {@link RefusedError} or {@link ConnectionLostError}, and with the signal's reason if it aborts.
  */
 export async function logIn(
   servers: Servers,
@@ -111,7 +116,7 @@ export async function logIn(
   observe: MessageObserver,
 ): Promise<LoggedIn> {
   const onDeferred = (reason: string, ms: number) => prompts.onDeferred(reason, ms);
-  let rejectedToken: string | undefined; // a token that no longer logs in: it shows that the device is the user's
+  let rejectedToken: string | undefined; // proves that the device is known
   for (;;) {
     const { user, token, password, force } = credentials;
     const deviceProof = rejectedToken === undefined ? {} : { token: rejectedToken };
@@ -127,7 +132,7 @@ export async function logIn(
       saveToken(credentials, reply);
       return { connection, reply };
     }
-    // A person may take longer to answer than the server keeps a connection without a login: a new one is made.
+    // An answer may take longer than the login timeout, so the next try uses a new connection.
     connection.abort("refused");
     if (errno === Errno.ALREADY_ONLINE && !force && await prompts.confirmTakeover()) {
       credentials.force = true;
@@ -148,7 +153,10 @@ function saveToken({ tokenStore }: Credentials, reply: Message): void {
   if (id > 0 && token !== "") tokenStore?.save({ id, name, token });
 }
 
-/** Makes an account and resolves to its id; rejects with {@link Refused} or {@link ConnectionLostError}. Waits as a login. */
+/**
+ * Registers an account and resolves to its id. Waits and retries as {@link logIn} does. Rejects with
+ * {@link RefusedError} or {@link ConnectionLostError}.
+ */
 export async function register(
   servers: Servers,
   name: string,
@@ -167,8 +175,8 @@ export async function register(
 }
 
 /**
- * Sends a request to one of the servers, and again as long as the server says "later" and `waits` has time for it. A
- * short wait is one on the same connection; a long one the server would end.
+ * Sends a request to one of the servers, and retries while the server defers it and `retries` has time left.
+ * Short waits happen on the same connection. During a long one the server would close the connection.
  */
 async function requestWithRetries(
   servers: Servers,
@@ -189,7 +197,7 @@ async function requestWithRetries(
       }, signal);
       if (result.ms === undefined) return result;
       result.connection.abort("busy");
-      servers.advance(); // another one may be less so
+      servers.advance(); // another server may be less busy
       await retries.wait(errorText(result.reply), result.ms);
     } catch (error) {
       const ms = error instanceof ConnectionLostError && retries.hasBegun ? retries.nextDelayMs() : undefined;
@@ -199,7 +207,7 @@ async function requestWithRetries(
   }
 }
 
-/** The waits of one request, all of them together no longer than it was said. */
+/** The delays between the tries of one request, with a bound on their sum. */
 class RetryDelays {
   readonly #end: number;
   readonly #onDeferred: Prompts["onDeferred"];
@@ -212,12 +220,15 @@ class RetryDelays {
     this.#signal = signal;
   }
 
-  /** Whether the server has said "later" before. */
+  /** Whether the server has deferred the request before. */
   get hasBegun(): boolean {
     return this.#attempt > 0;
   }
 
-  /** Milliseconds until the next try; undefined when there is no time left. None is shorter than the server asks for. */
+  /**
+   * Returns the time until the next try in milliseconds, or undefined if none is left. It is at least the
+   * server's.
+   */
   nextDelayMs(reply?: Message): number | undefined {
     const minMs = ++this.#attempt > SERVER_PACED_TRIES || !reply
       ? backoffMs(Math.max(this.#attempt - SERVER_PACED_TRIES, 1))
@@ -229,17 +240,18 @@ class RetryDelays {
   async wait(reason: string, ms: number): Promise<void> {
     if (ms >= MIN_REPORTED_WAIT_MS) this.#onDeferred(reason, ms);
     await sleep(ms, this.#signal);
+    this.#signal.throwIfAborted();
   }
 }
 
-/** Sends a request on a connection that has no other reader, and resolves to its reply. */
+/** Sends a request on a connection without another reader, and resolves to its reply. */
 async function requestOnce(
   connection: ServerConnection,
   request: RequestMessage,
   timeoutMs: number,
   observe: MessageObserver,
 ) {
-  const timer = setTimeout(() => connection.abort(`no answer within ${timeoutMs / 1_000} s`), timeoutMs);
+  const timer = setTimeout(() => connection.abort(`no reply within ${timeoutMs / 1_000} s`), timeoutMs);
   try {
     void connection.send(request);
     for (let message; (message = await connection.next());) {

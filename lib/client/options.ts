@@ -4,86 +4,102 @@ import { VERSION } from "../version.ts";
 import { LOGIN_WAIT_MS, stripNamePrefix, type UserRef } from "./login.ts";
 import type { Address } from "./transport.ts";
 
-/** What the user wants, from the command line. */
+/** The options of the command line. */
 export interface Options {
   readonly servers: readonly Address[];
-  /** Whether the servers speak TLS. */
+  /** Whether the servers use TLS. */
   readonly tls: boolean;
-  /** A file with certificates of authorities that may issue theirs, besides those that are known. */
+  /** A file with CA certificates to trust, besides those of the runtime. */
   readonly caFile: string | undefined;
   readonly user: UserRef | undefined;
   readonly passwordFile: string | undefined;
   readonly register: boolean;
   readonly force: boolean;
-  /** Whether the session's token is saved, and a saved one used. */
+  /** Whether to save the session's token, and to use a saved one. */
   readonly save: boolean;
   readonly json: boolean;
-  /** Whether the token is part of what `json` prints. */
+  /** Whether the output of `json` contains the token. */
   readonly showToken: boolean;
   readonly follow: boolean;
-  /** Milliseconds for the last answers to come. */
+  /** Maximum wait for the next reply after the end of the input, in milliseconds. */
   readonly wait: number;
-  /** Milliseconds for a login that the server puts off. */
+  /** Time for which a deferred login is retried, in milliseconds. */
   readonly loginWait: number;
 }
 
-/** The command line makes no sense; the message says which part of it. */
+/** An invalid command line. The message names the fault. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-const DEFAULT_WAIT_S = 10; // seconds: enough for a server to restart and for the client to find it again
-const MAX_WAIT_S = 86_400; // seconds: a day; longer than that is a slip
+const DEFAULT_WAIT_S = 10; // a restart of the server and a reconnect fit in
+const MAX_WAIT_S = 86_400; // a day: a longer time is a mistake
 const MAX_PORT = 65_535;
 
-/** What `--help` prints. */
+/** The text of `--help`. */
 const HELP = `A client for the chat server.
 
   client.ts [options] HOST PORT
-  client.ts [options] HOST:PORT [HOST:PORT ...]    tries the next one when one fails
+  client.ts [options] HOST:PORT [HOST:PORT ...]   tries the servers in turn
 
-On a terminal it shows a menu, and after the login the command "help" tells the others. Otherwise
-it reads commands from its input, one a line, for example: chat:2:hello
+On a terminal the client shows a menu. After the login, the command "help"
+lists the commands. Without a terminal the client reads commands from standard
+input, one per line, for example: chat:2:hello
 
-  --user NAME            log in as this user; name:NAME is the same, as at the question for the user
-  --id N                 log in as the user with this id
-  --password-file FILE   read the password from the file's first line;
-                         otherwise it is in the environment variable CHAT_PASSWORD.
-                         With -P=client the file needs deno's --allow-read=FILE, as one of --ca does
-  --no-save              save no token, and use no saved one. Without it, a login leaves the session's
-                         token in $XDG_STATE_HOME/chat-client (or ~/.local/state/chat-client), readable
-                         for this user alone. A start at the same server then needs no password, and
-                         no user where only one is saved; "loginout" removes the token
-  --register             with --user: register the name first if it is free
-  --tls                  speak TLS, with a server whose certificate is for HOST and by an authority
-                         that Mozilla trusts; with DENO_TLS_CA_STORE=system, that this machine does
-  --ca FILE              speak TLS, and trust the authorities with certificates in this file (PEM)
-                         as well
-  --force                take the account over if it is in use on another connection
-  --json                 print every message of the server as one line of JSON, without the
-                         session's token
-  --show-token           with --json: the token as well, which is as good as the password
-  --follow               go on receiving after the end of the input, until interrupted
-  --wait SECONDS         after the end of the input, give up when no answer has come for so long
-                         (default ${DEFAULT_WAIT_S})
-  --login-wait SECONDS   when the server says to come again later, wait and try again to log in for
-                         so long at most (default ${LOGIN_WAIT_MS / 1_000})
+User:
+  --user NAME           Log in as this user. name:NAME is the same.
+  --id N                Log in as the user with this id.
+  --password-file FILE  Read the password from the first line of this file.
+                        Otherwise CHAT_PASSWORD has the password. With
+                        -P=client, this file and that of --ca need
+                        deno's --allow-read=FILE.
+  --register            With --user: first register the name if it is free.
+  --force               Take the account over if it is in use on another
+                        connection.
+  --no-save             Save no token, and use no saved one. Otherwise a login
+                        saves the session's token in
+                        $XDG_STATE_HOME/chat-client, or in
+                        ~/.local/state/chat-client, readable for this user
+                        alone. The next start at the same server then needs no
+                        password, and no user if only one login is saved. The
+                        command "loginout" removes the token.
+
+TLS:
+  --tls                 Use TLS. The certificate must be for HOST and from an
+                        authority that Mozilla trusts, or this machine with
+                        DENO_TLS_CA_STORE=system.
+  --ca FILE             Use TLS, and also trust the CA certificates (PEM) in
+                        this file.
+
+Scripts:
+  --json                Print each message of the server as one line of JSON,
+                        without the session's token.
+  --show-token          With --json: print the token, too. It replaces the
+                        password.
+  --follow              After the end of the input, go on receiving until an
+                        interrupt.
+  --wait SECONDS        After the end of the input, wait this long for the next
+                        reply (default ${DEFAULT_WAIT_S}).
+  --login-wait SECONDS  If the server defers the login, retry for this long
+                        (default ${LOGIN_WAIT_MS / 1_000}).
+
   --help, --version
 
-Exit code: 0 all went well; 1 something failed: the login, a command, or an answer did not come;
-2 the command line is wrong.
+Exit code: 0 success; 1 failure of the login, of a command or of a reply;
+2 invalid command line.
 `;
 
 const STRINGS = ["user", "id", "password-file", "ca", "wait", "login-wait"];
 const FLAGS = ["tls", "register", "force", "no-save", "json", "show-token", "follow", "help", "version"];
 
-/** Reads the command line; a string is what to print instead of running. Throws {@link UsageError}. */
+/** Returns the options, or a text to print instead of running. Throws {@link UsageError}. */
 export function parseOptions(args: readonly string[]): Options | string {
+  rejectRepeats(args);
   const parsed = parseArgs([...args], {
     string: STRINGS,
     boolean: FLAGS,
     unknown: (arg, key) => {
-      if (key !== undefined) throw new UsageError(`unknown option ${arg}`);
+      if (key !== undefined) throw new UsageError(`unknown option ${arg.split("=")[0]}`);
     },
   });
   if (parsed.help) return HELP;
@@ -101,7 +117,7 @@ export function parseOptions(args: readonly string[]): Options | string {
   const caFile = value("ca");
   return {
     servers: parseServers(parsed._.map(String)),
-    tls: parsed.tls === true || caFile !== undefined, // nothing else could be meant
+    tls: parsed.tls === true || caFile !== undefined,
     caFile,
     user: user !== undefined
       ? { name: stripNamePrefix(user) }
@@ -121,16 +137,30 @@ export function parseOptions(args: readonly string[]): Options | string {
   };
 }
 
+/** Throws a {@link UsageError} if an option with a value is given twice. */
+function rejectRepeats(args: readonly string[]): void {
+  const seen = new Set<string>();
+  for (let at = 0; at < args.length && args[at] !== "--"; at++) {
+    const [flag = "", value] = args[at]!.split("=", 2);
+    if (!STRINGS.some((name) => flag === `--${name}`)) continue;
+    if (seen.has(flag)) throw new UsageError(`${flag} is given twice`);
+    seen.add(flag);
+    if (value === undefined) at++; // the next argument is the value
+  }
+}
+
 function parseServers(words: readonly string[]): Address[] {
   const [first, second] = words;
-  if (first === undefined) throw new UsageError("no server is named: HOST PORT, or HOST:PORT");
+  if (first === undefined) throw new UsageError("no server given: name one as HOST PORT or HOST:PORT");
   if (words.length === 2 && second !== undefined && /^\d+$/.test(second)) {
     return [{ hostname: first, port: port(second) }];
   }
   return words.map((word) => {
     const match = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(word);
     const hostname = match?.[1] ?? match?.[2];
-    if (!match || hostname === undefined) throw new UsageError(`${word}: not a server's HOST:PORT`);
+    if (!match || hostname === undefined) {
+      throw new UsageError(`${word} is not a server in the form HOST:PORT`);
+    }
     return { hostname, port: port(match[3]!) };
   });
 }

@@ -1,11 +1,14 @@
-/** What the runtime lets the program do. It is looked at first: otherwise the runtime asks, in the middle of a chat. */
+/**
+ * Queries of the runtime's permissions. Without them, the runtime would ask for a permission in the middle of
+ * a chat.
+ */
 
-/** Whether the runtime allows it without asking its user. */
+/** Returns whether the program has the permission, without asking for it. */
 export function isGranted(permission: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(permission).state === "granted";
 }
 
-/** A variable of the environment; undefined as well where the program may not read it. */
+/** Returns a variable of the environment, or undefined without the permission to read it. */
 export function envVariable(name: string): string | undefined {
   return isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined;
 }

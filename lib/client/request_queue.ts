@@ -1,17 +1,17 @@
 /**
- * The requests that the server has not answered yet. One at a time is under way: that keeps messages in the
- * order in which they were written, whatever the server puts off and whenever the connection breaks, and the
- * server commits what many clients send at a time in one go anyway.
+ * The requests without a reply. Only one at a time is in flight, so that messages stay in order, even if the
+ * server defers one or the connection drops. The server's group commit does not depend on several requests
+ * per client.
  */
 import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
 import { errnoOf, isReply, isRetryable, retryAfterMs, toRefusedError } from "./incoming.ts";
 import { ConnectionLostError, type RequestMessage } from "./transport.ts";
 
-/** Requests that are kept at most: an hour's typing, and a bound for a script while no server answers. */
+/** Maximum number of queued requests: an hour's typing, and a bound for scripts while no server replies. */
 export const MAX_QUEUED_REQUESTS = 1_000;
 
-/** There are too many requests already; the message says how many. */
+/** The queue has {@link MAX_QUEUED_REQUESTS} requests. */
 export class QueueFullError extends Error {
   override readonly name = "QueueFullError";
 }
@@ -25,7 +25,7 @@ interface Entry {
   readonly reject: (error: Error) => void;
 }
 
-/** A queue of requests, answered in order. */
+/** A queue of requests. Replies come in order. */
 export class RequestQueue {
   readonly #entries: Entry[] = [];
   readonly #onDeferred: (reply: Message) => void;
@@ -34,25 +34,24 @@ export class RequestQueue {
   #onIdle: (() => void) | undefined;
   #rid = 0;
 
-  /** `putOff` is told of the first time that the server wants a request to come again later. */
+  /** The queue calls `onDeferred` the first time that the server defers a request. */
   constructor(onDeferred: (reply: Message) => void) {
     this.#onDeferred = onDeferred;
   }
 
-  /** How many requests wait for an answer. */
+  /** The number of requests without a reply. */
   get size(): number {
     return this.#entries.length;
   }
 
   /**
-   * Adds a request. Resolves to its reply; rejects with {@link Refused} when the server says no, with
-   * {@link QueueFullError}, and with {@link ConnectionLostError} when it was sent, the connection broke before the
-   * answer, and it isn't `repeatable`: such a request might be carried out twice.
+   * Adds a request and resolves to its reply. Rejects with {@link RefusedError} if the server rejects the
+   * request, and with {@link QueueFullError}. Rejects with {@link ConnectionLostError} if the connection
+   * dropped before the reply and the request is not `idempotent`: a resend might execute it twice.
    */
   add(request: RequestMessage, idempotent: boolean): Promise<Message> {
     if (this.size >= MAX_QUEUED_REQUESTS) {
-      const text =
-        `${MAX_QUEUED_REQUESTS} requests wait for the server's answer already; this one was not taken`;
+      const text = `Cannot queue the request: ${MAX_QUEUED_REQUESTS} requests already wait for a reply`;
       return Promise.reject(new QueueFullError(text));
     }
     return new Promise((resolve, reject) => {
@@ -62,16 +61,14 @@ export class RequestQueue {
     });
   }
 
-  /** A connection is there, logged in: what waits is sent on it. */
+  /** Sends the queue on a new authenticated connection. */
   attach(send: (request: RequestMessage) => void): void {
     this.#send = send;
     clearTimeout(this.#retryTimer);
     this.#sendFirst();
   }
 
-  /**
-   * The connection is about to be left: what isn't sent waits for the next one. Resolves when nothing is under way.
-   */
+  /** Stops sending before a change of connections. Resolves when no request is in flight. */
   pause(): Promise<void> {
     this.#send = undefined;
     clearTimeout(this.#retryTimer);
@@ -81,7 +78,7 @@ export class RequestQueue {
     });
   }
 
-  /** The connection is gone. What isn't answered waits for the next one. */
+  /** Stops after the loss of the connection. Requests without a reply wait for the next connection. */
   detach(): void {
     this.#send = undefined;
     clearTimeout(this.#retryTimer);
@@ -90,15 +87,17 @@ export class RequestQueue {
     if (!first?.sent || first.idempotent) return;
     this.#entries.shift();
     first.reject(
-      new ConnectionLostError("the connection broke before the answer came; it may have been done"),
+      new ConnectionLostError(
+        "the connection dropped before the reply, so the server may have executed the request",
+      ),
     );
   }
 
-  /** Takes a message of the server's if it answers the request under way. */
+  /** Handles a message of the server that replies to the request in flight, and ignores others. */
   onReply(reply: Message): void {
     const [first] = this.#entries;
     if (!first?.sent || !isReply(reply)) return;
-    // A reply without a rid answers a request that the server couldn't read far enough.
+    // A reply without a rid is for a request whose rid the server could not read.
     if (reply.rid !== undefined && reply.rid !== first.request.rid) return;
     if (isRetryable(reply)) {
       first.sent = false;
@@ -115,14 +114,14 @@ export class RequestQueue {
     this.#sendFirst();
   }
 
-  /** Gives up on all that waits. */
+  /** Rejects all requests. */
   fail(error: Error): void {
     this.#send = undefined;
     clearTimeout(this.#retryTimer);
     for (const { reject } of this.#entries.splice(0)) reject(error);
   }
 
-  /** Nothing is under way. */
+  /** Resolves {@link pause}: no request is in flight. */
   #notifyIdle(): void {
     this.#onIdle?.();
     this.#onIdle = undefined;

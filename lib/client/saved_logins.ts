@@ -1,48 +1,49 @@
 /**
- * The tokens that outlive the program: one file per server address and account. A token is as good as the password, so
- * that the files are the user's alone, and a token goes to no server but the ones for which it was saved.
+ * Saved tokens: one file per server address and account. A token replaces the password, so only the user may
+ * read the files, and the client sends a token only to the servers for which it was saved.
  */
 import type { SavedLogin, TokenStore, UserRef } from "./login.ts";
 import { type Lock, PrivateFolder, UnsafeFileError } from "./private_folder.ts";
 import type { Address } from "./transport.ts";
 
-/** Saved logins per server address: the one that was used longest ago makes room for the next. */
+/** Maximum number of saved logins per server address. A further one replaces the oldest. */
 export const MAX_SAVED_LOGINS = 100;
 
 const FILE_SUFFIX = ".json";
 const LOCK_SUFFIX = ".lock";
-const CLAIM_INTERVAL_MS = 500; // a client that was taken over from ends within about as much
+const CLAIM_INTERVAL_MS = 500; // a client ends within about this time after a takeover
 
-/** A file's content. */
+/** The content of a file. */
 interface Entry extends SavedLogin {
-  /** Milliseconds since 1970. */
+  /** Time of the login, in milliseconds since 1970. */
   readonly saved: number;
 }
 
-/** An account in use by this program: a lock for each server, as far as there are any yet. */
+/** An account in use by this program. */
 interface Claim {
   readonly id: number;
+  /** One lock for each server, of which this program may not have all yet. */
   readonly locks: Lock[];
-  /** While another program has one of them. */
+  /** Retries the locks while another program has one. */
   timer: ReturnType<typeof setInterval> | undefined;
 }
 
-/** What is saved for some servers, which are taken for nodes of one and the same service. */
+/** The saved logins for servers, which count as nodes of one service. */
 export class SavedLogins implements TokenStore {
   readonly #folders: readonly PrivateFolder[];
   readonly #warn: (text: string) => void;
   readonly #warned = new Set<string>();
   #claimed: Claim | undefined;
-  #token: string | undefined; // that was saved last
+  #token: string | undefined; // the last one saved
 
-  /** In the folder `root`, of the user with the system's number `uid`. `warn` is told, once, of each thing amiss. */
+  /** The logins in the folder `root` of the user `uid`. Each problem causes one call of `warn`. */
   constructor(root: string, servers: readonly Address[], uid: number, warn: (text: string) => void) {
     const names = new Set(servers.map(folderOf));
     this.#folders = [...names].map((name) => new PrivateFolder(root, name, uid));
     this.#warn = warn;
   }
 
-  /** The user's saved login; without a user, the only one that there is. */
+  /** Returns the user's saved login, or, without a user, the only saved login. */
   find(user?: UserRef): SavedLogin | undefined {
     const found = new Map<number, Entry>();
     for (const entry of this.#entries()) {
@@ -55,8 +56,8 @@ export class SavedLogins implements TokenStore {
   }
 
   /**
-   * Marks the account as in use by this program, until {@link release}. False if another program of this user does
-   * already, or this can't be found out; then it is marked as soon as that one ends.
+   * Marks the account as in use by this program, until {@link release}. Returns false if another program of
+   * this user has marked it. This program then marks it as soon as the other one ends.
    */
   claim(id: number): boolean {
     if (this.#claimed?.id === id) return this.#claimed.timer === undefined;
@@ -69,7 +70,7 @@ export class SavedLogins implements TokenStore {
     return false;
   }
 
-  /** Ends what {@link claim} began. A lock's file stays only beside a saved login. */
+  /** Ends {@link claim}. The lock's file stays only beside a saved login. */
   release(): void {
     const claimed = this.#claimed;
     if (!claimed) return;
@@ -77,14 +78,14 @@ export class SavedLogins implements TokenStore {
     clearInterval(claimed.timer);
     for (const [at, lock] of claimed.locks.entries()) {
       const isSaved = this.#try(
-        "the lock's file is not removed",
+        "cannot remove the lock file",
         () => this.#folders[at]!.modifiedAt(`${claimed.id}${FILE_SUFFIX}`) > 0,
       ) ?? true;
-      this.#try("the lock's file is not removed", () => lock.release(!isSaved));
+      this.#try("cannot remove the lock file", () => lock.release(!isSaved));
     }
   }
 
-  /** Saves a login in place of the account's last one. */
+  /** Saves a login in place of the account's earlier one. */
   save(login: SavedLogin): void {
     this.claim(login.id);
     if (this.#token === login.token) return;
@@ -92,20 +93,20 @@ export class SavedLogins implements TokenStore {
     const { id, name, token } = login;
     const text = JSON.stringify({ id, name, token, saved: Date.now() } satisfies Entry);
     for (const folder of this.#folders) {
-      this.#try("the session's token is not saved", () => {
+      this.#try("cannot save the session's token", () => {
         folder.write(`${id}${FILE_SUFFIX}`, `${text}\n`);
         prune(folder);
       });
     }
   }
 
-  /** Removes a token. What another program has saved in its place stays. */
+  /** Removes a token. A newer token of another program stays. */
   remove(token: string): void {
     if (this.#token === token) this.#token = undefined;
     for (const folder of this.#folders) {
       for (const entry of this.#entriesOf(folder)) {
         if (entry.token !== token) continue;
-        this.#try("the saved token is not removed", () => folder.remove(`${entry.id}${FILE_SUFFIX}`));
+        this.#try("cannot remove the saved token", () => folder.remove(`${entry.id}${FILE_SUFFIX}`));
       }
     }
   }
@@ -115,9 +116,9 @@ export class SavedLogins implements TokenStore {
   }
 
   #entriesOf(folder: PrivateFolder): Entry[] {
-    const names = this.#try("no saved token is used", () => folder.list(FILE_SUFFIX)) ?? [];
+    const names = this.#try("cannot use saved tokens", () => folder.list(FILE_SUFFIX)) ?? [];
     return names.flatMap((name) =>
-      this.#try("a saved token is not used", () => {
+      this.#try("cannot use a saved token", () => {
         const text = folder.read(name);
         if (text === undefined) return [];
         const entry = parseEntry(text);
@@ -128,21 +129,21 @@ export class SavedLogins implements TokenStore {
   }
 
   #lock(claim: Claim): boolean {
-    const isLocked = this.#try("the saved token is not guarded", () => {
+    const isLocked = this.#try("cannot lock the saved token", () => {
       for (const folder of this.#folders.slice(claim.locks.length)) {
         const lock = folder.tryLock(`${claim.id}${LOCK_SUFFIX}`);
         if (!lock) return false;
         claim.locks.push(lock);
       }
       return true;
-    }) ?? true; // where files can't be locked, clients can't notice each other
+    }) ?? true; // without file locks, clients cannot detect each other
     if (!isLocked) return false;
     clearInterval(claim.timer);
     claim.timer = undefined;
     return true;
   }
 
-  /** Does it, or warns: saving is a convenience, and chat goes on without. */
+  /** Returns the result of `work`, or warns and returns undefined. The client works without saved logins. */
   #try<T>(what: string, work: () => T): T | undefined {
     try {
       return work();
@@ -156,14 +157,17 @@ export class SavedLogins implements TokenStore {
   }
 }
 
-/** A folder's name for a server. A token that came over TLS is not for the same address without. */
+/**
+ * Returns the folder name of a server. TLS is part of it, so that a token from TLS never goes out without
+ * TLS.
+ */
 function folderOf({ hostname, port, tls }: Address): string {
   return `${tls ? "tls" : "tcp"}-${encodeURIComponent(hostname.toLowerCase())}-${port}`;
 }
 
 function isLoginOf(user: UserRef | undefined, { id, name }: SavedLogin): boolean {
   if (!user) return true;
-  // The server knows more forms of a name; where they differ, it costs the user one more password.
+  // The server normalizes names further. A difference only costs the user one more password question.
   return "id" in user ? user.id === id : user.name.normalize("NFC") === name.normalize("NFC");
 }
 

@@ -1,26 +1,29 @@
-/** The terminal: one line that is being typed at the bottom, and above it what has happened. */
+/** The terminal: the typed line at the bottom, and the output above it. */
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import process from "node:process";
 import { Writable } from "node:stream";
 import { envVariable, isGranted } from "./permissions.ts";
 import { type KeyListener, Keys } from "./keys.ts";
 
-/** A line that is waited for. */
+/** A question that waits for a line. */
 interface Question {
   readonly text: string;
-  /** Whether what is typed stays unseen. */
+  /** Whether the typed line is invisible. */
   readonly hidden: boolean;
-  /** Whether several lines at once are no answer. */
+  /** Whether a paste of several lines is no answer. */
   readonly singleLine: boolean;
   readonly resolve: (answer: string | undefined) => void;
 }
 
-const HISTORY_SIZE = 200; // commands that can be called back with the arrow keys
-/** Milliseconds after which the program was not stopped: a shell without job control never lets it go on, either. */
+const HISTORY_SIZE = 200; // commands for the arrow keys
+/** Time after which a program that still runs was not stopped, as under a shell without job control. */
 const SUSPEND_TIMEOUT_MS = 200;
-const MAX_READ_AHEAD = 100; // lines typed while nothing is asked that are kept: a paste, not a stuck key
+const MAX_READ_AHEAD = 100; // lines typed before a question: room for a paste, a bound for a stuck key
 
-/** What is typed goes to the question that is open, else to the commands, else it is kept for the next of them. */
+/**
+ * A typed line goes to the open question, otherwise to the commands, otherwise it waits for the next of
+ * either.
+ */
 export class Screen implements KeyListener {
   readonly #readline: Interface;
   readonly #keys: Keys;
@@ -31,7 +34,7 @@ export class Screen implements KeyListener {
   #prompt = "";
   #onCommand: ((line: string) => void) | undefined;
   #onPastedLines: (text: string) => void = () => {};
-  #draft = ""; // what was typed of a command when a question came between
+  #draft = ""; // the unfinished command during a question
   #isEnded = false;
 
   constructor() {
@@ -41,7 +44,7 @@ export class Screen implements KeyListener {
         done();
       },
     });
-    // readline asks the output for its width, to know where a long line wraps.
+    // readline needs the width of the output to wrap long lines.
     Object.defineProperty(output, "columns", { get: () => process.stdout.columns });
     process.stdout.on("resize", () => output.emit("resize"));
     this.#keys = new Keys(this);
@@ -49,7 +52,7 @@ export class Screen implements KeyListener {
     this.#readline = createInterface({ input, output, terminal: true, historySize: HISTORY_SIZE });
     this.#readline.on("history", (history: string[]) => {
       this.#history = history;
-      if (!this.#isCommandMode) history.shift(); // an answer, maybe a password, is not to be called back
+      if (!this.#isCommandMode) history.shift(); // an answer may be a password
     });
     this.#readline.on("line", (line: string) => this.#onLine(line));
     this.#readline.on("SIGINT", () => this.close());
@@ -57,12 +60,12 @@ export class Screen implements KeyListener {
     this.#readline.on("close", () => this.#end());
   }
 
-  /** Resolves when the user has ended the input, or {@link close} was called. */
+  /** Resolves when the user has ended the input, or after {@link close}. */
   get closed(): Promise<void> {
     return this.#closed.promise;
   }
 
-  /** Writes lines above the one that is being typed, which stays as it is. */
+  /** Prints lines above the typed line, which stays unchanged. */
   print(text: string): void {
     const [question] = this.#questions;
     if (question?.hidden) {
@@ -72,7 +75,7 @@ export class Screen implements KeyListener {
       moveCursor(process.stdout, 0, -rows);
       cursorTo(process.stdout, 0);
       clearScreenDown(process.stdout);
-      // readline goes up by as many rows as the cursor was below the prompt before it draws both again.
+      // Before it redraws, readline moves up by the rows between prompt and cursor.
       process.stdout.write(`${text}\n${"\n".repeat(rows)}`);
       this.#readline.prompt(true);
     } else {
@@ -80,16 +83,19 @@ export class Screen implements KeyListener {
     }
   }
 
-  /** Whether a paste of several lines may come: not where answers may be typed ahead. */
+  /** Whether several lines at once are a paste. They are not while answers may be typed ahead. */
   get expectsLines(): boolean {
     return this.#isCommandMode || this.#questions[0]?.singleLine === true;
   }
 
-  /** Takes a paste: one line as if it were typed, several for {@link startCommands}, but only the first as an answer. */
+  /**
+   * Handles a paste. One line counts as typed. Several lines go to {@link startCommands}, and only the first
+   * to a question.
+   */
   onPaste(text: string): void {
     const [question] = this.#questions;
     if (question?.singleLine && text.includes("\n")) {
-      return this.print("* several pasted lines are no answer");
+      return this.print("* a paste of several lines cannot be an answer");
     }
     if (!this.#isCommandMode) {
       if (question) this.#readline.write(text.split("\n", 1)[0]!);
@@ -103,12 +109,15 @@ export class Screen implements KeyListener {
     }
   }
 
-  /** As {@link ask}, but what several lines at once bring is no answer: the rest of a paste, for instance. */
+  /** Asks as {@link ask} does, but ignores several lines at once, such as the rest of a paste. */
   askForSingleLine(text: string): Promise<string | undefined> {
     return this.ask(text, false, true);
   }
 
-  /** Asks for a line; undefined when the input has ended. `hidden`: what is typed isn't shown. */
+  /**
+   * Asks for a line. Resolves to undefined at the end of the input. With `hidden` the typed line is
+   * invisible.
+   */
   ask(text: string, hidden = false, singleLine = false): Promise<string | undefined> {
     if (this.#isEnded) return Promise.resolve(undefined);
     const typedAhead = this.#isCommandMode || singleLine ? undefined : this.#readAhead.shift();
@@ -123,7 +132,7 @@ export class Screen implements KeyListener {
     });
   }
 
-  /** From now on, lines are commands, typed after `prompt`; several that are pasted go to `paste` together. */
+  /** Starts the command mode with `prompt`. Several pasted lines go to `onPastedLines` together. */
   startCommands(
     prompt: string,
     onCommand: (line: string) => void,
@@ -134,12 +143,12 @@ export class Screen implements KeyListener {
     this.#onPastedLines = onPastedLines;
     this.#draw();
     const typedAhead = this.#readAhead.splice(0);
-    // Behind a login that was pasted one line is as little a command as several: it is there to be sent by Enter.
+    // A line after a pasted login does not run as a command. It waits for Enter.
     if (typedAhead.length === 1) this.#readline.write(typedAhead[0]!);
     else if (typedAhead.length > 1) onPastedLines(typedAhead.join("\n"));
   }
 
-  /** Ends what {@link startCommands} began; the commands can't be called back any more. */
+  /** Ends the command mode, and clears the history of commands. */
   endCommands(): void {
     if (this.#echoes) this.#clearLine();
     this.#onCommand = undefined;
@@ -148,7 +157,7 @@ export class Screen implements KeyListener {
     if (this.#questions.length > 0) this.#draw();
   }
 
-  /** Gives the terminal back. Questions that are open are answered with undefined. */
+  /** Releases the terminal. Open questions resolve to undefined. */
   close(): void {
     this.#readline.close();
   }
@@ -190,7 +199,7 @@ export class Screen implements KeyListener {
     this.#clearLine();
   }
 
-  /** Takes away the line that is being typed, on the screen too. */
+  /** Clears the typed line, also on the screen. */
   #clearLine(): void {
     this.#readline.write(null, { ctrl: true, name: "e" });
     this.#readline.write(null, { ctrl: true, name: "u" });
@@ -198,13 +207,16 @@ export class Screen implements KeyListener {
     clearScreenDown(process.stdout);
   }
 
-  /** Stops the program until the shell lets it go on. What is typed in the shell is none of its keys. */
+  /** Stops the program until the shell resumes it. Keys typed in the shell do not reach the program. */
   #suspend(): void {
-    // A shell waits for the program that it has started: with deno task or npx in between, that one has to stop too.
+    // The shell waits for the program that it started. With deno task or npx in between, that one must stop
+    // too.
     const hasShell = envVariable("INIT_CWD") === undefined;
     const group = isGranted({ name: "run" }) ? 0 : hasShell ? process.pid : undefined;
     if (group === undefined) {
-      return this.print("* Ctrl-Z cannot stop the program: deno task or npx would go on waiting for it");
+      return this.print(
+        "* Ctrl-Z cannot stop the program under deno task or npx, which would still wait for it",
+      );
     }
     let isResumed = false;
     const resume = () => {

@@ -1,54 +1,63 @@
-/** The client without a terminal: commands from standard input, what comes on standard output. */
+/** The client without a terminal: commands on standard input, messages on standard output. */
 import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
 import { type CommandContext, runCommand } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
-import { escapeControls, formatMessage, formatSeconds, PLAIN_STYLE, toJson } from "./format.ts";
+import {
+  escapeControls,
+  formatMessage,
+  formatSeconds,
+  PLAIN_STYLE,
+  quoteExcerpt,
+  toJson,
+  unansweredText,
+} from "./format.ts";
 import { RefusedError } from "./incoming.ts";
 import { MAX_LINE_BYTES, readLines } from "./lines.ts";
 import { register, type SavedLogin, type UserRef } from "./login.ts";
 import { MAX_QUEUED_REQUESTS } from "./request_queue.ts";
 import { settlesWithin, TaskSet } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
-import { Servers, sleep } from "./servers.ts";
+import { Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ChatSession, type EndReason, type SessionListener } from "./session.ts";
 import type { Address } from "./transport.ts";
 
-/** What a script wants; see the command line's options of the same names. */
+/** The options of a script. Those of the same names on the command line explain them. */
 export interface ScriptOptions {
   readonly servers: readonly Address[];
   readonly user: UserRef;
-  /** Not needed where there is a saved login. */
+  /** Undefined only with a saved login. */
   readonly password: string | undefined;
-  /** What is saved of the user, if anything. */
+  /** The user's saved login, if there is one. */
   readonly login: SavedLogin | undefined;
-  /** Where tokens are saved, if they are. */
+  /** The store of tokens, if the client saves them. */
   readonly saved: SavedLogins | undefined;
   readonly register: boolean;
   readonly force: boolean;
   readonly json: boolean;
   readonly showToken: boolean;
   readonly follow: boolean;
-  /** Milliseconds, as is `loginWait`. */
+  /** In milliseconds, as is `loginWait`. */
   readonly wait: number;
   readonly loginWait: number;
 }
 
-/** What a script reads from, writes to and is ended by. */
+/** The streams of a script, and its interruption. */
 export interface ScriptIo {
   readonly input: ReadableStream<Uint8Array>;
   readonly output: { write(bytes: Uint8Array): Promise<number> };
   readonly errors: { writeSync(bytes: Uint8Array): number };
-  /** Aborts when the user has had enough. */
+  /** Aborts when the user interrupts the script. */
   readonly interrupted: AbortSignal;
 }
 
-// Milliseconds without anything new before a script whose work is done takes it that all messages that were
-// missed have come: the server sends them right after the login.
+// The server sends unread messages right after the login. After this time without a message, a script without
+// further commands regards them as complete.
 const SETTLE_MS = 300;
-const CLOSE_TIMEOUT_MS = 2_000; // milliseconds for the end of a session whose output may not be read
+const CLOSE_TIMEOUT_MS = 2_000; // for the end of a session if no program reads the output
 
-/** Runs a script to its end; resolves to the exit code. */
+/** Runs a script to its end. Resolves to the exit code. */
 export async function runScript(options: ScriptOptions, io: ScriptIo): Promise<number> {
   return await new Script(options, io).run();
 }
@@ -58,11 +67,11 @@ class Script implements SessionListener {
   readonly #servers: Servers;
   readonly #io: ScriptIo;
   readonly #tasks = new TaskSet();
-  readonly #controller = new AbortController(); // of the work: from here on, all that is left is to close
+  readonly #controller = new AbortController(); // aborts all work but the closing of the session
   #lastWrite: Promise<void> = Promise.resolve();
   #contacts: Contacts | undefined;
-  #lastMessageAt = 0; // performance.now() of the last message
-  #unansweredCount = 0; // commands that the session's end left without an answer
+  #lastMessageAt = 0; // by performance.now()
+  #unansweredCount = 0; // commands without a reply at the end of the session
   #hasFailed = false;
 
   constructor(options: ScriptOptions, io: ScriptIo) {
@@ -78,11 +87,11 @@ class Script implements SessionListener {
       const session = await this.#open();
       await this.#runSession(session);
     } catch (error) {
-      this.#hasFailed = true; // also if it is the user who has had enough
-      if (!interrupted.aborted) this.#reportError(`can't log in: ${messageOf(error)}`);
+      this.#hasFailed = true; // also after an interruption by the user
+      if (!interrupted.aborted) this.#reportError(`Cannot log in: ${messageOf(error)}`);
     }
     await settlesWithin(this.#lastWrite, CLOSE_TIMEOUT_MS).catch((error) => {
-      if (!this.#hasFailed) this.#reportError(`can't write: ${messageOf(error)}`);
+      if (!this.#hasFailed) this.#reportError(`Cannot write: ${messageOf(error)}`);
     });
     this.#options.saved?.release();
     return this.#hasFailed ? 1 : 0;
@@ -97,19 +106,19 @@ class Script implements SessionListener {
 
   onOnline(contacts: Contacts, isReconnect: boolean): void {
     this.#contacts = contacts;
-    if (isReconnect) this.#printStatus("connected again");
+    if (isReconnect) this.#printStatus("reconnected");
   }
 
   onOffline(reason: string): void {
-    this.#printStatus(`connection lost: ${reason}; trying again`);
+    this.#printStatus(`connection lost: ${reason}; reconnecting`);
   }
 
   onDeferred(reason: string, ms: number): void {
-    this.#printStatus(`the server puts a request off: ${reason}; trying again in ${formatSeconds(ms)}`);
+    this.#printStatus(`the server deferred a request: ${reason}; retrying in ${formatSeconds(ms)}`);
   }
 
   async askPassword(): Promise<string | undefined> {
-    await this.#register(); // the saved token's account may be gone
+    await this.#register(); // the saved token's account may not exist any more
     return this.#options.password;
   }
 
@@ -121,7 +130,7 @@ class Script implements SessionListener {
     const { user, password, login, saved: tokenStore, force, loginWait } = this.#options;
     if (login && tokenStore?.claim(login.id) === false && !force) {
       throw new Error(
-        "the account is in use on another connection, of a client of yours; --force takes it over",
+        "the account is in use by another client of yours; --force takes it over",
       );
     }
     if (!login) await this.#register();
@@ -135,7 +144,7 @@ class Script implements SessionListener {
     return await ChatSession.open(this.#servers, user, proof, this, this.#controller.signal);
   }
 
-  /** Makes the account, if that is wanted and the name is free. */
+  /** Registers the account with `register`, if the name is free. */
   async #register(): Promise<void> {
     const { user, password, loginWait, register: isWanted } = this.#options;
     if (!isWanted || !("name" in user) || password === undefined) return;
@@ -152,7 +161,8 @@ class Script implements SessionListener {
         loginWait,
       );
     } catch (error) {
-      if (!(error instanceof RefusedError && error.errno === Errno.FAILED)) throw error; // else it is taken: log in
+      if (!(error instanceof RefusedError && error.errno === Errno.FAILED)) throw error;
+      // The name is taken, so the login follows.
     }
   }
 
@@ -172,7 +182,7 @@ class Script implements SessionListener {
     const unanswered = this.#unansweredCount + this.#tasks.size;
     if (endReason?.kind === "kicked") this.#reportError(`the server ended the session: ${endReason.message}`);
     if (endReason?.kind === "failed") this.#reportError(`the session ended: ${endReason.message}`);
-    if (unanswered > 0) this.#reportError(`commands that the server has not answered: ${unanswered}`);
+    if (unanswered > 0) this.#reportError(unansweredText(unanswered));
   }
 
   async #runCommands(session: ChatSession): Promise<void> {
@@ -187,7 +197,7 @@ class Script implements SessionListener {
     for await (const line of readLines(this.#io.input)) {
       number++;
       if (line === undefined) {
-        this.#reportError(`line ${number}: longer than ${MAX_LINE_BYTES} bytes; it was left out`);
+        this.#reportError(`line ${number}: skipped, as it is longer than ${MAX_LINE_BYTES} bytes`);
       } else if (line.trim() !== "") this.#start(number, line, context);
       if (leave) break;
       while (this.#tasks.size >= MAX_QUEUED_REQUESTS) await this.#tasks.nextDone();
@@ -199,17 +209,18 @@ class Script implements SessionListener {
 
   #start(number: number, line: string, context: CommandContext): void {
     this.#tasks.add(runCommand(line, context), (error) => {
-      // What the end of the session does to all that is left is said once, for all of it.
+      // One error reports all commands without a reply at the end of the session.
       if (this.#controller.signal.aborted) this.#unansweredCount++;
-      else this.#reportError(`line ${number}, ${line}: ${messageOf(error)}`);
+      else this.#reportError(`line ${number}, ${quoteExcerpt(line)}: ${messageOf(error)}`);
     });
   }
 
-  /** Waits until nothing more comes. */
+  /** Waits until no further messages arrive. */
   async #settle(): Promise<void> {
     const end = performance.now() + this.#options.wait;
     for (let left; (left = Math.min(this.#lastMessageAt + SETTLE_MS, end) - performance.now()) > 0;) {
       await sleep(left, this.#controller.signal);
+      this.#controller.signal.throwIfAborted();
     }
   }
 

@@ -1,4 +1,4 @@
-/** Which server to talk to, and for how long to leave them alone when none answers. */
+/** The choice of a server, and the pauses between attempts to reach one. */
 import {
   type Address,
   ConnectionLostError,
@@ -7,32 +7,32 @@ import {
   type Timeouts,
 } from "./transport.ts";
 
-/** The servers that the user named. All of them are equal; the one that answered last is asked first. */
+/** The servers on the command line. All are equal. The first attempt goes to the server that replied last. */
 export class Servers {
   readonly #addresses: readonly Address[];
   readonly #timeouts: Timeouts;
   #index = 0;
 
-  /** At least one address. */
+  /** `addresses` has at least one element. */
   constructor(addresses: readonly Address[], timeouts: Timeouts = DEFAULT_TIMEOUTS) {
     this.#addresses = addresses;
     this.#timeouts = timeouts;
   }
 
-  /** For how long they are waited for. */
+  /** The timeouts of connections to these servers. */
   get timeouts(): Timeouts {
     return this.#timeouts;
   }
 
-  /** Begins with another server next time: this one has just ended a connection. */
+  /** Selects the next server for the next attempt, such as after a server closed a connection. */
   advance(): void {
     this.#index = (this.#index + 1) % this.#addresses.length;
   }
 
   /**
-   * Connects and does `use` with the connection, which stays open; goes on to the next server when that fails
-   * for the connection's sake. Rejects with {@link ConnectionLostError}, telling all reasons, when each server was
-   * tried once; with what else `use` throws at once; and with the signal's reason when that aborts.
+   * Connects and calls `use` with the connection, which stays open. If the connection fails, the next server
+   * follows. Rejects with {@link ConnectionLostError} and all reasons after one attempt per server, with any
+   * other error of `use` at once, and with the signal's reason if it aborts.
    */
   async tryEach<T>(use: (connection: ServerConnection) => Promise<T>, signal: AbortSignal): Promise<T> {
     const reasons: string[] = [];
@@ -56,7 +56,7 @@ export class Servers {
     try {
       return await use(connection);
     } catch (error) {
-      connection.abort("given up");
+      connection.abort("cancelled");
       throw error;
     } finally {
       signal.removeEventListener("abort", abort);
@@ -64,28 +64,12 @@ export class Servers {
   }
 }
 
-const MIN_BACKOFF_MS = 250; // milliseconds: most restarts are over before a user notices
-const MAX_BACKOFF_MS = 15_000; // milliseconds: so soon a client is back after a long outage
-const JITTER = 0.5; // of a wait is left to chance, so that the clients of a lost node don't come back all at once
+const MIN_BACKOFF_MS = 250; // after most restarts, the client is back before a user notices
+const MAX_BACKOFF_MS = 15_000; // after a long outage, a client is back within this time
+const JITTER = 0.5; // random part of a wait, which spreads the clients of a lost node
 
-/** How long to wait before the `round`th try (1, 2, …) to reach the servers, in milliseconds. */
+/** Returns the time in milliseconds before the `attempt`th try (1, 2, …) to reach the servers. */
 export function backoffMs(attempt: number): number {
   const full = Math.min(MIN_BACKOFF_MS * 2 ** (attempt - 1), MAX_BACKOFF_MS);
   return full * (1 - JITTER * Math.random());
-}
-
-/** Resolves after `ms` milliseconds; rejects with the signal's reason when that aborts. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", abort, { once: true });
-  });
 }

@@ -1,6 +1,6 @@
 /**
- * A user's session with the servers, over as many connections as it takes: what the user says is kept until the
- * server has it, and what the server says is confirmed once the user has it. It knows nothing of a screen.
+ * A user's session with the servers, over any number of connections. The session resends every message that
+ * was not acknowledged, and confirms every message that the user has seen.
  */
 import type { Message } from "../wire/message.ts";
 import { Errno, MAX_CLIENT_FRAME_BYTES, Msg } from "../wire/protocol.ts";
@@ -18,38 +18,40 @@ import {
   type UserRef,
 } from "./login.ts";
 import { RequestQueue } from "./request_queue.ts";
-import { backoffMs, type Servers, sleep } from "./servers.ts";
+import { backoffMs, type Servers } from "./servers.ts";
+import { sleep } from "../sleep.ts";
 import { ConnectionLostError, type RequestMessage, type ServerConnection } from "./transport.ts";
 
-/** What a session tells the program that shows it to the user. */
+/** The events of a session, for the program that shows them to the user. */
 export interface SessionListener extends Prompts {
   /**
-   * Something came; of chat messages, only what wasn't shown before. A chat message counts as delivered when
-   * this resolves, and nothing more is taken from the server until then. If it rejects, the session ends.
+   * Handles a message of the server. Chat messages come without duplicates. A chat message counts as
+   * delivered when the promise resolves, and the session reads no further message until then. If it rejects,
+   * the session ends.
    */
   onMessage(message: Message): void | Promise<void>;
-  /** The session is logged in; `again`, after the connection was lost. */
+  /** Reports a login, and with `isReconnect` one after the loss of a connection. */
   onOnline(contacts: Contacts, isReconnect: boolean): void;
   /**
-   * The connection was lost, for the reason `why`; the session goes on to look for another one by itself. Not told
-   * when a server that stops has said so, and the session is on another one within a moment.
+   * Reports the loss of the connection for `reason`. The session reconnects. A change of servers before a
+   * server's stop is not reported, unless it takes longer than {@link RECONNECT_GRACE_MS}.
    */
   onOffline(reason: string): void;
 }
 
-/** Why a session is over. `left` and `closed` are the user's own doing; for the others `why` has the words. */
+/** The reason of a session's end. The user caused `left` and `closed`, and `message` explains the others. */
 export interface EndReason {
   readonly kind: "closed" | "left" | "kicked" | "failed";
   readonly message: string;
 }
 
-const LOGOUT_TIMEOUT_MS = 3_000; // milliseconds: no reason to keep a user who leaves waiting for a lost server
-const MIGRATION_WAIT_MS = 30_000; // for another server that is busy, while requests wait and this one still serves
-const RECONNECT_GRACE_MS = 1_000; // milliseconds without a connection that a user needn't be told of, while a move is under way
+const LOGOUT_TIMEOUT_MS = 3_000; // a user can leave without waiting for a lost server
+const MIGRATION_WAIT_MS = 30_000; // for a login at another, busy server, while requests wait
+const RECONNECT_GRACE_MS = 1_000; // without a connection during a migration; a user does not notice it
 
-/** One login of one user; see {@link ChatSession.open}. */
+/** A session of a user, from {@link ChatSession.open} to its end. */
 export class ChatSession {
-  /** Who the user is and knows. */
+  /** The user, with friends and groups. */
   readonly contacts = new Contacts();
   readonly #servers: Servers;
   readonly #credentials: Credentials;
@@ -61,12 +63,12 @@ export class ChatSession {
   readonly #inbox = new Inbox(async (request) => await this.#connection?.send(request));
   readonly #newCid = cidGenerator();
   readonly #ended = Promise.withResolvers<EndReason>();
-  #connection: ServerConnection | undefined; // logged in
+  #connection: ServerConnection | undefined; // authenticated
   #endReason: EndReason | undefined;
-  #draining: { readonly notBefore: number; readonly reason: string } | undefined; // performance.now(); a server's words
-  #migrationTimer: ReturnType<typeof setTimeout> | undefined; // until the time to move
-  #migration: Promise<LoggedIn | undefined> | undefined; // under way
-  #kick: EndReason | undefined; // perhaps only the move's doing
+  #draining: { readonly notBefore: number; readonly reason: string } | undefined; // by performance.now()
+  #migrationTimer: ReturnType<typeof setTimeout> | undefined; // until the migration
+  #migration: Promise<LoggedIn | undefined> | undefined; // in progress
+  #kick: EndReason | undefined; // its cause may be the session's own migration
 
   private constructor(servers: Servers, credentials: Credentials, listener: SessionListener) {
     this.#servers = servers;
@@ -75,8 +77,8 @@ export class ChatSession {
   }
 
   /**
-   * Logs in on the first server that can be reached. Rejects with {@link RefusedError} when that says no, with
-   * {@link ConnectionLostError} when there is none, and with the signal's reason when it aborts before.
+   * Logs in on the first reachable server. Rejects with {@link RefusedError} if the server rejects the login,
+   * with {@link ConnectionLostError} if no server is reachable, and with the signal's reason if it aborts.
    */
   static async open(
     servers: Servers,
@@ -95,17 +97,19 @@ export class ChatSession {
     return session;
   }
 
-  /** Resolves when the session is over. */
+  /** Resolves when the session has ended. */
   get ended(): Promise<EndReason> {
     return this.#ended.promise;
   }
 
-  /** Whether there is a connection now. */
+  /** Whether the session has a connection. */
   get isOnline(): boolean {
     return this.#connection !== undefined || this.#migration !== undefined;
   }
 
-  /** Sends a message to a user or a group. Resolves, to the server's ack, once it is committed; see `ask`. */
+  /**
+   * Sends a message to a user or a group. Resolves to the server's ack after the commit, as {@link request}.
+   */
   sendMessage(peer: Peer, msg: string): Promise<Message> {
     const cid = this.#newCid();
     if (peer > 0) return this.request({ msgid: Msg.ONE_CHAT, toid: peer, msg, cid });
@@ -113,39 +117,40 @@ export class ChatSession {
   }
 
   /**
-   * Sends a request after those made before, on the next connection if need be, and resolves to its reply.
-   * Rejects with {@link RefusedError} when the server says no, and as {@link RequestQueue.add} says.
+   * Sends a request after all earlier ones, on a later connection if necessary, and resolves to its reply.
+   * Rejects with {@link RefusedError} if the server rejects the request, and for the reasons of
+   * {@link RequestQueue.add}.
    */
   request(request: RequestMessage, idempotent = true): Promise<Message> {
     if (this.#endReason) return Promise.reject(new ConnectionLostError(SESSION_ENDED));
     const size = encoder.encode(JSON.stringify(request)).length + RID_BYTES;
     if (size > MAX_CLIENT_FRAME_BYTES) {
-      const text = `it makes ${size} bytes; a server takes at most ${MAX_CLIENT_FRAME_BYTES}`;
+      const text = `the request has ${size} bytes; a server accepts at most ${MAX_CLIENT_FRAME_BYTES}`;
       return Promise.reject(new RefusedError(Errno.TOO_LARGE, text));
     }
     return this.#requests.add(request, idempotent);
   }
 
-  /** Ends the session and its token, here and on the server, after what was asked for before, and closes. */
+  /** Logs out after all earlier requests, removes the token here and on the server, and closes. */
   async logOut(): Promise<void> {
     const { tokenStore, token } = this.#credentials;
-    this.#credentials.tokenStore = undefined; // a connection that is made for this keeps nothing
+    this.#credentials.tokenStore = undefined; // a new connection for the logout must save no token
     if (token !== undefined) tokenStore?.remove(token);
     const timer = setTimeout(() => this.#end({ kind: "left", message: "" }), LOGOUT_TIMEOUT_MS);
     try {
       await this.#inbox.flush();
       await this.request({ msgid: Msg.LOGOUT });
     } catch {
-      // There is no server to hear it, or the session is over: either way it ends here.
+      // No server is reachable, or the session has ended. The logout is complete in both cases.
     }
     clearTimeout(timer);
     this.#end({ kind: "left", message: "" });
     await this.ended;
     const { token: last } = this.#credentials;
-    if (last !== undefined && last !== token) tokenStore?.remove(last); // a move was under way
+    if (last !== undefined && last !== token) tokenStore?.remove(last); // of a migration in progress
   }
 
-  /** Confirms what was shown and closes; requests without an answer are given up. The token stays good. */
+  /** Confirms all shown messages and closes. Requests without a reply fail. The token stays valid. */
   async close(): Promise<void> {
     await this.#inbox.flush();
     this.#end({ kind: "closed", message: "" });
@@ -169,7 +174,7 @@ export class ChatSession {
     return await logIn(this.#servers, credentials, prompts, signal, observe);
   }
 
-  /** Goes on with the connection of a login; the first time too. */
+  /** Starts with the connection of the first or a later login. */
   #start({ connection, reply }: LoggedIn): void {
     this.#draining = this.#kick = undefined;
     this.#inbox.setEpoch(typeof reply.epoch === "string" ? reply.epoch : undefined);
@@ -207,7 +212,7 @@ export class ChatSession {
 
   async #read(connection: ServerConnection): Promise<void> {
     for (let message; (message = await connection.next());) {
-      if (this.#endReason) continue; // what comes now isn't shown, nor confirmed: it will come again
+      if (this.#endReason) continue; // without confirmation, the server resends the message
       await this.#handle(message, connection);
     }
   }
@@ -237,8 +242,8 @@ export class ChatSession {
   }
 
   /**
-   * Logs in on another server while the connection to one that stops is still good: friends do not see the user leave, and no
-   * request is left without an answer. Resolves to undefined if that can't be done.
+   * Logs in on another server while the connection to a stopping server is still open. Friends see no logout,
+   * and every request gets its reply. Resolves to undefined if the login fails.
    */
   async #migrateFrom(connection: ServerConnection): Promise<LoggedIn | undefined> {
     const credentials = { ...this.#credentials, loginWait: MIGRATION_WAIT_MS };
@@ -254,7 +259,7 @@ export class ChatSession {
       this.#servers.advance();
       const login = await this.#logIn(this.#interrupt.signal, credentials, noPrompts);
       Object.assign(this.#credentials, { token: credentials.token, password: undefined, force: false });
-      connection.abort("moved");
+      connection.abort("migrated");
       return login;
     } catch {
       if (connection.closeReason === undefined) this.#attach(connection); // until the server closes it
@@ -262,7 +267,7 @@ export class ChatSession {
     }
   }
 
-  /** The next connection, once one has ended: the one that a move has made, or one that is looked for now. */
+  /** Returns the connection after the loss of one: a migration's, or a new one. */
   async #nextConnection(reason: string): Promise<{ readonly login: LoggedIn; readonly isReported: boolean }> {
     const offlineReason = this.#draining?.reason || reason;
     let isReported = false;
@@ -283,12 +288,13 @@ export class ChatSession {
     return { login: await this.#reconnect(), isReported };
   }
 
-  /** Tries until a server takes the session back. Rejects when one refuses to, or the session ends before. */
+  /** Retries until a login succeeds. Rejects if a server rejects the login, or if the session ends. */
   async #reconnect(): Promise<LoggedIn> {
     const { notBefore } = this.#draining ?? { notBefore: 0 };
     this.#servers.advance();
     for (let attempt = 1;; attempt++) {
       await sleep(Math.max(backoffMs(attempt), notBefore - performance.now()), this.#interrupt.signal);
+      this.#interrupt.signal.throwIfAborted();
       try {
         return await this.#logIn(this.#interrupt.signal);
       } catch (error) {
@@ -298,8 +304,8 @@ export class ChatSession {
   }
 }
 
-const SESSION_ENDED = "the session ended before the server answered";
-const RID_BYTES = 32; // bytes that the outbox adds to a request: `,"rid":` and a number
+const SESSION_ENDED = "the session ended before the reply";
+const RID_BYTES = 32; // bound of the bytes that the queue adds to a request: `,"rid":` and a number
 const encoder = new TextEncoder();
 
 function isTransient(error: unknown): boolean {

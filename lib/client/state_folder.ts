@@ -1,18 +1,20 @@
-/** Where the client keeps what outlives it, and whether it may. */
+/** The folder of saved logins, and the conditions for its use. */
 import { envVariable, isGranted } from "./permissions.ts";
 import { SavedLogins } from "./saved_logins.ts";
 import type { Address } from "./transport.ts";
 
-/** In the user's folder for programs' state, as the XDG Base Directory Specification has it. */
+/** The client's folder in the state folder of the XDG Base Directory Specification. */
 const FOLDER = "chat-client";
-const STATE = ".local/state"; // in the home folder, where XDG_STATE_HOME isn't set
+const STATE = ".local/state"; // in the home folder, without XDG_STATE_HOME
 
-/** The saved logins for these servers; a string says why there can't be any. Never makes the runtime ask its user. */
+/**
+ * Returns the saved logins for these servers, or the reason why there can be none. Asks for no permission.
+ */
 export function openSavedLogins(
   servers: readonly Address[],
   warn: (text: string) => void,
 ): SavedLogins | string {
-  // Owners and modes are what keeps others from a file here.
+  // Only owners and modes protect the files.
   if (Deno.build.os === "windows") return "this system has no file modes";
   const [state, home] = [envVariable("XDG_STATE_HOME"), envVariable("HOME")];
   const base = isAbsolute(state) ? state : isAbsolute(home) ? `${home}/${STATE}` : undefined;
@@ -23,11 +25,11 @@ export function openSavedLogins(
     { name: "write", path: root },
     { name: "sys", kind: "uid" },
   ];
-  if (!needed.every(isGranted)) return `the program may not use ${root}, as with "deno task client"`;
+  if (!needed.every(isGranted)) return `the client may not use ${root}; "deno task client" may`;
   const uid = Deno.uid();
   return uid === null ? "this system has no user numbers" : new SavedLogins(root, servers, uid, warn);
 }
 
 function isAbsolute(path: string | undefined): path is string {
-  return path?.startsWith("/") === true; // the specification has relative ones ignored
+  return path?.startsWith("/") === true; // the specification says to ignore relative paths
 }

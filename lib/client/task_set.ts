@@ -1,6 +1,8 @@
-/** Commands that are under way. */
+/** Running commands. */
 
-/** Whether the promise is settled within `ms` milliseconds; rejects if it is rejected by then. */
+/**
+ * Resolves to whether the promise settles within `ms` milliseconds. Rejects if the promise rejects by then.
+ */
 export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), ms));
@@ -11,27 +13,27 @@ export async function settlesWithin(promise: Promise<unknown>, ms: number): Prom
   }
 }
 
-/** Those that were begun and haven't ended, to wait for. */
+/** A set of running tasks. */
 export class TaskSet {
   readonly #tasks = new Set<Promise<void>>();
 
-  /** How many there are. */
+  /** The number of running tasks. */
   get size(): number {
     return this.#tasks.size;
   }
 
-  /** Adds one; `failed` is called if it is rejected. */
+  /** Adds a task, and calls `onError` if it rejects. */
   add(task: Promise<void>, onError: (error: unknown) => void): void {
     const promise: Promise<void> = task.catch(onError).finally(() => this.#tasks.delete(promise));
     this.#tasks.add(promise);
   }
 
-  /** Resolves when one more has ended, or there is none. */
+  /** Resolves when the next task has ended, or at once if there is none. */
   async nextDone(): Promise<void> {
     if (this.size > 0) await Promise.race(this.#tasks);
   }
 
-  /** Resolves to true when all have ended, or to false when none has for `patience` milliseconds. */
+  /** Resolves to true when all tasks have ended, or to false if none ends for `timeoutMs` milliseconds. */
   async allDone(timeoutMs: number): Promise<boolean> {
     while (this.size > 0) {
       if (!await settlesWithin(this.nextDone(), timeoutMs)) return false;

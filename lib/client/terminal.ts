@@ -1,7 +1,7 @@
 /** The client on a terminal: the menu, and after the login the commands. */
 import type { Message } from "../wire/message.ts";
 import { Errno } from "../wire/protocol.ts";
-import { isChatCommand, runCommand } from "./commands.ts";
+import { isChatCommand, needsServer, runCommand } from "./commands.ts";
 import type { Contacts } from "./contacts.ts";
 import {
   escapeControls,
@@ -11,7 +11,9 @@ import {
   friendLines,
   groupLines,
   PLAIN_STYLE,
+  quoteExcerpt,
   type Style,
+  unansweredText,
 } from "./format.ts";
 import { RefusedError } from "./incoming.ts";
 import { parseUserRef, register, type UserRef } from "./login.ts";
@@ -21,22 +23,23 @@ import type { Screen } from "./screen.ts";
 import type { Servers } from "./servers.ts";
 import { ChatSession, type SessionListener } from "./session.ts";
 
-/** What the command line says about the login, so that the first one needs no menu. */
+/** The first login, from the command line. It needs no menu. */
 export interface FirstLogin {
   readonly user: UserRef | undefined;
   readonly password: string | undefined;
-  /** Takes the account over without asking. */
+  /** Whether to take the account over without a question. */
   readonly force: boolean;
-  /** Milliseconds for a login that the server puts off. */
+  /** Maximum time of retries of a deferred login, in milliseconds. */
   readonly loginWait: number;
-  /** Where tokens are saved, if they are. */
+  /** The store of tokens, if the client saves them. */
   readonly saved: SavedLogins | undefined;
 }
 
-const IN_USE = "the account is in use on another connection, of a client of yours";
-const QUIT_TIMEOUT_MS = 3_000; // milliseconds for the last answers, before the user is told that they didn't come
+const IN_USE = "the account is in use by another client of yours";
+const EMPTY_PASSWORD = "the password is empty";
+const QUIT_TIMEOUT_MS = 3_000; // for the last replies, before the client reports missing ones
 
-/** Shows the menu until the user quits; resolves to the exit code. */
+/** Shows the menu until the user quits. Resolves to the exit code. */
 export async function runTerminal(
   servers: Servers,
   first: FirstLogin,
@@ -90,25 +93,23 @@ class Terminal implements SessionListener {
   onOnline(contacts: Contacts, isReconnect: boolean): void {
     this.#contacts = contacts;
     const { id, name, friends, groups } = contacts;
-    if (isReconnect) return this.#screen.print(this.#style.dim("* connected again"));
+    if (isReconnect) return this.#screen.print(this.#style.dim("* reconnected"));
     this.#screen.print(`Logged in as ${formatName(id, name, this.#style)}; "help" shows the commands`);
     this.#screen.print(friendLines(friends, this.#style));
     this.#screen.print(groupLines(groups, this.#style));
   }
 
   onOffline(reason: string): void {
-    this.#screen.print(this.#style.dim(`* connection lost: ${escapeControls(reason)}; trying again`));
+    this.#screen.print(this.#style.dim(`* connection lost: ${escapeControls(reason)}; reconnecting`));
   }
 
   onDeferred(reason: string, ms: number): void {
-    const text = `* not yet, says the server: ${escapeControls(reason)}; trying again in ${
-      formatSeconds(ms)
-    } (Ctrl-C ends)`;
-    this.#screen.print(this.#style.dim(text));
+    const text = `* the server deferred a request: ${escapeControls(reason)}`;
+    this.#screen.print(this.#style.dim(`${text}; retrying in ${formatSeconds(ms)} (Ctrl-C cancels)`));
   }
 
   async askPassword(): Promise<string | undefined> {
-    this.#screen.print(this.#style.dim("* the server wants the password again"));
+    this.#screen.print(this.#style.dim("* the server asks for the password again"));
     return await this.#screen.ask("password: ", true);
   }
 
@@ -135,13 +136,14 @@ class Terminal implements SessionListener {
       }
       const password = saved ? known : known ?? await this.#screen.ask("password: ", true);
       if (!saved && password === undefined) return;
+      if (password === "") return this.#printError("login failed", EMPTY_PASSWORD);
       const proof = { password, token: saved?.token, tokenStore, force, loginWait };
       await this.#runSession(
         await ChatSession.open(this.#servers, user, proof, this, this.#interrupt.signal),
       );
     } catch (error) {
       this.#printError("login failed", error);
-      // It is not tried as one: it would count as a guess at the password of the user with the id.
+      // A try with the name would count as a failed login of the user with the id.
       if (!saved && "id" in user) {
         this.#screen.print(this.#style.dim(`* if ${user.id} is a name, write name:${user.id}`));
       }
@@ -156,6 +158,7 @@ class Terminal implements SessionListener {
     const password = name && await this.#screen.ask("password: ", true);
     if (!name || password === undefined) return;
     try {
+      if (password === "") throw new Error(EMPTY_PASSWORD);
       const onDeferred = (reason: string, ms: number) => this.onDeferred(reason, ms);
       const { signal } = this.#interrupt;
       const { loginWait } = this.#firstLogin;
@@ -168,7 +171,7 @@ class Terminal implements SessionListener {
     }
   }
 
-  /** Carries out commands until the session is over. */
+  /** Runs commands until the session ends. */
   async #runSession(session: ChatSession): Promise<void> {
     const { signal } = this.#interrupt;
     if (signal.aborted) return await session.close();
@@ -183,22 +186,22 @@ class Terminal implements SessionListener {
     signal.addEventListener("abort", quit, { once: true });
     const command = (line: string) => {
       if (line.trim() === "") return;
-      if (!session.isOnline) {
-        screen.print(this.#style.dim("* not connected: this is kept until it can be sent"));
+      if (!session.isOnline && needsServer(line)) {
+        screen.print(this.#style.dim("* not connected: the command waits for the connection"));
       }
-      tasks.add(runCommand(line, context), (error) => this.#printError(line, error));
+      tasks.add(runCommand(line, context), (error) => this.#printError(quoteExcerpt(line), error));
     };
     const prompt = `${escapeControls(session.contacts.name)}> `;
     screen.startCommands(prompt, command, (text) => void this.#paste(text, command));
     const { kind, message } = await session.ended;
-    signal.removeEventListener("abort", quit); // the next session is not this one's to leave
+    signal.removeEventListener("abort", quit); // it must not end the next session
     screen.endCommands();
     if (kind === "left") screen.print("logged out");
     if (kind === "kicked") this.#printError("the server ended the session", message);
     if (kind === "failed") this.#printError("the session ended", message);
   }
 
-  /** Asks what several pasted lines are: one message, or commands. Nothing of them is carried out before. */
+  /** Asks whether to send pasted lines as one message, or to run them as commands. */
   async #paste(text: string, command: (line: string) => void): Promise<void> {
     const lines = text.split("\n");
     const question = isChatCommand(text)
@@ -207,7 +210,7 @@ class Terminal implements SessionListener {
     const answer = await this.#screen.askForSingleLine(question);
     if (answer === undefined) return;
     if (!/^\s*y(es)?\s*$/i.test(answer)) {
-      this.#screen.print(this.#style.dim(`* the ${lines.length} pasted lines were dropped`));
+      this.#screen.print(this.#style.dim(`* dropped the ${lines.length} pasted lines`));
     } else if (isChatCommand(text)) command(text);
     else lines.forEach(command);
   }
@@ -218,7 +221,7 @@ class Terminal implements SessionListener {
     this.#exitCode = 0;
     if (!await tasks.allDone(QUIT_TIMEOUT_MS)) {
       this.#exitCode = 1;
-      this.#printError("not everything was sent", `the server has not answered ${tasks.size} commands`);
+      this.#printError("some messages may not be sent", unansweredText(tasks.size));
     }
     await session.close();
   }

@@ -1,58 +1,62 @@
-/** One connection to a server, TCP or TLS: whole messages out and in, and a watch on whether the other side is alive. */
+/** A connection to a server by TCP or TLS, with whole messages and a keep-alive. */
 import { WireError } from "../wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../wire/framed.ts";
 import { type Message, parseMessage } from "../wire/message.ts";
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../wire/protocol.ts";
 
-/** Where a server listens. */
+/** The address of a server. */
 export interface Address {
   readonly hostname: string;
   readonly port: number;
-  /** Whether it speaks TLS. Its certificate must be for `hostname`. */
+  /** TLS options, for a server with TLS. Its certificate must be for `hostname`. */
   readonly tls?: TlsOptions | undefined;
 }
 
-/** Whose certificates are believed, besides those of the authorities that the runtime knows. */
+/** Trusted certificate authorities besides those of the runtime. */
 export interface TlsOptions {
-  /** Certificates of authorities, in PEM form. */
+  /** CA certificates in PEM form. */
   readonly caCerts: readonly string[];
 }
 
 /** A message to the server. */
 export type RequestMessage = { readonly msgid: number } & Readonly<Record<string, unknown>>;
 
-/** How long to wait for the other side, in milliseconds. */
+/** The timeouts of a connection, in milliseconds. */
 export interface Timeouts {
-  /** For the connection to be made. */
+  /** For connecting. */
   readonly connectMs: number;
-  /** For anything to come, before asking with a PING whether the server is there. */
+  /** For the next bytes, before the client sends a PING. */
   readonly idleMs: number;
-  /** For anything to come after that, before the connection is given up. */
+  /** For the next bytes after the PING, before the client closes the connection. */
   readonly pongMs: number;
-  /** For the answer to a login or a registration. */
+  /** For the reply to a login or a registration. */
   readonly replyMs: number;
-  /** For the server to close its side when the client has closed its own. */
+  /** For the server to close its side after the client has closed its own. */
   readonly closeMs: number;
 }
 
-/** Fits networks from a desk to a phone: an unplugged cable is noticed within 40 s at the cost of one PING in 30. */
+/** Default timeouts, for wired and mobile networks. The client detects a dead connection within 40 s. */
 export const DEFAULT_TIMEOUTS: Timeouts = {
   connectMs: 5_000,
   idleMs: 30_000,
   pongMs: 10_000,
-  replyMs: 30_000, // a server that has many logins to deal with lets them queue
+  replyMs: 30_000, // a busy server queues logins
   closeMs: 1_000,
 };
 
-/** No server could be reached, or the connection to it ended; the message says which and why. */
+/**
+ * A server that is unreachable, or the loss of its connection. The message names the server and the reason.
+ */
 export class ConnectionLostError extends Error {
   override readonly name = "ConnectionLostError";
 }
 
 const CLOSED = "the server closed the connection";
-const READ_BYTES = 65_536; // bytes per read: a login's answer with all its lists comes in a few
+const READ_BYTES = 65_536; // per read; the reply to a login with all its lists takes a few
 
-/** An open connection. It ends by itself when the server does or is silent; then {@link closeReason} says why. */
+/**
+ * An open connection. It closes if the server closes it or is silent, and {@link closeReason} has the reason.
+ */
 export class ServerConnection {
   readonly #conn: Deno.Conn;
   readonly #timeouts: Timeouts;
@@ -67,7 +71,7 @@ export class ServerConnection {
     this.#timeouts = timeouts;
   }
 
-  /** Connects; rejects with {@link ConnectionLostError}, or with the signal's reason when that aborts. */
+  /** Connects. Rejects with {@link ConnectionLostError}, or with the signal's reason if it aborts. */
   static async open(address: Address, timeouts: Timeouts, signal: AbortSignal): Promise<ServerConnection> {
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), timeouts.connectMs);
@@ -75,7 +79,7 @@ export class ServerConnection {
     const { hostname, port, tls } = address;
     try {
       const conn = await Deno.connect({ hostname, port, signal: stop });
-      conn.setNoDelay(true); // messages are small, and each is waited for
+      conn.setNoDelay(true); // messages are small, and users wait for them
       return new ServerConnection(tls ? await upgradeToTls(conn, hostname, tls, stop) : conn, timeouts);
     } catch (error) {
       signal.throwIfAborted();
@@ -88,14 +92,14 @@ export class ServerConnection {
     }
   }
 
-  /** Why it ended, in words; undefined while it is open. */
+  /** The reason of the end, or undefined while the connection is open. */
   get closeReason(): string | undefined {
     return this.#closeReason;
   }
 
   /**
-   * Sends a message after those sent before. Resolves when the system has taken it, or the connection has ended,
-   * which is for the reading side to notice.
+   * Sends a message after all earlier ones. Resolves when the system has accepted it, or when the connection
+   * has ended. Only {@link next} reports the end.
    */
   send(message: RequestMessage): Promise<void> {
     const frame = encodeFrame(JSON.stringify(message));
@@ -104,8 +108,8 @@ export class ServerConnection {
   }
 
   /**
-   * The next message, or undefined when the connection has ended. PINGs and PONGs are dealt with and left out.
-   * Only one call at a time.
+   * Returns the next message, or undefined at the end of the connection. It handles PING and PONG itself.
+   * Only one call may run at a time.
    */
   async next(): Promise<Message | undefined> {
     while (this.#closeReason === undefined) {
@@ -115,7 +119,7 @@ export class ServerConnection {
         continue;
       }
       const message = body instanceof WireError ? body : parseMessage(body);
-      if (message instanceof WireError) this.abort(`the server sent something wrong: ${message.message}`);
+      if (message instanceof WireError) this.abort(`invalid message from the server: ${message.message}`);
       else if (message.msgid === Msg.PING) void this.send(pong(message));
       else if (message.msgid !== Msg.PONG) return message;
     }
@@ -123,8 +127,8 @@ export class ServerConnection {
   }
 
   /**
-   * Says goodbye after what has been sent: closes this side and gives the server a moment to take it all in
-   * and close the other. What it sends until then must still be read with {@link next}.
+   * Closes this side after all sent messages, and gives the server {@link Timeouts.closeMs} to close the
+   * other. The caller must still read with {@link next} until then.
    */
   async close(): Promise<void> {
     if (this.#closeReason !== undefined) return;
@@ -133,11 +137,11 @@ export class ServerConnection {
     try {
       await this.#conn.closeWrite();
     } catch {
-      this.abort("closed"); // it had ended already
+      this.abort("closed"); // the connection had already ended
     }
   }
 
-  /** Ends the connection at once. The first reason given is the one kept. */
+  /** Closes the connection at once. Only the first call sets the reason. */
   abort(reason: string): void {
     if (this.#closeReason !== undefined) return;
     this.#closeReason = reason;
@@ -153,12 +157,12 @@ export class ServerConnection {
     }
   }
 
-  /** Reads once. A silence is asked about with a PING, and ends the connection if it goes on. */
+  /** Reads once. Sends a PING after a silence, and closes the connection after a further one. */
   async #readChunk(): Promise<void> {
     const { idleMs, pongMs } = this.#timeouts;
     let timer = setTimeout(() => {
       void this.send({ msgid: Msg.PING });
-      timer = setTimeout(() => this.abort(`nothing came for ${(idleMs + pongMs) / 1_000} s`), pongMs);
+      timer = setTimeout(() => this.abort(`no data for ${(idleMs + pongMs) / 1_000} s`), pongMs);
     }, idleMs);
     try {
       const size = await this.#conn.read(this.#buffer);
@@ -172,7 +176,7 @@ export class ServerConnection {
   }
 }
 
-/** TLS over a connection, which is closed if it can't be had, or the signal aborts before. */
+/** Starts TLS on a connection. Closes the connection if that fails or the signal aborts. */
 async function upgradeToTls(
   tcp: Deno.TcpConn,
   hostname: string,
@@ -194,7 +198,7 @@ async function upgradeToTls(
   }
 }
 
-/** An address as users write it. */
+/** Returns an address in the form HOST:PORT. */
 export function formatAddress({ hostname, port }: Address): string {
   return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
 }
@@ -208,13 +212,13 @@ function failureText(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionReset) return "the server reset the connection";
   if (error instanceof Deno.errors.UnexpectedEof) return CLOSED;
   const text = error instanceof Error ? error.message : String(error);
-  // The runtime has no types for what can be wrong with TLS.
+  // The runtime has no error types for faults of TLS.
   if (text.includes("UnknownIssuer")) {
-    return "the server's certificate is by no authority known here; see --ca";
+    return "no known authority issued the server's certificate; --ca names further ones";
   }
   if (text.includes("CaUsedAsEndEntity")) {
-    return "the server's certificate is an authority's own; it needs one with basicConstraints CA:FALSE";
+    return "the server's certificate is a CA's; the server needs one with basicConstraints CA:FALSE";
   }
   if (text.includes("InvalidContentType")) return "the server does not speak TLS";
-  return text.replace("invalid peer certificate:", "the server's certificate is wrong:");
+  return text.replace("invalid peer certificate:", "invalid server certificate:");
 }

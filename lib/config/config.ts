@@ -1,80 +1,79 @@
-/** From a command line and an environment to a {@link Config}; and back to the words that explain it. */
+/** Reads a command line and an environment into a {@link Config}. */
 import { parseArgs } from "@std/cli/parse-args";
 import type { Option } from "./declare.ts";
 import { type Environment, readVariables, type Warning } from "./environment.ts";
-import { type Config, flagOf, options, variableOf } from "./options.ts";
+import { formerFlagOf, formerVariableOf } from "./former_names.ts";
+import { type Config, flagOf, type OptionName, options, variableOf } from "./options.ts";
 
-/** What is wrong with the configuration, in one line for the user. */
+/** A fault of the configuration, in one line for the user. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
-/** What the command line asks for; where a configuration belongs to it, with what is worth a warning there. */
+/** The work that the command line asks for, with its configuration and warnings about that. */
 export type Command =
   | { run: Config; warnings: readonly Warning[] }
   | { upgradeCheck: Config; warnings: readonly Warning[] }
-  | { help: true }
+  | { help: "common" | "all" }
   | { version: true };
 
 type Value = string | number;
 
-const optionEntries = Object.entries(options) as [string, Option<Value>][];
+/** The text of an option, and the name of the flag or variable that it comes from. */
+interface Given {
+  readonly text: string;
+  readonly source: string;
+}
 
-/** The configuration when nothing is said about it. */
+const optionEntries = Object.entries(options) as [OptionName, Option<Value>][];
+
+const optionNames = optionEntries.map(([name]) => name);
+
+/** Flags that may stand without a value, with their value then. */
+const BARE_FLAGS: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    optionEntries.filter(([, { bare }]) => bare).map(([name]) => [`--${flagOf(name)}`, "yes"]),
+  ),
+  "--help": "common",
+  "-h": "common",
+};
+
+/** Returns the configuration of a server without arguments and variables. */
 export function defaults(): Config {
   return Object.fromEntries(optionEntries.map(([name, option]) => [name, option.default])) as Config;
 }
 
 /**
- * Reads the server's arguments, `[HOST] [PORT] [options]`. Flags beat positional arguments, these beat the
- * environment, and that beats the defaults. Throws a {@link ConfigError}.
+ * Reads the server's arguments, `[HOST] [PORT] [options]`. Flags beat positional arguments, which beat the
+ * environment, which beats the defaults. Throws a {@link ConfigError}.
  */
 export function parseCommand(args: readonly string[], env: Environment): Command {
-  const bare = new Set(optionEntries.filter(([, { bare }]) => bare).map(([name]) => `--${flagOf(name)}`));
-  const flags = parseArgs(args.map((arg) => bare.has(arg) ? `${arg}=yes` : arg), {
-    string: [...optionEntries.map(([name]) => flagOf(name)), "_"],
-    boolean: ["help", "version", "upgrade-check"],
-    alias: { h: "help" },
-    unknown(arg, key) {
-      if (key !== undefined) throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help lists them`);
-    },
-  });
-  if (flags.help) return { help: true };
+  const flags = parseFlags(args);
+  if (flags.help !== undefined) return { help: helpKind(String(flags.help)) };
   if (flags.version) return { version: true };
 
-  const values: Record<string, Value> = { ...defaults() };
-  const set = (name: string, value: unknown, source: string) => {
-    const option = options[name as keyof typeof options] as Option<Value>;
-    try {
-      values[name] = option.parse(String(value));
-    } catch (error) {
-      const shownValue = option.secret ? "" : `, not "${value}"`;
-      throw new ConfigError(`${source} ${(error as Error).message}${shownValue}`, { cause: error });
-    }
-  };
   const positionals = flags._.map(String);
   if (positionals.length > 2) {
     throw new ConfigError(`too many arguments: ${positionals.join(" ")}; usage: main.ts [HOST] [PORT]`);
   }
   const port = positionals.pop();
-  const byPosition: Readonly<Record<string, string | undefined>> = { port, host: positionals[0] };
-  // A variable that the command line overrides may be anything.
-  const unset = optionEntries.map(([name]) => name).filter((name) =>
-    byPosition[name] === undefined && flags[flagOf(name)] === undefined
-  );
-  const { values: variables, warnings: found } = readVariables(env, unset.map(variableOf));
-  const warnings = [...found];
-  for (const name of unset) {
-    const value = variables.get(variableOf(name));
-    if (value !== undefined) set(name, value, variableOf(name));
+  const [host] = positionals;
+  const warnings: Warning[] = [];
+  const given = new Map<OptionName, Given>();
+  if (port !== undefined) given.set("port", { text: port, source: "the port" });
+  if (host !== undefined) given.set("host", { text: host, source: "the host" });
+  for (const name of optionNames) {
+    const former = formerFlagOf(name);
+    const flag = oneOf(
+      [`--${flagOf(name)}`, flags[flagOf(name)]],
+      [`--${former}`, former && flags[former]],
+      warnings,
+    );
+    if (flag) given.set(name, flag);
   }
-  if (port !== undefined) set("port", port, "the port");
-  if (positionals[0] !== undefined) set("host", positionals[0], "the host");
-  for (const [name] of optionEntries) {
-    const value = flags[flagOf(name)];
-    if (value !== undefined) set(name, value, `--${flagOf(name)}`);
-  }
-  const config = values as Config;
+  readEnvironment(env, given, warnings);
+
+  const config: Config = { ...defaults(), ...parsedValues(given) };
   validateCombination(config);
   warnings.push(
     ...SECRET_OPTIONS.filter((name) => hasPassword(String(flags[name] ?? ""))).map(passwordWarning),
@@ -84,15 +83,97 @@ export function parseCommand(args: readonly string[], env: Environment): Command
   return { upgradeCheck: config, warnings };
 }
 
-/** Options whose URL can have a password in it. */
+function parseFlags(args: readonly string[]): ReturnType<typeof parseArgs> {
+  const former = optionNames.map(formerFlagOf).filter((flag) => flag !== undefined);
+  return parseArgs(args.map((arg) => Object.hasOwn(BARE_FLAGS, arg) ? bareFlag(arg) : arg), {
+    string: [...optionNames.map(flagOf), ...former, "help", "_"],
+    boolean: ["version", "upgrade-check"],
+    unknown(arg, key) {
+      if (key !== undefined) {
+        throw new ConfigError(`unknown option ${arg.split("=")[0]}; --help=all lists the options`);
+      }
+    },
+  });
+}
+
+/** Returns the flag with the value that it has without one. */
+function bareFlag(arg: string): string {
+  return `${arg === "-h" ? "--help" : arg}=${BARE_FLAGS[arg]}`;
+}
+
+function helpKind(value: string): "common" | "all" {
+  if (value === "common" || value === "all") return value;
+  throw new ConfigError(`--help must be all or have no value, not "${value}"`);
+}
+
+/**
+ * Adds the values of variables for options without a value on the command line, whose variables may contain
+ * anything.
+ */
+function readEnvironment(env: Environment, given: Map<OptionName, Given>, warnings: Warning[]): void {
+  const unset = optionNames.filter((name) => !given.has(name));
+  const former = unset.map(formerVariableOf).filter((variable) => variable !== undefined);
+  const { values, warnings: found } = readVariables(env, [...unset.map(variableOf), ...former]);
+  warnings.push(...found);
+  for (const name of unset) {
+    const former = formerVariableOf(name);
+    const variable = oneOf(
+      [variableOf(name), values.get(variableOf(name))],
+      [former, former && values.get(former)],
+      warnings,
+    );
+    if (variable) given.set(name, variable);
+  }
+}
+
+/**
+ * Returns the text under an option's name or former name, with a warning in the latter case. Throws a
+ * {@link ConfigError} if both names have one.
+ */
+function oneOf(
+  [name, text]: readonly [string, unknown],
+  [former, formerText]: readonly [string | undefined, unknown],
+  warnings: Warning[],
+): Given | undefined {
+  if (former === undefined || formerText === undefined) {
+    return text === undefined ? undefined : { text: String(text), source: name };
+  }
+  if (text !== undefined) {
+    throw new ConfigError(`${former} is the former name of ${name}, and both are given: remove ${former}`);
+  }
+  warnings.push({
+    event: "an option has a new name",
+    fields: { option: former, hint: `use ${name}; the next release will not accept ${former}` },
+  });
+  return { text: String(formerText), source: former };
+}
+
+function parsedValues(given: ReadonlyMap<OptionName, Given>): Partial<Config> {
+  const values = optionEntries.flatMap(([name, option]) => {
+    const one = given.get(name);
+    return one ? [[name, parsedValue(option, one)]] : [];
+  });
+  return Object.fromEntries(values);
+}
+
+function parsedValue(option: Option<Value>, { text, source }: Given): Value {
+  try {
+    return option.parse(text);
+  } catch (error) {
+    const shownValue = option.secret ? "" : `, not "${text}"`;
+    throw new ConfigError(`${source} ${(error as Error).message}${shownValue}`, { cause: error });
+  }
+}
+
+/** Options whose URL may contain a password. */
 const SECRET_OPTIONS = ["mysql", "redis"] as const;
 
-/** Whether one of the URLs with commas between has a password in it. */
+/** Returns whether one of the URLs, with commas between them, contains a password. */
 export function hasPassword(urls: string): boolean {
   return urls.split(",").some((url) => URL.canParse(url) && new URL(url).password !== "");
 }
 
-/** The warning of a password on the command line. `name`: the option's. */
+/** Returns the warning about a password in the value of `--name`. */
 export function passwordWarning(name: typeof SECRET_OPTIONS[number]): Warning {
   return {
     event: "a password is on the command line, where all users of this machine can read it",
@@ -103,7 +184,7 @@ export function passwordWarning(name: typeof SECRET_OPTIONS[number]): Warning {
   };
 }
 
-/** What can't be seen in one option alone. */
+/** Checks the rules that concern more than one option. Throws a {@link ConfigError}. */
 function validateCombination(config: Config): void {
   const { mysql, mysqlCa, mysqlPasswordFile, singleWriter } = config;
   const { redis, redisPasswordFile, tlsCert, tlsKey } = config;
@@ -115,7 +196,9 @@ function validateCombination(config: Config): void {
   checkPassword("redis", redis, redisPasswordFile);
   if (singleWriter === "yes" && !mysql) throw new ConfigError("--single-writer needs --mysql");
   if (config.proxyRequired === "yes" && !config.trustedProxies) {
-    throw new ConfigError("--proxy-required needs --trusted-proxies: a header is taken from these alone");
+    throw new ConfigError(
+      "--proxy-required needs --trusted-proxies: the server reads headers from these alone",
+    );
   }
   if (config.healthHost && !config.healthPort) throw new ConfigError("--health-host needs --health-port");
   if (!tlsCert !== !tlsKey) {
@@ -123,52 +206,13 @@ function validateCombination(config: Config): void {
   }
 }
 
-/** Refuses a password's file without an address, or beside a password in the address. Throws a {@link ConfigError}. */
+/** Checks that a password file has a URL without a password beside it. Throws a {@link ConfigError}. */
 export function checkPassword(name: typeof SECRET_OPTIONS[number], urls: string, passwordFile: string): void {
   if (!passwordFile) return;
   if (!urls) throw new ConfigError(`--${name}-password-file needs --${name}`);
   if (hasPassword(urls)) {
     throw new ConfigError(
-      `the URL of --${name} has a password in it, and --${name}-password-file names another one: leave one of them away`,
+      `both the URL of --${name} and --${name}-password-file give a password: remove one of them`,
     );
   }
-}
-
-/** How an option is written on a command line. */
-function usage(name: string, { bare, placeholder }: Option<Value>): string {
-  return `--${flagOf(name)}${bare ? "" : " "}${placeholder}`;
-}
-
-/** The text of `--help`. */
-export function help(): string {
-  const rows = optionEntries.map(([name, option]) => ({
-    flag: usage(name, option),
-    description: `${option.description} (default ${option.format(option.default)})`,
-  }));
-  const width = Math.max(...rows.map(({ flag }) => flag.length));
-  return [
-    "usage: main.ts [HOST] [PORT] [options]",
-    "",
-    "Starts a chat server. Each option can also be set in the environment: --login-timeout as CHAT_LOGIN_TIMEOUT.",
-    "A variable that is empty counts as not set.",
-    "",
-    ...rows.map(({ flag, description }) => `  ${flag.padEnd(width)}  ${description}`),
-    `  ${
-      "--upgrade-check".padEnd(width)
-    }  says what would change in the database of --mysql, changes nothing, and ends`,
-    `  ${"--help, -h".padEnd(width)}  prints this`,
-    `  ${"--version".padEnd(width)}  prints the version`,
-    "",
-  ].join("\n");
-}
-
-/** The options as a Markdown table, for the README. */
-export function optionsTable(): string {
-  const rows = optionEntries.map(([name, option]) =>
-    `| \`${usage(name, option).replaceAll("|", "\\|")}\` | \`${variableOf(name)}\` | ` +
-    `\`${option.format(option.default)}\` | ${option.description} |`
-  );
-  return ["| option | environment | default | what it is |", "| --- | --- | --- | --- |", ...rows, ""].join(
-    "\n",
-  );
 }

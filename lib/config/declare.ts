@@ -1,23 +1,29 @@
-/** The kinds of configuration values: how each is written, checked and described. */
+/** The kinds of configuration values: their syntax, their checks and their descriptions. */
 import { CidrList } from "../wire/networks.ts";
 
-/** One configurable thing. `parse` throws an Error that says what the value must be. */
+/** One option of the server. */
 export interface Option<T> {
   readonly default: T;
-  /** What it is, why its default is what it is. */
+  /** Sentences about the option, and about the reason of its default. `--help` prints only the first. */
   readonly description: string;
-  /** What stands for the value in a usage line, such as `FILE`; of a `bare` option with the `=` before it. */
+  /**
+   * The name of the value in a usage line, such as `FILE`. That of a `bare` option begins with `=` in
+   * brackets.
+   */
   readonly placeholder: string;
+  /**
+   * Returns the value of a text. Throws an Error whose message goes on after the option's name: "must be …".
+   */
   parse(text: string): T;
-  /** The value as one would write it. */
+  /** Returns the text of a value, as on a command line. */
   format(value: T): string;
-  /** Whether what was given may hold a password, and so must not be repeated in an error. */
+  /** Whether the text may contain a password. Errors then must not repeat it. */
   readonly secret?: true;
-  /** Whether it can stand without a value, which means `yes`. */
+  /** Whether the flag may stand without a value, which means `yes`. */
   readonly bare?: true;
 }
 
-/** Any text that is not empty. */
+/** Declares an option of any text that is not empty. */
 export function text(value: string, placeholder: string, description: string): Option<string> {
   return {
     default: value,
@@ -28,12 +34,18 @@ export function text(value: string, placeholder: string, description: string): O
   };
 }
 
-/** Any text that is not empty. Its value is empty while nothing is said: the program then uses `usual`, or finds another. */
+/**
+ * Declares an option of any text that is not empty. Without a text its value is empty, and the program uses
+ * `fallback`, or finds another value.
+ */
 export function textOrDefault(fallback: string, placeholder: string, description: string): Option<string> {
   return { ...text("", placeholder, description), format: (value) => value || fallback };
 }
 
-/** The url of a service, none unless said; it may hold a password. `pattern` is what it must be like, in one example. */
+/**
+ * Declares an option of a service's URL, none by default. The URL matches `pattern`, and may contain a
+ * password.
+ */
 export function url(pattern: RegExp, example: string, description: string): Option<string> {
   return {
     default: "",
@@ -49,12 +61,12 @@ export function url(pattern: RegExp, example: string, description: string): Opti
   };
 }
 
-/** A file's path, none unless said. */
+/** Declares an option of a file's path, none by default. */
 export function file(description: string): Option<string> {
   return textOrNone("FILE", description);
 }
 
-/** An address to listen on, none unless said. */
+/** Declares an option of an address to listen on, none by default. */
 export function address(description: string): Option<string> {
   return textOrNone("ADDRESS", description);
 }
@@ -69,7 +81,7 @@ function textOrNone(placeholder: string, description: string): Option<string> {
   };
 }
 
-/** Addresses and networks with commas between, none unless said. */
+/** Declares an option of IP addresses and networks with commas between them. */
 export function networks(description: string, value = ""): Option<string> {
   return {
     default: value,
@@ -84,7 +96,7 @@ export function networks(description: string, value = ""): Option<string> {
   };
 }
 
-/** One of a few words. */
+/** Declares an option that is one of `choices`. */
 export function choice<T extends string>(value: T, choices: readonly T[], description: string): Option<T> {
   return {
     default: value,
@@ -96,12 +108,12 @@ export function choice<T extends string>(value: T, choices: readonly T[], descri
   };
 }
 
-/** Something that is so or not; the option alone, without a value, says that it is. */
+/** Declares an option that is yes or no, and no by default. The flag alone, without a value, means yes. */
 export function flag(description: string): Option<"yes" | "no"> & { readonly bare: true } {
   return { ...choice<"yes" | "no">("no", ["yes", "no"], description), placeholder: "[=yes|no]", bare: true };
 }
 
-/** An option that may also be 0, for none. */
+/** Returns the option with 0 as a further value. */
 export function orNone(option: Option<number>): Option<number> {
   return {
     ...option,
@@ -116,7 +128,7 @@ export function orNone(option: Option<number>): Option<number> {
   };
 }
 
-/** A whole number from `min` to `max`, both included. */
+/** Declares an option of a whole number from `min` to `max`, both included. */
 export function integer(
   value: number,
   min: number,
@@ -137,9 +149,12 @@ export function integer(
 }
 
 const UNIT_MS: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-const MAX_DURATION_MS = 86_400_000; // ms: a day is long for a connection, and timers can't count more than 24 of them
+const MAX_DURATION_MS = 86_400_000; // a day is long for a connection; timers count at most 24 days
 
-/** A time from `min` to `max`, in milliseconds; written with its unit (`500ms`, `30s`, `5m`, `2h`, `30d`) or in plain seconds. */
+/**
+ * Declares an option of a time from `min` to `max`, in milliseconds. Its text has a unit (`500ms`, `30s`,
+ * `5m`, `2h`, `30d`) or is in seconds.
+ */
 export function duration(
   value: number,
   min: number,

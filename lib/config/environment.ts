@@ -1,7 +1,8 @@
-/** The environment's part of the configuration: which variables say something, and which deserve a warning. */
+/** The environment's part of the configuration: the values of variables, and warnings about variables. */
+import { formerVariableOf, renamedOptions } from "./former_names.ts";
 import { options, variableOf } from "./options.ts";
 
-/** Something that the operator should know although the server starts, in the form of an event of the log. */
+/** An event of the log about a configuration with which the server can start. */
 export interface Warning {
   readonly event: string;
   readonly fields: Readonly<Record<string, string>>;
@@ -10,19 +11,22 @@ export interface Warning {
 /** The variables of a process. */
 export interface Environment {
   get(name: string): string | undefined;
-  /** Returns the names of all variables; none where only some may be read. */
+  /** Returns the names of all variables, or none if the process may read only some. */
   names(): readonly string[];
 }
 
 const PREFIX = "CHAT_";
 
-/** The client's variables: it may be given the same environment. */
+/** The client's variables. Server and client may share an environment. */
 const CLIENT_VARIABLES: readonly string[] = ["CHAT_PASSWORD"];
 
-/** An address as Kubernetes writes it: it sets CHAT_PORT to one where a Service is named `chat`. No option is like that. */
+/**
+ * An address in the form of Kubernetes, which sets CHAT_PORT to one if a Service is named `chat`. No option's
+ * value has this form.
+ */
 const SERVICE_ADDRESS = /^(?:tcp|udp|sctp):\/\//;
 
-/** The names of the other variables that Kubernetes sets for a Service named `chat` or `chat-…`. */
+/** The other variables that Kubernetes sets for a Service named `chat` or `chat-…`. */
 const SERVICE_VARIABLE =
   /^CHAT(?:_\w+)?_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)_(?:ADDR|PORT|PROTO))$/;
 
@@ -30,7 +34,7 @@ const SERVICE_VARIABLE =
 export const processEnvironment: Environment = {
   get: (name) => Deno.env.get(name),
   names() {
-    // Deno would ask the terminal's user for all variables where it was allowed some of them.
+    // With permission for some variables, Deno would ask for all others at the terminal.
     if (Deno.permissions.querySync({ name: "env" }).state === "prompt") return [];
     try {
       return Object.keys(Deno.env.toObject());
@@ -42,8 +46,8 @@ export const processEnvironment: Environment = {
 };
 
 /**
- * Returns the values of the variables in `wanted`, and the warnings that the environment deserves. An empty variable
- * counts as not set: env files and Docker Compose make them of values that were not given.
+ * Returns the values of the variables in `wanted`, and warnings about the environment. An empty variable
+ * counts as not set: env files and Docker Compose create one for each missing value.
  */
 export function readVariables(
   env: Environment,
@@ -69,7 +73,7 @@ export function readVariables(
   if (unknown.length > 0) {
     warnings.push({
       event: "unknown environment variables are ignored",
-      fields: { variables: unknown.join(", "), hint: "--help lists the options" },
+      fields: { variables: unknown.join(", "), hint: "--help=all lists the options" },
     });
   }
   return { values, warnings };
@@ -80,15 +84,19 @@ function addressIgnored(variable: string): Warning {
     event: "an environment variable is ignored",
     fields: {
       variable,
-      reason: "its value is an address, as Kubernetes sets it for a Service of that name; " +
-        "enableServiceLinks: false in the pod's spec keeps it away",
+      reason: "its value is an address, which Kubernetes sets for a Service of that name; " +
+        "enableServiceLinks: false in the pod's spec prevents it",
     },
   };
 }
 
-/** Returns the names that look like an option's but are none: most often they are misspelled. */
+/** Returns the variables with the prefix that belong to no option, such as misspelled ones. */
 function unknownVariables(env: Environment): string[] {
-  const known = new Set([...Object.keys(options).map(variableOf), ...CLIENT_VARIABLES]);
+  const known = new Set([
+    ...Object.keys(options).map(variableOf),
+    ...renamedOptions.map(formerVariableOf),
+    ...CLIENT_VARIABLES,
+  ]);
   return env.names().filter((name) =>
     name.startsWith(PREFIX) && !known.has(name) && !SERVICE_VARIABLE.test(name) &&
     !SERVICE_ADDRESS.test(env.get(name) ?? "")

@@ -1,4 +1,4 @@
-/** Opens what a node needs of the outside, as the configuration says. What isn't configured isn't even loaded. */
+/** Opens the backends of a node, store and bus, as configured. Modules of other backends are not loaded. */
 import type { Bus } from "../bus/bus.ts";
 import { LocalHub } from "../bus/local.ts";
 import { PortBus } from "../bus/port_bus.ts";
@@ -9,26 +9,31 @@ import { mysqlAccess, redisUrls, type Warn } from "./services.ts";
 import { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 import type { Store, StoreLimits } from "../store/store.ts";
 
-/** What a node needs of the outside. */
+/** The store and the bus of a node. */
 export interface Backends {
   readonly store: Store;
   readonly bus: Bus;
-  /** Fulfilled, with the reason, if the store can't go on and must be opened anew. */
+  /** Fulfilled, with the reason, if the store fails and must be opened again. */
   readonly failed: Promise<Error>;
-  /** Fulfilled, with the reason, if the store rejects all calls until the process is started anew. The log says why. */
+  /**
+   * Fulfilled, with the reason, if the store rejects all calls until the process is restarted. The log has
+   * it.
+   */
   readonly lost: Promise<Error>;
 }
 
-/** What the threads of a process have in common: the ends of ports to the thread that holds it. */
+/** The ports to the backends that all threads of a process share, and that the main thread holds. */
 export interface SharedPorts {
   readonly store?: MessagePort | undefined;
   readonly bus?: MessagePort | undefined;
 }
 
-/** For a store that does not fail: it waits for its server to come back, however long that takes. */
+/** The failure of a store that does not fail, because it waits for its server without a limit. */
 export const NEVER = new Promise<never>(() => {});
 
-/** Opens a node's ports, over what it is lent as far as it is. Rejects with an Error of one line. */
+/**
+ * Opens the backends of a node, over the shared ports if there are any. Rejects with an Error of one line.
+ */
 export async function openBackends(config: Config, log: Log, sharedPorts: SharedPorts): Promise<Backends> {
   const { store, failed, lost } = await openStore(config, log, sharedPorts.store);
   try {

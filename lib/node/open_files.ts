@@ -1,7 +1,7 @@
 /**
- * The limit of open files (descriptors). A server that reaches it can accept no connection, reach no
- * database, and start no thread: the runtime ends the process then. So connections are capped at the start,
- * such that there is room for everything else that a server opens.
+ * The limit of open files (descriptors). A server at this limit can neither accept connections nor reach a
+ * database. It cannot start a thread, either, and then the runtime ends the process. So the number of
+ * connections is capped at the start, and descriptors for everything else stay free.
  */
 import { closeSync, openSync } from "node:fs";
 import type { Config } from "../config/options.ts";
@@ -9,7 +9,7 @@ import type { Log } from "../log.ts";
 import { hashWorkerCount } from "../passwords/password_hasher.ts";
 import { MAX_CONNECTIONS as HEALTH_CONNECTIONS } from "../server/net/health.ts";
 
-// These counts were measured on Linux with Deno 2.9. tests/protocol/open_files_test.ts measures them again.
+// The counts below were measured on Linux with Deno 2.9. tests/protocol/open_files_test.ts checks them.
 
 /**
  * Descriptors of a thread: two epoll instances, an eventfd and a socket for its event loop, and copies of
@@ -18,26 +18,28 @@ import { MAX_CONNECTIONS as HEALTH_CONNECTIONS } from "../server/net/health.ts";
 const FILES_PER_THREAD = 6;
 
 /**
- * Descriptors of a node: its listener, two ends of a connection to itself, a connection that it accepts to
- * close it.
+ * Descriptors of a node: the listener, both ends of its self-pipe, and a connection that it accepts to close
+ * it.
  */
 const FILES_PER_NODE = 4;
 
-/** Threads of the embedded store: one holds the database, one copies the write-ahead log. */
+/** Threads of the embedded store: one for the database, one for checkpoints of the write-ahead log. */
 const STORE_THREADS = 2;
 
 /**
- * Descriptors of the embedded store: the database four times, its lock file, the log three times, the log's index twice.
+ * Descriptors of the embedded store: the database four times, its lock file, the log three times, the log's
+ * index twice.
  */
 const STORE_FILES = 10;
 
 /**
- * Descriptors of a connection to MySQL or Redis: its own, and one to look up the host's name at a reconnect.
+ * Descriptors of a connection to MySQL or Redis: the socket, and one to resolve the host's name at a
+ * reconnect.
  */
 const FILES_PER_BACKEND_CONNECTION = 2;
 
 /**
- * Masters of a Redis Cluster to reckon with when --redis names fewer: their number is only known after
+ * Masters of a Redis Cluster that are assumed if --redis names fewer. The number is only known after
  * connecting.
  */
 const CLUSTER_MASTERS = 16;
@@ -49,22 +51,21 @@ const CLUSTER_MASTERS = 16;
 const CACHE_FILES = 9;
 
 /**
- * Descriptors for what is open for a moment: certificate and key at a reload (2), a thread in the place of
- * one that died, whose own may not be closed yet (6), temporary files of SQLite's and the copy of a lost
- * database (5), and connections that are being closed (3).
+ * Descriptors that are open for a moment: certificate and key at a reload (2), a thread that replaces a dead
+ * one (6), temporary files of SQLite and the copy of a lost database (5), closing connections (3).
  */
 export const TRANSIENT_FILES = 16;
 
-/** How many files this process may open. */
+/** The number of files that this process may open. */
 export interface FileRoom {
-  /** Files that it may open besides those that are open. */
+  /** The number of files that it may open besides those that are open. */
   readonly free: number;
-  /** All that it may have open; undefined if that is more than what was asked for. */
+  /** The number of files that it may have open; undefined if the measurement ended before the limit. */
   readonly limit: number | undefined;
 }
 
 /**
- * Descriptors that a server needs besides those that are open when it starts, and besides those of clients.
+ * Returns the descriptors that a server needs besides those that are open at its start, and those of clients.
  */
 export function reservedFiles(
   { workers, mysql, mysqlConnections, redis, healthPort }: Config,
@@ -83,11 +84,10 @@ export function reservedFiles(
 }
 
 /**
- * Finds out how many files this process may open, up to `wanted`, by opening that many: the runtime lets
- * programs read /proc/self/limits only with every permission there is, and other systems have no such file.
- * The runtime has raised the soft limit to the hard one before. It takes about 10 µs per file. The caller
- * must not have begun other threads yet, which would find no file left. Returns undefined if the process may
- * not open any.
+ * Measures how many files this process may open, up to `wanted`, by opening them. A program can read
+ * /proc/self/limits only with all permissions, and other systems have no such file. The runtime has raised
+ * the soft limit to the hard one before. The measurement takes about 10 µs per file. Other threads must not
+ * run yet, because they would find no descriptor free. Returns undefined if the process may open no file.
  */
 export function measureFileRoom(wanted: number): FileRoom | undefined {
   const path = ["/", ".", import.meta.dirname, "data"].find((path) => path !== undefined && canOpen(path));
@@ -98,14 +98,14 @@ export function measureFileRoom(wanted: number): FileRoom | undefined {
     return { free: wanted, limit: undefined };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EMFILE" && open.length === 0) return undefined;
-    // The system gives out the lowest number that is free: the last one is the highest that there may be.
+    // The system assigns the lowest free number: the last one is the highest possible.
     return { free: open.length, limit: open.length > 0 ? open.at(-1)! + 1 : undefined };
   } finally {
     open.forEach((file) => closeSync(file));
   }
 }
 
-/** Whether a path may be opened, and is there: in a compiled program the code's folder is none of the system's. */
+/** Returns whether a path can be opened. The folder of the code does not exist in a compiled program. */
 function canOpen(path: string): boolean {
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return false;
   try {

@@ -1,9 +1,10 @@
-/** Giving up permissions that this run of the server has no use for. */
+/** Drops permissions that this run of the server does not need. */
 
 /**
- * Gives up the permission to write files, for this thread and all that it starts from now on. A server on MySQL writes
- * none, but a permission set cannot depend on options. A process with every permission (`-A`) keeps it: the runtime
- * then opens files below /dev and /proc, such as a password's pipe, and no longer does once any permission is missing.
+ * Drops the permission to write files, for this thread and all threads that it starts later. A server on
+ * MySQL writes no files, but a permission set cannot depend on options. A process with all permissions (`-A`)
+ * retains it. Otherwise the runtime would not open files below /dev and /proc any more, such as the pipe of a
+ * password.
  */
 export function dropWritePermission(): void {
   if (Deno.permissions.querySync({ name: "run" }).state === "granted") return;

@@ -1,26 +1,26 @@
-/** A node from its start to its end, whether it has the process to itself or a thread of it. */
+/** A node from its start to its end, in a process or a thread of its own. */
 import type { Config } from "../config/options.ts";
 import { describeError, type Log } from "../log.ts";
 import { type Backends, openBackends, type SharedPorts } from "./backends.ts";
 import { Server } from "../server/server.ts";
 
-/** The program that runs nodes. */
+/** The callbacks of a program that runs nodes. */
 export interface NodeLifecycle {
   /**
-   * Told where they listen; what it gives back is fulfilled when they are to leave. Until then it may call `reload`, to
-   * have the certificate read again.
+   * Called when the nodes listen. Returns a promise that is fulfilled when they must stop. Until then the
+   * program may call `reload`, which makes the nodes read the certificate again.
    */
   onListening(address: Deno.NetAddr, reload: () => void): Promise<void>;
   /**
-   * Told when they leave, for whatever reason, and before that if their store is lost: from now on new connections are
-   * not welcome. It may be told more than once.
+   * Called when the nodes stop, and earlier if their store is lost: load balancers should send new clients
+   * elsewhere from now on. It may be called more than once.
    */
   onStopping(): void;
 }
 
 /**
- * Runs a node until it is told to leave, or can't go on. Gives back whether all went well; if not, the log says what
- * didn't.
+ * Runs a node until it must stop or fails. Returns whether it ended without a failure; the log has each
+ * failure.
  */
 export async function runNode(
   config: Config,
@@ -43,20 +43,16 @@ export async function runNode(
     logListenFailure(config, log, error);
   }
   let ok = server !== undefined;
-  let isStoreLost = false;
-  void lost.then(() => {
-    isStoreLost = true;
-    lifecycle.onStopping(); // clients stay connected, but new ones are better sent elsewhere
-  });
+  const storeLoss = watchStoreLoss(lost, lifecycle);
   if (server) {
     const storeFailure = failed.then((error) => {
-      log.error("the database failed", { why: describeError(error) });
+      log.error("the database failed", { error: describeError(error) });
       ok = false;
     });
     const deploymentChange = server.deploymentChanged.then((error) => {
-      log.error("the database is another deployment's now: the node stops", {
+      log.error("the database belongs to another deployment now: the node stops", {
         error: describeError(error),
-        hint: "start it again; it then is a node of that deployment",
+        hint: "start the node again to make it a node of that deployment",
       });
       ok = false;
     });
@@ -66,18 +62,31 @@ export async function runNode(
       deploymentChange,
     ]);
     lifecycle.onStopping();
-    await server.drain(ok ? config.drainTimeout : 0); // nothing can be carried out without the database
+    await server.drain(ok ? config.drainTimeout : 0); // no request can be carried out without the database
   }
   await bus.close();
   await store.close();
-  return ok && !isStoreLost;
+  return ok && !storeLoss.happened;
 }
 
-/** Says that a server can't listen where it should. */
+/** Tells the program when the store is lost. Clients stay connected; new ones should be sent elsewhere. */
+export function watchStoreLoss(
+  lost: Promise<Error>,
+  lifecycle: NodeLifecycle,
+): { readonly happened: boolean } {
+  const loss = { happened: false };
+  void lost.then(() => {
+    loss.happened = true;
+    lifecycle.onStopping();
+  });
+  return loss;
+}
+
+/** Logs that a server cannot listen on its address. */
 export function logListenFailure(
   { host, port }: Pick<Config, "host" | "port">,
   log: Log,
   error: unknown,
 ): void {
-  log.error(`can't listen on ${host}:${port}`, { why: describeError(error) });
+  log.error(`Cannot listen on ${host}:${port}`, { error: describeError(error) });
 }

@@ -1,16 +1,21 @@
-/** How MySQL and Redis are reached: what the configuration says, with what stands in the files that it names. */
+/**
+ * The access to MySQL and Redis: the configuration, with the passwords and certificates in the files that it
+ * names.
+ */
 import type { Warning } from "../config/environment.ts";
 import type { Config } from "../config/options.ts";
 import { readSecret } from "../config/secret_file.ts";
 import type { AccessOptions } from "../store/mysql/address.ts";
 
-/** Takes a warning for the operator: the work goes on. */
+/** Reports a warning to the operator. */
 export type Warn = (warning: Warning) => void;
 
-/** The part of the configuration about how MySQL is used. */
+/** The part of the configuration about the access to MySQL. */
 export type MysqlConfig = Pick<Config, "mysqlCa" | "mysqlPasswordFile" | "singleWriter">;
 
-/** Returns what the URL doesn't say of how MySQL is used. Rejects with an Error of one line that names the file. */
+/**
+ * Returns the access options that are not in the URL. Rejects with an Error of one line that names the file.
+ */
 export async function mysqlAccess(config: MysqlConfig, warn: Warn): Promise<AccessOptions> {
   const { mysqlCa, mysqlPasswordFile, singleWriter } = config;
   return {
@@ -22,7 +27,7 @@ export async function mysqlAccess(config: MysqlConfig, warn: Warn): Promise<Acce
   };
 }
 
-/** Returns the addresses of Redis, with the password if it stands in a file. Rejects as {@link mysqlAccess} does. */
+/** Returns the URLs of Redis, with the password if it is in a file. Rejects as {@link mysqlAccess} does. */
 export async function redisUrls(
   { redis, redisPasswordFile }: Pick<Config, "redis" | "redisPasswordFile">,
   warn: Warn,

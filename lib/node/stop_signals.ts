@@ -1,28 +1,28 @@
-/** SIGTERM and SIGINT: when the process is to leave in order, and when it is to end at once. */
+/** SIGTERM and SIGINT: an orderly stop, or an immediate one. */
 import type { Log } from "../log.ts";
 
-const EXIT_STOPPED = 0; // it was asked to end, and did
-const EXIT_ABORTED = 1; // it ended without having closed everything
+const EXIT_STOPPED = 0; // stopped before there was anything to close
+const EXIT_ABORTED = 1; // stopped without having closed everything
 
-/** Milliseconds in which SIGINTs are one ^C: `deno task` sends on what its child has already had from the terminal. */
+/** Milliseconds in which several SIGINTs count as one ^C: `deno task` repeats the signal of the terminal. */
 const DEBOUNCE_MS = 200;
 
-/** A signal that asks a process to end. */
+/** A signal that stops the process. */
 export type StopSignal = "SIGTERM" | "SIGINT";
 
-/** What the signals mean here. */
+/** The options of signal handling. */
 export interface StopOptions {
-  /** Milliseconds from the first signal in which another SIGTERM changes nothing: the time that an orderly end may take. */
+  /** Milliseconds after the first signal in which another SIGTERM is ignored: the time of an orderly stop. */
   readonly graceMs: number;
-  /** Whether a person at a terminal may press ^C twice, which means: at once. */
+  /** Whether the process runs in a terminal, where a second ^C stops it immediately. */
   readonly isTerminal: boolean;
   /** Ends the process. */
   readonly exit: (code: number) => void;
-  /** Milliseconds of a clock that never goes back. */
+  /** Returns milliseconds that never go back. */
   readonly now: () => number;
 }
 
-/** The process's state between its start and its end, as far as signals go. */
+/** The handling of stop signals, from the start of the process to its end. */
 export class StopSignals {
   /** Fulfilled at the first signal after {@link markStarted}. */
   readonly stopRequested: Promise<void>;
@@ -31,7 +31,7 @@ export class StopSignals {
   readonly #requestStop: () => void;
   #isStarted = false;
   #requestedAt: number | undefined;
-  #presses = 0; // of ^C
+  #presses = 0; // presses of ^C
   #pressedAt = -Infinity;
 
   constructor(log: Log, options: StopOptions) {
@@ -42,19 +42,19 @@ export class StopSignals {
     this.#options = options;
   }
 
-  /** Takes the process's signals, which would end it otherwise. */
+  /** Listens to the signals. Without a listener they would end the process. */
   listen(): void {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       Deno.addSignalListener(signal, () => this.handle(signal));
     }
   }
 
-  /** To be called when there is something to leave in order: until then a signal ends the start. */
+  /** Marks the start as complete. Before that, a signal ends the process immediately. */
   markStarted(): void {
     this.#isStarted = true;
   }
 
-  /** Does what the signal asks for. */
+  /** Handles a signal. */
   handle(signal: StopSignal): void {
     const { exit, graceMs, isTerminal, now } = this.#options;
     const receivedAt = now();
@@ -64,25 +64,25 @@ export class StopSignals {
       this.#pressedAt = receivedAt;
     }
     if (!this.#isStarted) {
-      // All that a start does may be cut off at any point, as by a crash: the next start goes on from there.
+      // A start may be interrupted at any point, as by a crash: the next start continues.
       this.#log.info("stopped before the start was complete", { signal });
       return exit(EXIT_STOPPED);
     }
-    const hint = isPress ? "press ^C again to end at once" : undefined;
+    const hint = isPress ? "press ^C again to stop immediately" : undefined;
     if (this.#requestedAt === undefined) {
       this.#requestedAt = receivedAt;
       this.#log.info("stopping", { signal, hint });
       return this.#requestStop();
     }
     if ((isPress && this.#presses > 1) || receivedAt - this.#requestedAt >= graceMs) {
-      this.#log.warn("stopped at once", { signal });
+      this.#log.warn("stopped immediately", { signal });
       return exit(EXIT_ABORTED);
     }
-    this.#log.info("still stopping; the signal changes nothing", { signal, hint });
+    this.#log.info("still stopping: the signal is ignored", { signal, hint });
   }
 }
 
-/** Whether a person sits at a terminal from which the process was started. */
+/** Returns whether the process was started in a terminal. */
 export function isAtTerminal(): boolean {
   return Deno.stdin.isTerminal() || Deno.stderr.isTerminal();
 }

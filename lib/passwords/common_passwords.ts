@@ -1,6 +1,6 @@
 /**
- * The passwords that are guessed first: of the 10,000 most common ones those of at least 8 characters, and the first 1,000 of
- * any length. From the list of zxcvbn 4.4.2 (https://github.com/dropbox/zxcvbn), whose licence is:
+ * The most common passwords: of the first 10,000 those of at least 8 characters, and the first 1,000 of any
+ * length. From the list of zxcvbn 4.4.2 (https://github.com/dropbox/zxcvbn), whose licence is:
  *
  * Copyright (c) 2012-2016 Dan Wheeler and Dropbox, Inc.
  *

@@ -1,38 +1,38 @@
 /**
- * The order in which passwords are hashed: known users first, then fair over networks, and within a network
- * over its addresses. A client that fills the queue waits behind itself.
+ * The queue of passwords to hash. Known users go first. The others share the threads fairly by network, and
+ * within a network by address. So a client that fills the queue delays only itself.
  */
 import { Shares } from "./shares.ts";
 
 /**
- * How a requester stands: `known` has logged in to that account from there, or by that device, before;
- * `frequent` is known too, but logs in by password more often than people do; every other one is `new`.
+ * The standing of a requester. `known`: the user has logged in from this address, or with this device,
+ * before. `frequent`: the same, but with more logins by password than a person needs. `new`: all others.
  */
 export type Standing = "known" | "new" | "frequent";
 
-/** On whose behalf a password is hashed. */
+/** The client for which a password is hashed. */
 export interface Requester {
-  /** The networks share the threads equally, whatever number of addresses each has. */
+  /** The network of the address. Networks share the threads equally, however many addresses they have. */
   readonly network: string;
-  /** The addresses of a network share equally what it gets. */
+  /** The address. The addresses of a network share its part equally. */
   readonly address: string;
   readonly standing: Standing;
-  /** Aborted when the client has gone: the work is not begun then. */
+  /** Aborted when the client has disconnected: the password is then not hashed. */
   readonly signal?: AbortSignal;
 }
 
-/** What waits in the queue. */
+/** An item of the queue. */
 export interface QueueItem {
   readonly requester: Requester;
 }
 
 /**
- * While others wait as well, each so many-th hash is not a known user's: a flood by accounts of an attacker's
- * own keeps no new user out for good.
+ * While clients that are not known wait, each fourth hash is theirs. So an attacker with many accounts cannot
+ * keep new users out.
  */
 const NEW_EVERY = 4;
 
-/** A queue of at most `max` items. */
+/** A queue of bounded length. */
 export class FairQueue<T extends QueueItem> {
   readonly #known: FairSubqueue<T>;
   readonly #others: FairSubqueue<T>;
@@ -41,7 +41,7 @@ export class FairQueue<T extends QueueItem> {
   readonly #addresses: Shares;
   #dequeueCount = 0;
 
-  /** `clock`: milliseconds that never go back. */
+  /** `max` is the most items. `clock` returns milliseconds that never go back. */
   constructor(max: number, clock: () => number = () => performance.now()) {
     this.#max = max;
     this.#networks = new Shares(clock);
@@ -55,8 +55,8 @@ export class FairQueue<T extends QueueItem> {
   }
 
   /**
-   * Adds an item. If that is one too many, returns the item that has no place any more: the newest of the
-   * address that has the most waiting, in the network that has. It may be the one that was added.
+   * Adds an item. If the queue is full, removes and returns the newest item of the address with the most
+   * items, in the network with the most items. That may be the item that was added.
    */
   push(item: T): T | undefined {
     this.#subqueueOf(item).push(item);
@@ -64,12 +64,12 @@ export class FairQueue<T extends QueueItem> {
     return (this.#others.size > 0 ? this.#others : this.#known).dropNewest();
   }
 
-  /** Takes an item out before its turn; false if it isn't there. */
+  /** Removes an item. Returns false if it is not in the queue. */
   delete(item: T): boolean {
     return this.#subqueueOf(item).delete(item);
   }
 
-  /** Takes the next item out. */
+  /** Removes and returns the next item. */
   next(): T | undefined {
     this.#dequeueCount++;
     const isForOthers = this.#others.size > 0 &&
@@ -77,13 +77,13 @@ export class FairQueue<T extends QueueItem> {
     return (isForOthers ? this.#others : this.#known).next();
   }
 
-  /** A hash begins on behalf of this requester. */
+  /** Charges a requester for a hash that begins. */
   charge({ network, address }: Requester): void {
     this.#networks.charge(network, 1);
     this.#addresses.charge(address, 1);
   }
 
-  /** The password was right: pays that hash back and one before it, a typing error. */
+  /** Refunds a requester with the right password that hash and one more, for a typing error before. */
   refund({ network, address, standing }: Requester): void {
     if (standing === "frequent") return;
     this.#networks.charge(network, -2);
@@ -95,7 +95,7 @@ export class FairQueue<T extends QueueItem> {
   }
 }
 
-/** A network's items, by address. */
+/** The items of a network, by address. */
 interface Network<T> {
   readonly addresses: Map<string, Set<T>>;
   size: number;
@@ -135,7 +135,7 @@ class FairSubqueue<T extends QueueItem> {
     return true;
   }
 
-  /** The oldest of the address, in the network, that has had the least lately. */
+  /** Removes and returns the oldest item of the least charged address in the least charged network. */
   next(): T | undefined {
     if (this.size === 0) return undefined;
     const network = this.#byNetwork.get(this.#networks.least(this.#byNetwork.keys()))!;
@@ -152,7 +152,7 @@ class FairSubqueue<T extends QueueItem> {
   }
 }
 
-/** The first of the largest; there must be one. */
+/** Returns the largest candidate, the first of equal ones. There must be at least one. */
 function largest<T extends { readonly size: number }>(candidates: Iterable<T>): T {
   let found: T | undefined;
   for (const candidate of candidates) if (!found || candidate.size > found.size) found = candidate;

@@ -1,48 +1,48 @@
-/** A thread that hashes passwords, as seen from the one that has them. */
+/** The main thread's side of a thread that hashes passwords. */
 
-/** scrypt's cost: N is 2 to the power of `ln`. Memory is 128 · N · r bytes. */
+/** The cost of scrypt: N is 2 to the power of `ln`. The memory is 128 · N · r bytes. */
 export interface Cost {
   readonly ln: number;
   readonly r: number;
   readonly p: number;
 }
 
-/** To the thread. Each is answered with one {@link HashResult}. */
+/** A request to the thread. The reply is one {@link HashResult}. */
 export interface HashRequest {
   readonly password: string;
   readonly salt: Uint8Array;
-  /** Bytes of the key that is wanted. */
+  /** The length of the key in bytes. */
   readonly length: number;
   readonly cost: Cost;
 }
 
-/** From the thread: the key, or why there is none. */
+/** A reply of the thread: the key, or the error. */
 export type HashResult = { readonly key: Uint8Array } | { readonly error: unknown };
 
 const WORKER_URL = new URL("./worker.ts", import.meta.url);
 
-/** Use: one order at a time, then `close`. */
+/** A thread that hashes passwords. It takes one request at a time. */
 export class HashWorker {
   readonly #worker: Worker;
   #failure: Error | undefined;
-  #reject: ((why: unknown) => void) | undefined; // of the order under way
+  #reject: ((error: unknown) => void) | undefined; // of the request in progress
 
-  /** `module` is what the thread runs. */
+  /** `module` is the thread's module. */
   constructor(module: URL = WORKER_URL) {
     this.#worker = new Worker(module, { type: "module", name: "hash" });
     this.#worker.onerror = (event) => {
-      event.preventDefault(); // else it would end this thread too
-      this.#failure = new Error(`the thread that hashes passwords died: ${event.message}`);
+      event.preventDefault(); // otherwise the error would end this thread, too
+      this.#failure = new Error(`the hash thread died: ${event.message}`);
       this.#reject?.(this.#failure);
     };
   }
 
-  /** Whether it takes no more orders. */
+  /** Whether the thread has died: it takes no more requests. */
   get hasFailed(): boolean {
     return this.#failure !== undefined;
   }
 
-  /** Derives a key. Rejects if that can't be done. */
+  /** Derives a key. Rejects if the thread fails to derive it, or has died. */
   derive(request: HashRequest): Promise<Uint8Array> {
     if (this.#failure) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
@@ -55,7 +55,7 @@ export class HashWorker {
     });
   }
 
-  /** Ends the thread; an order under way is never answered. */
+  /** Terminates the thread. A request in progress is never settled. */
   close(): void {
     this.#worker.terminate();
   }

@@ -1,7 +1,7 @@
 /**
- * Password hashes: scrypt, in PHC string form with its parameters inside, so that they can be raised and old
- * hashes still be checked. Hashing runs in threads of its own, a bounded number of them; the rest queue up,
- * see {@link FairQueue}.
+ * Password hashes: scrypt in PHC string form. The form contains the parameters, so old hashes stay valid when
+ * the configured cost is raised. A bounded number of threads hash; further requests wait in a {@link
+ * FairQueue}.
  */
 import { Buffer } from "node:buffer";
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
@@ -14,12 +14,12 @@ export type { Requester, Standing } from "./fair_queue.ts";
 
 export type { Cost } from "./hash_worker.ts";
 
-/** Too many passwords wait to be hashed. */
+/** The error when the queue of passwords to hash is full. */
 export class OverloadedError extends Error {
   override readonly name: string = "OverloadedError";
 
   constructor(
-    /** When it may be better, in milliseconds from now. */
+    /** Milliseconds after which the client should retry. */
     readonly retryAfter: number,
   ) {
     super("too many logins at once");
@@ -27,40 +27,42 @@ export class OverloadedError extends Error {
 }
 
 /**
- * The client ended its sending, or its connection was lost, before the password's turn came, and others
- * waited as well: it was not hashed.
+ * The error when a client has disconnected, or ended its sending, while its password was queued behind
+ * others.
  */
 export class AbandonedError extends OverloadedError {
   override readonly name = "AbandonedError";
 }
 
 /**
- * Milliseconds after which a client may come again, at the most. The queue is fair: when an address is told
- * so, it has the most waiting, and the length of the whole queue says nothing about when it has room again.
+ * The most milliseconds after which a client should retry. The queue is fair, and a rejected address has the
+ * most items. So the length of the whole queue does not tell when the address has room again.
  */
 export const MAX_RETRY_AFTER_MS = 5_000;
 
-/** The server's own work. */
+/** The requester of the server's own hashes. */
 const SERVER_REQUESTER: Requester = { network: "", address: "", standing: "new" };
 
-/** Waits for a thread. */
+/** A request that waits for a thread. */
 interface Waiter {
   readonly requester: Requester;
   readonly resolve: (worker: HashWorker) => void;
   readonly reject: (error: OverloadedError) => void;
 }
 
-const SALT_BYTES = 16; // bytes; NIST SP 800-132 asks for at least 128 bits
-const HASH_BYTES = 32; // bytes
+/** Bytes of a salt. NIST SP 800-132 asks for at least 128 bits. */
+const SALT_BYTES = 16;
+/** Bytes of a hash. */
+const HASH_BYTES = 32;
 /**
- * For how long a thread rests, in times of what the hash took, if that didn't show a user to be known: to be
- * nice is not enough, as Linux lets a thread finish its slice of some milliseconds before another that waits
- * for the core. So a flood of guesses leaves the cores to the others half of the time, and a rush of people
- * who know their passwords isn't held up.
+ * The pause of a thread after a hash, in multiples of the time of the hash. A right password causes no pause.
+ * A low priority is not enough, because Linux lets a thread finish its time slice of some milliseconds. With
+ * the pause a flood of guesses uses the cores for half of the time, and does not delay users with the right
+ * password.
  */
 const PAUSE_RATIO = 1;
-const MIN_TIMER_MS = 1; // ms: a timer can't do less
-/** What a thread hashes to show that it is there: next to no work. */
+const MIN_TIMER_MS = 1; // the resolution of timers
+/** The request with which a thread proves that it runs. It is next to no work. */
 const PROBE = {
   password: "",
   salt: new Uint8Array(SALT_BYTES),
@@ -69,20 +71,16 @@ const PROBE = {
 };
 
 /**
- * Threads that hash passwords for each of so many nodes: one core less than there are, as a flood of
- * passwords must leave one.
+ * Returns the number of hash threads of each of `nodes` nodes: all cores but one, so that a flood leaves one.
  */
 export function hashWorkerCount(nodes: number): number {
   return Math.max(1, Math.floor((navigator.hardwareConcurrency - 1) / nodes));
 }
 
-/** The form of the server's own hashes. */
+/** The pattern of the server's own hashes. */
 export const PHC_PATTERN = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$/;
 
-/**
- * Hashes and checks passwords, a bounded number at a time. Its threads begin when they are first needed, or
- * at {@link start}.
- */
+/** Hashes and verifies passwords. Its threads start when they are first needed, or at {@link start}. */
 export class PasswordHasher implements Disposable {
   readonly #cost: Cost;
   readonly #maxWorkers: number;
@@ -91,9 +89,9 @@ export class PasswordHasher implements Disposable {
   readonly #workers = new Set<HashWorker>();
   readonly #idleWorkers: HashWorker[] = [];
   readonly #pauseTimers = new Map<HashWorker, ReturnType<typeof setTimeout>>();
-  #lastHashMs = 100; // ms that one hash took, with the rest after it
+  #lastHashMs = 100; // the time of the last hash and the pause after it
 
-  /** `begin` begins a thread. */
+  /** `createWorker` starts a thread. */
   constructor(cost: Cost, maxWorkers: number, maxQueued: number, createWorker = () => new HashWorker()) {
     this.#createWorker = createWorker;
     this.#cost = cost;
@@ -102,8 +100,8 @@ export class PasswordHasher implements Disposable {
   }
 
   /**
-   * Begins all threads, and resolves when each has hashed something: a process that has no descriptors left
-   * could not begin them. Rejects if one can't do it.
+   * Starts all threads. Resolves when each of them has hashed something, and rejects if one fails. Later, a
+   * process without free descriptors could not start them.
    */
   async start(): Promise<void> {
     await Promise.all(Array.from({ length: this.#maxWorkers - this.#workers.size }, async () => {
@@ -113,7 +111,7 @@ export class PasswordHasher implements Disposable {
     }));
   }
 
-  /** The hash of a new password. Throws {@link OverloadedError}. Without a requester the work is the server's own. */
+  /** Returns the hash of a new password. Throws {@link OverloadedError}. */
   async hash(password: string, requester = SERVER_REQUESTER): Promise<string> {
     const salt = randomBytes(SALT_BYTES);
     const { ln, r, p } = this.#cost;
@@ -122,9 +120,10 @@ export class PasswordHasher implements Disposable {
   }
 
   /**
-   * Whether the password is the one that was hashed; `stale` if the hash was made with another cost than
-   * today's, or it isn't hashed at all yet. Without a hash (there is no such user) the answer is no, and
-   * takes as long; so it does if the hash was made with a smaller cost than today's. Throws {@link OverloadedError}.
+   * Returns whether the password matches the hash. `needsRehash` is set if the hash has another cost than the
+   * configured one, or is plain text. Without a hash, for an unknown user, the result is invalid, after the
+   * same work. A hash of a smaller cost takes the same work, too, if the password is wrong. Throws {@link
+   * OverloadedError}.
    */
   async verify(
     password: string,
@@ -152,18 +151,18 @@ export class PasswordHasher implements Disposable {
     return { valid, needsRehash };
   }
 
-  /** Whether some wait for their turn: what can wait itself should. */
+  /** Whether requests are queued: background work should then wait. */
   get hasQueued(): boolean {
     return this.#queue.size > 0;
   }
 
-  /** Ends the threads. What is still being hashed, for connections that have ended, is never answered. */
+  /** Terminates the threads. Requests in progress are never settled: their connections have ended. */
   [Symbol.dispose](): void {
     for (const timer of this.#pauseTimers.values()) clearTimeout(timer);
     for (const worker of this.#workers) worker.close();
   }
 
-  /** The key; `isRight` is asked whether it shows a user to be known. */
+  /** Derives a key. `isValid` tells whether the key proves the password to be right. */
   async #derive(
     requester: Requester,
     password: string,
@@ -191,7 +190,7 @@ export class PasswordHasher implements Disposable {
     }
   }
 
-  /** After a hash of an earlier, smaller cost: the rest of the work that one of today's is. */
+  /** After a hash of a smaller cost, does the rest of the work of the configured cost. */
   async #compensate(worker: HashWorker, request: HashRequest): Promise<void> {
     for (const cost of missingWork(request.cost, this.#cost)) await worker.derive({ ...request, cost });
   }
@@ -204,7 +203,7 @@ export class PasswordHasher implements Disposable {
     this.#pauseTimers.set(worker, timer);
   }
 
-  /** The next order is the thread's, or its successor's. */
+  /** Gives the thread, or its replacement, to the next request. */
   #release(worker: HashWorker): void {
     const free = this.#replaceFailed(worker);
     const next = this.#queue.next();
@@ -225,7 +224,7 @@ export class PasswordHasher implements Disposable {
     return this.#addWorker();
   }
 
-  /** A thread that rests; it need not for a known user. */
+  /** Returns a thread whose pause it ends: a known user need not wait for pauses. */
   #resumePaused(): HashWorker | undefined {
     for (const [worker, timer] of this.#pauseTimers) {
       clearTimeout(timer);
@@ -235,7 +234,7 @@ export class PasswordHasher implements Disposable {
     return undefined;
   }
 
-  /** A thread that has nothing else to do, when it is the requester's turn. */
+  /** Returns an idle thread, or queues the request until there is one. */
   #acquire(requester: Requester): HashWorker | Promise<HashWorker> {
     const idle = this.#idleWorkers.pop();
     if (idle) return idle;
@@ -253,7 +252,7 @@ export class PasswordHasher implements Disposable {
   ): void {
     const { signal } = requester;
     const onAbort = () => {
-      // a client that only ended its sending is answered if no other waits
+      // a client that has only ended its sending gets its reply if no other client waits
       const isOnlyWaiter = this.#queue.size === 1;
       if (!isOnlyWaiter && this.#queue.delete(waiter)) reject(new AbandonedError(this.#retryAfterMs));
     };
@@ -272,14 +271,14 @@ export class PasswordHasher implements Disposable {
     this.#queue.push(waiter)?.reject(new OverloadedError(this.#retryAfterMs));
   }
 
-  /** Milliseconds that the whole queue takes, within bounds. */
+  /** Returns the milliseconds that the whole queue takes, within bounds. */
   get #retryAfterMs(): number {
     const all = Math.ceil(this.#queue.size * this.#lastHashMs / this.#maxWorkers);
     return Math.max(1, Math.min(all, MAX_RETRY_AFTER_MS));
   }
 }
 
-/** For comparing texts in a time that tells nothing. */
+/** Returns a digest, with which texts can be compared in constant time. */
 function digest(text: string): Uint8Array {
   return createHash("sha256").update(text).digest();
 }

@@ -1,54 +1,50 @@
-/**
- * What networks or addresses have had of a resource lately, to tell which of them is to have the next piece.
- */
+/** The recent use of a resource by networks or addresses. The key with the least use gets the next unit. */
+import { BoundedMap } from "../bounded_map.ts";
 
 /**
- * Pieces that count against a key at the most. A key that has had none for a while comes before those that
- * have had some; among those that have had as much as this, the one whose last piece is the longest ago comes
- * first.
+ * The most units that count against a key. Among keys at this bound, the one whose last charge is the longest
+ * ago goes first.
  */
 const MAX_DEBT = 5;
 
-/** Milliseconds after which one piece is forgotten: after 2.5 minutes a key is as good as new. */
+/** Milliseconds in which a debt decays by one unit: after 2.5 minutes a key has none. */
 const DECAY_INTERVAL_MS = 30_000;
 
-/** Keys that are remembered, some 2 MB; beyond it the one that was charged the longest ago is forgotten. */
+/**
+ * Keys with a debt, some 2 MB. Beyond that, the debt of the key whose last charge is the longest ago is
+ * dropped.
+ */
 const MAX_KEYS = 20_000;
 
 interface Share {
   readonly debt: number;
-  /** When the debt was that, in milliseconds. */
+  /** The time of that debt, in milliseconds of the clock. */
   readonly updatedAt: number;
-  /** Rises with each charge, over all keys. */
+  /** The number of the last charge, counted over all keys. */
   readonly chargeNumber: number;
 }
 
-/** Shares by key. */
+/** The debts of keys. */
 export class Shares {
-  readonly #shares = new Map<string, Share>();
+  readonly #shares: BoundedMap<string, Share>;
   readonly #clock: () => number;
-  readonly #maxKeys: number;
   #chargeCount = 0;
 
-  /** `clock`: milliseconds that never go back. `max`: keys that are remembered. */
+  /** `clock` returns milliseconds that never go back. `maxKeys` is the most keys with a debt. */
   constructor(clock: () => number, maxKeys = MAX_KEYS) {
     this.#clock = clock;
-    this.#maxKeys = maxKeys;
+    this.#shares = new BoundedMap(maxKeys);
   }
 
-  /** Counts pieces that the key gets; a negative number is given back. */
+  /** Charges a key `count` units. A negative number is a refund. */
   charge(key: string, count: number): void {
     const now = this.#clock();
     const debt = Math.max(0, Math.min(MAX_DEBT, this.#debt(key, now) + count));
     const chargeNumber = count > 0 ? ++this.#chargeCount : this.#shares.get(key)?.chargeNumber ?? 0;
-    this.#shares.delete(key); // to stand behind the others, of which the first is forgotten first
     this.#shares.set(key, { debt, updatedAt: now, chargeNumber });
-    if (this.#shares.size > this.#maxKeys) this.#shares.delete(this.#shares.keys().next().value!);
   }
 
-  /**
-   * The key with the smallest debt, of those the one that was charged the longest ago, of those the first.
-   */
+  /** Returns the key with the smallest debt. Ties go to the earliest last charge, then to the first key. */
   least(keys: Iterable<string>): string {
     const now = this.#clock();
     let found: string | undefined;

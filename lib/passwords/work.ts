@@ -1,15 +1,16 @@
-/** How much work a hash of some cost is, and what makes up for the difference to another. */
+/** The work of hashes of different costs, and hashes that make up for a difference. */
 import type { Cost } from "./hash_worker.ts";
 
 /**
- * Halvings of N for which a rest of the difference is made up: what is left is under a tenth of the whole.
+ * Halvings of N in the hashes that make up for a difference. With 4, the remaining difference is under a
+ * tenth.
  */
 const MAX_HALVINGS = 4;
 
 /**
- * Costs of hashes that, after one of cost `had`, make as much work as one of cost `wanted`; none if that was
- * as much already. Work is N · r · p: a wrong password for an account whose hash is of an earlier, smaller
- * cost must not be refused sooner than one for an account that is not there.
+ * Returns the costs of further hashes that, after one of cost `actual`, add up to the work of one of cost
+ * `wanted`. The work is N · r · p. Without them, a wrong password for an account with an old, cheaper hash
+ * would be refused sooner than one for an unknown account.
  */
 export function missingWork(actual: Cost, wanted: Cost): Cost[] {
   const parts: Cost[] = [];

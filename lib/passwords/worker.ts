@@ -1,20 +1,20 @@
 /**
- * The thread that hashes passwords, one after the other. Everything else goes first: a hash is worth a
- * quarter of a second of a core, and a flood of guesses would otherwise slow every message down.
+ * The thread that hashes passwords, one after the other. It has a low priority, because a hash takes a
+ * quarter of a second of a core. A flood of guesses would otherwise delay all messages.
  */
 import { scryptSync } from "node:crypto";
 import { getPriority, setPriority } from "node:os";
 import type { HashRequest, HashResult } from "./hash_worker.ts";
 
 /**
- * As nice(1) counts, beyond the process's own: while others want the core, about a tenth of it is left for
- * this thread.
+ * The niceness of this thread, as in nice(1), added to that of the process. On a busy core it gets about a
+ * tenth.
  */
 const NICENESS = 10;
-/** Linux's highest. */
+/** The highest niceness of Linux. */
 const MAX_NICENESS = 19;
 
-const THIS_THREAD = 0; // to Linux; elsewhere it is the whole process
+const THIS_THREAD = 0; // on Linux; on other systems 0 is the whole process
 
 const scope = globalThis as unknown as {
   onmessage: (event: MessageEvent<HashRequest>) => void;
@@ -26,13 +26,13 @@ try {
     setPriority(THIS_THREAD, Math.min(getPriority(THIS_THREAD) + NICENESS, MAX_NICENESS));
   }
 } catch {
-  // without these permissions it shares the cores with the others as an equal
+  // without the permission for it, the thread has the usual priority
 }
 
 scope.onmessage = ({ data: { password, salt, length, cost: { ln, r, p } } }) => {
   try {
     const N = 2 ** ln;
-    // bytes; twice what it needs, as the limit is counted roughly
+    // bytes: twice the memory of scrypt, because the limit is checked against a rough estimate
     const maxmem = 2 * 128 * N * r + 128 * r * p;
     scope.postMessage({ key: new Uint8Array(scryptSync(password, salt, length, { N, r, p, maxmem })) });
   } catch (error) {

@@ -18,7 +18,7 @@ import { WorkQueue } from "./scheduling/work_queue.ts";
 import { Presence } from "./sessions/presence.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { rehashAll } from "./recovery/password_rehash.ts";
-import type { Session } from "./sessions/session.ts";
+import type { Session, SessionEndReason } from "./sessions/session.ts";
 import { SessionRegistry } from "./sessions/session_registry.ts";
 import { StorageQuota } from "./limits/storage_quota.ts";
 import { StoredPasswords } from "./sessions/stored_passwords.ts";
@@ -34,15 +34,8 @@ export interface NodeDeps {
   readonly now: () => number;
 }
 
-/** Ends of sessions for which the client did not ask. */
-export interface SessionEndHandlers {
-  /** The user has logged in on another node instead. */
-  onReplaced(session: Session): void;
-  /** The store has another history. */
-  onStoreRestored(session: Session): void;
-  /** The account was deleted. */
-  onAccountDeleted(session: Session): void;
-}
+/** Ends a session, and its connection, for a reason that the client is told. */
+export type TerminateSession = (session: Session, reason: SessionEndReason) => void;
 
 /** A node of the cluster, or the only one. */
 export class Node implements NodeDeps {
@@ -76,7 +69,7 @@ export class Node implements NodeDeps {
   readonly #rehash: BackgroundTask;
   #isClosing = false;
 
-  constructor(deps: NodeDeps, { onReplaced, onStoreRestored, onAccountDeleted }: SessionEndHandlers) {
+  constructor(deps: NodeDeps, terminateSession: TerminateSession) {
     this.config = deps.config;
     this.log = deps.log;
     this.store = deps.store;
@@ -87,8 +80,8 @@ export class Node implements NodeDeps {
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);
     this.presence = new Presence(this);
-    this.storeEpoch = new StoreEpoch(this, () => this.#discardState(onStoreRestored));
-    this.recovery = new Recovery(this, onReplaced, onAccountDeleted);
+    this.storeEpoch = new StoreEpoch(this, () => this.#discardState(terminateSession));
+    this.recovery = new Recovery(this, terminateSession);
     const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
     this.passwords = new PasswordHasher({ ln, r, p }, hashWorkerCount(workers), hashQueue);
     this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
@@ -193,10 +186,10 @@ export class Node implements NodeDeps {
   }
 
   /** Drops all state of another history: writes on their way to the store, and sessions. */
-  #discardState(onStoreRestored: (session: Session) => void): void {
+  #discardState(terminateSession: TerminateSession): void {
     this.cursors.clear();
     this.logoutBatch.clear();
-    for (const session of [...this.sessions]) onStoreRestored(session);
+    for (const session of [...this.sessions]) terminateSession(session, "store_restored");
   }
 
   #deliverToOthers(session: Session, peer: Peer, committed: CommittedMessage): void {
@@ -221,7 +214,7 @@ export class Node implements NodeDeps {
       if (notification.kind === "message") {
         const committed = new CommittedMessage(notification.message, channel);
         for (const member of members) member.delivery.deliver(channel, committed);
-      } else if (notification.kind === "look") {
+      } else if (notification.kind === "resync") {
         for (const member of members) member.delivery.requestResync();
       }
       return;
@@ -233,7 +226,7 @@ export class Node implements NodeDeps {
         notification.message.sender,
         new CommittedMessage(notification.message, channel),
       );
-    } else if (notification.kind === "look") session.delivery.requestResync();
+    } else if (notification.kind === "resync") session.delivery.requestResync();
     else if (notification.kind === "joined") void this.#onJoinedElsewhere(channel, notification.group);
     else if (notification.kind === "presence") this.presence.onChanged(notification.user, channel);
     else if (session.loginEpoch < notification.loginEpoch) this.recovery.onTakeover(channel);

@@ -1,5 +1,6 @@
 /** The server: accepts the connections of a node, checks their timeouts, and drains them at the end. */
 import { describeError, LogThrottle, MINUTE_MS } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { TokenBucket } from "./limits/token_bucket.ts";
 import { Client } from "./sessions/client.ts";
 import { classicDialect } from "./protocol/classic_dialect.ts";
@@ -10,7 +11,7 @@ import { HANDSHAKE } from "./scheduling/classes.ts";
 import { WorkQueue } from "./scheduling/work_queue.ts";
 import { requestTable } from "./handlers/request_table.ts";
 import { Draining } from "./sessions/draining.ts";
-import { onAccountDeleted, onReplaced, onStoreRestored } from "./sessions/session_lifecycle.ts";
+import { terminateSession } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
 import { ClientAddresses } from "./net/client_address.ts";
 import type { Tls } from "./net/tls.ts";
@@ -83,11 +84,7 @@ export class Server {
   static async start(deps: NodeDeps): Promise<Server> {
     const { host: hostname, port, workers, tlsCert } = deps.config;
     const tls = tlsCert ? new (await import("./net/tls.ts")).Tls(deps.config, deps.log) : undefined;
-    const node = new Node(deps, {
-      onReplaced: (session) => onReplaced(node, session),
-      onStoreRestored: (session) => onStoreRestored(node, session),
-      onAccountDeleted: (session) => onAccountDeleted(node, session),
-    });
+    const node: Node = new Node(deps, (...end) => terminateSession(node, ...end));
     await node.open();
     let listener: Deno.Listener;
     try {
@@ -148,7 +145,7 @@ export class Server {
     let last = Infinity;
     while (performance.now() < end && last !== this.#lastAcceptAt) {
       last = this.#lastAcceptAt;
-      await pause(BACKLOG_QUIET_MS);
+      await sleep(BACKLOG_QUIET_MS);
       await this.#node.eventLoop.yieldToIo(); // in a busy process a timer may end before the sockets are polled
     }
   }
@@ -173,14 +170,14 @@ export class Server {
         }
         if (wait > 0) {
           this.#acceptBucket.consume(1); // on credit: the next one waits
-          await pause(wait);
+          await sleep(wait);
         } else if (count % BATCH_SIZE === 0) await this.#node.eventLoop.yieldToIo();
       } catch (error) {
         if (!this.#isListening) return;
         this.#acceptFailureLog.log((count) =>
           log.error("accept failed", { error: describeError(error), count })
         );
-        await pause(ACCEPT_RETRY_MS);
+        await sleep(ACCEPT_RETRY_MS);
       }
     }
   }
@@ -223,8 +220,4 @@ export class Server {
     const now = performance.now();
     for (const client of this.#clients.keys()) checkTimeouts(client, now, this.#node.config);
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

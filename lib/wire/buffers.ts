@@ -1,17 +1,21 @@
 /**
- * Large buffers that are used again. What is taken outside the heap and left there has the runtime look for garbage, and
- * all work waits for that: clients who come and go with large frames would see to it every second.
+ * A pool of buffers. Memory outside the heap makes the runtime collect garbage, which stops all other work.
+ * Without the pool, clients that connect, send large frames and leave would cause a collection every second.
  */
 
-const MIN_POOLED_BYTES = 1_024; // bytes: smaller ones are not kept, but parts of a larger one, as the runtime has some 300 for each
-const SLAB_BYTES = 4_096; // bytes of which small ones are parts: so much is held as long as one of them is
-const MAX_POOLED_BYTES = 4 * 1_024 * 1_024; // bytes of all that are kept: fifty connections' at their largest
+// Smaller buffers are slices of a larger one, as the runtime needs about 300 bytes for each buffer.
+const MIN_POOLED_BYTES = 1_024;
+const SLAB_BYTES = 4_096; // size of the larger buffer, which lives as long as one of its slices
+const MAX_POOLED_BYTES = 4 * 1_024 * 1_024; // the largest buffers of about fifty connections
 
-const pool = new Map<number, Uint8Array[]>(); // by length
+const pool = new Map<number, Uint8Array[]>(); // free buffers by length
 let pooledBytes = 0;
-let slab: Uint8Array = new Uint8Array(0); // what no part of is taken yet
+let slab: Uint8Array = new Uint8Array(0); // the free part of the current slab
 
-/** A buffer of so many bytes, which may hold anything: its user reads only what it has written. */
+/**
+ * Returns a buffer of `length` bytes with arbitrary content. The caller must write bytes before it reads
+ * them.
+ */
 export function acquireBuffer(length: number): Uint8Array {
   if (length < MIN_POOLED_BYTES) return sliceFromSlab(length);
   const buffer = pool.get(length)?.pop();
@@ -19,7 +23,7 @@ export function acquireBuffer(length: number): Uint8Array {
   return buffer ?? new Uint8Array(length);
 }
 
-/** Gives a whole buffer back, of which no part is used any more. */
+/** Returns a whole buffer to the pool. The caller must not use any part of it afterwards. */
 export function releaseBuffer(buffer: Uint8Array): void {
   const { length } = buffer;
   if (length < MIN_POOLED_BYTES || pooledBytes + length > MAX_POOLED_BYTES) return;

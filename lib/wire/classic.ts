@@ -1,23 +1,23 @@
 /**
- * The classic dialect, which C++ clients speak: bare JSON objects, usually with a NUL byte after each. They are
- * told apart by counting braces, so that objects with white space or nothing between them, cut anywhere by the
- * network, are taken too. A NUL can't occur inside JSON: there, it ends an object that was never closed.
+ * The classic dialect of the C++ clients: bare JSON objects, usually with a NUL byte after each. The decoder
+ * finds the end of an object by counting braces, so that objects may also have white space or nothing between
+ * them. JSON contains no NUL byte, so a NUL inside an object ends it as incomplete.
  */
 import { BufferingDecoder, WireError } from "./decoder.ts";
 import { Errno } from "./protocol.ts";
 
-/** The first byte of a classic connection; as a frame's first byte it would mean a length of over 2 GB. */
+/** The first byte of a classic connection. As a frame's first byte it would mean a length of over 2 GB. */
 export const CLASSIC_FIRST_BYTE = 0x7b;
 
 const [NUL, QUOTE, BACKSLASH, OPEN, CLOSE] = [0, 0x22, 0x5c, CLASSIC_FIRST_BYTE, 0x7d];
 const WHITE_SPACE = new Set([NUL, 0x20, 0x09, 0x0a, 0x0d]);
 
-/** Cuts the bytes of a classic connection into objects of at most `maxBody` bytes. */
+/** Splits the bytes of a classic connection into objects of at most `maxBodyBytes` bytes. */
 export class ClassicDecoder extends BufferingDecoder {
-  #depth = 0; // open braces; 0 is between objects
+  #depth = 0; // open braces; 0 between objects
   #isInString = false;
   #isEscaped = false;
-  #isSkipping = false; // over bytes that begin no object, up to the next NUL or brace
+  #isSkipping = false; // skips invalid bytes up to the next NUL or brace
 
   protected override decodeNext(): Uint8Array | WireError | undefined {
     if (this.#depth === 0) {
@@ -44,7 +44,7 @@ export class ClassicDecoder extends BufferingDecoder {
     return this.buffer.view();
   }
 
-  /** Goes to the next `{`. Bytes there that can't stand between objects are reported once and left out. */
+  /** Advances to the next `{`. Reports invalid bytes between objects once, and skips them. */
   #findObject(): WireError | undefined {
     for (; this.offset < this.chunk.length; this.offset++) {
       const byte = this.chunk[this.offset]!;
@@ -60,7 +60,7 @@ export class ClassicDecoder extends BufferingDecoder {
     return undefined;
   }
 
-  /** Goes on through the object, to its end if the chunk holds it. */
+  /** Scans the object to its end, or to the end of the chunk. */
   #scan(): "whole" | "broken" | "no" {
     while (this.offset < this.chunk.length) {
       const byte = this.chunk[this.offset++]!;

@@ -1,55 +1,58 @@
 /**
- * What turns a connection's bytes into the bodies of its messages, whichever dialect it speaks. Decoders are
- * pure: bytes in, bodies or errors out, no clock and no socket.
+ * Decoders turn the bytes of a connection into message bodies, for both dialects. They use neither clock nor
+ * socket.
  */
 import { acquireBuffer, releaseBuffer } from "./buffers.ts";
 import { Errno, type Rid } from "./protocol.ts";
 
-/** What is wrong with bytes or with a message: the error number and the words that go into the answer. */
+/** Invalid bytes or an invalid message, with the errno and the errmsg of the reply. */
 export class WireError extends Error {
   override readonly name = "WireError";
 
   constructor(
-    /** The protocol's number for it. */
+    /** The error number of the protocol. */
     readonly errno: Errno,
     message: string,
-    /** What is known of the request, to address the answer. */
+    /** The known fields of the request, for the reply. */
     readonly about: { readonly msgid?: number; readonly rid?: Rid; readonly fatal?: boolean } = {},
   ) {
     super(message);
   }
 
-  /** Whether the place where the next message begins is lost, so that the connection must end. */
+  /** Whether the beginning of the next message is unknown, so that the server must close the connection. */
   get fatal(): boolean {
     return this.about.fatal ?? false;
   }
 }
 
 /**
- * Takes the bytes of a connection in any pieces and gives out whole bodies. Use: `push` one chunk, then call
- * `next` until it answers undefined, and only then `push` again.
+ * Takes the bytes of a connection in any pieces and returns whole bodies. The caller must `push` one chunk,
+ * call `next` until it returns undefined, and only then `push` the next chunk.
  */
 export interface Decoder {
-  /** Hands over bytes. They must stay as they are until `next` has answered undefined. */
+  /** Adds a chunk. Its bytes must not change until `next` has returned undefined. */
   push(chunk: Uint8Array): void;
   /**
-   * The next body; it is valid until the next call. Or what is wrong with the next bytes: after an error that
-   * is fatal nothing more comes. Or undefined when more bytes are needed. It never throws.
+   * Returns the next body, which is valid until the next call, or undefined if it needs more bytes. Returns
+   * an error for invalid bytes. After a fatal error it only returns undefined. It never throws.
    */
   next(): Uint8Array | WireError | undefined;
-  /** Nothing more is pushed, and no body is looked at any more. */
+  /** Releases all memory. The caller must not use a body or the decoder afterwards. */
   close(): void;
-  /** Bytes held in memory for a body that has not come whole; never more than twice the maximum of a frame. */
+  /** Bytes of memory for an incomplete body: at most twice the maximum of a frame. */
   readonly bufferedBytes: number;
 }
 
 const EMPTY = new Uint8Array(0);
 
-/** Bytes kept from one chunk to the next: a buffer that doubles as bytes come, so that a length alone costs none. */
+/**
+ * A buffer for the bytes of an incomplete body. It doubles as bytes arrive, so a large length alone costs no
+ * memory.
+ */
 export class ReassemblyBuffer {
-  static readonly #INITIAL_BYTES = 256; // bytes; most messages fit
-  static readonly #MAX_IDLE_BYTES = 4_096; // bytes; a larger buffer is given back when it has been emptied
-  #bytes: Uint8Array = EMPTY; // shared by all that hold none
+  static readonly #INITIAL_BYTES = 256; // most messages fit
+  static readonly #MAX_IDLE_BYTES = 4_096; // an empty larger buffer returns to the pool
+  #bytes: Uint8Array = EMPTY; // shared by all empty ones
   #length = 0;
 
   get length(): number {
@@ -83,7 +86,7 @@ export class ReassemblyBuffer {
     if (this.#bytes.length > ReassemblyBuffer.#MAX_IDLE_BYTES) this.release();
   }
 
-  /** Holds nothing any more. */
+  /** Releases the memory. */
   release(): void {
     this.#length = 0;
     releaseBuffer(this.#bytes);
@@ -91,15 +94,15 @@ export class ReassemblyBuffer {
   }
 }
 
-/** What decoders share: the chunk they are in, and the carry for what it doesn't hold whole. */
+/** The common part of both decoders: the current chunk, and the buffer for an incomplete body. */
 export abstract class BufferingDecoder implements Decoder {
   protected readonly maxBodyBytes: number;
   protected readonly buffer = new ReassemblyBuffer();
   protected chunk: Uint8Array = EMPTY;
-  protected offset = 0; // in the chunk
+  protected offset = 0; // of the next byte in the chunk
   #isClosed = false;
 
-  /** `maxBody` is the most bytes that a body may have. */
+  /** `maxBodyBytes` is the maximum length of a body. */
   constructor(maxBodyBytes: number) {
     this.maxBodyBytes = maxBodyBytes;
   }
@@ -126,10 +129,10 @@ export abstract class BufferingDecoder implements Decoder {
     return body;
   }
 
-  /** As {@link Decoder.next}, while no error was fatal. */
+  /** Does the work of {@link Decoder.next} before {@link close}. */
   protected abstract decodeNext(): Uint8Array | WireError | undefined;
 
-  /** Gives up: where the next body would begin can't be told. */
+  /** Returns a fatal error and closes the decoder, as the beginning of the next body is unknown. */
   protected tooLarge(text: string): WireError {
     this.close();
     return new WireError(Errno.TOO_LARGE, text, { fatal: true });

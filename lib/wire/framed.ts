@@ -1,11 +1,11 @@
-/** The framed dialect: a 4-byte unsigned big-endian length N, then N bytes of UTF-8 holding one JSON object. */
+/** The framed dialect: a 4-byte unsigned big-endian length N, then one JSON object in N bytes of UTF-8. */
 import { Buffer } from "node:buffer";
 import { BufferingDecoder, type WireError } from "./decoder.ts";
 
-const HEADER_BYTES = 4; // bytes of the length in front of each body
+const HEADER_BYTES = 4; // the length before each body
 const encoder = new TextEncoder();
 
-/** A JSON text as a frame. */
+/** Returns a JSON text as a frame. */
 export function encodeFrame(json: string): Uint8Array {
   if (json.length <= SHORT_LENGTH) {
     const { written } = encoder.encodeInto(json, body);
@@ -16,11 +16,11 @@ export function encodeFrame(json: string): Uint8Array {
   return withHeader(frame);
 }
 
-const SHORT_LENGTH = 1_024; // UTF-16 code units: to copy such a text out costs less than to measure it first
+const SHORT_LENGTH = 1_024; // UTF-16 code units; copying a shorter text costs less than measuring it
 const scratch = new Uint8Array(HEADER_BYTES + SHORT_LENGTH * 3); // a code unit takes at most 3 bytes of UTF-8
 const body = scratch.subarray(HEADER_BYTES);
 
-/** Puts the length of what is behind it in front. */
+/** Writes the length of the body into the header. */
 function withHeader(frame: Uint8Array): Uint8Array {
   const size = frame.length - HEADER_BYTES;
   frame[0] = size >>> 24;
@@ -30,9 +30,9 @@ function withHeader(frame: Uint8Array): Uint8Array {
   return frame;
 }
 
-/** Cuts the bytes of a framed connection into bodies of at most `maxBody` bytes. */
+/** Splits the bytes of a framed connection into bodies of at most `maxBodyBytes` bytes. */
 export class FramedDecoder extends BufferingDecoder {
-  #isBodyReturned = false; // the carry's body was handed out and can be cleared at the next call
+  #isBodyReturned = false; // the next call must clear the buffer
 
   protected override decodeNext(): Uint8Array | WireError | undefined {
     if (this.#isBodyReturned) {
@@ -42,7 +42,7 @@ export class FramedDecoder extends BufferingDecoder {
     return this.buffer.length === 0 ? this.#fromChunk() : this.#fromBuffer();
   }
 
-  /** The usual case: the frame lies whole in the chunk, and nothing is copied. */
+  /** Returns a frame that is whole in the chunk, which is the usual case, without a copy. */
   #fromChunk(): Uint8Array | WireError | undefined {
     const left = this.chunk.length - this.offset;
     if (left >= HEADER_BYTES) {
@@ -58,7 +58,7 @@ export class FramedDecoder extends BufferingDecoder {
     return undefined;
   }
 
-  /** A frame that began in an earlier chunk: its bytes are gathered. */
+  /** Returns a frame that began in an earlier chunk, from the buffer. */
   #fromBuffer(): Uint8Array | WireError | undefined {
     if (this.buffer.length < HEADER_BYTES) this.#append(HEADER_BYTES - this.buffer.length);
     if (this.buffer.length < HEADER_BYTES) return undefined;

@@ -1,23 +1,23 @@
-/** From a body's bytes to a message that is known to be a JSON object with a `msgid`. */
+/** Parses a body into a message: a JSON object with a `msgid`. */
 import { WireError } from "./decoder.ts";
 import { Errno, type Rid } from "./protocol.ts";
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A message as it came: only `msgid` and `rid` have been looked at. */
+/** A received message, of which only `msgid` and `rid` are validated. */
 export interface Message {
   readonly msgid: number;
   readonly rid?: Rid;
   readonly [field: string]: unknown;
 }
 
-/** What a body's JSON may be like. */
+/** Limits on the JSON of a body. */
 export interface JsonLimits {
-  /** How deep it may be nested; `{}` is 1 deep. */
+  /** Maximum depth; `{}` has depth 1. */
   readonly maxJsonDepth: number;
   /**
-   * Values that may be in it, if it is longer than 1 KiB: to parse 64 KiB of small ones takes milliseconds, many times
-   * as long as one text of that length.
+   * Maximum number of values in a body of more than 1 KiB. Parsing 64 KiB of small values takes milliseconds,
+   * many times as long as parsing one text of that length.
    */
   readonly maxJsonValues: number;
 }
@@ -25,9 +25,9 @@ export interface JsonLimits {
 const UNLIMITED: JsonLimits = { maxJsonDepth: Infinity, maxJsonValues: Infinity };
 
 /**
- * Reads one body. Unknown fields are let through, of a repeated key the last counts, and a key `__proto__` is
- * a key like any other. What is not a message, or isn't of the right shape, is answered with an error that says why; it
- * never throws.
+ * Parses one body. Unknown fields are allowed, the last of equal keys counts, and `__proto__` is a key
+ * without special meaning. Returns an error with the reason if the body is not a valid message. It never
+ * throws.
  */
 export function parseMessage(
   body: Uint8Array,
@@ -67,11 +67,11 @@ export function parseMessage(
   return message as unknown as Message;
 }
 
-const SHORT_BYTES = 1_024; // bytes: whatever is in them, to parse them takes less than to look at them first would save
+const SHORT_BYTES = 1_024; // parsing a shorter body costs less than counting its values first
 
 const [QUOTE, BACKSLASH, COMMA, ARRAY, OBJECT] = [0x22, 0x5c, 0x2c, 0x5b, 0x7b];
 
-/** Whether a body, if it is JSON, holds more values: found out without parsing it. */
+/** Returns whether a body of JSON has more than `max` values, without parsing the body. */
 function exceedsValues(body: Uint8Array, max: number): boolean {
   let values = 0;
   let isInString = false;
@@ -87,10 +87,10 @@ function exceedsValues(body: Uint8Array, max: number): boolean {
   return false;
 }
 
-const PEEK_BYTES = 256; // bytes
+const PEEK_BYTES = 256; // clients write msgid and rid first
 const HEADER_FIELD = /[{,]\s*"(msgid|rid)"\s*:\s*(-?(?:0|[1-9]\d{0,14})|"[^"\\\p{Cc}]*")\s*(?=[,}])/uy;
 
-/** What a body that isn't parsed says of itself at its beginning, where clients have msgid and rid. */
+/** Returns msgid and rid from the beginning of a body, without parsing the body. */
 function peekHeader(body: Uint8Array): { msgid?: number; rid?: Rid } {
   const text = new TextDecoder().decode(body.subarray(0, PEEK_BYTES)).trimStart();
   const about: { msgid?: number; rid?: Rid } = {};
@@ -103,7 +103,7 @@ function peekHeader(body: Uint8Array): { msgid?: number; rid?: Rid } {
   return about;
 }
 
-/** Whether nothing is nested in it: so are all messages that the protocol defines. */
+/** Returns whether a value contains no nested value, as is so for all of the protocol's requests. */
 function isFlat(value: object): boolean {
   for (const key in value) {
     const field = (value as Record<string, unknown>)[key];
@@ -112,7 +112,7 @@ function isFlat(value: object): boolean {
   return true;
 }
 
-/** Whether there are more than `most` levels, of which the value itself is the first. Level by level: no stack is used up. */
+/** Returns whether a value has more than `max` levels, counting its own. Works by levels to save stack. */
 function exceedsDepth(value: object, max: number): boolean {
   let level = [value];
   for (let depth = 1; level.length > 0; depth++) {
@@ -123,14 +123,14 @@ function exceedsDepth(value: object, max: number): boolean {
     };
     for (const at of level) {
       if (Array.isArray(at)) at.forEach(collect);
-      else for (const key in at) collect((at as Record<string, unknown>)[key]); // makes no list of the values
+      else for (const key in at) collect((at as Record<string, unknown>)[key]);
     }
     level = next;
   }
   return false;
 }
 
-/** JSON with the source text of its numbers: newer than the compiler's description of the language. */
+/** JSON with the source text of numbers, which the compiler's types do not know yet. */
 interface ExactJSON {
   parse(
     text: string,
@@ -139,7 +139,7 @@ interface ExactJSON {
   rawJSON(source: string): { readonly rawJSON: string };
 }
 
-/** A rid as its client wrote it: 64-bit ids are common, and a double would change them. */
+/** Returns a rid in its original notation. 64-bit ids are common, and a double would change them. */
 function preserveDigits(text: string, rid: number): Rid {
   const exact = JSON as unknown as ExactJSON;
   try {
@@ -147,6 +147,6 @@ function preserveDigits(text: string, rid: number): Rid {
       key === "rid" && typeof value === "number" ? exact.rawJSON(source!) : value
     )).rid;
   } catch {
-    return rid; // nested too deeply to be looked at like this
+    return rid; // too deeply nested for a reviver
   }
 }

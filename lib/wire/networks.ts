@@ -1,15 +1,15 @@
-/** Sets of IP addresses, as `10.0.0.0/8,127.0.0.1,::1` names them. */
+/** Sets of IP addresses and networks, such as `10.0.0.0/8,127.0.0.1,::1`. */
 import { BlockList, isIP } from "node:net";
 
-/** Addresses and networks of both families. */
+/** A set of addresses and networks of both families. */
 export class CidrList {
-  // The runtime's set of networks, named after what most use it for. IPv4 addresses written as IPv6 are in it too.
+  // The list also matches IPv4 addresses in IPv6 notation.
   readonly #list = new BlockList();
-  #isEmpty = true; // as it mostly is: that is found much sooner than by asking the list
+  #isEmpty = true; // the usual case, for which a query of the list would be slow
 
   /**
-   * Reads addresses and networks with commas between; an empty text is none at all. Throws an Error that goes on
-   * after the name of what is wrong: "must be …".
+   * Parses addresses and networks with commas between them. An empty text is an empty set. Throws an Error
+   * whose message goes on after the name of an option: "must be …".
    */
   static parse(text: string): CidrList {
     const networks = new CidrList();
@@ -17,7 +17,7 @@ export class CidrList {
     return networks;
   }
 
-  /** Whether the address is one of them. What is no address is not. */
+  /** Returns whether the set contains the address. A text that is no address is not in the set. */
   contains(address: string): boolean {
     const family = this.#isEmpty ? 0 : isIP(address);
     return family !== 0 && this.#list.check(address, family === 4 ? "ipv4" : "ipv6");
@@ -25,7 +25,7 @@ export class CidrList {
 
   #add(item: string): void {
     const [address = "", length, ...more] = item.split("/");
-    const family = address.includes("%") ? 0 : isIP(address); // a zone is one machine's own matter
+    const family = address.includes("%") ? 0 : isIP(address); // a zone has a meaning on one machine only
     const bits = family === 4 ? 32 : 128;
     const prefix = length === undefined ? bits : /^(0|[1-9]\d{0,2})$/.test(length) ? Number(length) : NaN;
     if (family === 0 || more.length > 0 || !(prefix <= bits)) {

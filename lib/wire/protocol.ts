@@ -1,9 +1,9 @@
 /**
- * The numbers of the wire protocol, for the server and for clients: message ids, error numbers and the limits
- * that both sides must agree on. docs/PROTOCOL.md says what they mean.
+ * The numbers of the wire protocol, for servers and clients: message ids, error numbers, and the limits on
+ * which both must agree. docs/PROTOCOL.md describes them.
  */
 
-/** Message ids (`msgid`). Those up to 10 are the ones that existing C++ clients speak. */
+/** Message ids (`msgid`). The existing C++ clients use those up to 10. */
 export const Msg = {
   LOGIN: 1,
   LOGIN_ACK: 2,
@@ -43,32 +43,32 @@ export const Errno = {
   UNAVAILABLE: 9,
 } as const;
 
-/** One of the error numbers. */
+/** An error number. */
 export type Errno = typeof Errno[keyof typeof Errno];
 
-/** A request's id, of the client's making. A number that a double can't hold is kept as it was written. */
+/** A request id from the client. A number that a double cannot represent keeps its original notation. */
 export type Rid = number | string | { readonly rawJSON: string };
 
-/** Limits on fields, in characters (Unicode code points) unless another unit is said. */
+/** Limits on fields, in characters (Unicode code points) unless the comment names another unit. */
 export const FieldLimit = {
-  /** A user's or a group's name. */
+  /** The name of a user or a group. */
   NAME: 50,
   PASSWORD: 128,
   GROUP_DESCRIPTION: 200,
-  /** A message's id of its sender's making. */
+  /** A client message id: the idempotency key of a message. */
   CID: 64,
   /** User and group ids, and seqs: positive 32-bit integers. */
   INTEGER: 2 ** 31 - 1,
 } as const;
 
-/** Bytes of a frame's body that a server accepts from a client unless it is configured otherwise. */
+/** Default maximum of bytes in the body of a client's frame. */
 export const MAX_CLIENT_FRAME_BYTES = 65_536;
 
-/** Bytes of a frame's body that a server never exceeds, and a client must therefore accept. */
+/** Maximum of bytes in the body of a server's frame, which a client must accept. */
 export const MAX_SERVER_FRAME_BYTES = 1_048_576;
 
-/** Messages that a HISTORY may ask for at most, unless the server is configured for fewer. */
+/** Default maximum of messages in one reply to HISTORY. */
 export const MAX_HISTORY_PAGE = 200;
 
-/** Users that a MEMBERS may ask for at most, unless the server is configured for fewer: up to 270 bytes each. */
+/** Default maximum of users in one reply to MEMBERS. Each takes up to 270 bytes. */
 export const MAX_MEMBERS_PAGE = 500;

@@ -1,22 +1,22 @@
-/** What the main thread and a worker say to each other. */
+/** The messages between the main thread and a worker. */
 import type { Config } from "../config/options.ts";
 import type { SharedPorts } from "../node/backends.ts";
 
-/** To a worker: first how to start; once it listens, to read its certificate again; and later, once, to leave. */
+/** A command to a worker. The first is `start`, the last is `leave`; `reload` may come while it listens. */
 export type WorkerCommand =
   | { readonly kind: "start"; readonly start: StartOptions }
   | { readonly kind: "reload" }
   | { readonly kind: "leave" };
 
-/** How a worker starts. The ports it is lent must be transferred with it. */
+/** The options with which a worker starts. The shared ports must be transferred with the message. */
 export interface StartOptions {
-  /** Its place among the workers, from 1 on: the log has it. */
+  /** The number of the worker, from 1 on, for the log. */
   readonly number: number;
   readonly config: Config;
   readonly sharedPorts: SharedPorts;
 }
 
-/** From a worker: where it listens, and, as the last thing, whether all went well. */
+/** An event of a worker: it listens, or, as the last event, it has ended. `ok` is false after a failure. */
 export type WorkerEvent =
   | { readonly kind: "listening"; readonly address: Deno.NetAddr }
   | { readonly kind: "ended"; readonly ok: boolean };

@@ -1,16 +1,20 @@
-/** Several nodes in one process, each on a thread of its own: the system deals out the port's connections to them. */
+/**
+ * Several nodes in one process, each in a thread of its own. The system distributes the connections among
+ * them.
+ */
 import type { Config } from "../config/options.ts";
 import { describeError, type Log } from "../log.ts";
-import { logListenFailure, type NodeLifecycle } from "../node/run_node.ts";
+import { logListenFailure, type NodeLifecycle, watchStoreLoss } from "../node/run_node.ts";
 import { SharedBackends } from "./shared_backends.ts";
 import { WorkerNode } from "./worker_node.ts";
 
-/** Milliseconds beyond the time to drain after which a worker is not waited for: a slow store may hold it up. */
+/** Milliseconds that a worker may take beyond the drain timeout, because a slow store can delay its end. */
 export const STOP_MARGIN_MS = 15_000;
 
 /**
- * Runs the configured number of nodes until they are told to leave, or one can't go on: then all leave, since a
- * process that is half there is of no use. Gives back whether all went well; if not, the log says what didn't.
+ * Runs the configured number of nodes until they must stop, or one of them fails. Then all of them stop, so
+ * that a supervisor restarts the whole process. Returns whether all ended without a failure; the log has each
+ * failure.
  */
 export async function runWorkers(config: Config, log: Log, lifecycle: NodeLifecycle): Promise<boolean> {
   if (!isAddressFree(config, log)) return false;
@@ -21,11 +25,7 @@ export async function runWorkers(config: Config, log: Log, lifecycle: NodeLifecy
     log.error((error as Error).message);
     return false;
   }
-  let isStoreLost = false;
-  void shared.lost.then(() => {
-    isStoreLost = true;
-    lifecycle.onStopping(); // clients stay connected, but new ones are better sent elsewhere
-  });
+  const storeLoss = watchStoreLoss(shared.lost, lifecycle);
   const workers: WorkerNode[] = [];
   const run = async () => {
     const address = await startAll(config, log, shared, workers);
@@ -41,22 +41,22 @@ export async function runWorkers(config: Config, log: Log, lifecycle: NodeLifecy
   const storeFailed = await Promise.race([
     run(),
     shared.failed.then((error) => {
-      log.error("the database failed", { why: describeError(error) });
+      log.error("the database failed", { error: describeError(error) });
       return true;
     }),
   ]);
   lifecycle.onStopping();
-  // Without the database nothing that is under way can be carried out any more: there is nothing to wait for.
+  // Without the database no request in progress can succeed: there is nothing to wait for.
   const stop = (worker: WorkerNode) =>
     storeFailed ? worker.terminate() : worker.stop(config.drainTimeout + STOP_MARGIN_MS);
   const results = await Promise.all(workers.map(stop));
   await shared.close();
-  return results.every((ok) => ok) && !isStoreLost;
+  return results.every((ok) => ok) && !storeLoss.happened;
 }
 
 /**
- * Whether the address is free. Another server that shares its port, as ours do among themselves, would let the
- * workers in, and take half of their connections.
+ * Returns whether the address is free, and logs it if not. Workers share their port. Another server that
+ * shares its port, too, would let them listen, and would get a part of their connections.
  */
 function isAddressFree(config: Config, log: Log): boolean {
   try {
@@ -68,7 +68,9 @@ function isAddressFree(config: Config, log: Log): boolean {
   }
 }
 
-/** Starts all workers, adding them to `workers`; gives back where they listen, or undefined if one doesn't. */
+/**
+ * Starts all workers and adds them to `workers`. Returns their address, or undefined if one does not listen.
+ */
 async function startAll(
   config: Config,
   log: Log,
@@ -85,13 +87,13 @@ async function startAll(
     workers.push(worker);
     return worker.listening;
   };
-  const first = await start(config.port); // before the others: it finds the port where any will do
+  const first = await start(config.port); // port 0 is any free port: the first worker finds it for all
   if (!first) return undefined;
   const others = await Promise.all(Array.from({ length: config.workers - 1 }, () => start(first.port)));
   return others.includes(undefined) ? undefined : first;
 }
 
-/** One worker's configuration: what is bounded for the process is divided. */
+/** Returns the configuration of one worker, with its share of the bounds of the process. */
 function perWorkerConfig(config: Config): Config {
   const share = (whole: number) => Math.ceil(whole / config.workers);
   return {

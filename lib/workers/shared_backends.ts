@@ -1,4 +1,4 @@
-/** What the workers of a process share: the store and the bus, as far as they are embedded. */
+/** The backends that the workers of a process share: the store and the bus, as far as they are embedded. */
 import { LocalHub } from "../bus/local.ts";
 import { serveBus } from "../bus/port_server.ts";
 import type { Config } from "../config/options.ts";
@@ -6,14 +6,14 @@ import type { Log } from "../log.ts";
 import { NEVER, openEmbeddedStore, type SharedPorts } from "../node/backends.ts";
 import type { SqliteStore } from "../store/sqlite/sqlite_store.ts";
 
-/** What one worker is lent. */
+/** The ports that one worker holds. */
 export interface Lease {
   readonly ports: SharedPorts;
-  /** Takes it back; whatever the worker still held is free then. */
+  /** Closes the ports, and releases the locks and channels that the worker still holds. */
   release(): Promise<void>;
 }
 
-/** With MySQL each worker has connections of its own, and the same with Redis: then there is nothing to share. */
+/** The embedded backends of a process. With MySQL or Redis each worker has connections of its own. */
 export class SharedBackends {
   readonly #store: SqliteStore | undefined;
   readonly #hub: LocalHub | undefined;
@@ -29,17 +29,17 @@ export class SharedBackends {
     return new SharedBackends(store, config.redis ? undefined : new LocalHub());
   }
 
-  /** Fulfilled, with the reason, if the store can't go on. */
+  /** Fulfilled, with the reason, if the store fails and must be opened again. */
   get failed(): Promise<Error> {
     return this.#store?.failed ?? NEVER;
   }
 
-  /** Fulfilled, with the reason, if the store rejects all calls until the process is started anew. */
+  /** Fulfilled, with the reason, if the store rejects all calls until the process is restarted. */
   get lost(): Promise<Error> {
     return this.#store?.lost ?? NEVER;
   }
 
-  /** For one more worker. */
+  /** Returns ports for one more worker. */
   lease(): Lease {
     const store = this.#store?.share();
     if (!this.#hub) return { ports: { store }, release: () => Promise.resolve() };
@@ -47,7 +47,7 @@ export class SharedBackends {
     return { ports: { store, bus: port1 }, release: serveBus(this.#hub.attach(), port2) };
   }
 
-  /** Once everything lent has been taken back. */
+  /** Closes the store. All leases must be released before. */
   async close(): Promise<void> {
     await this.#store?.close();
   }

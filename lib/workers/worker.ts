@@ -1,9 +1,9 @@
-/** A worker's thread: one node, which listens on the same port as those of the other workers. */
+/** The thread of a worker: one node, which listens on the same port as the other workers' nodes. */
 import { Log } from "../log.ts";
 import { runNode } from "../node/run_node.ts";
 import type { StartOptions, WorkerCommand, WorkerEvent } from "./messages.ts";
 
-/** The part of a worker's global scope that is used here. */
+/** The part of the global scope of a worker that this file uses. */
 interface Scope {
   onmessage: ((event: MessageEvent<WorkerCommand>) => void) | null;
   postMessage(event: WorkerEvent): void;
@@ -11,7 +11,7 @@ interface Scope {
 
 const scope = globalThis as unknown as Scope;
 const stopping = Promise.withResolvers<void>();
-let reload = () => {}; // until it listens there is nothing to read again
+let reload = () => {}; // before it listens there is no certificate to read again
 
 scope.onmessage = ({ data }) => {
   if (data.kind === "start") void run(data.start);
@@ -27,7 +27,7 @@ async function run({ number, config, sharedPorts }: StartOptions): Promise<void>
       scope.postMessage({ kind: "listening", address });
       return stopping.promise;
     },
-    onStopping() {}, // the main thread knows
+    onStopping() {}, // the main thread watches the store itself
   });
   scope.postMessage({ kind: "ended", ok });
 }

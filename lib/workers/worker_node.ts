@@ -1,14 +1,16 @@
-/** A worker as the main thread sees it. */
+/** The main thread's side of a worker. */
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
 import type { WorkerCommand, WorkerEvent } from "./messages.ts";
 import type { Lease } from "./shared_backends.ts";
 
-/** A node on a thread of its own. */
+/** A node in a thread of its own. */
 export class WorkerNode {
-  /** Where it listens; undefined if it has ended instead. */
+  /** Fulfilled with the address on which the node listens, or with undefined if it has ended instead. */
   readonly listening: Promise<Deno.NetAddr | undefined>;
-  /** Fulfilled when nothing of it is left, with whether all went well. If not, the log says what didn't. */
+  /**
+   * Fulfilled when the thread has ended, with whether it ended without a failure. The log has each failure.
+   */
   readonly ended: Promise<boolean>;
 
   readonly #number: number;
@@ -16,7 +18,7 @@ export class WorkerNode {
   readonly #worker: Worker;
   readonly #resolveEnded: (ok: boolean) => void;
 
-  /** Starts it. `number` is its place among the workers, from 1 on. */
+  /** Starts the thread. `number` counts the workers from 1 on. */
   constructor(number: number, config: Config, log: Log, lease: Lease) {
     this.#number = number;
     this.#log = log;
@@ -37,7 +39,7 @@ export class WorkerNode {
       else ended.resolve(data.ok);
     };
     worker.onerror = (event) => {
-      event.preventDefault(); // else it would end this thread too, with nothing said to the other workers' clients
+      event.preventDefault(); // otherwise the error ends the process before the other workers drain
       this.#fail("a worker died", event.message);
     };
     const { ports: sharedPorts } = lease;
@@ -45,15 +47,15 @@ export class WorkerNode {
     this.#send({ kind: "start", start: { number, config, sharedPorts } }, transfer);
   }
 
-  /** Lets the node read its certificate again. */
+  /** Makes the node read its certificate again. */
   reload(): void {
     this.#send({ kind: "reload" });
   }
 
-  /** Lets the node leave, as at a signal, and ends the thread if it hasn't within `ms` milliseconds. */
+  /** Stops the node as a signal does. Terminates the thread if it has not ended after `timeoutMs`. */
   async stop(timeoutMs: number): Promise<boolean> {
     this.#send({ kind: "leave" });
-    const timer = setTimeout(() => this.#fail("a worker did not leave in time"), timeoutMs);
+    const timer = setTimeout(() => this.#fail("a worker did not stop in time"), timeoutMs);
     try {
       return await this.ended;
     } finally {
@@ -61,7 +63,7 @@ export class WorkerNode {
     }
   }
 
-  /** Ends the thread as it is. */
+  /** Terminates the thread at once. */
   terminate(): Promise<boolean> {
     this.#resolveEnded(false);
     return this.ended;
@@ -72,7 +74,7 @@ export class WorkerNode {
   }
 
   #fail(event: string, error?: string): void {
-    this.#log.error(event, { worker: this.#number, why: error });
+    this.#log.error(event, { worker: this.#number, error });
     this.#resolveEnded(false);
   }
 }

@@ -1,13 +1,14 @@
 /**
- * Stands in for JSR's @std/assert where JSR can't be reached: the same names and signatures for what this
- * project's tests use, thin over the runtime's `node:assert`. Take the `links` entry out of deno.json and
- * JSR's own package serves in its place, unchanged.
+ * A substitute for the package @std/assert that needs no download: the functions that this project's tests
+ * use, with the same names and signatures, based on the runtime's `node:assert`. Without the `links` entry in
+ * deno.json the package itself is used.
  */
 import assertion, { AssertionError } from "node:assert/strict";
 
 export { AssertionError };
 
-// `msg!` below: some versions of Node's types, which npm packages bring along, don't take undefined for no message.
+// `msg!` below: some versions of Node's types, a dependency of npm packages, do not accept an undefined
+// message.
 
 /** Fails unless `expr` is truthy. */
 export function assert(expr: unknown, msg = ""): asserts expr {
@@ -67,7 +68,7 @@ export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): v
   assert(actual >= expected, msg ?? `expected ${actual} >= ${expected}`);
 }
 
-// deno-lint-ignore no-explicit-any -- the signature of JSR's own: a class with any constructor
+// deno-lint-ignore no-explicit-any -- the signature of the package: a class with any constructor
 type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
 
 function check<E extends Error>(error: unknown, ErrorClass?: ErrorClass<E>, msgIncludes?: string): E {
@@ -78,7 +79,7 @@ function check<E extends Error>(error: unknown, ErrorClass?: ErrorClass<E>, msgI
   return error as E;
 }
 
-/** Fails unless `fn` throws (an `ErrorClass` whose message includes `msgIncludes`); returns what it threw. */
+/** Fails unless `fn` throws an `ErrorClass` whose message includes `msgIncludes`. Returns the error. */
 export function assertThrows<E extends Error>(
   fn: () => unknown,
   ErrorClass?: ErrorClass<E>,
@@ -94,7 +95,7 @@ export function assertThrows<E extends Error>(
   return check(threw.error, ErrorClass, msgIncludes);
 }
 
-/** As {@link assertThrows}, for a function whose promise is rejected. */
+/** Fails like {@link assertThrows}, for a function that returns a rejected promise. */
 export async function assertRejects<E extends Error>(
   fn: () => PromiseLike<unknown>,
   ErrorClass?: ErrorClass<E>,

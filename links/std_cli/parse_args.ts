@@ -1,28 +1,28 @@
 /**
- * Stands in for JSR's @std/cli/parse-args where JSR can't be reached: the same signature for what this project
- * uses of it (string and boolean options, aliases, a callback for the unknown), thin over the runtime's
- * `node:util`. Take the `links` entry out of deno.json and JSR's own package serves in its place, unchanged.
+ * A substitute for the package @std/cli/parse-args that needs no download: string and boolean options,
+ * aliases and a callback for unknown arguments, with the same signature, based on the runtime's `node:util`.
+ * Without the `links` entry in deno.json the package itself is used.
  */
 import { parseArgs as parse } from "node:util";
 
-/** What {@link parseArgs} is told of the options. */
+/** Options of {@link parseArgs}. */
 export interface ParseOptions {
-  /** Options that take a value. */
+  /** Options with a value. */
   string?: readonly string[];
-  /** Options that take none. */
+  /** Options without a value. */
   boolean?: readonly string[];
-  /** One-letter names. */
+  /** One-letter names of options. */
   alias?: Record<string, string>;
-  /** Called for each argument that is none of these; false leaves it out of the result. */
+  /** Called for each other argument; false leaves it out of the result. */
   unknown?: (arg: string, key?: string, value?: unknown) => unknown;
 }
 
-/** The options by name, and under `_` what was not an option. */
+/** The options by name, and under `_` the other arguments. */
 export type Args = { _: (string | number)[]; [name: string]: unknown };
 
 /**
- * Reads a command line. A value follows its option after a space or `=`, and of several the last one counts; `--`
- * ends the options.
+ * Parses a command line. A value follows its option after a space or `=`. The last one of repeated values
+ * counts. `--` ends the options.
  */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
   const { string = [], boolean = [], alias = {}, unknown } = options;

@@ -1,8 +1,8 @@
-/** Runs the load program, as a process of its own so that what it costs is not the servers'. */
+/** Runs the load program as a process of its own, so that its cost is not attributed to the servers. */
 import { ROOT } from "../harness/program.ts";
 import type { Setup } from "./setups.ts";
 
-/** What it has printed. Throws, with what it says, when it couldn't do its work. */
+/** Returns the JSON that the load program has printed. Throws with its error text when it printed none. */
 export async function load(setup: Setup, args: readonly string[]): Promise<unknown> {
   const pids = setup.groups.flatMap((group) => group.pids);
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -15,7 +15,7 @@ export async function load(setup: Setup, args: readonly string[]): Promise<unkno
   }).output();
   const decoder = new TextDecoder();
   const printed = decoder.decode(stdout);
-  // With a message lost it prints its result as ever, which tells of that.
+  // After a lost message it exits with 1, too, but prints its result.
   if (printed === "") throw new Error(`the load program ended with ${code}: ${decoder.decode(stderr)}`);
   return JSON.parse(printed);
 }

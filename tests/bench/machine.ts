@@ -1,8 +1,8 @@
-/** On what something was measured. */
+/** The description of the machine of a measurement. */
 
 const KIB_PER_GIB = 1_048_576;
 
-/** The machine, its software and the day, in one line. */
+/** Returns the machine, its software and the date in one line. */
 export async function machine(): Promise<string> {
   const [cpus, memory, kernel, mariadb, redis] = await Promise.all([
     printedBy("cat", "/proc/cpuinfo"),
@@ -27,7 +27,7 @@ function found(pattern: RegExp, text: string): string {
   return pattern.exec(text)?.[1]?.trim() ?? "unknown";
 }
 
-/** What a program prints; nothing if it isn't there. */
+/** Returns the output of a program, or an empty text when it is not installed. */
 async function printedBy(program: string, ...args: readonly string[]): Promise<string> {
   try {
     const { stdout } = await new Deno.Command(program, { args: [...args], stderr: "null" }).output();

@@ -1,6 +1,6 @@
 /**
- * Starts servers of every kind, puts the load program's works on them again and again, and prints what these cost: the
- * middle of several runs, and how far they lie apart. `--help` says how.
+ * Starts each kind of server setup, runs the load program's scenarios on them several times, and prints the
+ * cost of each: the median and the range. `--help` prints the usage.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import type { StormResult } from "../load/storm.ts";
@@ -11,33 +11,33 @@ import { measure } from "./measure.ts";
 import { bytesPerConnection, ofStorm } from "./sample.ts";
 import { Setups } from "./setups.ts";
 import { idleLine, stormLine, table } from "./table.ts";
-import { idle, onceOnlyScenarios, preloadedScenarios, scenarios, storm } from "./works.ts";
+import { idle, onceOnlyScenarios, preloadedScenarios, scenarios, storm } from "./scenarios.ts";
 
 const DEFAULTS = { repeats: 5, seconds: 8 };
 const EXIT_USAGE = 2;
 
 const HELP = `deno task bench [options]
 
-Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and lets the load program work on them.
+Starts an embedded server, a node on MariaDB and Redis, and two such nodes, and runs the load program on them.
 
-  --repeats N       runs of each work that count, after one that doesn't (default ${DEFAULTS.repeats})
-  --seconds N       length of the measured part of each (default ${DEFAULTS.seconds})
-  --only NAME,...   only these works
-  --all             those of a full database too, and ${
+  --repeats N       measured runs of each scenario, after a warm-up (default ${DEFAULTS.repeats})
+  --seconds N       seconds of each measured run (default ${DEFAULTS.seconds})
+  --only NAME,...   only these scenarios
+  --all             also those on a preloaded database, and ${
   onceOnlyScenarios.join(" and ")
-}, which are done once: it takes minutes
-  --write           writes the table into docs/PERFORMANCE.md too; not with --only
+}, which run once; takes minutes more
+  --write           also writes the table into docs/PERFORMANCE.md; not with --only
 
-The exit code is 1 when a message was lost, doubled or out of order.
+The exit code is 1 when a message was lost, duplicated or out of order.
 
-Works:
+Scenarios:
 ${
   [...scenarios, ...preloadedScenarios].map(({ name, title }) => `  ${name.padEnd(18)} ${title}\n`).join("")
-}  ${idle.name.padEnd(18)} embedded, ${idle.connections} connections that say nothing
+}  ${idle.name.padEnd(18)} embedded, ${idle.connections} idle connections
   ${storm.name.padEnd(18)} two nodes of which one is killed, with ${storm.clients} clients
 `;
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
@@ -71,11 +71,11 @@ async function main(args: readonly string[]): Promise<number> {
       !onceOnlyScenarios.some((one) => one === name) &&
       ![...scenarios, ...preloadedScenarios].some((scenario) => scenario.name === name)
     ) {
-      throw new UsageError(`there is no work ${name}`);
+      throw new UsageError(`there is no scenario ${name}`);
     }
   }
   if (parsed.write && names.length > 0) {
-    throw new UsageError("--write writes all works, so it takes no --only");
+    throw new UsageError("--write needs all scenarios and cannot be combined with --only");
   }
   const chosen = names.length === 0
     ? [...scenarios, ...parsed.all ? preloadedScenarios : []]
@@ -87,7 +87,7 @@ async function main(args: readonly string[]): Promise<number> {
   const idled = isChosen(idle.name) ? await idleConnections(setups) : undefined;
   const measurements = await measure(setups, { ...plan, scenarios: chosen });
   const parts = [
-    `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, and in brackets the least and the most.\n`,
+    `${await machine()}. Median of ${plan.repeats} runs of ${plan.seconds} s each, with the range in brackets.\n`,
     ...chosen.length > 0 ? [table(measurements)] : [],
     ...idled ? [idled] : [],
     ...reconnected ? [stormLine(reconnected)] : [],
@@ -96,7 +96,7 @@ async function main(args: readonly string[]): Promise<number> {
   write(Deno.stdout, measured);
   if (parsed.write) await writeMeasured(measured);
   const wrong = measurements.reduce((sum, { wrong }) => sum + wrong, 0);
-  return wrong + (reconnected ? reconnected.lost + reconnected.doubled : 0) > 0 ? 1 : 0;
+  return wrong + (reconnected ? reconnected.lost + reconnected.duplicated : 0) > 0 ? 1 : 0;
 }
 
 async function reconnect(setups: Setups): Promise<StormResult> {

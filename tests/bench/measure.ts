@@ -1,42 +1,42 @@
-/** Repeats all works in turn, so that a machine that gets slower or faster meanwhile does so to all of them alike. */
+/** Runs all scenarios in turn, so that a machine that becomes slower or faster affects all of them alike. */
 import { load } from "./load.ts";
 import type { Sample } from "./sample.ts";
 import type { Setups } from "./setups.ts";
 import { type Spread, spread } from "./statistics.ts";
-import type { Scenario } from "./works.ts";
+import type { Scenario } from "./scenarios.ts";
 
-/** What is measured how often. */
+/** The scenarios to measure, and how often. */
 export interface Plan {
   readonly scenarios: readonly Scenario[];
-  /** Runs of each work that count. */
+  /** Measured runs of each scenario. */
   readonly repeats: number;
-  /** Of each run. */
+  /** Seconds of each run. */
   readonly seconds: number;
-  /** Is told what is done next. */
+  /** Called with a description of each run before it begins. */
   readonly progress: (what: string) => void;
 }
 
-/** What came of one work, or of one part of it. */
+/** The result of a scenario, or of one part of it. */
 export interface Measurement {
   readonly title: string;
   readonly unit: Sample["unit"];
   /** Units per second. */
   readonly rate: Spread;
-  /** Processor seconds per million units: of all processes but the load program. */
+  /** CPU seconds per million units of all processes but the load program. */
   readonly cpu: Spread;
-  /** The same, by groups of processes: medians. */
+  /** The medians of `cpu` by process group. */
   readonly cpuOf: readonly (readonly [group: string, median: number])[];
-  /** The load program's. */
+  /** CPU seconds per million units of the load program. */
   readonly ownCpu: Spread;
-  /** Milliseconds to the acknowledgement, and to the delivery. */
+  /** Milliseconds to the acknowledgement and to the delivery. */
   readonly ackP50: Spread | undefined;
   readonly ackP99: Spread | undefined;
   readonly deliveryP99: Spread | undefined;
-  /** Messages lost, doubled and out of order, in all runs. */
+  /** Messages lost, duplicated and out of order, in all runs. */
   readonly wrong: number;
 }
 
-/** Lets each work be done once for nothing, and then as often as the plan says. */
+/** Runs each scenario once as a warm-up, and then as often as the plan says. */
 export async function measure(setups: Setups, plan: Plan): Promise<Measurement[]> {
   const runs = new Map<Scenario, (readonly Sample[])[]>(plan.scenarios.map((scenario) => [scenario, []]));
   for (let round = 0; round <= plan.repeats; round++) {

@@ -1,31 +1,31 @@
-/** What one run of the load program says, read from its JSON, in the same form for every work. */
-import type { AbsentResult } from "../load/absent.ts";
+/** Reads the load program's JSON of one run into a form common to all scenarios. */
+import type { AbsentResult } from "../load/offline_messages.ts";
 import type { ChatResult } from "../load/chat.ts";
 import type { Costs } from "../load/cpu.ts";
 import type { GroupResult } from "../load/group.ts";
 import type { IdleResult } from "../load/idle.ts";
-import type { Balance } from "../load/judge.ts";
+import type { Balance } from "../load/delivery_check.ts";
 import type { Latency } from "../load/latency.ts";
 import type { LoginResult } from "../load/logins.ts";
 import type { StormResult } from "../load/storm.ts";
 
-/** One row's worth of one run. */
+/** The values of one table row from one run. */
 export interface Sample {
-  /** What the row adds to its work's name; nothing for most. */
+  /** The suffix of the row's title; empty for most scenarios. */
   readonly part: string;
   readonly unit: "messages" | "deliveries" | "logins";
   /** Units per second. */
   readonly rate: number;
   readonly costs: Costs;
-  /** From when a request was due to its answer. */
+  /** From the due time of a request to its reply. */
   readonly ack: Latency | undefined;
-  /** From when a message was due to its delivery. */
+  /** From the due time of a message to its delivery. */
   readonly delivery: Latency | undefined;
-  /** Messages lost, doubled and out of order. */
+  /** Messages lost, duplicated and out of order. */
   readonly wrong: number;
 }
 
-/** Of pairs. */
+/** Returns the sample of a run with pairs. */
 export function ofPairs(json: unknown): readonly Sample[] {
   const result = json as ChatResult;
   return [{
@@ -39,7 +39,7 @@ export function ofPairs(json: unknown): readonly Sample[] {
   }];
 }
 
-/** Of a group. */
+/** Returns the sample of a run with a group. */
 export function ofGroup(json: unknown): readonly Sample[] {
   const result = json as GroupResult;
   return [{
@@ -53,7 +53,9 @@ export function ofGroup(json: unknown): readonly Sample[] {
   }];
 }
 
-/** Of absent recipients: the sending and the fetching. What went wrong shows when they fetch. */
+/**
+ * Returns the samples of a run with offline recipients: storing and fetching. Fetching shows lost messages.
+ */
 export function ofAbsent(json: unknown): readonly Sample[] {
   const { store, drain, ...balance } = json as AbsentResult;
   return [
@@ -78,7 +80,7 @@ export function ofAbsent(json: unknown): readonly Sample[] {
   ];
 }
 
-/** Of logins. */
+/** Returns the sample of a run of logins. */
 export function ofLogins(json: unknown): readonly Sample[] {
   const result = json as LoginResult;
   return [{
@@ -92,16 +94,16 @@ export function ofLogins(json: unknown): readonly Sample[] {
   }];
 }
 
-/** Bytes of the server's memory that an idle connection takes. */
+/** Returns the bytes of the server's memory for each idle connection. */
 export function bytesPerConnection(json: unknown): number {
   return (json as IdleResult).perConnection;
 }
 
-/** What became of the clients of a node that was killed. */
+/** Returns the result of a reconnect storm. */
 export function ofStorm(json: unknown): StormResult {
   return json as StormResult;
 }
 
-function wrong({ lost, doubled, outOfOrder }: Balance): number {
-  return lost + doubled + outOfOrder;
+function wrong({ lost, duplicated, outOfOrder }: Balance): number {
+  return lost + duplicated + outOfOrder;
 }

@@ -1,56 +1,56 @@
-/** The servers that are measured, each started when a work needs it and kept for the others. */
+/** The measured servers. Each setup starts when a scenario needs it, and serves all later ones. */
 import { startMariadb } from "../harness/mariadb.ts";
 import { startRedis } from "../harness/redis.ts";
 import { type Server, startServer } from "../harness/server.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
-import { type Preload, preloadDatabase } from "./past.ts";
+import { type Preload, preloadDatabase } from "./preload.ts";
 
-/** Processes that do the same: their costs are added. */
+/** Processes with the same task, whose costs are added. */
 export interface ProcessGroup {
   readonly name: string;
   readonly pids: readonly number[];
 }
 
-/** Servers and what stands behind them. */
+/** Servers with their databases and buses. */
 export interface Setup {
   readonly servers: readonly Server[];
   readonly groups: readonly ProcessGroup[];
 }
 
-/** What can be measured. */
+/** The setups that can be measured. */
 export type SetupName = keyof typeof starters;
 
-/** Of a server that has run for years. */
+/** The preload of a server that has run for years. */
 export const PRELOAD: Preload = { users: 100_000, messages: 10_000_000 };
 
-/** Passwords cost next to nothing, and sessions may send as fast as they can: neither is what is measured. */
-const FREE = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
+/** Options without password costs and rate limits, which are not measured. */
+const UNLIMITED = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
 
-/** As large as MariaDB has them unless it is told otherwise; the harness makes them small, for tests. */
-const ROOMY = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
+/** MariaDB's default sizes. The harness makes them smaller for tests. */
+const LARGE_BUFFERS = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];
 
-/** For {@link preloadDatabase}. */
-const DEEP = `--max-recursive-iterations=${PRELOAD.users}`;
+/** The recursion limit that {@link preloadDatabase} needs. */
+const RECURSION_LIMIT = `--max-recursive-iterations=${PRELOAD.users}`;
 
 const starters = {
   embedded: (parts: AsyncDisposableStack) => embedded(parts),
-  /** The same with nothing in it, for what is measured in memory. */
+  /** An embedded server with an empty database, to measure its memory. */
   empty: (parts: AsyncDisposableStack) => embedded(parts),
-  /** The same with much in it. */
+  /** A server with a preloaded database. */
   old: (parts: AsyncDisposableStack) => embedded(parts, PRELOAD),
   mysql: (parts: AsyncDisposableStack) => clustered(parts, 1),
   mysqlOld: (parts: AsyncDisposableStack) => clustered(parts, 1, PRELOAD),
   cluster: (parts: AsyncDisposableStack) => clustered(parts, 2),
-  /** The same, of which one node is about to die. */
+  /** Two nodes, one of which the scenario kills. */
   doomed: (parts: AsyncDisposableStack) => clustered(parts, 2),
 };
 
-/** All that has been started. Dispose of it when done. */
+/** All setups that have been started. Disposing of it ends them. */
 export class Setups implements AsyncDisposable {
   readonly #parts = new AsyncDisposableStack();
   readonly #started = new Map<SetupName, Setup>();
 
-  /** Starts it if it doesn't run yet. */
+  /** Returns a setup, and starts it first if necessary. */
   async get(name: SetupName): Promise<Setup> {
     const setup = this.#started.get(name) ?? await starters[name](this.#parts);
     this.#started.set(name, setup);
@@ -63,12 +63,12 @@ export class Setups implements AsyncDisposable {
 }
 
 async function embedded(parts: AsyncDisposableStack, preload?: Preload): Promise<Setup> {
-  const server = parts.use(await startServer({ args: FREE }));
+  const server = parts.use(await startServer({ args: UNLIMITED }));
   if (preload) {
     server.kill("SIGTERM");
     await server.wait();
     const db = openDatabase(server.db);
-    db.exec("PRAGMA synchronous = OFF"); // nothing is lost if it is
+    db.exec("PRAGMA synchronous = OFF"); // the preload may be lost in a crash
     await preloadDatabase(preload, (sql) => db.exec(sql));
     db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
     db.close();
@@ -78,10 +78,10 @@ async function embedded(parts: AsyncDisposableStack, preload?: Preload): Promise
 }
 
 async function clustered(parts: AsyncDisposableStack, count: number, preload?: Preload): Promise<Setup> {
-  const mariadb = parts.use(await startMariadb({ args: [...ROOMY, DEEP] }));
+  const mariadb = parts.use(await startMariadb({ args: [...LARGE_BUFFERS, RECURSION_LIMIT] }));
   const redis = parts.use(await startRedis());
   const database = await mariadb.fresh();
-  const args = [...FREE, "--mysql", database.url, "--redis", redis.url];
+  const args = [...UNLIMITED, "--mysql", database.url, "--redis", redis.url];
   const servers: Server[] = [];
   for (let at = 0; at < count; at++) servers.push(parts.use(await startServer({ args })));
   if (preload) await preloadDatabase(preload, (sql) => database.sql(sql));

@@ -1,13 +1,16 @@
-/** What several runs of the same work say together. */
+/** Statistics over several runs of the same scenario. */
 
-/** The middle of several numbers, and how far they lie apart. */
+/** The median of several numbers, and their range. */
 export interface Spread {
   readonly median: number;
   readonly least: number;
   readonly most: number;
 }
 
-/** Of one number or more; of an even count the median is half way between the two in the middle. */
+/**
+ * Returns the spread of at least one number. The median of an even count is the mean of the two in the
+ * middle.
+ */
 export function spread(values: readonly number[]): Spread {
   const sorted = [...values].sort((one, other) => one - other);
   const [least, most] = [sorted.at(0), sorted.at(-1)];

@@ -1,4 +1,4 @@
-/** What was measured, as a table in Markdown. */
+/** The measurements as a Markdown table. */
 import type { StormResult } from "../load/storm.ts";
 import type { Measurement } from "./measure.ts";
 import type { Spread } from "./statistics.ts";
@@ -6,19 +6,19 @@ import type { Spread } from "./statistics.ts";
 const BYTES_PER_KIB = 1_024;
 const MS_PER_SECOND = 1_000;
 
-const HEAD = [
-  "work",
+const COLUMNS = [
+  "scenario",
   "per second",
   "CPU s per million",
-  "of these",
+  "by process",
   "load program's",
   "ack p50, ms",
   "ack p99, ms",
   "delivery p99, ms",
-  "lost, doubled, out of order",
+  "lost, duplicated, out of order",
 ];
 
-/** One row for each. */
+/** Returns a table with one row for each measurement. */
 export function table(measurements: readonly Measurement[]): string {
   const rows = measurements.map((measured) => [
     measured.title,
@@ -33,19 +33,19 @@ export function table(measurements: readonly Measurement[]): string {
     range(measured.deliveryP99),
     `${measured.wrong}`,
   ]);
-  return [HEAD, HEAD.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+  return [COLUMNS, COLUMNS.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 }
 
-/** What idle connections take. */
+/** Returns the sentence about the memory of idle connections. */
 export function idleLine(connections: number, bytesEach: number): string {
   const kibibytes = figure(bytesEach / BYTES_PER_KIB);
   return `${
     figure(connections)
-  } connections that are logged in and idle on an embedded server take ${kibibytes} KiB of its memory each.\n`;
+  } idle connections on an embedded server take ${kibibytes} KiB of its memory each.\n`;
 }
 
-/** How soon the clients of a node that was killed are back. */
-export function stormLine({ clients, back, backAfter, lost, doubled }: StormResult): string {
+/** Returns the sentence about the reconnects after a node was killed. */
+export function stormLine({ clients, back, backAfter, lost, duplicated }: StormResult): string {
   const after = (milliseconds: number) => `${figure(milliseconds / MS_PER_SECOND)} s`;
   return `Of two nodes one is killed, which ${figure(clients)} clients are logged in on: ${
     figure(back)
@@ -53,17 +53,17 @@ export function stormLine({ clients, back, backAfter, lost, doubled }: StormResu
     `other by token, half of them after ${after(backAfter.p50)}, the last after ${
       after(backAfter.max)
     }, with ` +
-    `${lost} messages lost and ${doubled} doubled.\n`;
+    `${lost} messages lost and ${duplicated} duplicated.\n`;
 }
 
-/** The median, and in brackets the least and the most. */
+/** Formats the median, with the range in brackets. */
 function range(values: Spread | undefined): string {
   if (values === undefined) return "";
   const { median, least, most } = values;
   return `${figure(median)} (${figure(least)} to ${figure(most)})`;
 }
 
-/** A number with three figures, or whole if it has more. */
+/** Formats a number with three significant digits, or as a whole number if it has more. */
 function figure(value: number): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -1,28 +1,28 @@
 /**
- * Deliberate bugs: each breaks one promise in a copy of the source, to show that the suite would find it. A bug that
- * the suite does not find shows what the suite lacks.
+ * Deliberate bugs. Each breaks one invariant in a copy of the source, to show that the suite finds it. A bug
+ * that the suite does not find shows a gap of the suite.
  */
 import { ROOT } from "../harness/program.ts";
 
-/** A text in a file, and what stands there instead with the bug. */
+/** A text in a file, and its replacement with the bug. */
 interface Change {
   readonly file: string;
-  /** Must be there exactly once. */
+  /** The text, which must occur exactly once. */
   readonly from: string;
   readonly to: string;
 }
 
-/** One bug. */
+/** A deliberate bug. */
 interface Bug {
-  /** What is wrong with it, for people. */
-  readonly what: string;
+  /** A description for the help. */
+  readonly description: string;
   readonly changes: readonly Change[];
 }
 
-/** All bugs, by their names. */
+/** All bugs by name. */
 export const bugs = {
   "cursor-on-write": {
-    what: "a message counts as delivered when it has been written to the socket (against I4)",
+    description: "a message counts as delivered when it is written to the socket (against I4)",
     changes: [{
       file: "lib/server/delivery/delivery.ts",
       from: "return this.#connection.dialect?.ackOnWrite ? () => this.#onWritten(peer, seq) : undefined;",
@@ -30,8 +30,8 @@ export const bugs = {
     }],
   },
   "ack-before-commit": {
-    what:
-      "a message is acked and offered to all when its seq is known, and committed then (against I1 and I3)",
+    description:
+      "a message is acknowledged and delivered when its seq is known, before its commit (against I1 and I3)",
     changes: [{
       file: "lib/store/mysql/append.ts",
       from: "    try {\n      await this.#write(connection, stored, log.lastSeqs);",
@@ -53,12 +53,11 @@ export const bugs = {
     }],
   },
   "publish-before-commit": {
-    what: "a message is offered to its recipients when its seq is known, and committed then (against I3)",
+    description: "a message is delivered when its seq is known, before its commit (against I3)",
     changes: [{
       file: "lib/store/store.ts",
-      from: "  readonly mustBeDuplicate?: boolean;\n}\n\n/** A message as the log has it. */",
-      to:
-        "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}\n\n/** A message as the log has it. */",
+      from: "  readonly mustBeDuplicate?: boolean;\n}",
+      to: "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}",
     }, {
       file: "lib/store/mysql/append.ts",
       from: "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);",
@@ -80,7 +79,7 @@ export const bugs = {
     }],
   },
   "no-pull-at-login": {
-    what: "a login subscribes and does not look at what was missed (against I3)",
+    description: "a login subscribes without loading its backlog (against I3)",
     changes: [{
       file: "lib/server/handlers/login.ts",
       from: "  await session.delivery.loadUnread();\n",
@@ -88,7 +87,7 @@ export const bugs = {
     }],
   },
   "forget-gap": {
-    what: "a message is pushed at once, also if the session lacks some before it (against I2)",
+    description: "a message is pushed at once, also when the session lacks earlier ones (against I2)",
     changes: [{
       file: "lib/server/delivery/delivery.ts",
       from: "const isNext = seq - 1 === conversation.lastPushedSeq &&",
@@ -96,7 +95,7 @@ export const bugs = {
     }],
   },
   "no-cid-check": {
-    what: "a message that is sent again is stored again (against I5)",
+    description: "a repeated message is stored again (against I5)",
     changes: [{
       file: "schema.sql",
       from: "UNIQUE KEY cid (sender, cid)",
@@ -104,7 +103,7 @@ export const bugs = {
     }],
   },
   "no-recovery-look": {
-    what: "nobody looks for messages whose hints have been lost",
+    description: "nodes do not look for messages with lost hints (against I3)",
     changes: [{
       file: "lib/server/recovery/recovery.ts",
       from:
@@ -114,18 +113,18 @@ export const bugs = {
   },
 } as const satisfies Record<string, Bug>;
 
-/** What a bug is called. */
+/** The name of a bug. */
 export type BugName = keyof typeof bugs;
 
 /** All of them. */
 export const bugNames = Object.keys(bugs) as readonly BugName[];
 
-/** What servers run from: all that is copied. */
+/** The files from which servers run, which are copied. */
 const SOURCE = ["deno.json", "deno.lock", "lib", "links", "main.ts", "schema.sql"];
 
-/** A source tree with bugs. Goes with its folder when it is disposed of. */
+/** A source tree with bugs. Disposing of it removes its folder. */
 export class BuggyTree implements AsyncDisposable {
-  /** The folder, with no slash at its end. */
+  /** The folder, without a slash at its end. */
   readonly root: string;
 
   /** Use {@link plant}. */
@@ -138,7 +137,9 @@ export class BuggyTree implements AsyncDisposable {
   }
 }
 
-/** Copies the source into a folder of its own, with bugs in it. Rejects if it no longer is as the bugs have it. */
+/**
+ * Copies the source into a folder of its own, with bugs. Rejects when the text of a bug is not in the source.
+ */
 export async function plant(...names: readonly BugName[]): Promise<BuggyTree> {
   const tree = new BuggyTree(await Deno.makeTempDir({ prefix: "chat-bug-" }));
   try {

@@ -1,8 +1,8 @@
-/** The deliberate bugs of the chaos suite fit the source as it is now. */
+/** The deliberate bugs of the chaos suite apply to the present source. */
 import { assert } from "@std/assert";
 import { bugNames, plant } from "./bugs.ts";
 
-Deno.test("the source can still be given each deliberate bug, and compiles with all of them", async () => {
+Deno.test("chaos: every deliberate bug applies to the source, which compiles with all of them", async () => {
   await using tree = await plant(...bugNames);
   const check = new Deno.Command(Deno.execPath(), { args: ["check", "main.ts"], cwd: tree.root });
   const { success, stderr } = await check.output();

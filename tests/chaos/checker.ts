@@ -1,7 +1,7 @@
 /**
- * Decides whether a run kept every promise: from what the users saw, and from what the database has in the end,
- * without knowing what was broken when. Each rule holds under every fault that the suite makes; where the outside
- * can't tell which of two outcomes is right, both are.
+ * Decides whether a run satisfied all invariants, from the observations of the users and the final database,
+ * without knowledge of the faults. Each rule holds under every fault of the suite. Where two outcomes are
+ * indistinguishable from outside, both are accepted.
  */
 import { checkEnd } from "./check/end.ts";
 import { type Finding, Findings } from "./check/finding.ts";
@@ -12,7 +12,7 @@ import type { History } from "./history.ts";
 
 export { type Finding, type Kind, lineOf } from "./check/finding.ts";
 
-/** All that is wrong with a run; nothing, if every promise was kept. Takes time in proportion to what was delivered. */
+/** Returns all violations of a run. Its time is proportional to the number of deliveries. */
 export function check(history: History): Finding[] {
   const evidence = new Evidence(history);
   const found = new Findings();

@@ -1,19 +1,21 @@
-/** The chaos suite's checker: it accepts good histories and reports each way in which they can be spoilt. */
+/**
+ * The checker of the chaos suite: it accepts correct histories, and reports each kind of fault in a history.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { check, type Finding, lineOf } from "./checker.ts";
 import { goodHistory } from "./check/good_history.ts";
-import { SPOILS } from "./check/spoils.ts";
+import { FAULTY_HISTORIES } from "./check/faulty_histories.ts";
 import { Random } from "../harness/random.ts";
 
 const SEEDS = 10;
 
-Deno.test("the checker finds nothing in good histories", () => {
+Deno.test("checker: finds nothing in correct histories", () => {
   for (let seed = 0; seed < 100; seed++) {
     assertEquals(check(goodHistory(seed)).map(lineOf), [], `seed ${seed}`);
   }
 });
 
-Deno.test("the checker takes a run of usual length in little time", () => {
+Deno.test("checker: checks a run of usual length in little time", () => {
   const began = performance.now();
   const history = goodHistory(1, 30_000);
   const made = performance.now();
@@ -26,11 +28,11 @@ Deno.test("the checker takes a run of usual length in little time", () => {
   );
 });
 
-for (const [what, spoil] of Object.entries(SPOILS)) {
-  Deno.test(`the checker finds that ${what}`, () => {
+for (const [what, change] of Object.entries(FAULTY_HISTORIES)) {
+  Deno.test(`checker: finds that ${what}`, () => {
     for (let seed = 0; seed < SEEDS; seed++) {
       const history = goodHistory(seed);
-      const expected = spoil(history, new Random(seed));
+      const expected = change(history, new Random(seed));
       const found = check(history);
       const isIt = (finding: Finding) =>
         Object.entries(expected).every(([key, value]) => {
@@ -45,7 +47,7 @@ for (const [what, spoil] of Object.entries(SPOILS)) {
   });
 }
 
-Deno.test("the checker says in one line what was seen of which message by whom", () => {
+Deno.test("checker: reports a finding in one line with the message, the user and the events", () => {
   const history = goodHistory(1);
   const row = history.log.find(({ seq }) => seq === 1)!;
   history.log[history.log.indexOf(row)] = { ...row, body: "other\ntext" };

@@ -1,36 +1,39 @@
-/** What can be done to a cluster: each fault ends by itself, and leaves running what it stopped. */
+/** The faults of a cluster. Each ends by itself, and restarts the processes that it stopped. */
 import type { Cluster } from "../harness/cluster.ts";
 import type { Random } from "../harness/random.ts";
 import type { Server } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { User } from "./user.ts";
 
-/** What is hurt. Of the faults of one target only one is under way at a time. */
+/** The target of a fault. Each target has one fault at a time. */
 export type Target = "node" | "redis" | "mariadb" | "nginx" | "users";
 
-/** What faults are done to. */
+/** The objects that faults affect. */
 export interface Scene {
   readonly cluster: Cluster;
-  /** Those who have come. */
+  /** The users that have joined the run. */
   readonly users: () => readonly User[];
-  /** Takes what must never happen. */
+  /** Records violations. */
   readonly report: (problem: string) => void;
 }
 
-/** One kind of fault. */
+/** A kind of fault. */
 export interface Fault {
   readonly target: Target;
-  /** How often it is chosen, beside the others' weights. */
+  /** The relative frequency. */
   readonly weight: number;
-  /** How long it lasts, in ms: from the first to the second. */
+  /** The least and the greatest duration in ms. */
   readonly lasts: readonly [number, number];
-  /** Does it, and ends it after `ms`. `node` is which one, for faults of nodes. `random` is this fault's alone. */
+  /**
+   * Causes the fault for `ms`. `node` is the number of the node, for faults of nodes. `random` is this
+   * fault's own.
+   */
   readonly strike: (scene: Scene, ms: number, node: number, random: Random) => Promise<void>;
 }
 
-const DRAINED = 0; // the exit code of a node that has left well
+const EXIT_DRAINED = 0; // the exit code after a complete drain
 
-/** All faults, by what the report calls them. */
+/** All faults by their names in the report. */
 export const faults = {
   "node killed": {
     target: "node",
@@ -52,7 +55,7 @@ export const faults = {
       const node = cluster.node(at);
       node.kill("SIGTERM");
       const code = await node.wait().catch(() => "none");
-      if (code !== DRAINED) report(`node ${at} was sent SIGTERM; its exit code was ${code}`);
+      if (code !== EXIT_DRAINED) report(`node ${at} was sent SIGTERM; its exit code was ${code}`);
       await pause(ms);
       await begin(node);
     },
@@ -144,7 +147,7 @@ export const faults = {
       const others = await mariadb.sql("SELECT id FROM information_schema.processlist WHERE db = ?", [
         database.name,
       ]);
-      // One that has ended meanwhile is as good as killed.
+      // A node that has ended meanwhile counts as killed.
       for (const { id } of others) await mariadb.sql(`KILL CONNECTION ${id}`).catch(() => {});
     },
   },
@@ -186,10 +189,10 @@ export const faults = {
   },
 } as const satisfies Record<string, Fault>;
 
-/** What a fault is called. */
+/** The name of a fault. */
 export type FaultName = keyof typeof faults;
 
-/** Starts a node that has ended, and again where it gives up because what it needs is away. */
+/** Starts a node, and tries again when the start fails because a service is unavailable. */
 export async function begin(node: Server): Promise<void> {
   const TRIES = 20;
   const PAUSE = 300; // ms

@@ -1,13 +1,15 @@
-/** What happened in a run, as the users saw it and as the log has it in the end: all that the checker goes by. */
+/** The history of a run: the observations of the users and the final log, which the checker reads. */
 
 /** A conversation: `"3-7"` is that of users 3 and 7, the lower id first; `"g5"` is group 5. */
 export type Conversation = string;
 
-/** What one user saw or did, in the order in which it did. `at` is in milliseconds since the run began. */
+/**
+ * An observation or action of a user, in its order. `at` is in milliseconds since the beginning of the run.
+ */
 export type Event =
-  /** The user's login was answered with errno 0; sessions are counted as in `pushed`. */
+  /** The login was accepted. Sessions are counted as in `pushed`. */
   | { readonly kind: "entered"; readonly at: number; readonly session: number }
-  /** The user began to send a message; repeats of the same `cid` are not noted again. */
+  /** The user began to send a message. Repeats of a `cid` are not recorded. */
   | {
     readonly kind: "sent";
     readonly at: number;
@@ -15,7 +17,7 @@ export type Event =
     readonly to: Conversation;
     readonly body: string;
   }
-  /** The server said errno 0 for a message, the first time or again. */
+  /** The server acknowledged a message, for the first time or again. */
   | {
     readonly kind: "acked";
     readonly at: number;
@@ -23,11 +25,11 @@ export type Event =
     readonly to: Conversation;
     readonly seq: number;
   }
-  /** A message came on a session, whether or not the user had it already. */
+  /** A session was pushed a message, new or not. */
   | {
     readonly kind: "pushed";
     readonly at: number;
-    /** Counts the user's logins, from 1 on: pushes are compared within one session. */
+    /** The number of the user's login, from 1. Pushes are compared within one session. */
     readonly session: number;
     readonly in: Conversation;
     readonly seq: number;
@@ -35,7 +37,7 @@ export type Event =
     readonly cid: string;
     readonly body: string;
   }
-  /** The user was shown a message: pushed, and not had before. Fields as for the push. */
+  /** The user was shown a message, which was pushed for the first time. The fields are those of the push. */
   | {
     readonly kind: "shown";
     readonly at: number;
@@ -45,16 +47,16 @@ export type Event =
     readonly cid: string;
     readonly body: string;
   }
-  /** The user first asked to join a group that another user has made: it must not get what was acked before. */
+  /** The user first requested to join a group. It must not get messages that were acknowledged before. */
   | { readonly kind: "joining"; readonly at: number; readonly group: Conversation }
-  /** The user's joining (or making) of a group was acknowledged: it must get what is sent from then on. */
+  /** The user's request to join or create a group was acknowledged. It must get later messages. */
   | { readonly kind: "joined"; readonly at: number; readonly group: Conversation }
-  /** The user said DELIVERED, which the server surely took: it answered a later request of the same connection. */
+  /** The server has processed a DELIVERED, as it replied to a later request of the connection. */
   | { readonly kind: "delivered"; readonly at: number; readonly in: Conversation; readonly seq: number }
-  /** At the very end: who of the user's friends it sees online. */
+  /** The friends that the user sees as online in the end. */
   | { readonly kind: "friends"; readonly online: readonly number[]; readonly offline: readonly number[] };
 
-/** One row of the log, as the database has it in the end. */
+/** A row of the final log. */
 export interface Logged {
   readonly in: Conversation;
   readonly seq: number;
@@ -63,20 +65,20 @@ export interface Logged {
   readonly body: string;
 }
 
-/** A whole run. */
+/** The history of a run. */
 export interface History {
-  /** When all was well again and no user was slow on purpose any more; in milliseconds since the run began. */
+  /** The end of all faults and slow users, in milliseconds since the beginning of the run. */
   readonly healed: number;
-  /** Each user's events, by the user's id. */
+  /** The events of each user by its id. */
   readonly users: ReadonlyMap<number, readonly Event[]>;
-  /** The log, read from the database after everything has healed. */
+  /** The log, read from the database after the end of all faults. */
   readonly log: readonly Logged[];
-  /** Who has a session in the end: all others are logged out. */
+  /** The users with a session in the end. All others are logged out. */
   readonly online: ReadonlySet<number>;
-  /** A group's members in the end, as the database has it. */
+  /** The members of each group in the final database. */
   readonly members: ReadonlyMap<Conversation, readonly number[]>;
-  /** Who is online in the end by `User.state` in the database. */
+  /** The users that are online by `User.state` in the final database. */
   readonly states: ReadonlySet<number>;
-  /** `MemberCursor` in the end, when the last DELIVEREDs have had time to be stored: by user and conversation. */
+  /** The final `MemberCursor` by user and conversation, after the last DELIVEREDs are stored. */
   readonly cursors: ReadonlyMap<number, ReadonlyMap<Conversation, number>>;
 }

@@ -1,15 +1,15 @@
-/** One connection of a user's: frames both ways, read as fast or as slowly as its owner likes. */
+/** A connection of a simulated user, which reads at the speed that its owner sets. */
 import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { FrameReader, objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import type { Outgoing } from "./memory.ts";
 
-const READ_SIZE = 65_536; // bytes
-const SLOW_SIZE = 512; // bytes that a slow reader takes at once
-const SLOW_PAUSE = 5; // ms between two reads of a slow reader: 100 kB/s at the most
+const READ_BYTES = 65_536; // bytes
+const SLOW_READ_BYTES = 512; // bytes of one read of a slow reader
+const SLOW_READ_INTERVAL_MS = 5; // ms between two reads of a slow reader: at most 100 kB/s
 
-/** What comes of a request; undefined when the connection ended before the reply came. */
+/** The result of a request; undefined when the connection ended before the reply. */
 export type Answered = (reply: Received | undefined) => void;
 
 interface Asked {
@@ -17,15 +17,15 @@ interface Asked {
   readonly answered: Answered;
 }
 
-/** A connection. Close it when done. */
+/** A connection, which its owner must close. */
 export class Link {
-  /** Number of the user's login that it carries; 0 while it carries none. */
+  /** The number of the user's login on this connection; 0 before one. */
   session = 0;
-  /** Messages that were sent on it and not answered yet. */
+  /** Messages in flight. */
   readonly inFlight = new Set<Outgoing>();
-  /** Fulfilled when nothing more can come. */
+  /** Resolves when the connection has ended. */
   readonly closed: Promise<void>;
-  /** Whether it reads little at a time. */
+  /** Whether it reads slowly. */
   slow = false;
   readonly #conn: Deno.TcpConn;
   readonly #take: (link: Link, message: Received) => void;
@@ -42,35 +42,37 @@ export class Link {
     this.closed = this.#read();
   }
 
-  /** Connects; `take` is given what comes, but for replies to what was asked. Rejects as `Deno.connect` does. */
+  /**
+   * Connects. `take` is called with all messages but replies to {@link ask}. Rejects as `Deno.connect` does.
+   */
   static async open(at: Address, take: (link: Link, message: Received) => void): Promise<Link> {
     const conn = await Deno.connect({ hostname: at.host, port: at.port });
     conn.setNoDelay(true);
     return new Link(conn, take);
   }
 
-  /** Whether it stands, as far as this side knows. */
+  /** Whether the connection is open, as far as this side knows. */
   get open(): boolean {
     return this.#open;
   }
 
-  /** Whether it reads nothing now. */
+  /** Whether reading is paused. */
   get paused(): boolean {
     return this.#gate !== undefined;
   }
 
-  /** When what still has no answer was asked, the earliest of it, in performance.now()'s time. */
+  /** The time of the oldest request without a reply, by performance.now(). */
   get waitingSince(): number {
     const [first] = this.#asked.values();
     return first?.at ?? Infinity;
   }
 
-  /** When something was asked last, in performance.now()'s time. */
+  /** The time of the last request, by performance.now(). */
   get lastAsked(): number {
     return this.#lastAsked;
   }
 
-  /** Sends something that has no reply. */
+  /** Sends a message that has no reply. */
   send(message: Sent): void {
     this.#writing = this.#writing.then(async () => {
       const bytes = objectFrame(message);
@@ -78,7 +80,7 @@ export class Link {
     }).catch(() => this.close());
   }
 
-  /** Sends a request; `answered` is called in the order of what comes, once. */
+  /** Sends a request. `answered` is called once, in the order of the received messages. */
   ask(message: Sent, answered: Answered): void {
     if (!this.#open) return answered(undefined);
     const rid = ++this.#lastRid;
@@ -87,12 +89,14 @@ export class Link {
     this.send({ ...message, rid });
   }
 
-  /** As {@link ask}, for callers that can wait. */
+  /** Sends a request like {@link ask}, and resolves with the result. */
   request(message: Sent): Promise<Received | undefined> {
     return new Promise((resolve) => this.ask(message, resolve));
   }
 
-  /** Reads nothing more until {@link resume}: what comes fills the system's buffers, and then the server's. */
+  /**
+   * Pauses reading until {@link resume}, so that the buffers of the kernel and then of the server fill up.
+   */
   pause(): void {
     if (this.#open) this.#gate ??= Promise.withResolvers();
   }
@@ -102,13 +106,13 @@ export class Link {
     this.#gate = undefined;
   }
 
-  /** Says that nothing more will be written; what the server still sends is read. */
+  /** Closes the sending direction. Reading goes on. */
   async finish(): Promise<void> {
     await this.#writing;
     await this.#conn.closeWrite().catch(() => this.close());
   }
 
-  /** Ends it at once, whatever is under way; where something was unread, or comes now, the system says RST. */
+  /** Closes the connection at once. The kernel sends RST when bytes are unread or arrive later. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
@@ -117,14 +121,14 @@ export class Link {
   }
 
   async #read(): Promise<void> {
-    const buffer = new Uint8Array(READ_SIZE);
+    const buffer = new Uint8Array(READ_BYTES);
     const reader = new FrameReader();
     try {
       while (this.#open) {
-        const n = await this.#conn.read(this.slow ? buffer.subarray(0, SLOW_SIZE) : buffer);
+        const n = await this.#conn.read(this.slow ? buffer.subarray(0, SLOW_READ_BYTES) : buffer);
         if (n === null) break;
         for (const body of reader.push(buffer.subarray(0, n))) this.#took(JSON.parse(body) as Received);
-        if (this.slow) await pause(SLOW_PAUSE);
+        if (this.slow) await pause(SLOW_READ_INTERVAL_MS);
         await this.#gate?.promise;
       }
     } catch (error) {
@@ -142,12 +146,12 @@ export class Link {
       : undefined;
     if (!asked) return this.#take(this, message);
     this.#asked.delete(message.rid as number);
-    if (message.msgid === Msg.LOGIN_ACK) this.#take(this, message); // before what comes behind it
+    if (message.msgid === Msg.LOGIN_ACK) this.#take(this, message); // before the messages after it
     asked.answered(message);
   }
 }
 
-/** Connections may end in any way; anything else is a mistake of the server's framing, or of this suite. */
+/** Ignores ends of connections. Other errors are faults of the server's framing, or of this suite. */
 function isMistake(error: unknown): boolean {
   return error instanceof SyntaxError || error instanceof RangeError || error instanceof TypeError;
 }

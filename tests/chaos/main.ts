@@ -1,29 +1,29 @@
-/** Runs the chaos suite, seed after seed, and prints what came of it; `--help` says how. */
+/** Runs the chaos suite, seed after seed, and prints the results. `--help` prints the usage. */
 import { parseArgs } from "@std/cli/parse-args";
 import { type BugName, bugNames, bugs, plant } from "./bugs.ts";
 import { describe, Totals } from "./report.ts";
 import { run } from "./run.ts";
 
-/** Minutes in which a bug should be found: most take one seed. */
-const HUNT = 10;
+/** Minutes in which the suite should find a bug; most need one seed. */
+const BUG_MINUTES = 10;
 
 const HELP = `deno task chaos [options]
 
-Each seed is a cluster of its own, users who chat, faults for 20 s, healing, and a check of all that was promised:
-  --seed N          this seed only
-  --seeds A-B       these; or --seeds COUNT, from 1 on (default 1)
-  --minutes M       goes on with the next seeds until so much time is over
+Each seed is a run: a cluster, users that chat, faults for 20 s, recovery, and a check of the invariants.
+  --seed N          only this seed
+  --seeds A-B       these seeds; --seeds COUNT stands for 1-COUNT (default 1)
+  --minutes M       continues with further seeds for M minutes
   --nodes N         servers (default 3)
-  --seconds S       of faults in each run (default 20)
-  --root DIR        the source tree that the servers run from, in place of this one
-  --args "A B"      more options for the servers
-  --bug NAME        gives the servers a deliberate bug; stops when it is found, or after ${HUNT} or --minutes minutes:
-${bugNames.map((name) => `      ${name.padEnd(22)} ${bugs[name].what}`).join("\n")}
+  --seconds S       seconds with faults in each run (default 20)
+  --root DIR        the source tree of the servers, in place of this one
+  --args "A B"      further options of the servers
+  --bug NAME        runs servers with a deliberate bug until it is found, for ${BUG_MINUTES} or --minutes minutes:
+${bugNames.map((name) => `      ${name.padEnd(22)} ${bugs[name].description}`).join("\n")}
 
-The exit code is 1 when something was found; what helps to understand it is kept in a folder that is named then.
+The exit code is 1 when there are findings. Their history and logs are stored in a folder that the report names.
 `;
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 function print(text: string, to: { writeSync(bytes: Uint8Array): number } = Deno.stdout): void {
@@ -68,7 +68,7 @@ async function main(args: readonly string[]): Promise<number> {
   const [first, last] = readSeeds(text("seed"), text("seeds"));
   const bug = readBug(text("bug"));
   await using tree = bug && await plant(bug);
-  const minutes = text("minutes") === undefined && !bug ? 0 : number("minutes", HUNT);
+  const minutes = text("minutes") === undefined && !bug ? 0 : number("minutes", BUG_MINUTES);
   const end = performance.now() + minutes * 60_000;
   const plan = {
     nodes: number("nodes", 3),

@@ -1,18 +1,18 @@
-/** What a user keeps, however often the connection breaks, and the notes of all that happened to it. */
+/** The state of a user that outlives its connections, and the record of its events. */
 import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Conversation, Event } from "./history.ts";
 
-/** The conversation of two users. */
+/** Returns the conversation of two users. */
 export function pairOf(a: number, b: number): Conversation {
   return a < b ? `${a}-${b}` : `${b}-${a}`;
 }
 
-/** The conversation of a group. */
+/** Returns the conversation of a group. */
 export function groupOf(id: number): Conversation {
   return `g${id}`;
 }
 
-/** How a user names a conversation to the server. */
+/** Returns the fields that name a conversation in a request. */
 export function nameFor(
   user: number,
   conversation: Conversation,
@@ -22,47 +22,47 @@ export function nameFor(
   return { id: low === user ? high! : low! };
 }
 
-/** A message that the user wants to have sent. */
+/** A message to send. */
 export interface Outgoing {
   readonly cid: string;
   readonly to: Conversation;
   readonly request: Sent;
 }
 
-/** Whom a message is for. */
+/** The recipient of a message. */
 export type Recipient = { readonly toid: number } | { readonly groupid: number };
 
-/** One user's memory. */
+/** The memory of one user. */
 export class Memory {
   readonly name: string;
-  /** 0 before the first login. */
+  /** The id; 0 before the first login. */
   id = 0;
-  /** By which the user can come back without a password. */
+  /** The token for a login without a password. */
   token: string | undefined;
-  /** How many logins there were. */
+  /** The number of logins. */
   sessions = 0;
-  /** What happened, in its order. */
+  /** The events in their order. */
   readonly events: Event[] = [];
-  /** What has no errno 0 yet, in the order in which the user said it. */
+  /** The unacknowledged messages in their order. */
   readonly unanswered = new Set<Outgoing>();
-  /** The user's friends, and whether they are online, as the server has told. */
+  /** Whether each friend is online, by the last message of the server. */
   readonly friends = new Map<number, boolean>();
-  /** Groups whose member the user surely is. */
+  /** Groups with an acknowledged membership. */
   readonly groups = new Set<number>();
   readonly #clock: () => number;
   readonly #shown = new Map<Conversation, number>(); // the last seq that the user was shown
-  readonly #confirmed = new Map<Conversation, number>(); // up to which the server has surely been told
+  readonly #confirmed = new Map<Conversation, number>(); // up to which the server has processed DELIVERED
   readonly #joining = new Set<number>();
   readonly #own = new Map<Conversation, number>(); // the last seq among the user's own messages
   #said = 0;
 
-  /** `clock` tells the milliseconds since the run began. */
+  /** Makes a memory. `clock` returns the milliseconds since the beginning of the run. */
   constructor(name: string, clock: () => number) {
     this.name = name;
     this.#clock = clock;
   }
 
-  /** The user wants to say something. */
+  /** Records a message to send. */
   say(to: Recipient, text: string): void {
     const cid = `${this.name}-${++this.#said}`;
     const body = `${cid} ${text}`;
@@ -73,7 +73,7 @@ export class Memory {
     this.events.push({ kind: "sent", at: this.#clock(), cid, to: conversation, body });
   }
 
-  /** The server has said errno 0, perhaps again. */
+  /** Records an acknowledgement, perhaps a repeated one. */
   acked(message: Outgoing, seq: number): void {
     const { cid, to } = message;
     this.unanswered.delete(message);
@@ -81,65 +81,65 @@ export class Memory {
     this.events.push({ kind: "acked", at: this.#clock(), cid, to, seq });
   }
 
-  /** The user has logged in once more. Gives the session's number. */
+  /** Records a login and returns the number of the session. */
   entered(): number {
     this.events.push({ kind: "entered", at: this.#clock(), session: ++this.sessions });
     return this.sessions;
   }
 
-  /** A chat message came on a session. */
+  /** Records a chat message that a session was pushed. */
   pushed(session: number, message: Received): void {
     const { id: sender = 0, seq = 0, cid = "", msg: body = "", groupid } = message;
     const conversation = groupid === undefined ? pairOf(this.id, sender) : groupOf(groupid);
     const what = { at: this.#clock(), in: conversation, seq, sender, cid, body };
     this.events.push({ kind: "pushed", session, ...what });
     if (raise(this.#shown, conversation, seq)) this.events.push({ kind: "shown", ...what });
-    // A repeat: the server seems not to know how far the user is, and has to be told again.
+    // After a repeat DELIVERED is due again, as the server does not seem to have it.
     if (seq <= (this.#confirmed.get(conversation) ?? 0)) this.#confirmed.set(conversation, seq - 1);
   }
 
-  /** The user asks to become a member, for the first time or again. */
+  /** Records a request to join, the first or a repeated one. */
   joining(group: number): void {
     if (this.#joining.has(group)) return;
     this.#joining.add(group);
     this.events.push({ kind: "joining", at: this.#clock(), group: groupOf(group) });
   }
 
-  /** Groups that the user has asked to join, with no answer so far. */
+  /** Groups with a request to join that has no reply. */
   get unjoined(): number[] {
     return [...this.#joining].filter((group) => !this.groups.has(group));
   }
 
-  /** The user is a member now. */
+  /** Records an acknowledged membership. */
   joined(group: number): void {
     if (this.groups.has(group)) return;
     this.groups.add(group);
     this.events.push({ kind: "joined", at: this.#clock(), group: groupOf(group) });
   }
 
-  /** Conversations with messages that the server may not know to be delivered, and up to where they are. */
+  /** Conversations with messages for which DELIVERED is due, and the last seq of each. */
   undelivered(): [Conversation, seq: number][] {
     return [...this.#shown].filter(([conversation, seq]) => (this.#confirmed.get(conversation) ?? 0) < seq);
   }
 
-  /** The server has surely taken a DELIVERED. */
+  /** Records that the server has processed a DELIVERED. */
   delivered(conversation: Conversation, seq: number): void {
     raise(this.#confirmed, conversation, seq);
     this.events.push({ kind: "delivered", at: this.#clock(), in: conversation, seq });
   }
 
-  /** Up to which seq the user has a conversation: shown or, for its own messages, acknowledged. */
+  /** The last seq of a conversation that was shown or, for own messages, acknowledged. */
   has(conversation: Conversation): number {
     return Math.max(this.#shown.get(conversation) ?? 0, this.#own.get(conversation) ?? 0);
   }
 
-  /** What the server tells of all friends at once, in the answer to a login or to CONTACTS. */
+  /** Records the states of all friends from the reply to a login or to CONTACTS. */
   told(friends: Received["friends"]): void {
     this.friends.clear();
     for (const { id, state } of friends ?? []) this.friends.set(id, state === "online");
   }
 
-  /** Notes who of the friends is there, as far as the user has been told. */
+  /** Records the friends that are online. */
   sees(): void {
     const [online, offline] = [true, false].map((there) =>
       [...this.friends].filter(([, state]) => state === there).map(([id]) => id)
@@ -148,7 +148,7 @@ export class Memory {
   }
 }
 
-/** Whether that is more than there was. */
+/** Sets a value and returns whether it is greater than before. */
 function raise(seqs: Map<Conversation, number>, conversation: Conversation, seq: number): boolean {
   if (seq <= (seqs.get(conversation) ?? 0)) return false;
   seqs.set(conversation, seq);

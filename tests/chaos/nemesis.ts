@@ -1,16 +1,18 @@
-/** Who hurts the cluster: a schedule that follows from the seed, its carrying out, and the healing of everything. */
+/**
+ * The nemesis: a schedule of faults that depends on the seed only, its execution, and the end of all faults.
+ */
 import { Random } from "../harness/random.ts";
 import { pause } from "../harness/wait.ts";
 import { begin, type Fault, type FaultName, faults, type Scene } from "./faults.ts";
 
-const SOONEST = 500; // ms between two faults
-const LATEST = 3_000; // ms
-const OVERTIME = 3_000; // ms at the most that a fault is planned to last beyond the time for faults
-const DOUBLE = 0.2; // of the faults come with another at the same time
+const MIN_FAULT_INTERVAL_MS = 500; // ms between two faults
+const MAX_FAULT_INTERVAL_MS = 3_000; // ms
+const MAX_OVERTIME_MS = 3_000; // ms, the longest planned duration of a fault beyond the time for faults
+const DOUBLE_FAULT_SHARE = 0.2; // of the faults occur together with another one
 
-/** One fault of a schedule. */
+/** A fault of a schedule. */
 export interface Planned {
-  /** ms after the beginning; later if the target is still in another fault's hands. */
+  /** ms after the beginning; later when another fault of the target lasts longer. */
   readonly at: number;
   readonly name: FaultName;
   readonly node: number;
@@ -21,20 +23,22 @@ export interface Planned {
 const names = Object.keys(faults) as FaultName[];
 const total = names.reduce((sum, name) => sum + faults[name].weight, 0);
 
-/** What happens to `nodes` nodes within `ms` milliseconds. The same for the same seed. */
+/** Returns the faults of `nodes` nodes within `ms` milliseconds, which depend on the seed only. */
 export function schedule(seed: number, nodes: number, ms: number): Planned[] {
   const random = new Random(seed);
   const planned: Planned[] = [];
-  let at = SOONEST;
+  let at = MIN_FAULT_INTERVAL_MS;
   while (at < ms) {
     const name = choose(random);
     const [least, most] = faults[name].lasts;
     const lasts = least + random.below(most - least + 1);
     planned.push({
-      ...{ at, name, node: random.below(nodes), ms: Math.min(lasts, ms + OVERTIME - at) },
+      ...{ at, name, node: random.below(nodes), ms: Math.min(lasts, ms + MAX_OVERTIME_MS - at) },
       seed: random.below(2 ** 31),
     });
-    if (random.below(100) >= DOUBLE * 100) at += SOONEST + random.below(LATEST - SOONEST);
+    if (random.below(100) >= DOUBLE_FAULT_SHARE * 100) {
+      at += MIN_FAULT_INTERVAL_MS + random.below(MAX_FAULT_INTERVAL_MS - MIN_FAULT_INTERVAL_MS);
+    }
   }
   return planned;
 }
@@ -44,20 +48,20 @@ function choose(random: Random): FaultName {
   return names.find((name) => (roll -= faults[name].weight) < 0)!;
 }
 
-/** Carries out a schedule. */
+/** Executes a schedule. */
 export class Nemesis {
   readonly #scene: Scene;
   readonly #count: (fault: FaultName) => void;
-  /** What is under way, by its target: one after the other. */
+  /** The faults in progress by target. */
   readonly #hands = new Map<string, Promise<void>>();
 
-  /** `count` is told of each fault that begins. */
+  /** Makes a nemesis. `count` is called for each fault that begins. */
   constructor(scene: Scene, count: (fault: FaultName) => void) {
     this.#scene = scene;
     this.#count = count;
   }
 
-  /** Begins each fault in its time, until `ms` milliseconds have passed; one whose turn has not come by then is left out. */
+  /** Begins each fault at its time. Leaves out faults that cannot begin within `ms` milliseconds. */
   async run(planned: readonly Planned[], ms: number): Promise<void> {
     const began = performance.now();
     const passed = () => performance.now() - began;
@@ -78,7 +82,7 @@ export class Nemesis {
     await pause(Math.max(0, ms - passed()));
   }
 
-  /** Resolves when no fault is under way any more and everything runs. */
+  /** Waits until all faults have ended and all processes run. */
   async heal(): Promise<void> {
     await Promise.all(this.#hands.values());
     const { nodes, redis, mariadb } = this.#scene.cluster;

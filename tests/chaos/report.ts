@@ -1,51 +1,51 @@
-/** What came of runs, in words: a line for each, more where something was found, and the sum of all. */
+/** The report of runs: a line for each, the findings, and the sums. */
 import type { Outcome } from "./run.ts";
 
-const SHOWN = 40; // findings of a run; the rest are in its folder
-const OPERATIONS = ["acked", "pushed", "logins"]; // of what is counted; the rest are refusals and notices
+const MAX_SHOWN_FINDINGS = 40; // of a run; its folder has all
+const OPERATIONS = ["acked", "pushed", "logins"]; // the other counts are refusals and notices
 
-/** How often what happened. */
+/** Counts by name. */
 type Counts = ReadonlyMap<string, number>;
 
-/** One line for a run; what was found and noted, the schedule, and where to look on, if there is anything. */
+/** Returns the line of a run, and its findings, notes, schedule and folder if there are any. */
 export function describe(outcome: Outcome, again: string): string {
-  const { seed, took, drain, settle, findings, notes, kept, schedule } = outcome;
+  const { seed, took, drain, settle, findings, notes, folder, schedule } = outcome;
   const times = [`${seconds(took)} s`, `drained in ${seconds(drain)} s`, `settled in ${seconds(settle)} s`];
   const line = `seed ${seed}: ${[...times, ...happened(outcome)].join("; ")}: ${findings.length} findings\n`;
   if (findings.length + notes.length === 0) return line;
   return [
     line,
-    ...findings.slice(0, SHOWN).map((finding) => `  ${finding}\n`),
-    ...notes.slice(0, SHOWN).map((note) => `  slow, but no finding: ${note}\n`),
+    ...findings.slice(0, MAX_SHOWN_FINDINGS).map((finding) => `  ${finding}\n`),
+    ...notes.slice(0, MAX_SHOWN_FINDINGS).map((note) => `  slow, but no finding: ${note}\n`),
     ...schedule.map(({ at, name, node, ms }) => `  planned: at ${at} ms ${name}, node ${node}, ${ms} ms\n`),
-    `  history and logs: ${kept}\n  again: ${again}\n`,
+    `  history and logs: ${folder}\n  repeat: ${again}\n`,
   ].join("");
 }
 
 /** The sums of several runs. */
 export class Totals {
   #runs = 0;
-  #hurt = 0; // ms
+  #faultMs = 0; // ms
   readonly #counts = new Map<string, number>();
   readonly #faults = new Map<string, number>();
   readonly #failed: number[] = [];
 
-  /** Whether nothing was found. */
+  /** Whether there are no findings. */
   get isWell(): boolean {
     return this.#failed.length === 0;
   }
 
-  add({ seed, hurt, counts, faults, findings }: Outcome): void {
+  add({ seed, faultMs, counts, faults, findings }: Outcome): void {
     this.#runs++;
-    this.#hurt += hurt;
+    this.#faultMs += faultMs;
     if (findings.length > 0) this.#failed.push(seed);
     for (const [what, count] of counts) this.#counts.set(what, (this.#counts.get(what) ?? 0) + count);
     for (const [what, count] of faults) this.#faults.set(what, (this.#faults.get(what) ?? 0) + count);
   }
 
-  /** All of it in one line. */
+  /** Returns the sums in one line. */
   toString(): string {
-    const hours = `${(this.#hurt / 3_600_000).toFixed(2)} h of faults`;
+    const hours = `${(this.#faultMs / 3_600_000).toFixed(2)} h of faults`;
     const verdict = this.isWell ? "no findings" : `findings with seeds ${this.#failed.join(", ")}`;
     const all = happened({ counts: this.#counts, faults: this.#faults });
     return `${this.#runs} seeds: ${[hours, ...all].join("; ")}: ${verdict}\n`;

@@ -1,65 +1,66 @@
-/** One run: a cluster of its own, users who act, faults that follow from the seed, healing, and the verdict. */
+/** A run: a cluster, simulated users, faults by the seed, recovery, and the check. */
 import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { Random } from "../harness/random.ts";
 import { until } from "../harness/wait.ts";
 import { check, lineOf } from "./checker.ts";
-import { drained, historyOf, parted } from "./ending.ts";
+import { drained, historyOf, parted } from "./final_state.ts";
 import type { History } from "./history.ts";
 import { Nemesis, type Planned, schedule } from "./nemesis.ts";
 import { Workload } from "./workload.ts";
 
-/** What is run. */
+/** The plan of a run. */
 export interface Plan {
   readonly seed: number;
-  /** How many servers. */
+  /** Number of servers. */
   readonly nodes: number;
-  /** ms in which faults begin. */
+  /** ms in which faults may begin. */
   readonly ms: number;
-  /** The source tree that the servers run from; this one if it isn't given. */
+  /** The source tree of the servers; this one by default. */
   readonly root?: string | undefined;
-  /** More options of the servers'. */
+  /** Further options of the servers. */
   readonly args?: readonly string[];
 }
 
-/** What came of it. */
+/** The result of a run. */
 export interface Outcome {
   readonly seed: number;
-  /** ms that the run took, and those of it in which faults were made. */
+  /** ms of the run, and ms with faults. */
   readonly took: number;
-  readonly hurt: number;
-  /** ms from the healing until all users had everything. */
+  readonly faultMs: number;
+  /** ms from the end of all faults until all users had all messages. */
   readonly drain: number;
-  /** ms from then until all users saw who is there. */
+  /** ms from then until all users saw the right states. */
   readonly settle: number;
-  /** How often what happened: acks, pushes, logins, errnos. */
+  /** Counts of acks, pushes, logins and errnos. */
   readonly counts: ReadonlyMap<string, number>;
-  /** How often which fault was made, by the nemesis and by users to themselves. */
+  /** Counts of faults, those of the users included. */
   readonly faults: ReadonlyMap<string, number>;
-  /** What is wrong; nothing if all promises were kept. */
+  /** The violations. */
   readonly findings: readonly string[];
-  /** What is right in the end and took longer than it should. */
+  /** Events that were right in the end but slow. */
   readonly notes: readonly string[];
   readonly schedule: readonly Planned[];
-  /** Where history and logs were kept, if something is wrong or to be noted. */
-  readonly kept?: string;
+  /** The folder with the history and the logs, when there are violations or notes. */
+  readonly folder?: string;
 }
 
-/** Small, so that readers that are stuck fill the servers' queues; nothing is rationed to users who are many in one. */
+/** Small queues, so that blocked readers fill them, and no rate limits, as all users share one address. */
 const ARGS = [
   ...["--log-level", "info", "--drain-timeout", "2s", "--write-buffer-bytes", "16384"],
   ...["--message-rate", "0", "--unauthenticated-rate", "0"],
 ];
 
-/** Acks before the first fault, so that there is something to lose, however slow the machine. */
+/** Acks before the first fault, so that there is something to lose on a slow machine, too. */
 const FIRST = 100;
 
-/** Runs it. Rejects only when the suite itself can't go on. */
+/** Executes a run. Rejects only when the suite itself fails. */
 export async function run(plan: Plan): Promise<Outcome> {
   const { seed, nodes, ms, root } = plan;
   const began = performance.now();
   const args = [...ARGS, ...plan.args ?? []];
   const start = () => startCluster({ nodes, args, ...(root === undefined ? {} : { root }) });
-  await using cluster = await start().catch(start); // once more, where a busy machine let something take too long
+  // a second attempt, as a start may time out on a busy machine
+  await using cluster = await start().catch(start);
   const counts = new Map<string, number>();
   const faults = new Map<string, number>();
   const problems: string[] = [];
@@ -100,16 +101,16 @@ export async function run(plan: Plan): Promise<Outcome> {
     await workload.close();
   }
   const outcome = {
-    ...{ seed, took: performance.now() - began, hurt: ms, drain, settle },
+    ...{ seed, took: performance.now() - began, faultMs: ms, drain, settle },
     ...{ counts, faults, findings: problems, notes, schedule: planned },
   };
   return problems.length + notes.length === 0
     ? outcome
-    : { ...outcome, kept: await keep(cluster, outcome, history) };
+    : { ...outcome, folder: await storeFiles(cluster, outcome, history) };
 }
 
-/** Keeps what helps to understand what went wrong; gives back where. */
-async function keep(
+/** Stores the history and the logs, and returns their folder. */
+async function storeFiles(
   cluster: Cluster,
   outcome: Outcome,
   history: History | undefined,

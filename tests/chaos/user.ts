@@ -1,47 +1,47 @@
 /**
- * A simulated user: a client that is independent of the project's own. It keeps what it must whatever happens to its
- * connections, and comes back after each loss.
+ * A simulated user with a client that is independent of the project's own. Its memory outlives its
+ * connections, and it reconnects after each loss.
  */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { pause } from "../harness/wait.ts";
-import { Entrance } from "./entrance.ts";
+import { LoginAttempts } from "./login.ts";
 import { Link } from "./link.ts";
 import { Memory, nameFor, type Outgoing, type Recipient } from "./memory.ts";
-import { type Manners, reportRefusal, type RunContext } from "./surroundings.ts";
+import { type Manners, reportRefusal, type RunContext } from "./environment.ts";
 
-const TICK = 50; // ms between two looks at what is due
-const WINDOW = 8; // messages under way at once
-const JOIN_AGAIN = 1_000; // ms until it asks once more to join
-const IDLE = 2_000; // ms of silence after which the user asks whether the server is there
-const LINGER = 5_000; // ms that a connection is kept that another of the user's has taken over
-const LATER = 1_000; // ms at the most that the user heeds a server that says "later"
+const TICK_MS = 50; // ms between two checks for due actions
+const MAX_IN_FLIGHT = 8; // messages
+const JOIN_RETRY_MS = 1_000; // ms before a request to join is repeated
+const PING_INTERVAL_MS = 2_000; // ms of silence before a PING
+const LINGER_MS = 5_000; // ms for which a replaced connection of the user stays open
+const MAX_RETRY_AFTER_MS = 1_000; // ms, the longest retry_after that the user respects
 
-/** One user. Close it when done. */
+/** A simulated user. Close it when done. */
 export class User {
   readonly memory: Memory;
   readonly #around: RunContext;
   readonly #manners: Manners;
-  readonly #entrance: Entrance;
+  readonly #loginAttempts: LoginAttempts;
   readonly #links = new Map<Link, { closeAt: number; readonly mute: boolean }>();
   readonly #ticking: ReturnType<typeof setInterval>;
   readonly #running: Promise<void>;
   #link: Link | undefined; // the one with the last login
   #over = false;
   #isCalm = false;
-  #restUntil = 0; // performance.now() before which it does not come back
-  #sendAt = 0; // performance.now() before which the server wants no message again
-  #tellAt = 0; // performance.now() before which it says no DELIVERED
-  #joinAt = 0; // performance.now() from which it asks again to join
-  #wakeAt = Infinity; // performance.now() from which it reads on
-  #another = Promise.withResolvers<void>(); // another login is wanted, though there is one
+  #restUntil = 0; // performance.now() before which the user does not reconnect
+  #sendAt = 0; // performance.now() before which the server wants no message
+  #tellAt = 0; // performance.now() before which the user sends no DELIVERED
+  #joinAt = 0; // performance.now() from which the user repeats requests to join
+  #wakeAt = Infinity; // performance.now() from which the user reads again
+  #another = Promise.withResolvers<void>(); // resolved to request another login beside the present one
 
-  /** It begins to come in at once. */
+  /** Makes a user, which begins to log in at once. */
   constructor(name: string, manners: Manners, around: RunContext) {
     this.memory = new Memory(name, around.clock);
     this.#manners = manners;
     this.#around = around;
-    this.#entrance = new Entrance(this.memory, manners, around);
-    this.#ticking = setInterval(() => this.#tick(performance.now()), TICK);
+    this.#loginAttempts = new LoginAttempts(this.memory, manners, around);
+    this.#ticking = setInterval(() => this.#tick(performance.now()), TICK_MS);
     this.#running = this.#run();
   }
 
@@ -50,24 +50,27 @@ export class User {
     return this.memory.id;
   }
 
-  /** Whether it is logged in, as far as it knows. */
+  /** Whether the user is logged in, as far as this side knows. */
   get online(): boolean {
     return this.#link !== undefined;
   }
 
-  /** Whether all it said is acked, and the server knows what it has. */
+  /** Whether all messages are acknowledged, and no DELIVERED is due. */
   get settled(): boolean {
     const { unanswered, unjoined } = this.memory;
     return this.online && unanswered.size + unjoined.length + this.memory.undelivered().length === 0;
   }
 
-  /** Says something, as soon as it can and as often as it takes. */
+  /** Sends a message until it is acknowledged. */
   say(to: Recipient, text: string): void {
     this.memory.say(to, text);
     this.#pump();
   }
 
-  /** Makes a group, or finds the one of this name that it made when no answer came. Resolves to its id, if it is there. */
+  /**
+   * Creates a group, or finds the one that a request with a lost reply created. Resolves with the id if there
+   * is one.
+   */
   async makeGroup(groupname: string): Promise<number | undefined> {
     const link = this.#link;
     const made = await link?.request({ msgid: Msg.CREATE_GROUP, groupname, groupdesc: "" });
@@ -80,13 +83,13 @@ export class User {
     return id;
   }
 
-  /** Joins a group, as soon as it can and as often as it takes. */
+  /** Requests to join a group until it is acknowledged. */
   join(groupid: number): void {
     this.memory.joining(groupid);
     this.#joinAt = 0;
   }
 
-  /** Puts a user on the friend list. */
+  /** Adds a friend. */
   befriend(friendid: number): void {
     const link = this.#link;
     link?.ask({ msgid: Msg.ADD_FRIEND, friendid }, (reply) => {
@@ -95,7 +98,7 @@ export class User {
     });
   }
 
-  /** Ends the connection, at once or as one that has said all. */
+  /** Closes the connection at once or in the sending direction. */
   drop(how: "reset" | "end"): void {
     const link = this.#link;
     if (!link) return;
@@ -104,7 +107,7 @@ export class User {
     void link.finish();
   }
 
-  /** Reads nothing for a while, or little at a time until the connection ends. */
+  /** Pauses reading for a while, or reads slowly until the connection ends. */
   hinder(how: "stuck" | "slow", ms: number): void {
     if (!this.#link) return;
     if (how === "slow") this.#link.slow = true;
@@ -114,14 +117,16 @@ export class User {
     }
   }
 
-  /** Logs in on a second device, which takes over: by the password, or the token as if the first were lost. */
+  /**
+   * Logs in on a second device, which replaces the session: by password, or by token as after a lost device.
+   */
   anotherDevice(by: "password" | "token"): void {
     if (by === "password") this.memory.token = undefined;
-    this.#entrance.force = true;
+    this.#loginAttempts.force = true;
     this.#another.resolve();
   }
 
-  /** Logs out and comes back after `ms` milliseconds. */
+  /** Logs out and logs in again after `ms` milliseconds. */
   async relog(ms: number): Promise<void> {
     const link = this.#link;
     if (!link) return;
@@ -131,7 +136,7 @@ export class User {
     link.close();
   }
 
-  /** From now on it reads, and says DELIVERED of all it has. */
+  /** Reads from now on, and sends every due DELIVERED. */
   calmDown(): void {
     this.#isCalm = true;
     this.#wakeAt = 0;
@@ -139,7 +144,7 @@ export class User {
     for (const link of this.#links.keys()) link.slow = false;
   }
 
-  /** Asks who of its friends is there. Resolves to whether there was an answer. */
+  /** Requests CONTACTS. Resolves with whether there was a reply. */
   async lookAround(): Promise<boolean> {
     const link = this.#link;
     const contacts = await link?.request({ msgid: Msg.CONTACTS });
@@ -149,7 +154,7 @@ export class User {
     return true;
   }
 
-  /** Leaves for good: with a LOGOUT, or just gone. */
+  /** Ends the session for good: with a LOGOUT, or by closing the connection. */
   async leave(how: "logout" | "gone"): Promise<void> {
     const link = this.#link;
     if (how === "logout" && (await link?.request({ msgid: Msg.LOGOUT }))?.errno !== Errno.OK) {
@@ -158,7 +163,7 @@ export class User {
     await this.close();
   }
 
-  /** Ends it. Resolves when nothing of it is left. */
+  /** Ends the user, and waits for its connections to end. */
   async close(): Promise<void> {
     this.#over = true;
     clearInterval(this.#ticking);
@@ -170,7 +175,7 @@ export class User {
   async #run(): Promise<void> {
     while (!this.#over) {
       if (performance.now() < this.#restUntil) {
-        await pause(TICK);
+        await pause(TICK_MS);
         continue;
       }
       const link = await this.#enter();
@@ -181,9 +186,9 @@ export class User {
     await Promise.all([...this.#links.keys()].map(({ closed }) => closed));
   }
 
-  /** Tries until it is logged in or over. */
+  /** Tries to log in until it succeeds or the user ends. */
   async #enter(): Promise<Link | undefined> {
-    const entrance = this.#entrance;
+    const entrance = this.#loginAttempts;
     for (let tries = 0; !this.#over; tries++) {
       const link = await Link.open(entrance.address, (link, message) => this.#take(link, message))
         .catch(() => undefined);
@@ -235,7 +240,7 @@ export class User {
   #entered(link: Link, welcome: Received): void {
     const { memory } = this;
     const old = this.#link && this.#links.get(this.#link);
-    if (old) old.closeAt = performance.now() + LINGER;
+    if (old) old.closeAt = performance.now() + LINGER_MS;
     link.session = memory.entered();
     memory.id = welcome.id!;
     memory.token = welcome.token!;
@@ -247,12 +252,12 @@ export class User {
 
   #noticed(link: Link, { kind, retry_after = 0 }: Received): void {
     this.#around.count(`${kind}`);
-    // All logins are this user's own, so that after `kicked` it is a later one of them that counts.
+    // All logins are this user's own, so after `kicked` a later one of them has the session.
     if (kind === "kicked") this.#lose(link);
     const state = this.#links.get(link);
     if (kind === "draining" && state) {
       state.closeAt = Math.min(state.closeAt, performance.now() + retry_after);
-      this.#entrance.advance();
+      this.#loginAttempts.advance();
     }
   }
 
@@ -272,7 +277,7 @@ export class User {
     }
     const link = this.#link;
     if (!link) return;
-    if (link.waitingSince === Infinity && now - link.lastAsked > IDLE) {
+    if (link.waitingSince === Infinity && now - link.lastAsked > PING_INTERVAL_MS) {
       link.ask({ msgid: Msg.PING }, () => {});
     }
     if (now >= this.#tellAt) this.#tell(link, now);
@@ -280,9 +285,9 @@ export class User {
     this.#pump();
   }
 
-  /** Asks for what it has asked for in vain. */
+  /** Repeats requests without a reply. */
   #join(link: Link, now: number): void {
-    this.#joinAt = now + JOIN_AGAIN;
+    this.#joinAt = now + JOIN_RETRY_MS;
     for (const groupid of this.memory.unjoined) {
       link.ask({ msgid: Msg.ADD_GROUP, groupid }, (reply) => {
         if (reply?.errno === Errno.OK) this.memory.joined(groupid);
@@ -291,12 +296,12 @@ export class User {
     }
   }
 
-  /** Sends what is not acked, in its order, as far as the window goes. */
+  /** Sends unacknowledged messages in order, MAX_IN_FLIGHT at a time. */
   #pump(): void {
     const link = this.#link;
     if (!link || performance.now() < this.#sendAt) return;
     for (const message of this.memory.unanswered) {
-      if (link.inFlight.size >= WINDOW) return;
+      if (link.inFlight.size >= MAX_IN_FLIGHT) return;
       if (link.inFlight.has(message)) continue;
       link.inFlight.add(message);
       link.ask(message.request, (reply) => this.#answered(link, message, reply));
@@ -312,11 +317,12 @@ export class User {
       this.#pump();
     } else {
       reportRefusal(reply, this.memory.name, message.cid, this.#around);
-      this.#sendAt = performance.now() + Math.min(reply.retry_after ?? LATER, LATER);
+      this.#sendAt = performance.now() +
+        Math.min(reply.retry_after ?? MAX_RETRY_AFTER_MS, MAX_RETRY_AFTER_MS);
     }
   }
 
-  /** Says DELIVERED, and asks something behind it: with the answer it is known that the server has taken it. */
+  /** Sends DELIVERED and a further request, whose reply shows that the server has processed it. */
   #tell(link: Link, now: number): void {
     if (this.#links.get(link)?.mute && !this.#isCalm) return;
     const undelivered = this.memory.undelivered();
@@ -324,7 +330,7 @@ export class User {
     for (const [conversation, seq] of undelivered) {
       link.send({ msgid: Msg.DELIVERED, ...nameFor(this.id, conversation), seq });
     }
-    this.#tellAt = now + (this.#isCalm ? TICK : this.#manners.gather);
+    this.#tellAt = now + (this.#isCalm ? TICK_MS : this.#manners.gather);
     link.ask({ msgid: Msg.PING }, (reply) => {
       if (reply) { for (const [conversation, seq] of undelivered) this.memory.delivered(conversation, seq); }
     });

@@ -1,19 +1,19 @@
-/** What the users do with each other, and what each does to itself, in the course of a run. */
+/** The actions of the users in the course of a run. */
 import { Random } from "../harness/random.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
-import type { Manners, RunContext } from "./surroundings.ts";
+import type { Manners, RunContext } from "./environment.ts";
 import { User } from "./user.ts";
 
 const USERS = 24;
-const LATE = 4; // of them come in the middle of the run
-const GROUPS = 5; // each made by one of the first users
-const STEP = 140; // ms at the most between two things that a user does
-const BACKLOG = 60; // messages without an ack beyond which a user says no more: an outage lasts seconds
-const FLOOD = 60; // messages to a reader that is stuck
-const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood is more than the system takes for a reader
+const LATE_USERS = 4; // of them join in the middle of the run
+const GROUPS = 5; // each created by one of the first users
+const MAX_STEP_MS = 140; // ms, the longest time between two actions of a user
+const MAX_UNACKNOWLEDGED = 60; // messages, after which a user sends no more: an outage lasts seconds
+const FLOOD_MESSAGES = 60; // to a blocked reader
+const FLOOD_TEXT = "flood ".repeat(8_000); // 48 kB, so that a flood exceeds the buffers of the kernel
 
-/** Chances of 1,000 of what a user does in a step; the rest is saying something. */
+/** Chances in 1,000 of each action in a step; otherwise the user sends a message. */
 const CHANCES = {
   burst: 30,
   befriend: 40,
@@ -30,15 +30,15 @@ type Deed = keyof typeof CHANCES | "say";
 
 /** The users of a run. */
 export class Workload {
-  readonly #users = new Map<number, User>(); // by their places in the plan
+  readonly #users = new Map<number, User>(); // by their numbers in the plan
   readonly #seed: number;
   readonly #around: RunContext;
   readonly #manners: (index: number, random: Random) => Manners;
-  readonly #groups = new Map<string, number>(); // ids by name, of those that are made
+  readonly #groups = new Map<string, number>(); // ids by name of created groups
   #acting: Promise<unknown>[] = [];
   #ending = false;
 
-  /** `nginx` is where most users connect to; others to the nodes, each with another one first. */
+  /** Makes a workload. Most users connect to `nginx`, others to the nodes, each with another node first. */
   constructor(seed: number, nginx: Address, nodes: readonly Address[], around: RunContext) {
     this.#seed = seed;
     this.#around = around;
@@ -51,21 +51,21 @@ export class Workload {
     });
   }
 
-  /** Those who have come. */
+  /** The users that have joined the run. */
   get users(): User[] {
     return [...this.#users.values()];
   }
 
-  /** Lets the users come and act for `ms` milliseconds, of which the late ones spend some elsewhere. */
+  /** Runs the users for `ms` milliseconds. The late ones join later. */
   begin(ms: number): void {
     for (let index = 0; index < USERS; index++) {
       const random = new Random(this.#seed * USERS + index);
-      const delay = index < USERS - LATE ? random.below(500) : ms / 3 + random.below(ms / 3);
+      const delay = index < USERS - LATE_USERS ? random.below(500) : ms / 3 + random.below(ms / 3);
       this.#acting.push(this.#act(index, random, delay));
     }
   }
 
-  /** Resolves when no user begins anything any more. */
+  /** Waits until no user begins another action. */
   async end(): Promise<void> {
     this.#ending = true;
     await Promise.all(this.#acting);
@@ -84,7 +84,7 @@ export class Workload {
     this.#users.set(index, user);
     const group = index < GROUPS ? `g${this.#seed}-${index}` : undefined;
     for (let step = 0; !this.#ending; step++) {
-      await pause(1 + random.below(STEP));
+      await pause(1 + random.below(MAX_STEP_MS));
       const [deed, whom, which] = [choose(random), random.below(USERS), random.below(GROUPS)];
       const [size, toGroup] = [random.below(100), random.below(2) === 0];
       if (!user.online) continue;
@@ -124,7 +124,7 @@ export class Workload {
       case "flooded":
         if (!peer?.id) return;
         peer.hinder("stuck", 1_000 + 60 * size);
-        for (let i = 0; i < FLOOD; i++) user.say({ toid: peer.id }, FLOOD_TEXT);
+        for (let i = 0; i < FLOOD_MESSAGES; i++) user.say({ toid: peer.id }, FLOOD_TEXT);
         return;
       case "reset":
       case "end":
@@ -135,7 +135,7 @@ export class Workload {
         return user.anotherDevice(toGroup ? "password" : "token");
       case "say":
       case "burst":
-        if (user.memory.unanswered.size > BACKLOG) return;
+        if (user.memory.unanswered.size > MAX_UNACKNOWLEDGED) return;
         for (let i = 0; i < (deed === "say" ? 1 : 10); i++) {
           if (toGroup && groupid !== undefined && user.memory.groups.has(groupid)) {
             user.say({ groupid }, text());

@@ -1,4 +1,4 @@
-/** The files of saved logins by themselves: whole, bounded, and for their owner alone. */
+/** The files of saved logins: complete, bounded in number, and private. Also the warning about clear text. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { clearTextWarning } from "../../lib/client/clear_text.ts";
 import { PrivateFolder, UnsafeFileError } from "../../lib/client/private_folder.ts";
@@ -21,32 +21,32 @@ const quiet = (text: string) => {
   throw new Error(`unexpected warning: ${text}`);
 };
 
-Deno.test("private folder: what belongs to another user is neither read nor written", async () => {
+Deno.test("private folder: uses no folder of another user", async () => {
   await withRoot((root) => {
     new PrivateFolder(root, "here", uid).write("a.json", "mine");
-    const strange = new PrivateFolder(root, "here", uid + 1); // to that user, it is all another's
+    const strange = new PrivateFolder(root, "here", uid + 1); // all files belong to another user
     for (
       const use of [() => strange.read("a.json"), () => strange.write("a.json", "x"), () => strange.list("")]
     ) {
-      assertThrows(use, UnsafeFileError, `belongs to the user ${uid}, not ${uid + 1}`);
+      assertThrows(use, UnsafeFileError, `belongs to user ${uid}, not to user ${uid + 1}`);
     }
     assertEquals(new PrivateFolder(root, "here", uid).read("a.json"), "mine");
   });
 });
 
 Deno.test({
-  name: "private folder: a file of another user in one's own folder is not read",
-  ignore: uid !== 0, // only the system's administrator can give a file to another user
+  name: "private folder: reads no file of another user",
+  ignore: uid !== 0, // only root can change the owner of a file
   fn: () =>
     withRoot((root) => {
       const folder = new PrivateFolder(root, "here", uid);
       folder.write("a.json", "planted");
       Deno.chownSync(`${root}/here/a.json`, 12_345, null);
-      assertThrows(() => folder.read("a.json"), UnsafeFileError, "belongs to the user 12345");
+      assertThrows(() => folder.read("a.json"), UnsafeFileError, "belongs to user 12345");
     }),
 });
 
-Deno.test("private folder: a folder that is a link, or that others can write to, is not used", async () => {
+Deno.test("private folder: rejects a link and a folder that others can write to", async () => {
   await withRoot((root) => {
     Deno.mkdirSync(`${root}/real`, { recursive: true, mode: 0o700 });
     Deno.symlinkSync(`${root}/real`, `${root}/link`);
@@ -62,7 +62,7 @@ Deno.test("private folder: a folder that is a link, or that others can write to,
   });
 });
 
-Deno.test("private folder: of two programs that write one file a reader sees whole texts only", async () => {
+Deno.test("private folder: replaces a file in one step while two programs write it", async () => {
   await withRoot(async (root) => {
     const folder = new PrivateFolder(root, "here", uid);
     const code = (letter: string) => `
@@ -89,7 +89,7 @@ Deno.test("private folder: of two programs that write one file a reader sees who
   });
 });
 
-Deno.test("private folder: what a killed program left half written goes at a later write", async () => {
+Deno.test("private folder: removes the temporary files of killed programs at a later write", async () => {
   await withRoot((root) => {
     const folder = new PrivateFolder(root, "here", uid);
     folder.write("a.json", "");
@@ -103,9 +103,9 @@ Deno.test("private folder: what a killed program left half written goes at a lat
   });
 });
 
-Deno.test("private folder: a lock has one holder, also while locks' files are removed", async () => {
+Deno.test("private folder: gives a lock to one holder, also while lock files are removed", async () => {
   await withRoot(async (root) => {
-    new PrivateFolder(root, "here", uid).write("a.json", "x"); // makes the folder
+    new PrivateFolder(root, "here", uid).write("a.json", "x"); // creates the folder
     const code = `
       const { PrivateFolder } = await import(${JSON.stringify(MODULE.href)});
       const folder = new PrivateFolder(${JSON.stringify(root)}, "here", ${uid});
@@ -129,7 +129,7 @@ Deno.test("private folder: a lock has one holder, also while locks' files are re
   });
 });
 
-Deno.test("saved logins: as many as may be, and for one more the oldest goes", async () => {
+Deno.test("saved logins: replaces the oldest login at the limit", async () => {
   await withRoot((root) => {
     const servers = [{ hostname: "127.0.0.1", port: 1 }];
     const saved = new SavedLogins(root, servers, uid, quiet);
@@ -144,11 +144,11 @@ Deno.test("saved logins: as many as may be, and for one more the oldest goes", a
     assertEquals([saved.find({ id: 1 }), saved.find({ id: 2 })?.id], [undefined, 2]);
     assertEquals(saved.find({ id: MAX_SAVED_LOGINS + 1 })?.id, MAX_SAVED_LOGINS + 1);
     saved.release();
-    assertEquals([...Deno.readDirSync(folder)].length, 2 * MAX_SAVED_LOGINS); // with the locks, whose number is bounded, too
+    assertEquals([...Deno.readDirSync(folder)].length, 2 * MAX_SAVED_LOGINS); // with the locks
   });
 });
 
-Deno.test("saved logins: of several servers the newest counts, and a token that is gone is gone for all", async () => {
+Deno.test("saved logins: uses the newest login of several servers, and removes a token for all", async () => {
   await withRoot((root) => {
     const [one, two] = [{ hostname: "a.example", port: 1 }, { hostname: "b.example", port: 1 }];
     const of = (...servers: (typeof one)[]) => new SavedLogins(root, servers, uid, quiet);
@@ -164,14 +164,14 @@ Deno.test("saved logins: of several servers the newest counts, and a token that 
       "1.new",
       "1.new",
     ]);
-    both.remove("1.old"); // what was saved since stays
+    both.remove("1.old"); // the newer token stays
     assertEquals([first.find(), both.find()?.token], [undefined, "1.new"]);
     both.remove("1.new");
     assertEquals(both.find(), undefined);
   });
 });
 
-Deno.test("saved logins: no server's name leads out of the folder", async () => {
+Deno.test("saved logins: stays in its folder with any server name", async () => {
   await withRoot((root) => {
     for (const hostname of ["../../x", "/etc", "..", "a/b\\c", "[::1]", "%2f..", "\0"]) {
       const saved = new SavedLogins(root, [{ hostname, port: 1 }], uid, quiet);
@@ -184,7 +184,7 @@ Deno.test("saved logins: no server's name leads out of the folder", async () => 
   });
 });
 
-Deno.test("clear text: a warning for each server on another machine, with TLS or on this one none", () => {
+Deno.test("clear text: warns about servers on other machines without TLS", () => {
   const at = (hostname: string, tls?: { caCerts: string[] }) => ({ hostname, port: 6000, tls });
   const local = [
     "127.0.0.1",
@@ -212,13 +212,13 @@ Deno.test("clear text: a warning for each server on another machine, with TLS or
   assert(mixed.includes(" [fe80::1]:6000 ") && !mixed.includes("127") && !mixed.includes("b.example"), mixed);
 });
 
-Deno.test("clear text: client.ts warns before it sends a password to another machine", async () => {
-  const args = ["chat.invalid:6000", "--user", "alice"]; // a name that never leads anywhere
+Deno.test("clear text: warns before the client sends a password to another machine", async () => {
+  const args = ["chat.invalid:6000", "--user", "alice"]; // a name without an address
   const env = { CHAT_PASSWORD: "secret" };
   const open = await runClient(args, { env });
   const [warning, failure] = open.stderr.split("\n");
   assert(warning!.startsWith("warning: without --tls, passwords"), open.stderr);
-  assert(failure!.startsWith("can't log in: "), open.stderr);
+  assert(failure!.startsWith("Cannot log in: "), open.stderr);
   const encrypted = await runClient([...args, "--tls"], { env });
   assertEquals([encrypted.code, encrypted.stderr.includes("warning")], [1, false]);
 });

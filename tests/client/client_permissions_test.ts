@@ -1,4 +1,4 @@
-/** What the runtime lets the client do: what it needs, without a question, and nothing else. */
+/** The client's permissions: exactly the necessary ones, without a question of the runtime. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { logIn, PASSWORD, Person, register } from "../harness/person.ts";
@@ -11,7 +11,7 @@ interface Settings {
 }
 const settings = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT))) as Settings;
 
-/** Stands in for client.ts: tries everything, and says which of it was possible. */
+/** A substitute for client.ts that tries many operations and prints the possible ones. */
 const PROBE = `
 const [root, home, state] = Deno.args;
 const possible = [];
@@ -58,7 +58,7 @@ async function withHome(body: (home: string) => Promise<void>): Promise<void> {
 }
 
 for (const kind of ["HOME", "XDG_STATE_HOME", "the set alone"]) {
-  Deno.test(`permissions: deno task client can use its state folder, and nothing else: ${kind}`, async () => {
+  Deno.test(`permissions: deno task client can use only its state folder: ${kind}`, async () => {
     await withHome(async (home) => {
       const state = kind === "XDG_STATE_HOME" ? `${home}/elsewhere` : `${home}/.local/state`;
       const project = `${home}/project`;
@@ -92,7 +92,7 @@ for (const kind of ["HOME", "XDG_STATE_HOME", "the set alone"]) {
   });
 }
 
-Deno.test("permissions: the compiled client writes nowhere else", () => {
+Deno.test("permissions: the compiled client can write only to its state folder", () => {
   const flag = /"--allow-write=([^"]*)"/;
   const paths = flag.exec(settings.tasks.client!)?.[1];
   assertEquals(paths, "$HOME/.local/state/chat-client,$XDG_STATE_HOME/chat-client");
@@ -104,7 +104,7 @@ Deno.test("permissions: the compiled client writes nowhere else", () => {
 });
 
 serverTest(
-  "permissions: deno task client saves a login in the home folder, and uses it",
+  "permissions: deno task client saves a login in the home folder and uses it",
   {},
   async (server) => {
     await withHome(async (home) => {
@@ -117,8 +117,8 @@ serverTest(
         await register(alice, "alice");
         await logIn(alice, "alice");
         await alice.atPrompt("alice> ");
-        await alice.types("\x1a"); // would stop the client, and not what waits for it
-        await alice.sees(/^\* Ctrl-Z cannot stop the program: deno task /);
+        await alice.types("\x1a"); // would stop the client, but not the program that waits for it
+        await alice.sees(/^\* Ctrl-Z cannot stop the program under deno task /);
         await alice.types("quit\r");
         assertEquals(await alice.client.end(), 0);
         assertEquals(alice.client.stdout.includes("not be saved"), false);
@@ -131,10 +131,11 @@ serverTest(
   },
 );
 
-const NOT_SAVED = /the session's token will not be saved: the program may not use [^\n]*"deno task client"\n/;
+const NOT_SAVED =
+  /the session's token will not be saved: the client may not use [^\n]*"deno task client" may\n/;
 
 serverTest(
-  "permissions: without its folder the client says so in one line, and never asks",
+  "permissions: the client reports a missing permission in one line without a question",
   {},
   async (server) => {
     await withHome(async (home) => {
@@ -163,7 +164,7 @@ serverTest(
   },
 );
 
-serverTest("permissions: a password's file is read where that is allowed", {}, async (server) => {
+serverTest("permissions: the client reads a password file only with the permission", {}, async (server) => {
   await withHome(async (home) => {
     const [file, env] = [`${home}/password`, { HOME: home, DENO_DIR }];
     await Deno.writeTextFile(file, PASSWORD);
@@ -172,7 +173,7 @@ serverTest("permissions: a password's file is read where that is allowed", {}, a
     ) => [at.host, `${at.port}`, "--user", "alice", "--register", "--password-file", file];
     const denied = await runClient(args(server), { env, permissions: ["-P=client"] });
     assertEquals(denied.code, 2);
-    assertStringIncludes(denied.stderr, `--password-file: the program may not read ${file}`);
+    assertStringIncludes(denied.stderr, `--password-file: no permission to read ${file}`);
     const allowed = await runClient(args(server), {
       env,
       permissions: ["-P=client", `--allow-read=${file}`],
@@ -181,6 +182,6 @@ serverTest("permissions: a password's file is read where that is allowed", {}, a
     await using terminal = new ClientProcess(args(server).filter((arg) => arg !== "--register"), {
       ...{ env, permissions: ["-P=client"], terminal: true },
     });
-    assertEquals(await terminal.end(), 2); // and no question, to which there would be no answer
+    assertEquals(await terminal.end(), 2); // without a question, which would wait forever
   });
 });

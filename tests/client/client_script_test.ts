@@ -1,4 +1,4 @@
-/** The client as scripts use it: commands from a pipe, exit codes, JSON. */
+/** The client in scripts: commands from a pipe, exit codes, JSON. */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -13,12 +13,12 @@ function client(server: Server, args: string, stdin = ""): Promise<Outcome> {
   return runClient([server.host, `${server.port}`, ...args.split(" ")], { stdin, env });
 }
 
-/** A client that goes on receiving. */
+/** Starts a client with --follow. */
 function follower(server: Server, args: string): ClientProcess {
   return new ClientProcess([server.host, `${server.port}`, "--follow", ...args.split(" ")], { env });
 }
 
-/** Registers a user and resolves to the id. */
+/** Registers a user, and resolves to the id. */
 async function newUser(server: Server, name: string): Promise<number> {
   const { stdout, code, stderr } = await client(server, `--user ${name} --register --json`);
   assertEquals(code, 0, stderr);
@@ -35,7 +35,7 @@ function bodies(messages: readonly Received[]): string[] {
 
 const test = sharedServer();
 
-test("a message is sent, acked and received once, after which it is no longer missed", async (server) => {
+test("script: delivers a message once, and it is not unread afterwards", async (server) => {
   const to = await newUser(server, "once-to");
   await newUser(server, "once-from");
   const sent = await client(server, "--user once-from", `chat:${to}:hello: with colons\n`);
@@ -51,7 +51,7 @@ test("a message is sent, acked and received once, after which it is no longer mi
   assertEquals([again.code, again.stdout], [0, ""]);
 });
 
-test("missed messages come in the order in which they were sent", async (server) => {
+test("script: receives unread messages in order", async (server) => {
   const to = await newUser(server, "missed-to");
   await newUser(server, "missed-from");
   const texts = Array.from({ length: 300 }, (_, at) => `message ${at}`);
@@ -70,7 +70,7 @@ test("missed messages come in the order in which they were sent", async (server)
   assertEquals(await reader.end(), 0);
 });
 
-test("--json prints what the server sends, the acks too, and nothing else", async (server) => {
+test("script: --json prints the messages of the server, with acks, and nothing else", async (server) => {
   const to = await newUser(server, "json-to");
   await newUser(server, "json-from");
   const commands = `chat:${to}:a\nfriends\nhistory:${to}\nhelp\n`;
@@ -83,33 +83,34 @@ test("--json prints what the server sends, the acks too, and nothing else", asyn
   assertEquals(messages[3]!.messages!.map(({ msg }) => msg), ["a"]);
 });
 
-test("a command that is refused, or makes no sense, is told and makes the exit code 1", async (server) => {
+test("script: reports a rejected or invalid command, and ends with exit code 1", async (server) => {
   await newUser(server, "refused");
   const { stdout, stderr, code } = await client(
     server,
     "--user refused",
-    "chat:999999:hi\ndance\nchat:1:\nfriends\n",
+    `chat:999999:hi\ndance\nchat:1:\nfriends\n${"y".repeat(3_000)}\n`,
   );
   assertEquals(code, 1);
-  assertStringIncludes(stderr, "line 1, chat:999999:hi: there is no user 999999\n");
-  assertStringIncludes(stderr, `line 2, dance: no such command: "dance"`);
-  assertStringIncludes(stderr, "line 3, chat:1:: usage: chat:friendid:message\n");
+  assertStringIncludes(stderr, 'line 1, "chat:999999:hi": there is no user 999999\n');
+  assertStringIncludes(stderr, 'line 2, "dance": no such command; "help" lists all\n');
+  assertStringIncludes(stderr, 'line 3, "chat:1:": usage: chat:friendid:message\n');
+  assertStringIncludes(stderr, `line 5, "${"y".repeat(39)}…": no such command`);
   assertEquals(stdout, "Friends: none yet\n");
 });
 
-test("a line longer than a message can be is told once, and those after it are carried out", async (server) => {
+test("script: reports an overlong line once, and runs the lines after it", async (server) => {
   await newUser(server, "verbose");
   const stdin = `friends\n${"x".repeat(8 * 1_048_576)}\ndance\nfriends\n`;
   const { stdout, stderr, code } = await client(server, "--user verbose", stdin);
   assertEquals([code, stdout], [1, "Friends: none yet\n".repeat(2)]);
   assertEquals(stderr.split("\n"), [
-    "line 2: longer than 65536 bytes; it was left out",
-    `line 3, dance: no such command: "dance"; "help" shows all`,
+    "line 2: skipped, as it is longer than 65536 bytes",
+    'line 3, "dance": no such command; "help" lists all',
     "",
   ]);
 });
 
-test("groups: created, joined, talked in, and their history", async (server) => {
+test("script: creates a group, joins it, sends to it and reads its history", async (server) => {
   await newUser(server, "member");
   const made = await client(server, "--user creator --register", "creategroup:club:all: welcome\n");
   const group = Number(/club \((\d+)\)/.exec(made.stdout)?.[1]);
@@ -130,15 +131,15 @@ test("groups: created, joined, talked in, and their history", async (server) => 
   );
 });
 
-test("a wrong password is told and makes the exit code 1", async (server) => {
+test("script: reports a wrong password, and ends with exit code 1", async (server) => {
   await newUser(server, "wrong");
   const args = [server.host, `${server.port}`, "--user", "wrong"];
   const { stderr, code } = await runClient(args, { env: { CHAT_PASSWORD: "guess" } });
   assertEquals(code, 1);
-  assertEquals(stderr, "can't log in: unknown user or wrong password\n");
+  assertEquals(stderr, "Cannot log in: unknown user or wrong password\n");
 });
 
-test("the password may be in a file", async (server) => {
+test("script: reads the password from a file", async (server) => {
   await newUser(server, "filed");
   const file = await Deno.makeTempFile();
   try {
@@ -150,7 +151,7 @@ test("the password may be in a file", async (server) => {
   }
 });
 
-test("an account in use is taken over only with --force, and the one before is told", async (server) => {
+test("script: takes an account over only with --force, and the former client reports it", async (server) => {
   const id = await newUser(server, "busy");
   await using holder = follower(server, `--id ${id} --json`);
   await holder.until(({ lines }) => lines.length > 0, "the login");
@@ -159,18 +160,18 @@ test("an account in use is taken over only with --force, and the one before is t
   assertStringIncludes(refused.stderr, "the account is in use on another connection");
   const forced = await client(server, "--user busy --force --json");
   const errnos = forced.stdout.trim().split("\n").map((line) => JSON.parse(line).errno);
-  assertEquals([forced.code, errnos], [0, [0]]); // no refusal comes first
+  assertEquals([forced.code, errnos], [0, [0]]); // without a rejection before
   assertEquals(await holder.end(), 1);
   assertStringIncludes(holder.stderr, "the server ended the session: ");
 });
 
-test("the next server is tried when one can't be reached", async (server) => {
+test("script: tries the next server when one is unreachable", async (server) => {
   await newUser(server, "roving");
   const args = [`127.0.0.1:${freePort()}`, `127.0.0.1:${server.port}`, "--user", "roving"];
   assertEquals((await runClient(args, { env })).code, 0);
 });
 
-test("loginout ends the script, and the session's token with it", async (server) => {
+test("script: ends at loginout, which invalidates the session's token", async (server) => {
   await newUser(server, "leaver");
   const { stdout, code } = await client(server, "--user leaver --json", "friends\nloginout\nfriends\n");
   assertEquals(code, 0);
@@ -180,7 +181,7 @@ test("loginout ends the script, and the session's token with it", async (server)
 });
 
 serverTest(
-  "what a killed server had not acked is sent again, in order and exactly once",
+  "script: resends unacknowledged messages after a server crash, in order and once",
   {},
   async (server) => {
     const to = await newUser(server, "crash-to");
@@ -207,7 +208,7 @@ serverTest(
     }
     await sender.endInput();
     assertEquals(await sender.end(), 0, sender.stderr);
-    assertStringIncludes(sender.stderr, "connected again");
+    assertStringIncludes(sender.stderr, "reconnected");
 
     await using reader = follower(server, `--id ${to} --json`);
     await reader.until(({ stdout }) => stdout.includes("message 399"), "the last message");
@@ -215,7 +216,7 @@ serverTest(
   },
 );
 
-serverTest("answers that don't come make the exit code 1, after --wait", {}, async (server) => {
+serverTest("script: ends with exit code 1 after --wait without a reply", {}, async (server) => {
   const to = await newUser(server, "lost-to");
   await newUser(server, "lost-from");
   await using sender = new ClientProcess(
@@ -229,18 +230,22 @@ serverTest("answers that don't come make the exit code 1, after --wait", {}, asy
   await sender.write(`chat:${to}:two\n`);
   await sender.endInput();
   assertEquals(await sender.end(), 1);
-  assertStringIncludes(sender.stderr, "commands that the server has not answered: 1\n");
+  assertStringIncludes(sender.stderr, "the server did not reply to 1 command\n");
 });
 
-Deno.test("a command line that makes no sense is told in one line and makes the exit code 2", async () => {
+Deno.test("script: reports an invalid command line in one line, and ends with exit code 2", async () => {
   const wrong: [string[], string][] = [
-    [[], "no server is named"],
-    [["localhost"], "localhost: not a server's HOST:PORT"],
+    [[], "no server given"],
+    [["localhost"], "localhost is not a server in the form HOST:PORT"],
     [["localhost", "70000"], "a port must be a whole number from 1 to 65535, not 70000"],
     [["localhost:1", "--frobnicate"], "unknown option --frobnicate"],
-    [["localhost:1"], "--user NAME or --id N must say who logs in"],
+    [["localhost:1"], "--user NAME or --id N must name the user"],
     [["localhost:1", "--user", "a", "--id", "1"], "--user and --id exclude each other"],
-    [["localhost:1", "--user", "a"], "CHAT_PASSWORD or --password-file must hold the password"],
+    [["localhost:1", "--user", "a"], "CHAT_PASSWORD or --password-file must give the password"],
+    [["localhost:1", "--user", "a"], "without a terminal as input, CHAT_PASSWORD"],
+    [["localhost:1", "--user", "a", "--json"], "with --json, CHAT_PASSWORD or"],
+    [["localhost:1", "--user", "a", "--user", "b"], "--user is given twice"],
+    [["localhost:1", "--user", "a", "--password-file", "/dev/null"], "the first line of /dev/null is empty"],
     [["localhost:1", "--user", "a", "--wait", "soon"], "--wait must be a whole number"],
     [["localhost:1", "--user", "a", "--password-file", "/no/such/file"], "--password-file: "],
   ];
@@ -251,10 +256,10 @@ Deno.test("a command line that makes no sense is told in one line and makes the 
   }
   const { code, stderr } = await runClient(["localhost:1", "--user", "a"], { env: { CHAT_PASSWORD: "" } });
   assertEquals(code, 2);
-  assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must hold the password", "empty is not set");
+  assertStringIncludes(stderr, "CHAT_PASSWORD or --password-file must give the password", "empty is not set");
 });
 
-Deno.test("--help and --version answer on standard output", async () => {
+Deno.test("script: prints --help and --version on standard output", async () => {
   const help = await runClient(["--help"]);
   assertEquals([help.code, help.stderr], [0, ""]);
   assertStringIncludes(help.stdout, "--password-file");

@@ -1,4 +1,4 @@
-/** The client's session against real servers: what it does when they die, fall silent, or say no. */
+/** The client's session with real servers that crash, fall silent, drain or reject requests. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Message } from "../../lib/wire/message.ts";
 import { MAX_CLIENT_FRAME_BYTES, Msg } from "../../lib/wire/protocol.ts";
@@ -15,11 +15,11 @@ import { pause, until } from "../harness/wait.ts";
 const PASSWORD = "open sesame";
 const SIGNAL = new AbortController().signal; // never aborts
 
-/** Remembers what it is told. */
+/** A listener that records all events. */
 class Recorder implements SessionListener {
   readonly messages: Message[] = [];
   readonly events: string[] = [];
-  /** Done with each chat message before it counts as shown. */
+  /** Runs for each chat message before the message counts as shown. */
   onChat: (message: Message) => void | Promise<void> = () => {};
 
   get chats(): Message[] {
@@ -35,12 +35,12 @@ class Recorder implements SessionListener {
     this.events.push(again ? "again" : "online");
   }
 
-  onOffline(why: string): void {
-    this.events.push(`offline: ${why}`);
+  onOffline(reason: string): void {
+    this.events.push(`offline: ${reason}`);
   }
 
-  onDeferred(why: string): void {
-    this.events.push(`put off: ${why}`);
+  onDeferred(reason: string): void {
+    this.events.push(`deferred: ${reason}`);
   }
 
   askPassword(): Promise<string> {
@@ -58,8 +58,8 @@ function serversAt({ host, port }: Address, patience = DEFAULT_TIMEOUTS): Server
   return new Servers([{ hostname: host, port }], patience);
 }
 
-function open(servers: Servers, who: UserRef, listener: SessionListener): Promise<ChatSession> {
-  return ChatSession.open(servers, who, { password: PASSWORD }, listener, SIGNAL);
+function open(servers: Servers, user: UserRef, listener: SessionListener): Promise<ChatSession> {
+  return ChatSession.open(servers, user, { password: PASSWORD }, listener, SIGNAL);
 }
 
 function newUser(servers: Servers, name: string): Promise<number> {
@@ -67,7 +67,7 @@ function newUser(servers: Servers, name: string): Promise<number> {
 }
 
 serverTest(
-  "I4: a message that was shown before the server could be told comes again and is hidden",
+  "I4: the session hides a duplicate of a shown message whose DELIVERED was lost",
   {},
   async (server) => {
     const servers = serversAt(server);
@@ -75,7 +75,7 @@ serverTest(
     const [seen, unseen] = [new Recorder(), new Recorder()];
     seen.onChat = async (message) => {
       if (message.seq !== 1) return;
-      server.kill("SIGKILL"); // before DELIVERED can be sent
+      server.kill("SIGKILL"); // before the client sends DELIVERED
       await server.wait();
       await server.restart();
     };
@@ -101,7 +101,7 @@ serverTest(
 );
 
 serverTest(
-  "a server that falls silent is noticed and left, and what it had not acked is sent again",
+  "session: leaves a silent server, and resends unacknowledged messages",
   {},
   async (server) => {
     const usual = serversAt(server);
@@ -116,7 +116,7 @@ serverTest(
       server.kill("SIGSTOP");
       const acked = session.sendMessage(to, "into the silence");
       await until(() => recorder.events.length > 1, "the loss of the connection");
-      assertEquals(recorder.events[1], "offline: nothing came for 1 s");
+      assertEquals(recorder.events[1], "offline: no data for 1 s");
       server.kill("SIGCONT");
       assertEquals((await acked).seq, 1);
       assertEquals((await session.sendMessage(to, "after it")).seq, 2);
@@ -127,18 +127,18 @@ serverTest(
   },
 );
 
-serverTest("a silence in which the server answers PINGs is none", {}, async (server) => {
+serverTest("session: stays connected while the server replies to PING", {}, async (server) => {
   const servers = serversAt(server, { ...DEFAULT_TIMEOUTS, idleMs: 50, pongMs: 10_000 });
   const id = await newUser(servers, "quiet");
   const recorder = new Recorder();
   const session = await open(servers, { id }, recorder);
-  await pause(500); // ten silences
+  await pause(500); // ten times the idle timeout
   await session.request({ msgid: Msg.CONTACTS });
   await session.close();
   assertEquals(recorder.events, ["online"]);
 });
 
-serverTest("a token that the server no longer takes is replaced by the password", {
+serverTest("session: uses the password after the server rejects the token", {
   args: ["--token-ttl", "1s"],
 }, async (server) => {
   const servers = serversAt(server);
@@ -148,7 +148,7 @@ serverTest("a token that the server no longer takes is replaced by the password"
   try {
     server.kill("SIGKILL");
     await server.wait();
-    await pause(1_100); // longer than the token's life
+    await pause(1_100); // longer than the token's lifetime
     await server.restart();
     assertEquals((await session.sendMessage(to, "hello")).seq, 1);
     assert(recorder.events.includes("password"), `${recorder.events}`);
@@ -158,7 +158,7 @@ serverTest("a token that the server no longer takes is replaced by the password"
 });
 
 serverTest(
-  "a session that is taken over by another login ends, and does not come back",
+  "session: ends at a takeover, and does not reconnect",
   {},
   async (server) => {
     const servers = serversAt(server);
@@ -180,7 +180,7 @@ serverTest(
   },
 );
 
-serverTest("a person may take longer to answer than the server waits for a login", {
+serverTest("session: logs in after an answer that takes longer than the login timeout", {
   args: ["--login-timeout", "1s"],
 }, async (server) => {
   const servers = serversAt(server);
@@ -188,7 +188,7 @@ serverTest("a person may take longer to answer than the server waits for a login
   const first = await open(servers, { id }, new Recorder());
   const slow = new Recorder();
   slow.confirmTakeover = async () => {
-    await pause(1_500); // longer than that
+    await pause(1_500); // longer than the login timeout
     return true;
   };
   const second = await open(servers, { id }, slow);
@@ -201,7 +201,7 @@ serverTest("a person may take longer to answer than the server waits for a login
 });
 
 serverTest(
-  "a server that leaves is left, and the client comes back no earlier than it is told",
+  "session: leaves a draining server, and returns no earlier than retry_after",
   {},
   async (server) => {
     const servers = serversAt(server);
@@ -228,7 +228,7 @@ serverTest(
 );
 
 serverTest(
-  "bounds: a message over the frame's maximum, and requests over the queue's",
+  "session: rejects a message over the frame's maximum, and requests over the queue's",
   {},
   async (server) => {
     const servers = serversAt(server);
@@ -238,14 +238,14 @@ serverTest(
       await assertRejects(
         () => session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES)),
         RefusedError,
-        "a server takes at most",
+        "a server accepts at most",
       );
       assertEquals((await session.sendMessage(to, "x".repeat(MAX_CLIENT_FRAME_BYTES - 200))).seq, 1);
       const all = Array.from({ length: MAX_QUEUED_REQUESTS }, (_, at) => session.sendMessage(to, `${at}`));
       await assertRejects(
         () => session.sendMessage(to, "one too many"),
         QueueFullError,
-        `${MAX_QUEUED_REQUESTS} requests wait`,
+        `${MAX_QUEUED_REQUESTS} requests already wait`,
       );
       assertEquals((await Promise.all(all)).at(-1)!.seq, MAX_QUEUED_REQUESTS + 1);
     } finally {
@@ -254,7 +254,7 @@ serverTest(
   },
 );
 
-Deno.test("a message that is put off keeps its place and its cid", async () => {
+Deno.test("session: resends a deferred message in its place with its cid", async () => {
   const refusals = [8, 9, 0, 0, 9, 0];
   const got: Message[] = [];
   const logIn = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "t", friends: [], groups: [] };
@@ -274,7 +274,7 @@ Deno.test("a message that is put off keeps its place and its cid", async () => {
       session.sendMessage(2, "c"),
     ]);
     await session.close();
-    assertEquals(recorder.events, ["online", "put off: later", "put off: later"]);
+    assertEquals(recorder.events, ["online", "deferred: later", "deferred: later"]);
   });
   assertEquals(got.map(({ msg }) => msg), ["a", "a", "a", "b", "c", "c"]);
   assertEquals(new Set(got.map(({ cid }) => cid)).size, 3);

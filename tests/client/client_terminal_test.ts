@@ -1,4 +1,4 @@
-/** The client on a terminal: a pseudo-terminal made by script(1), and what a person would see on it. */
+/** The client on a terminal: a pseudo-terminal of script(1), and the screen that a user would see. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient } from "../harness/framed_client.ts";
@@ -7,19 +7,19 @@ import { runClient } from "../harness/program.ts";
 import { serverTest } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 
-serverTest("the menu registers and logs in, and no password is shown", {}, async (server) => {
+serverTest("terminal: registers and logs in by the menu without showing a password", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
   await logIn(alice, "alice");
   await alice.atPrompt("alice> ");
   await alice.sees(/^Logged in as alice \(1\)/);
   await alice.sees(/^Friends: none yet$/);
-  await alice.types("\x1b[A"); // the arrow key up: no name or password comes back
+  await alice.types("\x1b[A"); // the arrow key up must not show a name or a password
   await alice.types("creategroup:club:all: welcome\r");
   await alice.sees(/^created the group club \(1\)$/);
   await alice.types("loginout\r");
   await alice.atPrompt("choice: ");
-  await alice.types("\x1b[A"); // nor does a command, for the user who logs in next
+  await alice.types("\x1b[A"); // nor a command, to the next user
   await logIn(alice, "1");
   await alice.sees(/^ {4}alice \(1\) online creator$/);
   await alice.types("quit\r");
@@ -27,7 +27,23 @@ serverTest("the menu registers and logs in, and no password is shown", {}, async
   assertEquals(alice.client.stdout.includes(PASSWORD), false);
 });
 
-serverTest("a message that comes in leaves the line that is being typed whole", {}, async (server) => {
+serverTest("terminal: reports an empty password without sending it", {}, async (server) => {
+  await using alice = new Person(server);
+  await alice.atPrompt("choice: ");
+  for (
+    const [choice, question, failure] of [["1", "user id or name", "login"], ["2", "name", "registration"]]
+  ) {
+    await alice.types(`${choice}\r`);
+    await alice.atPrompt(`${question}: `);
+    await alice.types("alice\r");
+    await alice.atPrompt("password: ");
+    await alice.types("\r");
+    await alice.sees(new RegExp(`^${failure} failed: the password is empty$`));
+    await alice.atPrompt("choice: ");
+  }
+});
+
+serverTest("terminal: keeps the typed line when a message arrives", {}, async (server) => {
   const env = { CHAT_PASSWORD: PASSWORD };
   const to = [server.host, `${server.port}`];
   await using alice = new Person(server);
@@ -35,13 +51,13 @@ serverTest("a message that comes in leaves the line that is being typed whole", 
   await logIn(alice, "alice");
   await alice.atPrompt("alice> ");
   await alice.types("chat:2:half a though");
-  await alice.types("\x1b[D\x1b[D\x1b[D"); // the arrow key left: the cursor is inside the word
+  await alice.types("\x1b[D\x1b[D\x1b[D"); // the arrow key left moves the cursor into the word
   await alice.atPrompt("alice> chat:2:half a though");
   const sent = await runClient([...to, "--user", "bob", "--register"], { env, stdin: "chat:1:\x1b[2Jboo\n" });
   assertEquals(sent.code, 0, sent.stderr);
   await alice.sees(/^\[\d\d:\d\d\] bob \(2\): ␛\[2Jboo$/);
   await alice.atPrompt("alice> chat:2:half a though");
-  await alice.types("!\x05t\r"); // at the cursor; then at the end
+  await alice.types("!\x05t\r"); // first at the cursor, then at the end
   await alice.sees(/^sent to 2 as #2$/);
   assertMatch(alice.screen.join("\n"), /^alice> chat:2:half a tho!ught$/m);
   await alice.types("\x03"); // Ctrl-C
@@ -50,7 +66,7 @@ serverTest("a message that comes in leaves the line that is being typed whole", 
   assertMatch(read.stdout, /half a tho!ught$/m);
 });
 
-serverTest("what is typed while the server is away is sent when it is back", {}, async (server) => {
+serverTest("terminal: sends messages typed without a connection after the reconnect", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "bob");
   await register(alice, "alice");
@@ -59,15 +75,18 @@ serverTest("what is typed while the server is away is sent when it is back", {},
   server.kill("SIGKILL");
   await server.wait();
   await alice.sees(/^\* connection lost: /);
+  await alice.types("help\r"); // needs no server, so the client prints no note
+  await alice.sees(/^ {2}quit +leave the program$/);
+  assertEquals(alice.client.stdout.includes("* not connected"), false);
   await alice.types("chat:1:are you there?\r");
   await alice.sees(/^\* not connected: /);
   await server.restart();
-  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^\* reconnected$/);
   await alice.sees(/^sent to 1 as #1$/);
   await alice.atPrompt("alice> ");
 });
 
-serverTest("the password is asked for again when the token has expired, and the typed line stays", {
+serverTest("terminal: asks for the password after the token's expiry, and keeps the typed line", {
   args: ["--token-ttl", "1s", "--max-failed-logins", "1"],
 }, async (server) => {
   await using alice = new Person(server);
@@ -79,23 +98,23 @@ serverTest("the password is asked for again when the token has expired, and the 
   server.kill("SIGKILL");
   await server.wait();
   await alice.sees(/^\* connection lost: /);
-  await pause(1_100); // longer than the token's life
+  await pause(1_100); // longer than the token's lifetime
   await server.restart();
   await alice.atPrompt("password: ");
-  // The expired token shows whose device it is: it is not kept waiting for what others of its address have guessed.
+  // The expired token proves a known device, so failed logins from its address do not delay it.
   await using guesser = await FramedClient.connect(server);
   const guess = { msgid: Msg.LOGIN, name: "alice", password: "guess" };
   assertEquals((await guesser.request(guess)).errno, Errno.FAILED);
   assertEquals((await guesser.request(guess)).errno, Errno.RATE_LIMITED);
   await alice.types(`${PASSWORD}\r`);
-  await alice.sees(/^\* connected again$/);
+  await alice.sees(/^\* reconnected$/);
   await alice.atPrompt("alice> chat:1:unfin");
-  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  await alice.types("\x15quit\r"); // Ctrl-U clears the line
   assertEquals(await alice.client.end(), 0);
   assertEquals(alice.client.stdout.includes(PASSWORD), false);
 });
 
-serverTest("Ctrl-D and Ctrl-C end the program in any session, not only in the first", {}, async (server) => {
+serverTest("terminal: ends at Ctrl-D and Ctrl-C in any session", {}, async (server) => {
   for (const [name, key] of [["alice", "\x04"], ["bob", "\x03"]] as const) {
     await using person = new Person(server);
     await register(person, name);
@@ -109,7 +128,7 @@ serverTest("Ctrl-D and Ctrl-C end the program in any session, not only in the fi
   }
 });
 
-serverTest("an account in use is taken over when the person says so", {}, async (server) => {
+serverTest("terminal: takes an account over after a confirmation", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
   await logIn(alice, "alice");
@@ -129,7 +148,7 @@ serverTest("an account in use is taken over when the person says so", {}, async 
   assertEquals(await alice.client.end(), 0);
 });
 
-/** A paste as a terminal sends it that marks pastes, and one that does not. */
+/** A paste of a terminal that marks pastes, and of one that does not. */
 const PASTES: readonly (readonly [string, (text: string) => string])[] = [
   ["marked", (text) => `\x1b[200~${text}\x1b[201~`],
   ["unmarked", (text) => text],
@@ -137,7 +156,7 @@ const PASTES: readonly (readonly [string, (text: string) => string])[] = [
 
 for (const [kind, paste] of PASTES) {
   serverTest(
-    `several pasted lines are one message or ask first, never commands: ${kind}`,
+    `terminal: asks before it sends or runs several pasted lines: ${kind}`,
     {},
     async (server) => {
       const env = { CHAT_PASSWORD: PASSWORD };
@@ -149,10 +168,10 @@ for (const [kind, paste] of PASTES) {
       await alice.atPrompt("alice> ");
       assert(alice.client.stdout.includes("\x1b[?2004h"));
 
-      await alice.types(paste("friends\rquit\u2028chat:1:no\r")); // as readline takes U+2028 and U+2029 for ends, too
+      await alice.types(paste("friends\rquit\u2028chat:1:no\r")); // readline also ends lines at U+2028
       await alice.atPrompt("Run the 3 pasted lines as commands? (y/n) ");
       await alice.types("n\r");
-      await alice.sees(/^\* the 3 pasted lines were dropped$/);
+      await alice.sees(/^\* dropped the 3 pasted lines$/);
       await alice.atPrompt("alice> ");
 
       await alice.types("chat:1:");
@@ -160,7 +179,7 @@ for (const [kind, paste] of PASTES) {
       await alice.types(paste("one: é\r\nquit\n\u2029three\r"));
       await alice.atPrompt("Send the 4 pasted lines as one message? (y/n) ");
       await alice.types(paste("y\ry\ry\r"));
-      await alice.sees(/^\* several pasted lines are no answer$/);
+      await alice.sees(/^\* a paste of several lines cannot be an answer$/);
       await alice.types("y\r");
       await alice.sees(/^sent to 1 as #1$/);
       await alice.atPrompt("alice> ");
@@ -175,24 +194,24 @@ for (const [kind, paste] of PASTES) {
   );
 }
 
-serverTest("one pasted line is typed, and not carried out before Enter", {}, async (server) => {
+serverTest("terminal: runs one pasted line only after Enter", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
   await logIn(alice, "alice");
   await alice.atPrompt("alice> ");
   await alice.types("\x1b[200~quit\r\x1b[20");
-  await alice.types("1~"); // the mark may come in pieces
+  await alice.types("1~"); // the mark may arrive in pieces
   await alice.atPrompt("alice> quit");
   await alice.types("\r");
   assertEquals(await alice.client.end(), 0);
 });
 
-serverTest("a command that is pasted behind a login waits for Enter", {}, async (server) => {
+serverTest("terminal: runs a command pasted after a login only after Enter", {}, async (server) => {
   await using alice = new Person(server);
   await register(alice, "alice");
   await alice.types(`1\ralice\r${PASSWORD}\rcreategroup:team:of pasted\r`);
   await alice.atPrompt("alice> creategroup:team:of pasted");
-  await alice.types("\x15quit\r"); // Ctrl-U takes the line away
+  await alice.types("\x15quit\r"); // Ctrl-U clears the line
   assertEquals(await alice.client.end(), 0);
   const env = { CHAT_PASSWORD: PASSWORD };
   const to = [server.host, `${server.port}`, "--user", "alice", "--no-save"];
@@ -201,7 +220,7 @@ serverTest("a command that is pasted behind a login waits for Enter", {}, async 
 });
 
 serverTest(
-  "a name of digits logs in where it is marked as a name, or too large for an id",
+  "terminal: logs in with a name of digits after name: or beyond the range of ids",
   {},
   async (server) => {
     await using alice = new Person(server);
@@ -216,7 +235,7 @@ serverTest(
       await alice.atPrompt(`${name}> `);
       await alice.types("loginout\r");
     }
-    // Not tried as a name: it would count as a guess at another user's password.
+    // A try with the name would count as a failed login of another user.
     await logIn(alice, "777");
     await alice.sees(/^\* if 777 is a name, write name:777$/);
     await alice.atPrompt("choice: ");
@@ -230,7 +249,7 @@ serverTest(
 );
 
 serverTest(
-  "Ctrl-Z gives the terminal back, and afterwards the line that was typed is there",
+  "terminal: releases the terminal at Ctrl-Z, and restores the typed line",
   {},
   async (server) => {
     await using alice = new Person(server);
@@ -239,12 +258,12 @@ serverTest(
     await alice.atPrompt("alice> ");
     await alice.types("half");
     await alice.atPrompt("alice> half");
-    await alice.types("\x1a"); // nothing is stopped here, as there is no shell that could let it go on
+    await alice.types("\x1a"); // stops nothing here, without a shell that could resume it
     await alice.client.until(
       ({ stdout }) => /2004l[^]*2004h/.test(stdout),
       "the marks around pastes off, and on",
     );
-    await alice.types("s\x17quit\r"); // Ctrl-W takes the word away
+    await alice.types("s\x17quit\r"); // Ctrl-W deletes the word
     assertEquals(await alice.client.end(), 0);
   },
 );

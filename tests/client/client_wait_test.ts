@@ -1,4 +1,6 @@
-/** A login that the server puts off: the client says for how long, waits, and goes on. And what a login leaves to keep. */
+/**
+ * Logins that the server defers: the client reports the wait and retries. Also the tokens that a login saves.
+ */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Message } from "../../lib/wire/message.ts";
 import { Msg } from "../../lib/wire/protocol.ts";
@@ -16,50 +18,52 @@ function client({ host, port }: Server, args: string, password = PASSWORD): Prom
   return runClient([host, `${port}`, ...args.split(" ")], { env: { CHAT_PASSWORD: password } });
 }
 
-/** Uses up the one wrong password that alice's account has. */
+/** Makes the one failed login that alice's account may have. */
 async function lockAlice(server: Server): Promise<void> {
   const made = await client(server, "--user alice --register");
   assertEquals(made.code, 0, made.stderr);
   assertEquals((await client(server, "--user alice", "guess")).code, 1);
 }
 
-serverTest("login wait: a password that has to wait is taken when its time has come", {
-  // A connection without a login ends before.
+serverTest("login wait: retries a deferred password until the server accepts it", {
+  // The server closes a connection without a login before that.
   args: ["--max-failed-logins", "1", "--attempts-window", "15s", "--login-timeout", "2s"],
 }, async (server) => {
   await lockAlice(server);
   const { code, stdout, stderr } = await client(server, "--user alice --json");
   assertEquals(code, 0, stderr);
-  assertMatch(stderr, /^the server puts a request off: too many wrong passwords .*; trying again in \d+ s$/m);
+  assertMatch(stderr, /^the server deferred a request: too many wrong passwords .*; retrying in \d+ s$/m);
   assertMatch(stdout, /"msgid":2,"errno":0/);
 });
 
-serverTest("login wait: ends when its time is over, at Ctrl-C and at SIGINT", {
+serverTest("login wait: ends after its maximum time, at Ctrl-C and at SIGINT", {
   args: ["--max-failed-logins", "1", "--attempts-window", "12h"],
 }, async (server) => {
   await lockAlice(server);
   const given = await client(server, "--user alice --login-wait 1");
   assertEquals(given.code, 1);
-  assertMatch(given.stderr, /^can't log in: too many wrong passwords [^\n]*\n$/);
+  assertMatch(given.stderr, /^Cannot log in: too many wrong passwords [^\n]*\n$/);
 
   const env = { CHAT_PASSWORD: PASSWORD };
   await using alice = new Person(server, ["--user", "alice"], { env });
-  await alice.sees(/^\* not yet, says the server: too many wrong .*; trying again in \d+ s \(Ctrl-C ends\)$/);
+  await alice.sees(
+    /^\* the server deferred a request: too many wrong .*; retrying in \d+ s \(Ctrl-C cancels\)$/,
+  );
   await alice.types("\x03");
   assertEquals(await alice.client.end(), 0);
 
   await using script = new ClientProcess([server.host, `${server.port}`, "--user", "alice"], { env });
-  await script.until(({ stderr }) => stderr.includes("trying again in"), "the wait");
+  await script.until(({ stderr }) => stderr.includes("retrying in"), "the wait");
   script.signal("SIGINT");
-  assertEquals(await script.end(), 1); // nothing was done
-  assertEquals(script.stderr.includes("can't log in"), false, script.stderr);
+  assertEquals(await script.end(), 1); // no request succeeded
+  assertEquals(script.stderr.includes("Cannot log in"), false, script.stderr);
 });
 
 const later = (ms: number) => ({ msgid: Msg.LOGIN_ACK, errno: 8, errmsg: "busy", retry_after: ms });
 const ACK = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "me", token: "1.t", friends: [], groups: [] };
 const SIGNAL = new AbortController().signal; // never aborts
 
-/** Does nothing, and remembers what was put off. */
+/** A listener that only records deferred requests. */
 class Silent implements SessionListener {
   readonly waits: number[] = [];
   onMessage(): void {}
@@ -76,7 +80,7 @@ class Silent implements SessionListener {
   }
 }
 
-/** The only server is the scripted one. */
+/** Returns the scripted server as the only one. */
 function serversAt({ host, port }: Address): Servers {
   return new Servers([{ hostname: host, port }]);
 }
@@ -85,7 +89,7 @@ function open(at: Address, listener: SessionListener, loginWait: number): Promis
   return ChatSession.open(serversAt(at), { id: 1 }, { password: "x", loginWait }, listener, SIGNAL);
 }
 
-Deno.test("login wait: a wait as long as there is time for is waited, a longer one is not", async () => {
+Deno.test("login wait: waits as long as its maximum time, and no longer", async () => {
   let asked = 0;
   const answer = () => ++asked === 1 ? later(1_500) : ACK;
   await withScripted(1, answer, async (at) => {
@@ -100,7 +104,7 @@ Deno.test("login wait: a wait as long as there is time for is waited, a longer o
   assertEquals([asked, listener.waits], [2, [1_500]]);
 });
 
-Deno.test("login wait: no tries without end for a server that says to come back at once", async () => {
+Deno.test("login wait: backs off with a server that asks for retries at once", async () => {
   let asked = 0;
   const answer = () => {
     asked++;
@@ -109,11 +113,11 @@ Deno.test("login wait: no tries without end for a server that says to come back 
   await withScripted(1, answer, async (at) => {
     await assertRejects(() => open(at, new Silent(), 4_000), RefusedError, "busy");
   });
-  // Five tries of 20 ms, then 125 ms and more, and twice as much each time: one each 20 ms would be two hundred.
+  // Five waits of 20 ms, then at least 125 ms, doubling each time. Waits of 20 ms would be two hundred tries.
   assert(asked >= 2 && asked <= 12, `${asked}`);
 });
 
-Deno.test("login wait: a server that ends the connection meanwhile is tried again, one that never answered is not", async () => {
+Deno.test("login wait: retries after a closed connection only for a deferred login", async () => {
   let asked = 0;
   const listener = new Silent();
   await withScripted(2, () => [later(20), "end" as const, ACK][asked++]!, async (at) => {
@@ -126,20 +130,20 @@ Deno.test("login wait: a server that ends the connection meanwhile is tried agai
   });
 });
 
-Deno.test("login wait: a long one is not waited on the connection", async () => {
+Deno.test("login wait: closes the connection during a long wait", async () => {
   let asked = 0;
   const listener = new Silent();
   await withScripted(2, () => ++asked === 1 ? later(10_500) : ACK, async (at) => {
-    await (await open(at, listener, 60_000)).close(); // the second connection is taken when the first one has ended
+    await (await open(at, listener, 60_000)).close(); // the server accepts it after the end of the first one
   });
   assertEquals([asked, listener.waits], [2, [10_500]]);
 });
 
-Deno.test("login: each new token is kept, the last one is used, and forgotten at a logout", async () => {
+Deno.test("login: saves each new token, uses the last one, and removes it at a logout", async () => {
   const events: string[] = [];
-  const keeper: TokenStore = {
-    save: ({ id, name, token }) => void events.push(`keep ${id} ${name} ${token}`),
-    remove: (token) => void events.push(`forget ${token}`),
+  const tokenStore: TokenStore = {
+    save: ({ id, name, token }) => void events.push(`save ${id} ${name} ${token}`),
+    remove: (token) => void events.push(`remove ${token}`),
   };
   const answer = ({ msgid, token, password }: Message) => {
     if (msgid === Msg.LOGOUT) return { msgid: Msg.ACK, of: Msg.LOGOUT, errno: 0 };
@@ -154,15 +158,16 @@ Deno.test("login: each new token is kept, the last one is used, and forgotten at
     const session = await ChatSession.open(
       serversAt(at),
       { id: 1 },
-      { password: "x", tokenStore: keeper },
+      { password: "x", tokenStore },
       listener,
       SIGNAL,
     );
-    const lost = session.request({ msgid: Msg.CREATE_GROUP }, false).catch(() => {}); // the server ends the connection
+    // The server closes the connection.
+    const lost = session.request({ msgid: Msg.CREATE_GROUP }, false).catch(() => {});
     await again.promise;
     await lost;
     await session.logOut();
   });
-  const kept = ["login x", "keep 1 me 1.first", "login 1.first", "keep 1 me 1.second"];
-  assertEquals(events, [...kept, "forget 1.second"]);
+  const saved = ["login x", "save 1 me 1.first", "login 1.first", "save 1 me 1.second"];
+  assertEquals(events, [...saved, "remove 1.second"]);
 });

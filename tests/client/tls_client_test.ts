@@ -1,4 +1,4 @@
-/** The command-line client and TLS: whom it believes, and what it says if it doesn't. */
+/** The command-line client with TLS: trusted certificates, and errors about others. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { runClient } from "../harness/program.ts";
@@ -18,7 +18,7 @@ Deno.test.afterAll(async () => {
   await authority[Symbol.asyncDispose]();
 });
 
-Deno.test("client.ts --ca: it speaks TLS, and finds the server again when that was away", async () => {
+Deno.test("client TLS: connects with --ca, and reconnects after a server restart", async () => {
   await using server = await startServer({ args: tlsArgs(await authority.issue(HOST)) });
   const args = [HOST, `${server.port}`, "--ca", authority.caFile, "--register"];
   await using bob = new ClientProcess([...args, "--user", "bob", "--follow", "--json"], { env });
@@ -30,17 +30,17 @@ Deno.test("client.ts --ca: it speaks TLS, and finds the server again when that w
   await bob.until(({ stdout }) => stdout.includes("hello over TLS"), "the message");
 });
 
-Deno.test("client.ts: what is wrong with a server's certificate, or with TLS at all, is said in one line", async () => {
+Deno.test("client TLS: reports an invalid certificate or a fault of TLS in one line", async () => {
   await using server = await startServer({ args: tlsArgs(await authority.issue(HOST)) });
   await using elsewhere = await startServer({ args: tlsArgs(await authority.issue("chat.example.org")) });
   await using plain = await startServer();
   const wrong: readonly (readonly [Server, readonly string[], number, string])[] = [
-    [server, ["--tls"], 1, "by no authority known here; see --ca"],
+    [server, ["--tls"], 1, "no known authority issued the server's certificate; --ca names"],
     [elsewhere, ["--ca", authority.caFile], 1, `not valid for name "${HOST}"`],
     [plain, ["--tls"], 1, "does not speak TLS"],
     [server, [], 1, "the server closed the connection"],
     [server, ["--ca", `${authority.caFile}.not`], 2, "--ca: No such file"],
-    [server, ["--ca", "deno.json"], 2, "--ca: deno.json holds no certificate"],
+    [server, ["--ca", "deno.json"], 2, "--ca: deno.json contains no certificate"],
   ];
   await Promise.all(wrong.map(async ([{ port }, args, code, words]) => {
     const outcome = await runClient([HOST, `${port}`, ...args, "--user", "carol", "--register"], { env });

@@ -1,12 +1,12 @@
-/** The bus's contract, buckets: rates that all nodes count together. */
+/** The contract of the bus for buckets: rates that all nodes share. */
 import { assert, assertEquals } from "@std/assert";
-import { type BusTest, freshBucket, HOURLY, PATIENCE } from "./bus_fixture.ts";
+import { type BusTest, freshBucket, HOURLY, TIMEOUT_MS } from "./bus_fixture.ts";
 
-/** Milliseconds by which a timer may be early, by a clock that isn't its own. */
-const TIMER_SLACK = 5;
+/** Milliseconds by which a timer may be early, by another clock than its own. */
+const TIMER_SLACK_MS = 5;
 
 export function bucketContract(test: BusTest): void {
-  test("a bucket holds exactly its size, whatever that is", async (a) => {
+  test("a bucket holds exactly its burst, for any burst", async (a) => {
     for (const burst of [1, 2, 3, 7, 10, 300, 999]) {
       const bucket = freshBucket();
       const quota = { burst, periodMs: 3_600_000 };
@@ -16,24 +16,24 @@ export function bucketContract(test: BusTest): void {
       const wait = await a.tryConsume(bucket, quota, 1);
       assert(Number.isInteger(wait), `${wait}`);
       const each = Math.ceil(quota.periodMs / burst);
-      assert(wait <= each && wait > each - PATIENCE, `${wait} ms for 1 of ${burst}`);
+      assert(wait <= each && wait > each - TIMEOUT_MS, `${wait} ms for 1 of ${burst}`);
     }
   });
 
-  test("several may be taken at once; what isn't there whole leaves the bucket as it is", async (a) => {
+  test("takes several tokens at once, or none if the bucket holds fewer", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 5), 0);
     const each = HOURLY.periodMs / HOURLY.burst;
     for (const [count, missing] of [[3, 1], [7, 5], [3, 1]] as const) {
       const wait = await a.tryConsume(bucket, HOURLY, count);
-      assert(wait <= missing * each + 1 && wait > missing * each - PATIENCE, `${wait} ms for ${count}`);
+      assert(wait <= missing * each + 1 && wait > missing * each - TIMEOUT_MS, `${wait} ms for ${count}`);
     }
     assertEquals(await a.tryConsume(bucket, HOURLY, 2), 0);
     assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
-    assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "nothing is always there");
+    assertEquals(await a.tryConsume(bucket, HOURLY, 0), 0, "0 tokens are always available");
   });
 
-  test("what is given back is there again, and never more than the size", async (a) => {
+  test("refunds tokens, up to the burst", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
     assertEquals(await a.tryConsume(bucket, HOURLY, -2), 0);
@@ -45,7 +45,7 @@ export function bucketContract(test: BusTest): void {
     assert(await a.tryConsume(bucket, HOURLY, 1) > 0);
   });
 
-  test("nodes share a bucket, and each has its own name", async (a, b) => {
+  test("nodes share buckets by their names", async (a, b) => {
     const [bucket, other] = [freshBucket(), freshBucket()];
     for (const node of [a, b, a, b, a, b, a]) assertEquals(await node.tryConsume(bucket, HOURLY, 1), 0);
     for (const node of [a, b]) assert(await node.tryConsume(bucket, HOURLY, 1) > 0);
@@ -54,7 +54,7 @@ export function bucketContract(test: BusTest): void {
     assertEquals(await a.tryConsume(bucket, HOURLY, 1), 0);
   });
 
-  test("takers at the same time never get more than there is", async (a, b) => {
+  test("concurrent calls never take more than the bucket holds", async (a, b) => {
     const bucket = freshBucket();
     const quota = { burst: 50, periodMs: 3_600_000 };
     const waits = await Promise.all(
@@ -63,8 +63,8 @@ export function bucketContract(test: BusTest): void {
     assertEquals(waits.filter((wait) => wait === 0).length, quota.burst);
   });
 
-  test("after the time that is told it is there, and not before", async (a, b) => {
-    // It may be there after all where this machine stood still between two calls: then another bucket must do.
+  test("tokens are available after the returned time, and not before", async (a, b) => {
+    // It may be available after all if the machine paused between two calls: then another bucket must do.
     for (
       const quota of [{ burst: 4, periodMs: 400 }, { burst: 4, periodMs: 4_000 }, {
         burst: 4,
@@ -81,7 +81,7 @@ export function bucketContract(test: BusTest): void {
         half >= Math.floor(quota.periodMs / 2 - (asked - begun)) && half <= quota.periodMs / 2,
         `${half}`,
       );
-      await new Promise((resolve) => setTimeout(resolve, half + TIMER_SLACK));
+      await new Promise((resolve) => setTimeout(resolve, half + TIMER_SLACK_MS));
       assertEquals(await a.tryConsume(bucket, quota, 2), 0);
       const third = await b.tryConsume(bucket, quota, 2);
       const passed = performance.now() - begun;
@@ -90,7 +90,7 @@ export function bucketContract(test: BusTest): void {
     }
   });
 
-  test("a bucket is as good with another quota", async (a) => {
+  test("a bucket works with another limit", async (a) => {
     const bucket = freshBucket();
     assertEquals(await a.tryConsume(bucket, HOURLY, 7), 0);
     const shorter = { burst: 7, periodMs: 60_000 };

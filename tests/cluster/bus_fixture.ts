@@ -1,18 +1,18 @@
-/** What the parts of the bus's contract share: two nodes, and a listener that records what it is told. */
+/** Helpers for the contract of the bus: two nodes, and a listener that records all events. */
 import type { Bus, BusListener, Channel, Hint, RateLimit } from "../../lib/bus/bus.ts";
 
-/** Two nodes' connections to one bus that no other is on. */
+/** The connections of two nodes to one bus without other nodes. */
 export interface TwoNodes {
   readonly a: Bus;
   readonly b: Bus;
-  /** Closes what the test has not, and removes what the bus needed. */
+  /** Closes connections that the test has not closed, and removes the resources of the bus. */
   close(): Promise<void>;
 }
 
-/** Milliseconds that a condition may take to come true: far more than any should, on a busy machine. */
-export const PATIENCE = 20_000;
+/** Milliseconds for a condition to become true: far more than it takes on a busy machine. */
+export const TIMEOUT_MS = 20_000;
 
-/** A hint of a message that tests a bus's encoding. */
+/** Returns a hint of a message that tests the encoding of a bus. */
 export const message = (seq: number): Hint => ({
   kind: "message",
   message: {
@@ -28,65 +28,65 @@ export const message = (seq: number): Hint => ({
 /** A hint of each kind. */
 export const hints: readonly Hint[] = [
   message(1),
-  { kind: "look" },
+  { kind: "resync" },
   { kind: "presence", user: 7 },
   { kind: "joined", group: 7 },
   { kind: "takeover", loginEpoch: 2 ** 53 - 1 },
 ];
 
-/** What a node is told, as it comes. */
-export class Heard implements BusListener {
+/** Records the events of a node. */
+export class EventRecorder implements BusListener {
   readonly hints: [Channel, Hint][] = [];
   /** The reasons of the outages. */
-  readonly downs: Error[] = [];
-  ups = 0;
-  /** How often a node was reported as come, or as gone. */
-  arrived = 0;
+  readonly downErrors: Error[] = [];
+  upCount = 0;
+  /** The numbers of nodes that were reported as joined, and as left. */
+  joined = 0;
   left = 0;
-  /** Whether some node was reported as silent, at each change. */
+  /** The reported silence of other nodes, at each change. */
   readonly silences: boolean[] = [];
   #changed = Promise.withResolvers<void>();
 
   onHint(channel: Channel, hint: Hint): void {
     this.hints.push([channel, hint]);
-    this.#tell();
+    this.#notify();
   }
 
-  onBusDown(why: Error): void {
-    this.downs.push(why);
-    this.#tell();
+  onBusDown(error: Error): void {
+    this.downErrors.push(error);
+    this.#notify();
   }
 
   onBusUp(): void {
-    this.ups++;
-    this.#tell();
+    this.upCount++;
+    this.#notify();
   }
 
   onNodeJoined(): void {
-    this.arrived++;
-    this.#tell();
+    this.joined++;
+    this.#notify();
   }
 
   onNodeLeft(): void {
     this.left++;
-    this.#tell();
+    this.#notify();
   }
 
   onSilenceChange(isSilent: boolean): void {
     this.silences.push(isSilent);
-    this.#tell();
+    this.#notify();
   }
 
-  /** Waits for as many hints, and gives all there are. */
+  /** Waits for a number of hints, and returns all hints. */
   async atLeast(count: number): Promise<[Channel, Hint][]> {
     await this.until(() => this.hints.length >= count, () => `only ${this.hints.length} hints of ${count}`);
     return this.hints;
   }
 
-  /** Waits until something it was told has made `condition` true. `otherwise` says what is the case instead. */
+  /** Waits until an event has made `condition` true. `otherwise` describes the failure. */
   async until(condition: () => boolean, otherwise: () => string): Promise<void> {
     const deadline = Promise.withResolvers<never>();
-    const timer = setTimeout(() => deadline.reject(new Error(otherwise())), PATIENCE);
+    const timer = setTimeout(() => deadline.reject(new Error(otherwise())), TIMEOUT_MS);
     try {
       while (!condition()) await Promise.race([this.#changed.promise, deadline.promise]);
     } finally {
@@ -94,31 +94,31 @@ export class Heard implements BusListener {
     }
   }
 
-  #tell(): void {
+  #notify(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }
 }
 
-/** Registers one test: its name, and its body, which gets both nodes and what each is told. */
+/** Registers one test: its name, and its body, which gets two nodes and their recorded events. */
 export type BusTest = (
-  what: string,
-  body: (a: Bus, b: Bus, atA: Heard, atB: Heard) => Promise<void>,
+  name: string,
+  body: (a: Bus, b: Bus, atA: EventRecorder, atB: EventRecorder) => Promise<void>,
 ) => void;
 
-/** A quota of which so little comes back during a test that it may be taken for nothing. */
+/** A limit that refills too slowly to matter during a test. */
 export const HOURLY: RateLimit = { burst: 7, periodMs: 3_600_000 };
 
 let buckets = 0;
 
-/** A bucket that is unused. */
+/** Returns an unused bucket. */
 export function freshBucket(): string {
   return `test:${++buckets}:2001:db8::/64`;
 }
 
-/** Asks until the answer is as wanted, or time is up; gives the last answer. */
+/** Repeats a query until its result is as wanted, or time is up. Returns the last result. */
 export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
-  const deadline = Date.now() + PATIENCE;
+  const deadline = Date.now() + TIMEOUT_MS;
   while (true) {
     const answer = await ask();
     if (wanted(answer) || Date.now() > deadline) return answer;

@@ -1,9 +1,9 @@
-/** The bus's contract, hints: which come, to whom, and in which order. */
+/** The contract of the bus for hints: their content, their recipients and their order. */
 import { assertEquals } from "@std/assert";
 import { type BusTest, hints, message } from "./bus_fixture.ts";
 
 export function hintContract(test: BusTest): void {
-  test("hints of every kind arrive whole, on users' and groups' channels", async (a, b, _, atB) => {
+  test("delivers hints of every kind on channels of users and groups", async (a, b, _, atB) => {
     await b.subscribe(5);
     await b.subscribe(-5);
     for (const hint of hints) {
@@ -14,7 +14,7 @@ export function hintContract(test: BusTest): void {
     assertEquals(await atB.atLeast(expected.length), expected);
   });
 
-  test("one node's hints on a channel stay in order", async (a, b, _, atB) => {
+  test("delivers the hints of one node on a channel in order", async (a, b, _, atB) => {
     const channels = [1, -2, 3];
     await Promise.all(channels.map((channel) => b.subscribe(channel)));
     for (let seq = 1; seq <= 1_000; seq++) for (const channel of channels) a.publish(channel, message(seq));
@@ -27,7 +27,7 @@ export function hintContract(test: BusTest): void {
     }
   });
 
-  test("a hint goes to other nodes only, and not while it is being published", async (a, b, atA, atB) => {
+  test("delivers a hint to other nodes only, and not during publish", async (a, b, atA, atB) => {
     await Promise.all([a.subscribe(1), b.subscribe(1)]);
     a.publish(1, message(1));
     assertEquals([atA.hints, atB.hints], [[], []]);
@@ -37,7 +37,7 @@ export function hintContract(test: BusTest): void {
     assertEquals(atB.hints, [[1, message(1)]]);
   });
 
-  test("only subscribed channels are heard, until they are given up", async (a, b, _, atB) => {
+  test("delivers hints on subscribed channels only, until they are unsubscribed", async (a, b, _, atB) => {
     await b.subscribe(1);
     await b.subscribe(2);
     a.publish(3, message(3));
@@ -52,7 +52,7 @@ export function hintContract(test: BusTest): void {
   });
 
   test(
-    "a channel subscribed twice is one subscription, and can be subscribed again",
+    "treats a repeated subscription as one, and subscribes again after unsubscribing",
     async (a, b, _, atB) => {
       await b.subscribe(1);
       await b.subscribe(1);

@@ -1,4 +1,4 @@
-/** The bus's contract, locks and closing: one holder at a time, and none that waits for ever. */
+/** The contract of the bus for locks and closing: one holder at a time, and no endless wait. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { type BusTest, freshBucket, HOURLY, message } from "./bus_fixture.ts";
@@ -17,12 +17,12 @@ export function lockContract(test: BusTest): void {
     assertEquals(most, 1);
   });
 
-  test("locks of different users don't wait for each other", async (a, b) => {
+  test("locks of different users do not wait for each other", async (a, b) => {
     const releases = await Promise.all([a.lock(1), b.lock(2), a.lock(3)]);
     await Promise.all(releases.map((release) => release()));
   });
 
-  test("who waits for a lock gets it when it is given back, once", async (a, b) => {
+  test("grants a lock to a waiter when the holder releases it, once", async (a, b) => {
     const release = await a.lock(1);
     let taken = false;
     const second = b.lock(1).then((release) => {
@@ -33,7 +33,7 @@ export function lockContract(test: BusTest): void {
     assert(!taken);
     await release();
     const releaseSecond = await second;
-    await release(); // a second time: it must not give away what is another's now
+    await release(); // a second time: it must not release the lock of the next holder
     let third = false;
     const last = a.lock(1).then((release) => {
       third = true;
@@ -45,19 +45,19 @@ export function lockContract(test: BusTest): void {
     await (await last)();
   });
 
-  test("a node that closes lets go of its locks, and gets none that it waited for", async (a, b) => {
+  test("a node that closes releases its locks, and rejects its waiters", async (a, b) => {
     const release = await a.lock(1);
     const other = await b.lock(2);
-    const waiting = [a.lock(2), a.lock(1)]; // behind the other node, and behind itself
+    const waiting = [a.lock(2), a.lock(1)]; // after the other node, and after itself
     const [results] = await Promise.all([Promise.allSettled(waiting), a.close()]);
     assertEquals(results.map(({ status }) => status), ["rejected", "rejected"]);
     await (await b.lock(1))();
-    await release(); // too late, and harmless
+    await release(); // too late, and without effect
     await other();
     await (await b.lock(2))();
   });
 
-  test("a bus that was closed takes no more calls, and publishes nothing", async (a, b, atA, atB) => {
+  test("a closed bus rejects calls, and publishes nothing", async (a, b, atA, atB) => {
     await b.subscribe(1);
     await a.close();
     await a.close();

@@ -1,9 +1,9 @@
-/** The bus's contract, presence: which users are online, and which nodes have gone. */
+/** The contract of the bus for presence: online users, and nodes that leave. */
 import { assertEquals } from "@std/assert";
 import { type BusTest, message, until } from "./bus_fixture.ts";
 
 export function presenceContract(test: BusTest): void {
-  test("a user is online while any node is subscribed, the asking one included", async (a, b) => {
+  test("a user is online while any node is subscribed, the calling one included", async (a, b) => {
     await Promise.all([a.subscribe(1), b.subscribe(2), a.subscribe(3), b.subscribe(3), b.subscribe(-4)]);
     for (const node of [a, b]) assertEquals(await node.online([1, 2, 3, 4, 5]), new Set([1, 2, 3]));
     assertEquals(await a.online([5, 2]), new Set([2]));
@@ -14,14 +14,14 @@ export function presenceContract(test: BusTest): void {
     assertEquals(await a.online([1, 2, 3]), new Set([2]));
   });
 
-  test("a node that closes is gone for the others, and not for itself", async (_, b, atA, atB) => {
+  test("reports a node that closes to the others, and not to itself", async (_, b, atA, atB) => {
     await b.close();
-    await atA.until(() => atA.left > 0, () => "no node was told to have left");
-    assertEquals(atA.silences, [], "it commits nothing more, of which hints may be lost");
+    await atA.until(() => atA.left > 0, () => "no node was reported as left");
+    assertEquals(atA.silences, [], "a closed node commits no more messages");
     assertEquals(atB.left, 0);
   });
 
-  test("a node that closes takes its users offline and hears no more", async (a, b, _, atB) => {
+  test("a node that closes takes its users offline and receives nothing more", async (a, b, _, atB) => {
     await Promise.all([a.subscribe(1), b.subscribe(1), b.subscribe(2)]);
     await b.close();
     const users = await until(() => a.online([1, 2]), (online) => online.size === 1);

@@ -1,4 +1,4 @@
-/** How a server starts over MySQL and Redis: with the least permissions, and when it can't. */
+/** The start of a server on MySQL and Redis: with the least permissions, and its failures. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { newUser } from "../harness/framed_client.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
@@ -9,7 +9,7 @@ import { withServer } from "../harness/server.ts";
 const mariadb = sharedMariadb();
 const SECRET = "very-secret";
 
-/** Asserts the exit code, and that one line says what is wrong without the password; returns that line. */
+/** Asserts the exit code and a one-line error without the password, and returns that line. */
 function lineOf({ code, stderr, stdout }: Outcome, expected: number): string {
   const line = stderr.trim();
   assertEquals([code, line.split("\n").length], [expected, 1], `${stderr}${stdout}`);
@@ -18,7 +18,7 @@ function lineOf({ code, stderr, stdout }: Outcome, expected: number): string {
 }
 
 for (const set of ["server", "server-mysql"]) {
-  mariadb.test(`start: the permission set ${set} in deno.json is enough for MySQL and Redis`, async (database) => {
+  mariadb.test(`start: the permission set ${set} in deno.json suffices for MySQL and Redis`, async (database) => {
     await using redis = await startRedis();
     const args = ["--mysql", database.url, "--redis", redis.url, "--scrypt-ln", "1"];
     await withServer({ permissions: ["--no-prompt", `-P=${set}`], args }, async (server) => {
@@ -30,7 +30,7 @@ for (const set of ["server", "server-mysql"]) {
   });
 }
 
-mariadb.test("start: server-mysql is enough for workers, for --upgrade-check and for renew-epoch", async (database) => {
+mariadb.test("start: server-mysql suffices for workers, --upgrade-check and renew-epoch", async (database) => {
   const permissions = ["--no-prompt", "-P=server-mysql"];
   const mysql = ["--mysql", database.url];
   await withServer(
@@ -48,7 +48,7 @@ mariadb.test("start: server-mysql is enough for workers, for --upgrade-check and
   assertStringIncludes(renewed.stdout, "the epoch is");
 });
 
-mariadb.test("start: a database that can't be used is said in one line, without its password", async (database) => {
+mariadb.test("start: names an unusable database in one line without its password", async (database) => {
   const away = lineOf(
     await runProgram("main.ts", ["0"], { env: { CHAT_MYSQL: `mysql://u:${SECRET}@127.0.0.1:1/chat` } }),
     1,
@@ -63,7 +63,7 @@ mariadb.test("start: a database that can't be used is said in one line, without 
   );
 });
 
-Deno.test("start: urls that aren't right, or don't go together, are said in one line, without their passwords", async () => {
+Deno.test("start: names invalid or inconsistent URLs in one line without their passwords", async () => {
   const wrong: readonly (readonly [string, readonly string[]])[] = [
     ["--mysql must be like mysql://", ["--mysql", `mysql://u:${SECRET}@127.0.0.1`]],
     ["--mysql must be like mysql://", ["--mysql", `http://u:${SECRET}@127.0.0.1/chat`]],
@@ -77,7 +77,7 @@ Deno.test("start: urls that aren't right, or don't go together, are said in one 
   }
 });
 
-mariadb.test("start: --upgrade-check says what would change, changes nothing, and can be asked again", async (database) => {
+mariadb.test("start: --upgrade-check prints the changes, makes none, and is repeatable", async (database) => {
   await database.sql(
     "CREATE TABLE user (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(50), password VARCHAR(50))",
   );

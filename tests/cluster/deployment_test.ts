@@ -1,4 +1,4 @@
-/** Copies of a database beside the original, on one Redis: `renew-epoch --new-deployment` keeps them apart. */
+/** A copied database and its original on one Redis, which `renew-epoch --new-deployment` separates. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -7,7 +7,7 @@ import type { TestDatabase } from "../harness/mariadb.ts";
 import { runProgram } from "../harness/program.ts";
 import { startServer } from "../harness/server.ts";
 
-/** Copies a cluster's database with all rows, as a dump does. */
+/** Copies the database of a cluster with all rows, as a dump does. */
 async function copyOf({ mariadb, database }: Cluster): Promise<TestDatabase> {
   const copy = await mariadb.fresh();
   const tables = await database.sql(
@@ -25,7 +25,7 @@ function renew(url: string) {
   return runProgram("main.ts", ["renew-epoch", "--new-deployment"], { env: { CHAT_MYSQL: url } });
 }
 
-Deno.test("deployment: a copy of a database with an id of its own hears and tells the original nothing", async () => {
+Deno.test("deployment: a copied database with an id of its own is apart from the original", async () => {
   await using cluster = await startCluster({ nodes: 1 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -42,7 +42,7 @@ Deno.test("deployment: a copy of a database with an id of its own hears and tell
 
   const args = ["--mysql", copy.url, "--redis", cluster.redis.url];
   await using staging = await startServer({ args });
-  // With the original's id, alice would be in use here, and with `force` be kicked there.
+  // With the original's id, alice's account would be in use here, and `force` would end the session there.
   await using again = await FramedClient.connect(staging);
   const reply = await again.request({ msgid: Msg.LOGIN, id: alice.id, password: PASSWORD });
   assertEquals(reply.errno, Errno.OK);
@@ -51,7 +51,7 @@ Deno.test("deployment: a copy of a database with an id of its own hears and tell
 });
 
 for (const workers of [1, 2]) {
-  Deno.test(`deployment: a node that sees its database become another's stops, with ${workers} event loops`, async () => {
+  Deno.test(`deployment: a node stops when its database becomes another's, ${workers} loops`, async () => {
     await using cluster = await startCluster({ nodes: 1, workers });
     await using open = new AsyncDisposableStack();
     const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -59,7 +59,7 @@ for (const workers of [1, 2]) {
     assertEquals((await renew(cluster.database.url)).code, 0);
     await alice.serverCloses();
     assertEquals(await node.wait(), 1);
-    assertStringIncludes(node.log(), "the database is another deployment's now: the node stops");
+    assertStringIncludes(node.log(), "the database belongs to another deployment now: the node stops");
     await node.start();
     open.use(await login(node, { id: alice.id }));
   });

@@ -1,4 +1,4 @@
-/** What a node makes of hints that are not true: it asks the store before it does what they say. */
+/** False hints: a node checks the store before it acts on a hint. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -8,10 +8,10 @@ import { FramedClient, newGroup, newUser } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { until } from "../harness/wait.ts";
 
-/** Milliseconds for what is looked for at once: less than it takes until a node looks without being told anything. */
-const SOON = 15_000;
+/** Milliseconds for an immediate effect: less than a node takes to check without a hint. */
+const MAX_DELAY_MS = 15_000;
 
-Deno.test("forged hint: a takeover that the store does not have ends no session", async () => {
+Deno.test("forged hint: a takeover that the store does not confirm ends no session", async () => {
   const buses: Bus[] = [];
   const lines: string[] = [];
   const log = new Log("warn", "text", (line) => lines.push(line));
@@ -28,7 +28,7 @@ Deno.test("forged hint: a takeover that the store does not have ends no session"
   }, { bus: (bus) => buses[buses.push(bus) - 1]!, log });
 });
 
-Deno.test("forged hint: a true takeover is obeyed when the store is back, if it was unavailable", async () => {
+Deno.test("forged hint: a genuine takeover takes effect after an outage of the store", async () => {
   let isAway = false;
   let refused = 0;
   const store = (real: Store) =>
@@ -46,13 +46,13 @@ Deno.test("forged hint: a true takeover is obeyed when the store is back, if it 
     await first.settle();
     assertEquals(first.drain(), [], "while the store is unavailable the session goes on");
     isAway = false;
-    assertEquals((await first.next(Msg.NOTICE, SOON)).kind, "kicked");
+    assertEquals((await first.next(Msg.NOTICE, MAX_DELAY_MS)).kind, "kicked");
     await first.serverCloses();
     await second.settle();
   }, { store });
 });
 
-Deno.test("forged hint: a user who isn't a member gets no group's messages by a hint of having joined", async () => {
+Deno.test("forged hint: a joined hint for a user that is not a member delivers no messages", async () => {
   const buses: Bus[] = [];
   const subscribed: unknown[] = [];
   const bus = (bus: Bus) =>
@@ -71,7 +71,7 @@ Deno.test("forged hint: a user who isn't a member gets no group's messages by a 
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     const [foreign, own] = [await newGroup(alice), await newGroup(alice)];
-    await truth!.joinGroup(bob.id, own); // as a session would that isn't bob's last one any more
+    await truth!.joinGroup(bob.id, own); // as a session does that another login has replaced
     subscribed.length = 0;
     for (const group of [foreign, own]) buses[0]!.publish(bob.id, { kind: "joined", group });
     await until(() => subscribed.includes(-own), "the group that bob is in");
@@ -84,11 +84,11 @@ Deno.test("forged hint: a user who isn't a member gets no group's messages by a 
   }, { bus: (real) => buses[buses.push(bus(real)) - 1]!, store });
 });
 
-Deno.test("forged hint: the bus is told the store's epoch before it is opened, and each later one", async () => {
+Deno.test("forged hint: the bus gets the epoch before it opens, and each later one", async () => {
   const calls: string[] = [];
   const bus = (bus: Bus) =>
     wrapped(bus, (name, go, [epoch]) => {
-      if (name === "adoptEpoch") calls.push(`${epoch}`);
+      if (name === "adopt") calls.push(`${epoch}`);
       if (name === "open") calls.push(name);
       return go();
     });

@@ -1,4 +1,4 @@
-/** Messages that another client of Redis makes up or publishes again, while users of two nodes chat. */
+/** Hints that another client of Redis forges or replays while users of two nodes chat. */
 import { assert, assertEquals } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { type Cluster, clusterTest } from "../harness/cluster.ts";
@@ -10,7 +10,7 @@ import { until } from "../harness/wait.ts";
 const HEADING = "0123456789abcdef1"; // a sender and the version
 const ROUNDS = 3;
 
-/** Every kind of payload as nodes write them, but for the signature, that would harm a user if it counted. */
+/** Unsigned payloads of every kind that would harm a user if nodes accepted them. */
 function forgeries(peer: number, group: number, nextSeq: number): string[] {
   const message = ["m", nextSeq, peer, "forged", `forged ${nextSeq}`, "forged", 1_700_000_000_000];
   const plain = [
@@ -21,7 +21,7 @@ function forgeries(peer: number, group: number, nextSeq: number): string[] {
   return [...plain, ...signed].map((array) => HEADING + array);
 }
 
-/** What was logged by any node. */
+/** Returns the log lines of all nodes. */
 function logs(cluster: Cluster): string {
   return cluster.nodes.map((node) => node.log()).join("\n");
 }
@@ -44,7 +44,7 @@ clusterTest(
     recorder.on("pmessage", (_, channel: string, payload: string) => published.push([channel, payload]));
     await recorder.psubscribe(`${prefix}*`);
 
-    // Something of every kind is recorded: messages, and a login that takes over, with the presence of it.
+    // The recording has hints of every kind: messages, a takeover and its presence.
     await alice!.chat(bob!.id, "one");
     await alice!.groupChat(group, "all one");
     const taker = open.use(await FramedClient.connect(cluster.node(1)));
@@ -70,7 +70,7 @@ clusterTest(
     for (const kind of ['["m"', '["t"', '["b"']) assert(kinds.has(kind), `${kind} recorded`);
     await until(() => logs(cluster).includes("without this deployment's signature"), "the log to tell of it");
 
-    // The true messages of the same seqs come, and only those.
+    // Only the genuine messages with these seqs arrive.
     assertEquals((await alice!.chat(bob!.id, "two")).seq, 2);
     await alice!.groupChat(group, "all two");
     assertEquals((await bob!.next(Msg.ONE_CHAT)).msg, "two");

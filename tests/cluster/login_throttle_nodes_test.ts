@@ -1,9 +1,9 @@
-/** Attempts at passwords: workers and nodes count them together, and each alone while it is cut off. */
+/** The login throttle: workers and nodes count together, and each alone during a partition. */
 import { assertEquals } from "@std/assert";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { defaults } from "../../lib/config/config.ts";
 import { Log } from "../../lib/log.ts";
-import { ACCOUNT, assertLimited } from "../protocol/login_throttle_fixture.ts";
+import { ACCOUNT_REASON, assertLimited } from "../protocol/login_throttle_fixture.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes } from "../harness/nodes.ts";
@@ -15,7 +15,7 @@ import { events, WORKERS } from "../harness/workers.ts";
 
 const quiet = new Log("error", "text", () => {});
 
-Deno.test("attempts: workers count together", () =>
+Deno.test("login throttle: workers count together", () =>
   withServer(
     { args: [...WORKERS, "--max-failed-logins", "10", "--attempts-window", "12h"] },
     async (server) => {
@@ -37,19 +37,19 @@ Deno.test("attempts: workers count together", () =>
     },
   ));
 
-/** How many wrong passwords a node takes for an account before it takes no more. */
+/** Returns the number of wrong passwords that a node accepts for an account. */
 async function guesses(node: Address, id: number): Promise<number> {
   await using client = await FramedClient.connect(node);
   for (let count = 0;; count++) {
     const reply = await client.request({ msgid: Msg.LOGIN, id, password: "wrong" });
     if (reply.errno !== Errno.FAILED) {
-      assertLimited(reply, ACCOUNT);
+      assertLimited(reply, ACCOUNT_REASON);
       return count;
     }
   }
 }
 
-Deno.test("attempts: while the nodes can't reach each other, each counts for itself and none is open", async () => {
+Deno.test("login throttle: partitioned nodes count by themselves, and none is without limits", async () => {
   const outage = new Outage();
   const most = defaults().maxFailedLogins;
   await withNodes(2, async (a, b) => {
@@ -57,7 +57,7 @@ Deno.test("attempts: while the nodes can't reach each other, each counts for its
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, 0]);
     outage.begin();
     assertEquals([await guesses(a, id), await guesses(b, id)], [most, most]);
-    await (await login(a, { id: other })).close(); // and what is right is given back to where it was taken from
+    await (await login(a, { id: other })).close(); // a correct password is refunded to its bucket
     assertEquals(await guesses(a, other), most);
     outage.end();
     assertEquals([await guesses(b, id), await guesses(a, id)], [0, 0]);
@@ -65,7 +65,7 @@ Deno.test("attempts: while the nodes can't reach each other, each counts for its
   }, { bus: outage.bus });
 });
 
-Deno.test("attempts: nodes count together in Redis, and each alone while it is gone", async () => {
+Deno.test("login throttle: nodes count together in Redis, and each alone without it", async () => {
   await using redis = await startRedis();
   const most = defaults().maxFailedLogins;
   await withNodes(2, async (a, b) => {
@@ -78,7 +78,7 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
       assertEquals(reply.errno, Errno.FAILED);
     }
     for (const client of [atA, atB]) {
-      assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT);
+      assertLimited(await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }), ACCOUNT_REASON);
     }
     const keys = (await redis.command("KEYS", "chat:d:bucket:*")).split("\n").toSorted();
     assertEquals(keys, [`chat:d:bucket:{total:${id}}`, `chat:d:bucket:{wrong:${id}/exempt}`]);
@@ -87,7 +87,7 @@ Deno.test("attempts: nodes count together in Redis, and each alone while it is g
   }, { bus: () => new RedisBus([redis.url], quiet, "d", SECRET) });
 });
 
-Deno.test("attempts: while Redis refuses to write, logins go on without its locks and counts", async () => {
+Deno.test("login throttle: logins need no locks and counts while Redis refuses writes", async () => {
   await using redis = await startRedis();
   await withNodes(1, async (node) => {
     const id = await register(node);

@@ -1,4 +1,4 @@
-/** The project's own nginx configuration, run by a real nginx: where connections go, and what the servers learn of them. */
+/** The project's nginx configuration in a real nginx: the selection of servers, and the client address. */
 import { assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
@@ -14,7 +14,7 @@ const HOST = "127.0.0.1";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** A server that says its name to every client and then what it is told, and keeps what headers it was sent. */
+/** A server that sends its name and then echoes, and records the headers. */
 class Parrot implements Address, AsyncDisposable {
   readonly host = HOST;
   readonly headers: ProxyHeader[] = [];
@@ -33,7 +33,7 @@ class Parrot implements Address, AsyncDisposable {
     return this.#listener.addr.port;
   }
 
-  /** Accepts no more; the clients that are here may stay. */
+  /** Stops accepting; present clients stay connected. */
   async refuse(): Promise<void> {
     this.#listener.close();
     await this.#serving;
@@ -43,7 +43,7 @@ class Parrot implements Address, AsyncDisposable {
     try {
       this.#listener.close();
     } catch {
-      // it accepts no more
+      // the server has stopped accepting
     }
     await this.#serving;
     await Promise.all(this.#conns);
@@ -80,11 +80,11 @@ class Parrot implements Address, AsyncDisposable {
       if (held.length > 0) await conn.write(held);
       held = new Uint8Array(0);
     }
-    await conn.write(encoder.encode("!")).catch(() => {}); // the last word, to a client that still reads
+    await conn.write(encoder.encode("!")).catch(() => {}); // to a half-closed client that still reads
   }
 }
 
-/** Reads until that much text has come, or the end. */
+/** Reads a number of characters, or to the end. */
 async function heard(conn: Deno.Conn, length: number): Promise<string> {
   let text = "";
   const buffer = new Uint8Array(1_024);
@@ -96,13 +96,13 @@ async function heard(conn: Deno.Conn, length: number): Promise<string> {
   return text;
 }
 
-/** Connects, and reads which server it has come to. */
+/** Connects, and reads the name of the server. */
 async function whoIs(at: Address): Promise<{ readonly conn: Deno.TcpConn; readonly name: string }> {
   const conn = await Deno.connect({ hostname: at.host, port: at.port });
   return { conn, name: await heard(conn, 1) };
 }
 
-Deno.test("nginx: bytes go both ways, the server learns the client's address, and one way may end before the other", async () => {
+Deno.test("nginx: forwards both directions and the client's address, also half-closed", async () => {
   await using a = new Parrot("a");
   await using nginx = await startNginx([a]);
   const { conn, name } = await whoIs(nginx);
@@ -119,7 +119,7 @@ Deno.test("nginx: bytes go both ways, the server learns the client's address, an
   );
 });
 
-Deno.test("nginx: connections go to the server that has the fewest", async () => {
+Deno.test("nginx: selects the server with the fewest connections", async () => {
   await using a = new Parrot("a");
   await using b = new Parrot("b");
   await using nginx = await startNginx([a, b]);
@@ -128,26 +128,26 @@ Deno.test("nginx: connections go to the server that has the fewest", async () =>
   try {
     while (there.length < 12) there.push(await whoIs(nginx));
     assertEquals([count("a"), count("b")], [6, 6]);
-    // All that one has end: the next ones make up for it, instead of taking turns.
+    // All connections of one server end: nginx sends the next ones there instead of alternating.
     for (const { conn } of there.filter(({ name }) => name === "b")) await leave(conn);
     there.splice(0, there.length, ...there.filter(({ name }) => name === "a"));
     const was = there.length;
     while (there.length < 2 * was) there.push(await whoIs(nginx));
-    // Nginx may count one that has just ended for a moment more; by turns it would be half of them.
+    // Nginx may count an ended connection for a moment longer; alternation would send half of them there.
     assertGreaterOrEqual(count("b"), was - 1);
   } finally {
     for (const { conn } of there) conn.close();
   }
 });
 
-/** Closes a connection and resolves when nginx has seen it. */
+/** Closes a connection, and waits until nginx has noticed it. */
 async function leave(conn: Deno.TcpConn): Promise<void> {
   await conn.closeWrite();
   while (await within(conn.read(new Uint8Array(64)), "the end") !== null);
   conn.close();
 }
 
-Deno.test("nginx: a dead server is passed over at once, and found again when it is back", async () => {
+Deno.test("nginx: skips a dead server at once, and finds it when it recovers", async () => {
   await using a = new Parrot("a");
   const dead = new Parrot("b");
   const { port } = dead;
@@ -166,7 +166,7 @@ Deno.test("nginx: a dead server is passed over at once, and found again when it 
   }, "the server that is back");
 });
 
-Deno.test("nginx: a reload takes a server out without ending its connections", async () => {
+Deno.test("nginx: removes a server by a reload without ending its connections", async () => {
   await using a = new Parrot("a");
   await using b = new Parrot("b");
   await using nginx = await startNginx([{ ...address(a), down: true }, b]);
@@ -188,7 +188,7 @@ function address({ host, port }: Address): Address {
 }
 
 serverTest(
-  "nginx: clients of both dialects, with their own addresses in the log",
+  "nginx: serves clients of both dialects, whose addresses are in the log",
   { args: TRUSTING },
   async (server) => {
     await using nginx = await startNginx([server]);

@@ -1,4 +1,6 @@
-/** What the others notice of a node that dies or stands still: its users are free at once, and nothing acked is lost. */
+/**
+ * A node that dies or freezes: its users can log in elsewhere at once, and no acknowledged message is lost.
+ */
 import { assertEquals, assertLess } from "@std/assert";
 import { type Cluster, clusterTest, type ClusterWork } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -6,20 +8,21 @@ import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/fra
 import type { Server } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-const AT_ONCE = 2_000; // ms in which a dead node's users are free, and shown as offline to their friends
-const MESSAGES = 400; // of one sender, some of them before and some after its node is killed
-const WINDOW = 32; // of them under way at once
-const KILL_AT = 100; // acknowledgements
+// ms until the users of a dead node can log in again and are shown as offline
+const FAILOVER_TIMEOUT_MS = 2_000;
+const MESSAGES = 400; // of one sender, before and after the end of its node
+const MAX_IN_FLIGHT = 32; // of them in flight
+const ACKS_BEFORE_KILL = 100; // acknowledgements
 
-/** Defines a test with a cluster of its own: what is started anew in a test must have been started in it. */
+/** Defines a test with a cluster of its own, as a test may restart only processes that it has started. */
 const test = (name: string, work: ClusterWork) => clusterTest(name, { nodes: 3 }, work);
 
-/** Has `user` told when `friend` comes and goes. */
+/** Makes `user` a follower of `friend`. */
 async function befriend(user: FramedClient, friend: FramedClient): Promise<void> {
   await user.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
 }
 
-/** Kills a node, has `work` done while it is away, and starts it again. */
+/** Kills a node, runs `work`, and starts the node again. */
 async function without(node: Server, work: () => Promise<void>): Promise<void> {
   node.kill("SIGKILL");
   await node.wait();
@@ -30,7 +33,7 @@ async function without(node: Server, work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** A stopped node goes on when the test is over, however it ends. */
+/** Stops a node by SIGSTOP. Disposing of the result continues it. */
 function stopped(node: Server): Disposable {
   node.kill("SIGSTOP");
   return { [Symbol.dispose]: () => node.kill("SIGCONT") };
@@ -41,7 +44,7 @@ async function becomes(cluster: Cluster, user: FramedClient, state: string): Pro
 }
 
 test(
-  "kill -9 of a node: its users log in on another at once, and the others are shown as offline",
+  "node failure: after kill -9 users log in elsewhere at once, and the others are shown as offline",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const dave = open.use(await newUser(cluster.node(0)));
@@ -49,12 +52,12 @@ test(
     await befriend(bob!, dave);
     await without(cluster.node(0), async () => {
       const killed = performance.now();
-      // Without force and without a token: the account is free.
+      // The account is free: a login needs neither force nor a token.
       const back = open.use(await FramedClient.connect(cluster.nginx));
       await back.login({ id: alice!.id });
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
       await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id && m.state === "offline");
-      assertLess(performance.now() - killed, AT_ONCE);
+      assertLess(performance.now() - killed, FAILOVER_TIMEOUT_MS);
 
       const { friends } = await bob!.succeed({ msgid: Msg.CONTACTS });
       const states = new Map(friends!.map(({ id, state }) => [id, state]));
@@ -75,21 +78,21 @@ test(
       assertEquals((await davesNext.next(Msg.ONE_CHAT)).msg, "when you are back");
       assertEquals((await bob!.next((m) => m.msgid === Msg.PRESENCE && m.id === dave.id)).state, "online");
     });
-    // The node is one of them again.
+    // The node has joined again.
     const erin = open.use(await newUser(cluster.node(0)));
     await erin.chat(bob!.id, "from the node that was dead");
     assertEquals((await bob!.next(Msg.ONE_CHAT)).msg, "from the node that was dead");
   },
 );
 
-/** What a user was last told of a friend, and hasn't been asked for yet. */
+/** Returns the state of a friend in the last PRESENCE that the test has not taken. */
 async function lastTold(user: FramedClient, friend: FramedClient): Promise<string | undefined> {
   await user.settle();
   return user.waiting.findLast((m) => m.msgid === Msg.PRESENCE && m.id === friend.id)?.state;
 }
 
 test(
-  "kill -9 of a node with messages in flight: no acked one is lost, and those sent again elsewhere aren't doubled",
+  "node failure: kill -9 with messages in flight loses none acknowledged and duplicates none resent",
   async (cluster, open) => {
     const [alice, bob, carol] = await cluster.usersApart(open);
     const groupid = await newGroup(bob!, [alice!, carol!]);
@@ -99,10 +102,10 @@ test(
       msg: `${at}`,
       cid: `${alice!.id} ${at}`,
     }));
-    /** Sends what has no acknowledgement, in order, until all have one or the node is gone. */
+    /** Sends unacknowledged messages in order until all are acknowledged or the node has ended. */
     const send = async (from: FramedClient) => {
       const left = messages.filter(({ cid }) => !acks.has(cid)).values();
-      await Promise.all(Array.from({ length: WINDOW }, async () => {
+      await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
         for (const message of left) {
           const ack = await from.request(message).catch(() => undefined);
           if (!ack) return;
@@ -112,10 +115,10 @@ test(
       }));
     };
     const sending = send(alice!);
-    await until(() => acks.size >= KILL_AT, `${KILL_AT} acknowledgements`);
+    await until(() => acks.size >= ACKS_BEFORE_KILL, `${ACKS_BEFORE_KILL} acknowledgements`);
     await without(cluster.node(0), async () => {
       await sending;
-      assertLess(acks.size, MESSAGES, "it was killed in the middle");
+      assertLess(acks.size, MESSAGES, "the node ended while messages were in flight");
       const again = open.use(await login(cluster.node(2), { token: alice!.token }));
       await send(again);
       assertEquals(acks.size, MESSAGES);
@@ -133,14 +136,14 @@ test(
       }
       for (const user of [bob!, carol!]) {
         await user.settle();
-        assertEquals(user.waiting.filter(({ cid }) => cid !== undefined), [], "nothing came twice");
+        assertEquals(user.waiting.filter(({ cid }) => cid !== undefined), [], "no message arrived twice");
       }
     });
   },
 );
 
 test(
-  "SIGSTOP of a node: its users go on elsewhere by force or token, and stay there when it goes on",
+  "node failure: I8 sessions replaced during SIGSTOP of their node stay replaced after SIGCONT",
   async (cluster, open) => {
     const [alice, bob] = await cluster.usersApart(open);
     const carol = open.use(await newUser(cluster.node(0)));
@@ -151,7 +154,7 @@ test(
     {
       using _ = stopped(cluster.node(0));
       const refused = await next.request({ msgid: Msg.LOGIN, id: alice!.id, password: PASSWORD });
-      assertEquals(refused.errno, Errno.ALREADY_ONLINE, "it may only be slow");
+      assertEquals(refused.errno, Errno.ALREADY_ONLINE, "the node may only be slow");
       await next.login({ id: alice!.id }, { force: true });
       await carolsNext.login({ token: carol.token });
       for (let seq = 1; seq <= 3; seq++) {
@@ -159,7 +162,8 @@ test(
         assertEquals((await next.next(Msg.ONE_CHAT)).seq, seq);
         await next.delivered({ id: bob!.id }, seq);
       }
-      // The node reads it when it goes on, perhaps before it hears of the new login: that one must not be ended by it.
+      // The node reads it after SIGCONT, perhaps before the hint of the new login. It must not end the new
+      // session.
       await alice!.send({ msgid: Msg.LOGOUT });
     }
     let isOver = false;
@@ -183,7 +187,7 @@ test(
     assertEquals(friends!.map(({ state }) => state), ["online"]);
     assertEquals(told(), [], "friends have noticed nothing");
     assertEquals(next.waiting, []);
-    // Its token went over to the new session, and is good there.
+    // The token belongs to the new session now, and is valid.
     const third = open.use(await FramedClient.connect(cluster.node(0)));
     await third.login({ token: carol.token });
     await carolsNext.serverCloses();

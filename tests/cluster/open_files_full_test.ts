@@ -1,4 +1,4 @@
-/** A server with as many connections as its limit of open files allows: everything else still has room. */
+/** A server with as many connections as its limit of open files permits: all other work goes on. */
 import { assert, assertEquals } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -8,14 +8,14 @@ import { startRedis } from "../harness/redis.ts";
 import { type Server, withServer } from "../harness/server.ts";
 import { needTool } from "../harness/tools.ts";
 import { pause, until, within } from "../harness/wait.ts";
-import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "../protocol/open_files_fixture.ts";
+import { assertRoom, LIMIT, LONG_TIMEOUTS, openFilesOf, possibleOf } from "../protocol/open_files_fixture.ts";
 
-const SILENT = 300; // more connections than the limit allows
+const SILENT_CONNECTIONS = 300; // more connections than the limit permits
 
-/** Clients that are in without a login: as many as the connections to MySQL that a test allows. */
-const STRANGERS = 40;
+/** Connected clients without a login: as many as the MySQL connections of a test. */
+const UNAUTHENTICATED = 40;
 
-/** Connections that say nothing. */
+/** Silent connections. */
 class SilentOnes implements AsyncDisposable {
   closed = 0;
   readonly #all: Promise<void>[] = [];
@@ -44,13 +44,13 @@ class SilentOnes implements AsyncDisposable {
 }
 
 /**
- * Fills the server with silent connections, and sees to it that those who are in can do everything, that one
- * more is closed, and that there is room again when the silent ones are gone.
+ * Fills the server with silent connections. Asserts that connected clients can do everything, that further
+ * connections are closed, and that slots are free again when the silent ones have ended.
  */
 async function fill(
   server: Server,
   workers = 1,
-  beside: (strangers: readonly FramedClient[]) => Promise<void> = () => Promise.resolve(),
+  beside: (unauthenticated: readonly FramedClient[]) => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   const possible = possibleOf(server);
   await using open = new AsyncDisposableStack();
@@ -58,27 +58,29 @@ async function fill(
   const alice = open.use(await newUser(server, "alice"));
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend });
   const bob = open.use(await newUser(server, "bob"));
-  const strangers: FramedClient[] = [];
-  for (let i = 0; i < STRANGERS; i++) strangers.push(open.use(await FramedClient.connect(server)));
-  for (const stranger of strangers) await stranger.settle(); // it is in
-  const known = strangers.length + 2;
+  const unauthenticated: FramedClient[] = [];
+  for (let i = 0; i < UNAUTHENTICATED; i++) {
+    unauthenticated.push(open.use(await FramedClient.connect(server)));
+  }
+  for (const client of unauthenticated) await client.settle(); // the server has accepted it
+  const known = unauthenticated.length + 2;
   {
     await using silent = new SilentOnes();
-    await silent.connect(server.port, SILENT * workers);
-    const refused = SILENT * workers + known - possible;
+    await silent.connect(server.port, SILENT_CONNECTIONS * workers);
+    const refused = SILENT_CONNECTIONS * workers + known - possible;
     await until(() => silent.closed >= refused, "those over the most to be closed");
     if (workers === 1) assertEquals(silent.closed, refused, "not one more");
-    await beside(strangers);
-    // As many at the same time as there are connections to a database, and more.
-    const ids = await Promise.all(strangers.map((stranger, i) => stranger.register(`stranger ${i}`)));
-    const [first, ...others] = strangers;
+    await beside(unauthenticated);
+    // More at the same time than there are connections to a database.
+    const ids = await Promise.all(unauthenticated.map((client, i) => client.register(`client ${i}`)));
+    const [first, ...others] = unauthenticated;
     await first!.login({ id: friend });
     assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
-    await Promise.all(others.map((stranger, i) => stranger.login({ id: ids[i]! })));
+    await Promise.all(others.map((client, i) => client.login({ id: ids[i]! })));
     await alice.chat(friend, "to a friend");
     assertEquals((await first!.next(Msg.ONE_CHAT)).msg, "to a friend");
-    await others[0]!.chat(bob.id, "to a stranger");
-    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "to a stranger");
+    await others[0]!.chat(bob.id, "to a client");
+    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "to a client");
     await using late = await FramedClient.connect(server);
     if (workers === 1) await late.serverCloses();
     assertRoom(server);
@@ -95,31 +97,31 @@ async function fill(
 }
 
 Deno.test("open files: 300 silent connections at a limit of 256 do not keep others from chatting", () =>
-  withServer({ openFiles: LIMIT, args: PATIENT }, (server) => fill(server)));
+  withServer({ openFiles: LIMIT, args: LONG_TIMEOUTS }, (server) => fill(server)));
 
-Deno.test("open files: the same while the thread that hashes passwords dies and another begins", () => {
-  const permissions = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+Deno.test("open files: the same while a hash thread dies and another starts", () => {
+  const permissions = ["-A", "--preload", "tests/harness/killable_workers.ts"];
   return withServer(
-    { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: PATIENT },
+    { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: LONG_TIMEOUTS },
     (server) =>
-      fill(server, 1, async ([stranger]) => {
+      fill(server, 1, async ([client]) => {
         const from = server.logSize;
         Deno.kill(server.pid, "SIGUSR1");
         await until(() => server.log(from).includes('(in worker "hash")'), "the thread's end");
         await until(async () => {
           const name = crypto.randomUUID();
-          return (await stranger!.request({ msgid: Msg.REGISTER, name, password: PASSWORD })).errno === 0;
+          return (await client!.request({ msgid: Msg.REGISTER, name, password: PASSWORD })).errno === 0;
         }, "another thread");
       }),
   );
 });
 
 Deno.test("open files: the same with workers", () =>
-  withServer({ openFiles: LIMIT, args: ["--workers", "2", ...PATIENT] }, (server) => fill(server, 2)));
+  withServer({ openFiles: LIMIT, args: ["--workers", "2", ...LONG_TIMEOUTS] }, (server) => fill(server, 2)));
 
-Deno.test("open files: the same with a health port that is full as well", async () => {
+Deno.test("open files: the same with a full health port", async () => {
   const port = freePort();
-  const args = ["--health-port", `${port}`, ...PATIENT];
+  const args = ["--health-port", `${port}`, ...LONG_TIMEOUTS];
   await withServer({ openFiles: LIMIT, args }, async (server) => {
     await using mute = new SilentOnes();
     await fill(server, 1, async () => {
@@ -130,7 +132,7 @@ Deno.test("open files: the same with a health port that is full as well", async 
   });
 });
 
-Deno.test("open files: the same with MySQL, and Redis, which is lost and comes back meanwhile", async () => {
+Deno.test("open files: the same with MySQL, and an outage of Redis", async () => {
   await using mariadb = await startMariadb();
   await using database = await mariadb.fresh();
   await using redis = await startRedis();
@@ -140,8 +142,8 @@ Deno.test("open files: the same with MySQL, and Redis, which is lost and comes b
     "--redis",
     redis.url,
     "--mysql-connections",
-    `${STRANGERS}`,
-    ...PATIENT,
+    `${UNAUTHENTICATED}`,
+    ...LONG_TIMEOUTS,
   ];
   await withServer({ openFiles: LIMIT, args }, (server) =>
     fill(server, 1, async () => {
@@ -155,13 +157,13 @@ Deno.test("open files: the same with MySQL, and Redis, which is lost and comes b
     }));
 });
 
-/** Threads with an event loop of their own, twice as many as there are. */
+/** Threads with an event loop of their own, counted twice. */
 function eventLoopsOf({ pid }: Server): number {
   return openFilesOf(pid).filter((file) => file.includes("eventpoll")).length;
 }
 
-Deno.test("open files: no thread begins after the server listens", () =>
-  withServer({ args: PATIENT }, async (server) => {
+Deno.test("open files: no thread starts after the server listens", () =>
+  withServer({ args: LONG_TIMEOUTS }, async (server) => {
     const before = eventLoopsOf(server);
     await using user = await newUser(server);
     const { size } = await Deno.stat(server.db);
@@ -183,14 +185,14 @@ Deno.test("open files: failed accepts are logged once a minute, and connections 
       assert((await new Deno.Command("prlimit", { args }).output()).success);
     };
     await using user = await newUser(server);
-    await allow(3); // those that are open stay, but there is no number left for another
+    await allow(3); // open files stay open, but no further one is possible
     await using waiting = await FramedClient.connect(server);
     let isIn = false;
     const greeting = waiting.settle().then(() => isIn = true);
     const health = fetch(`http://127.0.0.1:${port}/live`);
-    health.catch(() => {}); // it is awaited below
+    health.catch(() => {}); // the test waits for it below
     await until(() => server.log().match(/"accept failed/g)?.length === 2, "a line for each port");
-    await pause(1_500); // more tries, and time for another line if there were one each second
+    await pause(1_500); // time for more attempts, and for another line if there were one each second
     await user.settle();
     assert(!isIn, "accepts failed all the time");
     await allow(LIMIT);

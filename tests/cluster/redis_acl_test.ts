@@ -1,4 +1,4 @@
-/** The rules for the Redis user, as docs/SECURITY.md has them: with them everything works, and nothing else does. */
+/** The rules for the Redis user in docs/SECURITY.md: they allow all that the bus needs, and nothing else. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
@@ -18,15 +18,15 @@ import {
 const quiet = new Log("error", "text", () => {});
 const document = await Deno.readTextFile(new URL("docs/SECURITY.md", ROOT));
 
-/** The rules for one server, and those for each of a cluster's. */
+/** The rules for a single server, and those for each server of a cluster. */
 const [forOne, forCluster] = [...document.matchAll(/^ACL SETUSER chat .*$/gm)].map(([line]) =>
   line.replaceAll("DEPLOYMENT", "d").replace("PASSWORD", "geheim").split(" ")
 );
 
-/** A user who may do everything, as an operator has one, so that the default one can be turned off. */
+/** A user with all rights for the operator, so that the default user can be disabled. */
 const OPERATOR = ["ACL", "SETUSER", "operator", "on", ">operator", "~*", "&*", "+@all"];
 
-/** What is always allowed, and what the test itself asks. */
+/** Commands that are always allowed, and commands of the test itself. */
 const ALWAYS = ["hello", "auth"];
 const BY_TEST = ["acl|setuser", "info", "config|resetstat"];
 
@@ -67,8 +67,8 @@ async function withClient<T>(url: string, body: (client: Client) => Promise<T>):
   }
 }
 
-// After those above, which call all that there is.
-Deno.test("Redis rules: each command that they allow is called, and no other", async () => {
+// After the tests above, which run all commands.
+Deno.test("Redis rules: allow exactly the commands that the bus calls", async () => {
   for (const [servers, rules] of [[[one], forOne!], [cluster.masters, forCluster!]] as const) {
     const allowed = rules.filter((rule) => rule.startsWith("+")).map((rule) => rule.slice(1));
     const called = new Set<string>();
@@ -84,7 +84,7 @@ Deno.test("Redis rules: each command that they allow is called, and no other", a
   }
 });
 
-Deno.test("Redis rules: other names, other commands and other users are refused", async () => {
+Deno.test("Redis rules: reject other names, other commands and other users", async () => {
   for (const server of [one, cluster.masters[0]!]) {
     await withClient(as("chat", "geheim", server.url), async (client) => {
       const refused: readonly (readonly [string, ...string[]])[] = [
@@ -104,7 +104,7 @@ Deno.test("Redis rules: other names, other commands and other users are refused"
       for (const [command, ...args] of refused) {
         const { message } = await assertRejects(() => client.call(command, ...args), Error);
         assertEquals(
-          /NOPERM|No permissions|can't run this command/.test(message),
+          /NOPERM|No permissions|can't run this command|ACL failure in script/.test(message),
           true,
           `${command}: ${message}`,
         );

@@ -1,11 +1,11 @@
-/** The bus over Redis, while Redis is there: one server, and a cluster. */
+/** The bus over a running Redis: one server, and a cluster. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { keySlot } from "../../lib/bus/redis/key_slot.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
 import { busContract } from "./bus_contract.ts";
-import { Heard, message, type TwoNodes } from "./bus_fixture.ts";
+import { EventRecorder, message, type TwoNodes } from "./bus_fixture.ts";
 import { type Redis, type RedisCluster, SECRET, startRedis, startRedisCluster } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";
 
@@ -23,10 +23,10 @@ Deno.test.afterAll(async () => {
 busContract("Redis", () => Promise.resolve(twoOn([one.url])));
 busContract("Redis Cluster", () => Promise.resolve(twoOn(cluster.urls)));
 
-/** Runs a test on one Redis, and again on the cluster. */
-function both(what: string, body: (urls: readonly string[]) => Promise<void>): void {
-  Deno.test(`Redis: ${what}`, () => body([one.url]));
-  Deno.test(`Redis Cluster: ${what}`, () => body(cluster.urls));
+/** Registers a test on one Redis, and again on the cluster. */
+function both(name: string, body: (urls: readonly string[]) => Promise<void>): void {
+  Deno.test(`Redis: ${name}`, () => body([one.url]));
+  Deno.test(`Redis Cluster: ${name}`, () => body(cluster.urls));
 }
 
 function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): TwoNodes {
@@ -39,23 +39,23 @@ function twoOn(urls: readonly string[], log = quiet, deployments = ["d", "d"]): 
 
 async function withTwo(
   urls: readonly string[],
-  body: (nodes: TwoNodes, atA: Heard, atB: Heard) => Promise<void>,
+  body: (nodes: TwoNodes, atA: EventRecorder, atB: EventRecorder) => Promise<void>,
   log?: Log,
   deployments?: string[],
 ): Promise<void> {
   const nodes = twoOn(urls, log, deployments);
-  const [atA, atB] = [new Heard(), new Heard()];
+  const [atA, atB] = [new EventRecorder(), new EventRecorder()];
   try {
     await Promise.all([nodes.a.open(atA), nodes.b.open(atB)]);
     await body(nodes, atA, atB);
-    assertEquals([atA.downs, atB.downs], [[], []]);
+    assertEquals([atA.downErrors, atB.downErrors], [[], []]);
   } finally {
     await nodes.close();
   }
 }
 
 both(
-  "20,000 hints at once arrive in order, and own ones don't come back",
+  "delivers 20,000 hints at once in order, and none to their own node",
   (urls) =>
     withTwo(urls, async ({ a, b }, atA, atB) => {
       const channels = Array.from({ length: 100 }, (_, i) => i % 2 === 0 ? i + 1 : -i);
@@ -66,13 +66,13 @@ both(
         const seqs = came.get(channel)!.map(([, hint]) => hint.kind === "message" ? hint.message.seq : 0);
         assertEquals(seqs, Array.from({ length: 200 }, (_, i) => i + 1));
       }
-      await a.online([1]); // answered after whatever else might have come
+      await a.online([1]); // its reply follows all earlier messages
       assertEquals(atA.hints, []);
     }),
 );
 
 both(
-  "thousands of channels are subscribed, counted and given up at once",
+  "subscribes, counts and unsubscribes thousands of channels at once",
   (urls) =>
     withTwo(urls, async ({ a, b }) => {
       const users = Array.from({ length: 2_500 }, (_, i) => i + 1);
@@ -84,7 +84,7 @@ both(
 );
 
 both(
-  "what is asked for a channel without waiting takes place in that order",
+  "runs calls for a channel in order without waiting between them",
   (urls) =>
     withTwo(urls, async ({ a, b }) => {
       void a.subscribe(1);
@@ -101,13 +101,13 @@ both(
       assertEquals(await b.online([1, 2]), new Set([1]));
       let confirmed = false;
       void a.subscribe(3).then(() => confirmed = true);
-      for (let i = 0; i < 10; i++) await Promise.resolve(); // so that it is sent, but not answered yet
+      for (let i = 0; i < 10; i++) await Promise.resolve(); // the command is sent and has no reply yet
       await a.subscribe(3);
       assert(confirmed, "subscribing again waits for what was asked before");
     }),
 );
 
-both("who asks for a lock first in a node has it first", (urls) =>
+both("grants a lock within a node in the order of requests", (urls) =>
   withTwo(urls, async ({ a }) => {
     const order: number[] = [];
     const release = await a.lock(1);
@@ -121,7 +121,7 @@ both("who asks for a lock first in a node has it first", (urls) =>
     assertEquals(order, [0, 1, 2, 3]);
   }));
 
-Deno.test("Redis: a lock that was lost is not given back for who has it now", () =>
+Deno.test("Redis: does not release a lost lock that another node holds", () =>
   withTwo([one.url], async ({ a, b }) => {
     const late = await a.lock(1);
     await one.command("DEL", "chat:d:lock:{1}"); // as if it had expired
@@ -132,7 +132,7 @@ Deno.test("Redis: a lock that was lost is not given back for who has it now", ()
     assertEquals(await one.command("EXISTS", "chat:d:lock:{1}"), "0");
   }));
 
-Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it says", () =>
+Deno.test("Redis: the key of a bucket expires when the bucket is full", () =>
   withTwo([one.url], async ({ a, b }) => {
     const [key, quota] = ["chat:d:bucket:{mine}", { burst: 10, periodMs: 3_600_000 }];
     assertEquals(await a.tryConsume("mine", quota, 4), 0);
@@ -148,32 +148,33 @@ Deno.test("Redis: a bucket's key is gone when the bucket is full, whatever it sa
     assert(await b.tryConsume("mine", quota, 1) > 0);
   }));
 
-Deno.test("Redis: when its clock is set back, an empty bucket is just empty", () =>
+Deno.test("Redis: an empty bucket is empty, and not worse, when the clock is set back", () =>
   withTwo([one.url], async ({ a }) => {
     const quota = { burst: 10, periodMs: 3_600_000 };
-    const tomorrow = 1_000 * (Date.now() + 86_400_000); // microseconds, as spent before the clock went back
+    // Microseconds, as stored before the clock was set back.
+    const tomorrow = 1_000 * (Date.now() + 86_400_000);
     await one.command("SET", "chat:d:bucket:{back}", `${tomorrow}`, "PX", "86400000");
     const wait = await a.tryConsume("back", quota, 10);
     assert(wait > 0 && wait <= quota.periodMs, `${wait} ms`);
   }));
 
-Deno.test("Redis Cluster: one address will do", () =>
+Deno.test("Redis Cluster: connects by one address", () =>
   withTwo(cluster.urls.slice(2), async ({ a, b }, _, atB) => {
     for (const user of [1, 2, 3, 4]) await b.subscribe(user);
     for (const user of [1, 2, 3, 4]) await (await a.lock(user))();
-    for (const user of [1, 2, 3, 4]) a.publish(user, { kind: "look" });
+    for (const user of [1, 2, 3, 4]) a.publish(user, { kind: "resync" });
     await atB.atLeast(4);
   }));
 
-Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated", async () => {
+Deno.test("Redis: ignores unknown messages, and logs one warning", async () => {
   const lines: string[] = [];
   const begun = performance.now();
   await withTwo([one.url], async ({ a, b }, _, atB) => {
     await b.subscribe(5);
     const sender = "0123456789abcdef";
-    const id = `${sender}1`; // and the version
+    const id = `${sender}1`; // with the version
     const strange = [
-      `${sender}["l"]`, // of before there were versions
+      `${sender}["l"]`, // of a release before versions
       `${sender}2["l"]`,
       `${sender}2["h"]`,
       `${id}{}`,
@@ -184,7 +185,7 @@ Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated
       `${id}["h"]`,
       `${id}["x",1]`,
     ];
-    const signer = new Signer(SECRET); // as a newer release signs what this one does not know
+    const signer = new Signer(SECRET); // as a newer release signs a kind that this one does not know
     for (const payload of strange) {
       const signed = signer.sign(5, payload.slice(0, id.length), payload.slice(id.length));
       await one.command("PUBLISH", "chat:d:u:{5}", signed);
@@ -195,13 +196,13 @@ Deno.test("Redis: what is no hint is ignored, with a warning that isn't repeated
     assertEquals(await atB.atLeast(1), [[5, message(1)]]);
   }, new Log("warn", "text", (line) => lines.push(line)));
   assert(lines.length > 0);
-  for (const line of lines) assertStringIncludes(line, "ignored what is no hint");
+  for (const line of lines) assertStringIncludes(line, "ignored messages of an unknown kind or version");
   const minutes = Math.ceil((performance.now() - begun) / 60_000);
   assert(lines.length <= 2 * (1 + minutes), lines.join("")); // by each of two nodes, once a minute
 });
 
 both(
-  "two deployments hear nothing of each other, and share no presence, locks or buckets",
+  "two deployments share no hints, presence, locks or buckets",
   (urls) =>
     withTwo(
       urls,
@@ -213,15 +214,15 @@ both(
         const releases = [await a.lock(5), await b.lock(5)]; // neither waits
         for (const bus of [a, b]) assertEquals(await bus.tryConsume("shared", quota, 1), 0);
         for (const release of releases) await release();
-        assertEquals(await b.online([5]), new Set([5])); // answered after whatever might have come
-        assertEquals([atB.hints, atA.arrived, atB.arrived], [[], 0, 0]);
+        assertEquals(await b.online([5]), new Set([5])); // its reply follows all earlier messages
+        assertEquals([atB.hints, atA.joined, atB.joined], [[], 0, 0]);
       },
       undefined,
       ["one", "two"],
     ),
 );
 
-Deno.test("Redis: two deployments hold locks on the same user's id at the same time", () =>
+Deno.test("Redis: two deployments lock the same user id at the same time", () =>
   withTwo(
     [one.url],
     async ({ a, b }) => {
@@ -233,7 +234,7 @@ Deno.test("Redis: two deployments hold locks on the same user's id at the same t
     ["one", "two"],
   ));
 
-Deno.test("Redis: an address that is none is refused without being told", () => {
+Deno.test("Redis: rejects an invalid address without showing it", () => {
   for (
     const url of ["", "host:6379", "http://user:geheim@host", "redis://", "redis://x:geheim@:6379", "geheim"]
   ) {
@@ -244,7 +245,7 @@ Deno.test("Redis: an address that is none is refused without being told", () => 
   assertThrows(() => new RedisBus([], quiet, "d", SECRET), TypeError);
 });
 
-Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async () => {
+Deno.test("Redis Cluster: computes the slot of a name as Redis does", async () => {
   for (
     const name of ["chat:d:u:{5}", "chat:d:{nodes}:1", "chat", "", "{}x", "a{b}{c}", "{x", "ü{😀}", "}{y}"]
   ) {
@@ -252,14 +253,14 @@ Deno.test("Redis Cluster: a name's slot is the one that Redis gives it", async (
   }
 });
 
-Deno.test("Redis: a replica is refused in a line that says so", async () => {
+Deno.test("Redis: rejects a replica by a log line that names the reason", async () => {
   await using replica = await startRedis();
   await replica.command("REPLICAOF", "127.0.0.1", `${one.port}`);
   const lines: string[] = [];
   const bus = new RedisBus([replica.url], new Log("info", "text", (line) => lines.push(line)), "0", SECRET);
-  const heard = new Heard();
+  const events = new EventRecorder();
   try {
-    const opening = bus.open(heard).catch(() => {});
+    const opening = bus.open(events).catch(() => {});
     await until(() => lines.some((line) => line.includes("is a replica")) || undefined, "a refusal");
     const line = lines.find((line) => line.includes("is a replica"))!;
     assertStringIncludes(line, `127.0.0.1:${replica.port}`);

@@ -1,20 +1,20 @@
-/** The bus over Redis, while other programs use the same Redis: nothing that they publish or write changes anything. */
+/** The bus over a Redis that other programs use too: their messages and keys change nothing. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Redis as Client } from "ioredis";
 import { decode, encode, headerOf } from "../../lib/bus/redis/payload.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
-import { ReplayGuard } from "../../lib/bus/redis/counters.ts";
+import { ReplayGuard } from "../../lib/bus/redis/replay_guard.ts";
 import { Signer } from "../../lib/bus/redis/signer.ts";
 import { Log } from "../../lib/log.ts";
-import { Heard, hints, message } from "./bus_fixture.ts";
+import { EventRecorder, hints, message } from "./bus_fixture.ts";
 import { Random } from "../harness/random.ts";
 import { disconnect, type Redis, SECRET, startRedis } from "../harness/redis.ts";
 import { until } from "../harness/wait.ts";
 
 const USER = 5;
 const HEADING = headerOf("0123456789abcdef");
-const LEASE = 5_000; // milliseconds that a node's lock lives at the most
-/** As releases before signatures published them. */
+const LEASE_MS = 5_000; // milliseconds that a node's lock lives at most
+/** In the format of releases before signatures. */
 const unsigned = [
   ...hints.map((hint) => HEADING + encode(hint)),
   `${HEADING}["h"]`,
@@ -28,12 +28,12 @@ Deno.test.beforeAll(async () => {
 });
 Deno.test.afterAll(() => redis?.[Symbol.asyncDispose]());
 
-/** Two nodes, what each has heard, and another client of the same Redis. */
+/** Two nodes, their received hints, and another client of the same Redis. */
 interface Scene {
   readonly a: RedisBus;
   readonly b: RedisBus;
-  readonly atA: Heard;
-  readonly atB: Heard;
+  readonly atA: EventRecorder;
+  readonly atB: EventRecorder;
   readonly other: Client;
   readonly lines: readonly string[];
 }
@@ -42,12 +42,12 @@ async function scene(body: (scene: Scene) => Promise<void>): Promise<void> {
   const lines: string[] = [];
   const log = new Log("warn", "text", (line) => lines.push(line));
   const [a, b] = [new RedisBus([redis.url], log, "d", SECRET), new RedisBus([redis.url], log, "d", SECRET)];
-  const [atA, atB] = [new Heard(), new Heard()];
+  const [atA, atB] = [new EventRecorder(), new EventRecorder()];
   const other = new Client(redis.url);
   try {
     await Promise.all([a.open(atA), b.open(atB)]);
     await body({ a, b, atA, atB, other, lines });
-    assertEquals([atA.downs, atB.downs], [[], []], "the links stay");
+    assertEquals([atA.downErrors, atB.downErrors], [[], []], "no outage");
   } finally {
     await Promise.all([a.close(), b.close()]);
     await disconnect(other);
@@ -55,7 +55,7 @@ async function scene(body: (scene: Scene) => Promise<void>): Promise<void> {
   }
 }
 
-/** What nodes publish, by its channel; and `done`, to be called at the end. */
+/** Records all payloads of nodes with their channels. `done` ends the recording. */
 async function record(): Promise<{ published: [string, string][]; done: () => Promise<void> }> {
   const published: [string, string][] = [];
   const client = new Client(redis.url);
@@ -64,10 +64,10 @@ async function record(): Promise<{ published: [string, string][]; done: () => Pr
   return { published, done: () => disconnect(client) };
 }
 
-Deno.test("forgery: messages of every kind without a signature are ignored, and the log tells their number once", () =>
+Deno.test("forgery: ignores unsigned messages of every kind, and logs their number once", () =>
   scene(async ({ a, b, atA, atB, other, lines }) => {
     await Promise.all([b.subscribe(USER), b.subscribe(-USER)]);
-    const arrived = [atA.arrived, atB.arrived];
+    const arrived = [atA.joined, atB.joined];
     for (let round = 0; round < 20; round++) {
       for (const channel of ["chat:d:u:{5}", "chat:d:g:{5}", "chat:d:{nodes}"]) {
         for (const payload of unsigned) await other.publish(channel, payload);
@@ -75,15 +75,15 @@ Deno.test("forgery: messages of every kind without a signature are ignored, and 
     }
     a.publish(USER, message(2));
     assertEquals(await atB.atLeast(1), [[USER, message(2)]]);
-    assertEquals([atA.arrived, atB.arrived], arrived, "no node has come");
-    assertEquals([atA.left, atB.left], [0, 0], "nor left");
+    assertEquals([atA.joined, atB.joined], arrived, "no node has joined");
+    assertEquals([atA.left, atB.left], [0, 0], "no node has left");
     assert(lines.length <= 2 * 2, lines.join("")); // by each of two nodes, and a minute may have passed
     for (const line of lines) {
       assertStringIncludes(line, "ignored messages without this deployment's signature");
     }
   }));
 
-Deno.test("forgery: a signature counts for its text, its channel, its key and its epoch, and for nothing else", () =>
+Deno.test("forgery: a signature is valid for its text, channel, key and epoch only", () =>
   scene(async ({ a, b, atB, other }) => {
     await Promise.all([b.subscribe(USER), b.subscribe(-USER), b.subscribe(USER + 2 ** 32)]);
     const [right, wrong, later] = [new Signer(SECRET), new Signer("5f".repeat(32)), new Signer(SECRET)];
@@ -122,7 +122,7 @@ Deno.test("forgery: a signature counts for its text, its channel, its key and it
     ]);
   }));
 
-Deno.test("forgery: of another epoch nothing is received, and what was recorded in it never again", () =>
+Deno.test("forgery: ignores messages of another epoch, and later replays of them", () =>
   scene(async ({ a, b, atB, other }) => {
     const { published, done } = await record();
     try {
@@ -140,37 +140,37 @@ Deno.test("forgery: of another epoch nothing is received, and what was recorded 
       b.adopt("two");
       for (const [channel, payload] of [...published]) await other.publish(channel, payload);
       a.publish(USER, message(3));
-      // The second one was ignored when it came, and is of b's epoch by now.
+      // The second one was ignored when it arrived, and has b's present epoch.
       assertEquals(await atB.atLeast(3), [1, 2, 3].map((seq) => [USER, message(seq)]));
     } finally {
       await done();
     }
   }));
 
-Deno.test("forgery: a hello or heartbeat that is published again counts once", () =>
+Deno.test("forgery: counts a replayed hello or heartbeat once", () =>
   scene(async ({ b, atB, other }) => {
     const { published, done } = await record();
     const late = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
     try {
-      const before = atB.arrived;
-      await late.open(new Heard());
-      await atB.until(() => atB.arrived === before + 1, () => "the late node was not heard");
+      const before = atB.joined;
+      await late.open(new EventRecorder());
+      await atB.until(() => atB.joined === before + 1, () => "the late node was not events");
       const kinds = () => published.map(([, payload]) => decode(payload)?.kind);
       await until(() => kinds().includes("hello") && kinds().includes("beat"), "both kinds recorded");
       for (let round = 0; round < 10; round++) {
         for (const [channel, payload] of [...published]) await other.publish(channel, payload);
       }
       await late.subscribe(USER);
-      b.publish(USER, message(1)); // goes the same way, so that all came before it
+      b.publish(USER, message(1)); // on the same channel, so that all others arrived before it
       assertEquals(await b.online([USER]), new Set([USER]));
-      assertEquals(atB.arrived, before + 1);
+      assertEquals(atB.joined, before + 1);
     } finally {
       await late.close();
       await done();
     }
   }));
 
-Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones", () => {
+Deno.test("forgery: remembers the counts of the nodes events last, up to the bound", () => {
   const counters = new ReplayGuard(2);
   assertEquals([1, 1, 3, 2, 3, 4].map((count) => counters.isNew("a", count)), [
     true,
@@ -182,33 +182,33 @@ Deno.test("forgery: numbers of as many nodes are remembered, the last heard ones
   ]);
   assertEquals(counters.isNew("b", 1), true);
   assertEquals(counters.isNew("a", 5), true);
-  assertEquals(counters.isNew("c", 1), true); // b is forgotten for it
+  assertEquals(counters.isNew("c", 1), true); // b is evicted for it
   assertEquals(["a", "c", "b"].map((node) => counters.isNew(node, 1)), [false, false, true]);
 });
 
-Deno.test("forgery: releases before signatures read what nodes publish", () => {
+Deno.test("forgery: releases before signatures can read signed payloads", () => {
   for (const hint of hints) {
     const plain = HEADING + encode(hint);
     const signed = new Signer(SECRET).sign(USER, HEADING, encode(hint));
     assertEquals(signed.slice(0, 17), plain.slice(0, 17)); // sender and version
     const [before, after] = [plain, signed].map((text) => JSON.parse(text.slice(17)) as unknown[]);
-    assertEquals(after!.slice(0, -1), before); // they look at the first elements only
+    assertEquals(after!.slice(0, -1), before); // they read the first elements only
   }
 });
 
-Deno.test("forgery: a lock's key that no node has written is replaced, and the log tells of it", () =>
+Deno.test("forgery: replaces a lock's key that no node has written, and logs it", () =>
   scene(async ({ a, b, lines }) => {
     const key = "chat:d:lock:{1}";
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
       ["SET", key, "for ever"],
-      ["SET", key, "for long", "PX", `${10 * LEASE}`],
+      ["SET", key, "for long", "PX", `${10 * LEASE_MS}`],
     ];
     for (const command of written) {
       await redis.command(...command);
-      const release = await a.lock(1); // rejects when it has waited for too long
+      const release = await a.lock(1); // rejects after too long a wait
       const ttl = Number(await redis.command("PTTL", key));
-      assert(ttl >= 0 && ttl <= LEASE, `${command}: ${ttl} ms`);
+      assert(ttl >= 0 && ttl <= LEASE_MS, `${command}: ${ttl} ms`);
       await release();
       assertEquals(await redis.command("EXISTS", key), "0");
     }
@@ -225,19 +225,19 @@ Deno.test("forgery: a lock's key that no node has written is replaced, and the l
       async () => (await redis.command("INFO", "commandstats")).includes("cmdstat_eval"),
       "a second try",
     );
-    assertEquals(taken, false, "a node's lock is kept");
+    assertEquals(taken, false, "the node retains its lock");
     await release();
     await (await second)();
   }));
 
-Deno.test("forgery: a bucket's key that no node has written counts as missing", () =>
+Deno.test("forgery: treats a bucket's key that no node has written as missing", () =>
   scene(async ({ a, b, lines }) => {
     const key = "chat:d:bucket:{mine}";
     const quota = { burst: 10, periodMs: 3_600_000 };
     const written: readonly string[][] = [
       ["RPUSH", key, "x"],
       ["EVAL", "redis.call('RPUSH', KEYS[1], 'x'); redis.call('PEXPIRE', KEYS[1], 3600000)", "1", key],
-      ["SET", key, "9e99"], // an empty bucket, for ever
+      ["SET", key, "9e99"], // an empty bucket without an end
       ["SET", key, "nan", "PX", "3600000"],
       ["SET", key, "nonsense", "PX", "3600000"],
     ];
@@ -252,7 +252,7 @@ Deno.test("forgery: a bucket's key that no node has written counts as missing", 
     assertStringIncludes(lines[0]!, "replaced a key in Redis that no node has written");
   }));
 
-Deno.test("forgery: payloads of any length and text are signed and checked, whatever was before them", () => {
+Deno.test("forgery: signs and verifies payloads of any length and text, after any others", () => {
   const [one, other] = [new Signer(SECRET), new Signer(SECRET)];
   const random = new Random(3);
   const encoder = new TextEncoder();
@@ -269,20 +269,20 @@ Deno.test("forgery: payloads of any length and text are signed and checked, what
   }
 });
 
-Deno.test("forgery: a node of a release before signatures counts as silent, so that the store is polled beside it", async () => {
+Deno.test("forgery: a node without signatures counts as silent, so the others poll", async () => {
   const old = new Client(redis.url);
   const beats = new Client(redis.url);
   const bus = new RedisBus([redis.url], new Log("error", "text", () => {}), "d", SECRET);
-  const heard = new Heard();
+  const events = new EventRecorder();
   const beating = setInterval(() => beats.publish("chat:d:{nodes}", `${HEADING}["b"]`), 200);
   try {
     await old.subscribe("chat:d:{nodes}:0123456789abcdef");
-    await bus.open(heard);
-    await heard.until(() => heard.silences.length > 0, () => "it does not count as silent");
-    assertEquals([heard.silences, heard.left, heard.downs], [[true], 0, []]);
+    await bus.open(events);
+    await events.until(() => events.silences.length > 0, () => "the node does not count as silent");
+    assertEquals([events.silences, events.left, events.downErrors], [[true], 0, []]);
     await disconnect(old);
-    await heard.until(() => heard.left > 0, () => "it did not leave");
-    assertEquals([heard.silences, heard.left], [[true], 1]); // as one that vanished without a goodbye
+    await events.until(() => events.left > 0, () => "the node did not leave");
+    assertEquals([events.silences, events.left], [[true], 1]); // as a node that left without a goodbye
   } finally {
     clearInterval(beating);
     await bus.close();

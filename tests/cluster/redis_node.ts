@@ -1,17 +1,17 @@
-/** Nodes' connections to a Redis under test, and ways to cut them off. */
+/** Connections of nodes to a Redis under test, and ways to break them. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import { RedisBus } from "../../lib/bus/redis/redis_bus.ts";
 import { Log } from "../../lib/log.ts";
-import { Heard, message } from "./bus_fixture.ts";
+import { EventRecorder, message } from "./bus_fixture.ts";
 import { Relay } from "../harness/relay.ts";
 import { type Redis, SECRET } from "../harness/redis.ts";
 
 const quiet = new Log("error", "text", () => {});
 
-/** A node under test. Dispose of it when done. */
+/** A node under test, which must be disposed of. */
 export class Node implements AsyncDisposable {
-  readonly heard = new Heard();
+  readonly events = new EventRecorder();
   readonly bus: Bus;
 
   constructor(urls: readonly string[], log = quiet) {
@@ -20,31 +20,31 @@ export class Node implements AsyncDisposable {
 
   static async open(urls: readonly string[], log?: Log): Promise<Node> {
     const node = new Node(urls, log);
-    await node.bus.open(node.heard);
+    await node.bus.open(node.events);
     return node;
   }
 
-  /** Waits until it is down. Only for outages that last: after a short one it may be up again already. */
+  /** Waits until the bus is down. Only for long outages: after a short one the bus may be up again. */
   async isDown(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length > heard.ups, () => "the bus isn't down");
+    const { events } = this;
+    await events.until(() => events.downErrors.length > events.upCount, () => "the bus is not down");
   }
 
-  /** Waits for the end of its first outage, however short that is. */
+  /** Waits for the end of the first outage, however short. */
   async isUpAgain(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.ups > 0, () => "the bus wasn't down, or isn't up again");
+    const { events } = this;
+    await events.until(() => events.upCount > 0, () => "the bus was not down, or is not up again");
   }
 
   async isUp(): Promise<void> {
-    const { heard } = this;
-    await heard.until(() => heard.downs.length === heard.ups, () => "the bus isn't up");
+    const { events } = this;
+    await events.until(() => events.downErrors.length === events.upCount, () => "the bus is not up");
   }
 
-  /** Asserts that there was exactly one outage, which is over. */
+  /** Asserts that exactly one outage has begun and ended. */
   wasDownOnce(): void {
-    assertEquals([this.heard.downs.length, this.heard.ups], [1, 1]);
-    assert(this.heard.downs[0] instanceof BusUnavailableError);
+    assertEquals([this.events.downErrors.length, this.events.upCount], [1, 1]);
+    assert(this.events.downErrors[0] instanceof BusUnavailableError);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -52,26 +52,26 @@ export class Node implements AsyncDisposable {
   }
 }
 
-/** Asserts that hints and locks work between the two. `b` must not have subscribed the channel. */
-export async function worksBetween({ bus: a }: Node, { bus: b, heard }: Node, channel = 77): Promise<void> {
+/** Asserts that hints and locks work between two nodes. `b` must not have subscribed the channel. */
+export async function worksBetween({ bus: a }: Node, { bus: b, events }: Node, channel = 77): Promise<void> {
   await b.subscribe(channel);
   a.publish(channel, message(7));
-  await heard.until(() => heard.hints.some(([on]) => on === channel), () => "no hint came");
+  await events.until(() => events.hints.some(([on]) => on === channel), () => "no hint arrived");
   await b.unsubscribe(channel);
   const release = await a.lock(channel);
   await release();
   await (await b.lock(channel))();
 }
 
-/** Asserts that what needs Redis is refused. */
+/** Asserts that calls that need Redis are rejected. */
 export async function refuses({ bus }: Node): Promise<void> {
   await assertRejects(() => bus.online([1]), BusUnavailableError);
   await assertRejects(() => bus.lock(1), BusUnavailableError);
   await assertRejects(() => bus.tryConsume("test", { burst: 1, periodMs: 1_000 }, 1), BusUnavailableError);
 }
 
-/** A way to Redis on which a node can be cut off for as long as that is wanted. */
-export class Way implements AsyncDisposable {
+/** A path to Redis that can be cut for any time. */
+export class RedisLink implements AsyncDisposable {
   readonly #relay: Relay;
 
   constructor(redis: Redis) {
@@ -82,12 +82,12 @@ export class Way implements AsyncDisposable {
     return `redis://127.0.0.1:${this.#relay.port}`;
   }
 
-  /** Ends the connection at the node's next word, and each that it makes after it. */
+  /** Ends the connection at the node's next request, and every later connection likewise. */
   cut(): void {
     this.#relay.decide = () => "cut";
   }
 
-  mend(): void {
+  restore(): void {
     this.#relay.decide = () => "pass";
   }
 
@@ -96,13 +96,13 @@ export class Way implements AsyncDisposable {
   }
 }
 
-/** Cuts off the connections of one node, or of all, which may be back before this resolves. */
+/** Breaks the connections of one node, or of all. They may be restored before this resolves. */
 export async function cut(redis: Redis, id?: string): Promise<void> {
   const which = id === undefined ? ["TYPE", "pubsub"] : ["ID", id];
   assert(Number(await redis.command("CLIENT", "KILL", ...which)) > 0);
 }
 
-/** The id of the only node's connection. */
+/** Returns the id of the only node's connection. */
 export async function connectionOf(redis: Redis): Promise<string> {
   return /^id=(\d+) /.exec(await redis.command("CLIENT", "LIST", "TYPE", "pubsub"))![1]!;
 }

@@ -1,4 +1,4 @@
-/** The bus over Redis, while Redis or a connection to it is gone. */
+/** The bus over Redis during outages of Redis or of a connection to it. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { Names } from "../../lib/bus/redis/names.ts";
@@ -6,13 +6,14 @@ import { Log } from "../../lib/log.ts";
 import { message } from "./bus_fixture.ts";
 import { type RedisCluster, startRedis, startRedisCluster } from "../harness/redis.ts";
 import { until, within } from "../harness/wait.ts";
-import { connectionOf, cut, Node, refuses, Way, worksBetween } from "./redis_node.ts";
+import { connectionOf, cut, Node, RedisLink, refuses, worksBetween } from "./redis_node.ts";
 
-const CLOSE_WITHIN = 1_500; // milliseconds: less than it takes to find out that Redis doesn't answer
-const GIVEN_UP = 10_000; // milliseconds: a silent Redis is found lost sooner, while a lock is waited for longer
-const LEASE = 5_000; // milliseconds that a lock lives without its holder
+const MAX_CLOSE_MS = 1_500; // milliseconds: less than the detection of a silent Redis takes
+// Milliseconds: more than the detection of a silent Redis takes, and less than the wait for a lock.
+const MAX_DETECTION_MS = 10_000;
+const LEASE_MS = 5_000; // milliseconds that a lock lives without its holder
 
-Deno.test("Redis that dies and comes back empty is found as it was left, but for what was asked meanwhile", async () => {
+Deno.test("Redis outage: restores all subscriptions after a restart of Redis without data", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -30,14 +31,14 @@ Deno.test("Redis that dies and comes back empty is found as it was left, but for
   a.bus.publish(-6, message(1));
   a.bus.publish(7, message(2));
   b.bus.publish(1, message(3));
-  assertEquals((await a.heard.atLeast(1)).at(-1), [1, message(3)]);
-  assertEquals((await b.heard.atLeast(1)).at(-1), [7, message(2)]);
+  assertEquals((await a.events.atLeast(1)).at(-1), [1, message(3)]);
+  assertEquals((await b.events.atLeast(1)).at(-1), [7, message(2)]);
   await worksBetween(a, b);
   a.wasDownOnce();
   b.wasDownOnce();
 });
 
-Deno.test("Redis that is frozen is taken for lost, and what waits for it is let go", async () => {
+Deno.test("Redis outage: treats a frozen Redis as lost, and rejects waiting calls", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -45,7 +46,7 @@ Deno.test("Redis that is frozen is taken for lost, and what waits for it is let 
   redis.kill("SIGSTOP");
   const waiting = [a.bus.online([1]), a.bus.lock(1), a.bus.lock(2), b.bus.lock(2)];
   const subscribed = b.bus.subscribe(5);
-  for (const result of await within(Promise.allSettled(waiting), "answers", GIVEN_UP)) {
+  for (const result of await within(Promise.allSettled(waiting), "answers", MAX_DETECTION_MS)) {
     assert(result.status === "rejected" && result.reason instanceof BusUnavailableError);
   }
   await within(subscribed, "the subscription");
@@ -57,7 +58,7 @@ Deno.test("Redis that is frozen is taken for lost, and what waits for it is let 
   await worksBetween(a, b);
 });
 
-Deno.test("a connection that is cut off is made anew, with thousands of subscriptions", async () => {
+Deno.test("Redis outage: reconnects with thousands of subscriptions", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -71,25 +72,28 @@ Deno.test("a connection that is cut off is made anew, with thousands of subscrip
   b.wasDownOnce();
 });
 
-Deno.test("what couldn't be published is made up for by looks, where messages were lost", async () => {
+Deno.test("Redis outage: replaces lost hints of messages by resync hints", async () => {
   await using redis = await startRedis();
-  await using way = new Way(redis);
-  await using a = await Node.open([way.url]);
+  await using link = new RedisLink(redis);
+  await using a = await Node.open([link.url]);
   await using b = await Node.open([redis.url]);
   for (const channel of [5, -6, 7, 8]) await b.bus.subscribe(channel);
-  way.cut();
+  link.cut();
   await a.isDown();
   for (const seq of [1, 2]) for (const channel of [5, -6]) a.bus.publish(channel, message(seq));
   a.bus.publish(7, { kind: "presence", user: 1 });
   a.bus.publish(8, { kind: "takeover", loginEpoch: 1 });
-  way.mend();
+  link.restore();
   await a.isUp();
   a.bus.publish(8, message(3));
-  assertEquals(await b.heard.atLeast(3), [[5, { kind: "look" }], [-6, { kind: "look" }], [8, message(3)]]);
-  assertEquals(b.heard.downs, []);
+  assertEquals(await b.events.atLeast(3), [[5, { kind: "resync" }], [-6, { kind: "resync" }], [
+    8,
+    message(3),
+  ]]);
+  assertEquals(b.events.downErrors, []);
 });
 
-Deno.test("a message that was on its way when the connection was lost is made up for", async () => {
+Deno.test("Redis outage: replaces a message that was in flight when the connection was lost", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   const connection = await connectionOf(redis);
@@ -97,42 +101,42 @@ Deno.test("a message that was on its way when the connection was lost is made up
   await b.bus.subscribe(5);
   const killed = cut(redis, connection);
   let published = 0;
-  while (a.heard.downs.length === 0) {
+  while (a.events.downErrors.length === 0) {
     a.bus.publish(5, message(++published));
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
   await killed;
   await a.isUp();
-  const { hints } = b.heard;
-  const looked = () => hints.some(([, hint]) => hint.kind === "look");
-  await b.heard.until(
+  const { hints } = b.events;
+  const looked = () => hints.some(([, hint]) => hint.kind === "resync");
+  await b.events.until(
     () => looked() || hints.length === published,
-    () => "a message was lost without a look",
+    () => "a message was lost without a resync",
   );
 });
 
-Deno.test("when too much was missed to remember, everybody looks at everything", async () => {
+Deno.test("Redis outage: requests a resync of all channels when too many lost a hint", async () => {
   await using redis = await startRedis();
-  await using way = new Way(redis);
-  await using a = await Node.open([way.url]);
+  await using link = new RedisLink(redis);
+  await using a = await Node.open([link.url]);
   await using b = await Node.open([redis.url]);
   await b.bus.subscribe(5);
   await b.bus.subscribe(-6);
-  way.cut();
+  link.cut();
   await a.isDown();
   for (let user = 100; user <= 10_101; user++) a.bus.publish(user, message(1));
-  way.mend();
-  assertEquals(await b.heard.atLeast(2), [[5, { kind: "look" }], [-6, { kind: "look" }]]);
+  link.restore();
+  assertEquals(await b.events.atLeast(2), [[5, { kind: "resync" }], [-6, { kind: "resync" }]]);
 });
 
-Deno.test("a Redis that isn't there yet can be waited for", async () => {
+Deno.test("Redis outage: waits for a Redis that is not running yet", async () => {
   await using redis = await startRedis();
   await redis.stop();
   await using a = new Node([redis.url]);
   await using b = new Node([redis.url]);
-  for (const { bus, heard } of [a, b]) {
-    await bus.open(heard);
-    assertEquals(heard.downs, [], "it is told only after open has resolved");
+  for (const { bus, events } of [a, b]) {
+    await bus.open(events);
+    assertEquals(events.downErrors, [], "reported only after open has resolved");
   }
   await Promise.all([a.isDown(), b.isDown()]);
   await refuses(a);
@@ -146,26 +150,26 @@ Deno.test("a Redis that isn't there yet can be waited for", async () => {
   b.wasDownOnce();
 });
 
-/** Resolves when as many connections have been tried in vain. */
+/** Resolves after this number of connections has been refused. */
 async function turnAway(port: number, times: number): Promise<void> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port });
-  for (let i = 0; i < times; i++) (await within(listener.accept(), "another try to connect")).close();
+  for (let i = 0; i < times; i++) (await within(listener.accept(), "another attempt to connect")).close();
 }
 
-Deno.test("a wrong password is told in the log, but not which; a right one is used", async () => {
+Deno.test("Redis outage: logs a rejected password without its text, and uses a valid one", async () => {
   await using redis = await startRedis();
   await redis.command("CONFIG", "SET", "requirepass", "right/@:");
   const lines: string[] = [];
-  for (const [login, told] of [["", "NOAUTH"], [":geheim@", "WRONGPASS"], ["geheim:geheim@", "WRONGPASS"]]) {
+  for (const [login, reply] of [["", "NOAUTH"], [":geheim@", "WRONGPASS"], ["geheim:geheim@", "WRONGPASS"]]) {
     await using node = await Node.open(
       [redis.url.replace("//", `//${login}`)],
       new Log("debug", "json", (line) => lines.push(line)),
     );
     await node.isDown();
     const line = lines.pop()!;
-    assertStringIncludes(line, told!);
+    assertStringIncludes(line, reply!);
     assertStringIncludes(line, '"level":"error"');
-    assert(!`${line}${node.heard.downs}${Deno.inspect(node.heard.downs)}`.includes("geheim"));
+    assert(!`${line}${node.events.downErrors}${Deno.inspect(node.events.downErrors)}`.includes("geheim"));
   }
   const right = redis.url.replace("//", `//:${encodeURIComponent("right/@:")}@`);
   await using a = await Node.open([right]);
@@ -173,21 +177,21 @@ Deno.test("a wrong password is told in the log, but not which; a right one is us
   await worksBetween(a, b);
 });
 
-Deno.test("several addresses of servers that are no cluster are told in the log", async () => {
+Deno.test("Redis outage: logs that several addresses need a cluster", async () => {
   await using redis = await startRedis();
   const lines: string[] = [];
   const log = new Log("debug", "text", (line) => lines.push(line));
   await using node = await Node.open([redis.url, redis.url], log);
   await node.isDown();
-  assertStringIncludes(lines.join(""), "no cluster");
+  assertStringIncludes(lines.join(""), "is not part of a cluster");
 });
 
-Deno.test("the bus can be closed at any time, and leaves nothing behind", async () => {
+Deno.test("Redis outage: closes the bus at any time without leaks", async () => {
   await using redis = await startRedis();
-  const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", CLOSE_WITHIN);
+  const closes = async (node: Node) => await within(node.bus.close(), "the bus to close", MAX_CLOSE_MS);
   await closes(new Node([redis.url]));
   const opening = new Node([redis.url]);
-  const opened = opening.bus.open(opening.heard);
+  const opened = opening.bus.open(opening.events);
   await closes(opening);
   await opened;
   const nodes = await Promise.all([1, 2, 3].map(() => Node.open([redis.url])));
@@ -199,7 +203,7 @@ Deno.test("the bus can be closed at any time, and leaves nothing behind", async 
   await (await within(
     down!.bus.lock(1),
     "a lock that was given back and not only left to expire",
-    LEASE / 2,
+    LEASE_MS / 2,
   ))();
   redis.kill("SIGSTOP");
   const waiting = assertRejects(() => frozen!.bus.lock(1), BusUnavailableError);
@@ -208,17 +212,17 @@ Deno.test("the bus can be closed at any time, and leaves nothing behind", async 
   await closes(frozen!);
   await Promise.all([waiting, subscribing]);
   const knocking = new Node([redis.url]);
-  const knocked = knocking.bus.open(knocking.heard);
+  const knocked = knocking.bus.open(knocking.events);
   await down!.isDown();
   await Promise.all([closes(down!), closes(knocking)]);
   await knocked;
   await redis.stop();
   const late = await Node.open([redis.url]);
   await closes(late);
-  assertEquals([used, frozen, late].map((node) => node!.heard.downs.length), [0, 0, 0]);
+  assertEquals([used, frozen, late].map((node) => node!.events.downErrors.length), [0, 0, 0]);
 });
 
-Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards all is as before", async () => {
+Deno.test("Redis Cluster: the bus is down while a master is missing, and recovers afterwards", async () => {
   await using cluster = await startRedisCluster();
   await using a = await Node.open(cluster.urls);
   await using b = await Node.open(cluster.urls);
@@ -231,7 +235,7 @@ Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards
   await Promise.all([a.isUp(), b.isUp()]);
   assertEquals(await a.bus.online(users), new Set(users));
   for (const user of users) a.bus.publish(user, message(user));
-  await b.heard.atLeast(users.length);
+  await b.events.atLeast(users.length);
   await worksBetween(a, b, 777);
   a.wasDownOnce();
 
@@ -239,7 +243,7 @@ Deno.test("Redis Cluster: while a master is gone the bus is down, and afterwards
   await worksAgain(a, b);
 });
 
-/** Gives the slot of a channel to another master, as it is done when a cluster grows or shrinks. */
+/** Moves the slot of a channel to another master, as a resize of the cluster does. */
 async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> {
   const slot = await masters[0]!.command("CLUSTER", "KEYSLOT", name);
   const ids = await Promise.all(masters.map((master) => master.command("CLUSTER", "MYID")));
@@ -252,9 +256,9 @@ async function moveSlot({ masters }: RedisCluster, name: string): Promise<void> 
 }
 
 async function worksAgain(a: Node, b: Node): Promise<void> {
-  await b.heard.until(() => b.heard.ups === 2, () => "it wasn't noticed");
-  const before = b.heard.hints.length;
-  a.bus.publish(5, message(55)); // or a look instead, when it is only now that this node notices
-  await b.heard.atLeast(before + 1);
+  await b.events.until(() => b.events.upCount === 2, () => "the outage was not noticed");
+  const before = b.events.hints.length;
+  a.bus.publish(5, message(55)); // or a resync instead, if this node notices the loss only now
+  await b.events.atLeast(before + 1);
   assertEquals(await until(() => a.bus.online([5]).catch(() => undefined), "the other node"), new Set([5]));
 }

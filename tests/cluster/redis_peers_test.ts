@@ -1,4 +1,4 @@
-/** What nodes learn of each other through Redis: which are gone, and which are silent. */
+/** The nodes' knowledge of each other through Redis: nodes that left, and silent ones. */
 import { assert, assertEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 import { SECRET, startRedis } from "../harness/redis.ts";
@@ -6,9 +6,10 @@ import { Relay } from "../harness/relay.ts";
 import { until } from "../harness/wait.ts";
 import { Node, worksBetween } from "./redis_node.ts";
 
-const GRACE = 1_990; // milliseconds that others get to come back after an outage, less what clocks round
+// Milliseconds that other nodes have to rejoin after an outage, minus the rounding of clocks.
+const GRACE_MS = 1_990;
 
-Deno.test("a node that is killed is gone, and so are its users and in a moment its locks", async () => {
+Deno.test("Redis peers: a killed node leaves, its users are offline, and its locks expire", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -27,23 +28,25 @@ Deno.test("a node that is killed is gone, and so are its users and in a moment i
   }).spawn();
   try {
     await until(async () => (await a.bus.online([42])).size > 0, "the other node");
-    assertEquals([a.heard.left, b.heard.left], [0, 0]);
+    assertEquals([a.events.left, b.events.left], [0, 0]);
   } finally {
     child.kill("SIGKILL");
     await child.status;
   }
-  for (const { heard } of [a, b]) await heard.until(() => heard.left > 0, () => "it was not noticed");
+  for (const { events } of [a, b]) {
+    await events.until(() => events.left > 0, () => "no node was reported as left");
+  }
   assertEquals(
-    [a.heard.silences, b.heard.silences],
+    [a.events.silences, b.events.silences],
     [[true], [true]],
     "it might only have lost its connection",
   );
   assertEquals(await a.bus.online([42]), new Set());
   await (await a.bus.lock(42))();
-  assertEquals([a.heard.left, b.heard.left], [1, 1]);
+  assertEquals([a.events.left, b.events.left], [1, 1]);
 });
 
-Deno.test("a node that leaves while another can't see it is found to be gone afterwards", async () => {
+Deno.test("Redis peers: finds a node that left during an outage of another one", async () => {
   await using redis = await startRedis();
   await using a = await Node.open([redis.url]);
   await using b = await Node.open([redis.url]);
@@ -54,44 +57,46 @@ Deno.test("a node that leaves while another can't see it is found to be gone aft
   const began = performance.now();
   await redis.start();
   await Promise.all([a.isUp(), c.isUp()]);
-  for (const { heard } of [a, c]) await heard.until(() => heard.left > 0, () => "it was not noticed");
-  assert(performance.now() - began >= GRACE, "it might only have been slower to come back");
-  assertEquals([a.heard.left, c.heard.left], [1, 1]);
+  for (const { events } of [a, c]) {
+    await events.until(() => events.left > 0, () => "no node was reported as left");
+  }
+  assert(performance.now() - began >= GRACE_MS, "the node may still have rejoined");
+  assertEquals([a.events.left, c.events.left], [1, 1]);
 });
 
-Deno.test("a node whose link is frozen is silent for the others, until it is heard again", async () => {
+Deno.test("Redis peers: a node with a frozen link is silent until its next heartbeat", async () => {
   await using redis = await startRedis();
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
   await using b = await Node.open([redis.url]);
-  const { heard } = b;
+  const { events } = b;
   relay.freeze();
-  await heard.until(() => heard.silences.includes(true), () => "the frozen node isn't silent");
+  await events.until(() => events.silences.includes(true), () => "the frozen node is not silent");
   await a.isDown();
-  assertEquals([heard.left, heard.silences.at(-1)], [0, true]); // Redis still takes it for connected
+  assertEquals([events.left, events.silences.at(-1)], [0, true]); // Redis still counts it as connected
   relay.thaw();
   await a.isUp();
-  await heard.until(() => heard.silences.at(-1) === false, () => "the node is still silent");
+  await events.until(() => events.silences.at(-1) === false, () => "the node is still silent");
   await worksBetween(a, b);
-  assertEquals(heard.downs, []);
+  assertEquals(events.downErrors, []);
 });
 
-Deno.test("a node that has lost its connection is gone and silent for the others, until it is back", async () => {
+Deno.test("Redis peers: a node without a connection has left and is silent until it rejoins", async () => {
   await using redis = await startRedis();
   await using relay = new Relay({ host: "127.0.0.1", port: redis.port });
   await using a = await Node.open([`redis://127.0.0.1:${relay.port}`]);
   await using b = await Node.open([redis.url]);
   await using c = await Node.open([redis.url]);
   await c.bus.close();
-  await b.heard.until(() => b.heard.left > 0, () => "the node that was closed isn't gone");
-  assertEquals(b.heard.silences, []);
+  await b.events.until(() => b.events.left > 0, () => "the closed node has not left");
+  assertEquals(b.events.silences, []);
   relay.decide = () => "cut";
   await a.isDown();
-  await b.heard.until(() => b.heard.left > 1, () => "the node that was cut off isn't gone");
-  assertEquals(b.heard.silences, [true]);
+  await b.events.until(() => b.events.left > 1, () => "the disconnected node has not left");
+  assertEquals(b.events.silences, [true]);
   relay.decide = () => "pass";
   await a.isUp();
-  await b.heard.until(() => b.heard.silences.length > 1, () => "the node is still silent");
+  await b.events.until(() => b.events.silences.length > 1, () => "the node is still silent");
   await worksBetween(a, b);
-  assertEquals([b.heard.silences, b.heard.left, b.heard.downs], [[true, false], 2, []]);
+  assertEquals([b.events.silences, b.events.left, b.events.downErrors], [[true, false], 2, []]);
 });

@@ -1,4 +1,4 @@
-/** Nodes on a database that loses what it had committed, as when a backup is restored or a replica promoted. */
+/** Nodes on a database that loses commits, as after the restore of a backup or the promotion of a replica. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { type Cluster, startCluster } from "../harness/cluster.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -8,15 +8,15 @@ import { runProgram } from "../harness/program.ts";
 import { pause, until } from "../harness/wait.ts";
 
 const TABLES = ["User", "Conversation", "Message", "MemberCursor", "Session"];
-const AGAIN_MS = 100; // before a message that was not acked is sent again
+const RETRY_MS = 100; // before an unacknowledged message is sent again
 const LOGIN_TRIES = 100;
 
-/** Keeps the tables as they are, for {@link goBack}. */
+/** Copies the tables for {@link goBack}. */
 async function remember({ database }: Cluster): Promise<void> {
   for (const table of TABLES) await database.sql(`CREATE TABLE Old${table} AS SELECT * FROM ${table}`);
 }
 
-/** Puts the tables back in one transaction; the epoch stays, as on a replica that had not received all. */
+/** Restores the tables in one transaction. The epoch stays, as on a replica that lacked the last commits. */
 async function goBack({ database }: Cluster): Promise<void> {
   const back = TABLES.flatMap((
     table,
@@ -30,7 +30,7 @@ async function together(database: TestDatabase, statements: readonly string[]): 
   for (const statement of [...statements, "COMMIT"]) await transaction.sql(statement);
 }
 
-/** Logs in until the old session has ended. */
+/** Repeats the login until the old session has ended. */
 async function comeBack(cluster: Cluster, at: number, id: number): Promise<FramedClient> {
   for (let tries = 0; tries < LOGIN_TRIES; tries++) {
     const client = await FramedClient.connect(cluster.node(at));
@@ -41,12 +41,12 @@ async function comeBack(cluster: Cluster, at: number, id: number): Promise<Frame
       return client;
     }
     await client.close();
-    await pause(AGAIN_MS);
+    await pause(RETRY_MS);
   }
   throw new Error(`user ${id} could not log in`);
 }
 
-/** Sends messages one after the other, each until it is acked; gives back their texts. */
+/** Sends messages one after the other, each until it is acknowledged, and returns their texts. */
 async function sendAll(cluster: Cluster, from: FramedClient, to: number, texts: readonly string[]) {
   let client = from;
   for (const text of texts) {
@@ -54,7 +54,7 @@ async function sendAll(cluster: Cluster, from: FramedClient, to: number, texts: 
       try {
         const ack = await client.request({ msgid: Msg.ONE_CHAT, toid: to, msg: text, cid: text });
         isAcked = ack.errno === Errno.OK;
-        if (!isAcked) await pause(AGAIN_MS);
+        if (!isAcked) await pause(RETRY_MS);
       } catch { // the server has ended the session
         client = await comeBack(cluster, 0, from.id);
       }
@@ -67,7 +67,7 @@ function texts(name: string, count: number): string[] {
   return Array.from({ length: count }, (_, i) => `${name}${i}`);
 }
 
-/** Has bob get 5 messages that stay, and then 20 that {@link goBack} takes away. */
+/** Sends bob 5 messages that remain, and then 20 that {@link goBack} removes. */
 async function chatAndRemember(cluster: Cluster, alice: FramedClient, bob: FramedClient): Promise<void> {
   await sendAll(cluster, alice, bob.id, texts("kept", 5));
   await bob.take(5, Msg.ONE_CHAT);
@@ -78,7 +78,7 @@ async function chatAndRemember(cluster: Cluster, alice: FramedClient, bob: Frame
   await bob.take(20, Msg.ONE_CHAT);
 }
 
-Deno.test("restore: I9 what is acked after a database has gone back is shown, and sessions end", async () => {
+Deno.test("restore: I9 shows messages acknowledged after a restore, and ends sessions", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
@@ -89,7 +89,7 @@ Deno.test("restore: I9 what is acked after a database has gone back is shown, an
   await cluster.hasAll(bob.id);
   await goBack(cluster);
 
-  // Alice's node has committed more than there is: it refuses to go on in this history.
+  // Alice's node has committed more than the database has, and refuses to go on in this history.
   const after = texts("after", 10);
   open.use(await sendAll(cluster, alice, bob.id, after));
   await bob.serverCloses();
@@ -100,13 +100,13 @@ Deno.test("restore: I9 what is acked after a database has gone back is shown, an
   assertEquals(shown.map(({ msg, seq }) => [msg, seq]), after.map((text, i) => [text, 6 + i]));
 });
 
-Deno.test("restore: I4 a cursor from before does not pass over what came in the place of lost messages", async () => {
+Deno.test("restore: I4 an old cursor does not skip messages in the place of lost ones", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
   await chatAndRemember(cluster, alice, bob);
   await goBack(cluster);
-  // Committed by another node of this history; bob's node takes the seqs for ones that it has pushed.
+  // Another node of this history commits them with seqs that bob's node has already pushed.
   await together(
     cluster.database,
     [6, 7].flatMap((seq) => [
@@ -123,7 +123,7 @@ Deno.test("restore: I4 a cursor from before does not pass over what came in the 
   assertEquals((await again.take(2, Msg.ONE_CHAT)).map(({ msg }) => msg), ["new6", "new7"]);
 });
 
-Deno.test("restore: renew-epoch ends the sessions of all nodes, which go on in the new epoch", async () => {
+Deno.test("restore: renew-epoch ends all sessions, and nodes continue in the new epoch", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const users = await cluster.usersApart(open);
@@ -142,7 +142,7 @@ Deno.test("restore: renew-epoch ends the sessions of all nodes, which go on in t
   }
 });
 
-Deno.test("restore: a session whose account is gone ends, and its id is not given out again", async () => {
+Deno.test("restore: I8 ends a session when its account is deleted, and does not reuse the id", async () => {
   await using cluster = await startCluster({ nodes: 1 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -151,7 +151,7 @@ Deno.test("restore: a session whose account is gone ends, and its id is not give
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
   await cluster.database.sql("DELETE FROM User WHERE id = ?", [id]);
   await cluster.database.sql("DELETE FROM User WHERE id = ?", [alice.id]);
-  cluster.redis.kill("SIGKILL"); // after an outage all sessions are compared with the store at once
+  cluster.redis.kill("SIGKILL"); // after an outage nodes compare all sessions with the store at once
   await cluster.redis.start();
   await alice.serverCloses();
   await until(() => cluster.node(0).log().includes("the account of a session is gone"), "a line in the log");
@@ -162,7 +162,7 @@ Deno.test("restore: a session whose account is gone ends, and its id is not give
   assert(await carol.register("carol") > id, "a friend list still names the id");
 });
 
-Deno.test("restore: I3 a session whose id is given out again ends, and writes nothing for the new account", async () => {
+Deno.test("restore: I3 ends a session when its id was reused, and writes nothing for it", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice] = await cluster.usersApart(open) as [FramedClient];
@@ -178,7 +178,7 @@ Deno.test("restore: I3 a session whose id is given out again ends, and writes no
   assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);
 });
 
-Deno.test("restore: I3 of two sessions with the same number, on two nodes, one goes on", async () => {
+Deno.test("restore: I3 leaves one of two sessions with the same epoch on two nodes", async () => {
   await using cluster = await startCluster({ nodes: 2 });
   await using open = new AsyncDisposableStack();
   const [alice, bob] = await cluster.usersApart(open) as [FramedClient, FramedClient];
@@ -186,7 +186,7 @@ Deno.test("restore: I3 of two sessions with the same number, on two nodes, one g
   await remember(cluster);
   const before = open.use(await comeBack(cluster, 1, bob.id));
   await goBack(cluster);
-  // Gets the number of the login that is not known any more: refused until all is in another epoch.
+  // Gets the epoch of the lost login, and is refused until all nodes use another store epoch.
   const again = open.use(await comeBack(cluster, 0, bob.id));
   await before.serverCloses();
   assertNotEquals(again.welcome!.epoch, alice.welcome!.epoch);

@@ -1,6 +1,6 @@
 /**
- * Every node of a cluster is stopped and started again, one after the other, while people chat: they notice nothing but,
- * perhaps, a friend who is shown as offline for a moment: a user who looks while an account changes hands may see no session.
+ * Restarts every node of a cluster one after the other while users chat. They may see a friend as offline for
+ * a moment, as an account may have no session while it moves to another node. They notice nothing else.
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { register } from "../../lib/client/login.ts";
@@ -13,21 +13,22 @@ import { login, newUser } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
-const PAIRS = 15; // users who send to each other, both ways
-const EVERY = 50; // ms between an answer and the user's next message
-const DRAIN = 30_000; // ms: a tenth of it is there for a move, which may take its time on a busy machine
-const LAST_WORDS = 2_000; // ms: see lib/server/server.ts
-const STOPPING = 1_000; // ms: for the database's connections to be closed, and the process to end
-const MOVED = ["offline: the server is shutting down", "connected again"]; // what a person is told whose move takes long
+const PAIRS = 15; // of users, which send in both directions
+const MESSAGE_INTERVAL_MS = 50; // ms between a reply and the user's next message
+// ms: a tenth of it is available for a reconnect, which may be slow on a busy machine
+const DRAIN_TIMEOUT_MS = 30_000;
+const CLOSE_TIMEOUT_MS = 2_000; // ms, see lib/server/server.ts
+const EXIT_TIMEOUT_MS = 1_000; // ms to close the database connections and end the process
+const MOVED = ["offline: the server is shutting down", "connected again"]; // the notices of a slow reconnect
 const PASSWORD = "open sesame";
 const SIGNAL = new AbortController().signal; // never aborts
 
-/** A person with the real client, who writes to another as long as `going` says so. */
+/** A user of the real client, which sends to another user while `going` returns true. */
 class User implements SessionListener {
-  /** What the person is told besides messages: there should be nothing. */
+  /** Notices besides messages, of which there should be none. */
   readonly told: string[] = [];
   readonly got: Message[] = [];
-  /** Texts by seq, as they were acknowledged. */
+  /** Acknowledged texts by seq. */
   readonly acked = new Map<number, string>();
   session!: ChatSession;
   ended: string | undefined;
@@ -50,11 +51,11 @@ class User implements SessionListener {
       const text = `${count} from ${this.id}`;
       const { seq } = await this.session.sendMessage(other.id, text);
       this.acked.set(seq as number, text);
-      // Now and then something that must not be done twice, and so fails if no answer to it comes.
+      // Some requests may not be repeated, and therefore fail when their reply is lost.
       if (count % 10 === 0) {
         await this.session.request({ msgid: Msg.CREATE_GROUP, groupname: text, groupdesc: "" }, false);
       }
-      await pause(EVERY);
+      await pause(MESSAGE_INTERVAL_MS);
     }
   }
 
@@ -85,20 +86,20 @@ class User implements SessionListener {
   }
 }
 
-/** Resolves when nginx sends connections to a node again. */
+/** Waits until nginx sends connections to a node again. */
 async function inUse(cluster: Cluster, at: number, prober: { readonly token: string }): Promise<void> {
   const node = cluster.node(at);
   const from = node.logSize;
   await until(async () => {
     await using _ = await login(cluster.nginx, { token: prober.token });
-    await pause(EVERY);
-    return node.log(from).includes('"event":"entered"');
+    await pause(MESSAGE_INTERVAL_MS);
+    return node.log(from).includes('"event":"session started"');
   }, `connections to node ${at}`);
 }
 
 clusterTest(
-  "a rolling restart under load: nothing is lost or doubled, and no user is shown an error",
-  { nodes: 3, args: ["--drain-timeout", `${DRAIN}ms`] },
+  "rolling restart: under load nothing is lost or duplicated, and no user is shown an error",
+  { nodes: 3, args: ["--drain-timeout", `${DRAIN_TIMEOUT_MS}ms`] },
   async (cluster, open) => {
     const users = await Promise.all(
       Array.from({ length: 2 * PAIRS }, (_, at) => User.enter(cluster.nginx, `user ${at}`)),
@@ -119,7 +120,7 @@ clusterTest(
       const began = performance.now();
       node.kill("SIGTERM");
       assertEquals(await node.wait(), 0, "exit code");
-      assertLess(performance.now() - began, DRAIN + LAST_WORDS + STOPPING);
+      assertLess(performance.now() - began, DRAIN_TIMEOUT_MS + CLOSE_TIMEOUT_MS + EXIT_TIMEOUT_MS);
       await until(
         () => users.every(({ got }, at) => got.length > before[at]!),
         "all users to chat without it",
@@ -149,7 +150,7 @@ clusterTest(
       );
       assertEquals(seqs.length, other(at).acked.size, "each once");
     }
-    assertLess(waited, users.length / 3, "on a busy machine a few have to wait for over a second");
+    assertLess(waited, users.length / 3, "at most a few users wait for over a second");
     assert(users.every(({ got }) => got.length > 20));
   },
 );

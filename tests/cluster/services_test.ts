@@ -1,4 +1,4 @@
-/** Passwords and authorities of MySQL and Redis that stand in files. */
+/** Passwords and certificates of MySQL and Redis in files. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { defaults, parseCommand } from "../../lib/config/config.ts";
 import type { Warning } from "../../lib/config/environment.ts";
@@ -13,7 +13,7 @@ import { Authority } from "../harness/tls.ts";
 const mariadb = sharedMariadb();
 const none = () => {};
 
-/** Runs `body` with a file of its own. */
+/** Runs `body` with a new file. */
 async function withFile(text: string, body: (file: string) => Promise<void>, mode = 0o600): Promise<void> {
   const file = await Deno.makeTempFile({ prefix: "chat-secret-" });
   try {
@@ -29,7 +29,7 @@ function passwordIn(file: string, warn: (warning: Warning) => void = none): Prom
   return mysqlAccess({ ...defaults(), mysqlPasswordFile: file }, warn).then(({ password }) => password);
 }
 
-Deno.test("services: a password's file is one line, whatever the line's end, and nothing of it is told", async () => {
+Deno.test("services: reads a password file of one line with any line end, and never shows it", async () => {
   for (const text of ["a b%:@/", "a b%:@/\n", "a b%:@/\r\n"]) {
     await withFile(text, async (file) => assertEquals(await passwordIn(file), "a b%:@/"));
   }
@@ -39,7 +39,7 @@ Deno.test("services: a password's file is one line, whatever the line's end, and
   await assertFails(() => passwordIn("/nowhere/secret"), "Cannot read --mysql-password-file /nowhere/secret");
 });
 
-Deno.test("services: a password's file that is open to others is told of, and no other", async () => {
+Deno.test("services: warns about a password file that others can read", async () => {
   for (
     const [mode, count] of [[0o600, 0], [0o640, 0], [0o660, 0], [0o604, 1], [0o602, 1], [0o644, 1]] as const
   ) {
@@ -52,18 +52,18 @@ Deno.test("services: a password's file that is open to others is told of, and no
   }
 });
 
-Deno.test("services: authorities are read whole, or the file and what is wrong with it are named", async () => {
+Deno.test("services: reads certificates of authorities, or names the file and its fault", async () => {
   await using authority = await Authority.make();
   const two = authority.ca + authority.ca;
   const access = (mysqlCa: string) => mysqlAccess({ ...defaults(), mysqlCa }, none);
   await withFile(two, async (file) => assertEquals((await access(file)).ca, two));
   const cut = authority.ca.slice(0, authority.ca.length >> 1);
-  await withFile(authority.ca + cut, (file) => assertFails(() => access(file), `${file}: it is cut off`));
+  await withFile(authority.ca + cut, (file) => assertFails(() => access(file), `${file}: truncated`));
   const damaged = `${authority.ca}${cut}\n-----END CERTIFICATE-----\n`;
-  await withFile(damaged, (file) => assertFails(() => access(file), `${file}: its certificate 2 is damaged`));
+  await withFile(damaged, (file) => assertFails(() => access(file), `${file}: certificate 2 is damaged`));
   await withFile(
     "x",
-    (file) => assertFails(() => access(file), `${file}: it has no certificate in PEM form`),
+    (file) => assertFails(() => access(file), `${file}: no certificate in PEM form`),
   );
   await assertFails(() => access("/nowhere"), "Cannot read --mysql-ca /nowhere");
 });
@@ -73,7 +73,7 @@ async function assertFails(work: () => Promise<unknown>, words: string): Promise
   assertEquals([message.includes("\n"), message.includes("secret\n")], [false, false]);
 }
 
-Deno.test("services: a password on the command line is told of, and one in the environment is not", () => {
+Deno.test("services: warns about a password on the command line only", () => {
   const [mysql, redis] = ["mysql://ann:secret@host/chat", "redis://host:1,redis://:secret@host:2"];
   const warned = (args: string[], env: Record<string, string> = {}) => {
     const command = parseCommand(args, { get: (name) => env[name], names: () => Object.keys(env) });
@@ -87,7 +87,7 @@ Deno.test("services: a password on the command line is told of, and one in the e
   assertEquals(warned(["--upgrade-check", "--mysql", mysql]), ["--mysql"]);
 });
 
-mariadb.test("services: a server and its Redis with passwords that stand in files", async (db) => {
+mariadb.test("services: a server uses passwords of MySQL and Redis from files", async (db) => {
   const secret = "p@ss:w/rd 'é%41";
   await db.sql("CREATE USER filed@'127.0.0.1' IDENTIFIED BY ?", [secret]);
   await db.sql(`GRANT ALL ON ${db.name}.* TO filed@'127.0.0.1'`);
@@ -106,13 +106,13 @@ mariadb.test("services: a server and its Redis with passwords that stand in file
     assertEquals(/warn|error/.test(server.log()), false, server.log());
     assertEquals(server.log().includes(secret), false);
     const { stdout } = await new Deno.Command("cat", { args: [`/proc/${server.pid}/cmdline`] }).output();
-    const command = new TextDecoder().decode(stdout); // what ps shows
+    const command = new TextDecoder().decode(stdout); // the command line that ps shows
     assertStringIncludes(command, file);
     assertEquals(command.includes(secret), false);
   });
 });
 
-Deno.test("services: the password is put into every address of Redis", async () => {
+Deno.test("services: puts the password into every address of Redis", async () => {
   await withFile("a@b", async (redisPasswordFile) => {
     const redis = "redis://h1:1,rediss://ann@h2:2";
     assertEquals(await redisUrls({ redis, redisPasswordFile }, none), [

@@ -1,4 +1,4 @@
 /** Three nodes over a Redis Cluster, behind nginx. */
-import { crossingTests } from "./crossing.ts";
+import { clusterContractTests } from "./cluster_contract.ts";
 
-crossingTests("three nodes, Redis Cluster", { nodes: 3, redis: "cluster" });
+clusterContractTests("three nodes, Redis Cluster", { nodes: 3, redis: "cluster" });

@@ -1,4 +1,4 @@
-/** A real server and the PROXY headers it is sent: whose it believes, and what it does with the others. */
+/** A real server with PROXY headers of trusted and untrusted addresses. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { classicBytes } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -12,10 +12,10 @@ import { pause, until, within } from "../harness/wait.ts";
 const HOST = "127.0.0.1";
 const encoder = new TextEncoder();
 
-/** Milliseconds between two writes, so that they are most likely read apart; together they must do the same. */
-const PIECES = 30;
+/** Milliseconds between two writes, which are then most likely read apart. */
+const WRITE_INTERVAL_MS = 30;
 
-serverTest("proxy: a trusted address may send a header of either version in any pieces, or none", {
+serverTest("proxy: takes a header of either version, however split, or none from a trusted address", {
   args: TRUSTING,
 }, async (server) => {
   const ping = objectFrame({ msgid: 99, rid: 1 });
@@ -47,7 +47,7 @@ serverTest("proxy: a trusted address may send a header of either version in any 
 });
 
 serverTest(
-  "proxy: what comes behind a header is a message, whatever it looks like",
+  "proxy: takes the bytes after a header for a message, whatever they are",
   { args: TRUSTING },
   async (server) => {
     const header = proxyHeaderV1(1, { host: "192.0.2.1", port: 1 });
@@ -56,13 +56,13 @@ serverTest(
     const middle = whole.indexOf(0x50);
     for (const piece of [header, whole.slice(0, middle), whole.slice(middle)]) {
       await framed.write(piece);
-      await pause(PIECES);
+      await pause(WRITE_INTERVAL_MS);
     }
     assertEquals((await reply(framed)).errno, Errno.BAD_REQUEST);
-    // The dialect is told by the first byte behind the header, also when that comes alone.
+    // The first byte after the header determines the dialect, also when it arrives alone.
     using classic = await Deno.connect({ hostname: server.host, port: server.port });
     await classic.write(header);
-    await pause(PIECES);
+    await pause(WRITE_INTERVAL_MS);
     await classic.write(classicBytes({ msgid: Msg.LOGIN, id: 1, password: "wrong" }));
     const buffer = new Uint8Array(1_024);
     const read = await within(classic.read(buffer), "a reply");
@@ -70,7 +70,7 @@ serverTest(
   },
 );
 
-/** The next message that comes on a framed connection. */
+/** Returns the next message of a framed connection. */
 async function reply(conn: Deno.Conn): Promise<{ readonly errno?: number }> {
   const [reader, buffer] = [new FrameReader(), new Uint8Array(4_096)];
   for (;;) {
@@ -81,7 +81,7 @@ async function reply(conn: Deno.Conn): Promise<{ readonly errno?: number }> {
   }
 }
 
-serverTest("proxy: a malformed header of a trusted address ends the connection, and is logged", {
+serverTest("proxy: closes the connection and logs a malformed header of a trusted address", {
   args: TRUSTING,
 }, async (server) => {
   for (const bytes of [encoder.encode("PROXY nonsense\r\n"), Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0b)]) {
@@ -95,7 +95,7 @@ serverTest("proxy: a malformed header of a trusted address ends the connection, 
   await client.settle();
 });
 
-Deno.test("proxy: a header of an address that isn't trusted is no header, and the log says what to do", () =>
+Deno.test("proxy: refuses a header of an untrusted address, and logs the remedy", () =>
   withServer({}, async (server) => {
     await using client = await FramedClient.connect(server);
     await client.settle();

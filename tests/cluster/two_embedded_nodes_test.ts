@@ -1,4 +1,4 @@
-/** Two nodes in this process over one store and one hub: what crosses between them. */
+/** Two nodes in this process with one store and one hub. */
 import { assertEquals } from "@std/assert";
 import type { Bus, Hint } from "../../lib/bus/bus.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -6,7 +6,7 @@ import { FramedClient, login, PASSWORD, register } from "../harness/framed_clien
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { pause } from "../harness/wait.ts";
 
-Deno.test("two nodes: messages, group messages and presence cross", () =>
+Deno.test("two nodes: exchange messages, group messages and presence", () =>
   withNodes(2, async (a, b) => {
     const ids = [await register(a!, "alice"), await register(a!, "bob")] as const;
     await using alice = await login(a!, { id: ids[0] });
@@ -26,7 +26,7 @@ Deno.test("two nodes: messages, group messages and presence cross", () =>
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
   }));
 
-Deno.test("two nodes: one account has one session, wherever it is", () =>
+Deno.test("two nodes: an account has one session on any node", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!, "alice");
     await using first = await login(a!, { id });
@@ -45,11 +45,11 @@ Deno.test("two nodes: one account has one session, wherever it is", () =>
     await friend.chat(id, "where are you?");
     assertEquals((await third.next(Msg.ONE_CHAT)).msg, "where are you?");
     await third.close();
-    // All this time the account was in use: the first that its friends hear is that it no longer is.
+    // The account was in use all the time, so the first PRESENCE to its friends is its end.
     assertEquals((await friend.next(Msg.PRESENCE)).state, "offline");
   }));
 
-Deno.test("two nodes: of two logins in the same instant one gets the account", () =>
+Deno.test("two nodes: one of two concurrent logins gets the account", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!, "alice");
     for (let round = 0; round < 20; round++) {
@@ -69,7 +69,7 @@ Deno.test("two nodes: of two logins in the same instant one gets the account", (
     }
   }));
 
-/** A bus that loses every message's hint but each third: the store has to make up for it. */
+/** A bus that loses two of three message hints, which the store must compensate. */
 function losing(bus: Bus): Bus {
   let count = 0;
   return wrapped(bus, (name, go, args) => {
@@ -78,7 +78,7 @@ function losing(bus: Bus): Bus {
   });
 }
 
-Deno.test("two nodes: I2 hints that are lost leave no gap", () =>
+Deno.test("two nodes: I2 lost hints leave no gap", () =>
   withNodes(2, async (a, b) => {
     await using alice = await FramedClient.connect(a!);
     await alice.login({ id: await alice.register("alice") });
@@ -89,25 +89,25 @@ Deno.test("two nodes: I2 hints that are lost leave no gap", () =>
     assertEquals(got.map(({ seq, msg }) => [seq, msg]), got.map((_, i) => [i + 1, `${i + 1}`]));
   }, { bus: losing }));
 
-const SLOW = 300; // ms until a group's hints are received
-const TALK = 100; // ms of talk, all of it before that
+const SUBSCRIBE_MS = 300; // ms until the subscription of a group is effective
+const CHAT_MS = 100; // ms of chat, all of it before that
 
-/** A bus on which it takes a while until a group's hints are received. */
+/** A bus with slow subscriptions of groups. */
 function slow(bus: Bus): Bus {
   return wrapped(bus, async (name, go, args) => {
-    if (name === "subscribe" && (args[0] as number) < 0) await pause(SLOW);
+    if (name === "subscribe" && (args[0] as number) < 0) await pause(SUBSCRIBE_MS);
     return await go();
   });
 }
 
-Deno.test("two nodes: I3 what is said while members log in and join reaches them, with nothing said later", () =>
+Deno.test("two nodes: I3 messages during logins and joins arrive without later messages", () =>
   withNodes(2, async (a, b) => {
     await using alice = await FramedClient.connect(a!);
     await alice.login({ id: await alice.register("alice") });
     const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "g", groupdesc: "" });
     let said = 0;
     const talk = async () => {
-      for (const end = performance.now() + TALK; performance.now() < end;) {
+      for (const end = performance.now() + CHAT_MS; performance.now() < end;) {
         await alice.groupChat(groupid!, `${++said}`);
       }
     };
@@ -117,13 +117,13 @@ Deno.test("two nodes: I3 what is said while members log in and join reaches them
     await using carol = await FramedClient.connect(b!);
     await carol.login({ id: await carol.register("carol") });
 
-    // Both join over the same node, and don't know of each other.
+    // Both join on the same node, independently of each other.
     const joined = Promise.all([bob, carol].map((one) => one.succeed({ msgid: Msg.ADD_GROUP, groupid })));
     await talk();
     await joined;
     await Promise.all([last(bob), last(carol)]);
 
-    // Back again: the login has to subscribe first.
+    // After another login, which has to subscribe first.
     await bob.delivered({ groupid: groupid! }, said);
     await bob.close();
     await carol.close();

@@ -1,4 +1,4 @@
 /** Two nodes over one Redis, behind nginx. */
-import { crossingTests } from "./crossing.ts";
+import { clusterContractTests } from "./cluster_contract.ts";
 
-crossingTests("two nodes", { nodes: 2 });
+clusterContractTests("two nodes", { nodes: 2 });

@@ -1,4 +1,4 @@
-/** Several event loops in one process on MySQL, each with connections of its own. */
+/** Several workers in one process on MySQL, each with connections of its own. */
 import { assertEquals } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { login, newGroup } from "../harness/framed_client.ts";
@@ -9,13 +9,13 @@ import { enterOn, oneEach, WORKERS } from "../harness/workers.ts";
 
 const { test } = sharedMariadb();
 
-/** What deno.json names for the server has to be enough for its workers too. */
+/** The permissions in deno.json must suffice for workers, too. */
 const permissions = ["--no-prompt", "-P=server"];
 
-/** Clients are served for a tenth of this time after they should have moved. */
-const BRISKLY = ["--drain-timeout", "2s"];
+/** A short drain: clients are served for a tenth of this time after their reconnect time. */
+const SHORT_DRAIN = ["--drain-timeout", "2s"];
 
-/** Users on different workers: what one does, the other sees. */
+/** Asserts that users on different workers see each other's messages and presence. */
 async function meet(server: Server): Promise<void> {
   const [alice, bob] = await oneEach(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
@@ -38,11 +38,11 @@ async function meet(server: Server): Promise<void> {
   assertEquals(await server.wait(), 0);
 }
 
-test("workers on MySQL: without Redis they reach each other in the process", (db) =>
-  withServer({ permissions, args: [...WORKERS, ...BRISKLY, "--mysql", db.url] }, meet));
+test("workers on MySQL: exchange messages inside the process without Redis", (db) =>
+  withServer({ permissions, args: [...WORKERS, ...SHORT_DRAIN, "--mysql", db.url] }, meet));
 
-test("workers on MySQL and Redis: they reach each other as nodes do", async (db) => {
+test("workers on MySQL and Redis: exchange messages as nodes do", async (db) => {
   await using redis = await startRedis();
-  const args = [...WORKERS, ...BRISKLY, "--mysql", db.url, "--redis", redis.url];
+  const args = [...WORKERS, ...SHORT_DRAIN, "--mysql", db.url, "--redis", redis.url];
   await withServer({ permissions, args }, meet);
 });

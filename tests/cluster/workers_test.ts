@@ -1,4 +1,4 @@
-/** Several event loops in one process: what holds between users on different ones, and how they start and end. */
+/** Several workers in one process: users on different workers, start and end. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import { Log } from "../../lib/log.ts";
@@ -8,25 +8,25 @@ import { FramedClient, login, newGroup, newUser, PASSWORD } from "../harness/fra
 import { runProgram, writableFolder } from "../harness/program.ts";
 import { serverTest, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
-import { entered, enterOn, events, oneEach, TRIES, WORKERS } from "../harness/workers.ts";
+import { entered, enterOn, events, MAX_TRIES, oneEach, WORKERS } from "../harness/workers.ts";
 
-/** 1, 2, 3, … */
+/** Returns 1, 2, 3, … */
 function count(to: number): number[] {
   return Array.from({ length: to }, (_, at) => at + 1);
 }
 
-/** Clients are served for a tenth of this time after they should have moved. */
-const BRISKLY = ["--drain-timeout", "2s"];
+/** A short drain: clients are served for a tenth of this time after their reconnect time. */
+const SHORT_DRAIN = ["--drain-timeout", "2s"];
 
 const workersTest = sharedServer({ args: WORKERS });
 
-workersTest("workers: they listen on one port, which is logged once", async (server) => {
+workersTest("workers: listen on one port, which is logged once", async (server) => {
   const listening = events(server, "listening").map(({ host, port, workers }) => [host, port, workers]);
   assertEquals(listening, [[server.host, server.port, 2]]);
-  for (const client of await oneEach(server)) await client.close(); // both get connections
+  for (const client of await oneEach(server)) await client.close(); // both workers get connections
 });
 
-workersTest("workers: messages, group messages and presence cross", async (server) => {
+workersTest("workers: exchange messages, group messages and presence", async (server) => {
   const [alice, bob] = await oneEach(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
   const seqs = count(100);
@@ -49,12 +49,12 @@ workersTest("workers: messages, group messages and presence cross", async (serve
   await alice.close();
 });
 
-workersTest("workers: one account has one session, whichever it is on", async (server) => {
+workersTest("workers: an account has one session on any worker", async (server) => {
   const first = await entered(server, () => newUser(server));
   let { client: holder, worker: at } = first;
   const id = holder.id;
   const ways = new Set<string>();
-  for (let round = 0; ways.size < 4 && round < TRIES; round++) {
+  for (let round = 0; ways.size < 4 && round < MAX_TRIES; round++) {
     const byToken = round % 2 === 1;
     const { client, worker } = await entered(server, async () => {
       const client = await FramedClient.connect(server);
@@ -73,7 +73,7 @@ workersTest("workers: one account has one session, whichever it is on", async (s
   await holder.close();
 });
 
-workersTest("workers: of logins in the same instant one gets the account", async (server) => {
+workersTest("workers: one of several concurrent logins gets the account", async (server) => {
   const user = await newUser(server);
   await user.succeed({ msgid: Msg.LOGOUT });
   const clients = await Promise.all(Array.from({ length: 8 }, () => FramedClient.connect(server)));
@@ -89,11 +89,11 @@ workersTest("workers: of logins in the same instant one gets the account", async
 });
 
 serverTest(
-  "workers: kill -9 with messages in flight on both: I1, I2 and I5 hold",
+  "workers: I1, I2 and I5 hold after kill -9 with messages in flight on both",
   { args: WORKERS },
   async (server) => {
     const each = 500; // messages of each sender
-    const window = 50; // of them under way at once
+    const window = 50; // of them in flight
     const [alice, carol] = await oneEach(server);
     const bob = await newUser(server);
     const groupid = await newGroup(bob, [alice, carol]);
@@ -132,8 +132,8 @@ serverTest(
   },
 );
 
-serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
-  args: [...WORKERS, ...BRISKLY],
+serverTest("workers: all drain at SIGTERM, and the exit code is 0", {
+  args: [...WORKERS, ...SHORT_DRAIN],
 }, async (server) => {
   const clients = await oneEach(server);
   const [alice, bob] = clients;
@@ -151,11 +151,11 @@ serverTest("workers: SIGTERM lets all of them leave, and ends with 0", {
   assertEquals(events(server, "stopped").length, 1);
 });
 
-const MORTAL = ["-A", "--preload", "tests/harness/mortal_threads.ts"];
+const KILLABLE_WORKERS = ["-A", "--preload", "tests/harness/killable_workers.ts"];
 
-serverTest("workers: one that dies takes the process with it, when the others have left", {
-  args: [...WORKERS, ...BRISKLY],
-  permissions: MORTAL,
+serverTest("workers: the process ends after the drain of the others when one dies", {
+  args: [...WORKERS, ...SHORT_DRAIN],
+  permissions: KILLABLE_WORKERS,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
   const [alice, bob] = await oneEach(server);
@@ -170,13 +170,13 @@ serverTest("workers: one that dies takes the process with it, when the others ha
   await bob.close();
 });
 
-serverTest("workers: one that dies while it leaves makes the exit code 1", {
+serverTest("workers: the exit code is 1 when one dies during its drain", {
   args: [...WORKERS, "--scrypt-ln", "15", "--drain-timeout", "3s"],
-  permissions: MORTAL,
+  permissions: KILLABLE_WORKERS,
   env: { MORTAL: "worker 2" },
 }, async (server) => {
   const clients = await Promise.all(Array.from({ length: 20 }, () => FramedClient.connect(server)));
-  // A second's work or more, which is waited for.
+  // Work of a second or more, for which the drain waits.
   for (const [at, client] of clients.entries()) {
     await client.send({ msgid: Msg.REGISTER, name: `${at}`, password: "correct horse" });
   }
@@ -188,9 +188,9 @@ serverTest("workers: one that dies while it leaves makes the exit code 1", {
   for (const client of clients) await client.close();
 });
 
-serverTest("workers: the database's death ends the process at once", {
+serverTest("workers: the process ends at once when the database thread dies", {
   args: WORKERS,
-  permissions: MORTAL,
+  permissions: KILLABLE_WORKERS,
   env: { MORTAL: "database" },
 }, async (server) => {
   const clients = await oneEach(server);
@@ -203,10 +203,10 @@ serverTest("workers: the database's death ends the process at once", {
   assertEquals(["the database failed", "draining"].map((event) => events(server, event).length), [1, 0]);
 });
 
-Deno.test("workers: one that doesn't leave is ended", async () => {
+Deno.test("workers: one that does not drain is terminated", async () => {
   const lines: string[] = [];
   const log = new Log("info", "text", (line) => lines.push(line));
-  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without an answer the node waits
+  const [store, bus] = [new MessageChannel(), new MessageChannel()]; // without a reply the node waits
   let isBack = false;
   const worker = new WorkerNode(7, { ...defaults(), host: "127.0.0.1", port: 0 }, log, {
     ports: { store: store.port1, bus: bus.port1 },
@@ -219,10 +219,10 @@ Deno.test("workers: one that doesn't leave is ended", async () => {
   });
   assertEquals(await worker.stop(100), false);
   assertEquals([await within(worker.listening, "to be told"), isBack], [undefined, true]);
-  assertStringIncludes(lines.join(""), "error a worker did not leave in time worker=7");
+  assertStringIncludes(lines.join(""), "error a worker did not stop in time worker=7");
 });
 
-serverTest("workers: each keeps its share of what is bounded for the process", {
+serverTest("workers: each has its share of the limits of the process", {
   args: [...WORKERS, "--max-connections", "4"],
 }, async (server) => {
   const clients = await Promise.all(Array.from({ length: 60 }, () => FramedClient.connect(server)));
@@ -233,17 +233,21 @@ serverTest("workers: each keeps its share of what is bounded for the process", {
   for (const client of clients) await client.close();
 });
 
-serverTest("workers: not where another server's are", { args: WORKERS }, async (server) => {
-  const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
-  for (const workers of ["1", "2"]) {
-    const outcome = await runProgram("main.ts", [...args, "--workers", workers]);
-    const [line, ...others] = outcome.stderr.trim().split("\n");
-    assertEquals([outcome.code, others], [1, []]);
-    assertStringIncludes(line!, `can't listen on ${server.host}:${server.port}`);
-  }
-});
+serverTest(
+  "workers: the start fails when another server uses the port",
+  { args: WORKERS },
+  async (server) => {
+    const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
+    for (const workers of ["1", "2"]) {
+      const outcome = await runProgram("main.ts", [...args, "--workers", workers]);
+      const [line, ...others] = outcome.stderr.trim().split("\n");
+      assertEquals([outcome.code, others], [1, []]);
+      assertStringIncludes(line!, `Cannot listen on ${server.host}:${server.port}`);
+    }
+  },
+);
 
-Deno.test("workers: a database that can't be opened, and numbers of workers that there can't be", async () => {
+Deno.test("workers: the start fails for an unusable database and invalid numbers of workers", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     for (const [code, workers] of [[1, "2"], [2, "0"], [2, "1000"], [2, "many"]] as const) {
@@ -263,7 +267,7 @@ Deno.test("workers: a database that can't be opened, and numbers of workers that
   }
 });
 
-Deno.test("workers: the permissions that deno.json names for the server are enough for them", async () => {
+Deno.test("workers: the permissions in deno.json suffice", async () => {
   const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];

@@ -1,4 +1,4 @@
-/** What a classic client may send, as a target: only what C++ clients can read ever comes back. */
+/** Requests of classic clients as a target: the server sends only messages that the C++ clients can read. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { type ClassicReceived, Msg } from "../harness/protocol_numbers.ts";
 import { type Arrival, classicBytes, ClassicClient } from "../harness/classic_client.ts";
@@ -9,12 +9,13 @@ import { mutated } from "./mutate.ts";
 import type { Account, HostileNode } from "./node.ts";
 import { randomOf, type Target } from "./target.ts";
 
-const OBJECTS = 20; // of an input at the most
-const LONGEST = 2_000; // bytes of an object: all of them as one, if none is closed, are not over the maximum, which is an end
-const MOST = 1_023; // bytes of what is sent to these clients, as the server's default
+const MAX_OBJECTS = 20; // in one input
+// bytes of an object, so that all objects together are below the maximum, which ends the connection
+const MAX_OBJECT_BYTES = 2_000;
+const MAX_SENT_BYTES = 1_023; // bytes of a message to these clients, the server's default
 const encoder = new TextEncoder();
 
-/** The fields that each message may have, and no others: these clients know no more. */
+/** The only fields that each message may have, as these clients know no others. */
 const FIELDS: Readonly<Record<number, readonly string[]>> = {
   [Msg.LOGIN_ACK]: ["errno", "errmsg", "retry_after", "id", "name", "friends", "groups", "offlinemsg"],
   [Msg.REGISTER_ACK]: ["errno", "errmsg", "retry_after", "id"],
@@ -22,13 +23,15 @@ const FIELDS: Readonly<Record<number, readonly string[]>> = {
   [Msg.GROUP_CHAT]: ["id", "name", "groupid", "msg", "time"],
 };
 
-/** What comes from classic clients to a node. */
+/** The target: requests of classic clients to a node. */
 export function classicRequests(node: HostileNode): Target {
   return {
     name: "classic-requests",
     generate(random) {
-      const pieces = Array.from({ length: 1 + random.below(OBJECTS) }, () => {
-        const body = random.below(4) > 0 ? hostileBody(random).subarray(0, LONGEST) : encoder.encode(LOGIN);
+      const pieces = Array.from({ length: 1 + random.below(MAX_OBJECTS) }, () => {
+        const body = random.below(4) > 0
+          ? hostileBody(random).subarray(0, MAX_OBJECT_BYTES)
+          : encoder.encode(LOGIN);
         const whole = joined(body, encoder.encode(random.pick(["\0", "\0", "", "\n", "\0\0", "}"])));
         return random.below(25) > 0 ? whole : mutated(random, whole, 1);
       });
@@ -40,7 +43,7 @@ export function classicRequests(node: HostileNode): Target {
       const arrivals = await answersTo(node, script, randomOf(input).below(2_000) + 1);
       const users = new Map<number, string>();
       for (const { message, bytes } of arrivals) {
-        assertLessOrEqual(bytes, MOST);
+        assertLessOrEqual(bytes, MAX_SENT_BYTES);
         checkMessage(message, account);
         if (message.msgid === Msg.LOGIN_ACK && message.errno === 0) users.set(message.id!, message.name!);
       }
@@ -48,18 +51,18 @@ export function classicRequests(node: HostileNode): Target {
       for (const to of [node.alice, node.bob]) counts.set(to, await countFrom(node, to, [...users.keys()]));
       for (const { message } of await node.pushed((to) => counts.get(to)!)) {
         if (message.msgid === Msg.PRESENCE) continue;
-        assertEquals(users.get(message.id!), message.name, `nobody sent ${JSON.stringify(message)}`);
+        assertEquals(users.get(message.id!), message.name, `no user sent ${JSON.stringify(message)}`);
       }
       await node.isWell(arrivals);
     },
   };
 }
 
-/** All that the server sends to who sends these bytes, in pieces of so many. */
+/** Sends bytes in parts of a size, and returns all messages of the server. */
 async function answersTo(node: HostileNode, script: Uint8Array, piece: number): Promise<Arrival[]> {
   await using client = await ClassicClient.connect(node);
   const last = { msgid: Msg.REGISTER, name: freshName("last"), password: "correct horse" };
-  // What is open ends at the NUL. That the name is taken by then is the last thing to be said.
+  // The NUL ends an open object. The last request registers a name that is in use by then.
   const bytes = joined(
     encoder.encode("{}\0"),
     script,
@@ -68,13 +71,13 @@ async function answersTo(node: HostileNode, script: Uint8Array, piece: number): 
     classicBytes(last),
   );
   for (let at = 0; at < bytes.length; at += piece) {
-    client.sendBytes(bytes.subarray(at, at + piece)).catch(() => {}); // the missing reply will tell
+    client.sendBytes(bytes.subarray(at, at + piece)).catch(() => {}); // a missing reply makes the check fail
   }
   await client.next(({ errmsg }) => errmsg?.includes(last.name) ?? false);
   return client.drain();
 }
 
-/** How many messages a user has got from these new users: as there is no ACK, the log tells. */
+/** Returns the number of messages in the log from new users to a user, as the dialect has no ACK. */
 async function countFrom(node: HostileNode, to: FramedClient, users: readonly number[]): Promise<number> {
   let count = 0;
   for (const whose of [...users.map((id) => ({ id })), { groupid: node.group }]) {

@@ -1,12 +1,12 @@
 /**
- * Requests that no honest client sends. They are made as text, since there is JSON that no value gives. `<alice>` and
- * the like stand for what only a running server can tell: see {@link filled}.
+ * Malicious requests. They are made as text, as some JSON is the encoding of no value. `<alice>` and other
+ * placeholders stand for values of a running server, see {@link filled}.
  */
 import { requestTable } from "../../lib/server/handlers/request_table.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Random } from "../harness/random.ts";
 
-/** Texts with everything that means something to a program on the way of a message. */
+/** Texts with characters that have a meaning to some program on the way of a message. */
 export const TEXTS: readonly string[] = [
   "hello",
   "",
@@ -57,7 +57,7 @@ export const TEXTS: readonly string[] = [
   "<unique>",
 ];
 
-/** Numbers as JSON writes them, at the edges of what they may be taken for. */
+/** JSON numbers at the limits of types and fields. */
 const NUMBERS = [
   "0",
   "-0",
@@ -100,7 +100,7 @@ const EXTRAS = [
 ];
 const LENGTHS = [1, 49, 50, 51, 64, 65, 128, 129, 200, 201, 1_000, 20_000];
 
-/** What is right for a field, if the rest is too. */
+/** Returns a valid value of a field. */
 const RIGHT: Readonly<Record<string, readonly string[]>> = {
   id: ["<alice>", "<bob>", "<my id>"],
   toid: ["<alice>", "<bob>", "<alice>", "<my id>"],
@@ -119,27 +119,27 @@ const RIGHT: Readonly<Record<string, readonly string[]>> = {
 
 const encoder = new TextEncoder();
 
-/** One body: usually a request, and sometimes anything. */
+/** Returns a body: usually a request, and sometimes arbitrary bytes. */
 export function hostileBody(random: Random): Uint8Array {
   return encoder.encode(random.below(25) > 0 ? hostileRequest(random) : value(random, 3));
 }
 
-/** A login as the user that was made for the script. */
+/** Returns a login as the user of the script. */
 export const LOGIN = '{"msgid":1,"name":"<me>","password":"<password>","rid":"in"}';
 
-/** A joining of the honest users' group. */
+/** Returns a request to join the observers' group. */
 export const JOIN = '{"msgid":9,"groupid":<group>}';
 
-/** A request with right, wrong, missing, additional and repeated fields, in any order. */
+/** Returns a request with valid, invalid, missing, additional and repeated fields in any order. */
 function hostileRequest(random: Random): string {
-  const isChat = random.below(3) === 0; // what matters most, and most often gets through
+  const isChat = random.below(3) === 0; // the most important request, which most often succeeds
   const spec = requestTable.get(
     random.pick(isChat ? [Msg.ONE_CHAT, Msg.GROUP_CHAT] : [...requestTable.keys()]),
   )!;
   const fields: string[] = [];
   const put = (name: string, value: string) =>
     fields.splice(random.below(fields.length + 1), 0, pair(name, value));
-  const damage = random.pick([0, 0, 0, 4, 2]); // one field of so many is wrong
+  const damage = random.pick([0, 0, 0, 4, 2]); // one of this many fields is invalid
   for (const name of Object.keys(spec.fields)) {
     const is = damage > 0 && random.below(damage) === 0 ? "wrong" : "right";
     if (is === "right" && (!spec.fields[name]!.optional || random.below(3) > 0)) {
@@ -152,7 +152,7 @@ function hostileRequest(random: Random): string {
   return `{${fields.join(random.pick([",", ",", " ,\t"]))}}`;
 }
 
-/** The placeholders in a text as what they stand for. Bytes that are no placeholder stay as they are. */
+/** Replaces the placeholders of a text by their values. Other bytes stay unchanged. */
 export function filled(text: string, values: Readonly<Record<string, string | number>>): string {
   return text.replace(/<([a-z' ]+)>/g, (whole, name: string) => `${values[name] ?? whole}`);
 }
@@ -160,11 +160,11 @@ export function filled(text: string, values: Readonly<Record<string, string | nu
 function right(random: Random, name: string): string {
   const known = RIGHT[name];
   if (known) return random.pick(known);
-  if (name === "cid" && random.below(3) > 0) return `"${random.below(20)}"`; // some come twice
+  if (name === "cid" && random.below(3) > 0) return `"${random.below(20)}"`; // some repeat
   return quoted(random, random.below(4) > 0 ? random.pick(TEXTS) : random.text(30));
 }
 
-/** Any JSON value. */
+/** Returns any JSON value. */
 function value(random: Random, depth: number): string {
   switch (random.below(depth > 0 ? 9 : 6)) {
     case 0:
@@ -197,7 +197,7 @@ function pair(name: string, value: string): string {
   return `${JSON.stringify(name)}:${value}`;
 }
 
-/** A text as JSON: as short as it can be, or with every character escaped. */
+/** Encodes a text as JSON, in the shortest form or with every character escaped. */
 function quoted(random: Random, text: string): string {
   if (random.below(6) > 0 || text.includes("<")) return JSON.stringify(text);
   const units = Array.from(

@@ -1,4 +1,4 @@
-/** Looks for inputs that break something, with new seeds for as long as it is told to; `--help` says how. */
+/** Searches for failing inputs with new seeds for a given time. `--help` prints the usage. */
 import { parseArgs } from "@std/cli/parse-args";
 import type { Config } from "../../lib/config/options.ts";
 import { startMariadb } from "../harness/mariadb.ts";
@@ -9,21 +9,21 @@ import { live, pure } from "./targets.ts";
 
 const HELP = `deno task fuzz [options]
 
-Tries the corpus and then inputs made from one seed after the other, each target in turn, until something breaks:
+Tries the corpus and then inputs of successive seeds, each target in turn, until a check fails:
   --seed N      first seed (default 1)
-  --minutes M   for how long (default 1)
-  --target NAME only this one
-  --input FILE  only this input, for --target: to make a finding smaller
+  --minutes M   duration in minutes (default 1)
+  --target NAME only this target
+  --input FILE  only this input of --target, to reduce a finding
   --mysql       a node on a MariaDB and a Redis of its own in place of the embedded database
 
-What is found is printed with the command that repeats it, and the exit code is 1. What was mended belongs into
-tests/fuzz/corpus/, as small as it can be.
+A finding is printed with the command that repeats it, and the exit code is 1. The input of a fixed fault belongs into
+tests/fuzz/corpus/, as small as possible.
 `;
 
-const TURN = 200; // milliseconds of one target, then it is the next one's turn
-const MINUTE = 60_000; // milliseconds
+const TIME_SLICE_MS = 200; // milliseconds of one target before the next one
+const MS_PER_MINUTE = 60_000; // milliseconds
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 function print(text: string): void {
@@ -31,21 +31,24 @@ function print(text: string): void {
   for (let at = 0; at < bytes.length;) at += Deno.stdout.writeSync(bytes.subarray(at));
 }
 
-/** What `--mysql` needs, as far as it is asked for. */
+/** The services that `--mysql` needs, if it is given. */
 async function servers(parts: AsyncDisposableStack, isAsked: boolean): Promise<Partial<Config>> {
   if (!isAsked) return {};
   const database = await parts.use(await startMariadb()).fresh();
   return { mysql: database.url, redis: parts.use(await startRedis()).url };
 }
 
-/** Tries seeds until the time is over, but each target's first in any case. Gives the number of inputs by target. */
+/**
+ * Tries seeds until the time is over, and at least one of each target. Returns the number of inputs by
+ * target.
+ */
 async function trySeeds(targets: readonly Target[], first: number, ms: number): Promise<Map<string, number>> {
   const counts = new Map(targets.map(({ name }) => [name, 0]));
   const end = performance.now() + ms;
   do {
     for (const target of targets) {
       let count = counts.get(target.name)!;
-      const turn = Math.min(end, performance.now() + TURN);
+      const turn = Math.min(end, performance.now() + TIME_SLICE_MS);
       do await checkSeed(target, first + count++); while (performance.now() < turn);
       counts.set(target.name, count);
     }
@@ -70,7 +73,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (!(value >= 0 && value < 2 ** 32)) throw new UsageError(`--${name} must be a number`);
     return value;
   };
-  const [seed, ms] = [number("seed", 1), number("minutes", 1) * MINUTE];
+  const [seed, ms] = [number("seed", 1), number("minutes", 1) * MS_PER_MINUTE];
 
   await using parts = new AsyncDisposableStack();
   const node = parts.use(await HostileNode.start(await servers(parts, given.mysql === true)));

@@ -1,10 +1,13 @@
-/** Small damage to bytes: what is nearly right gets further than what is random. */
+/** Small changes of bytes, as nearly valid inputs get further than random ones. */
 import { joined } from "../harness/frames.ts";
 import type { Random } from "../harness/random.ts";
 
 const EDGES = [0x00, 0x01, 0x0a, 0x0d, 0x20, 0x22, 0x5c, 0x7b, 0x7d, 0x7f, 0x80, 0xc0, 0xed, 0xfe, 0xff];
 
-/** The bytes with as many random changes: flipped bits, other bytes, and pieces lost, doubled, moved or cut off. */
+/**
+ * Returns the bytes with random changes: flipped bits, other bytes, and parts removed, repeated, moved or cut
+ * off.
+ */
 export function mutated(random: Random, bytes: Uint8Array, changes: number): Uint8Array {
   let changed: Uint8Array = bytes.slice();
   for (let change = 0; change < changes; change++) changed = mutatedOnce(random, changed);

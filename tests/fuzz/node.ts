@@ -1,4 +1,4 @@
-/** A node in this process for hostile clients, with two honest users who chat on whatever happens. */
+/** A node in this process for malicious clients, with two observers that must be able to chat on. */
 import { assert, assertEquals } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
@@ -12,7 +12,7 @@ import { until } from "../harness/wait.ts";
 import { filled } from "./hostile.ts";
 import { bytesOf, latin1 } from "./target.ts";
 
-/** Nothing is to be slow, or refused for being too much: what is asked for is what is looked at here. */
+/** No password costs and no rate limits, as only the handling of requests is tested. */
 const BOUNDLESS: Partial<Config> = {
   host: "127.0.0.1",
   port: 0,
@@ -36,19 +36,19 @@ export interface Account {
   readonly token: string;
 }
 
-/** A message from the server, and to whom. */
+/** A message from the server, and its recipient. */
 export interface Pushed {
   readonly to: FramedClient;
   readonly message: Received;
 }
 
-/** The node. Dispose of it when done. */
+/** The node. Disposing of it ends it. */
 export class HostileNode implements Address, AsyncDisposable {
   readonly host: string;
   readonly port: number;
   readonly alice: FramedClient;
   readonly bob: FramedClient;
-  /** A group of the two. */
+  /** A group of the two observers. */
   readonly group: number;
   readonly #errors: readonly string[];
   readonly #parts: AsyncDisposableStack;
@@ -70,7 +70,7 @@ export class HostileNode implements Address, AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** Starts one; `config` is about which store and which bus it has. */
+  /** Starts a node; `config` selects its store and its bus. */
   static async start(config: Partial<Config> = {}): Promise<HostileNode> {
     await using parts = new AsyncDisposableStack();
     const errors: string[] = [];
@@ -87,7 +87,7 @@ export class HostileNode implements Address, AsyncDisposable {
     return new HostileNode(at, [alice, bob], await newGroup(alice, [bob]), errors, parts.move());
   }
 
-  /** Makes an account of which the honest users know nothing. */
+  /** Registers an account that the observers do not know. */
   async account(): Promise<Account> {
     await using client = await FramedClient.connect(this);
     const [name, password] = [freshName("mallory"), crypto.randomUUID()];
@@ -96,14 +96,17 @@ export class HostileNode implements Address, AsyncDisposable {
     return { id, name, password, token: token! };
   }
 
-  /** A script for an account, with its placeholders filled. */
+  /** Returns a script for an account with its placeholders replaced. */
   script(input: Uint8Array, { id, name, password, token }: Account): Uint8Array {
     const { alice, bob, group } = this;
     const names = { me: name, "alice's name": alice.name, unique: freshName("unique"), password, token };
     return bytesOf(filled(latin1(input), { ...names, alice: alice.id, bob: bob.id, group, "my id": id }));
   }
 
-  /** Asserts that nothing has failed, that the honest users can chat, and that `received` has nothing of what they say. */
+  /**
+   * Asserts that nothing has failed, that the observers can chat, and that `received` has none of their
+   * messages.
+   */
   async isWell(received: readonly unknown[]): Promise<void> {
     for (const [from, to] of [[this.alice, this.bob], [this.bob, this.alice]] as const) {
       const ack = await from.chat(to.id, this.#secret);
@@ -118,7 +121,7 @@ export class HostileNode implements Address, AsyncDisposable {
     assertEquals(this.#errors, [], "nothing is logged as an error");
   }
 
-  /** What the honest users were pushed from others. Messages that `expected` counts for each of them are waited for. */
+  /** Returns the messages of others to the observers, after waiting for the numbers in `expected`. */
   async pushed(expected: (to: FramedClient) => number): Promise<Pushed[]> {
     const all: Pushed[] = [];
     for (const to of [this.alice, this.bob]) {
@@ -136,7 +139,7 @@ export class HostileNode implements Address, AsyncDisposable {
   }
 }
 
-/** A client that is logged in to an account. */
+/** Returns a client that is logged in to an account. */
 export async function enter(
   at: Address,
   { id, password }: Pick<Account, "id" | "password">,

@@ -1,4 +1,4 @@
-/** PROXY headers as a target: whatever comes, a header is read as it stands there, or refused for good. */
+/** PROXY headers as a target: any bytes are read as the header says, or refused finally. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { MAX_PROXY_HEADER_BYTES, type ProxyHeader, readProxyHeader } from "../../lib/wire/proxy.ts";
 import { joined, objectFrame } from "../harness/frames.ts";
@@ -7,10 +7,10 @@ import type { Random } from "../harness/random.ts";
 import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
 
-const FIXED = 16; // bytes of version 2 in front of the addresses
-const PREFIXES = 64; // lengths of which an input's beginnings are looked at, besides the shortest
+const FIXED_HEADER_BYTES = 16; // bytes of version 2 before the addresses
+const MAX_PREFIXES = 64; // prefixes of an input that are checked, besides the shortest ones
 
-/** PROXY headers of both versions. */
+/** The target: PROXY headers of both versions. */
 export const proxy: Target = {
   name: "proxy",
   generate(random) {
@@ -21,10 +21,10 @@ export const proxy: Target = {
   check(input) {
     if (input.length === 0) return;
     const lengths = new Set(
-      [...Array(Math.min(input.length, 2 * PREFIXES)).keys()].map((length) => length + 1),
+      [...Array(Math.min(input.length, 2 * MAX_PREFIXES)).keys()].map((length) => length + 1),
     );
     const random = randomOf(input);
-    for (let count = 0; count < PREFIXES; count++) lengths.add(1 + random.below(input.length));
+    for (let count = 0; count < MAX_PREFIXES; count++) lengths.add(1 + random.below(input.length));
     let known: ProxyHeader | Error | undefined;
     for (const length of [...lengths.add(input.length)].sort((a, b) => a - b)) {
       const header = readProxyHeader(input.slice(0, length));
@@ -44,7 +44,7 @@ export const proxy: Target = {
   },
 };
 
-/** The source is what stands in the header, which an independent writer makes the same of. */
+/** Checks that an independent writer makes the same header of the source. */
 function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   const { host, port } = source!;
   const family = host.includes(":") ? 2 : 1;
@@ -52,13 +52,13 @@ function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   assertEquals(readProxyHeader(again), { length: again.length, source: { host, port } });
   const size = family === 1 ? 4 : 16;
   const written = [
-    again.subarray(FIXED, FIXED + size),
-    again.subarray(FIXED + 2 * size, FIXED + 2 * size + 2),
+    again.subarray(FIXED_HEADER_BYTES, FIXED_HEADER_BYTES + size),
+    again.subarray(FIXED_HEADER_BYTES + 2 * size, FIXED_HEADER_BYTES + 2 * size + 2),
   ];
   if (input[0] === 0x0d) {
     const stands = [
-      input.subarray(FIXED, FIXED + size),
-      input.subarray(FIXED + 2 * size, FIXED + 2 * size + 2),
+      input.subarray(FIXED_HEADER_BYTES, FIXED_HEADER_BYTES + size),
+      input.subarray(FIXED_HEADER_BYTES + 2 * size, FIXED_HEADER_BYTES + 2 * size + 2),
     ];
     assertEquals(written, stands);
     return;
@@ -66,7 +66,7 @@ function checkSource({ length, source }: ProxyHeader, input: Uint8Array): void {
   const words = latin1(input.subarray(0, length)).trimEnd().split(" ");
   assertEquals([words[1], Number(words[4])], [family === 1 ? "TCP4" : "TCP6", port]);
   if (family === 1) assertEquals(words[2], host);
-  // An address may be written in many ways: the runtime's own URLs have one for each.
+  // URLs of the runtime have one form for all forms of an address.
   else assertEquals(new URL(`http://[${words[2]}]/`).hostname, `[${host}]`);
 }
 
@@ -77,7 +77,9 @@ function textual(random: Random): Uint8Array {
 
 function binary(random: Random): Uint8Array {
   const family = random.below(4);
-  const more = random.bytes(random.pick([0, 0, 1, 3, 84, 216, MAX_PROXY_HEADER_BYTES - FIXED - 12]));
+  const more = random.bytes(
+    random.pick([0, 0, 1, 3, 84, 216, MAX_PROXY_HEADER_BYTES - FIXED_HEADER_BYTES - 12]),
+  );
   const head = { command: random.below(3) === 0 ? 0 : 1, family, transport: random.below(3), more };
   if (family !== 1 && family !== 2) return proxyHeaderV2(head);
   return proxyHeaderV2({ ...head, source: { host: hostOf(random, family), port: random.below(65_536) } });

@@ -1,6 +1,6 @@
 /**
- * Scripts of hostile requests as a target: a line is a body, all are sent at once by a framed client, and each gets
- * the one reply that it must have.
+ * Scripts of malicious requests as a target. Each line is a body. A framed client sends all at once, and each
+ * must get its one reply.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { requestTable as table } from "../../lib/server/handlers/request_table.ts";
@@ -13,11 +13,12 @@ import type { Account, HostileNode } from "./node.ts";
 import { randomOf, type Target } from "./target.ts";
 
 const LINE_FEED = 0x0a;
-const LINES = 30; // of a script at the most
-const LONGEST = 60_000; // bytes of a body, before it is known what its placeholders stand for: over the maximum is an end
+const MAX_LINES = 30; // of a script
+// bytes of a body before its placeholders are replaced; a body over the maximum ends the connection
+const MAX_BODY_BYTES = 60_000;
 const encoder = new TextEncoder();
 
-/** The fields that a reply or a push may have besides msgid and rid, by msgid: nothing else gets out. */
+/** The only fields that a reply or a push may have besides msgid and rid, by msgid. */
 const FIELDS: Readonly<Record<number, readonly string[]>> = {
   [Msg.LOGIN_ACK]: ["id", "name", "token", "epoch", "friends", "groups"],
   [Msg.REGISTER_ACK]: ["id"],
@@ -29,7 +30,7 @@ const FIELDS: Readonly<Record<number, readonly string[]>> = {
 };
 const PUSHES: readonly number[] = [Msg.ONE_CHAT, Msg.GROUP_CHAT, Msg.PRESENCE];
 
-/** A body as an object, as far as it is one. */
+/** A body that is a JSON object. */
 type Body = Readonly<Record<string, unknown>>;
 
 /** A message that was acknowledged. */
@@ -41,13 +42,13 @@ interface Sent {
   readonly cid: unknown;
 }
 
-/** Requests to a node. */
+/** The target: requests to a node. */
 export function requests(node: HostileNode): Target {
   return {
     name: "requests",
     generate(random) {
-      const lines = Array.from({ length: 1 + random.below(LINES) }, () => {
-        const body = hostileBody(random).subarray(0, LONGEST);
+      const lines = Array.from({ length: 1 + random.below(MAX_LINES) }, () => {
+        const body = hostileBody(random).subarray(0, MAX_BODY_BYTES);
         return random.below(25) > 0 ? body : mutated(random, body, 1);
       });
       for (const usual of [LOGIN, LOGIN, LOGIN, JOIN, JOIN]) {
@@ -86,7 +87,7 @@ function linesOf(script: Uint8Array): Uint8Array[] {
   return lines;
 }
 
-/** All that the server sends to who sends these bodies, in pieces of so many bytes. */
+/** Sends bodies in parts of a size, and returns all messages of the server. */
 async function answersTo(
   node: HostileNode,
   bodies: readonly Uint8Array[],
@@ -96,13 +97,13 @@ async function answersTo(
   const last = { msgid: Msg.PING, rid: crypto.randomUUID() };
   const bytes = joined(...bodies.map((body) => frame(body)), frame(JSON.stringify(last)));
   for (let at = 0; at < bytes.length; at += piece) {
-    client.sendBytes(bytes.subarray(at, at + piece)).catch(() => {}); // the missing reply will tell
+    client.sendBytes(bytes.subarray(at, at + piece)).catch(() => {}); // a missing reply makes the check fail
   }
   await client.next(({ rid }) => rid === last.rid);
   return client.drain();
 }
 
-/** The reply that a body must get; undefined if it gets none. */
+/** Returns the reply that a body must get, or undefined for none. */
 function replyTo(body: Uint8Array): { head: Body; body: Body } | undefined {
   let value: Body;
   try {
@@ -130,7 +131,7 @@ function head(msgid: number, of: number | undefined, rid: unknown): Body {
   return { msgid, of: sent.of, rid: sent.rid };
 }
 
-/** Checks the replies to these bodies, and gives the messages that were acknowledged. */
+/** Checks the replies to bodies, and returns the acknowledged messages. */
 function sentBy({ id, name }: Account, bodies: readonly Body[], replies: readonly Received[]): Sent[] {
   const sent: Sent[] = [];
   let me: number | undefined;
@@ -161,7 +162,7 @@ function sentBy({ id, name }: Account, bodies: readonly Body[], replies: readonl
   return sent;
 }
 
-/** A page has messages of the conversation that was asked for, in order. */
+/** Checks that a page has messages of the requested conversation in order. */
 function checkHistory(me: number, { id, groupid, messages }: Received): void {
   for (const [at, message] of messages!.entries()) {
     if (at > 0) assertEquals(message.seq, messages![at - 1]!.seq! + 1);
@@ -170,7 +171,9 @@ function checkHistory(me: number, { id, groupid, messages }: Received): void {
   }
 }
 
-/** No user is pushed anything but what was sent, by its sender; and the honest users all of it, in order. */
+/**
+ * Checks that users were pushed only sent messages by their senders, and the observers all of them in order.
+ */
 async function checkPushes(
   node: HostileNode,
   sent: readonly Sent[],
@@ -182,7 +185,7 @@ async function checkPushes(
     const found = sent.find((one) =>
       one.sender === message.id && one.peer === peerOf(message) && one.seq === message.seq
     );
-    assert(found, `nobody sent ${JSON.stringify(message)}`);
+    assert(found, `no user sent ${JSON.stringify(message)}`);
     assertEquals([message.msg, message.cid], [found.msg, found.cid ?? message.cid]);
     assertEquals(typeof message.cid, "string");
   };
@@ -205,12 +208,12 @@ async function checkPushes(
   }
 }
 
-/** Whom a pushed message was sent to: a user's id, or minus a group's. */
+/** Returns the recipient of a pushed message: the id of a user, or minus that of a group. */
 function peerOf({ toid, groupid }: Received): number {
   return toid ?? -groupid!;
 }
 
-/** What was acknowledged is in the log as it was sent. */
+/** Checks that acknowledged messages are in the log unchanged. */
 async function checkLog(node: HostileNode, sent: readonly Sent[]): Promise<void> {
   for (const reader of [node.alice, node.bob]) {
     for (const peer of new Set(sent.map((one) => one.peer === reader.id ? one.sender : one.peer))) {

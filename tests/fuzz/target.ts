@@ -1,26 +1,26 @@
-/** What can be fuzzed, and the inputs that are always tried first. */
+/** The form of a fuzz target, and its corpus of inputs that are tried first. */
 import { Random } from "../harness/random.ts";
 import { ROOT } from "../harness/program.ts";
 
-/** Something that takes bytes of any kind, and what must hold for it. */
+/** A target: its inputs, and the check of each. */
 export interface Target {
-  /** Also the name of its folder in the corpus. */
+  /** The name, also of its folder in the corpus. */
   readonly name: string;
-  /** An input; the same numbers give the same one. */
+  /** Returns an input, which depends on the random numbers only. */
   generate(random: Random): Uint8Array;
-  /** Throws, or rejects, if what must hold doesn't hold for the input. */
+  /** Throws or rejects when the input violates a property. */
   check(input: Uint8Array): void | Promise<void>;
 }
 
-/** Where an input comes from. */
+/** The source of an input. */
 export type Origin = { readonly seed: number } | { readonly file: string };
 
-/** What must hold doesn't, for an input. */
+/** The violation of a property by an input. */
 export class Finding extends Error {
   override readonly name = "Finding";
-  /** The target's name. */
+  /** The name of the target. */
   readonly target: string;
-  /** The options that lead to the input. */
+  /** The options that repeat the input. */
   readonly how: string;
 
   constructor(target: Target, origin: Origin, input: Uint8Array, cause: unknown) {
@@ -33,7 +33,7 @@ export class Finding extends Error {
   }
 }
 
-/** Checks the inputs of a target's folder in the corpus and gives their number. Rejects with a {@link Finding}. */
+/** Checks the corpus of a target and returns the number of its inputs. Rejects with a {@link Finding}. */
 export async function checkCorpus(target: Target): Promise<number> {
   const folder = `tests/fuzz/corpus/${target.name}/`;
   const files = await Array.fromAsync(Deno.readDir(new URL(folder, ROOT)));
@@ -44,7 +44,7 @@ export async function checkCorpus(target: Target): Promise<number> {
   return files.length;
 }
 
-/** Checks the input that belongs to a seed. Rejects with a {@link Finding}. */
+/** Checks the input of a seed. Rejects with a {@link Finding}. */
 export async function checkSeed(target: Target, seed: number): Promise<void> {
   await check(target, { seed }, target.generate(new Random(seed)));
 }
@@ -52,23 +52,23 @@ export async function checkSeed(target: Target, seed: number): Promise<void> {
 /** Checks an input. Rejects with a {@link Finding}. */
 export async function check(target: Target, origin: Origin, input: Uint8Array): Promise<void> {
   try {
-    await target.check(input.slice()); // a copy: it is shown whole, whatever is done to it
+    await target.check(input.slice()); // a copy, as the check may change its bytes
   } catch (error) {
     throw new Finding(target, origin, input, error);
   }
 }
 
-/** Random numbers that follow from the input, for cutting it into pieces: a failure repeats itself. */
+/** Returns random numbers that depend on the input, to split it into the same parts in each run. */
 export function randomOf(input: Uint8Array): Random {
   return new Random(input.reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193), 0x811c9dc5)); // FNV-1a
 }
 
-/** Bytes as text with a character for each. */
+/** Decodes bytes as text with a character for each. */
 export function latin1(bytes: Uint8Array): string {
   return new TextDecoder("latin1").decode(bytes);
 }
 
-/** The inverse of {@link latin1}, as far as the characters are bytes. */
+/** Encodes a text of {@link latin1} as bytes. */
 export function bytesOf(text: string): Uint8Array {
   return Uint8Array.from(text, (character) => character.charCodeAt(0));
 }

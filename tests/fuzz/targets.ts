@@ -7,10 +7,10 @@ import type { Target } from "./target.ts";
 import { texts } from "./texts.ts";
 import { body, classic, framed } from "./wire.ts";
 
-/** Those that need no server. */
+/** Targets without a server. */
 export const pure: readonly Target[] = [framed, classic, body, proxy];
 
-/** Those that need a node. */
+/** Targets with a node. */
 export function live(node: HostileNode): readonly Target[] {
   return [requests(node), classicRequests(node), texts(node)];
 }

@@ -1,4 +1,4 @@
-/** Texts as a target: what is stored comes back as it was, whatever it means to a program on its way. */
+/** Texts as a target: a stored text is returned unchanged, whatever its meaning to a program. */
 import { type NameKind, normalizeName, validateName } from "../../lib/server/protocol/names.ts";
 import { assertEquals } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
@@ -8,7 +8,7 @@ import { TEXTS } from "./hostile.ts";
 import { enter, type HostileNode } from "./node.ts";
 import type { Target } from "./target.ts";
 
-/** The texts of an input, each as long as its field may be. */
+/** The texts of an input, each at most as long as its field may be. */
 interface Input {
   readonly name: string;
   readonly password: string;
@@ -17,7 +17,7 @@ interface Input {
   readonly messages: readonly string[];
 }
 
-/** Texts that a node's store keeps. */
+/** The target: texts that a node stores. */
 export function texts(node: HostileNode): Target {
   return {
     name: "texts",
@@ -38,7 +38,7 @@ export function texts(node: HostileNode): Target {
       const input = JSON.parse(
         new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes),
       ) as Input;
-      // What comes first makes it the only one; a blank at the end may not count for who is who.
+      // The prefix makes the name unique, as the store may ignore a blank at the end.
       const [name, groupname] = [allowed(input.name, "user"), allowed(input.groupname, "group")];
       await using client = await FramedClient.connect(node);
       const { id } = await client.succeed({ msgid: Msg.REGISTER, name, password: input.password });
@@ -91,7 +91,7 @@ export function texts(node: HostileNode): Target {
   };
 }
 
-/** At least a character, at most so many, and no half of a surrogate pair. */
+/** Returns 1 to `most` characters without halves of surrogate pairs. */
 function text(random: Random, most: number): string {
   const parts = Array.from(
     { length: 1 + random.below(4) },
@@ -100,18 +100,18 @@ function text(random: Random, most: number): string {
   return firstOf(parts.join("").toWellFormed(), most) || "x";
 }
 
-/** The first characters: code points. */
+/** Returns the first code points of a text. */
 function firstOf(text: string, most: number): string {
   return [...text].slice(0, most).join("");
 }
 
-/** A name with this text in it, in the server's form, or one without where the rules for names refuse the text. */
+/** Returns a normalised name with this text, or without it when the rules for names refuse the text. */
 function allowed(text: string, named: NameKind): string {
   const name = normalizeName(`${freshName("#")}${text}.`);
   return validateName(name, named, true) === undefined ? name : freshName("plain");
 }
 
-/** As names may be: without control characters. */
+/** Removes control characters, which names may not have. */
 function visible(text: string): string {
   return text.replace(/\p{Cc}/gu, "");
 }

@@ -1,4 +1,4 @@
-/** Targets in the wire code: bytes in, and bodies, messages, headers or errors out. */
+/** Targets in the wire code, which turns bytes into bodies, messages, headers or errors. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { ClassicDecoder } from "../../lib/wire/classic.ts";
 import { type Decoder, WireError } from "../../lib/wire/decoder.ts";
@@ -11,14 +11,14 @@ import { hostileBody } from "./hostile.ts";
 import { mutated } from "./mutate.ts";
 import { latin1, randomOf, type Target } from "./target.ts";
 
-const MAX = 1_000; // bytes of a body: small, so that inputs come near it
+const MAX_BODY_BYTES = 1_000; // small, so that inputs reach it
 const SHAPE = { maxJsonDepth: 8, maxJsonValues: 40 }; // likewise
-const PIECES = [1, 2, 7, 100, 2_000]; // bytes of the longest piece that an input is cut into
+const PIECES = [1, 2, 7, 100, 2_000]; // bytes of the longest part of an input
 
-/** What became of some bytes: bodies, and errors in words. */
+/** The result of decoding: bodies and error texts. */
 type Item = { readonly body: string } | { readonly error: string; readonly fatal: boolean };
 
-/** The framed dialect: what an independent reader says, however the bytes are cut. */
+/** The framed dialect: it agrees with an independent reader, however the bytes are split. */
 export const framed: Target = {
   name: "framed",
   generate(random) {
@@ -30,18 +30,18 @@ export const framed: Target = {
         body.length + 1,
         0,
         1,
-        MAX,
-        MAX + 1,
+        MAX_BODY_BYTES,
+        MAX_BODY_BYTES + 1,
         2 ** 32 - 1,
       ]);
       return frame(body, length);
     });
     return mutated(random, joined(...frames), random.below(4));
   },
-  check: (input) => assertEquals(items(() => new FramedDecoder(MAX), input), framesIn(input)),
+  check: (input) => assertEquals(items(() => new FramedDecoder(MAX_BODY_BYTES), input), framesIn(input)),
 };
 
-/** The classic dialect: the objects that an independent reader finds, however the bytes are cut. */
+/** The classic dialect: it finds the objects of an independent reader, however the bytes are split. */
 export const classic: Target = {
   name: "classic",
   generate(random) {
@@ -52,12 +52,12 @@ export const classic: Target = {
     return mutated(random, joined(...objects.flat()), random.below(4));
   },
   check(input) {
-    const bodies = items(() => new ClassicDecoder(MAX), input).filter((item) => "body" in item);
+    const bodies = items(() => new ClassicDecoder(MAX_BODY_BYTES), input).filter((item) => "body" in item);
     assertEquals(bodies.map(({ body }) => body), objectsIn(latin1(input)));
   },
 };
 
-/** Bodies: what a JSON parser says is right is a message, anything else an error. */
+/** Bodies: JSON objects are messages, and everything else is an error. */
 export const body: Target = {
   name: "body",
   generate: (random) =>
@@ -88,12 +88,12 @@ export const body: Target = {
   },
 };
 
-/** A body that is rarely over the maximum. */
+/** Returns a body that rarely exceeds the maximum. */
 function shortBody(random: Random): Uint8Array {
-  return hostileBody(random).subarray(0, MAX + 1);
+  return hostileBody(random).subarray(0, MAX_BODY_BYTES + 1);
 }
 
-/** All that a decoder makes of the bytes, which is the same however they are cut. */
+/** Decodes bytes, and asserts that the result does not depend on their parts. */
 function items(make: () => Decoder, input: Uint8Array): Item[] {
   const random = randomOf(input);
   const whole = decoded(make(), [input.slice()]);
@@ -116,22 +116,22 @@ function decoded(decoder: Decoder, chunks: readonly Uint8Array[]): Item[] {
       found.push(
         next instanceof WireError ? { error: next.message, fatal: next.fatal } : { body: latin1(next) },
       );
-      assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
+      assertLessOrEqual(decoder.bufferedBytes, 2 * MAX_BODY_BYTES);
     }
-    assertLessOrEqual(decoder.bufferedBytes, 2 * MAX);
-    chunk.fill(0x7b); // code that kept it would notice
+    assertLessOrEqual(decoder.bufferedBytes, 2 * MAX_BODY_BYTES);
+    chunk.fill(0x7b); // detects a decoder that retains the chunk
   }
   return found;
 }
 
-/** The framed dialect read in the plainest way. */
+/** Reads the framed dialect in the simplest way. */
 function framesIn(input: Uint8Array): Item[] {
   const found: Item[] = [];
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   for (let at = 0; at + 4 <= input.length;) {
     const size = view.getUint32(at);
-    if (size > MAX) {
-      const error = `the frame's length is ${size} bytes, over the maximum of ${MAX}`;
+    if (size > MAX_BODY_BYTES) {
+      const error = `the frame's length is ${size} bytes, over the maximum of ${MAX_BODY_BYTES}`;
       return [...found, { error, fatal: true }];
     }
     if (at + 4 + size > input.length) break;
@@ -141,14 +141,14 @@ function framesIn(input: Uint8Array): Item[] {
   return found;
 }
 
-/** The classic dialect's objects, up to one that is too long. A NUL ends whatever was not closed. */
+/** Returns the objects of the classic dialect up to one that is too long. A NUL ends an open object. */
 function objectsIn(text: string): string[] {
   const found: string[] = [];
   const parts = text.split("\0");
   for (const part of parts) {
     for (let start = 0; (start = part.indexOf("{", start)) >= 0;) {
       const end = endOf(part, start);
-      if ((end ?? part.length + 1) - start > MAX) return found; // the NUL counts
+      if ((end ?? part.length + 1) - start > MAX_BODY_BYTES) return found; // the NUL is included
       if (end === undefined) break;
       found.push(part.slice(start, end));
       start = end;
@@ -157,7 +157,7 @@ function objectsIn(text: string): string[] {
   return found;
 }
 
-/** Where the object that begins at `start` has been closed; undefined if it hasn't. */
+/** Returns the end of the object that begins at `start`, or undefined for an open one. */
 function endOf(text: string, start: number): number | undefined {
   const token = /"(?:\\[^]|[^"\\])*(?:"|\\?$)|[{}]/g; // a string, closed or not, or a brace
   token.lastIndex = start;
@@ -168,12 +168,12 @@ function endOf(text: string, start: number): number | undefined {
   return undefined;
 }
 
-/** A value as it would be sent on: -0 becomes 0. */
+/** Returns a value as JSON transports it: -0 becomes 0. */
 function asSent(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value));
 }
 
-/** The JSON object in a body; undefined if there is none. */
+/** Returns the JSON object of a body, or undefined. */
 function objectIn(input: Uint8Array): Record<string, unknown> | undefined {
   try {
     const value = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(input));
@@ -183,7 +183,7 @@ function objectIn(input: Uint8Array): Record<string, unknown> | undefined {
   }
 }
 
-/** Whether a body over 1 KiB has more values than may be in it: containers, and what commas are in front of. */
+/** Returns whether a body over 1 KiB has too many values: containers, and values after commas. */
 function hasMore(body: Uint8Array, most: number): boolean {
   if (body.length <= 1_024) return false;
   const bare = latin1(body).replace(/"(?:\\[^]|[^"\\])*"/g, "");
@@ -195,7 +195,7 @@ function depthOf(value: unknown): number {
   return 1 + Object.values(value).reduce((most: number, inner) => Math.max(most, depthOf(inner)), 0);
 }
 
-/** A message with something nested about as deep as may be, or far deeper. */
+/** Returns a message with nested values near the greatest depth, or far beyond it. */
 function deep(random: Random): Uint8Array {
   const levels = random.pick([SHAPE.maxJsonDepth - 2, SHAPE.maxJsonDepth - 1, SHAPE.maxJsonDepth, 1_000]);
   const [open, close] = random.pick([["[", "]"], ['{"x":', "}"], ['[1,{"y":', "}]"]] as const);

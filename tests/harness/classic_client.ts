@@ -1,6 +1,6 @@
 /**
- * A client of the classic dialect. Like the C++ clients it reads up to 1,024 bytes at a time; a strict one also
- * takes what one read gave for exactly one message, as they do.
+ * A client of the classic dialect. Like the C++ clients it reads up to 1,024 bytes at a time. In strict mode
+ * it takes the bytes of one read for exactly one message, as the C++ clients do.
  */
 import { Connection } from "./connection.ts";
 import { type ClassicReceived, Errno, Msg, type Sent } from "./protocol_numbers.ts";
@@ -10,24 +10,24 @@ import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";
 import { TIMEOUT_MS, until } from "./wait.ts";
 
-const READ_SIZE = 1_024; // bytes: the buffer of the C++ clients
+const READ_BYTES = 1_024; // bytes; the read buffer of the C++ clients
 const encoder = new TextEncoder();
 
-/** One message as it came. */
+/** A received message. */
 export interface Arrival {
   readonly message: ClassicReceived;
-  /** Its bytes, the NUL among them. */
+  /** The bytes of the message with its NUL. */
   readonly bytes: number;
 }
 
-/** An object as the C++ clients send it: its JSON and a NUL. */
+/** Encodes an object as the C++ clients do: JSON and a NUL. */
 export function classicBytes(message: Sent, end = "\0"): Uint8Array {
   return encoder.encode(JSON.stringify(message) + end);
 }
 
-/** One connection. Dispose of it when done. */
+/** A connection. Disposing of it closes it. */
 export class ClassicClient implements AsyncDisposable {
-  /** Who is logged in; 0 before the first login. */
+  /** The id of the user; 0 before the first login. */
   id = 0;
   readonly #inbox = new Inbox<Arrival>();
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
@@ -41,39 +41,42 @@ export class ClassicClient implements AsyncDisposable {
   }
 
   /**
-   * Connects. `strict`: one read must give one message. That holds only while this process is never kept from
-   * reading for as long as the server's gap between writes, so such a test needs a long gap.
+   * Connects. In `strict` mode one read must give one message. This process must read faster than the server
+   * writes, so a strict test needs a long --classic-write-interval.
    */
   static async connect(at: Address, options: { readonly strict?: boolean } = {}): Promise<ClassicClient> {
     const client = new ClassicClient(options.strict ?? false);
     client.#connection = await Connection.open(at, {
       bytes: (chunk) => client.#take(chunk),
-      end: (why) => client.#inbox.end(client.#fault ?? why),
-    }, { size: READ_SIZE });
+      end: (reason) => client.#inbox.end(client.#fault ?? reason),
+    }, { size: READ_BYTES });
     return client;
   }
 
-  /** What came and was not asked for, oldest first. */
+  /** The received messages that no call has taken, oldest first. */
   get waiting(): readonly Arrival[] {
     return this.#inbox.waiting;
   }
 
-  /** Takes all that has come. */
+  /** Takes all received messages. */
   drain(): Arrival[] {
     return this.#inbox.drain();
   }
 
-  /** Sends an object and a NUL. */
+  /** Sends an object with its NUL. */
   send(message: Sent): Promise<void> {
     return this.#connection.write(classicBytes(message));
   }
 
-  /** Sends bytes as they are. */
+  /** Sends bytes unchanged. */
   sendBytes(bytes: Uint8Array): Promise<void> {
     return this.#connection.write(bytes);
   }
 
-  /** Takes the first message that came, or comes within `ms` milliseconds, with this msgid or as `match` wants it. */
+  /**
+   * Takes the first message with this msgid, or that `match` accepts. Waits for it for at most `ms`
+   * milliseconds.
+   */
   async next(
     match: number | ((message: ClassicReceived) => boolean),
     ms = TIMEOUT_MS,
@@ -82,14 +85,14 @@ export class ClassicClient implements AsyncDisposable {
     return (await this.#inbox.next((a) => test(a.message), `a classic message: ${match}`, ms)).message;
   }
 
-  /** Takes the next arrivals, whatever they are. */
+  /** Takes the next messages of any kind. */
   async arrivals(count: number): Promise<Arrival[]> {
     const taken: Arrival[] = [];
     while (taken.length < count) taken.push(await this.#inbox.next(() => true, "any classic message"));
     return taken;
   }
 
-  /** Logs in as the C++ clients do and takes the answer, whatever it is. */
+  /** Logs in as the C++ clients do and returns the reply, also a refusal. */
   async login(id: number, password = PASSWORD): Promise<ClassicReceived> {
     await this.send({ msgid: Msg.LOGIN, id, password });
     const reply = await this.next(Msg.LOGIN_ACK);
@@ -98,8 +101,8 @@ export class ClassicClient implements AsyncDisposable {
   }
 
   /**
-   * Logs in, and again while the account's last connection, which may just have been closed, is still in use.
-   * Rejects unless that succeeds.
+   * Logs in, and tries again while the server has not noticed the end of the account's last connection.
+   * Rejects when the server refuses the login for another reason.
    */
   enter(id: number): Promise<ClassicReceived> {
     return until(async () => {
@@ -120,12 +123,12 @@ export class ClassicClient implements AsyncDisposable {
     return this.send({ msgid: Msg.GROUP_CHAT, id: this.id, name, groupid, msg, time: "2020-01-01 00:00:00" });
   }
 
-  /** Resolves when the server has closed the connection. */
+  /** Waits until the server has closed the connection. */
   serverCloses(ms?: number): Promise<void> {
     return this.#connection.serverCloses(ms);
   }
 
-  /** Closes the connection and resolves when nothing of it is left. */
+  /** Closes the connection and waits for its end. */
   close(): Promise<void> {
     return this.#connection.close();
   }

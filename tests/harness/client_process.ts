@@ -1,21 +1,21 @@
-/** Runs the command-line client, or the server, while a test goes on: talks to it and reads what it says as it says it. */
+/** The command-line client, or the server, as an interactive process of a test. */
 import { cleanEnv, ROOT, StateFolder } from "./program.ts";
 import { until, within } from "./wait.ts";
 
-/** How to start it. */
+/** Options of the process. */
 export interface ClientProcessOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Gives it a terminal of 100 columns, by way of script(1); its two outputs are one then. */
+  /** Runs it on a terminal of 100 columns by script(1), which merges standard output and error. */
   readonly terminal?: boolean;
-  /** The program, if it isn't the client. */
+  /** The program; client.ts by default. */
   readonly program?: "main.ts";
-  /** What Deno lets it do; everything if it isn't given. */
+  /** The permission options of Deno; all permissions by default. */
   readonly permissions?: readonly string[];
-  /** The command in place of deno, what it lets the program do, and the program. */
+  /** The command in place of deno, its permission options and the program. */
   readonly command?: readonly string[];
 }
 
-/** One running client. Dispose of it when done. */
+/** A running client. Disposing of it ends the process. */
 export class ClientProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
@@ -25,12 +25,12 @@ export class ClientProcess implements AsyncDisposable {
   readonly #state: StateFolder;
   #running = true;
 
-  /** Starts the program with these arguments; none of them may need quoting where there is a terminal. */
+  /** Starts the program. With a terminal no argument may need quoting. */
   constructor(args: readonly string[], options: ClientProcessOptions = {}) {
     const { env = {}, terminal = false, program: file = "client.ts", permissions = ["-A"] } = options;
     this.#state = new StateFolder(env);
     const command = [...options.command ?? [Deno.execPath(), "run", ...permissions, file], ...args];
-    // A server does not end with its terminal. With script(1) killed it must not be left behind.
+    // A server does not end with its terminal, so it must be killed apart from script(1).
     const typed = `stty cols 100 rows 40; exec setpriv --pdeathsig KILL ${command.join(" ")}`;
     const inTerminal = ["script", "-qec", typed, "/dev/null"];
     const [program, ...rest] = terminal ? inTerminal : command;
@@ -51,7 +51,7 @@ export class ClientProcess implements AsyncDisposable {
     void this.#child.status.then(() => this.#running = false);
   }
 
-  /** Its standard output so far; on a terminal, everything that was sent to that. */
+  /** The standard output so far; on a terminal all of its output. */
   get stdout(): string {
     return this.#stdout;
   }
@@ -60,17 +60,17 @@ export class ClientProcess implements AsyncDisposable {
     return this.#stderr;
   }
 
-  /** The whole lines of its standard output so far. */
+  /** The complete lines of the standard output so far. */
   get lines(): string[] {
     return this.#stdout.split("\n").slice(0, -1);
   }
 
-  /** Types this. */
+  /** Writes text to its standard input. */
   async write(text: string): Promise<void> {
     await this.#writer.write(new TextEncoder().encode(text));
   }
 
-  /** Ends its input. */
+  /** Closes its standard input. */
   async endInput(): Promise<void> {
     await this.#writer.close();
   }
@@ -79,7 +79,7 @@ export class ClientProcess implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
-  /** Waits until `look` likes what it has said. */
+  /** Waits until `condition` is true of its output. */
   async until(look: (client: this) => boolean, what: string): Promise<void> {
     try {
       await until(() => look(this), what);
@@ -89,7 +89,7 @@ export class ClientProcess implements AsyncDisposable {
     }
   }
 
-  /** Waits for its end and resolves to the exit code. */
+  /** Waits for its end and returns the exit code. */
   async end(): Promise<number> {
     const { code } = await within(this.#child.status, "the client's end");
     await Promise.all(this.#read);
@@ -101,7 +101,7 @@ export class ClientProcess implements AsyncDisposable {
     await this.#child.status;
     await Promise.all(this.#read);
     this.#state[Symbol.dispose]();
-    await this.#writer.close().catch(() => {}); // it may be closed, by us or by the client's end
+    await this.#writer.close().catch(() => {}); // already closed by this process or by the client's end
   }
 }
 

@@ -1,4 +1,4 @@
-/** Several real servers over one MariaDB, one Redis and one nginx, all of them the test's own. */
+/** Several real servers with one MariaDB, one Redis and one nginx, all of one test. */
 import { type FramedClient, newUser } from "./framed_client.ts";
 import { type Mariadb, startMariadb, type TestDatabase } from "./mariadb.ts";
 import { type Nginx, startNginx } from "./nginx.ts";
@@ -7,35 +7,37 @@ import { type Redis, type RedisCluster, startRedis, startRedisCluster } from "./
 import { type Server, type ServerOptions, startServer } from "./server.ts";
 import { until } from "./wait.ts";
 
-/** What a cluster is made of. */
+/** The parts of a cluster. */
 export interface ClusterOptions {
-  /** How many servers. */
+  /** Number of servers. */
   readonly nodes: number;
-  /** Event loops in each; one if it isn't given. */
+  /** Event loops in each server; 1 by default. */
   readonly workers?: number;
-  /** One Redis if it isn't given; a Redis Cluster has three masters. */
+  /** One Redis by default; a Redis Cluster has three masters. */
   readonly redis?: "one" | "cluster";
-  /** More options of the servers' command lines. */
+  /** Further options of the servers. */
   readonly args?: readonly string[];
-  /** The source tree that the servers run from; this one if it isn't given. */
+  /** The source tree of the servers; this one by default. */
   readonly root?: string;
 }
 
-const START_TRIES = 5; // another program may take a port between finding it free and listening on it
+const START_TRIES = 5; // another program may take a free port before the server listens on it
 
-/** A password's cost as for a toy: tests log in by the hundred. */
+/** The lowest password cost, as tests log in hundreds of times. */
 const CHEAP_HASH = ["--scrypt-ln", "1"];
 
-/** A connection that loses the race for an account stays for the next one. */
+/**
+ * A login timeout that no test reaches: a connection that loses a race for an account stays for the next one.
+ */
 const PATIENT = ["--login-timeout", "1h"];
 
-/** A cluster. Dispose of it when done. */
+/** A cluster. Disposing of it ends all its processes. */
 export class Cluster implements AsyncDisposable {
   readonly nodes: readonly Server[];
   readonly nginx: Nginx;
   readonly mariadb: Mariadb;
   readonly database: TestDatabase;
-  /** The Redis, or the cluster's first master. */
+  /** The Redis, or the first master of the Redis Cluster. */
   readonly redis: Redis;
   readonly #parts: AsyncDisposableStack;
 
@@ -55,43 +57,49 @@ export class Cluster implements AsyncDisposable {
     this.redis = redis;
   }
 
-  /** A node by its number, from 0. */
+  /** Returns a node by its number, from 0. */
   node(at: number): Server {
     const node = this.nodes[at];
     if (!node) throw new Error(`there is no node ${at}`);
     return node;
   }
 
-  /** New users who are logged in through nginx, one on each node, in the nodes' order; `open` closes them. */
+  /**
+   * Logs new users in through nginx, one on each node, in the order of the nodes. `open` closes their
+   * connections.
+   */
   async usersApart(open: AsyncDisposableStack): Promise<FramedClient[]> {
     const found: FramedClient[] = [];
     const others: FramedClient[] = [];
     while (Object.keys(found).length < this.nodes.length) {
       const user = open.use(await newUser(this.nginx));
       const at = await this.whereIs(user.id);
-      if (found[at]) others.push(user); // stays, so that the next one goes elsewhere
+      if (found[at]) others.push(user); // stays connected, so that nginx selects another node next
       else found[at] = user;
     }
     for (const other of others) await other.close();
     return found;
   }
 
-  /** On which node a user has logged in last, if that was only one of them so far. */
+  /** Returns the number of the node on which a user has logged in, for a user that has used one node only. */
   whereIs(user: number): Promise<number> {
-    const entered = `"event":"entered","user":${user},`;
+    const entered = `"event":"session started","user":${user},`;
     return until(() => {
       const at = this.nodes.findIndex((node) => node.log().includes(entered));
       return at < 0 ? undefined : { at };
     }, `user ${user} in a log`).then(({ at }) => at);
   }
 
-  /** `User.state`, as operators read it. */
+  /** Returns `User.state` from the database. */
   async state(user: number): Promise<string> {
     const [row] = await this.database.sql("SELECT state FROM User WHERE id = ?", [user]);
     return String(row?.state);
   }
 
-  /** Resolves when the store has it that a user has everything, so that nothing comes again over another node. */
+  /**
+   * Waits until the store has recorded all of a user's messages as delivered, so that no other node repeats
+   * one.
+   */
   async hasAll(user: number): Promise<void> {
     const count = "SELECT COUNT(*) AS missed FROM OfflineMessage WHERE userid = ?";
     await until(async () => {
@@ -105,9 +113,9 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-/** Starts a cluster and resolves when all of it listens. Dispose of it when done: `await using`. */
+/** Starts a cluster and resolves when all its parts listen. Use it with `await using`. */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  await using parts = new AsyncDisposableStack(); // disposed of unless all goes well
+  await using parts = new AsyncDisposableStack(); // ends the started parts when another one fails
   const [mariadb, redis] = await all(parts, [
     startMariadb(),
     options.redis === "cluster" ? startRedisCluster() : startRedis(),
@@ -139,7 +147,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   return new Cluster(parts.move(), nodes, nginx, database, first);
 }
 
-/** Starts a server on a port that no outgoing connection takes while it is down. */
+/** Starts a server on a port that no outgoing connection takes while the server is down. */
 async function startNode(options: ServerOptions): Promise<Server> {
   for (let tries = 1;; tries++) {
     try {
@@ -154,7 +162,7 @@ function urlsOf(redis: Redis | RedisCluster): readonly string[] {
   return "urls" in redis ? redis.urls : [redis.url];
 }
 
-/** Waits for all of them, and puts those that have come about into `parts`, also when others have not. */
+/** Waits for all promises, and puts the fulfilled ones into `parts`, also when others are rejected. */
 async function all<T extends readonly AsyncDisposable[]>(
   parts: AsyncDisposableStack,
   starting: { readonly [At in keyof T]: Promise<T[At]> },
@@ -165,10 +173,10 @@ async function all<T extends readonly AsyncDisposable[]>(
   return results.map((result) => (result as PromiseFulfilledResult<AsyncDisposable>).value) as unknown as T;
 }
 
-/** What a test does with a cluster. What it puts into `open` is disposed of when it ends, the last first. */
+/** The body of a test with a cluster. The contents of `open` are disposed of at its end, the last first. */
 export type ClusterWork = (cluster: Cluster, open: AsyncDisposableStack) => Promise<void>;
 
-/** Defines a test with a cluster of its own, any part of which it may end and start again. */
+/** Defines a test with a cluster of its own, whose parts it may end and restart. */
 export function clusterTest(name: string, options: ClusterOptions, work: ClusterWork): void {
   Deno.test(name, async () => {
     await using cluster = await startCluster(options);
@@ -177,8 +185,8 @@ export function clusterTest(name: string, options: ClusterOptions, work: Cluster
 }
 
 /**
- * One cluster for all tests of a file, started before the first and ended after the last; returns what defines a
- * test that uses it. Such a test must leave everything running.
+ * Starts one cluster before the first test of a file and ends it after the last. Returns the function that
+ * defines a test with it. Such a test must leave all parts running.
  */
 export function sharedCluster(options: ClusterOptions): (name: string, work: ClusterWork) => void {
   let cluster: Cluster | undefined;

@@ -1,28 +1,30 @@
-/** A TCP connection to a server: bytes out in the order of the calls, bytes in to a callback. */
+/**
+ * A TCP connection to a server. It writes in the order of the calls and passes received bytes to a callback.
+ */
 import type { Address } from "./server.ts";
 import { within } from "./wait.ts";
 
-/** What a connection tells its owner. */
+/** The callbacks of a connection. */
 export interface ConnectionEvents {
-  /** Bytes have come; they are the callback's until it returns. Its exception ends the connection. */
+  /** Called with received bytes, which are valid until it returns. An exception ends the connection. */
   readonly bytes: (chunk: Uint8Array) => void;
-  /** Nothing more will come, because of `why`. */
-  readonly end: (why: string) => void;
+  /** Called with the reason when the connection has ended. */
+  readonly end: (reason: string) => void;
 }
 
-/** How a connection reads. */
+/** Options for reading. */
 export interface ReadOptions {
-  /** Bytes that one read takes at most. */
+  /** The most bytes of one read. */
   readonly size?: number;
-  /** Reads nothing before {@link Connection.resume} is called. */
+  /** Whether to read nothing before {@link Connection.resume} is called. */
   readonly paused?: boolean;
 }
 
-const READ_SIZE = 65_536; // bytes
+const READ_BYTES = 65_536; // bytes
 
-/** One connection. Dispose of it, or close it, when done. */
+/** A connection. Disposing of it closes it. */
 export class Connection implements AsyncDisposable {
-  /** Resolves with the reason when nothing more can come: the server has closed, or this side has. */
+  /** Resolves with the reason when either side has closed the connection. */
   readonly closed: Promise<string>;
   readonly #conn: Deno.Conn;
   #resume: () => void = () => {};
@@ -33,10 +35,10 @@ export class Connection implements AsyncDisposable {
     const started = options.paused
       ? new Promise<void>((resolve) => this.#resume = resolve)
       : Promise.resolve();
-    this.closed = started.then(() => this.#read(events, options.size ?? READ_SIZE));
+    this.closed = started.then(() => this.#read(events, options.size ?? READ_BYTES));
   }
 
-  /** Connects. Small writes leave at once, so that a test's segments are the ones it writes. */
+  /** Connects without Nagle's algorithm, so that each write of a test is a segment of its own. */
   static async open(at: Address, events: ConnectionEvents, options: ReadOptions = {}): Promise<Connection> {
     const tcp = await Deno.connect({ hostname: at.host, port: at.port });
     tcp.setNoDelay(true);
@@ -46,12 +48,14 @@ export class Connection implements AsyncDisposable {
     return new Connection(conn, events, options);
   }
 
-  /** Begins to read, where it was opened paused. */
+  /** Begins to read on a connection that was opened paused. */
   resume(): void {
     this.#resume();
   }
 
-  /** Resolves when the system has taken the bytes; rejects when the server has closed. */
+  /**
+   * Writes bytes. Resolves when the kernel has taken them; rejects when the server has closed the connection.
+   */
   write(bytes: Uint8Array): Promise<void> {
     const written = this.#writing.then(async () => {
       for (let at = 0; at < bytes.length;) at += await this.#conn.write(bytes.subarray(at));
@@ -60,13 +64,13 @@ export class Connection implements AsyncDisposable {
     return written;
   }
 
-  /** Says that nothing more will be written; what the server still sends can be read. */
+  /** Closes the sending direction. Reading goes on. */
   async endWriting(): Promise<void> {
     await this.#writing;
     await this.#conn.closeWrite();
   }
 
-  /** Closes it and resolves when nothing of it is left. */
+  /** Closes the connection and waits for its end. */
   async close(): Promise<void> {
     try {
       this.#conn.close();
@@ -78,7 +82,7 @@ export class Connection implements AsyncDisposable {
     await this.#writing;
   }
 
-  /** Resolves when the server has closed the connection. */
+  /** Waits until the server has closed the connection. */
   async serverCloses(ms?: number): Promise<void> {
     await within(this.closed, "the server to close the connection", ms);
   }
@@ -89,13 +93,13 @@ export class Connection implements AsyncDisposable {
 
   async #read(events: ConnectionEvents, size: number): Promise<string> {
     const buffer = new Uint8Array(size);
-    let why = "the connection was closed";
+    let reason = "the connection was closed";
     try {
       for (let n; (n = await this.#conn.read(buffer)) !== null;) events.bytes(buffer.subarray(0, n));
     } catch (error) {
-      why = `the connection ended: ${error}`;
+      reason = `the connection ended: ${error}`;
     }
-    events.end(why);
-    return why;
+    events.end(reason);
+    return reason;
   }
 }

@@ -1,4 +1,6 @@
-/** A client of the framed dialect that does what it is told and no more: what a test reads is what came. */
+/**
+ * A client of the framed dialect without behaviour of its own: a test reads exactly the received messages.
+ */
 import { Connection, type ReadOptions } from "./connection.ts";
 import { Errno, Msg, type Received, type Sent } from "./protocol_numbers.ts";
 import { frame, FrameReader, objectFrame } from "./frames.ts";
@@ -6,29 +8,30 @@ import { Inbox } from "./inbox.ts";
 import type { Address } from "./server.ts";
 import { pause, TIMEOUT_MS } from "./wait.ts";
 
-/** The password of every user that the harness makes. */
+/** The password of every user that the harness registers. */
 export const PASSWORD = "correct horse";
 
-/** How a client behaves. */
+/** Options of a client. */
 export interface ClientOptions extends ReadOptions {
-  /** Leaves the server's PING without an answer, for {@link FramedClient.next} to give out. */
+  /** Whether to leave the server's PING without a reply, so that {@link FramedClient.next} returns it. */
   readonly silent?: boolean;
 }
 
-/** Who logs in, by what. */
+/** The credentials of a login. */
 export type Who = { readonly id: number } | { readonly name: string } | { readonly token: string };
 
-const BUSY_PAUSE = 20; // milliseconds before a login that came before the server saw the last one's end is repeated
+// milliseconds before a login is repeated, while the server has not noticed the end of the last connection
+const BUSY_RETRY_MS = 20;
 
-/** One connection. Dispose of it when done. */
+/** A connection. Disposing of it closes it. */
 export class FramedClient implements AsyncDisposable {
-  /** Who is logged in; 0 and "" before the first login. */
+  /** The id and name of the user; 0 and "" before the first login. */
   id = 0;
   name = "";
   token = "";
-  /** How often the server has asked whether this client is there, and been answered. */
+  /** Number of PINGs from the server to which this client has replied. */
   pings = 0;
-  /** What the last login answered. */
+  /** The reply to the last login. */
   welcome: Received | undefined;
   readonly #inbox = new Inbox<Received>();
   readonly #reader = new FrameReader();
@@ -45,42 +48,42 @@ export class FramedClient implements AsyncDisposable {
     const client = new FramedClient(options.silent ?? false);
     client.#connection = await Connection.open(at, {
       bytes: (chunk) => client.#take(chunk),
-      end: (why) => client.#inbox.end(why),
+      end: (reason) => client.#inbox.end(reason),
     }, options);
     return client;
   }
 
-  /** What came and was not asked for, oldest first. */
+  /** The received messages that no call has taken, oldest first. */
   get waiting(): readonly Received[] {
     return this.#inbox.waiting;
   }
 
-  /** Takes all that has come. */
+  /** Takes all received messages. */
   drain(): Received[] {
     return this.#inbox.drain();
   }
 
-  /** Resolves with the reason when nothing more can come. */
+  /** Resolves with the reason when the connection has ended. */
   get closed(): Promise<string> {
     return this.#connection.closed;
   }
 
-  /** Sends an object and waits for nothing. */
+  /** Sends an object without waiting for a reply. */
   send(message: Sent): Promise<void> {
     return this.#connection.write(objectFrame(message));
   }
 
-  /** Sends a frame around any text or bytes. */
+  /** Sends text or bytes as a frame. */
   sendBody(body: string | Uint8Array): Promise<void> {
     return this.#connection.write(frame(body));
   }
 
-  /** Sends bytes as they are. */
+  /** Sends bytes unchanged. */
   sendBytes(bytes: Uint8Array): Promise<void> {
     return this.#connection.write(bytes);
   }
 
-  /** Sends an object with a `rid` of its own and takes the reply that repeats it. */
+  /** Sends an object with a new `rid` and returns the reply with that `rid`. */
   async request(message: Sent, ms = TIMEOUT_MS): Promise<Received> {
     const rid = ++this.#lastRid;
     await this.send({ ...message, rid });
@@ -88,7 +91,7 @@ export class FramedClient implements AsyncDisposable {
     return await this.#inbox.next((m) => m.rid === rid && m.msgid !== Msg.PING, what, ms);
   }
 
-  /** As {@link request}, but throws unless the reply's errno is 0. */
+  /** Sends a request like {@link request}, and throws unless the errno of the reply is 0. */
   async succeed(message: Sent): Promise<Received> {
     const reply = await this.request(message);
     if (reply.errno !== Errno.OK) {
@@ -97,7 +100,10 @@ export class FramedClient implements AsyncDisposable {
     return reply;
   }
 
-  /** Takes the first message that came, or comes within `ms` milliseconds, with this msgid or as `match` wants it. */
+  /**
+   * Takes the first message with this msgid, or that `match` accepts. Waits for it for at most `ms`
+   * milliseconds.
+   */
   next(match: number | ((message: Received) => boolean), ms = TIMEOUT_MS): Promise<Received> {
     const [test, what] = typeof match === "number"
       ? [(m: Received) => m.msgid === match, `a message with msgid ${match}`]
@@ -105,14 +111,16 @@ export class FramedClient implements AsyncDisposable {
     return this.#inbox.next(test, what, ms);
   }
 
-  /** As {@link next}, `count` times. */
+  /** Takes `count` messages like {@link next}. */
   async take(count: number, match: number | ((message: Received) => boolean)): Promise<Received[]> {
     const taken: Received[] = [];
     while (taken.length < count) taken.push(await this.next(match));
     return taken;
   }
 
-  /** Resolves when everything sent so far has been answered: replies keep the order of their requests. */
+  /**
+   * Waits until the server has replied to everything sent so far, as replies have the order of the requests.
+   */
   async settle(): Promise<void> {
     await this.request({ msgid: Msg.PING });
   }
@@ -123,8 +131,8 @@ export class FramedClient implements AsyncDisposable {
   }
 
   /**
-   * Logs in, and again while the account's last connection, which may just have been closed, is still in use.
-   * Throws unless that succeeds.
+   * Logs in, and tries again while the server has not noticed the end of the account's last connection.
+   * Throws when the server refuses the login for another reason.
    */
   async login(who: Who, extra: Sent = {}): Promise<Received> {
     const password = "token" in who ? {} : { password: PASSWORD };
@@ -141,7 +149,7 @@ export class FramedClient implements AsyncDisposable {
       if (reply.errno !== Errno.ALREADY_ONLINE || performance.now() > end) {
         throw new Error(`the login was answered with ${JSON.stringify(reply)}`);
       }
-      await pause(BUSY_PAUSE);
+      await pause(BUSY_RETRY_MS);
     }
   }
 
@@ -155,28 +163,28 @@ export class FramedClient implements AsyncDisposable {
     return this.request({ msgid: Msg.GROUP_CHAT, groupid, msg, cid });
   }
 
-  /** Says that everything of a conversation up to `seq` has come, and resolves when the server has taken that. */
+  /** Sends DELIVERED for a conversation up to `seq`, and waits until the server has processed it. */
   async delivered(of: { readonly id: number } | { readonly groupid: number }, seq: number): Promise<void> {
     await this.send({ msgid: Msg.DELIVERED, ...of, seq });
     await this.settle();
   }
 
-  /** Begins to read, where it was made paused. */
+  /** Begins to read on a client that was made paused. */
   resume(): void {
     this.#connection.resume();
   }
 
-  /** Says that nothing more will be sent; what the server still sends can be read. */
+  /** Closes the sending direction. Reading goes on. */
   endWriting(): Promise<void> {
     return this.#connection.endWriting();
   }
 
-  /** Resolves when the server has closed the connection. */
+  /** Waits until the server has closed the connection. */
   serverCloses(ms?: number): Promise<void> {
     return this.#connection.serverCloses(ms);
   }
 
-  /** Closes the connection and resolves when nothing of it is left. */
+  /** Closes the connection and waits for its end. */
   close(): Promise<void> {
     return this.#connection.close();
   }
@@ -195,25 +203,25 @@ export class FramedClient implements AsyncDisposable {
 
   #pong({ rid }: Received): void {
     this.pings++;
-    // A server that has closed meanwhile needs no answer.
+    // The server has closed the connection meanwhile.
     this.send({ msgid: Msg.PONG, ...(rid === undefined ? {} : { rid }) }).catch(() => {});
   }
 }
 
 let made = 0;
 
-/** A name that no other user or group of this run has. */
+/** Returns a name that no other user or group of this run has. */
 export function freshName(kind = "user"): string {
   return `${kind}-${++made}`;
 }
 
-/** Registers a user over a connection of its own and returns the id; no session is left. */
+/** Registers a user on a connection of its own, closes that, and returns the id. */
 export async function register(at: Address, name: string = freshName()): Promise<number> {
   await using client = await FramedClient.connect(at);
   return await client.register(name);
 }
 
-/** A client that is logged in as an existing user. */
+/** Logs in as an existing user and returns the client. */
 export async function login(at: Address, who: Who, options: ClientOptions = {}): Promise<FramedClient> {
   const client = await FramedClient.connect(at, options);
   try {
@@ -225,12 +233,12 @@ export async function login(at: Address, who: Who, options: ClientOptions = {}):
   }
 }
 
-/** A client that is logged in as a new user. */
+/** Registers a user, logs in and returns the client. */
 export async function newUser(at: Address, name: string = freshName()): Promise<FramedClient> {
   return await login(at, { id: await register(at, name) });
 }
 
-/** Makes a group of `client`'s and lets the others join it; returns its id. */
+/** Creates a group as `client`, lets the others join it, and returns its id. */
 export async function newGroup(client: FramedClient, others: readonly FramedClient[] = []): Promise<number> {
   const groupname = freshName("group");
   const { groupid } = await client.succeed({ msgid: Msg.CREATE_GROUP, groupname, groupdesc: "" });

@@ -1,7 +1,7 @@
 /**
- * Preloaded into a server's process, in the place of a package that has turned hostile. On SIGUSR2 it tries what a
- * sandbox is to refuse, and prints what came of each try, `done` or the error, as one line of JSON. The folder
- * that the process runs in is a checkout with `home` beside it, see tests/repository/permissions_test.ts.
+ * A preload of a server's process that stands for a malicious package. On SIGUSR2 it tries actions that the
+ * sandbox must refuse, and prints the result of each, `done` or the error, as one line of JSON. The process
+ * runs in a checkout with a folder `home` beside it, see tests/repository/permissions_test.ts.
  */
 import { spawnSync } from "node:child_process";
 import { openSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const OUTSIDE = [
   "../home/.profile",
 ];
 
-/** Opens a file for writing without a change of it. */
+/** Opens a file for writing without changing it. */
 function append(path: string): void {
   Deno.openSync(path, { append: true, create: true }).close();
 }
@@ -32,7 +32,7 @@ function withDatabase(file: string, use: (db: DatabaseSync) => void): void {
   }
 }
 
-/** Throws if there is no such variable, as a process is told that may not read it. */
+/** Throws when the value is undefined, as it is for a variable that the process may not read. */
 function mustBeSet(value: string | undefined): void {
   if (value === undefined) throw new Deno.errors.NotCapable("not set");
 }
@@ -76,7 +76,7 @@ const tries: Readonly<Record<string, () => unknown>> = {
 
   "run a program": () => new Deno.Command("true").outputSync(),
   "run a program by node:child_process": () => {
-    const { status } = spawnSync("true"); // it does not throw, and names no error
+    const { status } = spawnSync("true"); // it neither throws nor returns an error
     if (status !== 0) throw new Deno.errors.NotCapable("not run");
   },
   "run the runtime": () => new Deno.Command(Deno.execPath(), { args: ["--version"] }).outputSync(),

@@ -1,31 +1,24 @@
-/** A real MariaDB server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
+/** A real MariaDB or MySQL server: its own process, a free port of 127.0.0.1, and a temporary folder. */
 import { type Connection, createConnection } from "mysql2/promise";
-import { asRoot, layDown } from "./mariadb_data.ts";
+import { database } from "./database_program.ts";
+import { asRoot, installData } from "./mariadb_data.ts";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { TIMEOUT_MS, until, within } from "./wait.ts";
 
-/** What an operator's statement gives: rows by their columns' names, or none. */
+/** The rows of a statement by column names; empty for statements without rows. */
 export type Rows = Record<string, unknown>[];
 
-/** How to start a database server. */
+/** Options of a database server. */
 export interface MariadbOptions {
-  /** Options of the command line, besides those that make it small and put it where it belongs. */
+  /** Further options of the command line. */
   readonly args?: readonly string[];
 }
 
-/** Small and quick to start, and as durable as it is by default. */
-const SMALL = [
-  "--innodb-buffer-pool-size=64M",
-  "--innodb-log-file-size=32M",
-  "--performance-schema=OFF",
-  "--skip-name-resolve",
-];
+const START_TRIES = 5; // another program may take a free port before the server listens on it
+const SHOWN_LOG_BYTES = 8_192; // bytes of the end of the log that a failed start shows
 
-const START_TRIES = 5; // another program may take a port between finding it free and listening on it
-const SHOWN_LOG = 8_192; // bytes of the log's end that are shown when it doesn't start
-
-/** One database server. It is the same one after a restart: same port, same data. */
+/** A database server. A restart retains its port and its data. */
 export class Mariadb implements AsyncDisposable {
   readonly host = "127.0.0.1";
   readonly port: number;
@@ -46,28 +39,28 @@ export class Mariadb implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** The URL of a database on this server, for an account of the server's; that with all rights if it isn't given. */
+  /** Returns the URL of a database on this server for an account; root by default. */
   url(database: string, account = "root"): string {
     return `mysql://${account}@${this.host}:${this.port}/${database}`;
   }
 
-  /** Runs one statement as an operator would, with all rights, and gives its rows. */
+  /** Runs one statement with all rights and returns its rows. */
   sql(statement: string, values: readonly (string | number)[] = [], database?: string): Promise<Rows> {
     return query(this.url(database ?? ""), statement, values);
   }
 
-  /** Makes an empty database that no other test has. */
+  /** Creates an empty database with a new name. */
   async fresh(): Promise<TestDatabase> {
     const name = `test${++this.#databases}`;
     await this.sql(`CREATE DATABASE ${name}`);
     return new TestDatabase(this, name);
   }
 
-  /** Starts it, where it has ended, and resolves when it answers; rejects, with its log, when it ends instead. */
+  /** Starts the server and resolves when it accepts statements. Rejects with its log when it ends instead. */
   async start(): Promise<void> {
-    const log = `${this.folder}/mariadbd.log`;
+    const log = `${this.folder}/server.log`;
     this.#ended = false;
-    const child = new Deno.Command("mariadbd", {
+    const child = new Deno.Command(database.name, {
       args: [
         "--no-defaults",
         `--datadir=${this.folder}/data`,
@@ -78,7 +71,7 @@ export class Mariadb implements AsyncDisposable {
         `--bind-address=${this.host}`,
         `--port=${this.port}`,
         ...asRoot(),
-        ...SMALL,
+        ...database.small,
         ...this.#args,
       ],
       stdin: "null",
@@ -92,30 +85,32 @@ export class Mariadb implements AsyncDisposable {
     await until(async () => {
       if (this.#ended) {
         throw new Error(
-          `mariadbd ended instead of answering:\n${Deno.readTextFileSync(log).slice(-SHOWN_LOG)}`,
+          `${database.name} ended instead of answering:\n${
+            Deno.readTextFileSync(log).slice(-SHOWN_LOG_BYTES)
+          }`,
         );
       }
       return await this.sql("SELECT 1").catch(() => undefined);
     }, "a database server that answers");
   }
 
-  /** Sends it a signal. */
+  /** Sends the process a signal. */
   kill(signal: "SIGKILL" | "SIGTERM" | "SIGSTOP" | "SIGCONT" = "SIGKILL"): void {
     this.#child.kill(signal);
   }
 
-  /** Resolves when it has ended, by itself or by a signal sent to it. */
+  /** Waits for the end of the process. */
   async wait(): Promise<void> {
     await within(this.#child.status, "the database server's end");
   }
 
-  /** Ends it as an operator does, so that it can be started again. */
+  /** Ends the server cleanly. */
   async stop(): Promise<void> {
     this.kill("SIGTERM");
     await this.wait();
   }
 
-  /** Kills it, if it still runs. */
+  /** Kills the process if it runs. */
   async end(): Promise<void> {
     if (!this.#ended) this.kill();
     await this.#child.status;
@@ -127,7 +122,7 @@ export class Mariadb implements AsyncDisposable {
   }
 }
 
-/** A database of its own for one test. Disposing of it drops it. */
+/** A database of one test. Disposing of it drops it. */
 export class TestDatabase implements AsyncDisposable {
   readonly server: Mariadb;
   readonly name: string;
@@ -142,12 +137,12 @@ export class TestDatabase implements AsyncDisposable {
     return this.server.url(this.name);
   }
 
-  /** Runs one statement in this database, with all rights, and gives its rows. */
+  /** Runs one statement in this database with all rights and returns its rows. */
   sql(statement: string, values: readonly (string | number)[] = []): Promise<Rows> {
     return this.server.sql(statement, values, this.name);
   }
 
-  /** Begins a transaction as an operator would. Disposing of it rolls it back. */
+  /** Begins a transaction. Disposing of it rolls it back. */
   async transaction(): Promise<Transaction> {
     const connection = await createConnection({ uri: this.url });
     await connection.beginTransaction();
@@ -159,7 +154,7 @@ export class TestDatabase implements AsyncDisposable {
   }
 }
 
-/** An operator's transaction, until it is disposed of. */
+/** An open transaction. Disposing of it rolls it back. */
 export class Transaction implements AsyncDisposable {
   readonly #connection: Connection;
 
@@ -168,7 +163,7 @@ export class Transaction implements AsyncDisposable {
     this.#connection = connection;
   }
 
-  /** Runs one statement in it, and gives its rows. */
+  /** Runs one statement in the transaction and returns its rows. */
   async sql(statement: string, values: readonly (string | number)[] = []): Promise<Rows> {
     const [rows] = await this.#connection.query(statement, [...values]);
     return Array.isArray(rows) ? rows as Rows : [];
@@ -179,14 +174,16 @@ export class Transaction implements AsyncDisposable {
   }
 }
 
-/** Starts a database server and resolves when it answers. Dispose of it when done: `await using`. */
+/** Starts a database server and resolves when it accepts statements. Use it with `await using`. */
 export async function startMariadb(options: MariadbOptions = {}): Promise<Mariadb> {
-  await needTool("mariadbd", "mariadb-server");
+  await needTool(database.name, database.debianPackage);
   const folder = await Deno.makeTempDir({ prefix: "chat-test-mariadb-" });
   try {
-    // Each has its own, as a server that starts removes what others have for the moment in the system's.
+    // Each server has a temporary folder of its own, as it empties that folder at its start.
     await Deno.mkdir(`${folder}/tmp`);
-    await layDown(folder, SMALL);
+    // MySQL's files depend on it, too.
+    const shaping = options.args?.filter((arg) => arg.startsWith("--lower-case-table-names")) ?? [];
+    await installData(folder, [...database.small, ...shaping]);
     for (let tries = 1;; tries++) {
       const server = new Mariadb(folder, freePort(), options);
       try {
@@ -198,20 +195,20 @@ export async function startMariadb(options: MariadbOptions = {}): Promise<Mariad
       }
     }
   } catch (error) {
-    await Deno.remove(folder, { recursive: true }).catch(() => {}); // it may be gone already
+    await Deno.remove(folder, { recursive: true }).catch(() => {}); // already removed
     throw error;
   }
 }
 
-/** One database server for the tests of a file. */
+/** The database server of a test file. */
 export interface SharedMariadb {
-  /** Defines a test with a database of its own on the server, which it must leave running. */
+  /** Defines a test with a database of its own on the server. The test must leave the server running. */
   test(name: string, body: (db: TestDatabase) => Promise<void>): void;
-  /** Makes an empty database on the server, for tests that are defined elsewhere. */
+  /** Creates an empty database on the server, for tests that are defined elsewhere. */
   fresh(): Promise<TestDatabase>;
 }
 
-/** One database server for all tests of a file, started before the first and ended after the last. */
+/** Starts one database server before the first test of a file, and ends it after the last. */
 export function sharedMariadb(options: MariadbOptions = {}): SharedMariadb {
   let server: Mariadb | undefined;
   Deno.test.beforeAll(async () => {

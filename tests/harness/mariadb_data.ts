@@ -1,31 +1,32 @@
 /**
- * The files of a new database server. To make them takes some seconds, so that it is done once for each version of
- * MariaDB, and kept as an archive in the system's folder for temporary files. Every server gets a copy of its own.
+ * The initial files of a database server. Their creation takes some seconds, so it is done once for each
+ * version of the program and stored as an archive in the system's temporary folder. Every server starts with
+ * a copy.
  */
 import { tmpdir } from "node:os";
-
-/** How an archive is made; another way gets another archive. */
-const INSTALL = ["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"];
+import { database } from "./database_program.ts";
 
 /**
- * Puts a new server's files into `folder`/data; `folder`/tmp must be there. `options`: options of the server that
- * decide which files it has. Rejects with what the program said that failed.
+ * Puts the initial files of a server into `folder`/data; `folder`/tmp must exist. `options` are the options
+ * of the server that determine its files. Rejects with the output of a program that fails.
  */
-export async function layDown(folder: string, options: readonly string[]): Promise<void> {
-  const archive = await archiveFor(options);
-  if (!await isOurs(archive)) await make(archive, folder, options);
+export async function installData(folder: string, options: readonly string[]): Promise<void> {
+  const archive = await archiveFor(folder, options);
+  if (!await isOwnFile(archive)) await make(archive, folder, options);
   else await run("tar", "-C", folder, "-xzf", archive);
 }
 
-async function archiveFor(options: readonly string[]): Promise<string> {
-  const version = await run("mariadbd", "--no-defaults", "--version");
-  const made = new TextEncoder().encode([version, ...INSTALL, ...options].join("\n"));
+async function archiveFor(folder: string, options: readonly string[]): Promise<string> {
+  const version = await run(database.name, "--no-defaults", "--version");
+  const made = new TextEncoder().encode(
+    [version, ...database.install(folder), ...options].join("\n").replaceAll(folder, ""),
+  );
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", made)).toHex().slice(0, 16);
   return `${tmpdir()}/chat-test-mariadb-${Deno.uid()}-${hash}.tar.gz`;
 }
 
-/** Whether it is there, and this user has made it: others may write to the folder, too. */
-async function isOurs(archive: string): Promise<boolean> {
+/** Returns whether the file exists and belongs to this user, as other users may write to the folder, too. */
+async function isOwnFile(archive: string): Promise<boolean> {
   try {
     const { isFile, uid } = await Deno.lstat(archive);
     return isFile && uid === Deno.uid();
@@ -35,31 +36,25 @@ async function isOurs(archive: string): Promise<boolean> {
   }
 }
 
-/** Makes the files in the folder, and the archive of them. */
+/** Creates the files in the folder, and their archive. */
 async function make(archive: string, folder: string, options: readonly string[]): Promise<void> {
-  await run(
-    "mariadb-install-db",
-    ...INSTALL,
-    `--datadir=${folder}/data`,
-    `--tmpdir=${folder}/tmp`,
-    ...asRoot(),
-    ...options,
-  );
+  const [program, ...args] = database.install(folder);
+  await run(program!, ...args, ...asRoot(), ...options);
   const unfinished = `${folder}/archive`;
   await run("tar", "-C", folder, "-czf", unfinished, "data");
-  // Another process may do the same now. Each archive is whole when it gets its name.
+  // Another process may do the same now, so an archive gets its name when it is complete.
   const beside = `${archive}-${crypto.randomUUID()}`;
   await Deno.copyFile(unfinished, beside);
   await Deno.rename(beside, archive);
   await Deno.remove(unfinished);
 }
 
-/** The server refuses to run as root unless it is told to. */
+/** Returns the option with which the server agrees to run as root. */
 export function asRoot(): string[] {
   return Deno.uid() === 0 ? ["--user=root"] : [];
 }
 
-/** Runs a program and returns what it writes; rejects when it fails. */
+/** Runs a program and returns its output. Rejects when it fails. */
 async function run(program: string, ...args: readonly string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args: [...args], stdin: "null" })
     .output();

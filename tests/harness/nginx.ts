@@ -1,4 +1,6 @@
-/** A real nginx with the project's own configuration, on a free port of 127.0.0.1, in front of servers of a test's. */
+/**
+ * A real nginx with the project's configuration, on a free port of 127.0.0.1, before the servers of a test.
+ */
 import { freePort } from "./ports.ts";
 import { ROOT } from "./program.ts";
 import type { Address } from "./server.ts";
@@ -8,15 +10,15 @@ import { until, within } from "./wait.ts";
 
 const CONF = "nginx/nginx.conf";
 const HOST = "127.0.0.1";
-const START_TRIES = 5; // another program may take a port between finding it free and listening on it
+const START_TRIES = 5; // another program may take a free port before the server listens on it
 
 /** A server behind nginx. */
 export interface Backend extends Address {
-  /** Gets no new connections. */
+  /** Whether the server gets no new connections. */
   readonly down?: boolean;
 }
 
-/** One nginx. Dispose of it when done. */
+/** An nginx. Disposing of it ends it. */
 export class Nginx implements Address, AsyncDisposable {
   readonly host = HOST;
   readonly port: number;
@@ -32,16 +34,16 @@ export class Nginx implements Address, AsyncDisposable {
     this.#certificate = certificate;
   }
 
-  /** What nginx has said. */
+  /** The log of nginx. */
   get log(): string {
     return Deno.readTextFileSync(this.#logFile);
   }
 
-  /** Starts it and resolves when it listens; rejects, with its log, when it ends instead. */
+  /** Starts the server and resolves when it listens. Rejects with its log when it ends instead. */
   async start(backends: readonly Backend[]): Promise<void> {
     await this.#configure(backends);
     await Deno.writeTextFile(this.#logFile, "");
-    // The log goes to a file: reading a pipe would be an operation under way in every test that shares it.
+    // The log goes to a file: reading a pipe would be a pending operation in every test that shares nginx.
     const command = `exec nginx -p "$1" -c ${CONF} -g "daemon off;" 2>"$2"`;
     const child = new Deno.Command("sh", {
       args: ["-c", command, "sh", this.folder, this.#logFile],
@@ -54,11 +56,11 @@ export class Nginx implements Address, AsyncDisposable {
     child.status.then(() => this.#ended = true);
     await until(() => {
       if (this.#ended) throw new Error(`nginx ended instead of listening:\n${this.log}`);
-      return this.#workers("start worker process").length > 0; // its sockets were opened before
+      return this.#workers("start worker process").length > 0; // nginx has opened its sockets before
     }, "an nginx that listens");
   }
 
-  /** Reloads with other servers, or with others of them down; resolves when no new connection can go as before. */
+  /** Reloads with other servers or states. Resolves when no connection uses the former configuration. */
   async reload(backends: readonly Backend[]): Promise<void> {
     const before = this.#workers("start worker process");
     await this.#configure(backends);
@@ -75,7 +77,7 @@ export class Nginx implements Address, AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** Writes the project's configuration, with nothing but its addresses replaced, and with TLS if it is to end that. */
+  /** Writes the project's configuration with other addresses, and with TLS when there is a certificate. */
   async #configure(backends: readonly Backend[]): Promise<void> {
     const text = await Deno.readTextFile(new URL(CONF, ROOT));
     const servers = [...text.matchAll(/^ *server [\d.]+:\d+( .*)?;$/gm)];
@@ -114,7 +116,7 @@ export class Nginx implements Address, AsyncDisposable {
   }
 }
 
-/** Starts an nginx in front of these servers and resolves when it listens. Dispose of it when done: `await using`. */
+/** Starts an nginx before these servers and resolves when it listens. Use it with `await using`. */
 export async function startNginx(backends: readonly Backend[], certificate?: Certificate): Promise<Nginx> {
   await needTool("nginx", "libnginx-mod-stream", "-v");
   for (let tries = 1;; tries++) {

@@ -1,4 +1,6 @@
-/** Nodes in this process, over one store in memory and one hub, which a test may put faults and delays into. */
+/**
+ * Nodes in this process with one store in memory and one hub, into which a test may insert faults and delays.
+ */
 import type { Bus } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { defaults } from "../../lib/config/config.ts";
@@ -9,19 +11,19 @@ import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import type { Store } from "../../lib/store/store.ts";
 import type { Address } from "./server.ts";
 
-/** What stands between the nodes and what they use. */
+/** Wrappers and settings of the nodes. */
 export interface Between {
   readonly bus?: (bus: Bus) => Bus;
   readonly store?: (store: Store) => Store;
-  /** In place of what nodes are configured for. */
+  /** Settings that replace the default ones. */
   readonly config?: Partial<Config>;
-  /** Given what goes wrong, a line each; without it that need not be read, as it is on purpose. */
+  /** The log for errors; by default errors are dropped, as tests cause them. */
   readonly log?: Log;
-  /** In place of the system's time. */
+  /** Replaces the system's time. */
   readonly now?: () => number;
 }
 
-const FEW = 100; // friends, groups, members
+const MAX_LIST_ENTRIES = 100; // of each list of friends, groups and members; more than tests need
 
 /** Starts `count` nodes, runs `work` with their addresses, and ends them. */
 export async function withNodes(
@@ -30,9 +32,9 @@ export async function withNodes(
   between: Between = {},
 ): Promise<void> {
   const real = await SqliteStore.open(IN_MEMORY, {
-    friendsPerUser: FEW,
-    groupsPerUser: FEW,
-    membersPerGroup: FEW,
+    friendsPerUser: MAX_LIST_ENTRIES,
+    groupsPerUser: MAX_LIST_ENTRIES,
+    membersPerGroup: MAX_LIST_ENTRIES,
   });
   const store = between.store?.(real) ?? real;
   const hub = new LocalHub();
@@ -58,7 +60,9 @@ export async function withNodes(
   }
 }
 
-/** The same object, but that `call` stands in the way of its methods: it is given the name and the call itself. */
+/**
+ * Returns a proxy of an object, which passes the name, the call and the arguments of each method to `call`.
+ */
 export function wrapped<T extends object>(
   target: T,
   call: (name: string, go: () => unknown, args: readonly unknown[]) => unknown,

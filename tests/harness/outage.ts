@@ -1,4 +1,4 @@
-/** A bus that can be cut off, between nodes in this process and the hub that connects them. */
+/** A bus between nodes of this process that a test can make unavailable. */
 import {
   type Bus,
   type BusListener,
@@ -8,7 +8,7 @@ import {
   type RateLimit,
 } from "../../lib/bus/bus.ts";
 
-/** The buses of some nodes, which can all be cut off. */
+/** The buses of several nodes, which become unavailable together. */
 export class Outage {
   readonly #buses: CutBus[] = [];
 
@@ -27,7 +27,9 @@ export class Outage {
   }
 }
 
-/** A bus that can be cut off: then it does what the port says of one that can't be reached. */
+/**
+ * A bus that a test can make unavailable. It then behaves as the interface requires of an unavailable bus.
+ */
 class CutBus implements Bus {
   readonly #bus: Bus;
   #listener: BusListener | undefined;
@@ -55,7 +57,7 @@ class CutBus implements Bus {
     this.#listener = listener;
     return this.#bus.open({
       onHint: (channel, hint) => this.#isCut || listener.onHint(channel, hint),
-      onBusDown: (why) => listener.onBusDown(why),
+      onBusDown: (error) => listener.onBusDown(error),
       onBusUp: () => listener.onBusUp(),
       onNodeJoined: () => this.#isCut || listener.onNodeJoined(),
       onNodeLeft: () => this.#isCut || listener.onNodeLeft(),

@@ -1,11 +1,14 @@
-/** A person at the client's terminal: a pseudo-terminal made by script(1), and what would be seen on it. */
+/** A person at the client's terminal: a pseudo-terminal made by script(1), and its screen. */
 import { ClientProcess, type ClientProcessOptions } from "./client_process.ts";
 import type { Address } from "./server.ts";
 
 /** The password of every test user. It needs no quoting in a shell. */
 export const PASSWORD = "open-sesame";
 
-/** What a terminal shows after these bytes: as much of one as readline makes use of, and no wrapping. */
+/**
+ * Returns the screen after these bytes, for the control sequences that readline uses and without line
+ * wrapping.
+ */
 function screenAfter(output: string): string[] {
   const rows: string[][] = [[]];
   let [row, column] = [0, 0];
@@ -29,7 +32,7 @@ function screenAfter(output: string): string[] {
   return rows.map((cells) => Array.from(cells, (cell) => cell ?? " ").join("").trimEnd());
 }
 
-/** A client on a terminal, and the screen that a person sees. */
+/** A client on a terminal, and its screen. */
 export class Person implements AsyncDisposable {
   readonly client: ClientProcess;
 
@@ -41,7 +44,7 @@ export class Person implements AsyncDisposable {
     return screenAfter(this.client.stdout);
   }
 
-  /** Waits until the last line, where one types, is this. */
+  /** Waits until the last line of the screen, the prompt, is `line`. */
   async atPrompt(line: string): Promise<void> {
     await this.client.until(() => this.screen.at(-1) === line.trimEnd(), `a screen that ends in "${line}"`);
   }
@@ -60,7 +63,7 @@ export class Person implements AsyncDisposable {
   }
 }
 
-/** Logs in from the menu, by name or id. */
+/** Logs in from the menu by name or id. */
 export async function logIn(person: Person, name: string): Promise<void> {
   await person.atPrompt("choice: ");
   await person.types("1\r");

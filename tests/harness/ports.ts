@@ -1,18 +1,18 @@
-/** Ports for servers that can't choose one and say which, or that must get the same one after a restart. */
+/** Ports for servers that cannot choose a free one themselves, or that need the same one after a restart. */
 
 const HOST = "127.0.0.1";
 
 /**
- * Below those that Linux gives to outgoing connections (32768 and up), any of which could take the port of a server
- * that is down for a moment; above those that well-known servers have.
+ * The range of ports: above those of well-known servers and below Linux's ports for outgoing connections
+ * (from 32768), which could take the port of a server that is down for a moment.
  */
-const LOWEST = 12_000;
-const HIGHEST = 32_000;
+const LOWEST_PORT = 12_000;
+const HIGHEST_PORT = 32_000;
 
-/** A port of 127.0.0.1 that was free a moment ago, and that no outgoing connection takes. */
+/** Returns a port of 127.0.0.1 that was free a moment ago and that no outgoing connection takes. */
 export function freePort(): number {
   for (;;) {
-    const port = LOWEST + Math.floor(Math.random() * (HIGHEST - LOWEST));
+    const port = LOWEST_PORT + Math.floor(Math.random() * (HIGHEST_PORT - LOWEST_PORT));
     try {
       Deno.listen({ hostname: HOST, port }).close();
       return port;

@@ -1,38 +1,38 @@
-/** Runs the project's programs as the processes that users run. */
+/** Runs the project's programs as processes. */
 import { within } from "./wait.ts";
 
 /** The folder with main.ts and client.ts. */
 export const ROOT: URL = new URL("../../", import.meta.url);
 
-/** Makes a folder where the permission set `server` may write; its caller removes it. */
+/** Creates a folder where the permission set `server` may write. The caller removes it. */
 export async function writableFolder(): Promise<string> {
   const data = new URL("data/", ROOT).pathname;
   await Deno.mkdir(data, { recursive: true, mode: 0o700 });
   return await Deno.makeTempDir({ dir: data, prefix: "test-" });
 }
 
-/** What a program left behind when it ended. */
+/** The exit code and the output of a program. */
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** What a program is given besides its arguments. */
+/** Options of a program besides its arguments. */
 export interface RunOptions {
-  /** All of its standard input; empty if it isn't given. */
+  /** The standard input; empty by default. */
   readonly stdin?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** What Deno lets it do; everything if it isn't given. */
+  /** The permission options of Deno; all permissions by default. */
   readonly permissions?: readonly string[];
 }
 
 /**
- * A program's folder for state, of its own: what a client saves there is not used by the next one, unless the environment
- * names a folder. Dispose of it when the program has ended.
+ * A state folder of one program, so that a client does not use the state of an earlier one. It is not created
+ * when the environment names a folder. Dispose of it when the program has ended.
  */
 export class StateFolder implements Disposable {
-  /** The environment with that folder in it. */
+  /** The environment that names the folder. */
   readonly env: Readonly<Record<string, string>>;
   readonly #made: string | undefined;
 
@@ -47,8 +47,8 @@ export class StateFolder implements Disposable {
 }
 
 /**
- * This process's environment without settings of the server or the client, which would change what is tested, and without
- * the sign that npm started it, of which the server would warn.
+ * Returns this process's environment without the settings of the server and the client, and without npm's
+ * variables, which cause a warning of the server.
  */
 export function cleanEnv(env: Readonly<Record<string, string>> = {}): Record<string, string> {
   const kept = Object.entries(Deno.env.toObject()).filter(([name]) =>
@@ -57,7 +57,7 @@ export function cleanEnv(env: Readonly<Record<string, string>> = {}): Record<str
   return { ...Object.fromEntries(kept), ...env };
 }
 
-/** Runs one of the programs to its end. It is killed, and the promise rejected, if that doesn't come. */
+/** Runs a program to its end. After a timeout the program is killed and the promise rejected. */
 export async function runProgram(
   file: "main.ts" | "client.ts",
   args: readonly string[],
@@ -88,7 +88,7 @@ export async function runProgram(
   }
 }
 
-/** Runs the client to its end; see {@link runProgram}. */
+/** Runs the client to its end, see {@link runProgram}. */
 export function runClient(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   return runProgram("client.ts", args, options);
 }
@@ -99,6 +99,6 @@ async function feed(stdin: WritableStream<Uint8Array>, text: string): Promise<vo
     await writer.write(new TextEncoder().encode(text));
     await writer.close();
   } catch {
-    // It ended without reading its input, which is for its caller to judge by what it left behind.
+    // The program ended without reading its input; the caller sees its exit code and output.
   }
 }

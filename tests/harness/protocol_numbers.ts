@@ -1,6 +1,6 @@
 /**
- * The numbers and the shapes of the wire protocol as docs/PROTOCOL.md promises them. They are written out again
- * here rather than imported from lib/, so that a slip in the server's own table makes a test fail.
+ * The numbers and types of the wire protocol as docs/PROTOCOL.md has them. They are not imported from lib/,
+ * so that an error in the server's table makes a test fail.
  */
 
 /** Message ids. */
@@ -43,19 +43,19 @@ export const Errno = {
   UNAVAILABLE: 9,
 } as const;
 
-/** Bytes of a frame's body that a server accepts unless it is told otherwise. */
+/** The greatest frame body in bytes that a server accepts by default. */
 export const MAX_FRAME = 65_536;
 
-/** Bytes of a frame's body that a server never exceeds. */
+/** The greatest frame body in bytes that a server sends. */
 export const MAX_SERVER_FRAME = 1_048_576;
 
 /** The largest id or seq. */
 export const MAX_INTEGER = 2 ** 31 - 1;
 
-/** What a client sends: any object, right or wrong. */
+/** A message of a client: any object, valid or not. */
 export type Sent = Readonly<Record<string, unknown>>;
 
-/** A user in a list: of friends, of members. */
+/** A user in a list of friends or members. */
 export interface UserEntry {
   readonly id: number;
   readonly name: string;
@@ -72,7 +72,7 @@ export interface GroupEntry {
   readonly users: readonly UserEntry[];
 }
 
-/** A message of the server's in the framed dialect. Which fields it has depends on `msgid`. */
+/** A message of the server in the framed dialect. Its fields depend on `msgid`. */
 export interface Received {
   readonly msgid: number;
   readonly rid?: number | string;
@@ -92,7 +92,7 @@ export interface Received {
   readonly seq?: number;
   readonly state?: string;
   readonly kind?: string;
-  /** The store's history, in a login's answer. */
+  /** The epoch of the store, in the reply to a login. */
   readonly epoch?: string;
   readonly friends?: readonly UserEntry[];
   readonly groups?: readonly GroupEntry[];
@@ -100,7 +100,7 @@ export interface Received {
   readonly messages?: readonly Received[];
 }
 
-/** A message of the server's in the classic dialect: its lists are of strings, and its time is words. */
+/** A message of the server in the classic dialect, with lists of strings and a time as text. */
 export interface ClassicReceived {
   readonly msgid: number;
   readonly errno?: number;

@@ -1,9 +1,12 @@
-/** PROXY protocol headers, written anew from its definition so that they can't share a fault with the server's reader. */
+/**
+ * PROXY protocol headers, written from the specification, so that they share no fault with the server's
+ * reader.
+ */
 import { FramedClient } from "./framed_client.ts";
 import { joined } from "./frames.ts";
 import type { Address, Server } from "./server.ts";
 
-/** Where a forwarded connection came from. */
+/** The source of a forwarded connection. */
 interface Source {
   readonly host: string;
   readonly port: number;
@@ -12,34 +15,34 @@ interface Source {
 const SIGNATURE = "\r\n\r\n\0\r\nQUIT\n";
 const encoder = new TextEncoder();
 
-/** A header of version 1, of IPv4 (family 1) or IPv6 (family 2). */
+/** Returns a header of version 1 for IPv4 (family 1) or IPv6 (family 2). */
 export function proxyHeaderV1(family: 1 | 2, { host, port }: Source): Uint8Array {
   const words = family === 1 ? `TCP4 ${host} 198.51.100.2` : `TCP6 ${host} 2001:db8::2`;
   return encoder.encode(`PROXY ${words} ${port} 8000\r\n`);
 }
 
-/** A client that comes through a proxy from this address. */
+/** Connects a client with a proxy header for this address. */
 export async function connectFrom(at: Address, host: string): Promise<FramedClient> {
   const client = await FramedClient.connect(at);
   await client.sendBytes(proxyHeaderV1(host.includes(":") ? 2 : 1, { host, port: 4_711 }));
   return client;
 }
 
-/** What a header of version 2 says. */
+/** The fields of a header of version 2. */
 export interface ProxyHeaderV2 {
-  /** 0: the proxy speaks for itself; 1, if it isn't given: it forwards a client. */
+  /** 0: the connection is the proxy's own; 1, the default: it forwards a client. */
   readonly command?: number;
   /** 1: IPv4, 2: IPv6. */
   readonly family: number;
-  /** 1, if it isn't given: TCP. */
+  /** 1, the default: TCP. */
   readonly transport?: number;
-  /** Left out, there are no addresses. */
+  /** The source; without it the header has no addresses. */
   readonly source?: Source;
-  /** What follows the addresses. */
+  /** The bytes after the addresses. */
   readonly more?: Uint8Array;
 }
 
-/** A header of version 2. */
+/** Returns a header of version 2. */
 export function proxyHeaderV2(
   { command = 1, family, transport = 1, source, more = new Uint8Array(0) }: ProxyHeaderV2,
 ): Uint8Array {
@@ -62,7 +65,7 @@ function quad(host: string): number[] {
   return host.split(".").map(Number);
 }
 
-/** The bytes of an IPv6 address in its short or its long form. */
+/** Returns the bytes of an IPv6 address in its short or its long form. */
 function octets(host: string): number[] {
   const [front = "", back] = host.split("::");
   const groups = (part: string) => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
@@ -71,7 +74,10 @@ function octets(host: string): number[] {
   return [...first, ...zeros, ...last].flatMap(word);
 }
 
-/** Options of a server that believes every address of this machine, and takes it for a client without a header, too. */
+/**
+ * Options of a server that trusts the headers of this machine, and also takes its connections without a
+ * header.
+ */
 export const TRUSTING: readonly string[] = [
   "--trusted-proxies",
   "10.0.0.0/8,127.0.0.1",
@@ -81,7 +87,7 @@ export const TRUSTING: readonly string[] = [
   "debug",
 ];
 
-/** The `from` of the log's lines about an event. */
+/** Returns the client addresses of the log's lines about an event. */
 export function remoteAddresses(server: Server, event: string): string[] {
   const lines = server.log().split("\n").filter((text) => text.includes(`"${event}"`) && text.endsWith("}"));
   return lines.map((text) => String((JSON.parse(text) as { from?: string }).from));

@@ -1,6 +1,6 @@
-/** Random values that are the same in every run: what failed once fails again. */
+/** Pseudo-random values that are the same in every run, so that a failure is repeatable. */
 
-/** A small generator (mulberry32): enough spread for tests, and no two seeds alike. */
+/** A small generator (mulberry32), which is sufficient for tests. */
 export class Random {
   #state: number;
 
@@ -8,7 +8,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** A whole number from 0 up to, but not including, `below`. */
+  /** Returns an integer from 0 up to, but not including, `below`. */
   below(below: number): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let t = this.#state;
@@ -17,17 +17,17 @@ export class Random {
     return Math.floor(((t ^ (t >>> 14)) >>> 0) / 2 ** 32 * below);
   }
 
-  /** One of them. */
+  /** Returns one of the values. */
   pick<T>(from: readonly T[]): T {
     return from[this.below(from.length)]!;
   }
 
-  /** Bytes of any value. */
+  /** Returns random bytes. */
   bytes(length: number): Uint8Array {
     return Uint8Array.from({ length }, () => this.below(256));
   }
 
-  /** Text with everything that is hard about text: quotes, braces, escapes, control characters, all planes. */
+  /** Returns text with quotes, braces, escapes, control characters and characters of all planes. */
   text(maxLength: number): string {
     const hard = [
       '"',
@@ -50,7 +50,7 @@ export class Random {
     return Array.from({ length: this.below(maxLength + 1) }, () => this.pick(hard)).join("");
   }
 
-  /** A JSON value of at most `depth` levels. */
+  /** Returns a JSON value of at most `depth` levels. */
   json(depth: number): unknown {
     switch (this.below(depth > 0 ? 7 : 5)) {
       case 0:
@@ -69,18 +69,18 @@ export class Random {
     }
   }
 
-  /** A JSON object. */
+  /** Returns a JSON object. */
   object(depth: number): Record<string, unknown> {
     const fields = Array.from({ length: this.below(6) }, () => [this.text(8), this.json(depth)] as const);
     return Object.fromEntries(fields);
   }
 
-  /** The bytes cut into pieces of 0 to `longest` bytes. */
+  /** Splits bytes into parts of 0 to `longest` bytes. */
   chunks(bytes: Uint8Array, longest: number): Uint8Array[] {
     const pieces: Uint8Array[] = [];
     for (let at = 0; at < bytes.length;) {
       const end = at + this.below(longest + 1);
-      pieces.push(bytes.slice(at, end)); // copies, so that writing to one after its use is seen
+      pieces.push(bytes.slice(at, end)); // copies, so that a later write into a part is detected
       at = Math.min(end, bytes.length);
     }
     return pieces;

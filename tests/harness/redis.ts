@@ -1,25 +1,25 @@
-/** Real Redis servers in processes of their own, on free ports of 127.0.0.1, that keep nothing when they end. */
+/** Real Redis servers as processes of their own, on free ports of 127.0.0.1, without persistence. */
 import type { Redis as Client } from "ioredis";
 import { freePort } from "./ports.ts";
 import { needTool } from "./tools.ts";
 import { until, within } from "./wait.ts";
 
 const HOST = "127.0.0.1";
-const START_TRIES = 5; // another program may take a port between finding it free and listening on it
+const START_TRIES = 5; // another program may take a free port before the server listens on it
 const SLOTS = 16_384; // of a Redis Cluster
-const NODE_TIMEOUT = 1_000; // milliseconds after which a cluster takes a silent node of its own for dead
+const NODE_TIMEOUT_MS = 1_000; // milliseconds after which a cluster considers a silent node dead
 
-/** The key of the nodes in a test that makes no database to have one from. */
+/** The cluster key of nodes in tests without a database. */
 export const SECRET = "5e".repeat(32);
 
-/** One server. It is the same server after a restart, but empty: same port, same place in its cluster. */
+/** A Redis server. A restart retains its port and its place in a cluster, and empties it. */
 export class Redis implements AsyncDisposable {
   readonly folder: string;
   readonly port: number;
   readonly clusterPort: number | undefined;
   #child!: Deno.ChildProcess;
 
-  /** Use {@link startRedis}. `clusterPort`: where it listens to the other nodes of its cluster. */
+  /** Use {@link startRedis}. `clusterPort` is the port for the other nodes of its cluster. */
   constructor(folder: string, port: number, clusterPort?: number) {
     this.folder = folder;
     this.port = port;
@@ -34,11 +34,11 @@ export class Redis implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Starts it and resolves when it answers; rejects when it ends instead. */
+  /** Starts the server and resolves when it accepts commands. Rejects when it ends instead. */
   async start(): Promise<void> {
     const cluster = this.clusterPort === undefined ? [] : [
       ...["--cluster-enabled", "yes", "--cluster-port", `${this.clusterPort}`],
-      ...["--cluster-node-timeout", `${NODE_TIMEOUT}`],
+      ...["--cluster-node-timeout", `${NODE_TIMEOUT_MS}`],
     ];
     const child = new Deno.Command("redis-server", {
       args: [
@@ -64,17 +64,19 @@ export class Redis implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
-  /** Kills it, as a crash would, and resolves when it has ended. */
+  /** Kills the process and waits for its end. */
   async stop(): Promise<void> {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // it has ended already
+      // already ended
     }
     await within(this.#child.status, "the end of redis-server");
   }
 
-  /** Sends it a command and gives the answer as redis-cli prints it. Rejects when it can't be reached. */
+  /**
+   * Sends a command and returns the reply as redis-cli prints it. Rejects when the server cannot be reached.
+   */
   async command(...words: readonly string[]): Promise<string> {
     const { success, stdout, stderr } = await new Deno.Command("redis-cli", {
       args: ["-h", HOST, "-p", `${this.port}`, ...words],
@@ -96,19 +98,19 @@ export class Redis implements AsyncDisposable {
   }
 }
 
-/** Ends a connection of the client's library, and resolves when nothing of it is left. */
+/** Closes a connection of the client library and waits for its end. */
 export async function disconnect(client: Client): Promise<void> {
   const ended = new Promise((resolve) => client.once("end", resolve));
   client.disconnect();
   await ended;
 }
 
-/** Starts a server and resolves when it answers. Dispose of it when done: `await using`. */
+/** Starts a server and resolves when it accepts commands. Use it with `await using`. */
 export function startRedis(): Promise<Redis> {
   return start((folder) => new Redis(folder, freePort()));
 }
 
-/** Three masters that share the slots, without replicas. Dispose of it when done. */
+/** A Redis Cluster of three masters without replicas. Disposing of it ends them. */
 export class RedisCluster implements AsyncDisposable {
   readonly masters: readonly Redis[];
 
@@ -121,7 +123,7 @@ export class RedisCluster implements AsyncDisposable {
     return this.masters.map(({ url }) => url);
   }
 
-  /** Resolves when every master takes the cluster for whole. */
+  /** Waits until every master reports a complete cluster. */
   async whole(): Promise<void> {
     await Promise.all(this.masters.map((master) =>
       until(async () => {
@@ -137,7 +139,7 @@ export class RedisCluster implements AsyncDisposable {
   }
 }
 
-/** Starts a cluster of three masters and resolves when it is whole. */
+/** Starts a cluster of three masters and resolves when it is complete. */
 export async function startRedisCluster(): Promise<RedisCluster> {
   const started = await Promise.allSettled(
     [0, 1, 2].map(() => start((folder) => new Redis(folder, freePort(), freePort()))),
@@ -156,7 +158,7 @@ export async function startRedisCluster(): Promise<RedisCluster> {
   }
 }
 
-/** Gives each master its share of the slots, and tells each of the others. */
+/** Assigns the slots to the masters, and introduces them to each other. */
 async function join(masters: readonly Redis[]): Promise<void> {
   const share = Math.ceil(SLOTS / masters.length);
   await Promise.all(masters.map(async (master, i) => {
@@ -164,7 +166,7 @@ async function join(masters: readonly Redis[]): Promise<void> {
     await master.command("CLUSTER", "ADDSLOTSRANGE", `${i * share}`, `${last}`);
     await master.command("CLUSTER", "SET-CONFIG-EPOCH", `${i + 1}`);
   }));
-  // To each, not only to the first: what the nodes would find out by gossip takes seconds.
+  // Each master meets all others at once, as gossip would take seconds.
   await Promise.all(
     masters.flatMap((master) =>
       masters.filter((other) => other !== master).map((other) =>

@@ -1,23 +1,22 @@
-/** A stand-in for the network between a client and a server: it counts what goes through, and cuts when it is told to. */
+/** A relay between a client and a server, which counts, delays or cuts connections for a test. */
 import type { Address } from "./server.ts";
 import { pause } from "./wait.ts";
 
 /**
- * What becomes of a request: it passes; or the connection is cut before the server sees it, or after the server has
- * answered it and before the client sees that; or the connection carries nothing more until it is released, whatever
- * the client does.
+ * The fate of a request: it passes; the connection is cut before the server sees it, or after the server's
+ * reply and before the client sees that; or the connection carries nothing more until it is released.
  */
 export type Fate = "pass" | "cut" | "cut its answer" | "hold";
 
-/** Forwards connections to a server. Dispose of it when done. */
+/** Forwards connections to a server. Disposing of it closes them. */
 export class Relay implements Address, AsyncDisposable {
   readonly host = "127.0.0.1";
   readonly port: number;
-  /** Times that a client has sent something and waited for the answer. */
+  /** Number of round trips of the clients. */
   roundTrips = 0;
-  /** Decides about what clients send, as it comes: a long request comes in pieces. */
+  /** Decides the fate of each part that clients send. A long request consists of several parts. */
   decide: (piece: string) => Fate = () => "pass";
-  /** Bytes per second that go through to the server, those of all connections together; and as many back. */
+  /** Bytes per second of all connections together, in each direction. */
   speed = Infinity;
   readonly #listener: Deno.TcpListener;
   readonly #to: Address;
@@ -28,7 +27,7 @@ export class Relay implements Address, AsyncDisposable {
   readonly #released = Promise.withResolvers<void>();
   #flowing = Promise.withResolvers<void>();
 
-  /** Forwards to this server. */
+  /** Makes a relay to a server. */
   constructor(to: Address) {
     this.#to = to;
     this.#listener = Deno.listen({ hostname: this.host, port: 0 });
@@ -37,17 +36,17 @@ export class Relay implements Address, AsyncDisposable {
     this.#work.push(this.#accept());
   }
 
-  /** Nothing goes through from now on, not even the end of a connection: as when a cable is pulled. */
+  /** Stops all traffic, also the ends of connections, as a pulled cable does. */
   freeze(): void {
     this.#flowing = Promise.withResolvers();
   }
 
-  /** What was held up goes through. */
+  /** Resumes the traffic after a stop. */
   thaw(): void {
     this.#flowing.resolve();
   }
 
-  /** What is held goes on. */
+  /** Releases the connections that carry nothing more. */
   release(): void {
     this.#released.resolve();
   }
@@ -64,7 +63,7 @@ export class Relay implements Address, AsyncDisposable {
     try {
       for await (const client of this.#listener) this.#work.push(this.#relay(client));
     } catch {
-      // it was closed while a connection came
+      // the relay was closed during an accept
     }
   }
 
@@ -77,7 +76,7 @@ export class Relay implements Address, AsyncDisposable {
       for (const conn of [client, server]) conn.setNoDelay(true);
       await this.#forward(client, server);
     } catch {
-      // one of the two has gone
+      // one side has closed
     }
     this.#close(client);
     if (server) this.#close(server);
@@ -97,7 +96,7 @@ export class Relay implements Address, AsyncDisposable {
       await this.#send(server, piece, up);
       if (fate === "cut its answer") {
         cutting = true;
-        await server.closeWrite(); // the server does all that it was asked for before it sees that
+        await server.closeWrite(); // the server processes all requests before it sees the end
       }
       return true;
     });
@@ -111,11 +110,11 @@ export class Relay implements Address, AsyncDisposable {
     await Promise.allSettled([requests.finally(end), answers.finally(end)]);
   }
 
-  /** Writes as fast as the speed allows in a direction, in small packets that those of other connections come between. */
+  /** Writes at the speed of a direction, in small packets that alternate with those of other connections. */
   async #send(to: Deno.TcpConn, bytes: Uint8Array, direction: Direction): Promise<void> {
     if (this.speed === Infinity) return await writeAll(to, bytes);
-    for (let at = 0; at < bytes.length; at += PACKET) {
-      const packet = bytes.subarray(at, at + PACKET);
+    for (let at = 0; at < bytes.length; at += PACKET_BYTES) {
+      const packet = bytes.subarray(at, at + PACKET_BYTES);
       const now = performance.now();
       direction.free = Math.max(direction.free, now) + packet.length / this.speed * 1_000;
       await pause(direction.free - now);
@@ -128,16 +127,16 @@ export class Relay implements Address, AsyncDisposable {
   }
 }
 
-/** One of the link's two directions: when it has sent all that it has been given, in performance.now()'s time. */
+/** One direction of the link: the time by performance.now() when it has sent all its bytes. */
 interface Direction {
   free: number;
 }
 
-const PIECE = 65_536; // bytes
-const PACKET = 1_500; // bytes that a slow link sends at once
+const PIECE_BYTES = 65_536; // bytes
+const PACKET_BYTES = 1_500; // bytes; a slow link sends them together
 
 async function pieces(from: Deno.TcpConn, take: (piece: Uint8Array) => Promise<boolean>): Promise<void> {
-  const buffer = new Uint8Array(PIECE);
+  const buffer = new Uint8Array(PIECE_BYTES);
   for (let n; (n = await from.read(buffer)) !== null;) {
     if (!await take(buffer.subarray(0, n))) return;
   }

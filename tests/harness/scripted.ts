@@ -1,4 +1,4 @@
-/** A server that answers as a real one does only under real load, or never. */
+/** A server with scripted replies, which a real one sends rarely or never. */
 import { encodeFrame, FramedDecoder } from "../../lib/wire/framed.ts";
 import { type Message, parseMessage } from "../../lib/wire/message.ts";
 import { MAX_CLIENT_FRAME_BYTES } from "../../lib/wire/protocol.ts";
@@ -6,10 +6,13 @@ import type { Address } from "./server.ts";
 
 const READ_BYTES = 65_536;
 
-/** What is sent back for a message; "end" ends the connection, undefined sends nothing. */
+/** The reply to a message; "end" closes the connection, undefined sends nothing. */
 export type Scripted = Record<string, unknown> | "end" | undefined;
 
-/** Takes so many connections, one after the other, and gives each message on them to `answer` while `body` runs. */
+/**
+ * Accepts `connections` connections one after the other, and passes their messages to `answer`, while `body`
+ * runs.
+ */
 export async function withScripted(
   connections: number,
   answer: (message: Message) => Scripted,

@@ -1,52 +1,55 @@
-/** A real server in a process of its own, on a free port of 127.0.0.1 and in a folder that goes with it. */
+/** A real server as a process of its own, on a free port of 127.0.0.1 and in a temporary folder. */
 import { residentBytes } from "./process.ts";
 import { cleanEnv, ROOT } from "./program.ts";
 import { until, within } from "./wait.ts";
 
-/** How to start a server. */
+/** Options of a server. */
 export interface ServerOptions {
-  /** Options of the command line, besides where it listens and the database. */
+  /** Options of the command line, besides the address and the database. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** What Deno lets it do; everything if it isn't given. */
+  /** The permission options of Deno; all permissions by default. */
   readonly permissions?: readonly string[];
-  /** The database's file; one in the server's own folder if it isn't given. */
+  /** The database file; one in the server's folder by default. */
   readonly db?: string;
-  /** Whether it is not told of a database's file at all. */
+  /** Whether the command line names no database file. */
   readonly usualDb?: boolean;
-  /** The port; any free one if it isn't given. */
+  /** The port; a free one by default. */
   readonly port?: number;
-  /** The source tree that it runs from; this one if it isn't given. */
+  /** The source tree; this one by default. */
   readonly root?: string;
-  /** What makes its clients speak TLS; see {@link Address}. `args` must give it a certificate. */
+  /**
+   * The certificate authority for clients, which makes them use TLS, see {@link Address}. `args` must name a
+   * certificate.
+   */
   readonly ca?: string;
-  /** KiB that each of its files may grow to, as if the disk were full then; no bound if it isn't given. */
+  /** The greatest size of its files in KiB, which simulates a full disk; unlimited by default. */
   readonly diskKib?: number;
-  /** The permissions that its files do not get, in octal; those of the tests if it isn't given. */
+  /** The umask in octal; that of the tests by default. */
   readonly umask?: string;
-  /** Files that it may have open; as many as this process if it isn't given. */
+  /** The limit of open files; that of this process by default. */
   readonly openFiles?: number;
 }
 
-/** A cost that makes hashing a password take well under a millisecond: tests register by the hundred. */
+/** A password cost of well under a millisecond, as tests register hundreds of users. */
 const CHEAP_HASH = "4";
 
-/** Sessions may send as fast as they can, where that isn't what is tested. */
+/** No rate limit, in tests that do not test it. */
 const UNLIMITED = "0";
 
-const SHOWN_LOG = 16_384; // bytes of the log's end that are shown when a test fails
+const SHOWN_LOG_BYTES = 16_384; // bytes of the end of the log that a failed test shows
 
 const BLOCKS_PER_KIB = 2; // POSIX: `ulimit -f` counts blocks of 512 bytes
 
-/** Where a server listens. */
+/** The address of a server. */
 export interface Address {
   readonly host: string;
   readonly port: number;
-  /** Makes clients speak TLS, and trust certificates that this one, in PEM form, stands for. */
+  /** The certificate authority in PEM form. Its presence makes clients use TLS. */
   readonly ca?: string | undefined;
 }
 
-/** One server. It is the same server after a restart: same port, same database, same log. */
+/** A server. A restart retains its port, its database and its log. */
 export class Server implements Address, AsyncDisposable {
   readonly host = "127.0.0.1";
   readonly folder: string;
@@ -80,22 +83,22 @@ export class Server implements Address, AsyncDisposable {
     return this.#exit === undefined;
   }
 
-  /** Bytes of memory that the server holds. */
+  /** The resident memory of the server in bytes. */
   get memory(): number {
     return residentBytes(this.pid);
   }
 
-  /** The log's bytes so far, for {@link log} to begin after. */
+  /** The size of the log in bytes, for the parameter of {@link log}. */
   get logSize(): number {
     return Deno.statSync(this.#logFile).size;
   }
 
-  /** What the server has written to its standard output and error, from byte `from` on. */
+  /** Returns the server's standard output and error from byte `from` on. */
   log(from = 0): string {
     return new TextDecoder().decode(Deno.readFileSync(this.#logFile).subarray(from));
   }
 
-  /** Starts it and resolves when it listens; rejects, with its log, when it ends instead. */
+  /** Starts the server and resolves when it listens. Rejects with its log when it ends instead. */
   async start(): Promise<void> {
     const given = this.#options.args ?? [];
     const hash = given.includes("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
@@ -116,10 +119,10 @@ export class Server implements Address, AsyncDisposable {
     ];
     Deno.writeFileSync(this.#logFile, new Uint8Array(0), { append: true });
     const before = this.logSize;
-    // The log goes to a file and not through a pipe: reading a pipe would be an operation under way in every
-    // test that shares the server, and it might not be read. `exec` keeps the process id.
+    // The log goes to a file and not to a pipe: reading a pipe would be a pending operation in every test
+    // that shares the server. `exec` retains the process id.
     const { diskKib, openFiles, umask } = this.#options;
-    // Without the trap the system would end a process whose file has grown too far, and not just refuse to write.
+    // Without the trap the kernel ends a process that writes beyond the limit; with it the write fails.
     const disk = diskKib === undefined ? "" : `trap "" XFSZ; ulimit -f ${diskKib * BLOCKS_PER_KIB}; `;
     const files = openFiles === undefined ? "" : `ulimit -n ${openFiles}; `;
     const mask = umask === undefined ? "" : `umask ${umask}; `;
@@ -145,17 +148,17 @@ export class Server implements Address, AsyncDisposable {
     }, "a server that listens");
   }
 
-  /** Sends it a signal. */
+  /** Sends the process a signal. */
   kill(signal: "SIGKILL" | "SIGTERM" | "SIGINT" | "SIGHUP" | "SIGSTOP" | "SIGCONT" = "SIGKILL"): void {
     this.#child.kill(signal);
   }
 
-  /** Resolves with the exit code when it has ended, by itself or by a signal sent to it. */
+  /** Waits for the end of the process and returns its exit code. */
   async wait(): Promise<number> {
     return (await within(this.#child.status, "the server's end")).code;
   }
 
-  /** Kills it, if it still runs, and starts it again. */
+  /** Kills the process if it runs, and starts it again. */
   async restart(): Promise<void> {
     await this.#end();
     await this.start();
@@ -166,9 +169,9 @@ export class Server implements Address, AsyncDisposable {
     await Deno.remove(this.folder, { recursive: true });
   }
 
-  /** Writes the end of the log, from byte `from` on, to standard error, to explain a failure. */
+  /** Writes the end of the log, from byte `from` on, to standard error. */
   showLog(from = 0): void {
-    const text = this.log(Math.max(from, this.logSize - SHOWN_LOG));
+    const text = this.log(Math.max(from, this.logSize - SHOWN_LOG_BYTES));
     Deno.stderr.writeSync(new TextEncoder().encode(`\n--- server's log ---\n${text}--- end of log ---\n`));
   }
 
@@ -181,7 +184,7 @@ export class Server implements Address, AsyncDisposable {
     try {
       return line === undefined ? undefined : (JSON.parse(line) as { port: number }).port;
     } catch {
-      return undefined; // not written whole yet
+      return undefined; // not completely written yet
     }
   }
 
@@ -191,7 +194,7 @@ export class Server implements Address, AsyncDisposable {
   }
 }
 
-/** Starts a server and resolves when it listens. Dispose of it when done: `await using`. */
+/** Starts a server and resolves when it listens. Use it with `await using`. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
   const server = new Server(await Deno.makeTempDir({ prefix: "chat-test-" }), options);
   try {
@@ -204,7 +207,7 @@ export async function startServer(options: ServerOptions = {}): Promise<Server> 
   return server;
 }
 
-/** Runs `body` with a server of its own; shows the server's log if it throws. */
+/** Runs `body` with a server of its own, and shows the server's log when it throws. */
 export async function withServer<T>(
   options: ServerOptions,
   body: (server: Server) => Promise<T>,
@@ -223,8 +226,8 @@ export function serverTest(
 }
 
 /**
- * One server for all tests of a file, started before the first and ended after the last; returns what defines
- * a test that uses it. Such a test must leave the server running.
+ * Starts one server before the first test of a file and ends it after the last. Returns the function that
+ * defines a test with it. Such a test must leave the server running.
  */
 export function sharedServer(
   options: ServerOptions = {},

@@ -1,7 +1,7 @@
-/** Certificates for tests, made by openssl(1). */
+/** Certificates of tests, made by openssl(1). */
 import { needTool } from "./tools.ts";
 
-/** A certificate's files. */
+/** The files of a certificate. */
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
@@ -10,9 +10,9 @@ export interface Certificate {
 const NEW_KEY: readonly string[] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"];
 const A_DAY: readonly string[] = ["-days", "1"];
 
-/** A certificate authority of a test's own. Dispose of it when done; its certificates go with it. */
+/** A certificate authority of one test. Disposing of it removes its certificates. */
 export class Authority implements AsyncDisposable {
-  /** Its own certificate, which makes clients trust those that it issues. */
+  /** Its own certificate in PEM form, for the clients. */
   readonly ca: string;
   readonly caFile: string;
   readonly #folder: string;
@@ -23,7 +23,7 @@ export class Authority implements AsyncDisposable {
     this.ca = Deno.readTextFileSync(this.caFile);
   }
 
-  /** Makes one. */
+  /** Creates an authority. */
   static async make(): Promise<Authority> {
     await needTool("openssl", "openssl", "version");
     const folder = await Deno.makeTempDir({ prefix: "chat-tls-" });
@@ -40,7 +40,7 @@ export class Authority implements AsyncDisposable {
     return new Authority(folder);
   }
 
-  /** Issues a certificate for a server of this name or address. */
+  /** Issues a certificate for a server with this name or address. */
   async issue(host = "127.0.0.1"): Promise<Certificate> {
     const name = `${this.#folder}/${crypto.randomUUID()}`;
     const [cert, key] = [`${name}.pem`, `${name}.key`];
@@ -58,7 +58,7 @@ export class Authority implements AsyncDisposable {
   }
 }
 
-/** The server's options for a certificate. */
+/** Returns the server's options for a certificate. */
 export function tlsArgs({ cert, key }: Certificate): readonly string[] {
   return ["--tls-cert", cert, "--tls-key", key];
 }

@@ -1,29 +1,29 @@
-/** Programs that tests need besides Deno: installed where that can be done, named where it can't. */
+/** Programs that tests need besides Deno. They are installed if possible, and named in an error otherwise. */
 import { tmpdir } from "node:os";
 
 /**
- * Makes sure that a program can be run: that it ends well when it is given `flag`. Rejects with the command that would
- * install it, if this may not.
+ * Ensures that a program exists and succeeds with `flag`. Rejects with the command that installs it, when
+ * this process may not install it.
  */
 export function needTool(program: string, debianPackage: string, flag = "--version"): Promise<void> {
   const provided = needed.then(() => provide(program, debianPackage, flag));
-  needed = provided.catch(() => {}); // it has been told of
+  needed = provided.catch(() => {}); // the caller handles the error
   return provided;
 }
 
-/** One after the other: two installations at once would be in each other's way. */
+/** Serialises the installations of this process. */
 let needed: Promise<void> = Promise.resolve();
 
-/** Locked by the one of the tests that run in parallel that installs something. The user's own: no other may open it. */
+/** The lock for installations of parallel tests. Each user has one, as others cannot open it. */
 const LOCK = `${tmpdir()}/chat-tests-install-${Deno.uid()}.lock`;
 
 async function provide(program: string, debianPackage: string, flag: string): Promise<void> {
   if (await runs(program, flag)) return;
   using lock = await Deno.open(LOCK, { create: true, write: true });
   await lock.lock(true);
-  if (await runs(program, flag)) return; // another has installed it meanwhile
+  if (await runs(program, flag)) return; // installed by another process meanwhile
   const install = ["install", "--yes", "--no-install-recommends", debianPackage];
-  const patient = ["-o", "DPkg::Lock::Timeout=120"]; // seconds, for other programs' installations
+  const patient = ["-o", "DPkg::Lock::Timeout=120"]; // seconds to wait for other installations
   const may = Deno.uid() === 0;
   if (may && await runs("apt-get", "update") && await runs("apt-get", ...patient, ...install)) return;
   throw new Error(`${program} is missing; install it with: sudo apt-get ${install.join(" ")}`);

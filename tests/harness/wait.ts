@@ -1,20 +1,20 @@
-/** Waiting for things to become so, never for time to pass. */
+/** Waiting for conditions instead of fixed times. */
 
-/** Milliseconds before a wait is given up: far more than a busy machine needs, so that only a fault takes it. */
+/** Milliseconds until a wait fails: far more than a busy machine needs, so that only a fault exceeds it. */
 export const TIMEOUT_MS = 30_000;
 
-const POLL_INTERVAL_MS = 10; // milliseconds between two looks at a condition that can't tell when it changes
+const POLL_INTERVAL_MS = 10; // milliseconds between two checks of a condition
 
-/** Resolves after `ms` milliseconds. Only for pacing something, not for hoping that something else is done. */
+/** Resolves after `ms` milliseconds. Use it to pace work, never to wait for other work. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** The promise's outcome; rejects, naming `what`, when there is none within `ms` milliseconds. */
+/** Returns the result of the promise. Rejects with an error that names `what` after `ms` milliseconds. */
 export async function within<T>(promise: Promise<T>, what: string, ms = TIMEOUT_MS): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${ms} ms in vain for ${what}`)), ms);
+    timer = setTimeout(() => reject(new Error(`timed out after ${ms} ms waiting for ${what}`)), ms);
   });
   try {
     return await Promise.race([promise, late]);
@@ -23,7 +23,10 @@ export async function within<T>(promise: Promise<T>, what: string, ms = TIMEOUT_
   }
 }
 
-/** Resolves with the first truthy answer of `look`; rejects, naming `what`, when `ms` milliseconds have passed. */
+/**
+ * Returns the first truthy result of `condition`. Rejects with an error that names `what` after `ms`
+ * milliseconds.
+ */
 export async function until<T>(
   condition: () => T | Promise<T>,
   what: string,
@@ -32,7 +35,7 @@ export async function until<T>(
   for (const end = performance.now() + ms;;) {
     const answer = await condition();
     if (answer) return answer;
-    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    if (performance.now() > end) throw new Error(`timed out after ${ms} ms waiting for ${what}`);
     await pause(POLL_INTERVAL_MS);
   }
 }

@@ -1,4 +1,4 @@
-/** Peers that mean harm, or only don't read: the server stays small and all others are served. */
+/** Attackers, and clients that do not read: the server's memory stays bounded, and it serves all others. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, MAX_FRAME, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -10,20 +10,20 @@ import { until } from "../harness/wait.ts";
 const MEBIBYTE = 1_048_576;
 
 /**
- * Bytes by which the server's memory may grow. Its runtime takes up to 180 MiB before it collects the garbage of
- * long messages, however many there are and even if no recipient is there.
+ * Bytes by which the server's memory may grow. Its runtime uses up to 180 MiB before it collects the garbage
+ * of long messages, independent of their number and of a recipient.
  */
-const GROWTH = 256 * MEBIBYTE;
+const MAX_GROWTH_BYTES = 256 * MEBIBYTE;
 
-/** Two users who just want to chat. */
-async function honestPair(server: Server) {
+/** Returns two users that chat. */
+async function baselinePair(server: Server) {
   const alice = await newUser(server);
   const bob = await newUser(server);
   let count = 0;
   return {
-    /** Asserts that a message from one is acknowledged and comes to the other. */
+    /** Asserts that a message of one user is acknowledged and delivered to the other. */
     async chat() {
-      const msg = `honest ${++count}`;
+      const msg = `baseline ${++count}`;
       const ack = await alice.chat(bob.id, msg);
       assertEquals([ack.errno, ack.seq], [Errno.OK, count]);
       assertEquals((await bob.next(Msg.ONE_CHAT)).msg, msg);
@@ -35,8 +35,8 @@ async function honestPair(server: Server) {
   };
 }
 
-serverTest("lengths, and then nothing", {}, async (server) => {
-  await using pair = await honestPair(server);
+serverTest("attacks: reserves no memory for announced lengths", {}, async (server) => {
+  await using pair = await baselinePair(server);
   await pair.chat();
   const before = server.memory;
   const clients = [];
@@ -46,28 +46,28 @@ serverTest("lengths, and then nothing", {}, async (server) => {
     clients.push(client);
   }
   await pair.chat();
-  assertLess(server.memory - before, 300 * MAX_FRAME, "no memory is kept for what has only been announced");
+  assertLess(server.memory - before, 300 * MAX_FRAME, "no memory is reserved for announced bytes");
   for (const client of clients) await client.close();
   await pair.chat();
 });
 
-serverTest("garbage", {}, async (server) => {
-  await using pair = await honestPair(server);
+serverTest("attacks: survives random bytes", {}, async (server) => {
+  await using pair = await baselinePair(server);
   const random = new Random(7);
   for (let round = 0; round < 100; round++) {
     await using client = await FramedClient.connect(server);
     const bytes = random.bytes(1 + random.below(5_000));
     if (round % 3 === 0) bytes[0] = 0x7b; // taken for a classic client
     if (round % 3 === 1) bytes.fill(0, 0, 3); // small lengths
-    await client.sendBytes(bytes).catch(() => {}); // it may be closed before all is taken
+    await client.sendBytes(bytes).catch(() => {}); // the server may close the connection first
     if (round % 10 === 0) await pair.chat();
   }
   await pair.chat();
   assert(server.running);
 });
 
-serverTest("who comes and goes without a word leaves nothing behind", {}, async (server) => {
-  await using pair = await honestPair(server);
+serverTest("attacks: retains no memory of connections that close at once", {}, async (server) => {
+  await using pair = await baselinePair(server);
   await pair.chat();
   const before = server.memory;
   for (let round = 0; round < 1_000; round++) {
@@ -76,42 +76,47 @@ serverTest("who comes and goes without a word leaves nothing behind", {}, async 
     await client.close();
   }
   await pair.chat();
-  assertLess(server.memory - before, GROWTH);
+  assertLess(server.memory - before, MAX_GROWTH_BYTES);
 });
 
-serverTest("a recipient that never reads, and then does: it gets everything in order", {}, async (server) => {
-  const [count, size] = [18_750, 16_000]; // 300 MB, more than the memory may grow; larger ones would take turns
-  await using pair = await honestPair(server);
-  await using sender = await newUser(server);
-  const id = await register(server);
-  await using slow = await FramedClient.connect(server, { paused: true });
-  await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  // A user who has the sleeper as a friend hears when it is logged in; it doesn't say so itself.
-  await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
-  await until(async () => {
-    return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";
-  }, "the login of who never reads");
-  const before = server.memory;
-  const text = "x".repeat(size);
-  let most = 0;
-  for (let sent = 0; sent < count; sent += 50) {
-    await Promise.all(Array.from({ length: 50 }, (_, at) => sender.chat(id, `${sent + at} ${text}`)));
-    most = Math.max(most, server.memory - before);
-    if (sent % 500 === 0) await pair.chat();
-  }
-  assertLess(most, GROWTH);
-  slow.resume();
-  for (let at = 0; at < count; at++) {
-    const chat = await slow.next(Msg.ONE_CHAT);
-    assertEquals(chat.seq, at + 1);
-    assert(chat.msg!.startsWith(`${at} x`));
-  }
-  await pair.chat();
-  assertLess(server.memory - before, GROWTH);
-});
+serverTest(
+  "attacks: bounds memory while a recipient does not read, and then delivers everything in order",
+  {},
+  async (server) => {
+    // 300 MB, more than the memory may grow; larger messages would be bulk work
+    const [count, size] = [18_750, 16_000];
+    await using pair = await baselinePair(server);
+    await using sender = await newUser(server);
+    const id = await register(server);
+    await using slow = await FramedClient.connect(server, { paused: true });
+    await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    // The sender learns of the paused client's login as its follower, as that client reads no reply.
+    await sender.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
+    await until(async () => {
+      return (await sender.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state === "online";
+    }, "the login of who never reads");
+    const before = server.memory;
+    const text = "x".repeat(size);
+    let most = 0;
+    for (let sent = 0; sent < count; sent += 50) {
+      await Promise.all(Array.from({ length: 50 }, (_, at) => sender.chat(id, `${sent + at} ${text}`)));
+      most = Math.max(most, server.memory - before);
+      if (sent % 500 === 0) await pair.chat();
+    }
+    assertLess(most, MAX_GROWTH_BYTES);
+    slow.resume();
+    for (let at = 0; at < count; at++) {
+      const chat = await slow.next(Msg.ONE_CHAT);
+      assertEquals(chat.seq, at + 1);
+      assert(chat.msg!.startsWith(`${at} x`));
+    }
+    await pair.chat();
+    assertLess(server.memory - before, MAX_GROWTH_BYTES);
+  },
+);
 
-serverTest("a flood of requests with large answers that are never read", {}, async (server) => {
-  await using pair = await honestPair(server);
+serverTest("attacks: bounds memory when large replies are never read", {}, async (server) => {
+  await using pair = await baselinePair(server);
   await using writer = await newUser(server);
   const id = await register(server);
   const text = "x".repeat(60_000);
@@ -119,50 +124,51 @@ serverTest("a flood of requests with large answers that are never read", {}, asy
   const before = server.memory;
   await using flood = await FramedClient.connect(server, { paused: true });
   await flood.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  // 5,000 answers of a megabyte each, if they were all made.
+  // 5,000 replies of a megabyte each, if the server made them all.
   const requests = joined(
     ...Array.from({ length: 5_000 }, () => objectFrame({ msgid: Msg.HISTORY, id: writer.id, limit: 100 })),
   );
-  const writing = flood.sendBytes(requests).catch(() => {}); // the server stops reading; closing ends it
+  // the server stops reading, and closing ends the write
+  const writing = flood.sendBytes(requests).catch(() => {});
   let most = 0;
   for (let round = 0; round < 200; round++) {
     await pair.chat();
     if (round % 10 === 0) most = Math.max(most, server.memory - before);
   }
-  assertLess(most, GROWTH);
+  assertLess(most, MAX_GROWTH_BYTES);
   await flood.close();
   await writing;
   await pair.chat();
 });
 
-serverTest("a flood of small requests that are never read", {}, async (server) => {
-  await using pair = await honestPair(server);
+serverTest("attacks: stops reading from a client that does not read its replies", {}, async (server) => {
+  await using pair = await baselinePair(server);
   const before = server.memory;
   await using flood = await FramedClient.connect(server, { paused: true });
   const requests = joined(...Array.from({ length: 20_000 }, () => objectFrame({ msgid: Msg.PING })));
   let taken = false;
   const writing = (async () => {
-    // 34 MB, several times what two systems' socket buffers hold
+    // 34 MB, several times the size of both kernels' socket buffers
     for (let round = 0; round < 100; round++) await flood.sendBytes(requests);
     taken = true;
-  })().catch(() => {}); // closing ends it
+  })().catch(() => {}); // closing ends the write
   let most = 0;
   for (let round = 0; round < 200; round++) {
     await pair.chat();
     if (round % 10 === 0) most = Math.max(most, server.memory - before);
   }
-  assertLess(most, GROWTH);
-  assert(!taken, "the server doesn't read from who doesn't read its answers");
+  assertLess(most, MAX_GROWTH_BYTES);
+  assert(!taken, "the server does not read from a client that does not read its replies");
   await flood.close();
   await writing;
   await pair.chat();
 });
 
-// No account has that many attempts unless it is told so; then hashing them is what must be bounded.
-serverTest("a flood of wrong passwords", {
+// With the login throttle off, the hash queue must bound the work.
+serverTest("attacks: serves others during a flood of wrong passwords", {
   args: ["--scrypt-ln", "12", "--max-failed-logins", "1000000"],
 }, async (server) => {
-  await using pair = await honestPair(server);
+  await using pair = await baselinePair(server);
   const id = await register(server);
   const before = server.memory;
   const clients = await Promise.all(Array.from({ length: 20 }, () => FramedClient.connect(server)));
@@ -171,12 +177,12 @@ serverTest("a flood of wrong passwords", {
   )));
   await Promise.all(clients.map((client) => client.sendBytes(attempts)));
   for (let round = 0; round < 20; round++) await pair.chat();
-  assertLess(server.memory - before, GROWTH);
+  assertLess(server.memory - before, MAX_GROWTH_BYTES);
   const errnos = new Set(clients.flatMap((client) => client.waiting.map((m) => m.errno)));
   for (const errno of errnos) {
     assert(errno === Errno.FAILED || errno === Errno.RATE_LIMITED || errno === Errno.UNAVAILABLE, `${errno}`);
   }
   for (const client of clients) await client.close();
-  await using honest = await login(server, { id });
-  assertEquals(honest.id, id);
+  await using user = await login(server, { id });
+  assertEquals(user.id, id);
 });

@@ -1,10 +1,10 @@
 /**
- * Lets honest pairs chat on a running server, alone and then beside many connections that mean harm, and prints what
- * these do to the honest ones and to the server. `--help` says how.
+ * Measures baseline pairs on a running server, alone and then during an attack, and prints the effect on the
+ * baseline and on the server. `--help` prints the usage.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { nameOf } from "../harness/process.ts";
-import { attackTypes } from "./kinds.ts";
+import { attackTypes } from "./attack_types.ts";
 import { failures, report } from "./report.ts";
 import { run } from "./run.ts";
 
@@ -21,28 +21,29 @@ const DEFAULTS = {
 
 const HELP = `deno task hostile HOST:PORT --pid PID[,PID...] [options]
 
-Honest users chat in pairs, first alone and then beside hostile connections, which are dealt out evenly over the
-kinds below. The server runs on this machine; the first PID is its process. The CPU time of other processes (its
-database, say) is measured too.
+Baseline pairs chat first alone and then during an attack, whose connections are distributed evenly over
+the attack types below. The server runs on this machine; the first PID is its process. The CPU time of the
+other processes, such as its database, is measured too.
 
-  --connections N   hostile connections (default ${DEFAULTS.connections})
+  --connections N   attacking connections (default ${DEFAULTS.connections})
   --seconds N       length of the attack (default ${DEFAULTS.seconds})
-  --alone N         seconds that are measured before it (default ${DEFAULTS.alone})
-  --settle N        seconds to settle before all that, and after (default ${DEFAULTS.settle})
-  --pairs N         honest pairs (default ${DEFAULTS.pairs})
+  --alone N         seconds measured before the attack (default ${DEFAULTS.alone})
+  --settle N        seconds to settle before the measurement and after the attack (default ${DEFAULTS.settle})
+  --pairs N         baseline pairs (default ${DEFAULTS.pairs})
   --rate N          messages per second of each pair (default ${DEFAULTS.rate})
-  --kinds NAME,...  only these hostile kinds
-  --ratio N         how many times slower honest messages may get, in 99 of 100 (default ${DEFAULTS.ratio}; 0: not judged)
-  --rss N           MiB that the server may hold (default ${DEFAULTS.rss}; 0: not judged)
+  --kinds NAME,...  only these attack types
+  --ratio N         greatest permitted ratio of p99 during the attack to p99 before (default ${DEFAULTS.ratio}; 0: not checked)
+  --rss N           greatest permitted memory of the server in MiB (default ${DEFAULTS.rss}; 0: not checked)
   --json            one JSON object in place of the tables
 
-With the server's usual password hashing, registering the users takes a minute or two. The exit code is 1 when
-an honest message was lost, doubled, refused or not answered, an honest connection was cut off, or a bound was broken.
+With the server's usual password hashing, registering the users takes a minute or two. The exit code is 1 when a
+baseline message was lost, duplicated, refused or without a reply, when a baseline connection ended, or when a
+limit was exceeded.
 
-Kinds:
-${attackTypes.map(({ name, what }) => `  ${name.padEnd(16)} ${what}\n`).join("")}`;
+Attack types:
+${attackTypes.map(({ name, description }) => `  ${name.padEnd(16)} ${description}\n`).join("")}`;
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 class UsageError extends Error {}
 
 function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {
@@ -71,16 +72,18 @@ async function main(args: readonly string[]): Promise<number> {
     return value;
   };
   const [, host, port] = /^([^:]+):(\d+)$/.exec(`${parsed._[0]}`) ?? [];
-  if (host === undefined || parsed._.length > 1) throw new UsageError("one HOST:PORT is needed; see --help");
+  if (host === undefined || parsed._.length > 1) {
+    throw new UsageError("exactly one HOST:PORT is needed; see --help");
+  }
   const chosen = listed(parsed.kinds).map((name) => {
-    const kind = attackTypes.find((one) => one.name === name);
-    return kind ?? usage(`there is no hostile kind ${name}`);
+    const type = attackTypes.find((one) => one.name === name);
+    return type ?? usage(`there is no attack type ${name}`);
   });
   const bounds = { ratio: number("ratio", 0), rss: number("rss", 0) };
   const result = await run({
     target: { host, port: Number(port) },
     processes: processes(listed(parsed.pid)),
-    kinds: chosen.length > 0 ? chosen : attackTypes,
+    attackTypes: chosen.length > 0 ? chosen : attackTypes,
     connections: number("connections"),
     pairs: number("pairs"),
     rate: number("rate"),
@@ -102,11 +105,11 @@ function listed(text: unknown): string[] {
   return `${text ?? ""}`.split(",").filter((part) => part !== "");
 }
 
-/** The first is the server; the others have the names that ps(1) shows. */
+/** Returns the process ids by name. The first is the server; the others have the names that ps(1) shows. */
 function processes(pids: readonly string[]): Map<string, number> {
   if (pids.length === 0) throw new UsageError("the server's --pid is needed");
   return new Map(pids.map((pid, at) => {
-    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
+    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process id: ${pid}`);
     return [at === 0 ? "server" : `${nameOf(Number(pid))} ${pid}`, Number(pid)];
   }));
 }

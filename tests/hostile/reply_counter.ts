@@ -1,52 +1,55 @@
-/** Counts what a server sends by its errno, and looks at no more of it than the beginning of each frame. */
-import type { Tally } from "./plan.ts";
+/** Counts replies by errno. It reads the beginning of each frame only. */
+import type { Tally } from "./attack_plan.ts";
 
-const HEADER = 4; // bytes of length before each body
-const LOOKED_AT = 48; // bytes of a body, in which a reply's errno stands: `{"msgid":20,"of":10,"errno":0`
+const HEADER_BYTES = 4; // bytes of length before each body
+// bytes of a body that contain the errno of a reply: `{"msgid":20,"of":10,"errno":0`
+const INSPECTED_BYTES = 48;
 const ERRNO = /"errno":(\d+)/;
 
 const decoder = new TextDecoder();
 
-/** The frames of one connection. */
+/** Counts the frames of one connection. */
 export class ReplyCounter {
-  /** Of the last reply; undefined before the first. */
+  /** The errno of the last reply; undefined before the first. */
   lastErrno: string | undefined;
   readonly #tally: Tally;
-  readonly #head = new Uint8Array(HEADER + LOOKED_AT);
-  #held = 0; // bytes of #head
-  #skip = 0; // bytes of the frame that are not looked at
+  readonly #head = new Uint8Array(HEADER_BYTES + INSPECTED_BYTES);
+  #headBytes = 0; // bytes of #head
+  #skipBytes = 0; // bytes of the frame that are not read
 
   constructor(tally: Tally) {
     this.#tally = tally;
   }
 
-  /** Counts the frames of which `chunk` completes the beginning. */
+  /** Counts the frames whose beginnings `chunk` completes. */
   push(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.length;) {
-      const skipped = Math.min(this.#skip, chunk.length - at);
-      this.#skip -= skipped;
+      const skipped = Math.min(this.#skipBytes, chunk.length - at);
+      this.#skipBytes -= skipped;
       at += skipped;
-      const taken = chunk.subarray(at, at + this.#wanted() - this.#held);
-      this.#head.set(taken, this.#held);
-      this.#held += taken.length;
+      const taken = chunk.subarray(at, at + this.#neededHeadBytes() - this.#headBytes);
+      this.#head.set(taken, this.#headBytes);
+      this.#headBytes += taken.length;
       at += taken.length;
-      if (this.#held >= HEADER && this.#held === this.#wanted()) this.#count();
+      if (this.#headBytes >= HEADER_BYTES && this.#headBytes === this.#neededHeadBytes()) this.#count();
     }
   }
 
-  /** Bytes of #head that are needed before more can be said. */
-  #wanted(): number {
-    return this.#held < HEADER ? HEADER : HEADER + Math.min(this.#size(), LOOKED_AT);
+  /** Returns the bytes that #head needs for the next step. */
+  #neededHeadBytes(): number {
+    return this.#headBytes < HEADER_BYTES
+      ? HEADER_BYTES
+      : HEADER_BYTES + Math.min(this.#bodyBytes(), INSPECTED_BYTES);
   }
 
-  #size(): number {
+  #bodyBytes(): number {
     return new DataView(this.#head.buffer).getUint32(0);
   }
 
   #count(): void {
-    const body = decoder.decode(this.#head.subarray(HEADER, this.#held));
-    this.#skip = this.#size() + HEADER - this.#held;
-    this.#held = 0;
+    const body = decoder.decode(this.#head.subarray(HEADER_BYTES, this.#headBytes));
+    this.#skipBytes = this.#bodyBytes() + HEADER_BYTES - this.#headBytes;
+    this.#headBytes = 0;
     const errno = ERRNO.exec(body)?.[1];
     if (errno === undefined) this.#tally.pushed++;
     else {

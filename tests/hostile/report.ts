@@ -1,45 +1,47 @@
-/** What is printed of a run, and whether the server has stood it. */
+/** The tables of a run, and the check of its limits. */
 import type { Latency } from "../load/latency.ts";
 import type { Result } from "./run.ts";
 
-/** What the server must keep; 0 is not judged. */
+/** Limits of a run; 0 means that a limit is not checked. */
 export interface Bounds {
-  /** How many times slower, in 99 of 100 messages, the honest may be served. */
+  /** The largest permitted ratio of the baseline's p99 latencies during the attack and before. */
   readonly ratio: number;
-  /** MiB of the server's memory at the most. */
+  /** The largest permitted memory of the server in MiB. */
   readonly rss: number;
 }
 
 const MEBIBYTE = 1_048_576;
-const KINDS_OF_TIME = ["ack", "delivery", "own"] as const;
-const PARTS = ["p50", "p95", "p99", "max"] as const;
-const NAMES = { ack: "ack", delivery: "delivery", own: "late here" };
+const LATENCIES = ["ack", "delivery", "sendDelay"] as const;
+const STATISTICS = ["p50", "p95", "p99", "max"] as const;
+const NAMES = { ack: "ack", delivery: "delivery", sendDelay: "send delay" };
 
-/** What the server has not kept, in words; nothing if all is well. */
+/** Returns one line for each limit that was exceeded and each kind of lost message. */
 export function failures(result: Result, bounds: Bounds): string[] {
   const found: string[] = [];
   const { balance, memory } = result;
-  for (const count of ["lost", "doubled", "refused", "unanswered", "cutOff"] as const) {
+  for (const count of ["lost", "duplicated", "refused", "unanswered", "disconnected"] as const) {
     if (balance[count] > 0) {
       found.push(
-        `honest ${count === "cutOff" ? "connections cut off" : `messages ${count}`}: ${balance[count]}`,
+        `baseline ${count === "disconnected" ? "connections closed" : `messages ${count}`}: ${
+          balance[count]
+        }`,
       );
     }
   }
-  for (const kind of ["ack", "delivery"] as const) {
-    const ratio = result.attacked[kind].p99 / result.alone[kind].p99;
+  for (const latency of ["ack", "delivery"] as const) {
+    const ratio = result.attacked[latency].p99 / result.alone[latency].p99;
     if (bounds.ratio > 0 && !(ratio <= bounds.ratio)) {
-      found.push(`${kind} p99 is ${ratio.toFixed(1)} times that without the attack, over ${bounds.ratio}`);
+      found.push(`${latency} p99 is ${ratio.toFixed(1)} times that without the attack, over ${bounds.ratio}`);
     }
   }
   const peak = memory.peak / MEBIBYTE;
   if (bounds.rss > 0 && peak > bounds.rss) {
-    found.push(`the server held ${peak.toFixed(0)} MiB, over ${bounds.rss}`);
+    found.push(`the server used ${peak.toFixed(0)} MiB, over ${bounds.rss}`);
   }
   return found;
 }
 
-/** The result as tables. */
+/** Returns the result as text tables. */
 export function report(result: Result): string {
   return [times(result), costs(result), counts(result), memory(result), achieved(result)].map(table).join(
     "\n",
@@ -49,13 +51,13 @@ export function report(result: Result): string {
 type Row = readonly (string | number)[];
 
 function times({ alone, attacked }: Result): Row[] {
-  const row = (kind: keyof typeof NAMES, part: keyof Latency): Row => {
-    const [before, during] = [alone[kind][part], attacked[kind][part]];
-    return [`${NAMES[kind]} ${part}`, before.toFixed(1), during.toFixed(1), (during / before).toFixed(1)];
+  const row = (latency: keyof typeof NAMES, part: keyof Latency): Row => {
+    const [before, during] = [alone[latency][part], attacked[latency][part]];
+    return [`${NAMES[latency]} ${part}`, before.toFixed(1), during.toFixed(1), (during / before).toFixed(1)];
   };
   return [
-    ["honest messages, ms", "alone", "attacked", "ratio"],
-    ...KINDS_OF_TIME.flatMap((kind) => PARTS.map((part) => row(kind, part))),
+    ["baseline messages, ms", "alone", "attacked", "ratio"],
+    ...LATENCIES.flatMap((latency) => STATISTICS.map((part) => row(latency, part))),
   ];
 }
 
@@ -71,10 +73,10 @@ function costs({ alone, attacked }: Result): Row[] {
 }
 
 function counts({ balance }: Result): Row[] {
-  const { sent, lost, doubled, refused, unanswered, cutOff } = balance;
+  const { sent, lost, duplicated, refused, unanswered, disconnected } = balance;
   return [
-    ["honest messages", "sent", "lost", "doubled", "refused", "unanswered", "cut off"],
-    ["", sent, lost, doubled, refused, unanswered, cutOff],
+    ["baseline messages", "sent", "lost", "duplicated", "refused", "unanswered", "disconnected"],
+    ["", sent, lost, duplicated, refused, unanswered, disconnected],
   ];
 }
 
@@ -85,9 +87,19 @@ function memory({ memory: { before, peak, after } }: Result): Row[] {
 
 function achieved({ squads }: Result): Row[] {
   return [
-    ["hostile kind", "each", "made", "not made", "closed", "MB out", "MB in", "pushed", "replies by errno"],
+    [
+      "attack type",
+      "connections",
+      "opened",
+      "not opened",
+      "closed",
+      "MB out",
+      "MB in",
+      "pushed",
+      "replies by errno",
+    ],
     ...squads.map((squad) => [
-      squad.kind,
+      squad.attackType,
       squad.connections,
       squad.connected,
       squad.unconnected,
@@ -100,7 +112,7 @@ function achieved({ squads }: Result): Row[] {
   ];
 }
 
-/** The first column is aligned left, the others right, and each is as wide as its widest cell. */
+/** Formats rows as columns. The first column is aligned left, the others right. */
 function table(rows: readonly Row[]): string {
   const widths: number[] = [];
   for (const row of rows) {

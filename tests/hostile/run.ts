@@ -1,74 +1,75 @@
-/** One run: honest pairs alone, then the same beside the attackers, and what came of both. */
+/** One run: the baseline pairs alone, then during the attack, and the results of both. */
 import { residentBytes } from "../harness/process.ts";
 import { ROOT } from "../harness/program.ts";
 import type { Address } from "../harness/server.ts";
-import { type Balance, Baseline, type Phase, seconds } from "./honest.ts";
-import type { AttackType } from "./kind.ts";
-import { type Cores, CpuMeter, forgetPeak, peakBytes } from "./meter.ts";
-import type { Plan, Squad, Tally } from "./plan.ts";
-import { baselinePairs, squads } from "./prepare.ts";
+import { type Balance, Baseline, type Phase, seconds } from "./baseline.ts";
+import type { AttackType } from "./attack_type.ts";
+import { type Cores, CpuMeter, forgetPeak, peakBytes } from "./process_meter.ts";
+import type { Plan, Squad, Tally } from "./attack_plan.ts";
+import { baselinePairs, squads } from "./accounts.ts";
 
-/** What to do. */
+/** The plan of a run. */
 export interface RunPlan {
   readonly target: Address;
-  /** Processes by their names, "server" among them, whose cost is measured. */
+  /** Process ids by name, "server" among them, to measure. */
   readonly processes: ReadonlyMap<string, number>;
-  readonly kinds: readonly AttackType[];
+  readonly attackTypes: readonly AttackType[];
   readonly connections: number;
   readonly pairs: number;
   /** Messages per second of each pair. */
   readonly rate: number;
-  /** Seconds before the attack, and of it. */
+  /** Seconds before the attack, and seconds of the attack. */
   readonly alone: number;
   readonly attack: number;
   /**
-   * Seconds before the measuring, in which all programs' code gets compiled and the attackers' process starts; and after
-   * the attack, for the server to close what is left of it and to collect its garbage.
+   * Seconds before the measurement, in which the programs' code is compiled and the attackers' process
+   * starts. The same time passes after the attack, in which the server closes the attackers' connections and
+   * collects its garbage.
    */
   readonly settle: number;
 }
 
-/** What came of it. */
+/** The result of a run. */
 export interface Result {
   readonly alone: Phase & { readonly cpu: Cores };
   readonly attacked: Phase & { readonly cpu: Cores };
   readonly balance: Balance;
-  /** Bytes of the server's memory: before the attack, at the most during it, and when it is over. */
+  /** Bytes of the server's memory: before the attack, the peak during it, and after it. */
   readonly memory: { readonly before: number; readonly peak: number; readonly after: number };
-  readonly squads: readonly (Tally & { readonly kind: string; readonly connections: number })[];
+  readonly squads: readonly (Tally & { readonly attackType: string; readonly connections: number })[];
 }
 
 /**
- * The attackers would be elsewhere, and not share this machine's processors: they get what the server and the honest
- * side leave, and never keep them waiting for a core, which nice(1) would let them do for some milliseconds.
+ * Options of chrt(1). Real attackers use other machines, so they get only the CPU time that the server and
+ * the baseline leave. With nice(1) they would delay the others for milliseconds.
  */
-const WHEN_IDLE = ["--idle", "0"]; // for chrt(1)
+const IDLE_PRIORITY = ["--idle", "0"];
 
-/** Makes the users and carries out the order. Throws when the server can't be reached or has ended. */
-export async function run(order: RunPlan): Promise<Result> {
-  const { target } = order;
+/** Registers the users and carries out the plan. Throws when the server cannot be reached or has ended. */
+export async function run(plan: RunPlan): Promise<Result> {
+  const { target } = plan;
   const name = crypto.randomUUID().slice(0, 8);
-  const pairs = await baselinePairs(target, name, order.pairs); // the first, as guesses are made at the first accounts
-  const plan = { target, squads: await squads(target, name, order.kinds, order.connections) };
-  const baseline = new Baseline(pairs, order.rate);
-  const attackers = new Attackers(plan);
-  const processes = new Map([...order.processes, ["attackers", attackers.pid], ["honest", Deno.pid]]);
-  const server = order.processes.get("server")!;
+  const pairs = await baselinePairs(target, name, plan.pairs); // the first, as attackers guess the lowest ids
+  const attack = { target, squads: await squads(target, name, plan.attackTypes, plan.connections) };
+  const baseline = new Baseline(pairs, plan.rate);
+  const attackers = new Attackers(attack);
+  const processes = new Map([...plan.processes, ["attackers", attackers.pid], ["baseline", Deno.pid]]);
+  const server = plan.processes.get("server")!;
   try {
-    await seconds(order.settle);
+    await seconds(plan.settle);
     let meter = new CpuMeter(processes);
-    const alone = await baseline.during(seconds(order.alone));
+    const alone = await baseline.during(seconds(plan.alone));
     const aloneCpu = meter.percent();
 
     const before = residentBytes(server);
     await forgetPeak(server);
     meter = new CpuMeter(processes);
     await attackers.begin();
-    const attacked = await baseline.during(seconds(order.attack));
+    const attacked = await baseline.during(seconds(plan.attack));
     const attackedCpu = meter.percent();
     const tallies = await attackers.stop();
     const peak = await peakBytes(server);
-    await seconds(order.settle);
+    await seconds(plan.settle);
     const after = residentBytes(server);
     const balance = await baseline.stop();
     return {
@@ -76,18 +77,18 @@ export async function run(order: RunPlan): Promise<Result> {
       attacked: { ...attacked(), cpu: attackedCpu },
       balance,
       memory: { before, peak, after },
-      squads: tallies.map((tally, index) => ({ ...named(plan.squads[index]!), ...tally })),
+      squads: tallies.map((tally, index) => ({ ...named(attack.squads[index]!), ...tally })),
     };
   } finally {
     attackers.kill();
   }
 }
 
-function named({ kind, connections }: Squad): { kind: string; connections: number } {
-  return { kind, connections };
+function named({ attackType, connections }: Squad): { attackType: string; connections: number } {
+  return { attackType, connections };
 }
 
-/** The attackers' process. */
+/** The attackers' process, see attacker_process.ts. */
 class Attackers {
   readonly #child: Deno.ChildProcess;
   readonly #output: Promise<Deno.CommandOutput>;
@@ -95,7 +96,7 @@ class Attackers {
 
   constructor(plan: Plan) {
     this.#child = new Deno.Command("chrt", {
-      args: [...WHEN_IDLE, Deno.execPath(), "run", "-A", "tests/hostile/attackers.ts"],
+      args: [...IDLE_PRIORITY, Deno.execPath(), "run", "-A", "tests/hostile/attacker_process.ts"],
       cwd: ROOT,
       stdin: "piped",
       stdout: "piped",
@@ -103,11 +104,11 @@ class Attackers {
     }).spawn();
     this.#output = this.#child.output();
     this.#input = this.#child.stdin.getWriter();
-    void this.#line(JSON.stringify(plan)).catch(() => {}); // it has ended, which `begin` finds out
+    void this.#line(JSON.stringify(plan)).catch(() => {}); // `begin` rejects when the process has ended
   }
 
   get pid(): number {
-    return this.#child.pid; // chrt(1) becomes what it starts
+    return this.#child.pid; // chrt(1) replaces itself by the program
   }
 
   begin(): Promise<void> {
@@ -125,7 +126,7 @@ class Attackers {
     try {
       this.#child.kill("SIGKILL");
     } catch {
-      // it has ended
+      // the process has ended
     }
   }
 

@@ -1,42 +1,45 @@
-/** Pairs: every sender has a recipient of its own, for some seconds. */
+/** Pairs: each sender has a recipient of its own. */
 import { Msg } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
-import { type Balance, checkDelivery, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
 import { Run } from "./run.ts";
 import { begin, type Pace, Sender } from "./sender.ts";
 
-/** What to do. */
+/** The parameters of a run. */
 export interface ChatPlan extends Pace {
   /** Senders, each with a recipient of its own. */
   readonly pairs: number;
-  /** How long the measured part lasts. */
+  /** Length of the measured part. */
   readonly seconds: number;
   /** Characters of each message. */
   readonly size: number;
-  /** The processes whose processor time is wanted. */
+  /** Ids of the processes whose CPU time is measured. */
   readonly pids: readonly number[];
 }
 
-/** What came of it. Counts are of the whole run; rates, times and costs, per million messages, of its measured part. */
+/**
+ * The result of a run. Counts cover the whole run. Rates, times and costs per million messages cover the
+ * measured part.
+ */
 export interface ChatResult extends Balance, Costs {
   readonly sent: number;
   readonly acked: number;
-  /** Acknowledged with another errno than 0. */
+  /** Refused with an errno other than 0. */
   readonly refused: number;
   readonly messagesPerSecond: number;
   readonly ackLatency: Latency;
   readonly deliveryLatency: Latency;
-  /** How late this program itself was, where messages were due at fixed times. */
+  /** The send delay of this program when messages are due at fixed times. */
   readonly lateness: Latency | undefined;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered and logged in at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered and logged in at the same time
 
-/** One sender and one recipient. */
+/** A sender with its recipient. */
 class Pair {
   readonly sender: Sender;
   readonly #recipient: Recipient;
@@ -52,7 +55,7 @@ class Pair {
     );
     from.onMessage = (message) => sender.take(message);
     to.onMessage = (message) => recipient.take(message);
-    from.onEnd = to.onEnd = (why) => run.ended(why);
+    from.onEnd = to.onEnd = (reason) => run.ended(reason);
     this.#peers = [from, to];
   }
 
@@ -67,13 +70,13 @@ class Pair {
 }
 
 /**
- * Makes the users, lets them chat, and counts. With several servers each pair's sender is on one and its recipient on
- * the next. Throws when a connection ends early.
+ * Registers the users, runs the chat, and returns the counts. With several servers a sender is on one of them
+ * and its recipient on the next. Throws when a connection ends early.
  */
 export async function chat(servers: readonly Address[], plan: ChatPlan): Promise<ChatResult> {
   const run = new Run(plan.size);
   const server = (at: number) => servers[at % servers.length]!;
-  const pairs = await inParallel(plan.pairs, SET_UP_WIDTH, async (at) => {
+  const pairs = await inParallel(plan.pairs, SETUP_CONCURRENCY, async (at) => {
     const [sender, recipient] = [await Peer.connect(server(at)), await Peer.connect(server(at + 1))];
     await sender.login(await sender.register(`${run.name} sender ${at}`));
     await recipient.login(await recipient.register(`${run.name} recipient ${at}`));

@@ -1,24 +1,24 @@
-/** What a stretch of work has cost in processor time, process by process. */
+/** The CPU time of an interval, by process. */
 import { cpuSeconds, nameOf, residentBytes } from "../harness/process.ts";
 
-/** A process's processor seconds per million pieces of work, and the memory it holds. */
+/** The CPU seconds of a process per million units of work, and its memory. */
 export interface Cost {
   readonly pid: number;
   readonly name: string;
   readonly perMillion: number;
-  /** Bytes at the end of the work. */
+  /** Bytes of memory at the end. */
   readonly resident: number;
 }
 
-/** What a million pieces of work cost. */
+/** Costs per million units of work. */
 export interface Costs {
-  /** Of each process asked for. */
+  /** The costs of each measured process. */
   readonly cpu: readonly Cost[];
-  /** This program's own processor seconds. */
+  /** CPU seconds of this program. */
   readonly ownCpu: number;
 }
 
-/** Measures from when it is made. */
+/** Measures from its construction on. */
 export class CpuMeter {
   readonly #before: readonly (readonly [pid: number, seconds: number])[];
   readonly #own = cpuSeconds(Deno.pid);
@@ -27,7 +27,7 @@ export class CpuMeter {
     this.#before = pids.map((pid) => [pid, cpuSeconds(pid)]);
   }
 
-  /** Stops; what it gives is asked for the cost of so many pieces of work done since then. */
+  /** Stops the measurement, and returns a function that computes the costs for a number of units of work. */
   stop(): (count: number) => Costs {
     const used = this.#before.map(([pid, before]) => ({
       pid,
@@ -43,7 +43,7 @@ export class CpuMeter {
     };
   }
 
-  /** The cost of `count` pieces of work done since then. */
+  /** Returns the costs of `count` units of work since the construction. */
   perMillion(count: number): Costs {
     return this.stop()(count);
   }

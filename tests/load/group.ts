@@ -1,49 +1,53 @@
-/** One group, spread over the servers, in which some members send and all others receive. */
+/** One group over all servers, in which some members send to all others. */
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import type { Address } from "../harness/server.ts";
 import type { Costs } from "./cpu.ts";
-import { type Balance, checkDelivery, sumOf } from "./judge.ts";
+import { type Balance, checkDelivery, sumOf } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import { inParallel, Peer } from "./peer.ts";
 import { Recipient } from "./recipient.ts";
 import { Run } from "./run.ts";
 import { begin, type Pace, Sender } from "./sender.ts";
 
-/** What to do. */
+/** The parameters of a run. */
 export interface GroupPlan extends Pace {
   readonly members: number;
-  /** Members who send. */
+  /** Number of sending members. */
   readonly senders: number;
-  /** How long the measured part lasts. */
+  /** Length of the measured part. */
   readonly seconds: number;
   /** Characters of each message. */
   readonly size: number;
-  /** The processes whose processor time is wanted. */
+  /** Ids of the processes whose CPU time is measured. */
   readonly pids: readonly number[];
 }
 
-/** What came of it. Counts are of the whole run; rates, times and costs, per million deliveries, of its measured part. */
+/**
+ * The result of a run. Counts cover the whole run. Rates, times and costs per million deliveries cover the
+ * measured part.
+ */
 export interface GroupResult extends Balance, Costs {
   readonly members: number;
   readonly senders: number;
   readonly sent: number;
   readonly acked: number;
-  /** Acknowledged with another errno than 0. */
+  /** Refused with an errno other than 0. */
   readonly refused: number;
   readonly messagesPerSecond: number;
   readonly deliveriesPerSecond: number;
   readonly ackLatency: Latency;
   readonly deliveryLatency: Latency;
-  /** How late this program itself was, where messages were due at fixed times. */
+  /** The send delay of this program when messages are due at fixed times. */
   readonly lateness: Latency | undefined;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered, logged in and taken into the group at the same time
+// users that are registered, logged in and taken into the group at the same time
+const SETUP_CONCURRENCY = 20;
 
-/** Makes the group, lets its senders send, and counts. Throws when a connection ends early. */
+/** Creates the group, runs its senders, and returns the counts. Throws when a connection ends early. */
 export async function group(servers: readonly Address[], plan: GroupPlan): Promise<GroupResult> {
   const run = new Run(plan.size);
-  const peers = await inParallel(plan.members, SET_UP_WIDTH, async (at) => {
+  const peers = await inParallel(plan.members, SETUP_CONCURRENCY, async (at) => {
     const peer = await Peer.connect(servers[at % servers.length]!);
     await peer.login(await peer.register(`${run.name} member ${at}`));
     return peer;
@@ -61,7 +65,7 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
       sender?.take(message);
       recipient.take(message);
     };
-    peer.onEnd = (why) => run.ended(why);
+    peer.onEnd = (reason) => run.ended(reason);
     return recipient;
   });
 
@@ -89,7 +93,7 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
   };
 }
 
-/** Makes a group of all of them and gives its id. */
+/** Creates a group of all peers and returns its id. */
 async function gathered(peers: readonly Peer[], groupname: string): Promise<number> {
   const [founder, ...others] = peers;
   const { errno, errmsg, groupid } = await founder!.ask({
@@ -98,7 +102,7 @@ async function gathered(peers: readonly Peer[], groupname: string): Promise<numb
     groupdesc: "",
   });
   if (errno !== Errno.OK) throw new Error(`creating a group: ${errmsg}`);
-  await inParallel(others.length, SET_UP_WIDTH, async (at) => {
+  await inParallel(others.length, SETUP_CONCURRENCY, async (at) => {
     const reply = await others[at]!.ask({ msgid: Msg.ADD_GROUP, groupid });
     if (reply.errno !== Errno.OK) throw new Error(`joining a group: ${reply.errmsg}`);
   });

@@ -1,10 +1,10 @@
-/** What a connection costs that is logged in and says nothing. */
+/** The memory of idle connections that are logged in. */
 import { residentBytes } from "../harness/process.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
 import { inParallel, Peer } from "./peer.ts";
 
-/** What came of it: bytes of the server's memory. */
+/** The result of a run: bytes of the server's memory. */
 export interface IdleResult {
   readonly connections: number;
   readonly before: number;
@@ -12,32 +12,33 @@ export interface IdleResult {
   readonly perConnection: number;
 }
 
-const WIDTH = 50; // users that are registered or logged in at the same time
-const SETTLE = 45_000; // milliseconds: a runtime that is idle collects its garbage and gives memory back within some 35 s
+const CONCURRENCY = 50; // users that are registered or logged in at the same time
+// milliseconds; an idle runtime collects its garbage and returns memory within about 35 s
+const SETTLE_MS = 45_000;
 
-/** Registers `count` users, measures, logs all of them in, and measures again. `pid` is the server's. */
+/** Registers `count` users and measures the memory of process `pid` before and after their logins. */
 export async function idle(server: Address, count: number, pid: number): Promise<IdleResult> {
   const run = crypto.randomUUID().slice(0, 8);
-  const registrars = await inParallel(WIDTH, WIDTH, () => Peer.connect(server));
-  const ids = (await inParallel(WIDTH, WIDTH, async (lane) => {
+  const registrars = await inParallel(CONCURRENCY, CONCURRENCY, () => Peer.connect(server));
+  const ids = (await inParallel(CONCURRENCY, CONCURRENCY, async (lane) => {
     const own: number[] = [];
-    for (let at = lane; at < count; at += WIDTH) {
+    for (let at = lane; at < count; at += CONCURRENCY) {
       own.push(await registrars[lane]!.register(`${run} idle ${at}`));
     }
     return own;
   })).flat();
   for (const peer of registrars) await peer.close();
-  await pause(SETTLE);
+  await pause(SETTLE_MS);
   const before = residentBytes(pid);
 
   let failure: string | undefined;
-  const peers = await inParallel(count, WIDTH, async (at) => {
+  const peers = await inParallel(count, CONCURRENCY, async (at) => {
     const peer = await Peer.connect(server);
-    peer.onEnd = (why) => failure ??= why;
+    peer.onEnd = (reason) => failure ??= reason;
     await peer.login(ids[at]!);
     return peer;
   });
-  await pause(SETTLE);
+  await pause(SETTLE_MS);
   const after = residentBytes(pid);
   for (const peer of peers) await peer.close();
   if (failure !== undefined) throw new Error(failure);

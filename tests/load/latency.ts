@@ -1,6 +1,6 @@
-/** How long things took, in a few numbers. */
+/** Percentiles of latencies. */
 
-/** Milliseconds: half of them are at most, 95 and 99 in a hundred are at most, all are at most. */
+/** Percentiles in milliseconds. */
 export interface Latency {
   readonly p50: number;
   readonly p95: number;
@@ -8,7 +8,7 @@ export interface Latency {
   readonly max: number;
 }
 
-/** Sorts times into their percentiles. */
+/** Sorts times and returns their percentiles. */
 export function latency(times: readonly number[]): Latency {
   const sorted = Float64Array.from(times).sort();
   const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;

@@ -1,4 +1,4 @@
-/** Logins in a closed loop: as many at once as asked for, each on a connection of its own. */
+/** Logins in a closed loop, each on a connection of its own. */
 import { Msg } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
@@ -7,30 +7,30 @@ import { type Latency, latency } from "./latency.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
 import { inParallel, Peer } from "./peer.ts";
 
-/** What to do. */
+/** The parameters of a run. */
 export interface LoginPlan {
   readonly by: "password" | "token";
-  /** Logins under way at once; as many users take part. */
+  /** Concurrent logins, and the number of users. */
   readonly window: number;
   readonly seconds: number;
   readonly pids: readonly number[];
 }
 
-/** What came of it. Costs are per million logins. */
+/** The result of a run. Costs are per million logins. */
 export interface LoginResult extends Costs {
   readonly logins: number;
   readonly loginsPerSecond: number;
-  /** From connecting to the login's answer. */
+  /** From the connection attempt to the reply to the login. */
   readonly latency: Latency;
 }
 
-const SET_UP_WIDTH = 20; // users that are registered at the same time
+const SETUP_CONCURRENCY = 20; // users that are registered at the same time
 
-/** Registers users, lets each log in again and again on the servers in turn, and counts. */
+/** Registers users, repeats their logins on the servers in turn, and returns the counts. */
 export async function logins(servers: readonly Address[], plan: LoginPlan): Promise<LoginResult> {
   const run = crypto.randomUUID().slice(0, 8);
   const server = (at: number) => servers[at % servers.length]!;
-  const users = await inParallel(plan.window, SET_UP_WIDTH, async (at) => {
+  const users = await inParallel(plan.window, SETUP_CONCURRENCY, async (at) => {
     const peer = await Peer.connect(server(at));
     const id = await peer.register(`${run} login ${at}`);
     const { token } = await peer.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });

@@ -1,12 +1,12 @@
 /**
- * Puts a load on a running server and prints what came of it. It must be a process of its own, so that what it
- * costs is not the server's; `--help` says how.
+ * Puts a load on a running server and prints the results. It is a process of its own, so that its cost is not
+ * attributed to the server. `--help` prints the usage.
  */
-import { absent } from "./absent.ts";
+import { absent } from "./offline_messages.ts";
 import { chat } from "./chat.ts";
 import { group } from "./group.ts";
 import { idle } from "./idle.ts";
-import type { Balance } from "./judge.ts";
+import type { Balance } from "./delivery_check.ts";
 import { logins } from "./logins.ts";
 import { HELP, Options, type Scenario, UsageError } from "./options.ts";
 import * as report from "./report.ts";
@@ -14,15 +14,15 @@ import { storm } from "./storm.ts";
 
 const EXIT_USAGE = 2;
 
-/** What a work leaves. */
+/** The outcome of a scenario. */
 interface Outcome {
   readonly result: object;
   readonly rows: readonly report.Row[];
-  /** Whether the server has failed its users. */
+  /** Whether a message was lost, duplicated or out of order, or a client did not return. */
   readonly isBad: boolean;
 }
 
-/** The works, each of which takes what it needs from the command line. */
+/** The scenarios, each of which reads its options. */
 const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome>>> = {
   async pairs(options) {
     const plan = { pairs: options.number("pairs", 50), ...options.pace, ...measured(options) };
@@ -65,8 +65,8 @@ const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome
     const kill = options.optional("kill");
     const ready = () => void (kill ?? write(Deno.stderr, "end the first server now\n"));
     const result = await storm(servers, { clients: options.number("storm"), kill, ready, pids });
-    const { back, clients, lost, doubled } = result;
-    return { result, rows: report.stormRows(result), isBad: back < clients || lost + doubled > 0 };
+    const { back, clients, lost, duplicated } = result;
+    return { result, rows: report.stormRows(result), isBad: back < clients || lost + duplicated > 0 };
   },
 };
 
@@ -74,8 +74,8 @@ function measured(options: Options): { seconds: number; size: number; pids: read
   return { seconds: options.number("seconds", 10), size: options.number("size", 100), pids: options.pids };
 }
 
-function isBad({ lost, doubled, outOfOrder }: Balance): boolean {
-  return lost + doubled + outOfOrder > 0;
+function isBad({ lost, duplicated, outOfOrder }: Balance): boolean {
+  return lost + duplicated + outOfOrder > 0;
 }
 
 function write(to: { writeSync(bytes: Uint8Array): number }, text: string): void {

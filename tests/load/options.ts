@@ -3,59 +3,60 @@ import { parseArgs } from "@std/cli/parse-args";
 import type { Address } from "../harness/server.ts";
 import type { Pace } from "./sender.ts";
 
-/** What `--help` says. */
+/** The text of `--help`. */
 export const HELP = `deno task load HOST:PORT... [options]
 
-Users chat in pairs, each sender with a window of messages under way:
+The default scenario is pairs, in which each sender has a window of messages in flight:
   --pairs N     senders, each with a recipient (default 50)
-  --window N    messages that a sender has under way at once (default 1)
-  --rate N      in place of a window: messages per second of all senders together, due at fixed times whatever the
-                server does; times count from when a message was due
+  --window N    messages in flight of each sender (default 1)
+  --rate N      in place of a window: messages per second of all senders together, due at fixed times;
+                latencies begin at the due time
   --seconds N   length of the measured part (default 10)
   --size N      characters of a message (default 100)
-  --pid PID,... processes whose processor time and memory are measured too: servers, databases, …
-With several servers each sender is on one and its recipient on the next. Or they chat in one group:
+  --pid PID,... processes whose CPU time and memory are measured: servers, databases, …
+With several servers a sender is on one and its recipient on the next. Scenario group:
   --group N     members, on the servers in turn; --window, --rate, --seconds and --size as above
-  --senders N   members who send, to all others (default 1)
-Or the recipients are absent, and come for their messages when all are sent:
+  --senders N   sending members (default 1)
+Scenario offline recipients, which log in when all messages are sent:
   --absent N    senders, each with a recipient; --window, --seconds and --size as above
-Or they log in again and again:
-  --logins password|token   --window of them at once, for --seconds
-Or they are only there:
-  --idle N      logged-in connections that say nothing; needs --pid, prints the server's memory
-Or their server, the first one, dies with messages under way, and they come to the others:
+Scenario repeated logins:
+  --logins password|token   --window concurrent logins, for --seconds
+Scenario idle connections:
+  --idle N      logged-in idle connections; needs --pid, prints the server's memory
+Scenario reconnect storm: the first server dies with messages in flight, its clients reconnect to the others:
   --storm N     logged-in connections, half of which send to the other half
-  --kill PID    the first server's process; without it, end it yourself when you are told to
+  --kill PID    the first server's process; without it, end the server when the program says so
 
   --json        one JSON object in place of the table
 
-Start the server with --scrypt-ln 1, as passwords are hashed, --message-rate 0 and --unauthenticated-rate 0. The exit code is 1
-when a message was lost, doubled or out of order, or a client did not come back.
+Start the server with --scrypt-ln 1, --message-rate 0 and --unauthenticated-rate 0, so that neither password
+costs nor rate limits are measured. The exit code is 1 when a message was lost, duplicated or out of order, or a
+client did not reconnect.
 `;
 
-/** What users can do; without any of these they chat in pairs. */
+/** The scenarios; the default is `pairs`. */
 const SCENARIOS = ["pairs", "group", "absent", "logins", "idle", "storm"] as const;
 
-/** Which of the options with a value has a meaning for which works, where that isn't all of them. */
+/** The scenarios of each option that does not apply to all of them. */
 const SCENARIOS_OF_OPTION: Readonly<Record<string, readonly Scenario[]>> = {
   senders: ["group"],
   rate: ["pairs", "group"],
   kill: ["storm"],
 };
 
-/** One thing that users can do. */
+/** The name of a scenario. */
 export type Scenario = typeof SCENARIOS[number];
 
-/** What is wrong with the command line. */
+/** An error in the command line. */
 export class UsageError extends Error {}
 
-/** A command line that makes sense as far as can be seen without looking at what a work needs. */
+/** A parsed command line, valid as far as that does not depend on the scenario. */
 export class Options {
   readonly help: boolean;
   readonly json: boolean;
   readonly #given: Readonly<Record<string, unknown>>;
 
-  /** Throws a {@link UsageError} at an option that there isn't. */
+  /** Throws a {@link UsageError} for an unknown option. */
   constructor(args: readonly string[]) {
     const parsed = parseArgs([...args], {
       string: [...SCENARIOS, ...Object.keys(SCENARIOS_OF_OPTION), "window", "seconds", "size", "pid"],
@@ -70,13 +71,13 @@ export class Options {
     this.#given = parsed;
   }
 
-  /** What the users shall do. */
+  /** The chosen scenario. */
   get scenario(): Scenario {
     const [scenario = "pairs", other] = SCENARIOS.filter((name) => this.#given[name] !== undefined);
-    if (other !== undefined) throw new UsageError(`--${scenario} and --${other} can't be at once`);
+    if (other !== undefined) throw new UsageError(`--${scenario} and --${other} cannot be combined`);
     for (const [option, scenarios] of Object.entries(SCENARIOS_OF_OPTION)) {
       if (this.#given[option] !== undefined && !scenarios.includes(scenario)) {
-        throw new UsageError(`--${option} has no meaning with --${scenario}`);
+        throw new UsageError(`--${option} does not apply to --${scenario}`);
       }
     }
     return scenario;
@@ -101,26 +102,26 @@ export class Options {
     });
   }
 
-  /** How fast senders send. */
+  /** The pace of the senders. */
   get pace(): Pace {
     if (this.#given.rate === undefined) return { window: this.number("window", 1), rate: undefined };
     if (this.#given.window !== undefined) throw new UsageError("--rate takes no --window");
     return { window: 0, rate: this.number("rate") };
   }
 
-  /** How `--logins` are done. */
+  /** The kind of `--logins`. */
   get loginsBy(): "password" | "token" {
     const by = this.#given.logins;
     if (by !== "password" && by !== "token") throw new UsageError("--logins must be password or token");
     return by;
   }
 
-  /** An option's number, if it is given. */
+  /** Returns the number of an option, or undefined when it is absent. */
   optional(name: string): number | undefined {
     return this.#given[name] === undefined ? undefined : this.number(name);
   }
 
-  /** An option's number, `fallback` if it isn't given. */
+  /** Returns the number of an option, or `fallback` when it is absent. */
   number(name: string, fallback?: number): number {
     const given = this.#given[name];
     const value = given === undefined ? fallback : Number(given);

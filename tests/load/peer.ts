@@ -1,4 +1,7 @@
-/** A connection that costs the load program little: no queues, no promises for what comes, writes gathered. */
+/**
+ * A connection with little CPU cost: it has no queues and no promises for received messages, and it coalesces
+ * writes.
+ */
 import { Connection } from "../harness/connection.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
@@ -6,14 +9,17 @@ import { FrameReader, joined, objectFrame } from "../harness/frames.ts";
 import type { Address } from "../harness/server.ts";
 import { within } from "../harness/wait.ts";
 
-/** One connection of one user. */
+/** A connection of one user. */
 export class Peer {
-  /** Who is logged in; 0 before that. */
+  /** The id of the user; 0 before the login. */
   id = 0;
-  /** Takes every message but PING; for one that answers a request of {@link ask}, before that resolves. */
+  /**
+   * Called with each message but PING. For the reply to {@link ask} it is called before that promise
+   * resolves.
+   */
   onMessage: (message: Received) => void = () => {};
-  /** Is told why when the connection ends before {@link close} is called. */
-  onEnd: (why: string) => void = () => {};
+  /** Called with the reason when the connection ends before {@link close}. */
+  onEnd: (reason: string) => void = () => {};
   readonly #reader = new FrameReader();
   #connection!: Connection;
   #pending: Uint8Array[] = [];
@@ -26,34 +32,34 @@ export class Peer {
     const peer = new Peer();
     peer.#connection = await Connection.open(at, {
       bytes: (chunk) => peer.#take(chunk),
-      end: (why) => {
-        if (!peer.#closing) peer.onEnd(why);
+      end: (reason) => {
+        if (!peer.#closing) peer.onEnd(reason);
       },
     });
     return peer;
   }
 
-  /** Sends an object, together with what else is waiting to be sent. */
+  /** Queues an object, and writes it together with the others in the queue. */
   send(message: Sent): void {
     this.#pending.push(objectFrame(message));
     if (!this.#writing) this.#write();
   }
 
-  /** Sends a request and resolves with its reply. One at a time, and with no other requests under way. */
+  /** Sends a request and resolves with its reply. No other request may be in flight. */
   async ask(message: Sent): Promise<Received> {
     const reply = new Promise<Received>((resolve) => this.#asked = resolve);
     this.send({ ...message, rid: "ask" });
     return await within(reply, `the reply to ${JSON.stringify(message)}`);
   }
 
-  /** Registers a user and returns the id. Throws when that is refused. */
+  /** Registers a user and returns the id. Throws when the server refuses it. */
   async register(name: string): Promise<number> {
     const reply = await this.ask({ msgid: Msg.REGISTER, name, password: PASSWORD });
     if (reply.errno !== Errno.OK) throw new Error(`registering ${name}: ${JSON.stringify(reply)}`);
     return reply.id!;
   }
 
-  /** Logs in, by the password if it is given an id. Throws when that is refused. */
+  /** Logs in by token, or by password when given an id. Throws when the server refuses it. */
   async login(who: number | Sent): Promise<void> {
     const proof = typeof who === "number" ? { id: who, password: PASSWORD } : who;
     const reply = await this.ask({ msgid: Msg.LOGIN, ...proof });
@@ -73,7 +79,7 @@ export class Peer {
       try {
         while (this.#pending.length > 0) await this.#connection.write(joined(...this.#pending.splice(0)));
       } catch {
-        // The connection has ended, of which the reading side tells.
+        // The connection has ended, which the reading side reports.
       }
       this.#writing = false;
     });
@@ -92,7 +98,7 @@ export class Peer {
   }
 }
 
-/** Calls `work` for 0 to `count` - 1, `width` of them at a time, and resolves with the results in order. */
+/** Calls `work` with 0 to `count` - 1, `width` calls at a time, and resolves with the results in order. */
 export async function inParallel<T>(
   count: number,
   width: number,

@@ -1,14 +1,14 @@
-/** The program that puts a load on a server: what it counts, what it prints, and how it takes its command line. */
+/** The load program: its counts, its output and its command line. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 import { type Server, sharedServer } from "../harness/server.ts";
-import type { AbsentResult } from "./absent.ts";
+import type { AbsentResult } from "./offline_messages.ts";
 import type { ChatResult } from "./chat.ts";
 import type { GroupResult } from "./group.ts";
-import { checkDelivery } from "./judge.ts";
+import { checkDelivery } from "./delivery_check.ts";
 import { latency } from "./latency.ts";
 
-const USAGE = 2; // the exit code for a command line that makes no sense
+const USAGE = 2; // the exit code for an invalid command line
 
 async function load(...args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -19,7 +19,7 @@ async function load(...args: readonly string[]): Promise<{ code: number; stdout:
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** One second of a work, which must go well. */
+/** Runs one second of a scenario and asserts its success. */
 async function resultOf({ host, port, pid }: Server, ...work: readonly string[]): Promise<unknown> {
   const { code, stdout, stderr } = await load(
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--json", ...work],
@@ -30,12 +30,12 @@ async function resultOf({ host, port, pid }: Server, ...work: readonly string[])
 
 const test = sharedServer();
 
-test("load: in a group every other member gets each message once", async (server) => {
+test("load: delivers each group message once to every other member", async (server) => {
   const result = await resultOf(server, "--group", "10", "--senders", "2") as GroupResult;
-  const { sent, acked, refused, delivered, lost, doubled, outOfOrder } = result;
+  const { sent, acked, refused, delivered, lost, duplicated, outOfOrder } = result;
   assert(sent > 0);
   assertEquals([acked, refused, delivered], [sent, 0, sent * 9]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(result.deliveriesPerSecond > result.messagesPerSecond);
   assert(result.deliveryLatency.p50 > 0);
   assertEquals(result.lateness, undefined);
@@ -43,32 +43,32 @@ test("load: in a group every other member gets each message once", async (server
   assert(result.cpu[0]!.resident > 0);
 });
 
-test("load: absent recipients get everything when they come", async (server) => {
+test("load: delivers everything to offline recipients at their login", async (server) => {
   const result = await resultOf(server, "--absent", "5", "--window", "4") as AbsentResult;
-  const { sent, acked, refused, delivered, lost, doubled, outOfOrder, store, drain } = result;
+  const { sent, acked, refused, delivered, lost, duplicated, outOfOrder, store, drain } = result;
   assert(sent > 0);
   assertEquals([acked, refused, delivered], [sent, 0, sent]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(store.messagesPerSecond > 0 && drain.messagesPerSecond > 0);
   assert(store.cpu[0]!.perMillion > 0 && store.ownCpu > 0);
 });
 
-test("load: messages that are due at fixed times are sent then", async (server) => {
+test("load: sends messages at fixed times", async (server) => {
   const result = await resultOf(server, "--pairs", "3", "--rate", "100") as ChatResult;
-  const { sent, acked, delivered, lost, doubled, outOfOrder, messagesPerSecond, lateness } = result;
+  const { sent, acked, delivered, lost, duplicated, outOfOrder, messagesPerSecond, lateness } = result;
   assert(sent >= 200, `${sent} messages in the second before the measured part and in that`);
   assertEquals([acked, delivered], [sent, sent]);
-  assertEquals([lost, doubled, outOfOrder], [0, 0, 0]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
   assert(messagesPerSecond > 50, `${messagesPerSecond} a second`);
   assert(lateness!.p99 >= 0);
 });
 
-test("load: the table has the same", async ({ host, port, pid }) => {
+test("load: prints the same figures as a table", async ({ host, port, pid }) => {
   const { code, stdout } = await load(
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--pairs", "1", "--rate", "20"],
   );
   assertEquals(code, 0);
-  for (const row of ["lost", "late here ms", "CPU s per million", "memory, MiB"]) {
+  for (const row of ["lost", "send delay ms", "CPU s per million", "memory, MiB"]) {
     assertStringIncludes(stdout, row);
   }
 });
@@ -77,7 +77,7 @@ for (
   const [what, args, says] of [
     ["no server", [], "HOST:PORT"],
     ["an unknown option", ["localhost:1", "--haste"], "--haste"],
-    ["two works", ["localhost:1", "--group", "5", "--pairs", "5"], "at once"],
+    ["two scenarios", ["localhost:1", "--group", "5", "--pairs", "5"], "cannot be combined"],
     ["a rate and a window", ["localhost:1", "--rate", "5", "--window", "5"], "--window"],
     ["a rate of logins", ["localhost:1", "--logins", "token", "--rate", "5"], "--rate"],
     ["a group of one", ["localhost:1", "--group", "1"], "two members"],
@@ -85,25 +85,25 @@ for (
     ["not a number", ["localhost:1", "--absent", "many"], "--absent"],
   ] as const
 ) {
-  Deno.test(`load: ${what} on the command line`, async () => {
+  Deno.test(`load: reports ${what} on the command line`, async () => {
     const { code, stdout, stderr } = await load(...args);
     assertEquals([code, stdout], [USAGE, ""]);
     assertStringIncludes(stderr, says);
   });
 }
 
-Deno.test("load: a recipient must get each message once, in order, and none of its own", () => {
-  const fine = { lost: 0, doubled: 0, outOfOrder: 0 };
+Deno.test("load: the check finds messages that are lost, duplicated or out of order", () => {
+  const fine = { lost: 0, duplicated: 0, outOfOrder: 0 };
   assertEquals(checkDelivery([1, 2, 3], [1, 3, 2]), { ...fine, delivered: 3 });
   assertEquals(checkDelivery([2, 5], [1, 2, 3, 4, 5], new Set([1, 3, 4])), { ...fine, delivered: 2 });
-  assertEquals(checkDelivery([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, doubled: 1 });
+  assertEquals(checkDelivery([1, 2, 2, 3], [1, 2, 3]), { ...fine, delivered: 3, duplicated: 1 });
   assertEquals(checkDelivery([1, 2], [1, 2, 3, 4]), { ...fine, delivered: 2, lost: 2 });
   assertEquals(checkDelivery([1, 3], [1, 3]), { ...fine, delivered: 2, outOfOrder: 1 });
   assertEquals(checkDelivery([2, 1], [1, 2]).outOfOrder, 2);
   assertEquals(checkDelivery([], []), { ...fine, delivered: 0 });
 });
 
-Deno.test("load: percentiles of times", () => {
+Deno.test("load: computes percentiles", () => {
   const times = Array.from({ length: 100 }, (_, at) => 100 - at);
   assertEquals(latency(times), { p50: 51, p95: 96, p99: 100, max: 100 });
 });

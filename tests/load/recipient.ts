@@ -1,12 +1,12 @@
-/** Users who receive one conversation and say so, as a client does. */
+/** Recipients, which acknowledge messages as the client does. */
 import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
 
-const DELIVERED_EVERY = 100; // milliseconds between two DELIVERED of a recipient: what the client does
+const DELIVERED_INTERVAL_MS = 100; // milliseconds between two DELIVERED of a recipient, as in the client
 
-/** One who receives. Its owner gives it what its connection gets. */
+/** A recipient of one conversation. Its owner passes it the messages of its connection. */
 export class Recipient {
-  /** The seqs of what came, in the order in which it came. */
+  /** The received seqs, in the order of arrival. */
   readonly came: number[] = [];
   readonly #peer: Peer;
   readonly #msgid: number;
@@ -16,7 +16,8 @@ export class Recipient {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * `msgid` is that of its messages, `conversation` is how DELIVERED names it, and `arrived` is told of each message.
+   * Makes a recipient. `msgid` is the kind of its messages, `conversation` has the fields that name it in DELIVERED, and
+   * `arrived` is called for each message.
    */
   constructor(peer: Peer, msgid: number, conversation: Sent, arrived: (message: Received) => void) {
     this.#peer = peer;
@@ -25,15 +26,15 @@ export class Recipient {
     this.#arrived = arrived;
   }
 
-  /** Notes a message and lets the server know soon. */
+  /** Records a message and schedules its DELIVERED. */
   take(message: Received): void {
     if (message.msgid !== this.#msgid) return;
     this.came.push(message.seq!);
     this.#arrived(message);
-    this.#timer ??= setTimeout(() => this.sayDelivered(), DELIVERED_EVERY);
+    this.#timer ??= setTimeout(() => this.sayDelivered(), DELIVERED_INTERVAL_MS);
   }
 
-  /** Says at once what it has, if the server doesn't know. */
+  /** Sends the pending DELIVERED, if there is one. */
   sayDelivered(): void {
     this.stop();
     const seq = this.came.at(-1) ?? 0;
@@ -42,7 +43,7 @@ export class Recipient {
     this.#peer.send({ msgid: Msg.DELIVERED, ...this.#conversation, seq });
   }
 
-  /** Says no more. */
+  /** Cancels the pending DELIVERED. */
   stop(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,10 +1,10 @@
-/** What is printed of a run, as rows of a name and a value. */
-import type { AbsentResult } from "./absent.ts";
+/** The rows that the load program prints: a name and a value each. */
+import type { AbsentResult } from "./offline_messages.ts";
 import type { ChatResult } from "./chat.ts";
 import type { Costs } from "./cpu.ts";
 import type { GroupResult } from "./group.ts";
 import type { IdleResult } from "./idle.ts";
-import type { Balance } from "./judge.ts";
+import type { Balance } from "./delivery_check.ts";
 import type { Latency } from "./latency.ts";
 import type { LoginResult } from "./logins.ts";
 import type { StormResult } from "./storm.ts";
@@ -15,12 +15,12 @@ export type Row = readonly [name: string, value: string];
 const NAME_WIDTH = 46; // characters; the longest name is that of a percentile's row
 const VALUE_WIDTH = 30; // characters; four times of up to a minute each
 
-/** Rows as text. */
+/** Formats rows as text. */
 export function table(rows: readonly Row[]): string {
   return rows.map(([name, value]) => `${name.padEnd(NAME_WIDTH)}${value.padStart(VALUE_WIDTH)}\n`).join("");
 }
 
-/** Of pairs. */
+/** Returns the rows of a run with pairs. */
 export function chatRows(result: ChatResult): readonly Row[] {
   return [
     ...countRows(result),
@@ -32,7 +32,7 @@ export function chatRows(result: ChatResult): readonly Row[] {
   ];
 }
 
-/** Of a group. */
+/** Returns the rows of a run with a group. */
 export function groupRows(result: GroupResult): readonly Row[] {
   return [
     ["members", `${result.members}`],
@@ -47,7 +47,7 @@ export function groupRows(result: GroupResult): readonly Row[] {
   ];
 }
 
-/** Of absent recipients. */
+/** Returns the rows of a run with offline recipients. */
 export function absentRows({ store, drain, ...counts }: AbsentResult): readonly Row[] {
   return [
     ...countRows(counts),
@@ -60,7 +60,7 @@ export function absentRows({ store, drain, ...counts }: AbsentResult): readonly 
   ];
 }
 
-/** Of logins. */
+/** Returns the rows of a run of logins. */
 export function loginRows(result: LoginResult): readonly Row[] {
   return [
     ["logins", `${result.logins}`],
@@ -70,7 +70,7 @@ export function loginRows(result: LoginResult): readonly Row[] {
   ];
 }
 
-/** Of idle connections. */
+/** Returns the rows of a run with idle connections. */
 export function idleRows(result: IdleResult): readonly Row[] {
   return [
     ["connections", `${result.connections}`],
@@ -80,19 +80,19 @@ export function idleRows(result: IdleResult): readonly Row[] {
   ];
 }
 
-/** Of a server's end. */
+/** Returns the rows of a reconnect storm. */
 export function stormRows(result: StormResult): readonly Row[] {
   return [
     ["clients", `${result.clients}`],
-    ["back", `${result.back}`],
-    timeRow("back after", result.backAfter),
+    ["reconnected", `${result.back}`],
+    timeRow("reconnected after", result.backAfter),
     timeRow("login", result.loginLatency),
-    ...Object.entries(result.failures).map(([why, count]): Row => [`failed: ${why}`, `${count}`]),
+    ...Object.entries(result.failures).map(([reason, count]): Row => [`failed: ${reason}`, `${count}`]),
     ["messages sent", `${result.sent}`],
     ["unanswered when the server died", `${result.unanswered}`],
     ["acknowledged", `${result.acked}`],
     ["lost", `${result.lost}`],
-    ["doubled", `${result.doubled}`],
+    ["duplicated", `${result.duplicated}`],
     ...costRows(result),
   ];
 }
@@ -106,7 +106,7 @@ function countRows(
     ["refused", `${counts.refused}`],
     ["delivered", `${counts.delivered}`],
     ["lost", `${counts.lost}`],
-    ["doubled", `${counts.doubled}`],
+    ["duplicated", `${counts.duplicated}`],
     ["out of order", `${counts.outOfOrder}`],
   ];
 }
@@ -117,7 +117,7 @@ function timeRow(what: string, { p50, p95, p99, max }: Latency): Row {
 }
 
 function latenessRows(lateness: Latency | undefined): readonly Row[] {
-  return lateness === undefined ? [] : [timeRow("late here", lateness)];
+  return lateness === undefined ? [] : [timeRow("send delay", lateness)];
 }
 
 function costRows({ cpu, ownCpu }: Costs, unit = "million"): readonly Row[] {

@@ -1,28 +1,28 @@
-/** What all users of a run share: its name, its counts, and the part of it that is measured. */
+/** The state that all users of a run share: its name, its counts and its measured part. */
 import { pause } from "../harness/wait.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
 import { type Latency, latency } from "./latency.ts";
 
-/** Milliseconds before the measured part, in which both sides' code gets compiled. */
-const WARM_UP = 1_000;
+/** Milliseconds before the measured part, in which the code of both programs is compiled. */
+const WARM_UP_MS = 1_000;
 
-/** Milliseconds in which nothing has come, after which what is missing counts as lost. */
-const STILL = 10_000;
+/** Milliseconds without a message, after which missing messages count as lost. */
+const IDLE_TIMEOUT_MS = 10_000;
 
-const POLL = 10; // milliseconds between two looks at what has come
+const POLL_INTERVAL_MS = 10; // milliseconds between two checks for the end
 
-/** The part of a run that is measured. */
+/** The measured part of a run. */
 export interface Part {
   readonly seconds: number;
-  /** Acknowledged in it. */
+  /** Messages acknowledged in the measured part. */
   readonly acked: number;
-  /** Deliveries in it. */
+  /** Deliveries in the measured part. */
   readonly arrived: number;
-  /** Of so many of them as are counted. */
+  /** Returns the costs for a number of messages. */
   readonly costs: (count: number) => Costs;
 }
 
-/** The times of the messages that were due in the measured part. */
+/** Latencies of the messages that were due in the measured part. */
 class Times {
   readonly ack: number[] = [];
   readonly delivery: number[] = [];
@@ -39,58 +39,58 @@ class Times {
   }
 }
 
-/** One run. */
+/** A run of the load program. */
 export class Run {
   readonly name: string = crypto.randomUUID().slice(0, 8);
   readonly text: string;
-  /** Whether an answer lets its sender send the next message. */
+  /** Whether a reply makes its sender send the next message. */
   isRefilling = false;
   sent = 0;
   acked = 0;
-  /** Acknowledged with another errno than 0. */
+  /** Refused with an errno other than 0. */
   refused = 0;
-  /** Deliveries, whether they are the right ones or not. */
+  /** Deliveries, correct or not. */
   arrived = 0;
   failure: string | undefined;
   #times: Times | undefined;
 
-  /** `size` is the characters of each message. */
+  /** Makes a run with messages of `size` characters. */
   constructor(size: number) {
     this.text = "x".repeat(size);
   }
 
-  /** Whether every message has its answer. */
+  /** Whether every message has a reply. */
   get isAnswered(): boolean {
     return this.acked + this.refused === this.sent;
   }
 
-  /** A connection has ended that was needed. */
-  ended(why: string): void {
-    this.failure ??= why;
+  /** Records that a connection of the run has ended. */
+  ended(reason: string): void {
+    this.failure ??= reason;
     this.isRefilling = false;
   }
 
-  /** A message was sent that was due then. */
+  /** Records the sending of a message by its due time. */
   didSend(due: number): void {
     this.sent++;
     if (this.#times?.has(due)) this.#times.late.push(performance.now() - due);
   }
 
-  /** A message was acknowledged that was due then. */
+  /** Records an acknowledgement by the due time of its message. */
   didAck(due: number): void {
     this.acked++;
     if (this.#times?.has(due)) this.#times.ack.push(performance.now() - due);
   }
 
-  /** A message has come that was due then. */
+  /** Records a delivery by the due time of its message. */
   didArrive(due: number): void {
     this.arrived++;
     if (this.#times?.has(due)) this.#times.delivery.push(performance.now() - due);
   }
 
-  /** Waits a moment and then measures for some seconds. */
+  /** Waits for the warm-up and then measures for some seconds. */
   async measure(seconds: number, pids: readonly number[]): Promise<Part> {
-    await pause(WARM_UP);
+    await pause(WARM_UP_MS);
     const meter = new CpuMeter(pids);
     const times = this.#times = new Times(performance.now());
     const [acked, arrived] = [this.acked, this.arrived];
@@ -104,28 +104,34 @@ export class Run {
     return { ...part, costs: meter.stop() };
   }
 
-  /** Resolves when `isDone`, or when nothing has come for a while. Throws when a connection has ended. */
+  /**
+   * Resolves when `isDone` returns true, or after a time without messages. Throws when a connection has
+   * ended.
+   */
   async settle(isDone: () => boolean): Promise<void> {
     const count = () => this.acked + this.refused + this.arrived;
-    for (let [last, since] = [count(), performance.now()]; !isDone() && performance.now() - since < STILL;) {
+    for (
+      let [last, since] = [count(), performance.now()];
+      !isDone() && performance.now() - since < IDLE_TIMEOUT_MS;
+    ) {
       if (this.failure !== undefined) break;
-      await pause(POLL);
+      await pause(POLL_INTERVAL_MS);
       if (count() !== last) [last, since] = [count(), performance.now()];
     }
     if (this.failure !== undefined) throw new Error(this.failure);
   }
 
-  /** From when a message was due to its acknowledgement. */
+  /** From the due time of a message to its acknowledgement. */
   get ackLatency(): Latency {
     return latency(this.#times?.ack ?? []);
   }
 
-  /** From when a message was due to each delivery. */
+  /** From the due time of a message to each delivery. */
   get deliveryLatency(): Latency {
     return latency(this.#times?.delivery ?? []);
   }
 
-  /** From when a message was due to when this program sent it. */
+  /** From the due time of a message until this program sent it. */
   get lateness(): Latency {
     return latency(this.#times?.late ?? []);
   }

@@ -1,13 +1,13 @@
-/** Fixed times at which something is due, whatever became of what was due before. */
+/** Due times at a fixed rate, independent of the replies. */
 
-/** One row of such times. It begins when it is made and goes on until it is stopped. */
+/** A sequence of due times. It begins at its construction and lasts until it is stopped. */
 export class Schedule {
   readonly #every: number;
   readonly #work: (due: number) => void;
   #due: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Calls `work` with each time that has come: `first`, by performance.now, and then every `every` milliseconds. */
+  /** Calls `work` with each due time: `first`, by performance.now, and then every `every` milliseconds. */
   constructor(first: number, every: number, work: (due: number) => void) {
     this.#due = first;
     this.#every = every;
@@ -15,7 +15,7 @@ export class Schedule {
     this.#wait();
   }
 
-  /** Nothing is due any more. */
+  /** Ends the sequence. */
   stop(): void {
     clearTimeout(this.#timer);
   }

@@ -1,29 +1,29 @@
-/** Users who send, either with a window of messages under way or at fixed times. */
+/** Senders, either with a window of messages in flight or at fixed times. */
 import { Errno, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
 import type { Run } from "./run.ts";
 import { Schedule } from "./schedule.ts";
 
-const SECOND = 1_000; // milliseconds
+const MS_PER_SECOND = 1_000; // milliseconds
 
-/** How fast senders send. */
+/** The pace of the senders. */
 export interface Pace {
-  /** Messages that each has under way at once. */
+  /** Messages in flight of each sender. */
   readonly window: number;
-  /** Messages per second of all together, whatever the server does; undefined where the window sets the pace. */
+  /** Messages per second of all senders together; undefined when the window sets the pace. */
   readonly rate: number | undefined;
 }
 
-/** One who sends to one conversation. Its owner gives it what its connection gets. */
+/** A sender to one conversation. Its owner passes it the messages of its connection. */
 export class Sender {
   /** The seqs of its acknowledged messages. */
   readonly acked: number[] = [];
   readonly #peer: Peer;
   readonly #run: Run;
   readonly #to: Sent & { readonly msgid: number };
-  readonly #due: number[] = []; // by a message's number - 1
+  readonly #due: number[] = []; // by the number of the message, minus 1
 
-  /** `to` is what all its messages have in common. */
+  /** Makes a sender. `to` has the fields that all its messages share. */
   constructor(peer: Peer, run: Run, to: Sent & { readonly msgid: number }) {
     this.#peer = peer;
     this.#run = run;
@@ -34,12 +34,12 @@ export class Sender {
     return this.#peer.id;
   }
 
-  /** When the message with this cid was due. */
+  /** Returns the due time of the message with this cid. */
   dueAt(cid: string): number {
     return this.#due[Number(cid.slice(this.#run.name.length + 1)) - 1]!;
   }
 
-  /** Sends a message that was due at a time, by performance.now. */
+  /** Sends a message with its due time by performance.now. */
   send(due: number): void {
     const run = this.#run;
     const number = this.#due.push(due);
@@ -47,7 +47,7 @@ export class Sender {
     run.didSend(due);
   }
 
-  /** Counts the answers to its messages. */
+  /** Counts the replies to its messages. */
   take({ of, errno, seq, rid }: Received): void {
     if (of !== this.#to.msgid) return;
     const run = this.#run;
@@ -59,11 +59,11 @@ export class Sender {
   }
 }
 
-/** Lets all of them send. Give what it returns a call when they shall stop. */
+/** Starts all senders, and returns the function that stops them. */
 export function begin(senders: readonly Sender[], { window, rate }: Pace, run: Run): () => void {
   const start = performance.now();
   if (rate !== undefined) {
-    const every = SECOND * senders.length / rate;
+    const every = MS_PER_SECOND * senders.length / rate;
     const schedules = senders.map((sender, at) =>
       new Schedule(start + every * at / senders.length, every, (due) => sender.send(due))
     );

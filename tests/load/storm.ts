@@ -1,4 +1,7 @@
-/** A reconnect storm: the server of thousands of clients dies with messages under way, and all come to the others. */
+/**
+ * A reconnect storm: a server with thousands of clients dies with messages in flight, and all reconnect to
+ * the others.
+ */
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import type { Address } from "../harness/server.ts";
@@ -7,52 +10,53 @@ import { type Latency, latency } from "./latency.ts";
 import { type Costs, CpuMeter } from "./cpu.ts";
 import { inParallel, Peer } from "./peer.ts";
 
-/** What to do. */
+/** The parameters of a run. */
 export interface StormPlan {
   /** Clients on the first server. */
   readonly clients: number;
-  /** The process to kill; if it isn't given, the operator must end the server once {@link StormPlan.ready} is called. */
+  /** The process to kill. Without it the operator ends the server when {@link StormPlan.ready} is called. */
   readonly kill: number | undefined;
   readonly ready: () => void;
   readonly pids: readonly number[];
 }
 
-/** What came of it. Costs are per million clients. */
+/** The result of a run. Costs are per million clients. */
 export interface StormResult extends Costs {
   readonly clients: number;
-  /** Clients that are back. */
+  /** Clients that have reconnected. */
   readonly back: number;
-  /** From the server's end until they were: half of them, 95 and 99 in a hundred, all. */
+  /** From the server's end until their reconnect. */
   readonly backAfter: Latency;
-  /** From connecting to the answer, of the logins that succeeded. */
+  /** From the connection attempt to the reply, of successful logins. */
   readonly loginLatency: Latency;
-  /** Tries that failed, by the reason. */
+  /** Failed attempts by reason. */
   readonly failures: Readonly<Record<string, number>>;
-  /** Messages sent, of which some had no answer when the server died; how many of those, too, are acknowledged now. */
+  /** Messages sent, those without a reply when the server died, and those acknowledged in the end. */
   readonly sent: number;
   readonly unanswered: number;
   readonly acked: number;
-  /** Acknowledged, and not received by the recipient, who had said of none to have it. */
+  /** Acknowledged but not received by the recipient, which had sent no DELIVERED. */
   readonly lost: number;
-  /** Received under two numbers, or twice by one connection. */
-  readonly doubled: number;
+  /** Received with two seqs, or twice on one connection. */
+  readonly duplicated: number;
 }
 
-const SET_UP_WIDTH = 50; // users that are registered and logged in at the same time
-const BACKOFF_FIRST = 500; // milliseconds: the longest wait before the first try; see "Reconnecting" in docs/PROTOCOL.md
-const BACKOFF_MOST = 30_000; // milliseconds: the longest wait before any
-const PATIENCE = 120_000; // milliseconds for all to be back, after which the others count as gone
-const LAST = 10_000; // milliseconds for the last messages to come, after which they count as lost
-const READY_PATIENCE = 24 * 3_600_000; // milliseconds for the operator to end the server
+const SETUP_CONCURRENCY = 50; // users that are registered and logged in at the same time
+// milliseconds; the longest wait before the first attempt, see "Reconnecting" in docs/PROTOCOL.md
+const FIRST_BACKOFF_MS = 500;
+const MAX_BACKOFF_MS = 30_000; // milliseconds; the longest wait before any attempt
+const RECONNECT_TIMEOUT_MS = 120_000; // milliseconds after which missing clients count as gone
+const DRAIN_TIMEOUT_MS = 10_000; // milliseconds after which missing messages count as lost
+const KILL_TIMEOUT_MS = 24 * 3_600_000; // milliseconds for the operator to end the server
 
-/** What all clients of a run share. */
+/** The state that all clients of a run share. */
 class Run {
   readonly name = crypto.randomUUID().slice(0, 8);
   readonly servers: readonly Address[];
   readonly failures: Record<string, number> = {};
   readonly backTimes: number[] = []; // milliseconds each
   readonly loginTimes: number[] = [];
-  /** When the server died, by performance.now. */
+  /** The time of the server's end, by performance.now. */
   died: number | undefined;
   over = false;
 
@@ -60,20 +64,20 @@ class Run {
     this.servers = servers;
   }
 
-  failed(why: string): void {
-    this.failures[why] = (this.failures[why] ?? 0) + 1;
+  failed(reason: string): void {
+    this.failures[reason] = (this.failures[reason] ?? 0) + 1;
   }
 }
 
-/** One user. Those with an even number send to the next. */
+/** A user. Users with an even number send to the next one. */
 class Client {
   readonly acked = new Map<string, number>(); // seqs by cids
-  readonly seqs = new Map<string, number>(); // of what was received, the same
+  readonly seqs = new Map<string, number>(); // received seqs by cids
   readonly unanswered = new Map<string, Sent>();
-  doubled = 0;
+  duplicated = 0;
   readonly #run: Run;
   readonly #at: number;
-  readonly #seen = new Set<number>(); // seqs, by this connection
+  readonly #seen = new Set<number>(); // seqs received on this connection
   #token = "";
   #recipient: Client | undefined;
   #peer!: Peer;
@@ -99,7 +103,7 @@ class Client {
     this.#peer.send(message);
   }
 
-  /** Acknowledged messages that the recipient hasn't. */
+  /** Returns the number of acknowledged messages that the recipient has not received. */
   get missing(): number {
     return [...this.acked].filter(([cid, seq]) => this.#recipient?.seqs.get(cid) !== seq).length;
   }
@@ -111,7 +115,7 @@ class Client {
   async #logIn(peer: Peer, proof: Sent): Promise<void> {
     this.#seen.clear();
     peer.onMessage = (message) => this.#take(message);
-    const ended = new Promise<never>((_, reject) => peer.onEnd = (why) => reject(new Error(why)));
+    const ended = new Promise<never>((_, reject) => peer.onEnd = (reason) => reject(new Error(reason)));
     const reply = await Promise.race([peer.ask({ msgid: Msg.LOGIN, ...proof }), ended]);
     peer.onEnd = () => void this.#comeBack();
     if (reply.errno !== Errno.OK) throw new Error(`login: errno ${reply.errno}, ${reply.errmsg}`);
@@ -125,28 +129,28 @@ class Client {
       if (message.errno !== Errno.OK) {
         this.#run.failed(`message: errno ${message.errno}, ${message.errmsg}`);
         const again = this.unanswered.get(cid);
-        if (again) setTimeout(() => this.#peer.send(again), message.retry_after ?? BACKOFF_FIRST);
+        if (again) setTimeout(() => this.#peer.send(again), message.retry_after ?? FIRST_BACKOFF_MS);
         return;
       }
       this.unanswered.delete(cid);
       this.acked.set(cid, message.seq!);
     } else if (message.msgid === Msg.ONE_CHAT) {
       const [seq, cid] = [message.seq!, message.cid!];
-      if (this.#seen.has(seq) || (this.seqs.get(cid) ?? seq) !== seq) this.doubled++;
+      if (this.#seen.has(seq) || (this.seqs.get(cid) ?? seq) !== seq) this.duplicated++;
       this.#seen.add(seq);
       this.seqs.set(cid, seq);
     }
   }
 
-  /** Comes back, as docs/PROTOCOL.md says in "Reconnecting". */
+  /** Reconnects as docs/PROTOCOL.md requires in "Reconnecting". */
   async #comeBack(): Promise<void> {
     const run = this.#run;
     if (run.over) return;
     const died = run.died ??= performance.now();
-    await this.#peer.close(); // its file is needed for the next one
+    await this.#peer.close(); // the next connection needs its descriptor
     const others = run.servers.slice(1);
     for (let round = 0; !run.over; round++) {
-      await pause(Math.random() * Math.min(BACKOFF_FIRST * 2 ** round, BACKOFF_MOST));
+      await pause(Math.random() * Math.min(FIRST_BACKOFF_MS * 2 ** round, MAX_BACKOFF_MS));
       const began = performance.now();
       let peer: Peer | undefined;
       try {
@@ -168,17 +172,18 @@ class Client {
   }
 }
 
-/** Logs clients in, lets them send, ends their server, and counts who and what comes back. */
+/**
+ * Logs clients in, runs their senders, kills their server, and counts the clients and messages afterwards.
+ */
 export async function storm(servers: readonly Address[], plan: StormPlan): Promise<StormResult> {
   const run = new Run(servers);
   const clients = Array.from({ length: plan.clients }, (_, at) => new Client(run, at));
-  await inParallel(plan.clients, SET_UP_WIDTH, (at) => clients[at]!.enter());
+  await inParallel(plan.clients, SETUP_CONCURRENCY, (at) => clients[at]!.enter());
   const pairs = clients.flatMap((client, at) =>
     at % 2 === 0 && clients[at + 1] ? [[client, clients[at + 1]!] as const] : []
   );
   const send = () => pairs.forEach(([sender, recipient]) => sender.send(recipient));
-  // Once, so that the recipients have something that they haven't said to have; and once more, so that the server dies
-  // with that under way.
+  // The first messages are received without DELIVERED. The second ones are in flight when the server dies.
   send();
   await until(
     () => pairs.every(([sender, { seqs }]) => sender.unanswered.size === 0 && seqs.size > 0),
@@ -188,15 +193,17 @@ export async function storm(servers: readonly Address[], plan: StormPlan): Promi
   plan.ready();
   if (plan.kill !== undefined) {
     send();
-    await pause(0); // they are on their way
+    await pause(0); // the messages are in flight
     Deno.kill(plan.kill, "SIGKILL");
   }
-  await until(() => run.died !== undefined, "the server's end", READY_PATIENCE);
+  await until(() => run.died !== undefined, "the server's end", KILL_TIMEOUT_MS);
   const unanswered = pairs.reduce((sum, [sender]) => sum + sender.unanswered.size, 0);
-  await until(() => run.backTimes.length === clients.length, "all to be back", PATIENCE).catch(() => {});
+  await until(() => run.backTimes.length === clients.length, "all to be back", RECONNECT_TIMEOUT_MS).catch(
+    () => {},
+  );
   const cost = meter.perMillion(clients.length);
   const complete = () => pairs.every(([sender]) => sender.unanswered.size === 0 && sender.missing === 0);
-  await until(complete, "the last messages", LAST).catch(() => {});
+  await until(complete, "the last messages", DRAIN_TIMEOUT_MS).catch(() => {});
   run.over = true;
   for (const client of clients) await client.close();
   const sum = (count: (sender: Client, recipient: Client) => number) =>
@@ -211,7 +218,7 @@ export async function storm(servers: readonly Address[], plan: StormPlan): Promi
     unanswered,
     acked: sum((sender) => sender.acked.size),
     lost: sum((sender) => sender.missing),
-    doubled: sum((_, recipient) => recipient.doubled),
+    duplicated: sum((_, recipient) => recipient.duplicated),
     ...cost,
   };
 }

@@ -12,7 +12,7 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-test("a new account gets an id, and logs in with it or with its name", async (server) => {
+test("register: gives an id when the account is new, and login takes the id or the name", async (server) => {
   await using client = await FramedClient.connect(server);
   const reply = await client.request({ msgid: Msg.REGISTER, name: "zhang san 张三", password: "a password" });
   assertEquals([reply.msgid, reply.errno], [Msg.REGISTER_ACK, Errno.OK]);
@@ -27,13 +27,13 @@ test("a new account gets an id, and logs in with it or with its name", async (se
   }
 });
 
-test("ids are different", async (server) => {
+test("register: gives different ids", async (server) => {
   await using client = await FramedClient.connect(server);
   const ids = await Promise.all(Array.from({ length: 20 }, () => client.register(freshName())));
   assertEquals(new Set(ids).size, 20);
 });
 
-test("a name that is taken is refused, also when two ask at once", async (server) => {
+test("register: refuses a name that is in use, also when two ask at once", async (server) => {
   await register(server, "taken");
   await using one = await FramedClient.connect(server);
   await using two = await FramedClient.connect(server);
@@ -72,7 +72,7 @@ const badNames = [
 ];
 const notText = [undefined, null, 1, true, [], {}, ["a"]];
 
-test("a user's name: 1 to 50 characters, not blank, no control characters", async (server) => {
+test("register: takes names of 1 to 50 characters without control characters", async (server) => {
   await using client = await FramedClient.connect(server);
   for (const name of goodNames) {
     const id = await client.register(name);
@@ -89,7 +89,7 @@ test("a user's name: 1 to 50 characters, not blank, no control characters", asyn
   }
 });
 
-test("names are kept in one form, and in any form one can log in", async (server) => {
+test("register: stores a name in one form, and login takes every form of it", async (server) => {
   await using client = await FramedClient.connect(server);
   for (
     const [given, kept] of [["re\u0301ne\u0301", "r\u00e9n\u00e9"], [
@@ -108,9 +108,9 @@ test("names are kept in one form, and in any form one can log in", async (server
   }
 });
 
-test("names that are made to look like others, or have nothing to see, are refused with the reason", async (server) => {
+test("register: refuses look-alike and invisible names with the reason", async (server) => {
   await using client = await newUser(server);
-  await using stranger = await FramedClient.connect(server);
+  await using unauthenticated = await FramedClient.connect(server);
   for (
     const [name, reason] of [
       ["al\u200bice", "cannot be seen: U+200B"],
@@ -121,7 +121,7 @@ test("names that are made to look like others, or have nothing to see, are refus
       [" alice", "a space at its beginning or end"],
     ] as const
   ) {
-    const user = await stranger.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
+    const user = await unauthenticated.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
     assertEquals([user.msgid, user.errno], [Msg.REGISTER_ACK, Errno.BAD_REQUEST], name);
     assertStringIncludes(user.errmsg!, reason);
     const group = await client.request({ msgid: Msg.CREATE_GROUP, groupname: name });
@@ -131,7 +131,7 @@ test("names that are made to look like others, or have nothing to see, are refus
   }
 });
 
-serverTest("names that mix scripts can be allowed, and invisible characters cannot", {
+serverTest("register: takes names of mixed scripts when configured, and invisible characters never", {
   args: ["--confusable-names", "allow"],
 }, async (server) => {
   await using client = await FramedClient.connect(server);
@@ -140,7 +140,7 @@ serverTest("names that mix scripts can be allowed, and invisible characters cann
   assertEquals(reply.errno, Errno.BAD_REQUEST);
 });
 
-serverTest("a password: 1 to 128 characters, and every one of them counts", {
+serverTest("register: takes passwords of 1 to 128 characters, all of which count", {
   args: ["--min-password", "1", "--common-passwords", "allow"],
 }, async (server) => {
   await using client = await FramedClient.connect(server);
@@ -164,7 +164,7 @@ serverTest("a password: 1 to 128 characters, and every one of them counts", {
   }
 });
 
-test("a login's fields are checked", async (server) => {
+test("login: refuses fields that are missing or invalid", async (server) => {
   await using client = await FramedClient.connect(server);
   const bad: Sent[] = [
     {},
@@ -184,7 +184,7 @@ test("a login's fields are checked", async (server) => {
   }
 });
 
-test("a wrong password and an unknown user get the same answer, and can try again", async (server) => {
+test("login: gives a wrong password and an unknown user the same reply", async (server) => {
   const id = await register(server, "somebody");
   await using client = await FramedClient.connect(server);
   const attempts = [
@@ -201,16 +201,17 @@ test("a wrong password and an unknown user get the same answer, and can try agai
   assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
 });
 
-// Dear enough for the hash to outweigh everything else, cheap enough for ten of them.
+// High enough for the hash to dominate the time, and low enough for ten hashes.
 serverTest(
-  "an unknown user takes as long as a wrong password",
+  "login: takes as long for an unknown user as for a wrong password",
   { args: ["--scrypt-ln", "13"] },
   async (server) => {
     const id = await register(server);
     await using client = await FramedClient.connect(server);
     const whos: Sent[] = [{ id }, { id: MAX_INTEGER }, { name: "unknown" }];
     const quickest = whos.map(() => Infinity);
-    for (let round = 0; round < 10; round++) { // in turn, so that a busy moment of the machine is one for all
+    // alternating, so that a busy moment of the machine affects both
+    for (let round = 0; round < 10; round++) {
       for (const [i, who] of whos.entries()) {
         const start = performance.now();
         const reply = await client.request({ msgid: Msg.LOGIN, ...who, password: "wrong" });
@@ -226,7 +227,7 @@ serverTest(
   },
 );
 
-test("a token logs in without a password, on another connection", async (server) => {
+test("login: takes a token in place of the password on another connection", async (server) => {
   const first = await newUser(server);
   const { id, name, token } = first;
   await first.close();
@@ -238,7 +239,7 @@ test("a token logs in without a password, on another connection", async (server)
   assertEquals(third.id, id);
 });
 
-test("a token that isn't one is refused", async (server) => {
+test("login: refuses an invalid token", async (server) => {
   await using user = await newUser(server);
   const { token } = user;
   await user.close();
@@ -264,7 +265,7 @@ test("a token that isn't one is refused", async (server) => {
   }
 });
 
-test("logout ends the session and its token, and the connection may log in again", async (server) => {
+test("logout: ends the session and its token, and permits another login", async (server) => {
   await using friend = await newUser(server);
   await using client = await newUser(server);
   const { id, token } = client;
@@ -273,14 +274,14 @@ test("logout ends the session and its token, and the connection may log in again
   assertEquals((await client.chat(friend.id, "hi")).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGOUT })).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
-  // Once the session has ended nothing stands in another connection's way.
+  // After the end of the session another connection can log in.
   await using other = await FramedClient.connect(server);
   assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
   await other.succeed({ msgid: Msg.LOGOUT });
   assertEquals((await client.login({ id })).id, id);
   assertNotEquals(client.token, token);
   assertEquals((await client.chat(friend.id, "hi again")).errno, Errno.OK);
-  // And as another user: whatever it sends now is of that one.
+  // The connection can log in as another user, who is then the sender of its messages.
   await client.succeed({ msgid: Msg.LOGOUT });
   const another = await register(server, "another");
   await client.login({ id: another });

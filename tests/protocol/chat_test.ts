@@ -13,18 +13,18 @@ import { sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-/** Milliseconds by which clocks of the same machine may seem to differ. */
-const CLOCK_SLACK = 1_000;
+/** Milliseconds by which two readings of the machine's clock may differ. */
+const CLOCK_SLACK_MS = 1_000;
 
-test("a message is acknowledged with seq and time, and comes with who sent it", async (server) => {
+test("chat: acknowledges a message with seq and time, and delivers it with its sender", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const before = Date.now();
   const ack = await alice.request({ msgid: Msg.ONE_CHAT, toid: bob.id, msg: "hello é😀", cid: "first" });
   assertEquals([ack.msgid, ack.of, ack.errno, ack.seq], [Msg.ACK, Msg.ONE_CHAT, Errno.OK, 1]);
   assert(Number.isInteger(ack.time));
-  assertGreaterOrEqual(ack.time!, before - CLOCK_SLACK);
-  assertLessOrEqual(ack.time!, Date.now() + CLOCK_SLACK);
+  assertGreaterOrEqual(ack.time!, before - CLOCK_SLACK_MS);
+  assertLessOrEqual(ack.time!, Date.now() + CLOCK_SLACK_MS);
   const chat = await bob.next(Msg.ONE_CHAT);
   const { id, name, toid, msg, time, seq, cid } = chat;
   assertEquals(
@@ -34,7 +34,7 @@ test("a message is acknowledged with seq and time, and comes with who sent it", 
   assert(!("rid" in chat), "a push answers nothing");
 });
 
-test("both directions share one conversation and its seqs; others have their own", async (server) => {
+test("chat: numbers both directions as one conversation, and other conversations apart", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using carol = await newUser(server);
@@ -47,7 +47,7 @@ test("both directions share one conversation and its seqs; others have their own
   assertEquals((await carol.next(Msg.ONE_CHAT)).seq, 1);
 });
 
-test("I6 a sender can't claim to be another user", async (server) => {
+test("I6 chat: refuses a message that names another user as its sender", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -59,7 +59,7 @@ test("I6 a sender can't claim to be another user", async (server) => {
     cid: "1",
     ...forged,
   });
-  // It may be refused or its claims be ignored, but no user gets it in alice's name.
+  // The server may refuse it or ignore its claims, but no user receives it in alice's name.
   if (ack.errno === Errno.OK) {
     const chat = await bob.next(Msg.ONE_CHAT);
     assertEquals([chat.id, chat.name, chat.seq], [mallory.id, mallory.name, 1]);
@@ -72,7 +72,7 @@ test("I6 a sender can't claim to be another user", async (server) => {
   assertEquals(bob.drain(), []);
 });
 
-test("an id that isn't a positive 32-bit integer is refused, and the answer names it", async (server) => {
+test("chat: refuses an id that is not a positive 32-bit integer, and names the field", async (server) => {
   await using alice = await newUser(server);
   const bad = [0, -1, 2 ** 31, -(2 ** 31), 2 ** 53, 1e300, 1.5, "1", "", null, true, [], [1], {}, undefined];
   const requests = (id: unknown) =>
@@ -95,7 +95,7 @@ test("an id that isn't a positive 32-bit integer is refused, and the answer name
   }
 });
 
-test("a message of 1 character and of as many as a frame holds", async (server) => {
+test("chat: takes a text of 1 character and one that fills a frame", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const frameOf = (msg: string) =>
@@ -124,14 +124,14 @@ test("a message of 1 character and of as many as a frame holds", async (server) 
     assertEquals([ack.errno, ack.seq], [Errno.OK, ++seq], `${msg.length} characters: ${ack.errmsg}`);
     assert((await bob.next(Msg.ONE_CHAT)).msg === msg, `${msg.length} characters come as they were`);
   }
-  // And the same from storage.
+  // The same holds for the stored message.
   await bob.close();
   await using again = await login(server, { id: bob.id });
   const stored = await again.take(texts.length, Msg.ONE_CHAT);
   stored.forEach((chat, at) => assert(chat.msg === texts[at], `text ${at} is stored as it was`));
 });
 
-test("a message that isn't text of at least 1 character is refused", async (server) => {
+test("chat: refuses a text that is empty or not a string", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   for (const msg of ["", 1, null, true, [], ["hi"], {}, undefined]) {
@@ -142,7 +142,7 @@ test("a message that isn't text of at least 1 character is refused", async (serv
   assertEquals((await alice.chat(bob.id, "fine", "x")).seq, 1, "none of them was stored");
 });
 
-test("half of a surrogate pair does no harm", async (server) => {
+test("chat: goes on after a text with half of a surrogate pair", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await alice.sendBody(`{"msgid":6,"rid":"half","toid":${bob.id},"msg":"\\ud83d","cid":"half"}`);
@@ -152,7 +152,7 @@ test("half of a surrogate pair does no harm", async (server) => {
   assertEquals((await bob.next((m) => m.msg === "after it")).id, alice.id);
 });
 
-test("a cid: 1 to 64 characters", async (server) => {
+test("chat: takes a cid of 1 to 64 characters", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   let seq = 0;
@@ -167,7 +167,7 @@ test("a cid: 1 to 64 characters", async (server) => {
   }
 });
 
-test("the same cid again returns the first seq and time, and delivers nothing twice", async (server) => {
+test("chat: returns the first seq and time when a cid is repeated, and delivers once", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const first = await alice.chat(bob.id, "once", "same");
@@ -179,13 +179,13 @@ test("the same cid again returns the first seq and time, and delivers nothing tw
   assertEquals((await alice.chat(bob.id, "last")).seq, 3);
   assertEquals((await bob.take(3, Msg.ONE_CHAT)).map((m) => m.msg), ["once", "between", "last"]);
   assertEquals(bob.drain(), []);
-  // It is the sender's own: another user's same cid is another message.
+  // A cid belongs to its sender: the same cid of another user is another message.
   await using carol = await newUser(server);
   assertEquals((await carol.chat(bob.id, "carol's", "same")).seq, 1);
   assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "carol's");
 });
 
-test("the same cid many times in one segment is one message", async (server) => {
+test("chat: stores one message when one segment repeats its cid many times", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const request = (rid: number) => ({ msgid: Msg.ONE_CHAT, toid: bob.id, msg: "once", cid: "same", rid });
@@ -196,7 +196,7 @@ test("the same cid many times in one segment is one message", async (server) => 
   assertEquals((await bob.take(2, Msg.ONE_CHAT)).map((m) => m.msg), ["once", "last"]);
 });
 
-test("the same cid after a reconnect is the same message", async (server) => {
+test("chat: stores one message when its cid is repeated after a reconnect", async (server) => {
   await using bob = await newUser(server);
   const alice = await newUser(server);
   const first = await alice.chat(bob.id, "once", "kept");
@@ -206,7 +206,7 @@ test("the same cid after a reconnect is the same message", async (server) => {
   assertEquals([repeat.errno, repeat.seq, repeat.time], [Errno.OK, first.seq, first.time]);
 });
 
-test("500 messages in one go: acknowledged in order with consecutive seqs, and delivered so", async (server) => {
+test("chat: acknowledges and delivers 500 messages of one write in order", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const requests = Array.from({ length: 500 }, (_, at) => (
@@ -219,7 +219,7 @@ test("500 messages in one go: acknowledged in order with consecutive seqs, and d
   chats.forEach((chat, at) => assertEquals([chat.seq, chat.msg], [at + 1, `message ${at}`]));
 });
 
-test("replies come in the order of their requests, quick ones behind slow ones", async (server) => {
+test("chat: replies in the order of the requests when a slow one precedes quick ones", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const requests = Array.from({ length: 20 }, (_, at) => [
@@ -242,7 +242,7 @@ test("replies come in the order of their requests, quick ones behind slow ones",
   assertEquals(replies.map((reply) => reply.rid), expected);
 });
 
-test("two conversations at full speed don't mix", async (server) => {
+test("chat: delivers two conversations at full speed without mixing them", async (server) => {
   const users = await Promise.all(Array.from({ length: 6 }, () => newUser(server)));
   const count = 100;
   await Promise.all(
@@ -269,7 +269,7 @@ test("two conversations at full speed don't mix", async (server) => {
   }
 });
 
-test("a user who isn't logged in can be written to, one who isn't there can't", async (server) => {
+test("chat: takes a message for an offline user, and refuses one for an unknown user", async (server) => {
   await using alice = await newUser(server);
   const absent = await register(server);
   assertEquals((await alice.chat(absent, "later")).errno, Errno.OK);

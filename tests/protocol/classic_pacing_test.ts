@@ -1,6 +1,6 @@
 /**
- * The classic dialect's writes: clients that take whatever one read of up to 1,024 bytes gives for exactly one
- * message must get just that.
+ * The writes of the classic dialect. Its clients take the bytes of one read of up to 1,024 bytes for exactly
+ * one message, so each write must be one message.
  */
 import { assert, assertEquals, assertGreaterOrEqual, assertLessOrEqual } from "@std/assert";
 import { type Arrival, ClassicClient } from "../harness/classic_client.ts";
@@ -11,23 +11,23 @@ import { pause, until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-const MOST = 1_023; // bytes of one message, its NUL included
+const MAX_MESSAGE_BYTES = 1_023; // bytes of one message, its NUL included
 
 function assertSmall(arrivals: readonly Arrival[]): void {
-  for (const { bytes } of arrivals) assertLessOrEqual(bytes, MOST);
+  for (const { bytes } of arrivals) assertLessOrEqual(bytes, MAX_MESSAGE_BYTES);
 }
 
-/** The login's answer and what follows it, until `count` messages have come in all. */
+/** Returns the reply to the login and the messages after it, until `count` messages have arrived. */
 async function missed(client: ClassicClient, id: number, count: number): Promise<ClassicReceived[]> {
   const ack = await client.enter(id);
-  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MAX_MESSAGE_BYTES);
   const first = (ack.offlinemsg ?? []).map((text) => JSON.parse(text) as ClassicReceived);
   const rest = await client.arrivals(count - first.length);
   assertSmall(rest);
   return [...first, ...rest.map((arrival) => arrival.message)];
 }
 
-test("missed messages that don't fit in the login's answer follow, the oldest first", async (server) => {
+test("classic: sends the backlog that exceeds the login reply after it, oldest first", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const texts = Array.from({ length: 60 }, (_, at) => `${at} ${"é".repeat(at * 3)}`);
@@ -39,7 +39,7 @@ test("missed messages that don't fit in the login's answer follow, the oldest fi
   assertEquals((await client.next(() => true)).msg, "and then");
 });
 
-test("missed messages that don't fit in at all follow one by one", async (server) => {
+test("classic: sends the backlog message by message when none fits into the login reply", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let at = 0; at < 5; at++) await alice.chat(id, `${at} ${"x".repeat(700)}`);
@@ -49,7 +49,7 @@ test("missed messages that don't fit in at all follow one by one", async (server
   assert(all.every((m) => m.msg!.length === 702));
 });
 
-test("missed messages of several conversations come the oldest first", async (server) => {
+test("classic: sends the backlog of several conversations oldest first", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const id = await register(server);
@@ -61,14 +61,14 @@ test("missed messages of several conversations come the oldest first", async (se
     if (at % 3 === 0) await alice.chat(id, text);
     else if (at % 3 === 1) await bob.chat(id, text);
     else await (at % 2 ? alice : bob).groupChat(groupid, text);
-    await pause(3); // times are of milliseconds: what has the same one is of the same age
+    await pause(3); // times have milliseconds, and messages of the same millisecond have no order
   }
   await using client = await ClassicClient.connect(server);
   const all = await missed(client, id, 30);
   assertEquals(all.map((m) => Number.parseInt(m.msg!)), Array.from({ length: 30 }, (_, at) => at));
 });
 
-test("a message that comes while missed ones are still on their way keeps its place", async (server) => {
+test("classic: sends a new message after the backlog that is still in flight", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const text = (at: number) => `${at} ${"x".repeat(500)}`;
@@ -76,7 +76,7 @@ test("a message that comes while missed ones are still on their way keeps its pl
   await using client = await ClassicClient.connect(server);
   await client.login(id);
   for (let at = 20; at < 30; at++) await alice.chat(id, text(at));
-  // The login's answer may hold the first; the others come each by itself.
+  // The login reply may contain the first message; each other one is a write of its own.
   await until(() => client.waiting.at(-1)?.message.msg === text(29), "the last message");
   const arrivals = client.drain();
   assertSmall(arrivals);
@@ -85,7 +85,7 @@ test("a message that comes while missed ones are still on their way keeps its pl
   assertGreaterOrEqual(numbers.length, 28);
 });
 
-test("a longer text is cut at a character and ends in …; others have it whole", async (server) => {
+test("classic: cuts a longer text at a character, which framed clients get in full", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
@@ -94,37 +94,37 @@ test("a longer text is cut at a character and ends in …; others have it whole"
   for (const text of texts) {
     assertEquals((await alice.chat(id, text)).errno, Errno.OK);
     const [{ message, bytes }] = await client.arrivals(1) as [Arrival];
-    assertLessOrEqual(bytes, MOST);
-    assertGreaterOrEqual(bytes, MOST - 20, "cut no more than needed");
+    assertLessOrEqual(bytes, MAX_MESSAGE_BYTES);
+    assertGreaterOrEqual(bytes, MAX_MESSAGE_BYTES - 20, "cut no more than needed");
     const msg = message.msg!;
     assert(msg.endsWith("…"), msg.slice(-10));
-    const shown = text.replaceAll("\0", "?"); // which would be the end of the message
-    assert(shown.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "what is left is as it was");
+    const shown = text.replaceAll("\0", "?"); // NUL would end the message
+    assert(shown.startsWith(msg.slice(0, -1)) && msg.isWellFormed(), "the remaining state is unchanged");
     assertEquals([message.id, message.name], [alice.id, alice.name]);
     assert(message.time);
   }
   const { messages } = await alice.succeed({ msgid: Msg.HISTORY, id, limit: 1 });
-  assert(messages![0]!.msg === texts.at(-1), "it is stored whole");
+  assert(messages![0]!.msg === texts.at(-1), "the text is stored completely");
 });
 
-test("a text that just fits is not cut", async (server) => {
+test("classic: does not cut a text that just fits", async (server) => {
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
   const id = await register(server);
   await client.login(id);
   await alice.chat(id, "x");
   const [{ bytes }] = await client.arrivals(1) as [Arrival];
-  const fits = "x".repeat(1 + MOST - bytes);
+  const fits = "x".repeat(1 + MAX_MESSAGE_BYTES - bytes);
   await alice.chat(id, fits);
   await alice.chat(id, `${fits}x`);
   const [whole, cut] = await client.arrivals(2) as [Arrival, Arrival];
-  // A seq of two digits, where it is sent at all, would make a byte's difference: these have one.
-  assertEquals([whole.bytes, whole.message.msg], [MOST, fits]);
+  // All seqs have one digit, as a second one would change the length.
+  assertEquals([whole.bytes, whole.message.msg], [MAX_MESSAGE_BYTES, fits]);
   assert(cut.message.msg!.endsWith("…"));
-  assertLessOrEqual(cut.bytes, MOST);
+  assertLessOrEqual(cut.bytes, MAX_MESSAGE_BYTES);
 });
 
-test("a login's answer with too many friends and groups leaves out those at the end", async (server) => {
+test("classic: leaves out the last friends and groups when the login reply is too long", async (server) => {
   await using alice = await newUser(server, `${"n".repeat(40)} alice`);
   const friends: number[] = [];
   for (let at = 0; at < 40; at++) {
@@ -140,13 +140,13 @@ test("a login's answer with too many friends and groups leaves out those at the 
   await using client = await ClassicClient.connect(server);
   const ack = await client.enter(id);
   assertEquals([ack.id, ack.name], [id, name]);
-  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MOST);
+  assertLessOrEqual(new TextEncoder().encode(JSON.stringify(ack)).length + 1, MAX_MESSAGE_BYTES);
   const listed = (ack.friends ?? []).map((text) => (JSON.parse(text) as { id: number }).id);
   assert(listed.length > 0, "friends are left out last");
   assertEquals(listed, friends.slice(0, listed.length));
 });
 
-test("at least 10 ms between two writes", async (server) => {
+test("classic: waits at least 10 ms between two writes", async (server) => {
   const count = 50;
   await using alice = await newUser(server);
   await using client = await ClassicClient.connect(server);
@@ -159,13 +159,13 @@ test("at least 10 ms between two writes", async (server) => {
     arrivals.map((arrival) => arrival.message.msg),
     Array.from({ length: count }, (_, at) => `${at}`),
   );
-  // Reading late makes it longer, never shorter; timers may be a little early.
+  // Late reads lengthen the gap and never shorten it; timers may be a little early.
   assertGreaterOrEqual(took, (count - 1) * 10 * 0.95);
 });
 
-// So long a gap that this process has always read one message before the next is written.
+// The gap is so long that this process has read one message before the server writes the next.
 serverTest(
-  "one read, one message: login, missed messages, chat",
+  "classic: puts one message into each write for login, backlog and chat",
   { args: ["--classic-write-interval", "150ms"] },
   async (server) => {
     await using alice = await newUser(server);
@@ -184,7 +184,7 @@ serverTest(
 );
 
 serverTest(
-  "0 turns both limits off",
+  "classic: applies neither limit when both options are 0",
   { args: ["--classic-write-interval", "0ms", "--classic-bytes", "0"] },
   async (server) => {
     await using alice = await newUser(server);
@@ -199,20 +199,20 @@ serverTest(
   },
 );
 
-test("what a classic client wasn't sent before it went is still there for the next login", async (server) => {
+test("classic: repeats unsent messages at the next login when the client disconnects", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const count = 100;
   const client = await ClassicClient.connect(server);
   await client.login(id);
   await Promise.all(Array.from({ length: count }, (_, at) => alice.chat(id, `${at + 1}`)));
-  // At 10 ms each most of them can't have been written yet.
+  // At 10 ms each, most messages cannot have been written yet.
   await client.close();
   const seen = client.drain().map((arrival) => Number(arrival.message.msg));
   await using framed: FramedClient = await login(server, { id });
   await until(() => framed.waiting.at(-1)?.seq === count, "the last message");
   const rest = framed.drain().map((m) => m.seq!);
   assertEquals(rest, Array.from({ length: rest.length }, (_, at) => count - rest.length + 1 + at), "no gap");
-  // What the socket took, but this side had not read when it closed, may be gone; a few at the most.
+  // Messages that the socket had taken and this side had not read may be lost; a few at most.
   assertLessOrEqual(count - rest.length - seen.length, 5);
 });

@@ -1,4 +1,4 @@
-/** The classic dialect: what the existing C++ clients send and expect. */
+/** The classic dialect, as the existing C++ clients use it. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { classicBytes, ClassicClient } from "../harness/classic_client.ts";
 import { type ClassicReceived, Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -12,25 +12,25 @@ const test = sharedServer();
 const TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 const encoder = new TextEncoder();
 
-/** What is in a list of strings that are JSON. */
+/** Parses a list of JSON strings. */
 function unpacked(list: readonly string[] | undefined): ClassicReceived[] {
   return (list ?? []).map((text) => JSON.parse(text) as ClassicReceived);
 }
 
-/** A classic client that is logged in as a new user. */
+/** Registers a user and returns a classic client that is logged in. */
 async function newClassic(server: Address): Promise<ClassicClient> {
   const id = await register(server);
   return await classicLogin(server, id);
 }
 
-/** A classic client that is logged in as an existing user. */
+/** Returns a classic client that is logged in as an existing user. */
 async function classicLogin(server: Address, id: number): Promise<ClassicClient> {
   const client = await ClassicClient.connect(server);
   await client.enter(id);
   return client;
 }
 
-test("register and login as the C++ clients do", async (server) => {
+test("classic: registers and logs in as the C++ clients do", async (server) => {
   await using client = await ClassicClient.connect(server);
   await client.send({ msgid: Msg.REGISTER, name: "classic one", password: "1 2 3 4 5 6" });
   const registered = await client.next(() => true);
@@ -50,13 +50,13 @@ test("register and login as the C++ clients do", async (server) => {
   assertEquals((await second.login(id, "1 2 3 4 5 6")).errno, Errno.ALREADY_ONLINE);
 });
 
-test("friends, groups and their users are strings of JSON", async (server) => {
+test("classic: encodes friends, groups and members as strings of JSON", async (server) => {
   await using friend = await newUser(server, "classic's friend");
   const first = await newClassic(server);
   await first.send({ msgid: Msg.ADD_FRIEND, id: first.id, friendid: friend.id });
   await first.send({ msgid: Msg.CREATE_GROUP, id: first.id, groupname: "old school", groupdesc: "of C++" });
   const groupid = await until(async () => {
-    // Classic clients get no answer to these, so a framed one looks for the effect.
+    // Classic clients get no reply to these requests, so a framed one checks the effect.
     for (let id = 1; id <= 10; id++) {
       if ((await friend.request({ msgid: Msg.ADD_GROUP, groupid: id })).errno === Errno.OK) return id;
     }
@@ -79,7 +79,7 @@ test("friends, groups and their users are strings of JSON", async (server) => {
   ]);
 });
 
-test("chat in both directions between the dialects", async (server) => {
+test("classic: exchanges messages with framed clients in both directions", async (server) => {
   await using framed = await newUser(server);
   await using classic = await newClassic(server);
   await classic.chat(framed.id, "from classic é😀");
@@ -97,7 +97,7 @@ test("chat in both directions between the dialects", async (server) => {
   assertEquals([among.id, among.msg], [other.id, "among ourselves"]);
 });
 
-test("a group with members of both dialects", async (server) => {
+test("classic: shares a group with framed clients", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newClassic(server);
   await using carol = await newClassic(server);
@@ -120,7 +120,7 @@ test("a group with members of both dialects", async (server) => {
   }
 });
 
-test("objects however they are separated, joined and cut", async (server) => {
+test("classic: reads objects however they are separated, joined and split", async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const message = (msg: string) => ({ msgid: Msg.ONE_CHAT, id: classic.id, toid: friend.id, msg });
@@ -133,7 +133,7 @@ test("objects however they are separated, joined and cut", async (server) => {
   assertEquals(chats.map((m) => m.msg), [...texts, ...texts]);
 });
 
-test("a login and what follows it in one segment, from the first byte on", async (server) => {
+test("classic: reads a login and further requests from one segment", async (server) => {
   await using friend = await newUser(server);
   const id = await register(server);
   await using classic = await ClassicClient.connect(server);
@@ -145,7 +145,7 @@ test("a login and what follows it in one segment, from the first byte on", async
   assertEquals((await friend.next(Msg.ONE_CHAT)).msg, "at once");
 });
 
-test("a request with another's id is refused", async (server) => {
+test("classic: refuses a request that carries another user's id", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using mallory = await newClassic(server);
@@ -162,12 +162,12 @@ test("a request with another's id is refused", async (server) => {
   assertEquals([chat.msgid, chat.id, chat.msg], [Msg.ONE_CHAT, mallory.id, "honest"]);
   assert(chat.name !== alice.name);
   assertEquals(bob.drain(), []);
-  assertEquals((await alice.groupChat(groupid, "mine")).seq, 1, "no forged one before it");
+  assertEquals((await alice.groupChat(groupid, "mine")).seq, 1, "no forged message precedes it");
   const { friends, groups } = await alice.succeed({ msgid: Msg.CONTACTS });
   assertEquals([friends!.length, groups!.length], [0, 1]);
 });
 
-test("logout frees the account, and the connection may log in again", async (server) => {
+test("classic: releases the account at logout, and permits another login", async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const { id } = classic;
@@ -179,7 +179,7 @@ test("logout frees the account, and the connection may log in again", async (ser
   assertEquals((await friend.next(Msg.ONE_CHAT)).id, id);
 });
 
-test("missed messages come in the login's answer, the oldest first, and once", async (server) => {
+test("classic: puts the backlog into the login reply once, oldest first", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const groupid = await newGroup(alice);
@@ -203,7 +203,7 @@ test("missed messages come in the login's answer, the oldest first, and once", a
   ]);
   for (const { time } of missed) assertMatch(time!, TIME);
   await classic.close();
-  // The socket has taken them, so they are delivered: they come to no later login, in neither dialect.
+  // The socket has taken the messages, so they count as delivered and no later login repeats them.
   await using again = await classicLogin(server, id);
   await alice.chat(id, "three");
   assertEquals((await again.next(() => true)).msg, "three");
@@ -213,7 +213,7 @@ test("missed messages come in the login's answer, the oldest first, and once", a
   assertEquals((await framed.next(Msg.ONE_CHAT)).msg, "four");
 });
 
-test("what is no object, or a wrong one, is passed over, and the connection goes on", async (server) => {
+test("classic: skips bytes that are no valid request, and goes on", async (server) => {
   await using friend = await newUser(server);
   await using classic = await newClassic(server);
   const wrongs = [
@@ -234,7 +234,7 @@ test("what is no object, or a wrong one, is passed over, and the connection goes
   assertEquals(friend.drain(), []);
 });
 
-test("an object over the maximum ends the connection, closed or not", async (server) => {
+test("classic: closes the connection when an object exceeds the maximum, complete or not", async (server) => {
   for (
     const text of [
       `{"msgid":24,"pad":"${"x".repeat(70_000)}"}`,
@@ -243,42 +243,56 @@ test("an object over the maximum ends the connection, closed or not", async (ser
     ]
   ) {
     await using classic = await ClassicClient.connect(server);
-    await classic.sendBytes(encoder.encode(text)).catch(() => {}); // it may be closed before all is taken
+    // the server may close the connection before it has read everything
+    await classic.sendBytes(encoder.encode(text)).catch(() => {});
     await classic.serverCloses();
     assertEquals(classic.drain(), []);
   }
 });
 
-serverTest("only 2, 5, 6 and 10 are ever sent", { args: ["--ping-interval", "200ms"] }, async (server) => {
-  await using friend = await newUser(server);
-  await using classic = await newClassic(server);
-  const { id } = classic;
-  await classic.send({ msgid: Msg.ADD_FRIEND, id, friendid: friend.id });
-  const requests = [
-    Msg.HISTORY,
-    Msg.PING,
-    Msg.PONG,
-    Msg.CONTACTS,
-    Msg.MEMBERS,
-    Msg.DELIVERED,
-    Msg.NOTICE,
-    99,
-  ];
-  for (const msgid of requests) await classic.send({ msgid, id, rid: 1, groupid: 1, friendid: 1, limit: 1 });
-  await classic.send({ msgid: Msg.CREATE_GROUP, id, groupname: "quiet", groupdesc: "" });
-  await classic.chat(friend.id, "hi");
-  await classic.chat(MAX_INTEGER, "nobody");
-  await friend.next(Msg.ONE_CHAT);
-  await friend.close(); // presence, which classic clients aren't told
-  await using other = await newUser(server);
-  // Meanwhile the silent classic client would have been asked with PING, were it framed.
-  await until(() => other.pings >= 2, "some time to pass");
-  await using taker = await ClassicClient.connect(server);
-  await taker.login(id);
-  server.kill("SIGTERM");
-  assertEquals(await server.wait(), 0);
-  await classic.serverCloses();
-  const sent = [...classic.drain(), ...taker.drain()].map((arrival) => arrival.message.msgid);
-  const allowed: number[] = [Msg.LOGIN_ACK, Msg.REGISTER_ACK, Msg.ONE_CHAT, Msg.GROUP_CHAT];
-  assertEquals(sent.filter((msgid) => !allowed.includes(msgid)), []);
-});
+serverTest(
+  "classic: sends no message kinds but 2, 5, 6 and 10",
+  { args: ["--ping-interval", "200ms"] },
+  async (server) => {
+    await using friend = await newUser(server);
+    await using classic = await newClassic(server);
+    const { id } = classic;
+    await classic.send({ msgid: Msg.ADD_FRIEND, id, friendid: friend.id });
+    const requests = [
+      Msg.HISTORY,
+      Msg.PING,
+      Msg.PONG,
+      Msg.CONTACTS,
+      Msg.MEMBERS,
+      Msg.DELIVERED,
+      Msg.NOTICE,
+      99,
+    ];
+    for (const msgid of requests) {
+      await classic.send({
+        msgid,
+        id,
+        rid: 1,
+        groupid: 1,
+        friendid: 1,
+        limit: 1,
+      });
+    }
+    await classic.send({ msgid: Msg.CREATE_GROUP, id, groupname: "quiet", groupdesc: "" });
+    await classic.chat(friend.id, "hi");
+    await classic.chat(MAX_INTEGER, "nobody");
+    await friend.next(Msg.ONE_CHAT);
+    await friend.close(); // changes presence, which classic clients are not sent
+    await using other = await newUser(server);
+    // A framed client would have been sent PING in this time.
+    await until(() => other.pings >= 2, "some time to pass");
+    await using taker = await ClassicClient.connect(server);
+    await taker.login(id);
+    server.kill("SIGTERM");
+    assertEquals(await server.wait(), 0);
+    await classic.serverCloses();
+    const sent = [...classic.drain(), ...taker.drain()].map((arrival) => arrival.message.msgid);
+    const allowed: number[] = [Msg.LOGIN_ACK, Msg.REGISTER_ACK, Msg.ONE_CHAT, Msg.GROUP_CHAT];
+    assertEquals(sent.filter((msgid) => !allowed.includes(msgid)), []);
+  },
+);

@@ -1,4 +1,4 @@
-/** How many connections an address may have, and how long a proxy may take to say whose it is. */
+/** The limit of connections for each address, and the timeout for a proxy header. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   ConnectionCounter,
@@ -12,7 +12,7 @@ import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-Deno.test("addresses: counted by what one customer has: an IPv4 address, or an IPv6 network of 64 bits", () => {
+Deno.test("addresses: counts connections by IPv4 address or IPv6 /64 network", () => {
   const cases: readonly (readonly [host: string, key: string | undefined])[] = [
     ["192.0.2.1", "192.0.2.1"],
     ["::ffff:192.0.2.1", "192.0.2.1"],
@@ -48,7 +48,7 @@ Deno.test("addresses: counted by what one customer has: an IPv4 address, or an I
   );
 });
 
-Deno.test("addresses: each has so many, those that end make room, and nothing is left of them", () => {
+Deno.test("addresses: admits up to the limit for each, and removes all state of ended connections", () => {
   const addresses = new ConnectionCounter(2, [CidrList.parse("10.0.0.0/8"), CidrList.parse("::1")]);
   const [first, second] = [addresses.acquire("2001:db8::1"), addresses.acquire("2001:db8::2")];
   for (const host of ["2001:db8::1", "2001:db8::3"]) {
@@ -56,7 +56,7 @@ Deno.test("addresses: each has so many, those that end make room, and nothing is
   }
   const other = addresses.acquire("2001:db8:0:1::1");
   first.release();
-  first.release(); // a second time: it has no place any more
+  first.release(); // a second release has no effect
   const third = addresses.acquire("2001:db8::4");
   assertThrows(() => addresses.acquire("2001:db8::1"), TooManyConnectionsError);
   for (const host of ["10.1.2.3", "::ffff:10.1.2.3", "::1"]) {
@@ -69,16 +69,16 @@ Deno.test("addresses: each has so many, those that end make room, and nothing is
   assertEquals(addresses.size, 0);
 });
 
-const MOST = 3;
+const MAX_CONNECTIONS = 3;
 const test = sharedServer({
   args: [
     ...TRUSTING,
-    ...["--max-connections-per-address", `${MOST}`, "--exempt-addresses", "203.0.113.0/24"],
+    ...["--max-connections-per-address", `${MAX_CONNECTIONS}`, "--exempt-addresses", "203.0.113.0/24"],
     ...["--proxy-header-timeout", "400ms"],
   ],
 });
 
-/** A client that comes from this address, or undefined if it wasn't let in. */
+/** Connects a client from this address. Returns undefined when the server closes the connection. */
 async function enter(server: Server, host: string): Promise<FramedClient | undefined> {
   const client = await FramedClient.connect(server);
   const header = host.includes(":")
@@ -94,48 +94,52 @@ async function enter(server: Server, host: string): Promise<FramedClient | undef
   }
 }
 
-/** Fills all places of an address, waiting for those that are just being left, and asserts that there are no more. */
+/**
+ * Fills all slots of an address, waits for slots that are being released, and asserts that there are no more.
+ */
 async function fill(server: Server, host: string): Promise<FramedClient[]> {
   const clients: FramedClient[] = [];
-  while (clients.length < MOST) clients.push(await until(() => enter(server, host), `a place for ${host}`));
-  assertEquals(await enter(server, host), undefined, `${host} has more than ${MOST} connections`);
+  while (clients.length < MAX_CONNECTIONS) {
+    clients.push(await until(() => enter(server, host), `a place for ${host}`));
+  }
+  assertEquals(await enter(server, host), undefined, `${host} has more than ${MAX_CONNECTIONS} connections`);
   return clients;
 }
 
-test("addresses: exactly so many connections come in from each client behind a proxy", async (server) => {
+test("addresses: admits exactly the limit for each client behind a proxy", async (server) => {
   await using open = new AsyncDisposableStack();
   for (const host of ["192.0.2.1", "192.0.2.2", "2001:db8::1"]) {
-    for (let count = 0; count < MOST; count++) {
+    for (let count = 0; count < MAX_CONNECTIONS; count++) {
       const client = await enter(server, host);
-      assert(client, `${host} has ${MOST} places, not ${count}`);
+      assert(client, `${host} has ${MAX_CONNECTIONS} places, not ${count}`);
       open.use(client);
     }
     assertEquals(await enter(server, host), undefined);
   }
   assertEquals(await enter(server, "2001:db8::ffff"), undefined, "it is in the same network");
   assertEquals(await enter(server, "::ffff:c000:201"), undefined, "it is the same address");
-  // The proxy itself, and who is exempt, may have any number.
+  // The proxy itself and exempt addresses have no limit.
   for (
     const header of [
       proxyHeaderV2({ command: 0, family: 0, transport: 0 }),
       proxyHeaderV1(1, { host: "203.0.113.5", port: 1 }),
     ]
   ) {
-    for (let count = 0; count <= MOST; count++) {
+    for (let count = 0; count <= MAX_CONNECTIONS; count++) {
       const client = open.use(await FramedClient.connect(server));
       await client.sendBytes(header);
       await client.settle();
     }
   }
   const lines = server.log().split("\n").filter((text) =>
-    text.includes("too many connections of one address")
+    text.includes("too many connections from one address")
   );
   assert(lines.length > 0 && lines[0]!.includes('"address":"192.0.2.1"'), lines[0]);
 });
 
-test("addresses: however a connection ends, it makes room", async (server) => {
+test("addresses: releases the slot however a connection ends", async (server) => {
   const host = "192.0.2.77";
-  /** Ways to end a connection that has been let in; some end on the server's side first. */
+  /** Ways to end an accepted connection; in some the server closes first. */
   const ends: readonly ((client: FramedClient) => Promise<void>)[] = [
     (client) => client.close(),
     async (client) => {
@@ -147,12 +151,12 @@ test("addresses: however a connection ends, it makes room", async (server) => {
       assertEquals((await client.next(Msg.ACK)).errno, Errno.TOO_LARGE);
       await client.serverCloses();
     },
-    async (client) => { // it leaves in the middle of a frame, with answers unread
+    async (client) => { // it closes inside a frame, with unread replies
       for (let count = 0; count < 100; count++) await client.send({ msgid: Msg.PING });
       await client.sendBytes(Uint8Array.of(0, 0));
       await client.close();
     },
-    async (client) => { // its account is taken over
+    async (client) => { // another login replaces its session
       await using user = await newUser(server);
       const { token } = user;
       await client.login({ token });
@@ -171,7 +175,7 @@ test("addresses: however a connection ends, it makes room", async (server) => {
   for (const client of await fill(server, host)) await client.close();
 });
 
-test("addresses: a header must be there whole in time, and what has one stays", async (server) => {
+test("addresses: closes a connection whose proxy header is late, and no other", async (server) => {
   const host = "192.0.2.99";
   const whole = proxyHeaderV1(1, { host, port: 1 });
   const begun = performance.now();
@@ -187,11 +191,11 @@ test("addresses: a header must be there whole in time, and what has one stays", 
     assertEquals(end, null, "closed without a word");
     conn.close();
   }
-  assert(performance.now() - begun >= 400, "not before its time");
+  assert(performance.now() - begun >= 400, "not too early");
   await client.settle();
 });
 
-Deno.test("addresses: without a proxy it is the peer's, and none is exempt if so configured", () =>
+Deno.test("addresses: counts the peer's address without a proxy, and exempts none when configured so", () =>
   withServer({
     args: ["--exempt-addresses", "none", "--max-connections-per-address", "2"],
   }, async (server) => {

@@ -1,4 +1,4 @@
-/** The exact limits of a connection (I7): when it reads on, and when it does not. */
+/** The limits of a connection (I7): the states in which it reads and in which it does not. */
 import { assertEquals } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
@@ -13,17 +13,17 @@ import { until } from "../harness/wait.ts";
 
 const [IN_FLIGHT, WRITE_BUFFER] = [3, 4_096];
 
-/** A connection's server side, over real sockets, and all that passes between the two. */
+/** The server side of a connection over real sockets, and the bytes of both sides. */
 interface Line {
   readonly server: Connection;
   readonly client: Deno.TcpConn;
-  /** The bodies that were parsed. */
+  /** Bodies that the connection has decoded. */
   readonly bodies: string[];
-  /** The answers of the requests that have started. */
+  /** Resolvers of the replies to requests in flight. */
   readonly begun: ((reply: ServerMessage) => void)[];
-  /** Whether the server is waiting for bytes. */
+  /** Whether the server waits for bytes. */
   isReading(): boolean;
-  /** Lets the server's writes through; until then they wait. */
+  /** Releases the server's writes, which wait until then. */
   letWrite(): void;
 }
 
@@ -82,7 +82,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("max-in-flight: the server reads on at the maximum, and not while one more waits to start", () =>
+Deno.test("max-in-flight: reads while fewer requests than the limit are in flight, and no further", () =>
   withLine(async ({ server, client, bodies, begun, isReading }) => {
     for (let count = 1; count <= IN_FLIGHT; count++) {
       await client.write(frame(`${count}`));
@@ -108,7 +108,7 @@ for (const bytes of [WRITE_BUFFER - 1, WRITE_BUFFER, WRITE_BUFFER + 1]) {
       await client.write(frame("1"));
       await until(() => begun.length === 1, "the first request");
       server.sendBytes(new Uint8Array(bytes));
-      await undefined; // it is on its way
+      await undefined; // the write is in flight
       assertEquals(
         [server.bufferedAmount, server.isWritable],
         [bytes, bytes < WRITE_BUFFER],

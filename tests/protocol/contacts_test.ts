@@ -1,4 +1,4 @@
-/** Friends and whether they are there. */
+/** Friends and their presence. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
@@ -7,7 +7,7 @@ import { until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-test("a friend is added, and listed at login and by CONTACTS", async (server) => {
+test("contacts: lists an added friend at login and in CONTACTS", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const absent = await register(server, "absent friend");
@@ -29,7 +29,7 @@ test("a friend is added, and listed at login and by CONTACTS", async (server) =>
   assertEquals([...again.welcome!.friends!].sort(byId), expected);
 });
 
-test("a user who does not exist can't be a friend; the same one again is listed once", async (server) => {
+test("contacts: refuses an unknown user as a friend, and lists a repeated one once", async (server) => {
   await using alice = await newUser(server);
   const bob = await register(server);
   const reply = await alice.request({ msgid: Msg.ADD_FRIEND, friendid: MAX_INTEGER });
@@ -40,9 +40,9 @@ test("a user who does not exist can't be a friend; the same one again is listed 
   assertEquals(friends!.map((friend) => friend.id), [bob]);
 });
 
-test("presence goes to those who have the user as a friend, and to no other user", async (server) => {
+test("contacts: sends presence to the followers of a user, and to no other user", async (server) => {
   await using alice = await newUser(server);
-  await using stranger = await newUser(server);
+  await using other = await newUser(server);
   const id = await register(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
   for (let round = 0; round < 3; round++) {
@@ -50,7 +50,7 @@ test("presence goes to those who have the user as a friend, and to no other user
     const online = await alice.next(Msg.PRESENCE);
     assertEquals([online.id, online.state], [id, "online"]);
     assertEquals((await alice.succeed({ msgid: Msg.CONTACTS })).friends![0]!.state, "online");
-    // Bob's own list is another matter: he doesn't have alice as a friend.
+    // Bob's list differs, as bob has not added alice.
     assertEquals(bob.welcome!.friends, []);
     if (round % 2) await bob.succeed({ msgid: Msg.LOGOUT });
     else await bob.close();
@@ -61,11 +61,11 @@ test("presence goes to those who have the user as a friend, and to no other user
     assertEquals(bob.drain(), []);
     await bob.close();
   }
-  await stranger.settle();
-  assertEquals(stranger.drain(), []);
+  await other.settle();
+  assertEquals(other.drain(), []);
 });
 
-test("presence of a friend who was added while online, from then on", async (server) => {
+test("contacts: sends presence of a friend who was added while online", async (server) => {
   await using alice = await newUser(server);
   const bob = await newUser(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
@@ -74,7 +74,7 @@ test("presence of a friend who was added while online, from then on", async (ser
   assertEquals(offline.id, bob.id);
 });
 
-test("who is taken over is never offline for long, and online in the end", async (server) => {
+test("contacts: shows the user of a replaced session as online in the end", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
@@ -86,7 +86,7 @@ test("who is taken over is never offline for long, and online in the end", async
   assert(states.length === 0 || states.at(-1) === "online", `presence after a takeover: ${states}`);
 });
 
-test("a group's members' states are current", async (server) => {
+test("contacts: shows the current states of a group's members", async (server) => {
   await using alice = await newUser(server);
   const bob = await newUser(server);
   const { groupid } = await alice.succeed({ msgid: Msg.CREATE_GROUP, groupname: "states", groupdesc: "" });
@@ -100,7 +100,7 @@ test("a group's members' states are current", async (server) => {
   await until(async () => await state() === "offline", "the member to be offline");
 });
 
-test("CONTACTS of one who has nothing", async (server) => {
+test("contacts: lists nothing for a new user", async (server) => {
   await using alice = await newUser(server);
   const { friends, groups } = await alice.succeed({ msgid: Msg.CONTACTS });
   assertEquals([friends, groups], [[], []]);

@@ -1,4 +1,4 @@
-/** Messages wait for their recipient, and come again until the recipient has said DELIVERED. */
+/** Messages wait for their recipient, and are repeated at each login until it has sent DELIVERED. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
 import {
@@ -16,13 +16,13 @@ import { until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-/** Closes the client and logs in anew; other users' messages that wait for it come to the new one. */
+/** Closes the client and logs in again; the new client receives the user's backlog. */
 async function again(server: { host: string; port: number }, client: FramedClient): Promise<FramedClient> {
   await client.close();
   return await login(server, { id: client.id });
 }
 
-test("missed messages come after the login, in order, as they would have come", async (server) => {
+test("delivery: sends the backlog after the login in order, with the fields of a push", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const acks = [];
@@ -50,25 +50,29 @@ test("missed messages come after the login, in order, as they would have come", 
   );
 });
 
-test("not said to be delivered: comes again; said: doesn't", async (server) => {
+test("delivery: repeats at the next login exactly the messages without DELIVERED", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);
   await bob.take(3, Msg.ONE_CHAT);
   bob = await again(server, bob);
-  assertEquals((await bob.take(3, Msg.ONE_CHAT)).map((m) => m.seq), [1, 2, 3], "written is not delivered");
+  assertEquals(
+    (await bob.take(3, Msg.ONE_CHAT)).map((m) => m.seq),
+    [1, 2, 3],
+    "a written message is not a delivered one",
+  );
   await bob.delivered({ id: alice.id }, 2);
   bob = await again(server, bob);
   assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 3);
   await bob.delivered({ id: alice.id }, 3);
   bob = await again(server, bob);
   await alice.chat(bob.id, "4");
-  assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 4, "nothing before it came again");
+  assertEquals((await bob.next(Msg.ONE_CHAT)).seq, 4, "no earlier message was repeated");
   assertEquals(bob.drain(), []);
   await bob.close();
 });
 
-test("delivered never goes back, and never over what there is", async (server) => {
+test("delivery: moves a cursor neither back nor beyond the last message", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);
@@ -85,7 +89,7 @@ test("delivered never goes back, and never over what there is", async (server) =
   await bob.close();
 });
 
-test("DELIVERED of what isn't there, or isn't right, is let pass without a reply", async (server) => {
+test("delivery: sends no reply to a DELIVERED that is invalid or names no message", async (server) => {
   await using bob = await newUser(server);
   const fields = [{}, { id: bob.id }, { id: MAX_INTEGER, seq: 1 }, { groupid: MAX_INTEGER, seq: 1 }, {
     seq: 1,
@@ -96,7 +100,7 @@ test("DELIVERED of what isn't there, or isn't right, is let pass without a reply
   assert(bob.drain().every((m) => m.errno === Errno.BAD_REQUEST), "an error at most");
 });
 
-test("one user's DELIVERED is not another's", async (server) => {
+test("delivery: moves the cursor of the sender of DELIVERED only", async (server) => {
   await using alice = await newUser(server);
   await using carol = await newUser(server);
   let bob = await newUser(server);
@@ -112,7 +116,7 @@ test("one user's DELIVERED is not another's", async (server) => {
   await bob.close();
 });
 
-test("a sender's own messages don't come back to it", async (server) => {
+test("delivery: does not push a message to its sender", async (server) => {
   let alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);
@@ -127,7 +131,7 @@ test("a sender's own messages don't come back to it", async (server) => {
   await alice.close();
 });
 
-test("a group's messages wait for each member until that one has said DELIVERED", async (server) => {
+test("delivery: retains a group's messages for each member until its DELIVERED", async (server) => {
   await using alice = await newUser(server);
   let bob = await newUser(server);
   let carol = await newUser(server);
@@ -153,7 +157,7 @@ test("a group's messages wait for each member until that one has said DELIVERED"
   await carol.close();
 });
 
-test("3,000 missed messages of three senders come all, each sender's in order", async (server) => {
+test("delivery: sends 3,000 messages of three senders, each sender's in order", async (server) => {
   const count = 1_000;
   const id = await register(server);
   const senders = await Promise.all([1, 2, 3].map(() => newUser(server)));
@@ -177,7 +181,7 @@ test("3,000 missed messages of three senders come all, each sender's in order", 
   assertEquals(bob.drain(), []);
 });
 
-test("what is sent while missed messages still come keeps its place behind them", async (server) => {
+test("delivery: sends new messages after the backlog that is still in flight", async (server) => {
   const count = 2_000;
   await using alice = await newUser(server);
   const id = await register(server);
@@ -193,7 +197,7 @@ test("what is sent while missed messages still come keeps its place behind them"
   assertEquals(chats.map((m) => m.seq), Array.from({ length: count }, (_, at) => at + 1));
 });
 
-test("messages missed by a user whose session was taken over come to the new one", async (server) => {
+test("delivery: sends the backlog of a replaced session to the new one", async (server) => {
   await using alice = await newUser(server);
   await using first = await newUser(server);
   await alice.chat(first.id, "1");
@@ -203,7 +207,7 @@ test("messages missed by a user whose session was taken over come to the new one
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "1");
 });
 
-test("logins and messages at the same moment: nothing falls between", async (server) => {
+test("delivery: loses no message when a login and messages coincide", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   let sent = 0;
@@ -219,7 +223,7 @@ test("logins and messages at the same moment: nothing falls between", async (ser
   }
 });
 
-test("missed messages of very many conversations come all, as those before are said to be delivered", async (server) => {
+test("delivery: sends the backlog of very many conversations as DELIVERED arrives", async (server) => {
   const count = 1_200;
   const id = await register(server);
   await using sender = await FramedClient.connect(server);
@@ -239,7 +243,7 @@ test("missed messages of very many conversations come all, as those before are s
   assertEquals(bob.drain(), [], "each one once");
 });
 
-serverTest("missed messages and cursors outlive the server", {}, async (server) => {
+serverTest("delivery: retains messages and cursors over a restart", {}, async (server) => {
   const alice = await newUser(server);
   const bob = await newUser(server);
   for (const msg of ["1", "2", "3"]) await alice.chat(bob.id, msg);

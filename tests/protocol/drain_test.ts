@@ -1,4 +1,7 @@
-/** How a server leaves: every client is told, served until the time to move has come, and closed with all that is owed. */
+/**
+ * The drain of a server: it asks clients to reconnect, serves them until then, and closes after their last
+ * replies.
+ */
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -7,14 +10,14 @@ import { objectFrame } from "../harness/frames.ts";
 import { serverTest } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 
-const WINDOW = 20; // messages of a sender under way at once
-const ACKED_BEFORE = 200; // messages before the signal
-const SLOW = 50; // ms: timers of a busy machine may be late, and clocks round
+const MAX_IN_FLIGHT = 20; // messages in flight of a sender
+const ACKS_BEFORE_SIGNAL = 200; // messages before the signal
+const TIMER_SLACK_MS = 50; // ms by which timers of a busy machine may be late, and clocks round
 
-/** Sends one message after the other, WINDOW at a time, until the server takes no more; gives all that were acked. */
+/** Sends messages, WINDOW at a time, until the server refuses them. Returns the acknowledged ones. */
 async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, Received>): Promise<void> {
   let count = 0;
-  await Promise.all(Array.from({ length: WINDOW }, async () => {
+  await Promise.all(Array.from({ length: MAX_IN_FLIGHT }, async () => {
     for (;;) {
       const cid = `${sender.id} ${++count}`;
       const ack = await sender.chat(to.id, "on and on", cid).catch(() => undefined);
@@ -27,14 +30,14 @@ async function sendOn(sender: FramedClient, to: FramedClient, acks: Map<string, 
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   serverTest(
-    `${signal}: each client is told when to move and served until then; what is acked is kept, and the end is 0`,
+    `${signal}: tells each client when to reconnect, loses nothing acknowledged, exits with 0`,
     { args: ["--drain-timeout", "5s"] },
     async (server) => {
       const bob = await newUser(server);
       const senders = await Promise.all(Array.from({ length: 4 }, () => newUser(server)));
       const acks = new Map<string, Received>();
       const sending = Promise.all(senders.map((sender) => sendOn(sender, bob, acks)));
-      await until(() => acks.size >= ACKED_BEFORE, `${ACKED_BEFORE} acknowledgements`);
+      await until(() => acks.size >= ACKS_BEFORE_SIGNAL, `${ACKS_BEFORE_SIGNAL} acknowledgements`);
       const began = performance.now();
       server.kill(signal);
       await Promise.all([bob, ...senders].map(async (client) => {
@@ -42,10 +45,10 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
         const told = performance.now();
         assertEquals(notice.kind, "draining");
         assert(Number.isInteger(notice.retry_after) && notice.retry_after! >= 0);
-        assertLessOrEqual(notice.retry_after!, 550); // 0.5 ms for each of five, and 500
+        assertLessOrEqual(notice.retry_after!, 550); // 0.5 ms for each of five, plus 500
         const last = Math.max(...[...acks.values()].map(({ time }) => time!));
         await client.serverCloses();
-        assertGreaterOrEqual(performance.now() - told, notice.retry_after! - SLOW);
+        assertGreaterOrEqual(performance.now() - told, notice.retry_after! - TIMER_SLACK_MS);
         const acked = [...acks].filter(([cid]) => cid.startsWith(`${client.id} `)).map(([, ack]) => ack);
         if (client !== bob) {
           assert(acked.some(({ time }) => time! > last), "requests were carried out after the notice");
@@ -53,9 +56,9 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       }));
       await sending;
       assertEquals(await server.wait(), 0);
-      assertLess(performance.now() - began, 5_000, "it ends when all have gone");
+      assertLess(performance.now() - began, 5_000, "the server ends when all connections have ended");
       const pushed = new Set(bob.drain().map(({ cid }) => cid).filter((cid) => cid !== undefined));
-      assertGreaterOrEqual(pushed.size, ACKED_BEFORE);
+      assertGreaterOrEqual(pushed.size, ACKS_BEFORE_SIGNAL);
       for (const client of [bob, ...senders]) await client.close();
 
       await server.restart();
@@ -64,7 +67,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       while (missing.size > 0) {
         const { cid, seq } = await again.next(Msg.ONE_CHAT);
         const ack = missing.get(cid!);
-        if (!ack) continue; // committed, and the acknowledgement was cut off
+        if (!ack) continue; // committed, but the connection ended before the acknowledgement
         assertEquals(seq, ack.seq, `${cid} as acknowledged`);
         missing.delete(cid!);
       }
@@ -72,7 +75,7 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   );
 }
 
-serverTest("SIGTERM: clients are told times within 70 % of the whole, spread over it", {
+serverTest("SIGTERM: spreads the reconnect times over 70 % of the drain timeout", {
   args: ["--drain-timeout", "1s"],
 }, async (server) => {
   const clients = await Promise.all(Array.from({ length: 600 }, () => newUser(server)));
@@ -83,16 +86,17 @@ serverTest("SIGTERM: clients are told times within 70 % of the whole, spread ove
   assertLessOrEqual(Math.max(...times), 700);
   for (let from = 0; from < 700; from += 100) {
     const count = times.filter((time) => time >= from && time < from + 100).length;
-    assert(count > 40 && count < 140, `${count} of 600 between ${from} and ${from + 100} ms`); // 86 if it were even
+    // 86 if it were even
+    assert(count > 40 && count < 140, `${count} of 600 between ${from} and ${from + 100} ms`);
   }
   for (const client of clients) await client.close();
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
+serverTest("SIGTERM: sends a classic client its pending replies and closes its connection", {
   args: ["--classic-write-interval", "50ms"],
 }, async (server) => {
-  const count = 10; // messages, which take half a second to be written
+  const count = 10; // messages, which take half a second to write
   await using alice = await newUser(server);
   const id = await register(server);
   await using classic = await ClassicClient.connect(server);
@@ -108,7 +112,7 @@ serverTest("SIGTERM: a classic client gets what is owed to it and is closed", {
 });
 
 serverTest(
-  "SIGTERM: logins on connections that are there are served, and told to move; idle strangers leave",
+  "SIGTERM: serves logins on open connections and asks them to reconnect; closes idle unauthenticated ones",
   {
     args: ["--scrypt-ln", "15", "--drain-timeout", "5m"],
   },
@@ -119,16 +123,16 @@ serverTest(
     const id = await busy!.register("busy");
     await idle!.settle();
     await early!.settle();
-    await busy!.send({ msgid: Msg.LOGIN, id, password: PASSWORD }); // a tenth of a second, or more
+    await busy!.send({ msgid: Msg.LOGIN, id, password: PASSWORD }); // takes a tenth of a second or more
     server.kill("SIGTERM");
     await until(() => server.log().includes('"draining"'), "the server to leave");
     await early!.send({ msgid: Msg.REGISTER, name: "early", password: PASSWORD });
     assertEquals((await busy!.next(Msg.LOGIN_ACK)).errno, Errno.OK);
     assertEquals((await busy!.next(Msg.NOTICE)).kind, "draining");
     await busy!.settle();
-    await busy!.close(); // it need not be closed
+    await busy!.close(); // so that the server need not close it
     assertEquals((await early!.next(Msg.REGISTER_ACK)).errno, Errno.OK);
-    for (const stranger of [early!, idle!]) assertEquals((await stranger.next(Msg.NOTICE)).kind, "draining");
+    for (const client of [early!, idle!]) assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
     for (const client of [early!, idle!, mute!]) {
       await client.serverCloses();
       assertEquals(client.drain(), []);
@@ -138,49 +142,56 @@ serverTest(
   },
 );
 
-const QUEUED = 100; // connections: fewer than the kernel keeps in line, more than are accepted in one turn
+// connections: fewer than the listen backlog, and more than one batch of accepts
+const QUEUED_CONNECTIONS = 100;
 
-serverTest("SIGTERM: those who wait in line to be accepted are let in, and told", {}, async (server) => {
-  await using first = await newUser(server);
-  server.kill("SIGSTOP"); // a busy moment: what comes now waits in the kernel's queue
-  const clients: FramedClient[] = [];
-  try {
-    clients.push(...await Promise.all(Array.from({ length: QUEUED }, () => FramedClient.connect(server))));
-    for (const client of clients) await client.send({ msgid: Msg.PING });
-    server.kill("SIGTERM");
-    server.kill("SIGCONT");
-    await Promise.all(clients.map(async (client) => {
-      await client.next(Msg.PONG);
-      assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
-      await client.serverCloses();
-      await client.close();
-    }));
-    await first.close();
-    assertEquals(await server.wait(), 0);
-  } finally {
-    for (const client of clients) await client.close();
-  }
-});
+serverTest(
+  "SIGTERM: accepts connections of the listen backlog and asks them to reconnect",
+  {},
+  async (server) => {
+    await using first = await newUser(server);
+    server.kill("SIGSTOP"); // a busy moment, in which connections wait in the listen backlog
+    const clients: FramedClient[] = [];
+    try {
+      clients.push(
+        ...await Promise.all(Array.from({ length: QUEUED_CONNECTIONS }, () => FramedClient.connect(server))),
+      );
+      for (const client of clients) await client.send({ msgid: Msg.PING });
+      server.kill("SIGTERM");
+      server.kill("SIGCONT");
+      await Promise.all(clients.map(async (client) => {
+        await client.next(Msg.PONG);
+        assertEquals((await client.next(Msg.NOTICE)).kind, "draining");
+        await client.serverCloses();
+        await client.close();
+      }));
+      await first.close();
+      assertEquals(await server.wait(), 0);
+    } finally {
+      for (const client of clients) await client.close();
+    }
+  },
+);
 
-serverTest("SIGTERM: no connection is accepted any more", {}, async (server) => {
+serverTest("SIGTERM: accepts no new connection", {}, async (server) => {
   await using client = await newUser(server);
   server.kill("SIGTERM");
   await client.next(Msg.NOTICE);
   const late = await FramedClient.connect(server).catch((error: Error) => error);
   assert(late instanceof Deno.errors.ConnectionRefused, `${late}`);
-  await client.settle(); // it is served all the same
+  await client.settle(); // the server still serves it
   await client.serverCloses();
   await client.close();
   assertEquals(await server.wait(), 0);
 });
 
-serverTest("SIGTERM: what takes too long is not waited for", {
+serverTest("SIGTERM: ends requests that exceed the drain timeout", {
   args: ["--drain-timeout", "500ms", "--scrypt-ln", "17"],
 }, async (server) => {
-  const waiting = 80; // passwords to be hashed: half a minute of work
+  const waiting = 80; // passwords, which take half a minute to hash
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));
   for (const client of clients) await client.send({ msgid: Msg.REGISTER, name: "x", password: PASSWORD });
-  // One that has shut down its sending is owed its reply for longer than there is time.
+  // A half-closed connection waits for a reply that takes longer than the drain timeout.
   using half = await Deno.connect({ hostname: server.host, port: server.port });
   await half.write(objectFrame({ msgid: Msg.REGISTER, name: "y", password: PASSWORD }));
   await half.closeWrite();
@@ -188,11 +199,12 @@ serverTest("SIGTERM: what takes too long is not waited for", {
   const began = performance.now();
   server.kill("SIGTERM");
   assertEquals(await server.wait(), 0);
-  assertLess(performance.now() - began, 10_000); // far more than it may take, far less than the work
+  // far more than the drain timeout, and far less than the hashes take
+  assertLess(performance.now() - began, 10_000);
   for (const client of clients) await client.close();
 });
 
-serverTest("SIGTERM with --drain-timeout 0: clients are told, and closed at once", {
+serverTest("SIGTERM: with --drain-timeout 0 informs clients and closes their connections at once", {
   args: ["--drain-timeout", "0"],
 }, async (server) => {
   await using client = await newUser(server);

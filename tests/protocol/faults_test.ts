@@ -1,4 +1,7 @@
-/** Storage or the bus failing at every step of a login, and under the pushing: what is left must be whole. */
+/**
+ * Failures of the store or the bus at every step of a login and during delivery. The state must stay
+ * consistent.
+ */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import { Log } from "../../lib/log.ts";
@@ -10,7 +13,7 @@ import { type Between, withNodes, wrapped } from "../harness/nodes.ts";
 import type { Address } from "../harness/server.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
-const SPARED = new Set([
+const NEVER_FAILED = new Set([
   "unsubscribe",
   "publish",
   "open",
@@ -19,9 +22,9 @@ const SPARED = new Set([
   "onlineLogins",
   "plaintextAccounts",
   "followers",
-]); // these can't, or may, fail
+]); // calls that cannot fail, or whose failure has no effect
 
-/** Lets the n-th call to the store or the bus fail, counted from when it is armed. */
+/** Makes the n-th call to the store or the bus fail, counted from the arming. */
 class Fault {
   #left = 0;
   happened = false;
@@ -35,7 +38,7 @@ class Fault {
 
   get between(): Between {
     const call = (name: string, go: () => unknown) => {
-      const counts = !SPARED.has(name) && (this.only === undefined || this.only === name);
+      const counts = !NEVER_FAILED.has(name) && (this.only === undefined || this.only === name);
       if (!counts || this.#left === 0 || --this.#left > 0) return go();
       this.happened = true;
       return Promise.reject(new StoreUnavailableError(`${name} fails on purpose`));
@@ -44,7 +47,7 @@ class Fault {
   }
 }
 
-/** Fails a login of an account, that is free, at each of its steps in turn, and looks at what is left each time. */
+/** Fails a login of a free account at each of its steps in turn, and checks the state each time. */
 async function failEachStep(
   look: (node: Address, id: number, token: string) => Promise<void>,
 ): Promise<number> {
@@ -67,31 +70,31 @@ async function failEachStep(
       );
       if (!happened) break;
       steps++;
-      await look(node!, id, before.token); // with the connection that failed still there
+      await look(node!, id, before.token); // while the failed connection is still open
     }
   }, fault.between);
   return steps;
 }
 
-const STEPS = 6; // at least: find, lock, see who is there, subscribe, contacts, unread, save
+const MIN_STEPS = 6; // at least: find, lock, online, subscribe, contacts, unread, save
 
-Deno.test("faults: a login that fails at any step leaves the account free", async () => {
+Deno.test("faults: leaves the account free when a login fails at any step", async () => {
   const steps = await failEachStep(async (node, id) => {
     await using other = await FramedClient.connect(node);
     assertEquals((await other.request({ msgid: Msg.LOGIN, id, password: PASSWORD })).errno, Errno.OK);
   });
-  assertGreaterOrEqual(steps, STEPS);
+  assertGreaterOrEqual(steps, MIN_STEPS);
 });
 
-Deno.test("faults: a login that fails at any step leaves the last token good", async () => {
+Deno.test("faults: leaves the last token valid when a login fails at any step", async () => {
   const steps = await failEachStep(async (node, id, token) => {
     await using resumed = await login(node, { token });
     assertEquals(resumed.id, id);
   });
-  assertGreaterOrEqual(steps, STEPS);
+  assertGreaterOrEqual(steps, MIN_STEPS);
 });
 
-Deno.test("faults: a page that can't be read is read later, and a DELIVERED that can't be stored is stored later", async () => {
+Deno.test("faults: retries a page that cannot be read and a DELIVERED that cannot be stored", async () => {
   const fault = new Fault();
   await withNodes(1, async (node) => {
     await using alice = await FramedClient.connect(node!);
@@ -112,10 +115,10 @@ Deno.test("faults: a page that can't be read is read later, and a DELIVERED that
   }, fault.between);
 });
 
-/** Milliseconds after which a store that has refused to be read is asked again. */
+/** Milliseconds after which a failed read is retried. */
 const RETRY_MS = 1_000;
 
-Deno.test("faults: a store that refuses to be read is asked again when it is time, not once for each message", async () => {
+Deno.test("faults: retries a failed read after an interval, not once for each message", async () => {
   let reads = 0;
   let isRefusing = true;
   const store = (real: Store) =>
@@ -141,7 +144,7 @@ Deno.test("faults: a store that refuses to be read is asked again when it is tim
   }, { store });
 });
 
-Deno.test("faults: I3 a look after joining a group that fails is made again", async () => {
+Deno.test("faults: I3 retries a failed resync after joining a group", async () => {
   const fault = new Fault();
   const { bus, store } = fault.between;
   const slow = (one: Bus) =>
@@ -168,7 +171,7 @@ Deno.test("faults: I3 a look after joining a group that fails is made again", as
   }, { bus: (one) => slow(bus!(one)), store: store! });
 });
 
-Deno.test("faults: an account's cursors are settled soon, however many others move theirs", async () => {
+Deno.test("faults: writes an account's cursors soon, however many others move theirs", async () => {
   let writes = 0;
   const store = { advanceCursors: () => pause(2).then(() => void writes++) } as Pick<
     Store,

@@ -1,4 +1,4 @@
-/** The framed dialect's bytes: frames however they are cut, and what is not a message at all. */
+/** The bytes of the framed dialect: frames split at any position, and invalid messages. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { Errno, MAX_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -7,23 +7,23 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-/** A text of exactly `bytes` bytes that is a PING. */
+/** Returns a PING of exactly `bytes` bytes. */
 function pingOf(bytes: number, rid: number): string {
   const empty = JSON.stringify({ msgid: Msg.PING, rid, pad: "" });
   return JSON.stringify({ msgid: Msg.PING, rid, pad: "x".repeat(bytes - empty.length) });
 }
 
-/** Asserts that this is the one answer to something that isn't a message, and that the connection goes on. */
+/** Asserts that this is the only reply to an invalid message, and that the connection goes on. */
 async function assertBadRequest(client: FramedClient): Promise<Received> {
   const reply = await client.next((m) => m.errno !== undefined);
   assertEquals([reply.msgid, reply.errno], [Msg.ACK, Errno.BAD_REQUEST], JSON.stringify(reply));
-  assert(reply.errmsg, "says what is wrong");
+  assert(reply.errmsg, "the reply has a text");
   await client.settle();
-  assertEquals(client.drain(), [], "one answer and no more");
+  assertEquals(client.drain(), [], "exactly one reply");
   return reply;
 }
 
-test("a request fed a byte at a time", async (server) => {
+test("framing: reads a request that arrives a byte at a time", async (server) => {
   const name = "byte by byte é😀";
   await register(server, name);
   await using client = await FramedClient.connect(server);
@@ -34,7 +34,7 @@ test("a request fed a byte at a time", async (server) => {
   assertEquals([reply.errno, reply.name, reply.rid], [Errno.OK, name, "é"]);
 });
 
-test("two requests cut at every position", async (server) => {
+test("framing: reads two requests that are split at any position", async (server) => {
   await using client = await FramedClient.connect(server);
   const bytes = joined(
     objectFrame({ msgid: Msg.PING, rid: "é😀" }),
@@ -48,7 +48,7 @@ test("two requests cut at every position", async (server) => {
   }
 });
 
-test("many requests in one segment are answered once each and in order", async (server) => {
+test("framing: replies once and in order to many requests in one segment", async (server) => {
   await using client = await FramedClient.connect(server);
   const rids = Array.from({ length: 300 }, (_, at) => at);
   await client.sendBytes(joined(...rids.map((rid) => objectFrame({ msgid: Msg.PING, rid }))));
@@ -57,13 +57,13 @@ test("many requests in one segment are answered once each and in order", async (
   assertEquals(client.drain(), []);
 });
 
-test("a frame of exactly the maximum is taken", async (server) => {
+test("framing: takes a frame of exactly the maximum", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody(pingOf(MAX_FRAME, 1));
   assertEquals((await client.next(Msg.PONG)).rid, 1);
 });
 
-test("a frame of one byte more is answered and the connection closed", async (server) => {
+test("framing: replies to a frame of one byte more and closes the connection", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody(pingOf(MAX_FRAME + 1, 1));
   const reply = await client.next((m) => m.errno !== undefined);
@@ -71,17 +71,17 @@ test("a frame of one byte more is answered and the connection closed", async (se
   await client.serverCloses();
 });
 
-test("a length over the maximum is answered before its bytes come, and what was asked before it too", async (server) => {
+test("framing: replies to a length over the maximum before its bytes arrive", async (server) => {
   await using client = await FramedClient.connect(server);
   const ping = objectFrame({ msgid: Msg.PING, rid: 1 });
   await client.sendBytes(joined(ping, frame("", 0x70_00_00_00), ping));
   assertEquals((await client.next(() => true)).msgid, Msg.PONG);
   assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
   await client.serverCloses();
-  assertEquals(client.drain(), [], "what comes behind it is not looked at");
+  assertEquals(client.drain(), [], "bytes after the header are not read");
 });
 
-test("lengths over the maximum up to the largest there is", async (server) => {
+test("framing: refuses every length over the maximum", async (server) => {
   for (const length of [MAX_FRAME + 1, 0x7a_ff_ff_ff, 0x7c_00_00_00, 0x80_00_00_00, 0xff_ff_ff_ff]) {
     await using client = await FramedClient.connect(server);
     await client.sendBytes(frame("", length));
@@ -90,7 +90,7 @@ test("lengths over the maximum up to the largest there is", async (server) => {
   }
 });
 
-serverTest("the maximum is configurable", { args: ["--max-frame", "2000"] }, async (server) => {
+serverTest("framing: takes the configured maximum", { args: ["--max-frame", "2000"] }, async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody(pingOf(2_000, 1));
   assertEquals((await client.next(Msg.PONG)).rid, 1);
@@ -131,14 +131,14 @@ const notMessages: Readonly<Record<string, string | Uint8Array>> = {
 };
 
 for (const [what, body] of Object.entries(notMessages)) {
-  test(`a frame with ${what} is refused, and the connection goes on`, async (server) => {
+  test(`framing: refuses a frame with ${what}, and goes on`, async (server) => {
     await using client = await FramedClient.connect(server);
     await client.sendBody(body);
     await assertBadRequest(client);
   });
 }
 
-test("a msgid that is not a client's to send is refused with what it was", async (server) => {
+test("framing: refuses a msgid that clients may not send, and names it", async (server) => {
   await using client = await newUser(server);
   const unknown = [0, -1, 11, 12, 19, 32, 99, 2 ** 31, -(2 ** 31), 1_000_000];
   const serversOwn = [Msg.LOGIN_ACK, Msg.REGISTER_ACK, Msg.ACK, Msg.HISTORY_ACK, Msg.PRESENCE, Msg.NOTICE];
@@ -149,13 +149,13 @@ test("a msgid that is not a client's to send is refused with what it was", async
   }
 });
 
-test("an error for a whole message carries its rid", async (server) => {
+test("framing: puts the rid into an error about a whole message", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody('{"rid":"mine"}');
   assertEquals((await assertBadRequest(client)).rid, "mine");
 });
 
-test("a rid's number comes back digit by digit", async (server) => {
+test("framing: returns a numeric rid digit by digit", async (server) => {
   await using raw = await Deno.connect({ hostname: server.host, port: server.port });
   for (const rid of ["9223372036854775807", "-1152921504606846977", "0.1000000000000000055", "1e21"]) {
     await raw.write(frame(`{"rid":"twice","nested":{"rid":5},"msgid":24,"rid":${rid}}`));
@@ -165,7 +165,7 @@ test("a rid's number comes back digit by digit", async (server) => {
   }
 });
 
-test("a rid comes back as it was: numbers, strings, again and again", async (server) => {
+test("framing: returns a rid unchanged, also when it is repeated", async (server) => {
   await using client = await FramedClient.connect(server);
   const rids = [
     0,
@@ -191,13 +191,13 @@ test("a rid comes back as it was: numbers, strings, again and again", async (ser
   }
 });
 
-test("no rid, none in the reply", async (server) => {
+test("framing: sends no rid when the request has none", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.send({ msgid: Msg.PING });
   assert(!("rid" in await client.next(Msg.PONG)));
 });
 
-test("a rid that is neither number nor string is refused", async (server) => {
+test("framing: refuses a rid that is neither number nor string", async (server) => {
   await using client = await FramedClient.connect(server);
   for (const rid of [null, true, [], {}]) {
     await client.send({ msgid: Msg.PING, rid });
@@ -207,7 +207,7 @@ test("a rid that is neither number nor string is refused", async (server) => {
   }
 });
 
-test("of a repeated key one counts, and there is one reply", async (server) => {
+test("framing: sends one reply when a key is repeated", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody('{"msgid":99,"rid":1,"msgid":24,"rid":2}');
   const reply = await client.next(() => true);
@@ -216,7 +216,7 @@ test("of a repeated key one counts, and there is one reply", async (server) => {
   assertEquals(client.drain(), []);
 });
 
-test("deep JSON in an unknown field does no harm", async (server) => {
+test("framing: ignores deep JSON in an unknown field", async (server) => {
   await using client = await FramedClient.connect(server);
   for (const depth of [1_000, 10_000, 30_000]) {
     await client.sendBody(`{"msgid":24,"rid":1,"x":${"[".repeat(depth)}${"]".repeat(depth)}}`);
@@ -227,7 +227,7 @@ test("deep JSON in an unknown field does no harm", async (server) => {
   }
 });
 
-test("deep JSON where a value is wanted is refused", async (server) => {
+test("framing: refuses deep JSON in a known field", async (server) => {
   await using client = await newUser(server);
   const deep = `${"[".repeat(10_000)}${"]".repeat(10_000)}`;
   await client.sendBody(`{"msgid":6,"rid":"deep","toid":${deep},"msg":${deep},"cid":${deep}}`);
@@ -235,7 +235,7 @@ test("deep JSON where a value is wanted is refused", async (server) => {
   assertEquals([reply.msgid, reply.of, reply.errno], [Msg.ACK, Msg.ONE_CHAT, Errno.BAD_REQUEST]);
 });
 
-test("fields of __proto__ and constructor count for nothing", async (server) => {
+test("framing: ignores fields named __proto__ and constructor", async (server) => {
   const name = "has a prototype";
   await register(server, name);
   await using client = await FramedClient.connect(server);
@@ -246,7 +246,7 @@ test("fields of __proto__ and constructor count for nothing", async (server) => 
   assertEquals((await client.request({ msgid: Msg.CONTACTS })).errno, Errno.NOT_LOGGED_IN);
 });
 
-test("names of an object's built-in properties are names like any other", async (server) => {
+test("framing: takes user names that equal built-in properties", async (server) => {
   const ids = new Set<number>();
   for (const name of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
     await using user = await newUser(server, name);
@@ -260,13 +260,13 @@ test("names of an object's built-in properties are names like any other", async 
   assertEquals(ids.size, 4);
 });
 
-test("white space around an object and unknown fields are let through", async (server) => {
+test("framing: takes white space around an object and unknown fields", async (server) => {
   await using client = await FramedClient.connect(server);
   await client.sendBody(' \t\r\n{ "msgid" : 24 , "rid" : 1 , "what" : { "is" : [ "this" ] } } \n');
   assertEquals((await client.next(Msg.PONG)).rid, 1);
 });
 
-test("requests with the end of the stream behind them are still answered", async (server) => {
+test("framing: replies to requests that precede the end of the stream", async (server) => {
   const [id, toid] = [await register(server), await register(server)];
   await using client = await FramedClient.connect(server);
   const chats = Array.from({ length: 100 }, (_, at) => (
@@ -280,7 +280,7 @@ test("requests with the end of the stream behind them are still answered", async
   await client.serverCloses();
 });
 
-test("what a client can't say before it has logged in", async (server) => {
+test("framing: refuses requests that need a login before one", async (server) => {
   await using client = await FramedClient.connect(server);
   const requests = [
     [{ msgid: Msg.LOGOUT }, Msg.ACK],

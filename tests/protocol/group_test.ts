@@ -1,4 +1,4 @@
-/** Groups: making and joining them, their messages, their members. */
+/** Groups: creation, joining, messages and members. */
 import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, MAX_INTEGER, Msg } from "../harness/protocol_numbers.ts";
@@ -7,7 +7,7 @@ import { serverTest, sharedServer } from "../harness/server.ts";
 
 const test = sharedServer();
 
-test("a group is made, joined and listed with its creator first", async (server) => {
+test("group: is created, joined and listed with its creator first", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const made = await bob.request({ msgid: Msg.CREATE_GROUP, groupname: "climbers", groupdesc: "up é😀" });
@@ -36,7 +36,7 @@ test("a group is made, joined and listed with its creator first", async (server)
   assertEquals(again.welcome!.groups, expected);
 });
 
-test("a group's name: 1 to 50 characters, not blank, no control characters; a description: up to 200", async (server) => {
+test("group: takes names of 1 to 50 characters, and descriptions of up to 200", async (server) => {
   await using alice = await newUser(server);
   const make = (groupname: unknown, groupdesc: unknown = "") =>
     alice.request({ msgid: Msg.CREATE_GROUP, groupname, groupdesc });
@@ -61,7 +61,7 @@ test("a group's name: 1 to 50 characters, not blank, no control characters; a de
   }
 });
 
-test("a group's name that is taken is refused; a user may have it", async (server) => {
+test("group: refuses a name that another group has, and takes one that a user has", async (server) => {
   await using alice = await newUser(server, "same name");
   await using bob = await newUser(server);
   const request = { msgid: Msg.CREATE_GROUP, groupname: "same name", groupdesc: "" };
@@ -70,14 +70,14 @@ test("a group's name that is taken is refused; a user may have it", async (serve
   assertEquals((await bob.request(request)).errno, Errno.FAILED);
 });
 
-test("a request to join with a text in it, another numbering's message to a group, is refused", async (server) => {
+test("group: refuses a request to join with a text, a message by another numbering", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice);
   for (const text of [{ msg: "hello" }, { msg: "" }, { message: "hello" }]) {
     const refused = await bob.request({ msgid: Msg.ADD_GROUP, groupid, ...text });
     assertEquals([refused.of, refused.errno], [Msg.ADD_GROUP, Errno.BAD_REQUEST]);
-    assertStringIncludes(refused.errmsg!, "there is a text in it");
+    assertStringIncludes(refused.errmsg!, "unexpected text");
   }
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -89,7 +89,7 @@ test("a request to join with a text in it, another numbering's message to a grou
   assertEquals(users!.map(({ id }) => id), [alice.id]);
 });
 
-test("a message goes to every other member, with the group's own seq", async (server) => {
+test("group: delivers a message to every other member with the group's own seq", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using carol = await newUser(server);
@@ -105,12 +105,12 @@ test("a message goes to every other member, with the group's own seq", async (se
     );
   }
   assertEquals((await alice.groupChat(groupid, "two")).seq, 2);
-  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "its own does not come back");
+  assertEquals((await bob.next(Msg.GROUP_CHAT)).seq, 2, "the sender does not receive its own message");
   await outsider.settle();
   assertEquals([bob.drain(), outsider.drain()], [[], []]);
 });
 
-test("the same cid again delivers nothing twice to any member", async (server) => {
+test("group: delivers a message once to each member when its cid is repeated", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);
@@ -121,7 +121,7 @@ test("the same cid again delivers nothing twice to any member", async (server) =
   assertEquals((await bob.take(2, Msg.GROUP_CHAT)).map((m) => m.msg), ["once", "last"]);
 });
 
-test("who isn't a member can't write, read or list", async (server) => {
+test("group: refuses messages, HISTORY and MEMBERS of users who are not members", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice);
@@ -136,12 +136,12 @@ test("who isn't a member can't write, read or list", async (server) => {
     assert(reply.errmsg);
     assertEquals((await bob.request({ ...request, groupid: MAX_INTEGER })).errno, Errno.NOT_FOUND);
   }
-  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "nothing of it was stored");
+  assertEquals((await alice.groupChat(groupid, "first")).seq, 1, "no part of it was stored");
   await bob.succeed({ msgid: Msg.ADD_GROUP, groupid });
   for (const request of requests) assertEquals((await bob.request(request)).errno, Errno.OK);
 });
 
-test("I6 a sender in a group can't claim to be another user", async (server) => {
+test("I6 group: refuses a message that names another user as its sender", async (server) => {
   await using mallory = await newUser(server);
   await using alice = await newUser(server);
   await using bob = await newUser(server);
@@ -153,7 +153,7 @@ test("I6 a sender in a group can't claim to be another user", async (server) => 
   for (const chat of bob.drain()) assertEquals([chat.id, chat.name], [mallory.id, mallory.name]);
 });
 
-test("a group's text has the same limits as a user's", async (server) => {
+test("group: applies the limits of pair messages to texts", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);
@@ -171,10 +171,10 @@ test("a group's text has the same limits as a user's", async (server) => {
 const MEMBERS = 120;
 
 serverTest(
-  `a group of ${MEMBERS}: the first 50 in the lists, all of them in pages, a message to each`,
+  `group: with ${MEMBERS} members lists 50, pages through all, and delivers to each`,
   {},
   async (server) => {
-    // The creator's id is in the middle of the members', so that coming first is not by chance.
+    // The creator's id is between those of the members, so that its first place is not by chance.
     const users: FramedClient[] = [];
     for (let at = 0; at < MEMBERS; at++) users.push(await newUser(server));
     const creator = users[MEMBERS / 2]!;
@@ -227,7 +227,7 @@ serverTest(
   },
 );
 
-test("what MEMBERS is asked is checked", async (server) => {
+test("group: refuses invalid fields of MEMBERS", async (server) => {
   await using alice = await newUser(server);
   const groupid = await newGroup(alice);
   const wrong = [
@@ -249,7 +249,7 @@ test("what MEMBERS is asked is checked", async (server) => {
   assertEquals(empty.users, []);
 });
 
-test("joining twice does not make two members", async (server) => {
+test("group: counts a member once when it joins twice", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const groupid = await newGroup(alice, [bob]);

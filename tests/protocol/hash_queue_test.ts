@@ -1,4 +1,4 @@
-/** Floods of wrong passwords, on a server that hashes as it does by default: they wait, and no other client does. */
+/** Floods of wrong passwords at the default cost: they wait, and other clients do not. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { type FramedClient, PASSWORD, register } from "../harness/framed_client.ts";
@@ -7,12 +7,13 @@ import { type Server, serverTest } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 import { events } from "../harness/workers.ts";
 
-const FLOOD = 60;
-const FEW = FLOOD / 2; // guesses: at the usual cost they take 20 s, and all that a test does meanwhile takes less
-const LONG = 120_000; // milliseconds
+const FLOOD_PASSWORDS = 60;
+// guesses, which take 20 s at the default cost: longer than the rest of a test
+const FEWER_PASSWORDS = FLOOD_PASSWORDS / 2;
+const TIMEOUT_MS = 120_000; // milliseconds
 const HASHED = ["--scrypt-ln", "15"];
 
-/** One wrong password each, of users that aren't there, from clients that don't wait for the answers. */
+/** Sends one wrong password of an unknown user from each of many clients, without waiting for the replies. */
 async function flood(server: Server, hosts: readonly string[]): Promise<FramedClient[]> {
   return await Promise.all(hosts.map(async (host, at) => {
     const client = await connectFrom(server, host);
@@ -21,21 +22,21 @@ async function flood(server: Server, hosts: readonly string[]): Promise<FramedCl
   }));
 }
 
-/** How many logins were refused so far, for this reason if one is given. */
+/** Returns the number of refused logins so far, for a certain reason if given. */
 function refused(server: Server, errno?: number): number {
   return events(server, "refused").filter((event) => errno === undefined || event.errno === errno).length;
 }
 
-serverTest("hash queue: the passwords of clients that have gone aren't hashed, but count for their address", {
-  args: [...TRUSTING, ...HASHED, "--max-logins-per-address", `${FLOOD}`],
+serverTest("hash queue: skips passwords of closed connections, and counts them for their address", {
+  args: [...TRUSTING, ...HASHED, "--max-logins-per-address", `${FLOOD_PASSWORDS}`],
 }, async (server) => {
   const id = await register(server);
   const host = "198.51.100.1";
-  const clients = await flood(server, new Array<string>(FLOOD).fill(host));
-  await until(() => refused(server) > 0, "the first to be hashed", LONG);
+  const clients = await flood(server, new Array<string>(FLOOD_PASSWORDS).fill(host));
+  await until(() => refused(server) > 0, "the first to be hashed", TIMEOUT_MS);
   await Promise.all(clients.map((client) => client.close()));
-  await until(() => refused(server) === FLOOD, "all to be over", LONG);
-  assertLess(refused(server, Errno.FAILED), FEW);
+  await until(() => refused(server) === FLOOD_PASSWORDS, "all to be over", TIMEOUT_MS);
+  assertLess(refused(server, Errno.FAILED), FEWER_PASSWORDS);
   await using late = await connectFrom(server, host);
   const reply = await late.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
   assertEquals(
@@ -44,48 +45,51 @@ serverTest("hash queue: the passwords of clients that have gone aren't hashed, b
   );
 });
 
-serverTest("hash queue: a flood from one address, or one IPv6 /48, is not in front of another's password", {
+serverTest("hash queue: does not delay an address by a flood from another address or IPv6 /48", {
   args: [...TRUSTING, ...HASHED],
 }, async (server) => {
   const id = await register(server);
   const floods = [
-    new Array<string>(FLOOD).fill("198.51.100.1"),
-    Array.from({ length: FLOOD }, (_, at) => `2001:db8:1:${at.toString(16)}::1`),
+    new Array<string>(FLOOD_PASSWORDS).fill("198.51.100.1"),
+    Array.from({ length: FLOOD_PASSWORDS }, (_, at) => `2001:db8:1:${at.toString(16)}::1`),
   ];
   let over = 0;
   for (const hosts of floods) {
     const clients = await flood(server, hosts);
-    await until(() => refused(server) > over, "the first to be hashed", LONG);
+    await until(() => refused(server) > over, "the first to be hashed", TIMEOUT_MS);
     await using client = await connectFrom(server, "203.0.113.1");
-    const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true }, LONG);
+    const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true }, TIMEOUT_MS);
     assertEquals(reply.errno, Errno.OK);
-    assertLess(refused(server, Errno.FAILED) - over, FEW);
+    assertLess(refused(server, Errno.FAILED) - over, FEWER_PASSWORDS);
     await Promise.all(clients.map((client) => client.close()));
-    over += FLOOD;
-    await until(() => refused(server) === over, "all to be over", LONG);
+    over += FLOOD_PASSWORDS;
+    await until(() => refused(server) === over, "all to be over", TIMEOUT_MS);
   }
 });
 
-serverTest("hash queue: a full queue refuses the address that has the most waiting, and no other", {
+serverTest("hash queue: refuses the address with the most waiting passwords when it is full", {
   args: [...TRUSTING, ...HASHED, "--hash-queue", "10"],
 }, async (server) => {
   const id = await register(server);
-  const clients = await flood(server, new Array<string>(FLOOD).fill("198.51.100.1"));
-  await until(() => refused(server, Errno.RATE_LIMITED) > 0, "a full queue", LONG);
+  const clients = await flood(server, new Array<string>(FLOOD_PASSWORDS).fill("198.51.100.1"));
+  await until(() => refused(server, Errno.RATE_LIMITED) > 0, "a full queue", TIMEOUT_MS);
   await using client = await connectFrom(server, "203.0.113.1");
-  const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }, LONG);
+  const reply = await client.request({ msgid: Msg.LOGIN, id, password: PASSWORD }, TIMEOUT_MS);
   assertEquals(reply.errno, Errno.OK);
   await using other = await connectFrom(server, "203.0.113.2");
-  const { errno } = await other.request({ msgid: Msg.REGISTER, name: "alice", password: PASSWORD }, LONG);
+  const { errno } = await other.request(
+    { msgid: Msg.REGISTER, name: "alice", password: PASSWORD },
+    TIMEOUT_MS,
+  );
   assertEquals(errno, Errno.OK);
-  const replies = await Promise.all(clients.map((client) => client.next(Msg.LOGIN_ACK, LONG)));
+  const replies = await Promise.all(clients.map((client) => client.next(Msg.LOGIN_ACK, TIMEOUT_MS)));
   const late = replies.filter((reply) => reply.errno === Errno.RATE_LIMITED);
-  assert(late.length >= FLOOD / 2, `${late.length} refused`);
+  assert(late.length >= FLOOD_PASSWORDS / 2, `${late.length} refused`);
   for (const { retry_after } of late) assert(retry_after! > 0 && retry_after! <= 5_000, `${retry_after} ms`);
   await Promise.all(clients.map((client) => client.close()));
 });
 
-serverTest("hash queue: a client that only ends its sending is answered if no other waits", {
+serverTest("hash queue: replies to a half-closed client when no other waits", {
   args: [...TRUSTING],
 }, async (server) => {
   const id = await register(server);

@@ -1,4 +1,4 @@
-/** What load balancers are told: whether new connections are welcome, and whether the process lives. */
+/** The health port for load balancers: readiness for connections, and liveness of the process. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
@@ -9,7 +9,7 @@ import { until, within } from "../harness/wait.ts";
 
 const HOST = "127.0.0.1";
 
-/** Runs `body` with a server that has a health port, and that port. */
+/** Runs `body` with a server and its health port. */
 async function test(
   name: string,
   args: readonly string[],
@@ -24,7 +24,7 @@ async function test(
   });
 }
 
-/** Asks, and gives the status and the body; undefined if no server listens. */
+/** Requests a path and returns status and body, or undefined when no server listens. */
 async function ask(port: number, path: string, method = "GET"): Promise<[number, unknown] | undefined> {
   try {
     const response = await fetch(`http://${HOST}:${port}${path}`, { method });
@@ -35,7 +35,7 @@ async function ask(port: number, path: string, method = "GET"): Promise<[number,
   }
 }
 
-/** Sends bytes as they are and reads all of the answer. */
+/** Sends bytes unchanged and reads the complete reply. */
 async function askRaw(port: number, request: string): Promise<string> {
   using conn = await Deno.connect({ hostname: HOST, port });
   await conn.write(new TextEncoder().encode(request));
@@ -43,7 +43,7 @@ async function askRaw(port: number, request: string): Promise<string> {
 }
 
 test(
-  "health: ready while it listens, 503 while it drains, nothing when it has ended",
+  "health: reports ready while the node listens, and 503 while it drains",
   [],
   async (server, port) => {
     await using client = await newUser(server);
@@ -53,14 +53,14 @@ test(
     await client.next(Msg.NOTICE);
     assertEquals(await ask(port, "/ready"), [503, { ready: false }]);
     assertEquals(await ask(port, "/live"), [200, { live: true }]);
-    await client.settle(); // it is served all the same
+    await client.settle(); // the server still serves it
     await client.close();
     assertEquals(await server.wait(), 0);
     assertEquals(await ask(port, "/ready"), undefined);
   },
 );
 
-test("health: one port for all workers", ["--workers", "2"], async (server, port) => {
+test("health: has one port for all workers", ["--workers", "2"], async (server, port) => {
   await using client = await newUser(server);
   assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
   server.kill("SIGTERM");
@@ -71,7 +71,7 @@ test("health: one port for all workers", ["--workers", "2"], async (server, port
 });
 
 for (const args of [[], ["--workers", "2"]]) {
-  test(`health: 503 when the database file is lost ${args.join(" ")}`, args, async (server, port) => {
+  test(`health: reports 503 when the database file is lost ${args.join(" ")}`, args, async (server, port) => {
     assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
     await Deno.remove(server.db);
     const isReady = async () => (await ask(port, "/ready"))?.[0] === 200;
@@ -83,7 +83,7 @@ for (const args of [[], ["--workers", "2"]]) {
   });
 }
 
-Deno.test("health: on an address of its own, and on no other", async () => {
+Deno.test("health: listens on the configured address only", async () => {
   const [port, own] = [freePort(), "127.0.0.2"];
   await withServer({ args: ["--health-port", `${port}`, "--health-host", own] }, async (server) => {
     const response = await fetch(`http://${own}:${port}/ready`);
@@ -93,12 +93,12 @@ Deno.test("health: on an address of its own, and on no other", async () => {
     await client.settle();
   });
   const args = ["127.0.0.1", "0", "--health-port", `${port}`, "--health-host", "192.0.2.1"];
-  const { code, stderr } = await runProgram("main.ts", args); // an address that this machine has not
+  const { code, stderr } = await runProgram("main.ts", args); // an address that this machine does not have
   assertEquals(code, 1);
-  assertStringIncludes(stderr, `can't listen on 192.0.2.1:${port}`);
+  assertStringIncludes(stderr, `Cannot listen on 192.0.2.1:${port}`);
 });
 
-test("health: what else is asked, and who asks nothing", [], async (server, port) => {
+test("health: refuses other requests, and closes connections without one", [], async (server, port) => {
   for (const path of ["/", "/ready/", "/metrics", "//ready"]) {
     assertEquals((await ask(port, path))?.[0], 404, path);
   }
@@ -111,8 +111,12 @@ test("health: what else is asked, and who asks nothing", [], async (server, port
     assertStringIncludes(await askRaw(port, nonsense), "400 Bad Request", JSON.stringify(nonsense));
   }
   const endless = `GET /ready HTTP/1.1\r\nX: ${"x".repeat(100_000)}`;
-  assertEquals(await askRaw(port, endless).catch(() => ""), "", "too long: closed without a word");
-  // Far more who say nothing than there may be: a client that asks is answered all the same, and they don't stay.
+  assertEquals(
+    await askRaw(port, endless).catch(() => ""),
+    "",
+    "a connection with an overlong object is closed without a reply",
+  );
+  // Silent connections beyond the limit do not keep a request from a reply, and are closed.
   const mute = await Promise.all(Array.from({ length: 200 }, () => Deno.connect({ hostname: HOST, port })));
   assertEquals(await ask(port, "/ready"), [200, { ready: true }]);
   await Promise.all(mute.map(async (conn) => {
@@ -124,9 +128,9 @@ test("health: what else is asked, and who asks nothing", [], async (server, port
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("health: 503 while it starts, and an end if its port is taken", async () => {
+Deno.test("health: reports 503 during the start, which fails when its port is in use", async () => {
   const port = freePort();
-  // A MySQL that takes connections and says nothing: the server waits for it.
+  // A MySQL server that accepts connections and sends nothing, for which the server waits.
   using database = Deno.listen({ hostname: HOST, port: 0 });
   const url = `mysql://nobody:nothing@${HOST}:${database.addr.port}/chat`;
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
@@ -145,6 +149,6 @@ Deno.test("health: 503 while it starts, and an end if its port is taken", async 
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-  const { code } = await starting; // the database has gone
+  const { code } = await starting; // the database server has ended
   assert(code === 1);
 });

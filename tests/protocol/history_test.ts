@@ -1,4 +1,4 @@
-/** HISTORY: reading a conversation backwards, a page at a time. */
+/** HISTORY: reading a conversation backwards by pages. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 import { Errno, MAX_INTEGER, MAX_SERVER_FRAME, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { type FramedClient, newGroup, newUser, register } from "../harness/framed_client.ts";
@@ -9,7 +9,7 @@ const test = sharedServer();
 
 type Conversation = { readonly id: number } | { readonly groupid: number };
 
-/** All of a conversation, read from its end to its beginning in pages. */
+/** Reads a conversation from its end to its beginning by pages. */
 async function readBack(client: FramedClient, peer: Conversation, limit: number): Promise<Received[]> {
   let all: Received[] = [];
   let before: number | undefined;
@@ -32,7 +32,7 @@ async function readBack(client: FramedClient, peer: Conversation, limit: number)
   }
 }
 
-test("both sides read the same conversation, their own messages among it", async (server) => {
+test("history: shows both users the same conversation with their own messages", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const expected: unknown[] = [];
@@ -49,7 +49,7 @@ test("both sides read the same conversation, their own messages among it", async
   }
 });
 
-test("without `before` it is the latest, with it those just before", async (server) => {
+test("history: returns the latest messages, and preceding ones with `before`", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   for (let at = 1; at <= 10; at++) await alice.chat(bob.id, `${at}`);
@@ -64,7 +64,7 @@ test("without `before` it is the latest, with it those just before", async (serv
   assertEquals(await seqs({ before: MAX_INTEGER, limit: 2 }), [9, 10]);
 });
 
-test("a group's history is read by its members, also by one who came later", async (server) => {
+test("history: shows a group's messages to all members, also to later ones", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using late = await newUser(server);
@@ -78,7 +78,7 @@ test("a group's history is read by its members, also by one who came later", asy
   }
 });
 
-test("a conversation without messages is empty, one with no user is not found", async (server) => {
+test("history: is empty without messages, and not found without a user", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   assertEquals((await alice.succeed({ msgid: Msg.HISTORY, id, limit: 10 })).messages, []);
@@ -88,7 +88,7 @@ test("a conversation without messages is empty, one with no user is not found", 
   }
 });
 
-test("others' conversations can't be read", async (server) => {
+test("history: refuses conversations of other users", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using eve = await newUser(server);
@@ -98,7 +98,7 @@ test("others' conversations can't be read", async (server) => {
   }
 });
 
-test("what HISTORY is asked is checked", async (server) => {
+test("history: refuses invalid fields", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   const wrong = [
@@ -122,17 +122,17 @@ test("what HISTORY is asked is checked", async (server) => {
   }
 });
 
-test("long messages come in as many pages as it takes, none over the largest frame", async (server) => {
+test("history: splits long messages into pages below the maximum frame", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const count = 30;
-  const text = "\u0001".repeat(10_800); // six times as many bytes as JSON as it has stored
+  const text = "\u0001".repeat(10_800); // six times as many bytes in JSON as in the store
   const requests = Array.from({ length: count }, (_, at) => (
     { msgid: Msg.ONE_CHAT, toid: bob.id, msg: `${at} ${text}`, cid: `${at}` }
   ));
   await alice.sendBytes(joined(...requests.map(objectFrame)));
   for (const ack of await alice.take(count, Msg.ACK)) assertEquals(ack.errno, Errno.OK, ack.errmsg);
-  assertLess(MAX_SERVER_FRAME, count * JSON.stringify(text).length, "they don't fit into one frame");
+  assertLess(MAX_SERVER_FRAME, count * JSON.stringify(text).length, "the messages do not fit into one frame");
   const all = await readBack(bob, { id: alice.id }, count);
   assertEquals(all.map((m) => m.seq), Array.from({ length: count }, (_, at) => at + 1));
   all.forEach((m, at) => assert(m.msg === `${at} ${text}`));

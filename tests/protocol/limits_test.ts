@@ -1,4 +1,6 @@
-/** The edge of each limit (I7): the most that is allowed is taken, and one more is answered as docs/PROTOCOL.md says. */
+/**
+ * The limits (I7): the greatest permitted value is taken, and one more gets the reply of docs/PROTOCOL.md.
+ */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { Log } from "../../lib/log.ts";
@@ -33,7 +35,7 @@ const test = sharedServer({
   ],
 });
 
-test("max-friends: a full list takes a user who is on it already, and no other", async (server) => {
+test("max-friends: takes only users that are listed already when the list is full", async (server) => {
   await using alice = await newUser(server);
   const friends: number[] = [];
   for (let count = 0; count < FRIENDS; count++) friends.push(await register(server));
@@ -45,7 +47,7 @@ test("max-friends: a full list takes a user who is on it already, and no other",
   assertEquals(listed!.map(({ id }) => id), friends);
 });
 
-test("max-groups: who is in as many can neither make nor join another", async (server) => {
+test("max-groups: refuses to create and join groups at the limit", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const own: number[] = [];
@@ -61,7 +63,7 @@ test("max-groups: who is in as many can neither make nor join another", async (s
   assertEquals(groups!.map(({ id }) => id), own);
 });
 
-test("max-members and members-page: a full group, and the largest pages of it", async (server) => {
+test("max-members, members-page: fill a group, and return its largest pages", async (server) => {
   await using open = new AsyncDisposableStack();
   const users: FramedClient[] = [];
   for (let count = 0; count < MEMBERS; count++) users.push(open.use(await newUser(server)));
@@ -86,7 +88,7 @@ test("max-members and members-page: a full group, and the largest pages of it", 
   }
 });
 
-test("history-page: the largest page, also where the request leaves it open", async (server) => {
+test("history-page: returns the largest page, also when the request names no limit", async (server) => {
   await using alice = await newUser(server);
   const id = await register(server);
   for (let seq = 1; seq <= HISTORY_PAGE + 1; seq++) await alice.chat(id, `${seq}`);
@@ -104,7 +106,7 @@ test("history-page: the largest page, also where the request leaves it open", as
   }
 });
 
-test("max-json-depth: JSON as deep as may be, in both dialects", async (server) => {
+test("max-json-depth: takes JSON of the greatest depth in both dialects, and none deeper", async (server) => {
   await using client = await FramedClient.connect(server);
   const nested = (levels: number) => JSON.parse("[".repeat(levels) + "]".repeat(levels));
   for (const extra of [nested(DEPTH - 1), [{}, 1, []], { x: [] }]) {
@@ -126,22 +128,22 @@ test("max-json-depth: JSON as deep as may be, in both dialects", async (server) 
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK);
 });
 
-test("max-json-values: a long body with as many, and one more", async (server) => {
+test("max-json-values: takes a body with as many values, and refuses one more", async (server) => {
   await using client = await FramedClient.connect(server);
   const body = (values: number) => ({
     msgid: Msg.PING,
     pad: "x".repeat(1_024),
     list: Array(values - 4).fill(1),
   });
-  assertEquals((await client.request(body(VALUES))).errno, Errno.OK); // its rid is a value too
+  assertEquals((await client.request(body(VALUES))).errno, Errno.OK); // the rid is a value, too
   await client.send({ ...body(VALUES + 1), rid: 1 });
   const { errno, errmsg } = await client.next(Msg.PONG);
   assertEquals([errno, errmsg], [Errno.BAD_REQUEST, `a body of more than ${VALUES} values`]);
 });
 
-const FRAME = 1_024; // bytes: the smallest largest frame, so that few may be sent at once
+const FRAME = 1_024; // bytes: the smallest permitted --max-frame, so that the burst is small
 
-Deno.test("byte-rate: a login's answer is charged to its user", async () => {
+Deno.test("byte-rate: charges a login reply to its user", async () => {
   const config = {
     ...{ messageRate: 1_000, messageBurst: 1_000, byteRate: 1, byteBurst: 2 * FRAME, maxFrame: FRAME },
     ...{ sharedRate: 0, unauthenticatedRate: 0 },
@@ -161,7 +163,7 @@ Deno.test("byte-rate: a login's answer is charged to its user", async () => {
   }, { config, store: (real) => store = real });
 });
 
-Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and no longer", async () => {
+Deno.test("token-ttl: takes a long-lived token for two more hours of clock skew, no longer", async () => {
   const DAY_MS = 86_400_000;
   const config = { tokenTtl: 30 * DAY_MS };
   let time = Date.now();
@@ -177,7 +179,7 @@ Deno.test("token-ttl: of a long life, two hours more for clocks that differ, and
   }, { config, now: () => time });
 });
 
-Deno.test("token-ttl: a token is good until its time is over, a hundredth more for clocks that differ, and no longer", async () => {
+Deno.test("token-ttl: takes a token for a hundredth more of clock skew, no longer", async () => {
   const config = { tokenTtl: 10_000 };
   let time = Date.now();
   await withNodes(1, async (node) => {
@@ -185,7 +187,7 @@ Deno.test("token-ttl: a token is good until its time is over, a hundredth more f
     await using client = await FramedClient.connect(node!);
     const { token } = await client.login({ id });
     const tolerance = config.tokenTtl / 100;
-    // The use makes it last as long again.
+    // Its use starts the lifetime again.
     for (const wait of [config.tokenTtl - 1, config.tokenTtl - 1, config.tokenTtl + tolerance - 1]) {
       time += wait;
       await using again = await FramedClient.connect(node!);
@@ -197,7 +199,7 @@ Deno.test("token-ttl: a token is good until its time is over, a hundredth more f
   }, { config, now: () => time });
 });
 
-/** A store in memory that notes what it is asked for, by the methods' names; `gate` keeps it from answering. */
+/** A store in memory that records the names of called methods; `gate` delays its results. */
 async function withNotedStore(
   work: (
     store: Store,
@@ -224,21 +226,21 @@ async function withNotedStore(
 
 const silent = new Log("error", "text", () => {});
 
-Deno.test("cursors: as many as may wait do, those that wait move on, and one more is forgotten", () =>
+Deno.test("cursors: wait up to the limit and advance meanwhile, and one more is dropped", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
     const cursors = new CursorWriter(store, silent, 2);
-    for (const [peer, seq] of [[2, 1], [3, 1], [4, 1], [2, 5]] as const) cursors.advance(1, peer, seq);
+    for (const [peer, seq] of [[2, 1], [3, 1], [3, 5], [4, 1]] as const) cursors.advance(1, peer, seq);
     await cursors.flush();
     assertEquals(asked("advanceCursors"), [[
-      [{ user: 1, peer: 2, seq: 5 }, { user: 1, peer: 3, seq: 1 }] satisfies CursorUpdate[],
+      [{ user: 1, peer: 3, seq: 5 }, { user: 1, peer: 4, seq: 1 }] satisfies CursorUpdate[],
     ]]);
-    cursors.advance(1, 4, 1);
+    for (const peer of [5, 6]) cursors.advance(1, peer, 1);
     await cursors.flush();
-    assertEquals(asked("advanceCursors").length, 2, "there is room again");
+    assertEquals(asked("advanceCursors").length, 2, "a slot is free again");
   }));
 
-Deno.test("departures: as many as may wait do, and the oldest makes room for one more", () =>
+Deno.test("logouts: wait up to the limit, and the oldest is dropped for one more", () =>
   withNotedStore(async (store, asked, gate) => {
     gate.resolve();
     const logouts = new LogoutBatch(store, silent, 2);
@@ -251,15 +253,15 @@ Deno.test("departures: as many as may wait do, and the oldest makes room for one
     assertEquals(asked("releaseAccounts").length, 2);
   }));
 
-Deno.test("presence: of as many as may wait it is told that they came or went, and not of one more", () =>
+Deno.test("presence: is sent for as many users as may wait, and not for one more", () =>
   withNotedStore(async (store, asked, gate) => {
     const bus = new LocalHub().attach();
     const presence = new Presence({ store, bus, sessions: new SessionRegistry(bus), log: silent }, 2);
     presence.announce(1);
-    await until(() => asked("followers").length === 1, "the first one to be under way");
+    await until(() => asked("followers").length === 1, "the first announcement");
     for (const user of [2, 3, 3, 4]) presence.announce(user);
     gate.resolve();
-    await until(() => asked("followers").length === 3, "the others");
+    await until(() => asked("followers").length === 3, "the other announcements");
     await presence.stop();
     assertEquals(asked("followers").map(([user]) => user), [1, 2, 3]);
     await bus.close();

@@ -1,4 +1,4 @@
-/** PING and PONG, and peers that keep silent. */
+/** PING and PONG, and silent clients. */
 import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -8,7 +8,7 @@ import { pause, until } from "../harness/wait.ts";
 
 const test = sharedServer({ args: ["--ping-interval", "300ms", "--pong-timeout", "300ms"] });
 
-test("PING is answered, before a login and after it", async (server) => {
+test("liveness: replies to PING before and after a login", async (server) => {
   await using client = await FramedClient.connect(server);
   assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
   const id = await client.register("pings");
@@ -16,14 +16,14 @@ test("PING is answered, before a login and after it", async (server) => {
   assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
 });
 
-test("a PONG without a PING gets no answer", async (server) => {
+test("liveness: sends no reply to a PONG without a PING", async (server) => {
   await using client = await newUser(server);
   await client.send({ msgid: Msg.PONG });
   await client.settle();
   assertEquals(client.drain().filter((m) => m.errno !== Errno.BAD_REQUEST), []);
 });
 
-test("a silent peer is asked, and closed when it doesn't answer", async (server) => {
+test("liveness: sends PING to a silent client, and closes the connection without a reply", async (server) => {
   const id = await register(server);
   await using watcher = await newUser(server);
   await watcher.succeed({ msgid: Msg.ADD_FRIEND, friendid: id });
@@ -33,7 +33,7 @@ test("a silent peer is asked, and closed when it doesn't answer", async (server)
   assertEquals((await watcher.next((m) => m.state === "offline")).id, id);
 });
 
-test("a silent peer that answers stays", async (server) => {
+test("liveness: leaves a silent client connected when it answers PING", async (server) => {
   await using friend = await newUser(server);
   await using client = await newUser(server);
   await until(() => client.pings >= 4, "four rounds of PING");
@@ -41,7 +41,7 @@ test("a silent peer that answers stays", async (server) => {
   assertEquals((await client.next(Msg.ONE_CHAT)).msg, "still there?");
 });
 
-test("anything that a peer says counts for an answer", async (server) => {
+test("liveness: takes any request for an answer to PING", async (server) => {
   const id = await register(server);
   await using client = await login(server, { id }, { silent: true });
   for (let round = 0; round < 4; round++) {
@@ -50,11 +50,11 @@ test("anything that a peer says counts for an answer", async (server) => {
   }
 });
 
-const LOGIN_WITHIN = 1_000; // milliseconds: longer than a busy machine takes for a login
+const LOGIN_TIMEOUT_MS = 1_000; // milliseconds: more than a login takes on a busy machine
 
 serverTest(
-  "a connection that hasn't logged in by then is closed, whatever it says meanwhile; one that has stays",
-  { args: ["--login-timeout", `${LOGIN_WITHIN}ms`] },
+  "login-timeout: closes a connection without a login in time, whatever it sends, and no other",
+  { args: ["--login-timeout", `${LOGIN_TIMEOUT_MS}ms`] },
   async (server) => {
     await using member = await newUser(server);
     const start = performance.now();
@@ -69,9 +69,9 @@ serverTest(
         await pause(20);
       }
     };
-    const talking = talk().catch(() => {}); // its end is what is awaited
+    const talking = talk().catch(() => {}); // the test waits for its end
     await silent.serverCloses();
-    assertGreaterOrEqual(performance.now() - start, LOGIN_WITHIN * 0.9);
+    assertGreaterOrEqual(performance.now() - start, LOGIN_TIMEOUT_MS * 0.9);
     await half.serverCloses();
     await talker.serverCloses();
     open = false;
@@ -80,7 +80,7 @@ serverTest(
   },
 );
 
-/** Has a user, who doesn't read yet, sent more than the system takes ahead for it; returns how many messages. */
+/** Sends a user that does not read more than the kernel buffers, and returns the number of messages. */
 async function backlogOf(server: Server, id: number): Promise<number> {
   await using sender = await newUser(server);
   const [count, text] = [400, "x".repeat(50_000)];
@@ -88,14 +88,14 @@ async function backlogOf(server: Server, id: number): Promise<number> {
   return count;
 }
 
-serverTest("a reader that is slow is not taken for a silent peer, and gets everything", {
+serverTest("liveness: does not close a slow reader, which receives everything", {
   args: ["--ping-interval", "300ms", "--pong-timeout", "300ms"],
 }, async (server) => {
   const id = await register(server);
   await using slow = await FramedClient.connect(server, { paused: true });
   await slow.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
   const count = await backlogOf(server, id);
-  await pause(1_200); // twice as long as both times
+  await pause(1_200); // twice the sum of interval and timeout
   slow.resume();
   assertEquals(
     (await slow.take(count, Msg.ONE_CHAT)).map(({ seq }) => seq),
@@ -104,18 +104,18 @@ serverTest("a reader that is slow is not taken for a silent peer, and gets every
   await slow.settle();
 });
 
-serverTest("one that takes nothing at all of what waits for it is closed in the end", {
+serverTest("write-stall-timeout: closes a connection that takes no bytes at all", {
   args: ["--write-stall-timeout", "500ms"],
 }, async (server) => {
   const id = await register(server);
   await using deaf = await FramedClient.connect(server, { paused: true });
   await deaf.send({ msgid: Msg.LOGIN, id, password: PASSWORD });
   await backlogOf(server, id);
-  await using again = await login(server, { id }); // which waits until the account is free
+  await using again = await login(server, { id }); // waits until the account is free
   assertEquals(again.id, id);
 });
 
-serverTest("the time to log in is over for one that goes on guessing, or doesn't read, too", {
+serverTest("login-timeout: closes a connection that guesses on or does not read, too", {
   args: ["--login-timeout", "1s", "--scrypt-ln", "13", "--write-buffer-bytes", "4096"],
 }, async (server) => {
   const id = await register(server);
@@ -137,7 +137,7 @@ serverTest("the time to log in is over for one that goes on guessing, or doesn't
   await asking;
 });
 
-serverTest("connections over the most are closed, and there is room again later", {
+serverTest("max-connections: closes connections over the limit, and accepts others after one has ended", {
   args: ["--max-connections", "5"],
 }, async (server) => {
   const clients = [];

@@ -1,4 +1,4 @@
-/** What a login waits for, and what it is refused for: nothing is missed, pushed twice or promised in vain. */
+/** The order of a login's steps: no message is missed or pushed twice, and no invalid token is issued. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -9,20 +9,22 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause } from "../harness/wait.ts";
 
-/** Milliseconds for what a login brings: less than the half minute after which nodes look anyway. */
-const SOON = 10_000;
+/**
+ * Milliseconds for the effect of a login: less than the half minute after which nodes reconcile at any rate.
+ */
+const EFFECT_TIMEOUT_MS = 10_000;
 
-/** Milliseconds in which a login that does not wait as it should gets on. */
-const GETS_ON = 300;
+/** Milliseconds in which a login goes on that wrongly does not wait. */
+const UNBLOCKED_MS = 300;
 
-Deno.test("login: a group's message that comes before the group is subscribed is found by the look (I3)", async () => {
+Deno.test("login: finds a group's message by the resync when it precedes the subscription (I3)", async () => {
   let before: (() => Promise<unknown>) | undefined;
   const bus = (real: Bus) =>
     wrapped(real, async (name, go, [channel]) => {
       if (name === "subscribe" && (channel as number) < 0 && before) {
         const send = before;
         before = undefined;
-        await send(); // of this message no hint comes here
+        await send(); // the hint of this message does not arrive here
       }
       return await go();
     });
@@ -33,31 +35,31 @@ Deno.test("login: a group's message that comes before the group is subscribed is
     await first.succeed({ msgid: Msg.LOGOUT });
     before = () => alice.groupChat(groupid, "in between");
     await using bob = await login(b!, { id: first.id });
-    assertEquals(before, undefined, "it was sent while the group was being subscribed");
-    const { msg, seq } = await bob.next(Msg.GROUP_CHAT, SOON);
+    assertEquals(before, undefined, "the message was sent during the subscription of the group");
+    const { msg, seq } = await bob.next(Msg.GROUP_CHAT, EFFECT_TIMEOUT_MS);
     assertEquals([msg, seq], ["in between", 1]);
     await alice.groupChat(groupid, "afterwards");
-    assertEquals((await bob.next(Msg.GROUP_CHAT, SOON)).seq, 2);
+    assertEquals((await bob.next(Msg.GROUP_CHAT, EFFECT_TIMEOUT_MS)).seq, 2);
   }, { bus });
 });
 
-Deno.test("login: one that is overtaken without a word before its token is saved is refused", async () => {
+Deno.test("login: is refused when a later one overtakes it before its token is saved", async () => {
   const outage = new Outage();
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
       if (name === "saveSession" && isHeld) {
         isHeld = false;
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
       }
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     const id = await register(a!);
-    outage.begin(); // no node hears of the other's login
+    outage.begin(); // neither node is informed of the other's login
     isHeld = true;
     const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
     await using slow = await FramedClient.connect(a!);
@@ -65,15 +67,15 @@ Deno.test("login: one that is overtaken without a word before its token is saved
     await asked.promise;
     await using quick = await FramedClient.connect(b!);
     const { token } = await quick.succeed(forced);
-    goOn.resolve();
+    gate.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
-    await using again = await login(b!, { token: token! }); // which is the one that counts
+    await using again = await login(b!, { token: token! }); // this token is the valid one
     await again.settle();
   }, { bus: outage.bus, store });
 });
 
-Deno.test("login: it waits for the user's cursors that are being written, and repeats nothing", async () => {
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+Deno.test("login: waits for the user's cursors in flight, and repeats nothing", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isWriting = false;
   const lookedEarly: unknown[] = [];
   const store = (real: Store) =>
@@ -82,12 +84,12 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
       if (name !== "advanceCursors") return await go();
       isWriting = true;
       asked.resolve();
-      await goOn.promise;
+      await gate.promise;
       await go();
       return void (isWriting = false);
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     await using alice = await newUser(node!);
     await using bob = await newUser(node!);
     await alice.chat(bob.id, "once");
@@ -96,8 +98,8 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
     await asked.promise;
     await using again = await FramedClient.connect(node!);
     const welcome = again.request({ msgid: Msg.LOGIN, token: bob.token });
-    await pause(GETS_ON);
-    goOn.resolve();
+    await pause(UNBLOCKED_MS);
+    gate.resolve();
     assertEquals((await welcome).errno, Errno.OK);
     await alice.chat(bob.id, "twice");
     assertEquals((await again.next(Msg.ONE_CHAT)).msg, "twice");
@@ -105,16 +107,16 @@ Deno.test("login: it waits for the user's cursors that are being written, and re
   }, { store });
 });
 
-const QUIET = 1_000; // ms of silence before a PING, and the same for its answer
+const SILENCE_MS = 1_000; // ms of silence before a PING, and the same for its answer
 
-Deno.test("login: a silent classic client that takes what it is sent is not taken over without force", async () => {
+Deno.test("login: does not replace a silent classic client that takes its bytes, unless forced", async () => {
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     const id = await register(node!);
     await using classic = await ClassicClient.connect(node!);
     await classic.enter(id);
     const heard = performance.now();
-    for (let count = 0; performance.now() - heard < 2 * QUIET + GETS_ON; count++) {
+    for (let count = 0; performance.now() - heard < 2 * SILENCE_MS + UNBLOCKED_MS; count++) {
       await alice.chat(id, `${count}`);
       await classic.next(Msg.ONE_CHAT);
       await pause(50);
@@ -122,7 +124,10 @@ Deno.test("login: a silent classic client that takes what it is sent is not take
     await using other = await FramedClient.connect(node!);
     const asked = { msgid: Msg.LOGIN, id, password: PASSWORD };
     assertEquals((await other.request(asked)).errno, Errno.ALREADY_ONLINE);
-    await pause(2 * QUIET + GETS_ON);
-    assert((await other.request(asked)).errno === Errno.OK, "who takes nothing and says nothing may be gone");
-  }, { config: { pingInterval: QUIET, pongTimeout: QUIET } });
+    await pause(2 * SILENCE_MS + UNBLOCKED_MS);
+    assert(
+      (await other.request(asked)).errno === Errno.OK,
+      "a client that neither reads nor writes may be gone",
+    );
+  }, { config: { pingInterval: SILENCE_MS, pongTimeout: SILENCE_MS } });
 });

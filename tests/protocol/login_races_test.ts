@@ -1,4 +1,4 @@
-/** Logins to one account in the same instant, by whatever means: one session stays, and its token is the one that counts. */
+/** Concurrent logins to one account by any means: one session stays, and its token is the valid one. */
 import { assertEquals } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -8,14 +8,16 @@ import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** Milliseconds for what hints bring: less than the half minute after which nodes look without them. */
-const SOON = 10_000;
+/**
+ * Milliseconds for the effect of a hint: less than the half minute after which nodes reconcile without one.
+ */
+const HINT_TIMEOUT_MS = 10_000;
 
-/** Asserts that one of some logins is alive, and that its token is the one that counts. */
+/** Asserts that one of several logins is alive, and that its token is valid. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
   const alive: number[] = [];
   for (const [i, client] of clients.entries()) {
-    // Those who got in and lost it again are told so; who is still in answers.
+    // Replaced clients have been told so; the remaining one replies.
     const answers = replies[i]!.errno === Errno.OK && await client.settle().then(() => true, () => false);
     if (answers && !client.waiting.some(({ kind }) => kind === "kicked")) alive.push(i);
   }
@@ -23,7 +25,7 @@ async function assertOneAlive(clients: readonly FramedClient[], replies: readonl
   return replies[alive[0]!]!.token!;
 }
 
-Deno.test("login races: of logins in the same instant that all use force, the last one stays", () =>
+Deno.test("login races: leave the last of several forced logins", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!);
     for (let round = 0; round < 20; round++) {
@@ -33,7 +35,7 @@ Deno.test("login races: of logins in the same instant that all use force, the la
           clients.map((one) => one.request({ msgid: Msg.LOGIN, id, password: PASSWORD, force: true })),
         );
         const token = await assertOneAlive(clients, replies, `round ${round}`);
-        await using again = await login(a!, { token }); // the one that stayed has the token that counts
+        await using again = await login(a!, { token }); // the session that stayed has the valid token
         await again.succeed({ msgid: Msg.LOGOUT });
       } finally {
         await Promise.all(clients.map((client) => client.close()));
@@ -41,13 +43,14 @@ Deno.test("login races: of logins in the same instant that all use force, the la
     }
   }));
 
-Deno.test("login races: without a bus, of logins by token on one node in the same instant one stays", async () => {
+Deno.test("login races: leave one of several logins by token on a node without a bus", async () => {
   const outage = new Outage();
   let watch: Store | undefined;
   let count = 0;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "claimAccount" && ++count % 2 === 0) await pause(20); // the other one is through by then
+      // the other login has completed by then
+      if (name === "claimAccount" && ++count % 2 === 0) await pause(20);
       return await go();
     });
   await withNodes(1, async (node) => {
@@ -69,9 +72,9 @@ Deno.test("login races: without a bus, of logins by token on one node in the sam
   }, { bus: outage.bus, store: (real) => store(watch = real) });
 });
 
-Deno.test("login races: without a bus, a login that is overtaken before it is a session leaves the later one alone", async () => {
+Deno.test("login races: leave the later login alone when an overtaken one ends without a bus", async () => {
   const outage = new Outage();
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let isHeld = false;
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
@@ -79,14 +82,14 @@ Deno.test("login races: without a bus, a login that is overtaken before it is a 
       if (name === "claimAccount" && isHeld) {
         isHeld = false;
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
       }
       return result;
     });
   await withNodes(1, async (node) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     const id = await register(node!);
-    outage.begin(); // so there is no lock
+    outage.begin(); // so that there is no lock
     isHeld = true;
     const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
     await using slow = await FramedClient.connect(node!);
@@ -94,19 +97,19 @@ Deno.test("login races: without a bus, a login that is overtaken before it is a 
     await asked.promise;
     await using quick = await FramedClient.connect(node!);
     const { token } = await quick.succeed(forced);
-    goOn.resolve();
+    gate.resolve();
     assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
     await quick.settle();
-    assertEquals(quick.drain(), [], "it is not kicked");
+    assertEquals(quick.drain(), [], "the session is not replaced");
     await using again = await login(node!, { token: token! });
     await again.settle();
   }, { bus: outage.bus, store });
 });
 
-Deno.test("login races: a login by token and one by password in the same instant: who stays has the token", async () => {
+Deno.test("login races: leave the token with the login by token or password that stays", async () => {
   const slow = (real: Store) =>
     wrapped(real, async (name, go) => {
-      if (name === "claimAccount") await pause(30); // so that the other one's token is saved meanwhile
+      if (name === "claimAccount") await pause(30); // so that the token of the other login is saved meanwhile
       return await go();
     });
   await withNodes(2, async (a, b) => {
@@ -134,7 +137,7 @@ Deno.test("login races: a login by token and one by password in the same instant
   }, { store: slow });
 });
 
-Deno.test("login races: friends are told of an account whose first login is taken over before it is answered", () =>
+Deno.test("login races: send presence when a first login is replaced before its reply", () =>
   withNodes(2, async (a, b) => {
     const id = await register(a!);
     await using friend = await newUser(b!);
@@ -145,7 +148,7 @@ Deno.test("login races: friends are told of an account whose first login is take
         const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
         const replies = await Promise.all(clients.map((one) => one.request(forced)));
         assertEquals((await friend.next(Msg.PRESENCE)).state, "online", `round ${round}`);
-        // Who is refused may try again on the same connection.
+        // A refused client may try again on the same connection.
         const refused = replies.findIndex(({ errno }) => errno === Errno.ALREADY_ONLINE);
         if (refused >= 0) await clients[refused]!.succeed(forced);
         await Promise.all(clients.map((client) => client.close()));
@@ -157,7 +160,7 @@ Deno.test("login races: friends are told of an account whose first login is take
     assertEquals(friend.drain(), []);
   }));
 
-Deno.test("login races: friends are told of an account whose session let go for a login that fails", async () => {
+Deno.test("login races: send presence when a session was released for a login that fails", async () => {
   let failing = false;
   const bus = (real: Bus) =>
     wrapped(real, (name, go) => {
@@ -180,13 +183,13 @@ Deno.test("login races: friends are told of an account whose session let go for 
 
 for (const isHintLost of [false, true]) {
   const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
-  Deno.test(`login races: a joining that is done when the account is on another node ${what}`, async () => {
-    const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  Deno.test(`login races: a group joined while the account moves to another node ${what}`, async () => {
+    const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const store = (real: Store) =>
       wrapped(real, async (name, go) => {
         if (name !== "joinGroup") return await go();
         asked.resolve();
-        await goOn.promise;
+        await gate.promise;
         return await go();
       });
     const bus = (real: Bus) =>
@@ -201,48 +204,49 @@ for (const isHintLost of [false, true]) {
       await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
       await asked.promise;
       await using second = await login(b!, { token: first.token });
-      goOn.resolve();
+      gate.resolve();
       assertEquals(
         (await first.next((m) => m.rid === "join")).errno,
         Errno.OK,
         "it is answered before the end",
       );
       await creator.groupChat(groupid, "one");
-      if (isHintLost) await newGroup(second); // after which it looks
-      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "one");
+      if (isHintLost) await newGroup(second); // causes a resync
+      assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "one");
       await creator.groupChat(groupid, "two");
-      assertEquals((await second.next(Msg.GROUP_CHAT, SOON)).msg, "two");
+      assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "two");
     }, { store, bus });
   });
 }
 
-Deno.test("login races: a session that lets go late for one elsewhere keeps nothing from that one", async () => {
-  const [asked, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+Deno.test("login races: a late released session withholds no message from the later one", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
     wrapped(real, async (name, go) => {
       if (name !== "advanceCursors") return await go();
       asked.resolve();
-      await goOn.promise; // what the client has is to be stored before it lets go
+      await gate.promise; // the cursors are stored before the session is released
       return await go();
     });
   await withNodes(2, async (a, b) => {
-    using _letsGo = { [Symbol.dispose]: () => goOn.resolve() }; // also if it fails before
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     await using sender = await newUser(a!);
     await using first = await newUser(a!);
     await using friend = await newUser(b!);
     await first.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend.id });
     await friend.succeed({ msgid: Msg.LOGOUT });
-    assertEquals((await first.next(Msg.PRESENCE, SOON)).state, "offline");
+    assertEquals((await first.next(Msg.PRESENCE, HINT_TIMEOUT_MS)).state, "offline");
     await sender.chat(first.id, "one");
-    await first.next(Msg.ONE_CHAT, SOON);
+    await first.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS);
     await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
     await asked.promise;
-    await using second = await login(b!, { token: first.token }); // which waits for the other no longer than a second
-    await sender.chat(first.id, "two"); // is offered on this node, to the one that has not let go yet
+    // waits at most a second for the other session
+    await using second = await login(b!, { token: first.token });
+    await sender.chat(first.id, "two"); // delivered on this node to the session that is not released yet
     await using _again = await login(a!, { id: friend.id });
-    const told = await second.next(Msg.PRESENCE, SOON);
+    const told = await second.next(Msg.PRESENCE, HINT_TIMEOUT_MS);
     assertEquals([told.id, told.state], [friend.id, "online"]);
-    goOn.resolve();
-    assertEquals((await second.next((m) => m.msg === "two", SOON)).seq, 2);
+    gate.resolve();
+    assertEquals((await second.next((m) => m.msg === "two", HINT_TIMEOUT_MS)).seq, 2);
   }, { store });
 });

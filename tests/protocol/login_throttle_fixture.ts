@@ -1,13 +1,13 @@
-/** What the tests of attempts at passwords share: clients from any address, with one request each. */
+/** Shared helpers for tests of the login throttle: clients from any address with one request each. */
 import { assert, assertEquals } from "@std/assert";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { PASSWORD } from "../harness/framed_client.ts";
 import { connectFrom } from "../harness/proxy.ts";
 import type { Address } from "../harness/server.ts";
 
-export const WAIT_AT_MOST = 60_000; // milliseconds that a client is told to wait
+export const MAX_RETRY_AFTER_MS = 60_000; // ms, the greatest retry_after
 
-/** The answer to one login on a connection of its own, which is left at once. */
+/** Returns the reply to one login on a connection of its own, and closes that. */
 export async function tryLogin(
   at: Address,
   host: string,
@@ -18,35 +18,35 @@ export async function tryLogin(
   return await client.request({ msgid: Msg.LOGIN, ...who, password, force: true });
 }
 
-/** The answer to one registration. */
+/** Returns the reply to one registration. */
 export async function tryRegister(at: Address, host: string, name: string): Promise<Received> {
   await using client = await connectFrom(at, host);
   return await client.request({ msgid: Msg.REGISTER, name, password: PASSWORD });
 }
 
-/** What every reply has that is a refusal. */
+/** The fields of every refusal. */
 type Refusal = Pick<Received, "errno" | "errmsg" | "retry_after">;
 
-/** Asserts that a request was refused for being one too many. */
+/** Asserts that a request was refused by the throttle. */
 export function assertLimited({ errno, errmsg, retry_after }: Refusal, words: string): void {
   assertEquals([errno, errmsg], [Errno.RATE_LIMITED, words]);
   assert(
-    Number.isInteger(retry_after) && retry_after! > 0 && retry_after! <= WAIT_AT_MOST,
+    Number.isInteger(retry_after) && retry_after! > 0 && retry_after! <= MAX_RETRY_AFTER_MS,
     `${retry_after} ms`,
   );
 }
 
-export const ACCOUNT = "too many wrong passwords for this account";
-export const ADDRESS = "too many logins by password from this address";
-export const REGISTER = "too many registrations from this address";
+export const ACCOUNT_REASON = "too many wrong passwords for this account";
+export const ADDRESS_REASON = "too many logins by password from this address";
+export const REGISTRATION_REASON = "too many registrations from this address";
 
 let lastAddress = 0;
 
-/** An address from which no client has called. */
+/** Returns an address that no client has used. */
 export function freshAddress(): string {
   lastAddress++;
   return `198.51.${lastAddress >> 8}.${lastAddress & 255}`;
 }
 
-/** Where addresses aren't counted, and an account's wrong passwords are. */
+/** An exempt address, for which only wrong passwords of an account are counted. */
 export const EXEMPT = "127.0.0.9";

@@ -1,4 +1,4 @@
-/** What counts as an attempt at a password, and when attempts come back: by the class alone. */
+/** The login throttle by itself: the counted attempts, and their refill. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 import type { RateLimit } from "../../lib/bus/bus.ts";
@@ -6,10 +6,10 @@ import { LocalHub } from "../../lib/bus/local.ts";
 import { AbandonedError } from "../../lib/passwords/password_hasher.ts";
 import { RequestError } from "../../lib/server/protocol/reply_body.ts";
 import { LoginThrottle } from "../../lib/server/limits/login_throttle.ts";
-import { WAIT_AT_MOST } from "./login_throttle_fixture.ts";
+import { MAX_RETRY_AFTER_MS } from "./login_throttle_fixture.ts";
 import { Errno } from "../harness/protocol_numbers.ts";
 
-Deno.test("attempts: what fails by no fault of the client's isn't counted, what is refused is", async () => {
+Deno.test("login throttle: counts refused logins, and not those that fail by a server fault", async () => {
   const bus = new LocalHub().attach();
   const limits = {
     maxFailedLogins: 1,
@@ -46,10 +46,10 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
         isTried = true;
         return Promise.resolve({ valid: true });
       }), RequestError);
-    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, WAIT_AT_MOST]);
+    assertEquals([isTried, late.errno, late.retryAfter], [false, Errno.RATE_LIMITED, MAX_RETRY_AFTER_MS]);
   }
   for (let count = 0; count < 3; count++) await attempts.login(undefined, () => Promise.resolve()); // exempt
-  // What a client went away from was no guess, and costs its address as much.
+  // An aborted attempt is no wrong password, but is charged to its address.
   const leave = () => Promise.reject(new AbandonedError(1));
   for (let count = 0; count < 3; count++) {
     await assertRejects(() => attempts.check(2, place, leave), AbandonedError);
@@ -61,12 +61,12 @@ Deno.test("attempts: what fails by no fault of the client's isn't counted, what 
   await bus.close();
 });
 
-/** Counts for itself, by a clock that the test sets. */
+/** A throttle with a clock that the test sets. */
 function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle {
   const buckets = new KeyedRateLimiter(clock);
   const spend = (bucket: string, quota: RateLimit, count: number) =>
     Promise.resolve(buckets.tryConsume(bucket, quota, count));
-  const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WITHIN];
+  const [maxLoginsPerAddress, maxRegistrationsPerAddress, attemptsWindow] = [1, 1, WINDOW_MS];
   return new LoginThrottle({ tryConsume: spend }, {
     maxFailedLogins,
     maxLoginsPerAddress,
@@ -75,9 +75,9 @@ function attemptsAt(clock: () => number, maxFailedLogins: number): LoginThrottle
   });
 }
 
-const WITHIN = 3_600_000; // milliseconds
+const WINDOW_MS = 3_600_000; // milliseconds
 
-/** A place that is not known. */
+/** Returns an unknown address. */
 function unknown(at: number): { address: string; knownBy: undefined } {
   return { address: `192.0.2.${at}`, knownBy: undefined };
 }
@@ -85,20 +85,20 @@ function unknown(at: number): { address: string; knownBy: undefined } {
 const wrong = () => Promise.resolve({ valid: false });
 const right = () => Promise.resolve({ valid: true });
 
-Deno.test("attempts: right passwords use up nothing of what all places have together", async () => {
+Deno.test("login throttle: charges correct passwords nothing of the shared bucket", async () => {
   const attempts = attemptsAt(() => 0, 2);
   for (let at = 0; at < 100; at++) await attempts.check(1, unknown(at), right);
   for (let count = 0; count < 2; count++) await attempts.check(1, unknown(200), wrong);
   await assertRejects(() => attempts.check(1, unknown(200), right), RequestError);
 });
 
-Deno.test("attempts: what all places have together comes back, and what is refused until then costs nothing", async () => {
+Deno.test("login throttle: refills the shared bucket, and charges refusals nothing", async () => {
   let now = 0;
   const attempts = attemptsAt(() => now, 2);
   for (let at = 0; at < 20; at++) await attempts.check(1, unknown(at), wrong); // ten times as many
   const last = unknown(200);
   await attempts.check(1, last, wrong);
-  const back = 6 * WITHIN / 20; // until there is one, as all of them are there in six times as long
+  const back = 6 * WINDOW_MS / 20; // until there is one attempt, as all of them return in six times this
   for (now = 0; now < back; now += 1_000) {
     await assertRejects(() => attempts.check(1, last, right), RequestError, "too many wrong");
   }

@@ -1,15 +1,15 @@
-/** How often passwords may be tried and accounts be made: exactly that often, for each client and address. */
+/** The limits of logins and registrations for each client and address. */
 import { assert, assertEquals } from "@std/assert";
 import {
-  ACCOUNT,
-  ADDRESS,
+  ACCOUNT_REASON,
+  ADDRESS_REASON,
   assertLimited,
   EXEMPT,
   freshAddress,
-  REGISTER,
+  MAX_RETRY_AFTER_MS,
+  REGISTRATION_REASON,
   tryLogin,
   tryRegister,
-  WAIT_AT_MOST,
 } from "./login_throttle_fixture.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -18,7 +18,7 @@ import { connectFrom, proxyHeaderV1, TRUSTING } from "../harness/proxy.ts";
 import { sharedServer, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 
-/** The limits of the shared server, in a time of which a test takes next to nothing. */
+/** The limits of the shared server, with a window that is long compared to a test. */
 const [WRONG, LOGINS, REGISTRATIONS] = [3, 5, 4];
 const test = sharedServer({
   args: [
@@ -28,18 +28,18 @@ const test = sharedServer({
   ],
 });
 
-/** Wrong passwords for one account from unknown places, before each of them has only one more. */
-const TOTAL = 10 * WRONG;
+/** Wrong passwords for one account from unknown addresses, until each has one attempt left. */
+const SHARED_ATTEMPTS = 10 * WRONG;
 
-test("attempts: where a password was wrong too often not even the right one is looked at; a token still is", async (server) => {
+test("login throttle: refuses the correct password, not a token, after wrong ones", async (server) => {
   const id = await register(server);
   await using owner = await login(server, { id });
   for (const host of [freshAddress(), EXEMPT]) {
     for (let count = 0; count < WRONG; count++) {
       assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
     }
-    assertLimited(await tryLogin(server, host, { id }), ACCOUNT);
-    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+    assertLimited(await tryLogin(server, host, { id }), ACCOUNT_REASON);
+    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT_REASON);
   }
   await owner.settle();
   await using back = await login(server, { token: owner.token });
@@ -49,17 +49,21 @@ test("attempts: where a password was wrong too often not even the right one is l
   assertEquals((await tryLogin(server, EXEMPT, { id: other }, PASSWORD)).errno, Errno.OK);
 });
 
-test("attempts: others' wrong passwords, however many, lock no user out of an account", async (server) => {
+test("login throttle: locks no user out by wrong passwords from other addresses", async (server) => {
   const id = await register(server);
   const home = freshAddress();
   assertEquals((await tryLogin(server, home, { id }, PASSWORD)).errno, Errno.OK);
-  for (let count = 0; count < TOTAL; count++) {
+  for (let count = 0; count < SHARED_ATTEMPTS; count++) {
     assertEquals((await tryLogin(server, freshAddress(), { id })).errno, Errno.FAILED);
   }
   const elsewhere = freshAddress();
-  assertEquals((await tryLogin(server, elsewhere, { id })).errno, Errno.FAILED, "one more of each place");
-  assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT);
-  assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT);
+  assertEquals(
+    (await tryLogin(server, elsewhere, { id })).errno,
+    Errno.FAILED,
+    "one more attempt of each address",
+  );
+  assertLimited(await tryLogin(server, elsewhere, { id }), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, elsewhere, { id }, PASSWORD), ACCOUNT_REASON);
   const again = freshAddress();
   for (let count = 0; count < 3; count++) {
     assertEquals(
@@ -75,16 +79,16 @@ test("attempts: others' wrong passwords, however many, lock no user out of an ac
       "a known place has all of its own",
     );
   }
-  assertLimited(await tryLogin(server, home, { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, home, { id }), ACCOUNT_REASON);
 });
 
-test("attempts: a device that has logged in before has attempts of its own, by a token that is over", async (server) => {
+test("login throttle: gives a known device attempts of its own by its expired token", async (server) => {
   const id = await register(server);
   const { token } = await tryLogin(server, EXEMPT, { id }, PASSWORD);
-  await tryLogin(server, EXEMPT, { id }, PASSWORD); // its token replaces the first
+  await tryLogin(server, EXEMPT, { id }, PASSWORD); // the new token replaces the first
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) await tryLogin(server, host, { id });
-  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, host, { id }, PASSWORD), ACCOUNT_REASON);
   await using client = await connectFrom(server, host);
   assertEquals((await client.request({ msgid: Msg.LOGIN, token })).errno, Errno.FAILED);
   const reply = await tryLogin(server, EXEMPT, { id, token }, PASSWORD);
@@ -92,49 +96,49 @@ test("attempts: a device that has logged in before has attempts of its own, by a
   assert(reply.token !== undefined && reply.token !== token);
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id, token })).errno, Errno.FAILED);
-    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others' are others'");
+    assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED, "others are counted apart");
   }
-  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT);
-  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT);
-  // Its next token tells the same device, and a valid one is enough by itself, whatever the password is.
+  assertLimited(await tryLogin(server, EXEMPT, { id, token }, PASSWORD), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, EXEMPT, { id }, PASSWORD), ACCOUNT_REASON);
+  // The next token identifies the same device, and a valid token suffices without a password.
   assertEquals((await tryLogin(server, EXEMPT, { id, token: reply.token }, "wrong")).errno, Errno.OK);
   const other = await login(server, { id: await register(server) });
   assertLimited(
     await tryLogin(server, EXEMPT, { id, token: `${id}${other.token.slice(`${other.id}`.length)}` }),
-    ACCOUNT,
+    ACCOUNT_REASON,
   );
   await other.close();
 });
 
-test("attempts: one place alone never uses up what all places have together", async (server) => {
+test("login throttle: does not let one address use up the shared bucket", async (server) => {
   const id = await register(server);
-  for (let count = 0; count < TOTAL + 5; count++) await tryLogin(server, EXEMPT, { id });
+  for (let count = 0; count < SHARED_ATTEMPTS + 5; count++) await tryLogin(server, EXEMPT, { id });
   const host = freshAddress();
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, host, { id })).errno, Errno.FAILED);
   }
 });
 
-test("attempts: an IPv6 /48 is one place, but a user's own /64 in it", async (server) => {
+test("login throttle: counts an IPv6 /48 as one address, but for a user's own /64 in it", async (server) => {
   const id = await register(server);
   const at = (site: number, network: number) => `2001:db8:${site}:${network}::1`;
   assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
   for (let network = 2; network < 2 + WRONG; network++) {
     assertEquals((await tryLogin(server, at(7, network), { id })).errno, Errno.FAILED);
   }
-  assertLimited(await tryLogin(server, at(7, 99), { id }), ACCOUNT);
-  assertLimited(await tryLogin(server, at(7, 99), { id }, PASSWORD), ACCOUNT);
+  assertLimited(await tryLogin(server, at(7, 99), { id }), ACCOUNT_REASON);
+  assertLimited(await tryLogin(server, at(7, 99), { id }, PASSWORD), ACCOUNT_REASON);
   assertEquals((await tryLogin(server, at(7, 1), { id }, PASSWORD)).errno, Errno.OK);
   assertEquals((await tryLogin(server, at(8, 1), { id }, PASSWORD)).errno, Errno.OK);
 });
 
-test("attempts: whether there is such a user makes no difference", async (server) => {
+test("login throttle: treats unknown users as known ones", async (server) => {
   const answers = async (ways: readonly object[]) => {
     const host = freshAddress();
     const said: unknown[] = [];
     for (const who of ways) {
       const { rid: _, retry_after, ...rest } = await tryLogin(server, host, who);
-      said.push({ ...rest, isToldWhen: retry_after === WAIT_AT_MOST });
+      said.push({ ...rest, isToldWhen: retry_after === MAX_RETRY_AFTER_MS });
     }
     return said;
   };
@@ -146,10 +150,11 @@ test("attempts: whether there is such a user makes no difference", async (server
   for (const who of [{ name }, { id: 2_000_000_000 }, { name: "unknown" }, { name: "☃ {unknown}" }]) {
     assertEquals(await always(who), limited, JSON.stringify(who));
   }
-  // By its name and by its id an account is two: else the one would tell that there is the other.
+  // The throttle counts name and id of an account apart, as it would otherwise reveal that they belong
+  // together.
   const byBoth = (name: string, id: number) => answers([{ name }, { name }, { name }, { id }, { name }]);
   assertEquals(await byBoth(name, known), await byBoth("unknown", 2_000_000_000));
-  // In all its forms a name is one.
+  // All forms of a name count together.
   const accented = freshName("é");
   await register(server, accented);
   const inForms = (name: string) =>
@@ -159,7 +164,7 @@ test("attempts: whether there is such a user makes no difference", async (server
   assertEquals(await inForms(freshName("unknown é")), forms);
 });
 
-test("attempts: right passwords are not counted, however many", async (server) => {
+test("login throttle: does not count correct passwords", async (server) => {
   const id = await register(server);
   for (let count = 0; count < 3 * WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id }, PASSWORD)).errno, Errno.OK);
@@ -167,10 +172,10 @@ test("attempts: right passwords are not counted, however many", async (server) =
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await tryLogin(server, EXEMPT, { id })).errno, Errno.FAILED);
   }
-  assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT);
+  assertLimited(await tryLogin(server, EXEMPT, { id }), ACCOUNT_REASON);
 });
 
-test("attempts: guesses at the same time are not more than one after another", async (server) => {
+test("login throttle: permits no more concurrent guesses than successive ones", async (server) => {
   const id = await register(server);
   const replies = await Promise.all(
     Array.from({ length: 30 }, () => tryLogin(server, EXEMPT, { id })),
@@ -181,7 +186,7 @@ test("attempts: guesses at the same time are not more than one after another", a
   assertEquals([tried, refused], [WRONG, 30 - WRONG]);
 });
 
-test("attempts: an address has so many logins by password, right or wrong; others have their own", async (server) => {
+test("login throttle: limits logins by password for each address, correct or wrong", async (server) => {
   const id = await register(server);
   const pairs = [
     [freshAddress(), freshAddress()],
@@ -194,13 +199,13 @@ test("attempts: an address has so many logins by password, right or wrong; other
         : await tryLogin(server, host, { name: freshName("unknown") });
       assertEquals(reply.errno, count % 2 === 0 ? Errno.OK : Errno.FAILED);
     }
-    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS);
-    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS);
+    assertLimited(await tryLogin(server, host, { id }, PASSWORD), ADDRESS_REASON);
+    assertLimited(await tryLogin(server, host, { name: "unknown" }), ADDRESS_REASON);
     assertEquals((await tryLogin(server, other, { id }, PASSWORD)).errno, Errno.OK);
   }
-  assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS);
-  assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS);
-  // A token is no password, and what isn't a whole login isn't one.
+  assertLimited(await tryLogin(server, "2001:db8:1:2:ffff:ffff:ffff:ffff", { id }, PASSWORD), ADDRESS_REASON);
+  assertLimited(await tryLogin(server, `::ffff:${pairs[0][0]}`, { id }, PASSWORD), ADDRESS_REASON);
+  // Tokens and incomplete logins do not count.
   await using client = await connectFrom(server, pairs[0][0]);
   await using user = await newUser(server);
   assertEquals((await client.request({ msgid: Msg.LOGIN, name: "unknown" })).errno, Errno.BAD_REQUEST);
@@ -210,15 +215,15 @@ test("attempts: an address has so many logins by password, right or wrong; other
   }
 });
 
-test("attempts: an address may register so many, the names that were taken among them", async (server) => {
+test("login throttle: limits registrations for each address, names in use included", async (server) => {
   const host = freshAddress();
   const name = freshName();
   for (let count = 0; count < REGISTRATIONS; count++) {
     const { errno } = await tryRegister(server, host, count % 2 === 0 ? freshName() : name);
     assertEquals(errno, count < 3 ? Errno.OK : Errno.FAILED);
   }
-  assertLimited(await tryRegister(server, host, freshName()), REGISTER);
-  assertLimited(await tryRegister(server, host, name), REGISTER);
+  assertLimited(await tryRegister(server, host, freshName()), REGISTRATION_REASON);
+  assertLimited(await tryRegister(server, host, name), REGISTRATION_REASON);
   assertEquals((await tryRegister(server, freshAddress(), freshName())).errno, Errno.OK);
   assertEquals(
     (await tryLogin(server, host, { name }, PASSWORD)).errno,
@@ -227,7 +232,7 @@ test("attempts: an address may register so many, the names that were taken among
   );
 });
 
-test("attempts: the classic dialect says it in its own replies", async (server) => {
+test("login throttle: uses the replies of the classic dialect", async (server) => {
   const host = freshAddress();
   const id = await register(server);
   await using client = await ClassicClient.connect(server);
@@ -235,16 +240,16 @@ test("attempts: the classic dialect says it in its own replies", async (server) 
   for (let count = 0; count < WRONG; count++) {
     assertEquals((await client.login(id, "wrong")).errno, Errno.FAILED);
   }
-  assertLimited(await client.login(id), ACCOUNT);
+  assertLimited(await client.login(id), ACCOUNT_REASON);
   for (let count = 0; count <= REGISTRATIONS; count++) {
     await client.send({ msgid: Msg.REGISTER, name: freshName(), password: PASSWORD });
     const reply = await client.next(Msg.REGISTER_ACK);
     if (count < REGISTRATIONS) assertEquals(reply.errno, Errno.OK);
-    else assertLimited(reply, REGISTER);
+    else assertLimited(reply, REGISTRATION_REASON);
   }
 });
 
-Deno.test("attempts: after the time that is told, one may try again", () =>
+Deno.test("login throttle: permits another attempt after retry_after", () =>
   withServer({
     args: [
       ...TRUSTING,
@@ -261,14 +266,14 @@ Deno.test("attempts: after the time that is told, one may try again", () =>
   }, async (server) => {
     const id = await register(server);
     const [first, second] = [freshAddress(), freshAddress()];
-    // One at a time: on a busy machine it may be there again before the second one is asked for.
+    // One at a time: on a busy machine the attempt may have returned before the second request.
     const again = async (ask: () => Promise<Received>, wanted: number) => {
       const { retry_after } = await until(async () => {
         const reply = await ask();
         return reply.errno === Errno.RATE_LIMITED ? reply : undefined;
       }, "one too many");
       assert(retry_after! > 0 && retry_after! <= 1_500, `${retry_after} ms`);
-      await pause(retry_after! + 5); // by the server's clock, which isn't this one
+      await pause(retry_after! + 5); // the server's clock may differ
       assertEquals((await ask()).errno, wanted);
     };
     await Promise.all([

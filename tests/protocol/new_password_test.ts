@@ -1,4 +1,4 @@
-/** Which passwords new accounts may have, and that it makes no difference to those that exist. */
+/** The rules for passwords of new accounts, which do not apply to existing ones. */
 import { assert, assertEquals } from "@std/assert";
 import { COMMON_PASSWORDS } from "../../lib/passwords/common_passwords.ts";
 import { PLAINTEXT_PREFIX, type Store } from "../../lib/store/store.ts";
@@ -10,10 +10,10 @@ import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 import { idOf } from "../store/store_fixture.ts";
 
 const test = sharedServer();
-const SHORT = "password must have at least 8 characters";
-const COMMON = "password is one of the first that are guessed";
+const TOO_SHORT = "password must have at least 8 characters";
+const TOO_COMMON = "password is too common: choose one that is harder to guess";
 
-/** What a registration with this password is answered: nothing, or what is wrong with it. */
+/** Registers with this password and returns the reason of a refusal, or undefined. */
 async function problem(server: Server, password: string, name = freshName()): Promise<string | undefined> {
   await using client = await FramedClient.connect(server);
   const { errno, errmsg } = await client.request({ msgid: Msg.REGISTER, name, password });
@@ -21,9 +21,9 @@ async function problem(server: Server, password: string, name = freshName()): Pr
   return errmsg;
 }
 
-test("new passwords: so long at the least, to the character, for framed and classic clients", async (server) => {
+test("new passwords: have the minimum length, to the character, in both dialects", async (server) => {
   for (const password of ["1", "seven 7", "é李😀x y!"]) {
-    assertEquals(await problem(server, password), SHORT, password);
+    assertEquals(await problem(server, password), TOO_SHORT, password);
   }
   for (const password of ["eight 88", "é李😀x y!z"]) {
     assertEquals(await problem(server, password), undefined, password);
@@ -32,12 +32,12 @@ test("new passwords: so long at the least, to the character, for framed and clas
   const name = freshName();
   await classic.send({ msgid: Msg.REGISTER, name, password: "seven 7" });
   const refused = await classic.next(Msg.REGISTER_ACK);
-  assertEquals([refused.errno, refused.errmsg], [Errno.BAD_REQUEST, SHORT]);
+  assertEquals([refused.errno, refused.errmsg], [Errno.BAD_REQUEST, TOO_SHORT]);
   await classic.send({ msgid: Msg.REGISTER, name, password: "eight 88" });
   assertEquals((await classic.next(Msg.REGISTER_ACK)).errno, Errno.OK, "a refusal makes no account");
 });
 
-test("new passwords: the most common ones are refused, however they are written", async (server) => {
+test("new passwords: are refused when they are common, however they are written", async (server) => {
   for (
     const password of [
       "password",
@@ -49,7 +49,7 @@ test("new passwords: the most common ones are refused, however they are written"
       "🙂".repeat(8),
     ]
   ) {
-    assertEquals(await problem(server, password), COMMON, password);
+    assertEquals(await problem(server, password), TOO_COMMON, password);
   }
   for (const password of ["password of mine", "aaaaaaab", "correct horse"]) {
     assertEquals(await problem(server, password), undefined, password);
@@ -61,21 +61,21 @@ test("new passwords: the most common ones are refused, however they are written"
   assertEquals(await problem(server, `${name} 1`, name), undefined);
 });
 
-Deno.test("new passwords: the list has what is common, each once, in the form in which it is looked up", () => {
+Deno.test("new passwords: the list has common ones once each, in the form of the lookup", () => {
   const words = COMMON_PASSWORDS.trim().split(/\s+/);
   assertEquals([words.length, new Set(words).size], [4_142, 4_142]);
   for (const word of ["123456", "password", "qwertyuiop", "iloveyou"]) assert(words.includes(word), word);
   assertEquals(words.filter((word) => word !== word.normalize("NFKC").toLowerCase()), []);
 });
 
-serverTest("new passwords: both rules can be turned off, each alone", {
+serverTest("new passwords: either rule can be turned off alone", {
   args: ["--min-password", "1"],
 }, async (server) => {
   assertEquals(await problem(server, "short"), undefined);
-  assertEquals(await problem(server, "123456"), COMMON);
+  assertEquals(await problem(server, "123456"), TOO_COMMON);
 });
 
-serverTest("new passwords: any is taken for clients that know no rules", {
+serverTest("new passwords: are all taken when both rules are off", {
   args: ["--min-password", "1", "--common-passwords", "allow"],
 }, async (server) => {
   for (const password of ["1", "123456", "aaaa"]) {
@@ -84,7 +84,7 @@ serverTest("new passwords: any is taken for clients that know no rules", {
   assertEquals(await problem(server, "me", "me"), undefined);
 });
 
-Deno.test("new passwords: accounts that exist log in with what they have", async () => {
+Deno.test("new passwords: the rules do not apply to existing accounts", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     for (const password of ["1", "123456", "old"]) {

@@ -1,4 +1,4 @@
-/** The limit of open files: connections are capped below it, by what else a server opens. */
+/** The limit of open files caps the connections, less the other files of a server. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Config } from "../../lib/config/options.ts";
@@ -8,9 +8,9 @@ import { login, newUser, register } from "../harness/framed_client.ts";
 import { cleanEnv, ROOT, writableFolder } from "../harness/program.ts";
 import { type Server, withServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
-import { assertRoom, LIMIT, openFilesOf, PATIENT, possibleOf } from "./open_files_fixture.ts";
+import { assertRoom, LIMIT, LONG_TIMEOUTS, openFilesOf, possibleOf } from "./open_files_fixture.ts";
 
-/** What {@link capConnections} makes of a configuration where so many files are free, and what it logs. */
+/** Returns the result and the log of {@link capConnections} for a number of free files. */
 function fit(config: Partial<Config>, room: FileRoom | undefined): { most: number | undefined; log: string } {
   let log = "";
   const fitted = capConnections(
@@ -21,7 +21,7 @@ function fit(config: Partial<Config>, room: FileRoom | undefined): { most: numbe
   return { most: fitted?.maxConnections, log };
 }
 
-Deno.test("open files: --max-connections is capped to what the reserve leaves, with both numbers", () => {
+Deno.test("open files: cap --max-connections to the limit less the reserve, and log both", () => {
   for (const workers of [1, 4]) {
     const reserved = reservedFiles({ ...defaults(), workers });
     const at = (free: number) => fit({ workers, maxConnections: 1_000 }, { free, limit: free + 20 });
@@ -52,31 +52,32 @@ Deno.test("open files: --max-connections is capped to what the reserve leaves, w
   }
 });
 
-Deno.test("open files: where the limit is unknown, nothing is capped", () => {
+Deno.test("open files: cap nothing when the limit is unknown", () => {
   const { most, log } = fit({}, undefined);
   assertEquals(most, defaults().maxConnections);
   assertStringIncludes(log, "info  the limit of open files is unknown");
 });
 
-Deno.test("open files: measuring stops at what is wanted, and leaves nothing open", () => {
-  const measured = () => openFilesOf(Deno.pid).filter((file) => file === "/").length; // of no other test
+Deno.test("open files: measuring stops at the wanted number and leaves nothing open", () => {
+  // not those of another test
+  const measured = () => openFilesOf(Deno.pid).filter((file) => file === "/").length;
   const before = measured();
   assertEquals(measureFileRoom(100), { free: 100, limit: undefined });
   assertEquals(measured(), before);
 });
 
-/** Files that a server has open for itself, without the runtime's caches, some of which it may not need. */
+/** Returns the files that a server has open, without the caches of the runtime. */
 function ownFilesOf({ pid }: Server): string[] {
   return openFilesOf(pid).filter((file) => !/_cache_v\d/.test(file));
 }
 
-Deno.test("open files: the reserve is what workers, threads and the database have open", async () => {
+Deno.test("open files: the reserve covers the files of workers, threads and the database", async () => {
   const reserved: number[] = [];
   const open: number[] = [];
   for (const workers of [2, 4]) {
-    await withServer({ args: ["--workers", `${workers}`, ...PATIENT] }, async (server) => {
+    await withServer({ args: ["--workers", `${workers}`, ...LONG_TIMEOUTS] }, async (server) => {
       const database = () => ownFilesOf(server).filter((file) => file.includes("/chat.db"));
-      await until(async () => { // the thread that copies the log opens it a second after the start
+      await until(async () => { // the checkpoint thread opens the database a second after the start
         await register(server);
         return database().length >= 10;
       }, "the database's files");
@@ -85,7 +86,7 @@ Deno.test("open files: the reserve is what workers, threads and the database hav
       const store = reservedFiles(config) -
         reservedFiles({ ...config, mysql: "mysql://", mysqlConnections: 0 });
       assertEquals(store, database().length + threads);
-      // Each keeps one for a connection that it accepts to close it.
+      // Each worker reserves one file for a connection that it accepts in order to close it.
       reserved.push(reservedFiles(config) - workers);
       open.push(
         await until(async () => {
@@ -99,7 +100,7 @@ Deno.test("open files: the reserve is what workers, threads and the database hav
   assertEquals(open[1]! - open[0]!, reserved[1]! - reserved[0]!);
 });
 
-Deno.test("open files: the permissions of deno.json are enough to find out the limit", async () => {
+Deno.test("open files: the permissions of deno.json suffice to find the limit", async () => {
   const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];
@@ -113,7 +114,7 @@ Deno.test("open files: the permissions of deno.json are enough to find out the l
   }
 });
 
-Deno.test("open files: a limit without room for a connection is an error that names what is needed", async () => {
+Deno.test("open files: the start fails when the limit leaves no connection", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const { code, stderr } = await new Deno.Command("sh", {
@@ -133,8 +134,8 @@ Deno.test("open files: a limit without room for a connection is an error that na
       Number(pattern.exec(line!)?.[1])
     ) as [number, number];
     assertEquals(needed - least, 16_000 - 1);
-    const slack = 4; // files of the runtime's caches, which it goes without where the limit is lower
-    await withServer({ openFiles: least + slack, args: PATIENT }, async (server) => {
+    const slack = 4; // files of the runtime's caches, which it does not open at a lower limit
+    await withServer({ openFiles: least + slack, args: LONG_TIMEOUTS }, async (server) => {
       const possible = Number(/"possible":(\d+)/.exec(server.log())?.[1]);
       assert(possible >= 1 && possible <= 1 + slack, server.log());
       const id = await until(
@@ -150,7 +151,7 @@ Deno.test("open files: a limit without room for a connection is an error that na
   }
 });
 
-Deno.test("open files: where only the data folder may be read, that is enough to find out the limit", async () => {
+Deno.test("open files: read permission for the data folder suffices to find the limit", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     await Deno.mkdir(`${folder}/data`);

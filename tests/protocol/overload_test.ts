@@ -1,13 +1,13 @@
-/** The answers of a server that can't do what it is asked now: RATE_LIMITED and UNAVAILABLE. */
+/** The refusals of an overloaded server: RATE_LIMITED and UNAVAILABLE. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { serverTest, startServer } from "../harness/server.ts";
 
 const LOGINS = 20;
-const MAX_RETRY_AFTER_MS = 5_000; // for passwords that wait
+const MAX_RETRY_AFTER_MS = 5_000; // ms, the bound for waiting passwords
 
-serverTest("more logins than can wait to be hashed are told to come again", {
+serverTest("overload: refuses logins with retry_after when the hash queue is full", {
   args: ["--scrypt-ln", "14", "--hash-queue", "1"],
 }, async (server) => {
   const id = await register(server);
@@ -24,17 +24,17 @@ serverTest("more logins than can wait to be hashed are told to come again", {
   }
   assert(replies.every((reply) => reply.errno === Errno.FAILED || reply.errno === Errno.RATE_LIMITED));
   const reply = await clients[0]!.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
-  assertEquals(reply.errno, Errno.OK, "once there is room again");
+  assertEquals(reply.errno, Errno.OK, "when the queue has room again");
   for (const client of clients) await client.close();
 });
 
-serverTest("a full disk: nothing is accepted that isn't stored, and what was acknowledged is there", {
+serverTest("overload: acknowledges nothing that is not stored when the disk is full, and loses nothing", {
   diskKib: 2_048,
 }, async (server) => {
   const alice = await newUser(server);
   const bob = await newUser(server);
   const text = "x".repeat(20_000);
-  const most = 1_000; // messages: ten times what has room
+  const most = 1_000; // messages: ten times as many as fit
   let stored = 0;
   let refused = await alice.chat(bob.id, text, "0");
   while (refused.errno === Errno.OK && stored < most) {
@@ -48,7 +48,11 @@ serverTest("a full disk: nothing is accepted that isn't stored, and what was ack
   const seqs = (await bob.take(stored, Msg.ONE_CHAT)).map((chat) => chat.seq);
   assertEquals(seqs, Array.from({ length: stored }, (_, at) => at + 1));
   await bob.settle();
-  assertEquals(bob.drain().filter((m) => m.msgid === Msg.ONE_CHAT), [], "the refused one went to nobody");
+  assertEquals(
+    bob.drain().filter((m) => m.msgid === Msg.ONE_CHAT),
+    [],
+    "the refused message reached no user",
+  );
   await alice.close();
   await bob.close();
   server.kill("SIGKILL");

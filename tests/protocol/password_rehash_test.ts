@@ -1,4 +1,4 @@
-/** Passwords that were taken over from a server that didn't hash them: at a login, and in the background. */
+/** Plaintext passwords of an earlier server, hashed at a login and in the background. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { PasswordHasher } from "../../lib/passwords/password_hasher.ts";
@@ -15,7 +15,7 @@ import { idOf, ROOMY } from "../store/store_fixture.ts";
 const CHEAP = { ln: 1, r: 1, p: 1 };
 const HASHED = "$scrypt$ln=1,r=1,p=1$";
 
-Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashed at the login", async () => {
+Deno.test("rehash: hashes an old password at its login, and refuses a wrong one", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     const id = idOf(await store!.createUser("old", `${PLAINTEXT_PREFIX}123456`));
@@ -33,7 +33,7 @@ Deno.test("rehash: an old password logs in, a wrong one doesn't, and it is hashe
 
 const WRITTEN = "set by sql";
 
-/** Runs `work` on a node over a store with a password that was written into it as plain text, and gives the log. */
+/** Runs `work` on a node whose store contains a plaintext password, and returns the log. */
 async function withWritten(
   written: string,
   acceptPlainPasswords: "yes" | "no",
@@ -53,7 +53,7 @@ async function withWritten(
   return lines.join("");
 }
 
-Deno.test("rehash: a password written as plain text is told of by the user's id, and does not log in", async () => {
+Deno.test("rehash: reports a plaintext password with the user's id, and refuses it", async () => {
   const log = await withWritten(WRITTEN, "no", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
     for (const password of [WRITTEN, "wrong", WRITTEN]) {
@@ -67,7 +67,7 @@ Deno.test("rehash: a password written as plain text is told of by the user's id,
   assert(!log.includes(WRITTEN) && !log.includes("wrong"), log);
 });
 
-Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; another program's hash does not", async () => {
+Deno.test("rehash: takes a plaintext password with --accept-plain-passwords, no foreign hash", async () => {
   const log = await withWritten(WRITTEN, "yes", async (node, id, store) => {
     await using client = await FramedClient.connect(node);
     for (const password of ["wrong", `${PLAINTEXT_PREFIX}${WRITTEN}`]) {
@@ -98,17 +98,17 @@ Deno.test("rehash: with --accept-plain-passwords it logs in, and is hashed; anot
 const SALT = "c2FsdHNhbHRzYWx0c2FsdA";
 const KEY = "A".repeat(43);
 
-Deno.test("rehash: a hash that this server cannot have made is refused in time, and told of by the user's id", async () => {
+Deno.test("rehash: refuses a hash of excessive cost in time, and reports it with the user's id", async () => {
   const cases: readonly (readonly [stored: string, help: string])[] = [
     [`$scrypt$ln=40,r=8,p=1$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=20,r=8,p=1$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=1,r=8,p=99999999$${SALT}$${KEY}`, "far above"],
     [`$scrypt$ln=${"9".repeat(60)},r=${"9".repeat(60)},p=1$${SALT}$${KEY}`, "far above"],
-    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // scrypt has no such cost
+    [`$scrypt$ln=17,r=1,p=1$${SALT}$${KEY}`, "another program's hash"], // no valid cost of scrypt
     [`$scrypt$ln=0,r=8,p=1$${SALT}$${KEY}`, "another program's hash"],
     [`$scrypt$ln=4,r=0,p=1$${SALT}$${KEY}`, "another program's hash"],
     [`$scrypt$ln=4,r=8,p=0$${SALT}$${KEY}`, "another program's hash"],
-    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would be right
+    [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would match
     [`$scrypt$ln=4,r=8,p=1$${SALT}$${"A".repeat(255)}`, "another program's hash"],
     ["", "1 to 128 characters"],
     ["p".repeat(129), "1 to 128 characters"],
@@ -128,7 +128,7 @@ Deno.test("rehash: a hash that this server cannot have made is refused in time, 
   }
 });
 
-Deno.test("rehash: a hash of a cost that may have been configured is checked, and one step more is not", () => {
+Deno.test("rehash: checks a hash of the greatest permitted cost, and refuses one step more", () => {
   const account = { id: 1, name: "old", online: false };
   const refuses = (cost: string, configured = CHEAP) => {
     const lines: string[] = [];
@@ -153,7 +153,7 @@ Deno.test("rehash: a hash of a cost that may have been configured is checked, an
   ]);
 });
 
-Deno.test("rehash: the longest password that was written as plain text logs in with --accept-plain-passwords", async () => {
+Deno.test("rehash: takes the longest plaintext password with --accept-plain-passwords", async () => {
   const longest = "😀".repeat(128);
   await withWritten(longest, "yes", async (node, id) => {
     await using client = await FramedClient.connect(node);
@@ -166,7 +166,7 @@ Deno.test("rehash: the longest password that was written as plain text logs in w
   assertStringIncludes(log, "--accept-plain-passwords");
 });
 
-Deno.test("rehash: names of earlier times log in as they are", async () => {
+Deno.test("rehash: takes names of earlier versions unchanged", async () => {
   let store: Store | undefined;
   await withNodes(1, async (node) => {
     const names = [
@@ -194,7 +194,7 @@ Deno.test("rehash: names of earlier times log in as they are", async () => {
   }, { store: (real) => store = real });
 });
 
-Deno.test("rehash: in the background all of them are hashed, and no other password is touched", async () => {
+Deno.test("rehash: hashes all plaintext passwords in the background, and touches no other", async () => {
   const store = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
     using passwords = new PasswordHasher(CHEAP, 1, 100);
@@ -221,7 +221,7 @@ Deno.test("rehash: in the background all of them are hashed, and no other passwo
   }
 });
 
-Deno.test("rehash: a password that is changed meanwhile stays changed, and it ends when it is told to", async () => {
+Deno.test("rehash: leaves a password that changes meanwhile, and stops on request", async () => {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   try {
     using passwords = new PasswordHasher(CHEAP, 1, 100);
@@ -229,7 +229,7 @@ Deno.test("rehash: a password that is changed meanwhile stays changed, and it en
     const id = idOf(await real.createUser("old", `${PLAINTEXT_PREFIX}old`));
     idOf(await real.createUser("other", `${PLAINTEXT_PREFIX}other`));
     const store = wrapped<Store>(real, async (name, go, args) => {
-      // Between the look and the change, another node does the same.
+      // Another node does the same between the read and the write.
       if (name === "setPassword" && args[0] === id) {
         await real.setPassword(id, "another hash", `${PLAINTEXT_PREFIX}old`);
       }

@@ -29,7 +29,7 @@ import { withServer } from "../harness/server.ts";
 
 const CHEAP = { ln: 1, r: 1, p: 1 };
 
-Deno.test("passwords: a hash is a PHC string with its parameters, salted, and checks its password only", async () => {
+Deno.test("passwords: a hash is a salted PHC string, and verifies its password only", async () => {
   using passwords = new PasswordHasher({ ln: 4, r: 8, p: 3 }, 2, 10);
   const [one, two] = await Promise.all([passwords.hash("sesame"), passwords.hash("sesame")]);
   assertMatch(one!, /^\$scrypt\$ln=4,r=8,p=3\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$/);
@@ -38,14 +38,14 @@ Deno.test("passwords: a hash is a PHC string with its parameters, salted, and ch
   assertEquals(await passwords.verify("Sesame", one), { valid: false, needsRehash: false });
 });
 
-Deno.test("passwords: a hash of another cost still checks, and is known to be stale", async () => {
+Deno.test("passwords: verify a hash of another cost, and report it as stale", async () => {
   using before = new PasswordHasher(CHEAP, 1, 1);
   using now = new PasswordHasher({ ln: 2, r: 1, p: 1 }, 1, 1);
   const old = await before.hash("sesame");
   assertEquals(await now.verify("sesame", old), { valid: true, needsRehash: true });
 });
 
-Deno.test("passwords: a known vector of scrypt (RFC 7914, section 12)", async () => {
+Deno.test("passwords: match a test vector of scrypt (RFC 7914, section 12)", async () => {
   // N=1024, r=8, p=16, password "password", salt "NaCl", a key of 64 bytes
   const key =
     "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640";
@@ -58,10 +58,10 @@ Deno.test("passwords: a known vector of scrypt (RFC 7914, section 12)", async ()
   assertEquals((await passwords.verify("password", phc)).valid, true);
 });
 
-/** A thread that keeps a record of its orders. */
+/** A thread that records its requests. */
 class RecordingWorker extends HashWorker {
   readonly orders: { order: HashRequest; began: number; ended: number; isAtOnce: boolean }[] = [];
-  #isAtOnce = false; // nothing but what follows from the last order's end has happened since
+  #isAtOnce = false; // whether only consequences of the last request's end have happened since
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   override async derive(order: HashRequest): Promise<Uint8Array> {
@@ -81,7 +81,7 @@ class RecordingWorker extends HashWorker {
   }
 }
 
-Deno.test("passwords: without a user the same work is done", async () => {
+Deno.test("passwords: do the same work when the user is unknown", async () => {
   const thread = new RecordingWorker();
   using passwords = new PasswordHasher({ ln: 3, r: 2, p: 2 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
@@ -98,16 +98,16 @@ Deno.test("passwords: without a user the same work is done", async () => {
   assertEquals(unknown, known);
 });
 
-Deno.test("passwords: so many at once, so many waiting, and the next is told when to come again", async () => {
+Deno.test("passwords: refuse one with retry_after when the threads and the queue are full", async () => {
   using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 2, 3);
-  const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 at work and 3 waiting
+  const taken = Array.from({ length: 5 }, () => passwords.hash("x")); // 2 in progress and 3 waiting
   const error = await assertRejects(() => passwords.hash("x"), OverloadedError);
   assert(error.retryAfter > 0);
   assertEquals((await Promise.all(taken)).length, 5);
-  await passwords.hash("x"); // there is room again
+  await passwords.hash("x"); // the queue has room again
 });
 
-Deno.test("passwords: however long the queue is, the time after which to come again is bounded", async () => {
+Deno.test("passwords: bound retry_after however long the queue is", async () => {
   const passwords = new PasswordHasher(CHEAP, 1, 10_000);
   const told: number[] = [];
   const work = Array.from({ length: 10_001 }, () => passwords.hash("x"));
@@ -120,12 +120,12 @@ Deno.test("passwords: however long the queue is, the time after which to come ag
   passwords[Symbol.dispose]();
 });
 
-/** A client at an address; the signal says that it has gone. */
+/** A client at an address, whose signal aborts when it disconnects. */
 function at(address: string, signal?: AbortSignal): Requester {
   return { network: address, address, standing: "new", ...(signal ? { signal } : {}) };
 }
 
-Deno.test("passwords: the work of a client that has gone is not done while others wait", async () => {
+Deno.test("passwords: skip the work of a closed connection while others wait", async () => {
   let hashed = 0;
   class CountingWorker extends HashWorker {
     override derive(order: HashRequest): Promise<Uint8Array> {
@@ -135,7 +135,7 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   }
   using passwords = new PasswordHasher({ ln: 12, r: 8, p: 1 }, 1, 100, () => new CountingWorker());
   const client = new AbortController();
-  const first = passwords.hash("x", at("a", client.signal)); // begun at once
+  const first = passwords.hash("x", at("a", client.signal)); // starts at once
   const gone = Array.from({ length: 50 }, () => passwords.hash("x", at("a", client.signal)));
   const other = passwords.hash("x", at("b"));
   client.abort();
@@ -144,7 +144,7 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   assertEquals(passwords.hasQueued, true);
   await Promise.all([first, other]);
   assertEquals([hashed, passwords.hasQueued], [2, false]);
-  const alone = passwords.hash("x", at("a", client.signal)); // it waits, as the thread rests, and no other does
+  const alone = passwords.hash("x", at("a", client.signal)); // waits alone during the pause of the thread
   await assertRejects(() => passwords.hash("x", at("a", client.signal)), AbandonedError);
   await alone;
   assertEquals(hashed, 3);
@@ -155,7 +155,7 @@ Deno.test("passwords: the work of a client that has gone is not done while other
   assertEquals(hashed, 4);
 });
 
-Deno.test("passwords: the flood of one address is beside, and not in front of, another's", async () => {
+Deno.test("passwords: do not queue one address after the flood of another", async () => {
   using passwords = new PasswordHasher({ ln: 10, r: 8, p: 1 }, 1, 1_000);
   let flooded = 0;
   const flood = Array.from({ length: 100 }, () => passwords.hash("x", at("a")).then(() => flooded++));
@@ -164,7 +164,7 @@ Deno.test("passwords: the flood of one address is beside, and not in front of, a
   await Promise.all(flood);
 });
 
-Deno.test("passwords: right passwords don't count against an address, and wrong ones do", async () => {
+Deno.test("passwords: count wrong passwords against an address, and no correct ones", async () => {
   using passwords = new PasswordHasher(CHEAP, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("b"));
@@ -178,12 +178,12 @@ Deno.test("passwords: right passwords don't count against an address, and wrong 
   assertEquals(order, ["c", "a", "b"]);
 });
 
-Deno.test("passwords: a known user doesn't wait for a thread to have rested", async () => {
+Deno.test("passwords: do not make a known user wait for the pause of a thread", async () => {
   using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10);
   const hash = await passwords.hash("sesame");
   await passwords.verify("guess", hash, at("a"));
   const known = passwords.verify("sesame", hash, { ...at("a"), standing: "known" });
-  assertEquals(passwords.hasQueued, false, "it is at work");
+  assertEquals(passwords.hasQueued, false, "the request is in progress");
   await known;
   await passwords.verify("guess", hash, at("a"));
   const next = passwords.verify("sesame", hash, at("b"));
@@ -191,7 +191,7 @@ Deno.test("passwords: a known user doesn't wait for a thread to have rested", as
   await next;
 });
 
-Deno.test("passwords: a wrong password is as much work where the hash is of a smaller cost", async () => {
+Deno.test("passwords: do as much work for a wrong password when the hash has a smaller cost", async () => {
   const today = { ln: 14, r: 8, p: 1 };
   let work = 0;
   class MeasuringWorker extends HashWorker {
@@ -221,16 +221,16 @@ Deno.test("passwords: a wrong password is as much work where the hash is of a sm
   }
 });
 
-Deno.test("passwords: what makes two costs equal is never more than the difference", () => {
+Deno.test("passwords: equalise two costs with no more than their difference", () => {
   assertEquals(missingWork({ ln: 14, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [
     { ln: 15, r: 8, p: 1 },
     { ln: 14, r: 8, p: 1 },
   ]);
   assertEquals(missingWork({ ln: 15, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), []);
-  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be taken away");
+  assertEquals(missingWork({ ln: 16, r: 8, p: 3 }, { ln: 15, r: 8, p: 3 }), [], "nothing can be removed");
 });
 
-Deno.test("passwords: a thread that dies fails its own order, and another takes its place", async () => {
+Deno.test("passwords: reject the request of a thread that dies, and replace the thread", async () => {
   const broken = new URL("data:text/javascript,onmessage = () => { throw new Error('out of luck'); };");
   const begun: (URL | undefined)[] = [broken, undefined];
   using passwords = new PasswordHasher(CHEAP, 1, 10, () => new HashWorker(begun.shift()));
@@ -239,10 +239,10 @@ Deno.test("passwords: a thread that dies fails its own order, and another takes 
   assertEquals(second!.status, "fulfilled");
 });
 
-/** Milliseconds by which a timer may be early, by a clock that isn't its own. */
-const TIMER_SLACK = 2;
+/** Milliseconds by which a timer may be early by another clock. */
+const TIMER_SLACK_MS = 2;
 
-Deno.test("passwords: a thread rests as long as a hash took, unless the password was right", async () => {
+Deno.test("passwords: pause a thread for the time of its hash, unless the password was correct", async () => {
   const thread = new RecordingWorker();
   using passwords = new PasswordHasher({ ln: 13, r: 8, p: 1 }, 1, 10, () => thread);
   const hash = await passwords.hash("sesame");
@@ -258,20 +258,20 @@ Deno.test("passwords: a thread rests as long as a hash took, unless the password
   const checked = await Promise.all(checks.map((check) => passwords.verify(...check)));
   const rights = checked.map(({ valid }) => valid);
   assertEquals(rights, [true, false, false, true, true, false, true]);
-  const orders = thread.orders.slice(1); // behind the new hash
+  const orders = thread.orders.slice(1); // after the new hash
   for (const [i, right] of rights.slice(0, -1).entries()) {
     const [{ began, ended }, next] = orders.slice(i, i + 2) as [typeof orders[0], typeof orders[0]];
     assertEquals(next.isAtOnce, right, `behind check ${i}`);
     if (right) continue;
-    assertGreaterOrEqual(next.began - ended, ended - began - TIMER_SLACK, `the rest behind check ${i}`);
+    assertGreaterOrEqual(next.began - ended, ended - began - TIMER_SLACK_MS, `the rest behind check ${i}`);
   }
 });
 
 Deno.test({
-  name: "passwords: the thread that hashes lets all others go first",
-  ignore: Deno.build.os !== "linux", // elsewhere a thread has no priority of its own
+  name: "passwords: the hash thread has a low priority",
+  ignore: Deno.build.os !== "linux", // only Linux has priorities of threads
   async fn() {
-    await withServer({}, async (server) => { // the tests' own process has threads of other tests
+    await withServer({}, async (server) => { // this process also has threads of other tests
       await register(server);
       const ps = new Deno.Command("ps", { args: ["-L", "-o", "nice=", "-p", `${server.pid}`] });
       const niceness = new TextDecoder().decode((await ps.output()).stdout).trim().split(/\s+/).map(Number);
@@ -287,14 +287,14 @@ Deno.test({
 const HOUR_MS = 3_600_000;
 const NOW = Date.UTC(2026, 11, 24, 18);
 
-Deno.test("tokens: a device is known by any of its tokens, as long as the account's password is the same", () => {
+Deno.test("tokens: identify a device by any of its tokens while the password is unchanged", () => {
   const device = makeDeviceCookie(7, "$scrypt$hash");
   const [one, two] = [issueToken(7, NOW, device), issueToken(7, NOW, device)];
   assertNotEquals(one.text, two.text);
   const id = parseDeviceId(one.text, 7, "$scrypt$hash")!;
   assertEquals(id.length, 8);
   assertEquals(parseDeviceId(two.text, 7, "$scrypt$hash"), id);
-  assertEquals(makeDeviceCookie(7, "$scrypt$hash", id), device, "it stays the same device");
+  assertEquals(makeDeviceCookie(7, "$scrypt$hash", id), device, "the device is still known");
   const anew = issueToken(7, NOW, makeDeviceCookie(7, "$scrypt$other", id));
   assertEquals(parseDeviceId(anew.text, 7, "$scrypt$other"), id);
   for (const [user, password] of [[8, "$scrypt$hash"], [7, "$scrypt$other"]] as const) {
@@ -304,12 +304,12 @@ Deno.test("tokens: a device is known by any of its tokens, as long as the accoun
   assertEquals(parseDeviceId("7.short", 7, "$scrypt$hash"), undefined);
   const [user, secret] = one.text.split(".");
   const last = `${user}.${secret!.slice(0, 42)}${secret!.at(-1) === "A" ? "E" : "A"}`;
-  assertEquals(parseDeviceId(last, 7, "$scrypt$hash"), id, "the other half is no part of it");
+  assertEquals(parseDeviceId(last, 7, "$scrypt$hash"), id, "the other half is not part of the text");
   const first = `${user}.${secret!.at(0) === "A" ? "E" : "A"}${secret!.slice(1)}`;
   assertEquals(parseDeviceId(first, 7, "$scrypt$hash"), undefined);
 });
 
-Deno.test("tokens: random, told apart from nonsense, and only their hash is needed", () => {
+Deno.test("tokens: are random, verified by their hash only, and distinguished from other texts", () => {
   const { text: token, hash } = issueToken(7, NOW);
   assertEquals(parseToken(token, NOW)!.user, 7);
   assert(hashesEqual(parseToken(token, NOW)!.hash, hash));
@@ -317,10 +317,11 @@ Deno.test("tokens: random, told apart from nonsense, and only their hash is need
   for (const bad of ["", "7", "7.", "0.x", token + "x", token.slice(0, -1), `x${token}`]) {
     assertEquals(parseToken(bad, NOW), undefined, bad);
   }
-  assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8); // the hash won't be the one kept for 8
+  // the hash differs from the one stored for user 8
+  assertEquals(parseToken(token.replace("7.", "8."), NOW)!.user, 8);
 });
 
-Deno.test("tokens: they tell when they were made, in full hours, and not without another hash", () => {
+Deno.test("tokens: carry the hour of their creation, which their hash protects", () => {
   for (
     const [made, told] of [[NOW, NOW], [NOW + 1, NOW + HOUR_MS], [NOW + HOUR_MS, NOW + HOUR_MS]] as const
   ) {
@@ -330,12 +331,13 @@ Deno.test("tokens: they tell when they were made, in full hours, and not without
   }
   const { text, hash } = issueToken(7, NOW);
   assertEquals(parseToken(text, NOW - 2 * HOUR_MS)!.issuedAt, NOW, "by a node whose clock is ahead");
-  assertEquals(parseToken(text, NOW - 2 * HOUR_MS - 1)!.issuedAt, undefined, "it says a time to come");
+  assertEquals(parseToken(text, NOW - 2 * HOUR_MS - 1)!.issuedAt, undefined, "retry_after is in the future");
   const younger = issueToken(7, NOW + 24 * HOUR_MS).text;
   const forged = text.slice(0, -4) + younger.slice(-4);
   assertEquals(parseToken(forged, NOW + 24 * HOUR_MS)!.issuedAt, NOW + 24 * HOUR_MS);
   assert(!hashesEqual(parseToken(forged, NOW)!.hash, hash));
-  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) { // as an earlier version may have made them
+  // possible tokens of an earlier version
+  for (const bytes of [new Uint8Array(32), new Uint8Array(32).fill(255)]) {
     const old = `7.${bytes.toBase64({ alphabet: "base64url", omitPadding: true })}`;
     assertEquals(parseToken(old, NOW)!.issuedAt, undefined);
   }

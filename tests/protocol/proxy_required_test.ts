@@ -1,4 +1,4 @@
-/** Which connections of trusted proxies are let in: only those whose client is named, where that is required. */
+/** Connections of trusted proxies, which must have a proxy header when that is required. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import { requiresProxyHeader } from "../../lib/server/net/client_address.ts";
@@ -9,18 +9,23 @@ import { proxyHeaderV1, proxyHeaderV2, TRUSTING } from "../harness/proxy.ts";
 import { type Server, sharedServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-const MOST = 3;
-const REFUSED = "refused a connection whose trusted proxy";
+const MAX_CONNECTIONS = 3;
+const REFUSED = "refused a connection of a trusted proxy";
 const UNLIMITED = "no limit per address holds";
 const PING = objectFrame({ msgid: Msg.PING });
 const UNKNOWN = new TextEncoder().encode("PROXY UNKNOWN\r\n");
 const LOCAL = proxyHeaderV2({ command: 0, family: 0, transport: 0 });
-const LIMITS = ["--trusted-proxies", "127.0.0.1,10.0.0.0/8", "--max-connections-per-address", `${MOST}`];
+const LIMITS = [
+  "--trusted-proxies",
+  "127.0.0.1,10.0.0.0/8",
+  "--max-connections-per-address",
+  `${MAX_CONNECTIONS}`,
+];
 
-// It listens on 127.0.0.1, which is a trusted proxy's address: nothing needs to be said.
+// The server listens on 127.0.0.1, a trusted address, so the header is required by default.
 const test = sharedServer({ args: [...LIMITS, "--exempt-addresses", "127.0.0.0/8,203.0.113.0/24"] });
 
-/** Sends these bytes and waits for the end of the connection; gives all that came. */
+/** Sends bytes, waits for the end of the connection, and returns the received bytes. */
 async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<number> {
   using conn = await Deno.connect({ hostname: server.host, port: server.port });
   for (const piece of pieces) await conn.write(piece);
@@ -28,27 +33,27 @@ async function answerTo(server: Server, pieces: readonly Uint8Array[]): Promise<
   return await read ?? 0;
 }
 
-/** How many of 2 · {@link MOST} connections from a client are let in. */
+/** Returns the number of accepted connections of 2 · {@link MAX_CONNECTIONS} from one client. */
 async function admitted(server: Server, header: Uint8Array): Promise<number> {
   await using open = new AsyncDisposableStack();
   let count = 0;
-  for (let tried = 0; tried < 2 * MOST; tried++) {
+  for (let tried = 0; tried < 2 * MAX_CONNECTIONS; tried++) {
     const client = open.use(await FramedClient.connect(server));
     try {
       await client.sendBytes(header);
       await client.settle();
       count++;
     } catch {
-      // it is closed instead
+      // the server closes the connection instead
     }
   }
   return count;
 }
 
-test("proxy-required: a message without a client's address in front is refused, with a warning", async (server) => {
+test("proxy-required: refuses a message without a proxy header, with a warning", async (server) => {
   assertEquals(await answerTo(server, [PING]), 0);
   await until(() => server.log().includes(REFUSED), "the warning");
-  assertStringIncludes(server.log(), '"hint":"--proxy-required no lets it in"');
+  assertStringIncludes(server.log(), '"hint":"--proxy-required no accepts it"');
   for (const header of [UNKNOWN, LOCAL]) {
     assertEquals(await answerTo(server, [joined(header, PING)]), 0, "in one piece");
     assertEquals(await answerTo(server, [header, PING]), 0, "one after the other");
@@ -61,14 +66,17 @@ test("proxy-required: a message without a client's address in front is refused, 
   );
 });
 
-test("proxy-required: who is named counts, be it this machine or a proxy, unless it is exempt", async (server) => {
+test("proxy-required: counts the header's address, also a proxy's, unless it is exempt", async (server) => {
   for (const host of ["192.0.2.1", "127.0.0.1", "10.1.2.3"]) {
-    assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MOST, host);
+    assertEquals(await admitted(server, proxyHeaderV1(1, { host, port: 1 })), MAX_CONNECTIONS, host);
   }
-  assertEquals(await admitted(server, proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 } })), MOST);
+  assertEquals(
+    await admitted(server, proxyHeaderV2({ family: 2, source: { host: "::1", port: 1 } })),
+    MAX_CONNECTIONS,
+  );
   assertEquals(
     await admitted(server, proxyHeaderV1(1, { host: "203.0.113.7", port: 1 })),
-    2 * MOST,
+    2 * MAX_CONNECTIONS,
     "exempt",
   );
   const warnings = server.log().split("\n").filter((text) => text.includes("names this machine or a proxy"));
@@ -76,7 +84,7 @@ test("proxy-required: who is named counts, be it this machine or a proxy, unless
   assertStringIncludes(warnings[0]!, '"host":"127.0.0.1"');
 });
 
-Deno.test("proxy-required: a proxy that only looks whether the port is there is no mistake", () =>
+Deno.test("proxy-required: does not warn of a proxy that probes the port", () =>
   withServer({ args: [...LIMITS, "--proxy-header-timeout", "300ms"] }, async (server) => {
     for (const header of [UNKNOWN, LOCAL, new Uint8Array(0)]) {
       assertEquals(await answerTo(server, [header]), 0, "closed when the time for a header is over");
@@ -84,13 +92,13 @@ Deno.test("proxy-required: a proxy that only looks whether the port is there is 
     assert(!server.log().includes(REFUSED), server.log());
   }));
 
-Deno.test("proxy-required: a header without a client is waited behind, as a message may not come at all", () =>
+Deno.test("proxy-required: waits after a header without a client address", () =>
   withServer({ args: [...LIMITS, "--proxy-header-timeout", "10m"] }, async (server) => {
     for (const header of [UNKNOWN, LOCAL]) {
       using conn = await Deno.connect({ hostname: server.host, port: server.port });
       await conn.write(header);
       const end = conn.read(new Uint8Array(1)).then(() => "closed", () => "closed");
-      // Long enough for the server to have read it, as it answers who came later.
+      // A later client gets a reply, so the server has read the bytes of this one.
       for (let count = 0; count < 3; count++) {
         assert(await admitted(server, proxyHeaderV1(1, { host: "192.0.2.8", port: 1 })) > 0);
       }
@@ -98,17 +106,20 @@ Deno.test("proxy-required: a header without a client is waited behind, as a mess
     }
   }));
 
-Deno.test("proxy-required: where it is not, a message without a client's address is taken, with a warning", () =>
-  withServer({ args: [...TRUSTING, "--max-connections-per-address", `${MOST}`] }, async (server) => {
-    assert(await answerTo(server, [PING]) > 0);
-    await until(() => server.log().includes(UNLIMITED), "the warning");
-    for (const header of [UNKNOWN, LOCAL, proxyHeaderV1(1, { host: "127.0.0.1", port: 1 })]) {
-      assertEquals(await admitted(server, header), 2 * MOST);
-    }
-    assert(!server.log().includes(REFUSED));
-  }));
+Deno.test("proxy-required: takes a message without a header when it is off, with a warning", () =>
+  withServer(
+    { args: [...TRUSTING, "--max-connections-per-address", `${MAX_CONNECTIONS}`] },
+    async (server) => {
+      assert(await answerTo(server, [PING]) > 0);
+      await until(() => server.log().includes(UNLIMITED), "the warning");
+      for (const header of [UNKNOWN, LOCAL, proxyHeaderV1(1, { host: "127.0.0.1", port: 1 })]) {
+        assertEquals(await admitted(server, header), 2 * MAX_CONNECTIONS);
+      }
+      assert(!server.log().includes(REFUSED));
+    },
+  ));
 
-Deno.test("proxy-required: by itself where only proxies can connect", () => {
+Deno.test("proxy-required: is on by default where only proxies can connect", () => {
   const required = (host: string, trustedProxies: string, proxyRequired: "auto" | "yes" | "no" = "auto") =>
     requiresProxyHeader({ ...defaults(), host, trustedProxies, proxyRequired });
   const cases: readonly (readonly [host: string, proxies: string, is: boolean])[] = [
@@ -120,7 +131,7 @@ Deno.test("proxy-required: by itself where only proxies can connect", () => {
     ["127.0.0.1", "10.0.0.0/8", false],
     ["0.0.0.0", "127.0.0.1", false],
     ["::", "::1", false],
-    ["10.0.0.1", "10.0.0.0/8", false], // others of that network may reach it
+    ["10.0.0.1", "10.0.0.0/8", false], // other hosts of that network can reach the server
   ];
   for (const [host, proxies, is] of cases) assertEquals(required(host, proxies), is, `${host} ${proxies}`);
   assertEquals([required("0.0.0.0", "10.0.0.0/8", "yes"), required("::1", "::1", "no")], [true, false]);

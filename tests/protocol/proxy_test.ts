@@ -1,4 +1,4 @@
-/** The PROXY protocol's headers and the addresses that are trusted to send them. */
+/** Headers of the PROXY protocol, and the addresses trusted to send them. */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ConfigError, parseCommand } from "../../lib/config/config.ts";
 import { CidrList } from "../../lib/wire/networks.ts";
@@ -14,7 +14,9 @@ import { Random } from "../harness/random.ts";
 
 const encoder = new TextEncoder();
 
-/** The header, whose bytes must be all of `bytes`; nothing is made of any less, and what follows changes nothing. */
+/**
+ * Returns the header in `bytes`. Asserts that any prefix is incomplete and that further bytes change nothing.
+ */
 function wholeHeader(bytes: Uint8Array, name: string): ProxyHeader {
   for (let length = 1; length < bytes.length; length++) {
     assertEquals(readProxyHeader(bytes.subarray(0, length)), undefined, `${name}: ${length} bytes`);
@@ -27,7 +29,10 @@ function wholeHeader(bytes: Uint8Array, name: string): ProxyHeader {
   return header;
 }
 
-/** The words of the error, which no byte that follows can mend, and how many bytes it took to know. */
+/**
+ * Returns the error text and the number of bytes that show the error. Asserts that further bytes change
+ * nothing.
+ */
 function refusal(bytes: Uint8Array, name: string): { readonly words: string; readonly after: number } {
   for (let after = 1; after <= bytes.length; after++) {
     const header = readProxyHeader(bytes.subarray(0, after));
@@ -40,7 +45,7 @@ function refusal(bytes: Uint8Array, name: string): { readonly words: string; rea
   throw new Error(`${name} is still waited for after ${bytes.length} bytes`);
 }
 
-Deno.test("proxy: version 1 says whom it forwards, cut anywhere", () => {
+Deno.test("proxy: reads the client address of version 1, split anywhere", () => {
   const cases: readonly (readonly [text: string, source: ProxyHeader["source"]])[] = [
     ["PROXY TCP4 192.0.2.1 198.51.100.2 56324 8000\r\n", { host: "192.0.2.1", port: 56_324 }],
     ["PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n", { host: "0.0.0.0", port: 0 }],
@@ -58,7 +63,7 @@ Deno.test("proxy: version 1 says whom it forwards, cut anywhere", () => {
   }
 });
 
-Deno.test("proxy: version 1 that isn't written as it must be is refused", () => {
+Deno.test("proxy: refuses an invalid version 1 header", () => {
   const cases: readonly (readonly [text: string, words: string])[] = [
     ["POST / HTTP/1.1\r\n", "PROXY "],
     ["PROXX TCP4", "PROXY "],
@@ -93,13 +98,13 @@ Deno.test("proxy: version 1 that isn't written as it must be is refused", () => 
     [`PROXY UNKNOWN ${"x".repeat(5_000)}`, "107 bytes"],
   ];
   for (const [text, words] of cases) assertStringIncludes(refusal(encoder.encode(text), text).words, words);
-  // An LF alone ends no line, and what is no line is not waited for beyond its longest.
+  // A single LF ends no line, and the reader waits at most for the longest line.
   const endless = refusal(encoder.encode("PROXY TCP4 1.2.3.4 1.2.3.4 1 1\n".repeat(9)), "no CR");
   assertEquals([endless.words.includes("107 bytes"), endless.after], [true, 107]);
-  assertEquals(refusal(encoder.encode("PROXIED"), "a word").after, 5, "known with the first wrong byte");
+  assertEquals(refusal(encoder.encode("PROXIED"), "a word").after, 5, "the first wrong byte shows the error");
 });
 
-Deno.test("proxy: version 2 says whom it forwards, cut anywhere; its extras are passed over", () => {
+Deno.test("proxy: reads the client address of version 2, split anywhere, and skips extensions", () => {
   const v4 = { host: "192.0.2.1", port: 56_324 };
   const v6 = { host: "2001:db8::1:0:0:1", port: 65_535 };
   for (const extras of [0, 1, 3, 100, MAX_PROXY_HEADER_BYTES - 16 - 216]) {
@@ -126,7 +131,7 @@ Deno.test("proxy: version 2 says whom it forwards, cut anywhere; its extras are 
   }
 });
 
-Deno.test("proxy: version 2 that isn't as it must be is refused, with the first byte that shows it", () => {
+Deno.test("proxy: refuses an invalid version 2 header at the first byte that shows it", () => {
   const source = { host: "192.0.2.1", port: 1 };
   const good = proxyHeaderV2({ family: 1, source });
   const changed = (at: number, ...bytes: number[]) => {
@@ -165,7 +170,7 @@ Deno.test("proxy: version 2 that isn't as it must be is refused, with the first 
   assertStringIncludes(refusal(changed(13, 0x31, 0, 215), "short for UNIX").words, "too short");
 });
 
-Deno.test("proxy: what begins as our messages do has no header", () => {
+Deno.test("proxy: finds no header before the first bytes of either dialect", () => {
   for (let first = 0; first < 256; first++) {
     const isOne = first === 0x50 || first === 0x0d;
     assertEquals(beginsProxyHeader(first), isOne);
@@ -173,12 +178,12 @@ Deno.test("proxy: what begins as our messages do has no header", () => {
   }
 });
 
-Deno.test("proxy: any source comes out as it went in, whatever follows", () => {
+Deno.test("proxy: returns the address of any header unchanged, whatever follows", () => {
   for (let seed = 0; seed < 2_000; seed++) {
     const random = new Random(seed);
     const family = random.pick([1, 2] as const);
     const bytes = random.bytes(family === 1 ? 4 : 16);
-    // Zeros in all places, for the short form of IPv6.
+    // Zeros in all positions, for the short form of IPv6.
     for (let at = 0; at < bytes.length; at++) if (random.below(2)) bytes[at] = 0;
     const groups = Array.from(
       { length: 8 },
@@ -197,7 +202,7 @@ Deno.test("proxy: any source comes out as it went in, whatever follows", () => {
   }
 });
 
-Deno.test("proxy: any bytes give a header, an error or a wait that ends", () => {
+Deno.test("proxy: turns any bytes into a header, an error or a wait that ends", () => {
   const seen = { header: 0, error: 0, wait: 0 };
   const good = [
     proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }),
@@ -223,7 +228,7 @@ Deno.test("proxy: any bytes give a header, an error or a wait that ends", () => 
   for (const [kind, times] of Object.entries(seen)) assert(times > 100, `${kind}: ${times}`);
 });
 
-Deno.test("networks: addresses and networks of both families, and IPv4 written as IPv6", () => {
+Deno.test("networks: match addresses and networks of both families, and IPv4 written as IPv6", () => {
   const networks = CidrList.parse("10.0.0.0/8,127.0.0.1,::1,fd00::/8,192.0.2.128/25");
   const inside = [
     "10.0.0.0",
@@ -257,7 +262,7 @@ Deno.test("networks: addresses and networks of both families, and IPv4 written a
   assert(all.contains("1.2.3.4") && all.contains("2001:db8::1"), "all are all");
 });
 
-Deno.test("networks: what is none is one line that names it", () => {
+Deno.test("networks: report an invalid entry in one line that names it", () => {
   for (
     const item of [
       "localhost",
@@ -279,7 +284,7 @@ Deno.test("networks: what is none is one line that names it", () => {
   }
 });
 
-Deno.test("networks: --trusted-proxies takes them, or none", () => {
+Deno.test("networks: are taken by --trusted-proxies, also an empty list", () => {
   const trusted = (...args: string[]) => {
     const command = parseCommand(args, { get: () => undefined, names: () => [] });
     assert("run" in command);

@@ -1,4 +1,4 @@
-/** Requests over the rate of a client: errno 8 if they have a reply, and a delay if not. */
+/** Rate limits: errno 8 for requests with a reply, and delays for the others. */
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertLessOrEqual } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
@@ -13,7 +13,7 @@ import { UNPACED_BULK } from "../../lib/server/scheduling/classes.ts";
 const BURST = 10; // requests
 const RATE = 5; // per second
 
-/** A server whose sessions have a committed rate only. */
+/** Limits without shared capacity. */
 const test = sharedServer({
   args: [
     ...["--message-rate", `${RATE}`, "--message-burst", `${BURST}`, "--shared-rate", "0"],
@@ -21,7 +21,7 @@ const test = sharedServer({
   ],
 });
 
-/** Sends all requests in one write. Returns the replies. */
+/** Sends all requests at once and returns the replies. */
 async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<Received[]> {
   const rids = messages.map(() => crypto.randomUUID());
   await client.sendBytes(
@@ -35,12 +35,12 @@ async function atOnce(client: FramedClient, messages: readonly Sent[]): Promise<
 const chats = (toid: number, count: number, text = "x") =>
   Array.from({ length: count }, (_, at) => ({ msgid: Msg.ONE_CHAT, toid, msg: `${at} ${text}` }));
 
-test("rates: accepts the burst, and the next request after retry_after", async (server) => {
+test("rates: take the burst, refuse the next message, and take it after retry_after", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, chats(bob.id, BURST + 1));
-  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // that became available meanwhile
+  const extra = Math.floor((performance.now() - began) / 1_000 * RATE); // tokens refilled during the sending
   const taken = replies.filter(({ errno }) => errno === Errno.OK);
   assertGreaterOrEqual(taken.length, BURST);
   assertLessOrEqual(taken.length, BURST + extra);
@@ -54,22 +54,23 @@ test("rates: accepts the burst, and the next request after retry_after", async (
   assertEquals(
     (await alice.chat(bob.id, "later")).seq,
     taken.length + 1,
-    "rejected messages were not stored",
+    "the refused message was not stored",
   );
-  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "other sessions are not affected");
+  assertEquals((await bob.chat(alice.id, "mine")).errno, Errno.OK, "others are counted apart");
 });
 
-test("rates: rejects bytes over the rate, with the time until they are accepted", async (server) => {
+test("rates: refuse bytes over the limit with retry_after", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   const text = "x".repeat(49_000);
   const began = performance.now();
-  for (const at of [1, 2, 3]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`); // the burst
+  // the burst
+  for (const at of [1, 2, 3]) assertEquals((await alice.chat(bob.id, text)).errno, Errno.OK, `${at}`);
   const { errno, retry_after } = await alice.chat(bob.id, text);
   assertEquals(errno, Errno.RATE_LIMITED);
-  const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes too many, less what has passed
+  const owed = 2_350 - (performance.now() - began); // ms: for some 47,000 bytes of debt, less the time passed
   assert(retry_after! > owed - 500 && retry_after! <= 2_400, `${retry_after} for ${owed}`);
-  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "a small message is accepted");
+  assertEquals((await alice.chat(bob.id, "small")).errno, Errno.OK, "a small request does not wait");
   await pause(retry_after!);
   assertEquals(
     (await alice.chat(bob.id, "x".repeat(48_000))).errno,
@@ -78,7 +79,7 @@ test("rates: rejects bytes over the rate, with the time until they are accepted"
   );
 });
 
-test("rates: a second login does not refill the rate of a user", async (server) => {
+test("rates: give a user no new tokens at another login", async (server) => {
   await using bob = await newUser(server);
   await using alice = await newUser(server);
   await atOnce(alice, chats(bob.id, BURST));
@@ -89,7 +90,7 @@ test("rates: a second login does not refill the rate of a user", async (server) 
   assertLessOrEqual(taken, 3 + Math.ceil((performance.now() - began) / 1_000 * RATE));
 });
 
-test("rates: a request for a page costs more than a message", async (server) => {
+test("rates: charge a large query more than a message", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const replies = await atOnce(alice, Array.from({ length: 4 }, () => ({ msgid: Msg.CONTACTS })));
@@ -100,7 +101,7 @@ test("rates: a request for a page costs more than a message", async (server) => 
   assertEquals(refused.msgid, Msg.CONTACTS_ACK);
 });
 
-test("rates: PING, and requests without a reply, are delayed and not rejected", async (server) => {
+test("rates: delay PING and requests without a reply instead of refusing them", async (server) => {
   await using alice = await newUser(server);
   const began = performance.now();
   const pings = await atOnce(alice, Array.from({ length: BURST + 4 }, () => ({ msgid: Msg.PING })));
@@ -112,10 +113,10 @@ test("rates: PING, and requests without a reply, are delayed and not rejected", 
   assert(pings.every(({ msgid, errno }) => msgid === Msg.PONG && errno === Errno.OK));
 });
 
-test("rates: a flood of rejected requests is read slowly, and its replies are in order", async (server) => {
+test("rates: slow the reading of a flood of refused requests, with replies in order", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
-  const count = BURST + 32 + 12; // refusals are at once up to 32, and then 5 a second
+  const count = BURST + 32 + 12; // 32 refusals are immediate, further ones come at 5 a second
   const began = performance.now();
   const replies = await atOnce(alice, chats(bob.id, count));
   assertGreaterOrEqual(performance.now() - began, 1_000);
@@ -131,7 +132,7 @@ test("rates: a flood of rejected requests is read slowly, and its replies are in
   );
 });
 
-test("rates: a classic client, which does not know errno 8, is slowed down and loses nothing", async (server) => {
+test("rates: slow a classic client down instead of refusing, and lose nothing", async (server) => {
   await using bob = await newUser(server);
   await using classic = await ClassicClient.connect(server);
   const id = await register(server);
@@ -144,7 +145,7 @@ test("rates: a classic client, which does not know errno 8, is slowed down and l
   );
 });
 
-test("rates: client.ts waits for retry_after, and sends all messages once and in order", async (server) => {
+test("rates: client.ts waits for retry_after, and sends everything once and in order", async (server) => {
   await using bob = await newUser(server);
   const texts = Array.from({ length: BURST + 5 }, (_, at) => `line ${at}`);
   const input = texts.map((text) => `chat:${bob.id}:${text}\n`).join("");
@@ -156,7 +157,7 @@ test("rates: client.ts waits for retry_after, and sends all messages once and in
   assertEquals((await bob.take(texts.length, Msg.ONE_CHAT)).map(({ msg }) => msg), texts);
 });
 
-serverTest("rates: busy sessions get the shared rate, and every session has its committed rate", {
+serverTest("rates: give shared capacity to busy sessions without touching the committed rate of others", {
   args: ["--message-rate", "1", "--message-burst", "10", "--shared-rate", "100"],
 }, async (server) => {
   await using alice = await newUser(server);
@@ -165,33 +166,33 @@ serverTest("rates: busy sessions get the shared rate, and every session has its 
   const replies = await atOnce(alice, chats(bob.id, 80));
   const seconds = (performance.now() - began) / 1_000;
   const taken = replies.filter(({ errno }) => errno === Errno.OK).length;
-  assertGreaterOrEqual(taken, 10 + 20); // of what is spare, a fifth of a second's at once
+  assertGreaterOrEqual(taken, 10 + 20); // a fifth of a second of shared capacity is available at once
   assertLessOrEqual(taken, 10 + 20 + Math.ceil(seconds * 101));
   const own = await atOnce(bob, chats(alice.id, 10));
   assert(own.every(({ errno }) => errno === Errno.OK));
 });
 
-serverTest("rates: an unauthenticated client is read slowly beyond its burst, whatever it sends", {
+serverTest("rates: slow the reading of an unauthenticated client after its burst, whatever it sends", {
   args: ["--unauthenticated-rate", "20", "--shared-rate", "0"],
 }, async (server) => {
-  const burst = 100; // five seconds' worth
-  await using stranger = await FramedClient.connect(server);
+  const burst = 100; // requests of five seconds
+  await using unauthenticated = await FramedClient.connect(server);
   const began = performance.now();
-  await atOnce(stranger, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
-  await atOnce(stranger, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
+  await atOnce(unauthenticated, Array.from({ length: burst }, () => ({ msgid: Msg.PING })));
+  await atOnce(unauthenticated, Array.from({ length: 20 }, () => ({ msgid: 99 }))); // unknown
   const slow = performance.now() - began;
-  assertGreaterOrEqual(slow, 900, "twenty more, at twenty a second");
+  assertGreaterOrEqual(slow, 900, "20 more at 20 a second");
 
   await using noisy = await ClassicClient.connect(server);
   const noise = new TextEncoder().encode("{}" + " ".repeat(65_536)); // 64 KiB at 20 KiB a second
   const start = performance.now();
-  for (const _part of [1, 2, 3]) await noisy.sendBytes(noise); // 92 KiB more than its burst
+  for (const _part of [1, 2, 3]) await noisy.sendBytes(noise); // 92 KiB over its burst
   await noisy.send({ msgid: Msg.REGISTER, name: "noisy", password: PASSWORD });
   await noisy.next(Msg.REGISTER_ACK);
   assertGreaterOrEqual(performance.now() - start, 1_000, "noise costs as much as messages of its size");
 
   await using calm = await newUser(server);
-  assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not held up");
+  assertEquals((await calm.request({ msgid: Msg.PING })).msgid, Msg.PONG, "others are not delayed");
 });
 
 Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 0", async () => {

@@ -1,17 +1,20 @@
-/** Nodes in this process whose bus is cut off for a while, or one of which goes without a word. */
+/** Nodes in this process whose bus is unavailable for a while, or one of which crashes. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus, BusListener } from "../../lib/bus/bus.ts";
-import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
+import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
-/** Milliseconds for what an outage's end brings: less than the half minute after which nodes look anyway. */
-const SOON = 10_000;
+/**
+ * Milliseconds for the effect of an outage's end: less than the half minute after which nodes reconcile
+ * anyway.
+ */
+const RECOVERY_TIMEOUT_MS = 10_000;
 
-Deno.test("recovery: without a bus messages cross by the store, in order", async () => {
+Deno.test("recovery: delivers messages through the store in order while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -33,7 +36,7 @@ Deno.test("recovery: without a bus messages cross by the store, in order", async
   }, outage);
 });
 
-Deno.test("recovery: what was sent just before the bus came back is found", async () => {
+Deno.test("recovery: finds a message that was sent just before the bus recovered", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -41,11 +44,11 @@ Deno.test("recovery: what was sent just before the bus came back is found", asyn
     outage.begin();
     await alice.chat(bob.id, "lost");
     outage.end();
-    assertEquals((await bob.next(Msg.ONE_CHAT, SOON)).msg, "lost");
+    assertEquals((await bob.next(Msg.ONE_CHAT, RECOVERY_TIMEOUT_MS)).msg, "lost");
   }, outage);
 });
 
-Deno.test("recovery: without a bus an account still has one session", async () => {
+Deno.test("recovery: leaves an account one session while the bus is unavailable", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
@@ -61,13 +64,13 @@ Deno.test("recovery: without a bus an account still has one session", async () =
     await third.login({ token: second.token });
     assertEquals((await second.next(Msg.NOTICE)).kind, "kicked");
     await third.succeed({ msgid: Msg.LOGOUT });
-    await using fourth = await login(b!, { id }); // no session has it now, which the store knows
+    await using fourth = await login(b!, { id }); // the store shows that no session has the account
     outage.end();
     await fourth.settle();
   }, outage);
 });
 
-Deno.test("recovery: who came and went without a bus is told afterwards, once", async () => {
+Deno.test("recovery: sends presence changes of an outage of the bus once, afterwards", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
@@ -92,7 +95,7 @@ Deno.test("recovery: who came and went without a bus is told afterwards, once", 
   }, outage);
 });
 
-Deno.test("recovery: when a node goes without a word its users are offline, here and in the store", async () => {
+Deno.test("recovery: shows the users of a crashed node as offline, also in the store", async () => {
   let store: Store | undefined;
   const buses: Bus[] = [];
   const between = {
@@ -103,7 +106,7 @@ Deno.test("recovery: when a node goes without a word its users are offline, here
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
-    await buses[1]!.close(); // what is left of a node that is killed
+    await buses[1]!.close(); // as after the end of a killed node
     const { id, state } = await alice.next(Msg.PRESENCE);
     assertEquals([id, state], [bob.id, "offline"]);
     await until(async () => !(await store!.findUser({ id: bob.id }))!.online, "bob offline in the store");
@@ -114,7 +117,7 @@ Deno.test("recovery: when a node goes without a word its users are offline, here
   }, between);
 });
 
-Deno.test("recovery: a message whose hint was never sent is delivered when its sender repeats it", async () => {
+Deno.test("recovery: delivers a message whose hint was lost when its sender repeats it", async () => {
   let losing = true;
   const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
   await withNodes(2, async (a, b) => {
@@ -132,13 +135,13 @@ Deno.test("recovery: a message whose hint was never sent is delivered when its s
     await alice.chat(bob.id, "one", "cid-1");
     await alice.settle();
     await bob.settle();
-    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is told twice");
+    assertEquals([alice.drain(), bob.drain()], [[], []], "no user is informed twice");
   }, { bus });
 });
 
-const LOOKS_ANYWAY_MS = 15_000; // less than it takes until a node looks without being told anything
+const UNPROMPTED_MS = 15_000; // less than the interval of unprompted reconciliations
 
-Deno.test("recovery: what another node's hints did not bring is found when it comes, and while it is silent", async () => {
+Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;
   const listeners: BusListener[] = [];
   const bus = (bus: Bus) =>
@@ -149,7 +152,7 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
     await using bob = await newUser(b!);
-    const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", LOOKS_ANYWAY_MS)).msg;
+    const next = async () => (await within(bob.next(Msg.ONE_CHAT), "the message", UNPROMPTED_MS)).msg;
     const friend = await register(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: friend });
     losing = true;
@@ -158,7 +161,7 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     assertEquals(alice.drain(), []);
     for (const listener of listeners) listener.onNodeJoined();
     assertEquals(await next(), "before it came");
-    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", LOOKS_ANYWAY_MS);
+    const { id, state } = await within(alice.next(Msg.PRESENCE), "the friend's coming", UNPROMPTED_MS);
     assertEquals([id, state], [friend, "online"]);
     await alice.chat(bob.id, "before it was silent");
     for (const listener of listeners) listener.onSilenceChange(true);
@@ -167,54 +170,55 @@ Deno.test("recovery: what another node's hints did not bring is found when it co
     assertEquals(await next(), "while it is silent");
     await using later = await FramedClient.connect(a!);
     await later.login({ id: bob.id }, { force: true });
-    await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", LOOKS_ANYWAY_MS);
+    await within(bob.next(Msg.NOTICE), "the end of the session that was taken over", UNPROMPTED_MS);
     await later.settle();
     for (const listener of listeners) listener.onSilenceChange(false);
   }, { bus });
 });
 
-/** Milliseconds between two looks into the store while the bus is unavailable. */
-const POLL_MS = 1_000;
+/** Milliseconds between two polls of the store while the bus is unavailable. */
+const POLL_INTERVAL_MS = 1_000;
 
-/** Counts what a node asks of its store. */
+/** Counts the calls of a node to its store. */
 class CountingStore {
-  looks = 0;
-  resumed = 0;
+  polls = 0;
+  reclaims = 0;
   #store: Store | undefined;
 
-  /** The node's own store, not counted. */
+  /** The store of the node, whose direct calls are not counted. */
   get real(): Store {
     return this.#store!;
   }
 
   readonly wrap = (real: Store): Store =>
     wrapped(this.#store = real, (name, go) => {
-      if (name === "usersWithUnread") this.looks++;
-      if (name === "reclaimAccounts") this.resumed++;
+      if (name === "usersWithUnread") this.polls++;
+      if (name === "reclaimAccounts") this.reclaims++;
       return go();
     });
 }
 
-Deno.test("recovery: logins are set right when a node is back and not before, and then it asks no more", async () => {
+Deno.test("recovery: resumes logins when the bus recovers, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     const isOnline = async () => (await counts.real.findUser({ id: alice.id }))!.online;
     outage.begin();
-    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
-    const before = counts.looks;
-    await until(() => counts.looks >= before + 2, "two looks while the bus is unavailable");
-    assertEquals([counts.resumed, await isOnline()], [0, false]);
+    // by another node, which considers this one gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
+    const before = counts.polls;
+    await until(() => counts.polls >= before + 2, "two polls while the bus is unavailable");
+    assertEquals([counts.reclaims, await isOnline()], [0, false]);
     outage.end();
     await until(isOnline, "alice online in the store");
-    const after = counts.looks;
-    await pause(5 * POLL_MS);
-    assert(counts.looks <= after + 2, `${counts.looks - after} looks`); // of which one is what each half minute brings
+    const after = counts.polls;
+    await pause(5 * POLL_INTERVAL_MS);
+    assert(counts.polls <= after + 2, `${counts.polls - after} polls`); // one may be the periodic one
   }, { bus: outage.bus, store: counts.wrap });
 });
 
-Deno.test("recovery: logins are set right once when the bus is back, also while another node is silent", async () => {
+Deno.test("recovery: resumes logins once when the bus recovers while another node is silent", async () => {
   const outage = new Outage();
   const listeners: BusListener[] = [];
   const counts = new CountingStore();
@@ -229,117 +233,42 @@ Deno.test("recovery: logins are set right once when the bus is back, also while 
   await withNodes(1, async (node) => {
     await using alice = await newUser(node!);
     outage.begin();
-    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]); // by another node, to which this one seems to be gone
-    const begun = counts.looks;
+    // by another node, which considers this one gone
+    await counts.real.releaseAccounts([{ user: alice.id, loginEpoch: 1 }]);
+    const begun = counts.polls;
     for (const listener of listeners) listener.onSilenceChange(true);
-    await until(() => counts.looks >= begun + 2, "looks while the bus is unavailable");
-    assertEquals(counts.resumed, 0, "another node would end them again");
+    await until(() => counts.polls >= begun + 2, "polls while the bus is unavailable");
+    assertEquals(counts.reclaims, 0, "another node would end them again");
     outage.end();
     await until(
       async () => (await counts.real.findUser({ id: alice.id }))!.online,
       "alice online in the store",
     );
-    const { looks, resumed } = counts;
-    await until(() => counts.looks >= looks + 4, "looks while the other node is silent");
-    // One more may be that of each half minute.
+    const { polls, reclaims } = counts;
+    await until(() => counts.polls >= polls + 4, "polls while the other node is silent");
+    // One more may be the periodic one.
     assert(
-      counts.resumed <= resumed + 1,
-      `${counts.resumed - resumed} times in ${counts.looks - looks} looks`,
+      counts.reclaims <= reclaims + 1,
+      `${counts.reclaims - reclaims} reclaims in ${counts.polls - polls} polls`,
     );
   }, between);
 });
 
-Deno.test("recovery: users are online in the store while they are logged in, also after it was away", async () => {
-  let store: Store | undefined;
-  let failing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, (name, go) => {
-        return failing && name === "releaseAccounts" ? Promise.reject(new Error("fails on purpose")) : go();
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const isOnline = async () => (await store!.findUser({ id: alice.id }))!.online;
-    assert(await isOnline());
-    failing = true;
-    await alice.succeed({ msgid: Msg.LOGOUT });
-    await alice.settle();
-    assert(await isOnline());
-    failing = false;
-    await until(async () => !await isOnline(), "alice offline in the store");
-  }, between);
-});
-
-Deno.test("recovery: a login that may have begun, and was refused, leaves the user offline", async () => {
-  let store: Store | undefined;
-  let losing = false;
-  const between = {
-    store: (real: Store) => {
-      store = real;
-      return wrapped(real, async (name, go) => {
-        const result = await go();
-        if (name === "claimAccount" && losing) {
-          throw new StoreUnavailableError("the answer is lost on purpose");
-        }
-        return result;
-      });
-    },
-  };
-  await withNodes(1, async (node) => {
-    await using alice = await newUser(node!);
-    const bob = await register(node!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob });
-    losing = true;
-    await using client = await FramedClient.connect(node!);
-    const reply = await client.request({ msgid: Msg.LOGIN, id: bob, password: PASSWORD });
-    assertEquals(reply.errno, Errno.UNAVAILABLE);
-    assert((await store!.findUser({ id: bob }))!.online);
-    losing = false;
-    await until(async () => !(await store!.findUser({ id: bob }))!.online, "bob offline in the store");
-    await client.login({ id: bob });
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
-  }, between);
-});
-
-Deno.test("recovery: who goes while the store is away is told to have gone when it is back", async () => {
-  let failing = false;
-  const between = {
-    store: (real: Store) =>
-      wrapped(real, (name, go) => {
-        const fails = failing && name === "followers";
-        return fails ? Promise.reject(new StoreUnavailableError("fails on purpose")) : go();
-      }),
-  };
-  await withNodes(2, async (a, b) => {
-    await using alice = await newUser(a!);
-    const bob = await newUser(b!);
-    await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
-    failing = true;
-    await bob.close();
-    await pause(50);
-    failing = false;
-    assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
-  }, between);
-});
-
-Deno.test("recovery: what CONTACTS tells before PRESENCE could is told by PRESENCE as well, behind it", async () => {
+Deno.test("recovery: repeats a state by PRESENCE after CONTACTS has shown it first", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {
     await using alice = await newUser(a!);
     const bob = await newUser(b!);
     await alice.succeed({ msgid: Msg.ADD_FRIEND, friendid: bob.id });
     outage.begin();
-    const { friends } = await alice.succeed({ msgid: Msg.CONTACTS }); // as far as can be told: who is here
+    const { friends } = await alice.succeed({ msgid: Msg.CONTACTS }); // users of this node only
     assertEquals(friends!.map(({ state }) => state), ["offline"]);
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
     outage.end();
     assertEquals((await alice.next(Msg.PRESENCE)).state, "online");
     await alice.succeed({ msgid: Msg.CONTACTS });
     await alice.settle();
-    assertEquals(alice.drain(), [], "no news, no PRESENCE");
+    assertEquals(alice.drain(), [], "no PRESENCE without a change");
     await bob.close();
     assertEquals((await alice.next(Msg.PRESENCE)).state, "offline");
   }, outage);

@@ -1,4 +1,4 @@
-/** What docs/SECURITY.md claims, where no other test shows it. */
+/** Claims of docs/SECURITY.md that no other test covers. */
 import { assert, assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -7,13 +7,13 @@ import { type Server, serverTest, sharedServer } from "../harness/server.ts";
 
 const decoder = new TextDecoder("latin1");
 
-/** Everything that the server has on its disk: the database and what is beside it. */
+/** Returns all bytes of the server's files: the database and the files beside it. */
 function stored(server: Server): string {
   const files = [...Deno.readDirSync(server.folder)].filter(({ name }) => name.startsWith("chat.db"));
   return files.map(({ name }) => decoder.decode(Deno.readFileSync(`${server.folder}/${name}`))).join("");
 }
 
-serverTest("passwords, tokens and messages are in no log, at any level", {
+serverTest("security: writes no password, token or message to the log at any level", {
   args: ["--log-level", "debug"],
 }, async (server) => {
   const secrets = { password: "pw-3f9a61c2", wrong: "wrong-77be0d", msg: "text-5d2c88", cid: "cid-90aa1f" };
@@ -34,7 +34,7 @@ serverTest("passwords, tokens and messages are in no log, at any level", {
 });
 
 serverTest(
-  "who reads the database has hashes of passwords and tokens, and can't log in with them",
+  "security: stores hashes of passwords and tokens only, which cannot be used to log in",
   {},
   async (server) => {
     const password = "a password that is not guessed";
@@ -44,7 +44,7 @@ serverTest(
     await using bob = await newUser(server);
     await alice.chat(bob.id, "messages are stored as they are");
     const disk = stored(server);
-    assert(disk.includes("messages are stored as they are"), "that is looked at which is stored");
+    assert(disk.includes("messages are stored as they are"), "the stored form is checked");
     const secret = token!.split(".")[1]!;
     const raw = decoder.decode(Uint8Array.fromBase64(secret, { alphabet: "base64url" }));
     for (const text of [password, secret, raw]) assert(!disk.includes(text));
@@ -68,7 +68,7 @@ serverTest(
 
 const test = sharedServer();
 
-test("a name full of SQL is a name", async (server) => {
+test("security: takes a name full of SQL as a name", async (server) => {
   const victim = await register(server, "victim");
   const names = [
     "' OR '1'='1",
@@ -85,7 +85,7 @@ test("a name full of SQL is a name", async (server) => {
     const id = await client.register(name);
     assert(id !== victim);
     const welcome = await client.login({ name });
-    assertEquals([welcome.id, welcome.name], [id, name], "its own account, and the name as it was given");
+    assertEquals([welcome.id, welcome.name], [id, name], "an account of its own, with the name unchanged");
     assert(!JSON.stringify(welcome).includes("$scrypt"));
     const groupid = await client.succeed({ msgid: Msg.CREATE_GROUP, groupname: name, groupdesc: name });
     assert(groupid.groupid! > 0);
@@ -94,7 +94,7 @@ test("a name full of SQL is a name", async (server) => {
   assertEquals(still.name, "victim");
 });
 
-test("a conversation can be read by those who are in it", async (server) => {
+test("security: shows a conversation to its members only", async (server) => {
   await using alice = await newUser(server);
   await using bob = await newUser(server);
   await using eve = await newUser(server);
@@ -114,15 +114,15 @@ test("a conversation can be read by those who are in it", async (server) => {
   assertEquals(eve.drain(), [], "nothing was pushed to her");
 });
 
-test("what a user who is logged in may do to others: write to them, see who they are, and join any group", async (server) => {
+test("security: lets a user write to others, see their names and join any group only", async (server) => {
   await using alice = await newUser(server);
-  await using stranger = await newUser(server);
+  await using other = await newUser(server);
   const groupid = await newGroup(alice);
-  assertEquals((await stranger.chat(alice.id, "unasked")).errno, Errno.OK);
-  const friend = await stranger.succeed({ msgid: Msg.ADD_FRIEND, friendid: alice.id });
+  assertEquals((await other.chat(alice.id, "unasked")).errno, Errno.OK);
+  const friend = await other.succeed({ msgid: Msg.ADD_FRIEND, friendid: alice.id });
   assertEquals([friend.name, friend.state], [alice.name, "online"]);
   await alice.groupChat(groupid, "before");
-  assertEquals((await stranger.request({ msgid: Msg.ADD_GROUP, groupid })).errno, Errno.OK);
-  const { messages } = await stranger.succeed({ msgid: Msg.HISTORY, groupid });
+  assertEquals((await other.request({ msgid: Msg.ADD_GROUP, groupid })).errno, Errno.OK);
+  const { messages } = await other.succeed({ msgid: Msg.HISTORY, groupid });
   assertEquals(messages!.map(({ msg }) => msg), ["before"], "also what was said before");
 });

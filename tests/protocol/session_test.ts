@@ -1,4 +1,4 @@
-/** Sessions: one per account, taking it over, and what comes in one segment with a login. */
+/** Sessions: one per account, takeover, and requests in one segment with a login. */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, freshName, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -8,20 +8,20 @@ import { until } from "../harness/wait.ts";
 
 const test = sharedServer();
 
-test("an account has one live session: a second login is refused and the first goes on", async (server) => {
+test("session: refuses a second login of an account, and goes on", async (server) => {
   await using first = await newUser(server);
   await using second = await FramedClient.connect(server);
   const reply = await second.request({ msgid: Msg.LOGIN, id: first.id, password: PASSWORD });
   assertEquals([reply.msgid, reply.errno], [Msg.LOGIN_ACK, Errno.ALREADY_ONLINE]);
   assert(reply.errmsg && !reply.token);
   const wrong = await second.request({ msgid: Msg.LOGIN, id: first.id, password: "wrong", force: true });
-  assertEquals(wrong.errno, Errno.FAILED, "that it is in use is not for strangers to know");
+  assertEquals(wrong.errno, Errno.FAILED, "others must not learn that the account is in use");
   assertEquals((await second.request({ msgid: Msg.CONTACTS })).errno, Errno.NOT_LOGGED_IN);
   assertEquals((await first.request({ msgid: Msg.CONTACTS })).errno, Errno.OK);
-  assertEquals(first.drain(), [], "nobody kicked it");
+  assertEquals(first.drain(), [], "the first session was not replaced");
 });
 
-test("of many logins at once one succeeds", async (server) => {
+test("session: is given to one of many concurrent logins", async (server) => {
   const id = await register(server);
   const clients = await Promise.all(Array.from({ length: 10 }, () => FramedClient.connect(server)));
   const replies = await Promise.all(
@@ -32,7 +32,7 @@ test("of many logins at once one succeeds", async (server) => {
   for (const client of clients) await client.close();
 });
 
-test("of many logins at once that may take over, one has the account in the end, and each has its answer", async (server) => {
+test("session: is left to one of many forced concurrent logins, all of which get a reply", async (server) => {
   const id = await register(server);
   const first = await login(server, { id });
   const { token } = first;
@@ -57,7 +57,7 @@ test("of many logins at once that may take over, one has the account in the end,
   await first.close();
 });
 
-test("force takes the session over, and the other is told", async (server) => {
+test("session: is taken over with force, and the other client is told", async (server) => {
   await using friend = await newUser(server);
   await using first = await newUser(server);
   await using second = await FramedClient.connect(server);
@@ -65,22 +65,22 @@ test("force takes the session over, and the other is told", async (server) => {
   assertEquals([reply.msgid, reply.errno, reply.id], [Msg.LOGIN_ACK, Errno.OK, first.id]);
   const notice = await first.next(Msg.NOTICE);
   assertEquals(notice.kind, "kicked");
-  assert(notice.errmsg, "says why in words");
+  assert(notice.errmsg, "the notice has a text");
   await friend.chat(first.id, "to the new one");
   assertEquals((await second.next(Msg.ONE_CHAT)).msg, "to the new one");
-  assertEquals(first.drain(), [], "the old one gets nothing more");
-  // The old connection is closed, or at the least has no session.
+  assertEquals(first.drain(), [], "the old session gets nothing more");
+  // The server has closed the old connection, or ended its session.
   const errno = await first.request({ msgid: Msg.CONTACTS }).then((m) => m.errno, () => Errno.NOT_LOGGED_IN);
   assertEquals(errno, Errno.NOT_LOGGED_IN);
 });
 
-test("force where no session exists is a login", async (server) => {
+test("session: begins with force when there is none to replace", async (server) => {
   const id = await register(server);
   await using client = await FramedClient.connect(server);
   assertEquals((await client.login({ id }, { force: true })).id, id);
 });
 
-test("force with a token takes the session over", async (server) => {
+test("session: is taken over with force and a token", async (server) => {
   await using first = await newUser(server);
   await using second = await FramedClient.connect(server);
   await second.login({ token: first.token }, { force: true });
@@ -88,7 +88,7 @@ test("force with a token takes the session over", async (server) => {
   assertEquals((await first.next(Msg.NOTICE)).kind, "kicked");
 });
 
-test("a connection that ends leaves its account free", async (server) => {
+test("session: ends with its connection", async (server) => {
   const first = await newUser(server);
   const { id } = first;
   await first.close();
@@ -99,7 +99,7 @@ test("a connection that ends leaves its account free", async (server) => {
   );
 });
 
-test("login and a message in one segment", async (server) => {
+test("session: takes a login and a message in one segment", async (server) => {
   await using friend = await newUser(server);
   const id = await register(server);
   await using client = await FramedClient.connect(server);
@@ -113,7 +113,7 @@ test("login and a message in one segment", async (server) => {
   assertEquals((await friend.next(Msg.ONE_CHAT)).id, id);
 });
 
-test("register, login, a message and logout in one segment", async (server) => {
+test("session: takes register, login, a message and logout in one segment", async (server) => {
   await using friend = await newUser(server);
   await using client = await FramedClient.connect(server);
   const name = freshName();
@@ -131,7 +131,7 @@ test("register, login, a message and logout in one segment", async (server) => {
   assertEquals(friend.drain(), []);
 });
 
-serverTest("accounts and tokens outlive the server", {}, async (server) => {
+serverTest("session: accounts and tokens outlive a restart", {}, async (server) => {
   const user = await newUser(server, "lasting");
   const { id, token } = user;
   await user.close();

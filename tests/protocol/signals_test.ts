@@ -1,4 +1,4 @@
-/** What signals do to a server: during its start, while it runs, and while it leaves. */
+/** The effect of signals on a server during its start, its operation and its drain. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { type StopSignal, StopSignals } from "../../lib/node/stop_signals.ts";
@@ -10,9 +10,9 @@ import { serverTest, startServer } from "../harness/server.ts";
 import { pause, until, within } from "../harness/wait.ts";
 
 const CTRL_C = "\x03";
-const PRESS_MS = 250; // between two presses, a little more than what the server takes for one
+const PRESS_MS = 250; // between two presses, a little more than the server's threshold
 
-Deno.test("SIGHUP does not end a server without TLS, and the log says that nothing was read again", async () => {
+Deno.test("signals: SIGHUP does not end a server without TLS, and the log says so", async () => {
   await using server = await startServer();
   const events = () => server.log().split("\n").filter((line) => line.includes('"SIGHUP"'));
   server.kill("SIGHUP");
@@ -25,8 +25,8 @@ Deno.test("SIGHUP does not end a server without TLS, and the log says that nothi
 });
 
 for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] as const) {
-  Deno.test(`${signal} during the start of ${workers} nodes ends it with one line and exit code 0`, async () => {
-    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // a MySQL server that does not answer
+  Deno.test(`signals: ${signal} during the start of ${workers} nodes ends it with code 0`, async () => {
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 }); // a MySQL server that sends nothing
     const args = ["127.0.0.1", "0", "--mysql", `mysql://ann@127.0.0.1:${silent.addr.port}/chat`];
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "main.ts", ...args, "--workers", `${workers}`],
@@ -48,12 +48,12 @@ for (const [signal, workers] of [["SIGTERM", 1], ["SIGINT", 1], ["SIGTERM", 2]] 
   });
 }
 
-serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing while it drains", {
+serverTest("signals: a second SIGTERM, and a SIGINT without a terminal, change nothing during a drain", {
   args: ["--drain-timeout", "1h"],
 }, async (server) => {
   await using client = await newUser(server);
   server.kill("SIGTERM");
-  await client.next(Msg.NOTICE); // served for six minutes more
+  await client.next(Msg.NOTICE); // the drain has begun and lasts six minutes more
   const ignored = () => server.log().split('"still stopping').length - 1;
   for (const [at, signal] of (["SIGTERM", "SIGINT", "SIGINT", "SIGTERM"] as const).entries()) {
     server.kill(signal);
@@ -64,7 +64,7 @@ serverTest("a second SIGTERM, and a SIGINT from no terminal, change nothing whil
   assertEquals(await server.wait(), 0);
 });
 
-Deno.test("^C on a terminal drains, and says that another ends it at once", async () => {
+Deno.test("signals: ^C on a terminal drains, and announces the effect of another", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
@@ -77,19 +77,19 @@ Deno.test("^C on a terminal drains, and says that another ends it at once", asyn
     await using client = await newUser({ host: "127.0.0.1", port });
     await server.write(CTRL_C);
     await client.next(Msg.NOTICE);
-    await server.until(({ stdout }) => stdout.includes("press ^C again to end at once"), "a hint");
+    await server.until(({ stdout }) => stdout.includes("press ^C again to stop immediately"), "a hint");
     assertEquals((await client.request({ msgid: Msg.PING })).msgid, Msg.PONG);
-    await pause(PRESS_MS); // as a person does; sooner it would be taken for the same press
+    await pause(PRESS_MS); // sooner the server would take it for the same press
     await server.write(CTRL_C);
     assertEquals(await server.end(), 1);
-    assertStringIncludes(server.stdout, "stopped at once");
+    assertStringIncludes(server.stdout, "stopped immediately");
     await client.serverCloses();
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
-/** The state of a process with a clock that stands still between two signals; `codes` are those it ended with. */
+/** Stop signals with a clock that the test sets; `codes` are the exit codes. */
 function process(graceMs: number, isTerminal: boolean) {
   const lines: string[] = [];
   const codes: number[] = [];
@@ -110,7 +110,7 @@ function process(graceMs: number, isTerminal: boolean) {
   return { signals, take, codes, lines, asked: () => asked };
 }
 
-Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends the process from then on", async () => {
+Deno.test("stop signals: SIGTERM is ignored during the grace period, and not after it", async () => {
   const { signals, take, codes, lines, asked } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -121,20 +121,20 @@ Deno.test("stop signals: SIGTERM is ignored until the grace is over, and ends th
   assertEquals(codes, [1]);
 });
 
-Deno.test("stop signals: two SIGINTs are at once on a terminal only, if they are two presses of ^C", () => {
+Deno.test("stop signals: two SIGINTs end the server at once when they are two presses of ^C", () => {
   for (const isTerminal of [true, false]) {
     const { signals, take, codes, lines } = process(25_000, isTerminal);
     signals.markStarted();
     take("SIGINT");
     assertEquals(lines[0]!.includes("press ^C again"), isTerminal);
-    take("SIGINT", 199); // `deno task` sends on what the terminal has sent
+    take("SIGINT", 199); // `deno task` forwards the signal of the terminal
     assertEquals(codes, []);
     take("SIGINT", 1);
     assertEquals(codes, isTerminal ? [1] : []);
   }
 });
 
-Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", () => {
+Deno.test("stop signals: SIGINT after SIGTERM counts as the first press, and announces the second", () => {
   const { signals, take, codes, lines } = process(25_000, true);
   signals.markStarted();
   take("SIGTERM");
@@ -145,8 +145,8 @@ Deno.test("stop signals: SIGINT after SIGTERM is the first press, and says so", 
   assertEquals(codes, [1]);
 });
 
-Deno.test("npx: the server warns that no signals come through, unless a person is at a terminal", async () => {
-  await using server = await startServer(); // whose port the other can't have: it ends by itself
+Deno.test("npx: the server warns that signals do not reach it, unless it is on a terminal", async () => {
+  await using server = await startServer(); // occupies the port, so that the other server ends by itself
   const args = [server.host, `${server.port}`, "--db", `${server.folder}/other.db`];
   const npx = await new Deno.Command("npx", {
     args: ["--yes", "deno@2.9.6", "run", "-A", "main.ts", ...args],
@@ -163,7 +163,7 @@ Deno.test("npx: the server warns that no signals come through, unless a person i
   const env = { npm_command: "exec" };
   await using onTerminal = new ClientProcess(args, { program: "main.ts", terminal: true, env });
   assertEquals(await onTerminal.end(), 1);
-  assertStringIncludes(onTerminal.stdout, "can't listen");
+  assertStringIncludes(onTerminal.stdout, "Cannot listen");
   assertEquals(onTerminal.stdout.includes("npx"), false, onTerminal.stdout);
   assertEquals((await runProgram("main.ts", args)).stderr.includes("npx"), false);
 

@@ -1,4 +1,4 @@
-/** How a server starts; one that can't says why in one line and ends. */
+/** The start of a server; a failed start ends with one line that names the reason. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClientProcess } from "../harness/client_process.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
@@ -6,7 +6,7 @@ import { FramedClient } from "../harness/framed_client.ts";
 import { type Outcome, runProgram, writableFolder } from "../harness/program.ts";
 import { withServer } from "../harness/server.ts";
 
-/** In a folder of the test's own, which goes with it. */
+/** Runs `body` with a temporary folder. */
 async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
@@ -16,7 +16,7 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** Asserts the exit code and that one line, no more, says what is wrong; returns that line. */
+/** Asserts the exit code and that the error is one line, and returns that line. */
 function assertOneLine(outcome: Outcome, code: number): string {
   const line = outcome.stderr.trim();
   assertEquals([outcome.code, line.split("\n").length], [code, 1], `${outcome.stderr}${outcome.stdout}`);
@@ -24,7 +24,7 @@ function assertOneLine(outcome: Outcome, code: number): string {
   return line;
 }
 
-Deno.test("a port that is in use: exit code 1", () =>
+Deno.test("start: exits with code 1 when the port is in use", () =>
   inFolder((folder) =>
     withServer({}, async (server) => {
       const outcome = await runProgram("main.ts", [
@@ -37,7 +37,7 @@ Deno.test("a port that is in use: exit code 1", () =>
     })
   ));
 
-Deno.test("options that aren't right: exit code 2, and the line names it", () =>
+Deno.test("start: exits with code 2 and names the option when it is invalid", () =>
   inFolder(async (folder) => {
     const db = ["--db", `${folder}/chat.db`];
     const wrong: readonly (readonly [string, readonly string[]])[] = [
@@ -57,14 +57,14 @@ Deno.test("options that aren't right: exit code 2, and the line names it", () =>
     }
   }));
 
-Deno.test("an environment variable that isn't right: exit code 2, and the line names it", () =>
+Deno.test("start: exits with code 2 and names the environment variable when it is invalid", () =>
   inFolder(async (folder) => {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
     const outcome = await runProgram("main.ts", args, { env: { CHAT_SCRYPT_LN: "many" } });
     assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
   }));
 
-Deno.test("an environment as Kubernetes and Docker Compose make it: the server starts, and warns", async () => {
+Deno.test("start: succeeds with a warning in the environment of Kubernetes and Docker Compose", async () => {
   const env = {
     CHAT_HEALTH_PORT: "tcp://10.0.0.1:6001",
     CHAT_REDIS: "",
@@ -91,7 +91,7 @@ Deno.test("an environment as Kubernetes and Docker Compose make it: the server s
   }
 });
 
-Deno.test("a process that may read some variables only: the server starts, and does not ask for others", () =>
+Deno.test("start: succeeds when only some variables may be read, and asks for no others", () =>
   inFolder(async (folder) => {
     const permissions = ["--allow-net", "--allow-read", "--allow-write", "--allow-env=CHAT_*", "--allow-sys"];
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
@@ -106,7 +106,7 @@ Deno.test("a process that may read some variables only: the server starts, and d
     }
   }));
 
-Deno.test("a database that can't be opened: exit code 1, and the line names it", () =>
+Deno.test("start: exits with code 1 and names the database when it cannot be opened", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/text.db`, "This is not a database but a text. ".repeat(1_000));
     await Deno.mkdir(`${folder}/folder.db`);
@@ -121,7 +121,7 @@ Deno.test("a database that can't be opened: exit code 1, and the line names it",
     );
   }));
 
-Deno.test("the permissions that deno.json names for the server are enough for it", async () => {
+Deno.test("start: the permissions in deno.json suffice", async () => {
   const folder = await writableFolder();
   try {
     const permissions = ["--no-prompt", "-P=server"];

@@ -1,4 +1,4 @@
-/** A server's certificate is renewed while it runs: SIGHUP has it read again, and no client is disturbed. */
+/** The renewal of a certificate by SIGHUP, which disturbs no client. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Errno } from "../harness/protocol_numbers.ts";
 import { FramedClient, newUser } from "../harness/framed_client.ts";
@@ -10,18 +10,18 @@ import { pause, until, within } from "../harness/wait.ts";
 const HOST = "127.0.0.1";
 const RELOADS = 20;
 /**
- * Milliseconds between two connections of each of those who connect all the time. Without a pause they would take all of
- * the threads that this process has for files, too: its runtime keeps one for some time to close a TLS connection.
+ * Milliseconds between two connections of each loop. Without a pause the loops would occupy all file threads
+ * of this process, as its runtime uses one for some time to close a TLS connection.
  */
-const PACE = 10;
-const AGAIN = "TLS certificate read again";
-const NOT_AGAIN = "TLS certificate not read again";
+const PAUSE_MS = 10;
+const RELOADED = "TLS certificate reloaded";
+const NOT_RELOADED = "cannot reload the TLS certificate";
 
-/** Two authorities, a certificate by each, and a place for the one that the server has. */
+/** Two authorities with a certificate each, and the path of the server's certificate. */
 interface Certificates {
   readonly authorities: readonly [Authority, Authority];
   readonly place: Certificate;
-  /** Puts the one by the first or the second authority in that place. */
+  /** Copies the certificate of one authority to the server's path. */
   put(which: 0 | 1): void;
 }
 
@@ -38,20 +38,20 @@ async function withCertificates(body: (certificates: Certificates) => Promise<vo
   await body({ authorities: [first, second], place, put });
 }
 
-/** Has the certificate read again by all of the server's nodes. */
-async function reload(server: Server, nodes = 1, event = AGAIN): Promise<void> {
+/** Sends SIGHUP, and waits until all nodes of the server have read the certificate. */
+async function reload(server: Server, nodes = 1, event = RELOADED): Promise<void> {
   const from = server.logSize;
   server.kill("SIGHUP");
   await until(() => events(server, event, from).length === nodes, `a line ${event} of each node`);
 }
 
-/** Connects, trusting these authorities; rejects if the server's certificate is by none of them. */
+/** Connects and trusts these authorities only. Rejects for a certificate of another one. */
 async function connect({ port }: Server, ...trusted: readonly Authority[]): Promise<void> {
   using conn = await Deno.connectTls({ hostname: HOST, port, caCerts: trusted.map(({ ca }) => ca) });
   await within(conn.handshake(), "the handshake");
 }
 
-Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends", () =>
+Deno.test("tls: renews the certificate at SIGHUP without refusing or ending a connection", () =>
   withCertificates(async ({ authorities, place, put }) => {
     const [first, second] = authorities;
     await withServer({ args: tlsArgs(place), ca: first.ca + second.ca }, async (server) => {
@@ -63,7 +63,7 @@ Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends"
       const hammer = async () => {
         for (; !isOver; connected++) {
           await connect(server, first, second);
-          await pause(PACE);
+          await pause(PAUSE_MS);
         }
       };
       const hammers = Array.from({ length: 3 }, hammer);
@@ -80,7 +80,7 @@ Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends"
         }
       } finally {
         isOver = true;
-        await Promise.all(hammers); // rejected if any was refused or reset
+        await Promise.all(hammers); // rejects when a connection was refused or reset
       }
       for (let round = 1; round <= RELOADS; round++) {
         assertEquals((await bob.next(({ msg }) => msg !== undefined)).msg, `${round}`);
@@ -89,22 +89,22 @@ Deno.test("tls: SIGHUP renews the certificate; no connection is refused or ends"
     });
   }));
 
-Deno.test("tls: files that aren't right leave the certificate as it is, on every worker; then they are", () =>
+Deno.test("tls: retains the certificate on every worker when files are invalid at SIGHUP", () =>
   withCertificates(async ({ authorities, place, put }) => {
     const [first, second] = authorities;
     const args = [...tlsArgs(place), "--workers", "2"];
     await withServer({ args, ca: first.ca }, async (server) => {
       await Deno.writeTextFile(place.cert, "no certificate");
-      await reload(server, 2, NOT_AGAIN);
+      await reload(server, 2, NOT_RELOADED);
       put(1);
       await Deno.copyFile((await first.issue(HOST)).key, place.key);
-      await reload(server, 2, NOT_AGAIN);
+      await reload(server, 2, NOT_RELOADED);
       for (let at = 0; at < 10; at++) await connect(server, first);
       await using client = await FramedClient.connect(server);
       await client.settle();
       put(1);
       await reload(server, 2);
-      for (let at = 0; at < 10; at++) await connect(server, second); // some of them on either worker
+      for (let at = 0; at < 10; at++) await connect(server, second); // reaches both workers
       await client.settle();
     });
   }));

@@ -1,4 +1,4 @@
-/** TLS over one connection: what goes through it, what holds it up, how it ends, and what is no TLS at all. */
+/** TLS on one connection: transfer, backpressure, end, and bytes that are no TLS. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createSecureContext, type SecureContext } from "node:tls";
 import { TlsSocket } from "../../lib/server/net/tls_socket.ts";
@@ -10,8 +10,8 @@ import { pause, until, within } from "../harness/wait.ts";
 
 const HOST = "127.0.0.1";
 const MEBIBYTE = 1_048_576;
-const TOO_MUCH = 64 * MEBIBYTE; // bytes: more than a connection's buffers have on both sides
-const STALL = 500; // milliseconds without a byte taken: then it is held up, or a very busy machine says so too early
+const MORE_THAN_BUFFERS = 64 * MEBIBYTE; // bytes: more than the buffers of both sides
+const STALL_MS = 500; // milliseconds without progress, after which the connection counts as blocked
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -26,7 +26,7 @@ Deno.test.beforeAll(async () => {
   ca = authority.ca;
 });
 
-/** The server's end of a connection, and what it has seen in front of the handshake. */
+/** The server side of a connection, and the bytes before the handshake. */
 class Side implements Disposable {
   readonly socket: TlsSocket;
   readonly failures: string[] = [];
@@ -38,7 +38,7 @@ class Side implements Disposable {
       secureContext,
       proxyHeader: {
         stripHeader: (bytes) => {
-          assert(!this.#isBehind, "it is given nothing more once it has said so");
+          assert(!this.#isBehind, "the client is sent nothing more after its end");
           const wanted = prefaceBytes - this.prefaced.length;
           this.prefaced += decoder.decode(bytes.subarray(0, wanted));
           this.#isBehind = this.prefaced.length === prefaceBytes;
@@ -49,7 +49,7 @@ class Side implements Disposable {
     });
   }
 
-  /** Reads until that many bytes have come, or the end. */
+  /** Reads a number of bytes, or to the end. */
   async read(count: number): Promise<string> {
     const buffer = new Uint8Array(1_000);
     let text = "";
@@ -66,7 +66,7 @@ class Side implements Disposable {
   }
 }
 
-/** Both ends of a TCP connection, of which the server's expects so many bytes in front of the handshake. */
+/** Returns both sides of a TCP connection. The server side expects a number of bytes before the handshake. */
 async function pair(prefaceBytes = 0): Promise<{ tcp: Deno.TcpConn; side: Side }> {
   using listener = Deno.listen({ hostname: HOST, port: 0 });
   const [tcp, accepted] = await Promise.all([
@@ -76,7 +76,7 @@ async function pair(prefaceBytes = 0): Promise<{ tcp: Deno.TcpConn; side: Side }
   return { tcp, side: new Side(accepted, prefaceBytes) };
 }
 
-/** Both ends after the handshake and a byte from the client. */
+/** Returns both sides after the handshake and a byte from the client. */
 async function secured(): Promise<{ client: Deno.TlsConn; side: Side }> {
   const { tcp, side } = await pair();
   const client = await Deno.startTls(tcp, { hostname: HOST, caCerts: [ca] });
@@ -89,22 +89,22 @@ async function writeAll(to: Pick<Deno.Conn, "write">, bytes: Uint8Array): Promis
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
 
-/** Writes until nothing is taken any more, and says how much was. Throws when that doesn't come. */
+/** Writes until the connection is blocked, and returns the bytes written. Throws when it never blocks. */
 async function fill(to: Pick<Deno.Conn, "write">): Promise<{ taken: () => number; ended: Promise<void> }> {
   const bytes = new Uint8Array(65_536);
   let [taken, isOver] = [0, false];
   const ended = (async () => {
-    while (taken < TOO_MUCH) taken += await to.write(bytes);
+    while (taken < MORE_THAN_BUFFERS) taken += await to.write(bytes);
   })().catch(() => {}).finally(() => isOver = true);
   for (let before = -1; before !== taken && !isOver;) {
     before = taken;
-    await pause(STALL);
+    await pause(STALL_MS);
   }
-  assert(taken < TOO_MUCH, `${taken} bytes were taken that are not read`);
+  assert(taken < MORE_THAN_BUFFERS, `${taken} bytes were taken that are not read`);
   return { taken: () => taken, ended };
 }
 
-Deno.test("tls socket: megabytes both ways, in order", async () => {
+Deno.test("tls socket: carries megabytes both ways in order", async () => {
   const { client, side } = await secured();
   using _client = client;
   using _side = side;
@@ -125,31 +125,31 @@ Deno.test("tls socket: megabytes both ways, in order", async () => {
   assertEquals(got, sent);
 });
 
-Deno.test("tls socket: a client that isn't read is held up, and loses nothing", async () => {
+Deno.test("tls socket: blocks a client whose bytes are not read, and loses nothing", async () => {
   const { client, side } = await secured();
   using _client = client;
   using _side = side;
   const { taken, ended } = await fill(client);
   const buffer = new Uint8Array(100_000);
   let read = 0;
-  while (read < TOO_MUCH) read += (await within(side.socket.read(buffer), "what was held up"))!;
+  while (read < MORE_THAN_BUFFERS) read += (await within(side.socket.read(buffer), "what was held up"))!;
   await ended;
   assertEquals(read, taken());
 });
 
-Deno.test("tls socket: a client that doesn't read holds up the server, and then gets everything", async () => {
+Deno.test("tls socket: blocks the server while a client does not read, and loses nothing", async () => {
   const { client, side } = await secured();
   using _client = client;
   using _side = side;
   const { taken, ended } = await fill(side.socket);
   const buffer = new Uint8Array(100_000);
   let read = 0;
-  while (read < TOO_MUCH) read += (await within(client.read(buffer), "what was held up"))!;
+  while (read < MORE_THAN_BUFFERS) read += (await within(client.read(buffer), "what was held up"))!;
   await ended;
   assertEquals(read, taken());
 });
 
-Deno.test("tls socket: each side may end its own way first, and the other is heard to its end", async () => {
+Deno.test("tls socket: reads the other direction to its end after either side closes its own", async () => {
   {
     const { client, side } = await secured();
     using _client = client;
@@ -171,7 +171,7 @@ Deno.test("tls socket: each side may end its own way first, and the other is hea
   assertEquals(await side.read(4), "more");
 });
 
-Deno.test("tls socket: who doesn't read doesn't keep the server from ending", async () => {
+Deno.test("tls socket: closes although the client does not read", async () => {
   const { client, side } = await secured();
   using _client = client;
   const { ended } = await fill(side.socket);
@@ -182,7 +182,7 @@ Deno.test("tls socket: who doesn't read doesn't keep the server from ending", as
   assertEquals(await within(reading, "the reader"), null);
 });
 
-Deno.test("tls socket: what stands in front of the handshake is taken from it, in whatever pieces", async () => {
+Deno.test("tls socket: separates the bytes before the handshake, however they are split", async () => {
   const header = proxyHeaderV1(1, { host: "192.0.2.1", port: 1 });
   using listener = Deno.listen({ hostname: HOST, port: 0 });
   for (
@@ -191,7 +191,7 @@ Deno.test("tls socket: what stands in front of the handshake is taken from it, i
     const { tcp, side } = await pair(header.length);
     using _side = side;
     using _tcp = tcp;
-    // A client's first bytes come through a proxy of the test's, which puts the header in front of them.
+    // A proxy of the test puts the header before the client's first bytes.
     const [client, front] = await Promise.all([
       Deno.connect({ hostname: HOST, port: listener.addr.port }).then((conn) =>
         Deno.startTls(conn, { hostname: HOST, caCerts: [ca] })
@@ -219,7 +219,7 @@ Deno.test("tls socket: what stands in front of the handshake is taken from it, i
   }
 });
 
-Deno.test("tls socket: what is no TLS fails, once, whatever its bytes are and however they come", async () => {
+Deno.test("tls socket: fails once when the bytes are no TLS, however they are split", async () => {
   const random = new Random(3);
   for (let round = 0; round < 60; round++) {
     const { tcp, side } = await pair();
@@ -232,11 +232,11 @@ Deno.test("tls socket: what is no TLS fails, once, whatever its bytes are and ho
     await tcp.closeWrite();
     const end = await within(reading.catch((error: Error) => error), "its end");
     if (end instanceof Error) assertEquals(side.failures.length, 1, end.message);
-    else assertEquals([end, side.failures], [null, []], "what has only begun is no failure");
+    else assertEquals([end, side.failures], [null, []], "an attempt in progress is no failure");
   }
 });
 
-Deno.test("tls socket: it can be closed at any time before the handshake is done", async () => {
+Deno.test("tls socket: can be closed at any time before the end of the handshake", async () => {
   const hello = Uint8Array.of(0x16, 3, 1, 0, 100, 1);
   for (const bytes of [new Uint8Array(0), hello.subarray(0, 1), hello]) {
     for (const wait of [0, 0, 5]) {
@@ -251,7 +251,7 @@ Deno.test("tls socket: it can be closed at any time before the handshake is done
       assertEquals(await within(tcp.read(new Uint8Array(10)).catch(() => null), "the peer's end"), null);
     }
   }
-  // One whose peer has gone, in the middle of it.
+  // A client that disconnects during the handshake.
   const { tcp, side } = await pair();
   using _side = side;
   const reading = side.socket.read(new Uint8Array(10)).catch(() => null);

@@ -1,4 +1,4 @@
-/** A server that speaks TLS: to clients of both dialects, behind proxies, and to those who don't speak it. */
+/** A server with TLS: clients of both dialects, proxies, and clients without TLS. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -17,7 +17,7 @@ const encoder = new TextEncoder();
 
 let authority: Authority;
 let certificate: Certificate;
-let server: Server; // with TLS, which believes proxies on this machine
+let server: Server; // with TLS, and with this machine as a trusted proxy
 
 Deno.test.beforeAll(async () => {
   authority = await Authority.make();
@@ -30,7 +30,7 @@ Deno.test.afterAll(async () => {
   await authority[Symbol.asyncDispose]();
 });
 
-/** Defines a test with that server, whose log is shown if it fails. */
+/** Defines a test with that server, and shows the log when it fails. */
 function test(name: string, body: () => Promise<void>): void {
   Deno.test(`tls: ${name}`, async () => {
     const from = server.logSize;
@@ -43,7 +43,7 @@ function test(name: string, body: () => Promise<void>): void {
   });
 }
 
-test("clients of both dialects chat, also at length", async () => {
+test("clients of both dialects exchange short and long messages", async () => {
   await using alice = await newUser(server);
   const { id } = await newUser(server).then(async (bob) => (await bob.close(), bob));
   await using classic = await ClassicClient.connect(server);
@@ -58,11 +58,15 @@ test("clients of both dialects chat, also at length", async () => {
   for (let at = 0; at < 20; at++) assertEquals((await carol.next(Msg.ONE_CHAT)).msg, `${at} ${long}`);
 });
 
-test("last words are heard, and the end is said", async () => {
+test("sends the last messages and a closing alert", async () => {
   await using client = await FramedClient.connect(server);
   await client.sendBytes(new Uint8Array([0xff, 0xff, 0xff, 0xff]));
   assertEquals((await client.next(() => true)).errno, Errno.TOO_LARGE);
-  assertEquals(await within(client.closed, "the end"), "the connection was closed", "not: it broke");
+  assertEquals(
+    await within(client.closed, "the end"),
+    "the connection was closed",
+    "not fulfilled, as it failed",
+  );
   await using other = await FramedClient.connect(server);
   for (let rid = 1; rid <= 50; rid++) await other.send({ msgid: Msg.PING, rid });
   await other.endWriting();
@@ -70,7 +74,7 @@ test("last words are heard, and the end is said", async () => {
   assertEquals(await within(other.closed, "the end"), "the connection was closed");
 });
 
-test("a proxy's header stands in front of the handshake, not in it", async () => {
+test("reads a proxy header before the handshake, and not inside it", async () => {
   for (
     const [header, from] of [
       [proxyHeaderV1(1, { host: "192.0.2.1", port: 1 }), "192.0.2.1:1"],
@@ -95,7 +99,7 @@ test("a proxy's header stands in front of the handshake, not in it", async () =>
   assertEquals(await ended(conn), true);
 });
 
-test("nginx may forward it as it comes: the server learns the client's address", async () => {
+test("takes the client address when nginx forwards TLS", async () => {
   await using nginx = await startNginx([server]);
   using conn = await Deno.connectTls({ hostname: nginx.host, port: nginx.port, caCerts: [authority.ca] });
   await conn.write(objectFrame({ msgid: Msg.ONE_CHAT }));
@@ -103,7 +107,7 @@ test("nginx may forward it as it comes: the server learns the client's address",
   await until(() => remoteAddresses(server, "refused").includes(own), "the client's address in the log");
 });
 
-test("nginx may end it: the server is spoken to without, and learns the client's address", () =>
+test("takes the client address when nginx terminates TLS", () =>
   withServer({ args: TRUSTING }, async (server) => {
     await using nginx = await startNginx([server], certificate);
     const front = { host: nginx.host, port: nginx.port, ca: authority.ca };
@@ -119,8 +123,8 @@ test("nginx may end it: the server is spoken to without, and learns the client's
     await within(bob.closed, "the end");
   }));
 
-test("what is no TLS is closed and counted, and no other client notices", async () => {
-  await using honest = await FramedClient.connect(server);
+test("closes and counts connections without TLS, and no other", async () => {
+  await using valid = await FramedClient.connect(server);
   const random = new Random(5);
   const from = server.logSize;
   const start = (round: number) =>
@@ -128,15 +132,15 @@ test("what is no TLS is closed and counted, and no other client notices", async 
   for (let round = 0; round < 100; round++) {
     using conn = await Deno.connect({ hostname: HOST, port: server.port });
     const bytes = start(round);
-    if (round % 4 === 1) bytes.set([0x16, 3, 1, 0, 50]); // a record that isn't a greeting
-    await conn.write(bytes).catch(() => {}); // it may have been closed in the middle of it
+    if (round % 4 === 1) bytes.set([0x16, 3, 1, 0, 50]); // a record without a ClientHello
+    await conn.write(bytes).catch(() => {}); // the server may have closed the connection
     if (round % 2 === 0) assertEquals(await ended(conn), true);
   }
-  await honest.settle();
+  await valid.settle();
   await until(() => server.log(from).includes('"event":"TLS handshake failed"'), "a line in the log");
 });
 
-/** Whether the server closes it with nothing said but an alert of TLS. */
+/** Returns whether the server closes the connection with at most a TLS alert. */
 async function ended(conn: Deno.Conn): Promise<boolean> {
   const buffer = new Uint8Array(64);
   for (let size; (size = await within(conn.read(buffer).catch(() => null), "the end")) !== null;) {
@@ -145,7 +149,7 @@ async function ended(conn: Deno.Conn): Promise<boolean> {
   return true;
 }
 
-test("versions before 1.2 are refused", async () => {
+test("refuses versions before 1.2", async () => {
   const connects = async (...version: string[]) => {
     const args = ["s_client", "-connect", `${HOST}:${server.port}`, "-CAfile", authority.caFile, ...version];
     const { success } = await within(
@@ -158,7 +162,7 @@ test("versions before 1.2 are refused", async () => {
   assertEquals(await connects("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"), false);
 });
 
-Deno.test("tls: a thousand that say nothing hold up no other, and are closed when the time to log in is over", () =>
+Deno.test("tls: is not blocked by a thousand silent connections, which end after the login timeout", () =>
   withServer(
     { args: [...tlsArgs(certificate), "--login-timeout", "3s"], ca: authority.ca },
     async (server) => {
@@ -169,7 +173,7 @@ Deno.test("tls: a thousand that say nothing hold up no other, and are closed whe
         for (let at = 0; at < 1_000; at++) {
           const conn = await Deno.connect({ hostname: HOST, port: server.port });
           silent.push(conn);
-          if (at % 2 === 1) await conn.write(hello); // and no more
+          if (at % 2 === 1) await conn.write(hello); // and nothing more
         }
         await using other = await newUser(server);
         assertEquals((await other.chat(user.id, "hello")).errno, Errno.OK);
@@ -182,7 +186,7 @@ Deno.test("tls: a thousand that say nothing hold up no other, and are closed whe
     },
   ));
 
-Deno.test("tls: files that aren't right: exit code 1, and the line names them", async () => {
+Deno.test("tls: the start exits with code 1 and names the files when they are invalid", async () => {
   await using other = await Authority.make();
   const { key } = await other.issue(HOST);
   const missing = `${certificate.cert}.not`;

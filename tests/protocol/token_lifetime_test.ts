@@ -1,4 +1,4 @@
-/** How long a token is good, however often it is used. */
+/** The lifetime of a token, however often it is used. */
 import { assert, assertEquals } from "@std/assert";
 import { issueToken } from "../../lib/server/sessions/tokens.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -7,9 +7,9 @@ import { FramedClient, login, register } from "../harness/framed_client.ts";
 import { withNodes } from "../harness/nodes.ts";
 
 const HOUR_MS = 3_600_000;
-const TOLERANCE_MS = 2 * HOUR_MS; // for clocks that differ
+const TOLERANCE_MS = 2 * HOUR_MS; // for clock skew
 
-Deno.test("token-lifetime: however often it is used, a token ends in time; another password makes another", async () => {
+Deno.test("token-lifetime: ends a token however often it is used; the password gives a new one", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: 90 * 24 * HOUR_MS };
   let time = Date.now();
   await withNodes(1, async (node) => {
@@ -24,7 +24,7 @@ Deno.test("token-lifetime: however often it is used, a token ends in time; anoth
       };
       for (const left of [65, 40, 15, 0.1].map((days) => days * 24 * HOUR_MS).concat(1 - TOLERANCE_MS)) {
         time = end - left;
-        const replies = [await ask(), await ask()]; // the second as if the first's answer had been lost
+        const replies = [await ask(), await ask()]; // the second as after a lost reply
         assertEquals(replies.map((reply) => [reply.errno, reply.token]), [[Errno.OK, token], [
           Errno.OK,
           token,
@@ -36,9 +36,10 @@ Deno.test("token-lifetime: however often it is used, a token ends in time; anoth
   }, { config, now: () => time });
 });
 
-Deno.test("token-lifetime: a shorter one than --token-ttl ends tokens that were never used, too", async () => {
+Deno.test("token-lifetime: ends unused tokens, too, when it is shorter than --token-ttl", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: HOUR_MS };
-  const start = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS; // the worst moment: a full hour is counted from here
+  // the worst case: lifetimes are counted from a full hour
+  const start = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS;
   let time = start;
   let store: Store | undefined;
   await withNodes(1, async (node) => {
@@ -53,7 +54,7 @@ Deno.test("token-lifetime: a shorter one than --token-ttl ends tokens that were 
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: it ends a token that was made when a longer one was configured", async () => {
+Deno.test("token-lifetime: ends a token that was made under a longer setting", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS, tokenLifetime: 10 * 24 * HOUR_MS };
   let time = Math.ceil(Date.now() / HOUR_MS) * HOUR_MS;
   let store: Store | undefined;
@@ -73,7 +74,7 @@ Deno.test("token-lifetime: it ends a token that was made when a longer one was c
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: a token of an earlier version, which doesn't tell its age, is good to its end and no longer", async () => {
+Deno.test("token-lifetime: takes a token of an earlier version, without an age, until its end", async () => {
   const config = { tokenTtl: 30 * 24 * HOUR_MS };
   let time = Date.now();
   let store: Store | undefined;
@@ -96,7 +97,7 @@ Deno.test("token-lifetime: a token of an earlier version, which doesn't tell its
   }, { config, now: () => time, store: (real) => store = real });
 });
 
-Deno.test("token-lifetime: several connections come back by one token at once, and one of them has the account", async () => {
+Deno.test("token-lifetime: leaves the account to one of several logins by one token", async () => {
   await withNodes(2, async (a, b) => {
     const id = await register(a!);
     await using first = await login(a!, { id });

@@ -1,16 +1,19 @@
-/** `deno task compile`: the images hold everything that the programs load. */
+/** `deno task compile`: the images contain everything that the programs load. */
 import { assert, assertEquals } from "@std/assert";
 
 const tasks = JSON.parse(await Deno.readTextFile("deno.json")).tasks as Record<string, string>;
 
-/** Builds an image as the task does, into a temporary folder, and gives back what the compiler says is in it. */
+/**
+ * Builds an image as the task does, into a temporary folder, and returns the compiler's list of its contents.
+ */
 async function compile(task: string): Promise<string> {
   const folder = await Deno.makeTempDir();
   try {
     const words = tasks[task]!.replaceAll('"', "").replace(/\$(\w+)/g, (_, name) => Deno.env.get(name) ?? "");
     const [deno, ...args] = words.split(" ").map((arg) => arg.startsWith("bin/") ? `${folder}/image` : arg);
     assertEquals(deno, "deno");
-    // The base binary is usually fetched. The image is the same with any other in its place, except that it won't run.
+    // The base binary is usually downloaded. With any other file in its place the image has the same
+    // contents.
     const env = { DENORT_BIN: await Deno.realPath(Deno.execPath()), NO_COLOR: "1" };
     const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, env }).output();
     const said = new TextDecoder().decode(stderr);
@@ -22,14 +25,14 @@ async function compile(task: string): Promise<string> {
   }
 }
 
-Deno.test("compile: the server's image has the threads, the schema, and what is loaded only when it is used", async () => {
+Deno.test("compile: the server's image contains threads, schema and dynamically loaded modules", async () => {
   const said = await compile("compile:server");
   for (const file of ["main.ts", "schema.sql", "mysql2", "ioredis"]) {
     assert(said.includes(file), `${file} in:\n${said}`);
   }
 });
 
-Deno.test("compile: all threads' modules are put in by name, as nothing imports them", async () => {
+Deno.test("compile: the modules of all threads are included by name", async () => {
   const included = [...tasks["compile:server"]!.matchAll(/--include (\S+)/g)].map(([, path]) => path);
   const started: string[] = [];
   for await (const path of sources("lib")) {
@@ -41,7 +44,7 @@ Deno.test("compile: all threads' modules are put in by name, as nothing imports 
   assertEquals(started.toSorted(), included.toSorted());
 });
 
-Deno.test("compile: the client's image has nothing of the server but the wire code", async () => {
+Deno.test("compile: the client's image contains no server code but the wire code", async () => {
   const said = await compile("compile:client");
   for (const part of ["client.ts", "wire"]) assert(said.includes(part), `${part} in:\n${said}`);
   for (const part of ["main.ts", "server", "sqlite"]) assert(!said.includes(part), `${part} in:\n${said}`);
@@ -54,18 +57,18 @@ async function* sources(folder: string): AsyncGenerator<string> {
   }
 }
 
-Deno.test("compile: the server's image has the permissions of -P=server, and the one for -A is another", async () => {
+Deno.test("compile: the server's image has the permissions of -P=server, the admin's all", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile("deno.json"));
   const { net, read, write, env, sys, ...others } = permissions.server;
   assertEquals([net, env.ignore, others], [true, true, {}]);
-  const isInside = (path: string) => ["./lib", "./schema.sql"].includes(path); // the image has the code in it
+  const isInside = (path: string) => ["./lib", "./schema.sql"].includes(path); // the image contains the code
   const list = (paths: string[]) =>
     paths.filter((path) => !isInside(path)).map((path) => path.replace(/^\.\//, ""));
   const flags = tasks["compile:server"]!.split(" ").filter((arg) =>
     /^(?:-A|--(?:allow|ignore|deny)-.*)$/.test(arg)
   );
   assertEquals(flags.toSorted(), [
-    `--allow-env=${env.allow.filter((name: string) => name !== "npm_command")}`, // npm starts no image
+    `--allow-env=${env.allow.filter((name: string) => name !== "npm_command")}`, // npm does not start images
     "--allow-net",
     `--allow-read=${list(read)}`,
     `--allow-sys=${sys}`,

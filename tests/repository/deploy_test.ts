@@ -1,4 +1,4 @@
-/** What deploy/ ships: Deno itself gets the signals there, has what it needs, and has time to drain. */
+/** The files in deploy/: Deno gets the signals, its permissions and files, and time to drain. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import { options, variableOf } from "../../lib/config/options.ts";
@@ -10,40 +10,40 @@ import { cleanEnv, ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
 import { until, within } from "../harness/wait.ts";
 
-const SECOND = 1_000; // ms
+const MS_PER_SECOND = 1_000; // ms
 const DOCKER_STOP_MS = 10_000; // after which `docker stop` kills
 const MAX_EXPOSURE = 2; // of 10, by `systemd-analyze security`; 1.7 when this was written
 
 const unit = await Deno.readTextFile(new URL("deploy/chat.service", ROOT));
 const dockerfile = await Deno.readTextFile(new URL("deploy/Dockerfile", ROOT));
 
-/** A setting of the unit, which it has once. */
+/** Returns a setting that the unit has once. */
 function setting(name: string): string {
   const values = [...unit.matchAll(new RegExp(`^${name}=(.*)$`, "gm"))].map(([, value]) => value!);
   assertEquals(values.length, 1, name);
   return values[0]!;
 }
 
-/** The words behind each instruction of that name. */
+/** Returns the words of each instruction with a name. */
 function instructions(name: string): string[] {
   return [...dockerfile.matchAll(new RegExp(`^${name} (.*)$`, "gm"))].map(([, rest]) => rest!);
 }
 
-/** The database that the unit's environment names. */
+/** Returns the database that the unit's environment names. */
 function databaseOf(unit: string): string {
   return /^Environment=.*\bCHAT_DB=(\S+)/m.exec(unit)![1]!;
 }
 
-/** A command that starts a server, and where and with what. */
+/** A command that starts a server, with its folder and environment. */
 interface Start {
   readonly command: readonly string[];
   readonly cwd: string | URL;
   readonly env: Record<string, string>;
-  /** Whether it is process 1, in a space of its own. */
+  /** Whether it runs as process 1 in a PID namespace. */
   readonly isFirst?: boolean;
 }
 
-/** Starts a server as shipped, lets a user in, and asserts that SIGTERM for its process makes it drain and end with 0. */
+/** Starts a server as deployed, logs a user in, and asserts that SIGTERM makes it drain and exit with 0. */
 async function assertDrains({ command, cwd, env, isFirst = false }: Start): Promise<void> {
   const alone = [
     "unshare",
@@ -83,7 +83,7 @@ async function assertDrains({ command, cwd, env, isFirst = false }: Start): Prom
       try {
         child.kill("SIGKILL");
       } catch {
-        // it has ended
+        // already ended
       }
       await child.status;
     }
@@ -92,13 +92,13 @@ async function assertDrains({ command, cwd, env, isFirst = false }: Start): Prom
   }
 }
 
-/** The only child of a process. */
+/** Returns the only child of a process. */
 function childOf(pid: number): number {
   const { stdout } = new Deno.Command("cat", { args: [`/proc/${pid}/task/${pid}/children`] }).outputSync();
   return Number(new TextDecoder().decode(stdout).trim());
 }
 
-Deno.test("systemd unit: its command, with the permissions it gives, serves, drains on SIGTERM and ends with 0", async () => {
+Deno.test("systemd unit: its command serves, drains at SIGTERM and exits with 0", async () => {
   const data = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const command = setting("ExecStart")
@@ -115,11 +115,11 @@ Deno.test("systemd unit: its command, with the permissions it gives, serves, dra
   }
 });
 
-Deno.test("systemd unit: it gives the permissions of deno.json, in other folders", async () => {
+Deno.test("systemd unit: has the permissions of deno.json for other folders", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const { net, env, sys, read: _, write: __, ...others } = permissions.server;
   assertEquals([net, env.ignore, others], [true, true, {}]);
-  const variables = env.allow.filter((name: string) => name !== "npm_command"); // a unit has nothing to do with npm
+  const variables = env.allow.filter((name: string) => name !== "npm_command"); // a unit does not use npm
   const given = setting("ExecStart").split(" ").filter((arg) => /^--(?:allow|ignore|deny)-/.test(arg));
   assertEquals(given.filter((arg) => !/^--allow-(?:read|write)=/.test(arg)).toSorted(), [
     `--allow-env=${variables}`,
@@ -134,16 +134,16 @@ Deno.test("systemd unit: it gives the permissions of deno.json, in other folders
   ]);
 });
 
-Deno.test("systemd unit: SIGTERM goes to Deno, with time to drain; enough open files; not as root", () => {
+Deno.test("systemd unit: sends SIGTERM to Deno, with time to drain, enough files and no root", () => {
   const { drainTimeout, maxConnections } = defaults();
   assertEquals([setting("KillSignal"), setting("KillMode")], ["SIGTERM", "mixed"]);
-  assert(Number(setting("TimeoutStopSec")) * SECOND > drainTimeout + STOP_MARGIN_MS);
+  assert(Number(setting("TimeoutStopSec")) * MS_PER_SECOND > drainTimeout + STOP_MARGIN_MS);
   assert(Number(setting("LimitNOFILE")) > maxConnections);
   assertEquals(setting("User"), "chat");
   assertEquals([setting("Restart"), setting("RestartPreventExitStatus")], ["on-failure", "2"]);
 });
 
-Deno.test("systemd unit: systemd takes every line of it, and finds little that the server could do", async () => {
+Deno.test("systemd unit: is valid, with a low exposure", async () => {
   await needTool("systemd-analyze", "systemd");
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
@@ -162,7 +162,7 @@ Deno.test("systemd unit: systemd takes every line of it, and finds little that t
   }
 });
 
-Deno.test("Dockerfile: what it copies is enough, and Deno is process 1, which drains on SIGTERM and ends with 0", async () => {
+Deno.test("Dockerfile: copies all files, and process 1 is Deno, which drains at SIGTERM", async () => {
   await needTool("unshare", "util-linux");
   const image = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
@@ -204,7 +204,7 @@ Deno.test("Dockerfile: what it copies is enough, and Deno is process 1, which dr
   }
 });
 
-Deno.test("Dockerfile: its options exist, it drains before Docker kills, and it is not root", () => {
+Deno.test("Dockerfile: has valid options, drains before Docker kills it, and is not root", () => {
   const known = new Set(Object.keys(options).map(variableOf));
   const env = new Map(instructions("ENV").map((line) => line.split("=") as [string, string]));
   for (const name of env.keys()) assert(known.has(name) || name.startsWith("DENO_"), name);

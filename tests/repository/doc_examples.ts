@@ -1,17 +1,17 @@
 /**
- * The examples in docs/PROTOCOL.md: how they are written, and what it means that a message is the one shown.
+ * Reads the examples in docs/PROTOCOL.md, and compares received messages with them.
  *
- * They stand in blocks fenced as `chat`, and each begins with a client, named by a letter (small: a classic one):
+ * An example is a block fenced as `chat`. Each line begins with a client, named by a letter (small: a classic one):
  *
  *     A> {"msgid":24}                    A sends this message
- *     A< {"msgid":20,"time":<t1>, …}     the next that A receives is this one
+ *     A< {"msgid":20,"time":<t1>, …}     the next message that A receives
  *     A> 00 00 00 0c '{"msgid":24}'      bytes, in hexadecimal or as quoted ASCII; likewise with <
  *     A> (closes)                        A closes the connection; with <, the server does
- *     ! SIGTERM                          the server gets this signal
+ *     ! SIGTERM                          the server receives this signal
  *
- * An indented line goes on with the one above, `#` begins a comment line. `<a name>` stands for a value that is
- * different in each run: for a number where it stands bare, for text inside a string. Where it comes first it takes
- * the value that is received; from then on it is that value.
+ * An indented line continues the one above, and `#` begins a comment line. `<a name>` is a placeholder for a value
+ * that differs between runs: bare for a number, inside a string for text. Its first occurrence takes the received
+ * value, and later ones must equal it.
  */
 
 /** One line of a block. */
@@ -27,7 +27,7 @@ export type Step =
     }
   );
 
-/** A message that is sent or expected; its placeholders are still in it. */
+/** A message that is sent or expected, with its placeholders. */
 export interface Message {
   readonly message: unknown;
 }
@@ -39,14 +39,14 @@ export interface Bytes {
 
 /** One block. */
 export interface Example {
-  /** The line of the document where it begins, from 1. */
+  /** The line of the document where the block begins, from 1. */
   readonly line: number;
-  /** Options of a server of its own; undefined for a block that goes on where the one before it ended. */
+  /** Options of a separate server. Undefined for a block that continues with the server of the block before. */
   readonly server: readonly string[] | undefined;
   readonly steps: readonly Step[];
 }
 
-/** All blocks of a document. Throws an Error with the line's number if one can't be read. */
+/** Returns all blocks of a document. Throws an Error with the line number if a line has no known form. */
 export function examplesIn(markdown: string): Example[] {
   return [...markdown.matchAll(/^```chat( .*)?\n([^]*?)^```$/gm)].map(({ index, 1: options, 2: body }) => {
     const line = markdown.slice(0, index).split("\n").length;
@@ -78,7 +78,7 @@ function stepOf(text: string): Unnumbered<Step> {
   const signal = /^! (SIG[A-Z]+)$/.exec(text);
   if (signal) return { kind: "signal", signal: signal[1] as Deno.Signal };
   const match = /^([A-Za-z])([<>]) +(.*)$/.exec(text);
-  if (!match) throw new Error("not a line of an example");
+  if (!match) throw new Error("Cannot parse this line of an example");
   const [, client, direction, what] = match as unknown as [string, string, string, string];
   return { kind: "exchange", client, sent: direction === ">", what: contentOf(what) };
 }
@@ -86,7 +86,9 @@ function stepOf(text: string): Unnumbered<Step> {
 function contentOf(text: string): Message | Bytes | "closes" {
   if (text === "(closes)") return "closes";
   if (text.startsWith("{")) return { message: JSON.parse(text.replace(BARE, '$1{"<>":"$2"}')) };
-  if (!/^((?:[0-9a-f]{2}|'[^']*')(?: +|$))+$/.test(text)) throw new Error("neither a message nor bytes");
+  if (!/^((?:[0-9a-f]{2}|'[^']*')(?: +|$))+$/.test(text)) {
+    throw new Error("Cannot parse this as a message or as bytes");
+  }
   const parts = [...text.matchAll(/([0-9a-f]{2})|'([^']*)'/g)];
   const bytes = parts.flatMap(([, hex, ascii]) =>
     hex !== undefined ? [parseInt(hex, 16)] : [...new TextEncoder().encode(ascii)]
@@ -94,15 +96,15 @@ function contentOf(text: string): Message | Bytes | "closes" {
   return { bytes: Uint8Array.from(bytes) };
 }
 
-const BARE = /([:[,] *)<([^<>"]+)>(?= *[,}\]])/g; // a placeholder for a number
+const BARE = /([:[,] *)<([^<>"]+)>(?= *[,}\]])/g; // a placeholder for a number, outside a string
 const IN_TEXT = /<([^<>]+)>/g;
 
-/** What the placeholders stand for. */
+/** The values of the placeholders, by name. */
 export type Bindings = Map<string, string | number>;
 
 /**
- * The expected message with values in place of its placeholders: those they have, else those that `actual` has
- * there and that they have from now on. If the outcome equals `actual`, that is what the example shows.
+ * Returns the expected message with values in place of its placeholders. A placeholder without a value takes the one
+ * at its place in `actual`. The example is correct if the result equals `actual`.
  */
 export function filled(expected: unknown, actual: unknown, bindings: Bindings): unknown {
   if (typeof expected === "string") return filledText(expected, actual, bindings);

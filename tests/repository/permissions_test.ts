@@ -1,4 +1,4 @@
-/** What the permission sets of deno.json refuse to a package that has turned hostile, tried in a server's own process. */
+/** The refusals of the permission sets in deno.json to a malicious package in a server's process. */
 import { assert, assertEquals } from "@std/assert";
 import { plant } from "../chaos/bugs.ts";
 import { newUser } from "../harness/framed_client.ts";
@@ -9,27 +9,27 @@ import { until } from "../harness/wait.ts";
 
 const mariadb = sharedMariadb();
 
-/** What came of the tries of tests/harness/intruder.ts, by their names: `done`, or the error. */
+/** The results of the attempts of tests/harness/intruder.ts by name: `done`, or the error. */
 type Tries = Readonly<Record<string, string>>;
 
-/** Begins the intruder's line. */
+/** The prefix of the intruder's line. */
 const TRIED = "intruder: ";
 
-/** The runtime lets SQLite reach other files by SQL only with every permission. */
+/** The error of SQL that opens another file, which the runtime permits only with all permissions. */
 const NO_SECOND_DATABASE = /^Error: too many attached databases/;
 
-/** Tries that are part of a server's work. */
+/** Attempts that are part of a server's work. */
 const READ = ["read the code", "read a secret"];
 const DATA = ["write in the data folder", "read the data folder"];
 
-/** A checkout of its own, with what a machine has around it, from which servers are started. */
+/** A checkout with the surroundings of a real machine, from which servers start. */
 async function inCheckout(body: (root: string) => Promise<void>): Promise<void> {
   await using tree = await plant();
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const root = `${folder}/checkout`;
     await Deno.rename(tree.root, root);
-    await Deno.mkdir(tree.root); // for its disposal
+    await Deno.mkdir(tree.root); // so that it can be removed
     for (
       const made of ["checkout/.git/hooks", "checkout/data", "checkout/secrets", "checkout/tests", "home"]
     ) {
@@ -48,7 +48,7 @@ async function inCheckout(body: (root: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** What came of the intruder's tries in a server with these permissions, which serves a user meanwhile. */
+/** Returns the results of the intruder's attempts in a server with these permissions that serves a user. */
 async function triesIn(permissions: readonly string[], options: ServerOptions = {}): Promise<Tries> {
   let tries: Tries = {};
   await inCheckout(async (root) => {
@@ -69,7 +69,7 @@ async function triesIn(permissions: readonly string[], options: ServerOptions = 
   return tries;
 }
 
-/** Asserts that exactly these tries succeed, and that the runtime refuses all others. */
+/** Asserts that exactly these attempts succeed, and that the runtime refuses all others. */
 function assertRefused(tries: Tries, ...allowed: readonly string[]): void {
   assert(Object.keys(tries).length > 40);
   assertEquals(Object.keys(tries).filter((name) => tries[name] === "done").toSorted(), allowed.toSorted());
@@ -80,32 +80,32 @@ function assertRefused(tries: Tries, ...allowed: readonly string[]): void {
   assertEquals(otherwise, [], "they fail, but not for want of a permission");
 }
 
-Deno.test("permissions: with -A every try of the intruder succeeds, so that a refusal says something", async () => {
+Deno.test("permissions: with -A every attempt of the intruder succeeds", async () => {
   const tries = await triesIn(["-A"]);
   assertEquals(Object.entries(tries).filter(([, result]) => result !== "done"), []);
 });
 
-Deno.test("permissions: -P=server reads its code and secrets, writes its data folder, and reaches nothing else", async () => {
+Deno.test("permissions: -P=server reads code and secrets, writes its data folder, and no more", async () => {
   assertRefused(await triesIn(["-P=server"]), ...READ, ...DATA);
 });
 
-mariadb.test("permissions: -P=server gives the data folder up for writing when it is on MySQL", async (database) => {
+mariadb.test("permissions: -P=server releases the write permission for its data folder on MySQL", async (database) => {
   const tries = await triesIn(["-P=server"], { args: ["--mysql", database.url] });
   assertRefused(tries, ...READ, "read the data folder");
 });
 
-mariadb.test("permissions: -P=server-mysql writes nothing at all", async (database) => {
+mariadb.test("permissions: -P=server-mysql writes nothing", async (database) => {
   assertRefused(await triesIn(["-P=server-mysql"], { args: ["--mysql", database.url] }), ...READ);
 });
 
-Deno.test("permissions: every permission set is narrow in all that the runtime can narrow", async () => {
+Deno.test("permissions: every set is narrow in each kind that the runtime can narrow", async () => {
   const { permissions } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
   const names = Object.keys(permissions).filter((name) => name.startsWith("server"));
   assertEquals(names, ["server", "server-mysql"]);
   for (const name of names) {
     const { net, read, write = [], env, sys, ...others } = permissions[name];
     assertEquals([net, env, sys, others], [
-      true, // the ports, MySQL and Redis are options
+      true, // addresses of MySQL and Redis are options
       { allow: ["CHAT_*", "npm_command"], ignore: true },
       name === "server" ? ["getPriority", "setPriority", "statfs"] : ["getPriority", "setPriority"],
       {},

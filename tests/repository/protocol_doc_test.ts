@@ -1,4 +1,4 @@
-/** Replays every example of docs/PROTOCOL.md, in the document's order, against a real server. */
+/** Replays every example of docs/PROTOCOL.md against a real server, in the order of the document. */
 import { needTool } from "../harness/tools.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Bindings, type Example, examplesIn, filled, type Step } from "./doc_examples.ts";
@@ -8,10 +8,10 @@ import { ROOT } from "../harness/program.ts";
 import { type Address, type Server, startServer, withServer } from "../harness/server.ts";
 import { until, within } from "../harness/wait.ts";
 
-const HEADER = 4; // bytes of a frame's length
+const HEADER_BYTES = 4; // the length of a frame
 const text = await Deno.readTextFile(new URL("docs/PROTOCOL.md", ROOT));
 
-/** A client that shows every byte it is sent. */
+/** A client that exposes every byte that it receives. */
 class Client {
   readonly classic: boolean;
   #connection!: Connection;
@@ -40,7 +40,7 @@ class Client {
     return this.#connection.write(body);
   }
 
-  /** The next `count` bytes. */
+  /** Returns the next `count` bytes, or fewer if the server has closed the connection. */
   async bytes(count: number): Promise<Uint8Array> {
     await until(() => this.#bytes.length >= count || this.#ended, `${count} bytes`);
     const taken = this.#bytes.subarray(0, count);
@@ -48,23 +48,23 @@ class Client {
     return taken;
   }
 
-  /** The next message, whatever it is. */
+  /** Returns the next message. Rejects if the server has closed the connection instead. */
   async message(): Promise<unknown> {
     const body = this.classic ? await this.#untilNul() : await this.#frame();
-    if (body.length === 0) throw new Error("there is no message, and the server has closed the connection");
+    if (body.length === 0) throw new Error("the server closed the connection without a message");
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
   }
 
-  /** Asserts that the server closes the connection and has said nothing more. */
+  /** Asserts that the server closes the connection and sends nothing more. */
   async serverCloses(): Promise<void> {
     await this.#connection.serverCloses();
     this.assertNothingMore();
     await this.close();
   }
 
-  /** Asserts that nothing has come but what was asked for. */
+  /** Asserts that the server has sent nothing beyond the bytes read so far. */
   assertNothingMore(): void {
-    assertEquals(new TextDecoder().decode(this.#bytes), "", "the example doesn't show this");
+    assertEquals(new TextDecoder().decode(this.#bytes), "", "the example does not show this");
   }
 
   close(): Promise<void> {
@@ -72,8 +72,8 @@ class Client {
   }
 
   async #frame(): Promise<Uint8Array> {
-    const head = await this.bytes(HEADER);
-    if (head.length < HEADER) return head.subarray(0, 0);
+    const head = await this.bytes(HEADER_BYTES);
+    if (head.length < HEADER_BYTES) return head.subarray(0, 0);
     return await this.bytes(new DataView(head.buffer, head.byteOffset).getUint32(0));
   }
 
@@ -83,7 +83,7 @@ class Client {
   }
 }
 
-/** The clients of the examples that share a server, and what their placeholders stand for. */
+/** The clients of the examples that share a server, and the values of their placeholders. */
 class Replay implements AsyncDisposable {
   readonly #server: Server;
   readonly #clients = new Map<string, Client>();
@@ -125,7 +125,7 @@ class Replay implements AsyncDisposable {
     }
   }
 
-  /** What a client was not asked about has come by the time its PING is answered, if it ever comes. */
+  /** Asserts that no client has received more. A reply to PING follows everything that was sent before. */
   async #assertNothingMore({ line }: Example): Promise<void> {
     for (const [name, client] of this.#clients) {
       try {
@@ -146,7 +146,7 @@ class Replay implements AsyncDisposable {
   }
 }
 
-Deno.test("the examples, one after the other", async () => {
+Deno.test("PROTOCOL.md: the examples are correct, one after the other", async () => {
   const examples = examplesIn(text).filter(({ server }) => server === undefined);
   assert(examples.length > 0);
   await withServer({}, async (server) => {
@@ -156,7 +156,7 @@ Deno.test("the examples, one after the other", async () => {
 });
 
 for (const example of examplesIn(text).filter(({ server }) => server !== undefined)) {
-  Deno.test(`the example with ${example.server!.join(" ")}, in line ${example.line}`, async () => {
+  Deno.test(`PROTOCOL.md: the example with ${example.server!.join(" ")} is correct, line ${example.line}`, async () => {
     await withServer({ args: example.server! }, async (server) => {
       await using replay = new Replay(server);
       await replay.run(example);
@@ -164,7 +164,7 @@ for (const example of examplesIn(text).filter(({ server }) => server !== undefin
   });
 }
 
-Deno.test("the quick start", async () => {
+Deno.test("PROTOCOL.md: the quick start prints the lines below it", async () => {
   await needTool("python3", "python3-minimal");
   const program = /^```python\n([^]*?)^```$/m.exec(text)![1]!;
   const shown = /^```text\n([^]*?)^```$/m.exec(text.slice(text.indexOf(program)))![1]!;
@@ -181,7 +181,7 @@ Deno.test("the quick start", async () => {
   assertEquals(printed, filled(shown, printed, new Map()));
 });
 
-Deno.test("an example that is wrong is found", async () => {
+Deno.test("replay: fails when an example is wrong", async () => {
   const wrong = [
     ["a value", 'A> {"msgid":24}\nA< {"msgid":25,"errno":1}'],
     ["a field too many", 'A> {"msgid":24}\nA< {"msgid":25,"errno":0,"rid":1}'],
@@ -190,7 +190,7 @@ Deno.test("an example that is wrong is found", async () => {
     ["a message too few", 'A> {"msgid":24}\nA> {"msgid":24}\nA< {"msgid":25,"errno":0}'],
     ["a placeholder for two values", 'A> {"msgid":24,"rid":1}\nA< {"msgid":25,"errno":<n>,"rid":<n>}'],
     ["text for a number", 'A> {"msgid":24,"rid":"x"}\nA< {"msgid":25,"errno":0,"rid":<n>}'],
-    ["who closes", "A> 00 01 00 01\nA< (closes)"],
+    ["the side that closes", "A> 00 01 00 01\nA< (closes)"],
   ] as const;
   await withServer({}, async (server) => {
     for (const [what, body] of wrong) {
@@ -202,7 +202,7 @@ Deno.test("an example that is wrong is found", async () => {
   });
 });
 
-Deno.test("a line that is no line of an example is an error", () => {
+Deno.test("examples: throws when a line has no known form", () => {
   for (const line of ["A {}", 'A> {"msgid":}', "A> 0", "A> (waves)", "! please", "AB> {}"]) {
     assertThrows(() => examplesIn(`\`\`\`chat\n${line}\n\`\`\`\n`), Error, "line 2");
   }

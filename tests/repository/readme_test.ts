@@ -1,22 +1,24 @@
 /**
- * The README's cluster in five commands, run as they are written. They name fixed ports, so they run in a network, and
- * among processes, of their own; all of it ends with the test.
+ * The README is short, its badges are true, and its cluster in five commands runs as it is written. The
+ * commands name fixed ports. So they run in a network and process namespace of their own, which ends with the
+ * test.
  */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { cleanEnv, ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
 import { within } from "../harness/wait.ts";
 
-const MINUTE = 60_000; // milliseconds; it takes some seconds
+const TIMEOUT_MS = 60_000; // the commands take some seconds
+const MAX_LINES = 120; // a README is read in one go; the rest is in docs/
 
-/** The README's five commands. */
+/** Returns the five commands of a README. */
 async function commands(readme: string): Promise<readonly string[]> {
   const text = await Deno.readTextFile(new URL(readme, ROOT));
   const block = /<!-- cluster: .*-->\n```sh\n([^]*?)```/.exec(text)?.[1] ?? "";
   return block.trimEnd().split("\n");
 }
 
-/** MySQL and Redis as a system has them running, then the commands, then two people who chat. */
+/** Starts MySQL and Redis as a system would, runs the commands, and lets two users chat. */
 const SCRIPT = `
 set -eu
 ip link set lo up
@@ -44,7 +46,25 @@ mysql chat -e "SELECT name, state FROM User"
 cat "$TMP/nodes.log"
 `;
 
-Deno.test("README: a cluster in five commands, and two people on it who chat", async () => {
+Deno.test("README: has at most 120 lines, and badges that name the workflow, the licence and the runtime", async () => {
+  const text = await Deno.readTextFile(new URL("README.md", ROOT));
+  assertLessOrEqual(text.split("\n").length - 1, MAX_LINES);
+  const badges = [...text.matchAll(/^\[!\[(.*?)\]\((.*?)\)\]\((.*?)\)$/gm)].map(([, ...parts]) => parts);
+  const workflow = "../../actions/workflows/ci.yml";
+  const runtime = /^ARG DENO_VERSION=(.*)$/m.exec(
+    await Deno.readTextFile(new URL("deploy/Dockerfile", ROOT)),
+  )![1]!;
+  assertEquals(badges, [
+    ["licence: MIT", "https://img.shields.io/badge/licence-MIT-blue", "LICENSE"],
+    [`Deno ${runtime}`, `https://img.shields.io/badge/Deno-${runtime}-black`, "deploy/Dockerfile"],
+  ]);
+  assertStringIncludes(text, `<a href="${workflow}"><img alt="ci" src="${workflow}/badge.svg"></a>`);
+  const file = await Deno.readTextFile(new URL(".github/workflows/ci.yml", ROOT)); // as the badge names it
+  assertStringIncludes(file, "name: ci\n");
+  assertStringIncludes(await Deno.readTextFile(new URL("LICENSE", ROOT)), "MIT License");
+});
+
+Deno.test("README: starts a cluster in five commands, on which two users chat", async () => {
   const [install = "", ...rest] = await commands("README.md");
   assertEquals(rest.length, 4);
   assertEquals(await commands("README.zh-CN.md"), [install, ...rest]);
@@ -78,7 +98,7 @@ Deno.test("README: a cluster in five commands, and two people on it who chat", a
     const output = child.output();
     let ended;
     try {
-      ended = await within(output, "the end of the README's commands", MINUTE);
+      ended = await within(output, "the end of the README's commands", TIMEOUT_MS);
     } catch (error) {
       child.kill("SIGKILL");
       await output;

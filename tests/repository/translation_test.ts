@@ -1,28 +1,28 @@
 /**
- * The Chinese README says what the English one says, as far as a program can compare them: the same headings, code
- * blocks, tables, lists, paragraphs, pieces of code, numbers and links.
+ * The Chinese README has the content of the English one, as far as a program can compare them: the same headings,
+ * code blocks, tables, lists, paragraphs, inline code, numbers and links.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 
-/** What a translation leaves as it is in one section, in an order that doesn't depend on the language. */
+/** The parts of one section that a translation does not change, in an order that is the same in all languages. */
 interface Section {
   readonly level: number;
-  /** With their fences, and with a comment in the line before. */
+  /** Code blocks with their fences, and with a comment in the line before. */
   readonly blocks: readonly string[];
-  /** Of each row of a table, of each item of a list and of each paragraph: its kind, and its code and numbers. */
+  /** For each table row, list item and paragraph: its kind, its inline code and its numbers. */
   readonly pieces: readonly (readonly string[])[];
-  /** The files and pages that links lead to. A link within the file leads to a translated heading. */
+  /** The targets of links, without those within the file, whose headings are translated. */
   readonly links: readonly string[];
 }
 
 const FENCED = /(?:^<!--[^\n]*-->\n)?^```.*?^```$/gms;
 const LINK = /\]\(([^)]*)\)/g;
 
-/** The parts of a Markdown file, from each heading to the next. */
+/** Returns the sections of a Markdown file, each from a heading to the next. */
 function sections(markdown: string): Section[] {
   const blocks: string[] = [];
-  // Set aside first: a line of a shell's comment looks like a heading.
+  // Code blocks come out first: a comment line in a shell looks like a heading.
   const text = markdown.replaceAll(FENCED, (block) => `\u0000${blocks.push(block) - 1}\u0000`);
   return text.split(/^(?=#+ )/m).map((section) => ({
     level: /^#*/.exec(section)![0].length,
@@ -33,7 +33,7 @@ function sections(markdown: string): Section[] {
   }));
 }
 
-/** What a paragraph, an item or a row of a table is, and what of it no translation changes. */
+/** Returns the kind of a paragraph, an item or a table row, and the parts of it that no translation changes. */
 function unchanged(piece: string): string[] {
   const kind = /^(?:[#|-]|<!--)?/.exec(piece)![0];
   const columns = kind === "|" ? [`${piece.split(/(?<!\\)\|/).length - 2} columns`] : [];
@@ -45,7 +45,7 @@ function unchanged(piece: string): string[] {
 
 const read = (name: string): Promise<string> => Deno.readTextFile(new URL(name, ROOT));
 
-Deno.test("README: the Chinese one has the same headings, code, tables, lists, numbers and links", async () => {
+Deno.test("translation: the Chinese README has the same headings, code, tables, lists, numbers and links", async () => {
   const english = sections(await read("README.md"));
   const chinese = sections(await read("README.zh-CN.md"));
   assert(english.length > 5, "the headings are found");
@@ -56,7 +56,7 @@ Deno.test("README: the Chinese one has the same headings, code, tables, lists, n
 const SAMPLE = "# A\n\nFive `x y` and 7, [see](docs/B.md#c).\n\n```sh\n# no heading\n```\n\n" +
   "## B\n\n| a | b |\n| --- | --- |\n| `--c` | 1.5 |\n\n- one\n- two [A](#a)\n";
 
-Deno.test("README: sections differ with a heading, code, a number, a row, a column, an item or a link", () => {
+Deno.test("translation: finds a changed heading, code, number, row, column, item or link", () => {
   const known = sections(SAMPLE);
   assertEquals(known.map(({ level }) => level), [1, 2]);
   const changes = [
@@ -76,7 +76,7 @@ Deno.test("README: sections differ with a heading, code, a number, a row, a colu
   }
 });
 
-Deno.test("README: sections are the same in other words, in another order and with links to other headings", () => {
+Deno.test("translation: accepts other words, another order and links to other headings", () => {
   const other = SAMPLE
     .replace("Five `x y` and 7, [see](docs/B.md#c).", "[B](docs/B.md#c): 7 und fünf\n`x\ny`.")
     .replace("- one", "- eins").replace("[A](#a)", "[Ä](#ä)");

@@ -1,4 +1,4 @@
-/** The key of a deployment: made once, whichever release made the database. */
+/** The key of a deployment: created once, whichever release created the database. */
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { renewEpochAt } from "../../lib/store/mysql/renew_epoch.ts";
@@ -10,7 +10,7 @@ import { ROOMY } from "./store_fixture.ts";
 const KEY = /^[0-9a-f]{64}$/;
 const mariadb = sharedMariadb();
 
-Deno.test("cluster key: a file keeps its own, and one of a release before keys gets one", async () => {
+Deno.test("cluster key: a file retains its key, and a file of an older release gets one", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const keyOf = async (file: string) => {
@@ -41,13 +41,13 @@ Deno.test("cluster key: a file keeps its own, and one of a release before keys g
   }
 });
 
-mariadb.test("cluster key: all nodes on one MySQL have the same, also those that start at once", async (db) => {
+mariadb.test("cluster key: is the same for all nodes on one MySQL", async (db) => {
   const stores = await Promise.all([1, 2, 3].map(() => openMysql(db.url)));
   try {
     const keys = new Set(await Promise.all(stores.map((store) => store.clusterKey())));
     assertEquals(keys.size, 1);
     assertMatch([...keys][0]!, KEY);
-    await db.sql("DROP TABLE ClusterKey"); // as a release before keys has it, whose nodes run
+    await db.sql("DROP TABLE ClusterKey"); // as in a database of a release before keys, whose nodes still run
     const [version] = await db.sql("SELECT version FROM SchemaVersion");
     await withStores(2, db, async (one, two) => {
       const key = await one!.clusterKey();
@@ -59,7 +59,7 @@ mariadb.test("cluster key: all nodes on one MySQL have the same, also those that
       const key = await store!.clusterKey();
       await renewEpochAt(db.url, { singleWriter: false }, false);
       assertEquals(await store!.clusterKey(), key);
-      await renewEpochAt(db.url, { singleWriter: false }, true); // a copy of a database
+      await renewEpochAt(db.url, { singleWriter: false }, true); // for a copy of a database
       const renewed = await store!.clusterKey();
       assertMatch(renewed, KEY);
       assertNotEquals(renewed, key);

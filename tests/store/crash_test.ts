@@ -1,4 +1,4 @@
-/** What holds when the server dies with messages under way: acknowledged means kept. */
+/** Tests of crashes with messages in flight: acknowledged messages are retained. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser } from "../harness/framed_client.ts";
@@ -7,10 +7,10 @@ import { until } from "../harness/wait.ts";
 
 const SENDERS = 4;
 const EACH = 500; // messages of each sender: half to a user, half to a group
-const WINDOW = 50; // messages of each sender under way at once
+const WINDOW = 50; // messages of each sender in flight
 const CRASH_AT = 500; // acknowledgements
 
-/** A message and, once it has come, its acknowledgement. */
+/** A message, and its acknowledgement after it has arrived. */
 interface Outgoing {
   readonly msgid: number;
   readonly toid?: number;
@@ -20,12 +20,12 @@ interface Outgoing {
   ack?: Received;
 }
 
-/** Which conversation a message that was received is of. */
+/** Returns the conversation of a received message. */
 function conversationOf(message: Received): string {
   return message.groupid === undefined ? `user ${message.id}` : `group ${message.groupid}`;
 }
 
-/** What one recipient has seen, over all of its sessions. */
+/** The messages that a recipient received in all of its sessions. */
 class Seen {
   /** By conversation and seq: the cid. */
   readonly messages = new Map<string, Map<number, string>>();
@@ -52,7 +52,7 @@ class Seen {
   }
 }
 
-/** Sends what has no acknowledgement yet, WINDOW at a time and in order, until all have one or the server is gone. */
+/** Sends unacknowledged messages in order, WINDOW in flight, until all have a reply or the server dies. */
 async function send(client: FramedClient, messages: readonly Outgoing[]): Promise<void> {
   const left = messages.filter((message) => !message.ack).values();
   const worker = async () => {
@@ -83,7 +83,7 @@ async function setUp(server: Server) {
   return { bob, carol, senders, groupid, outgoing, acked };
 }
 
-/** Lets every sender send, calls `stop` once CRASH_AT messages are acknowledged, and ends all connections. */
+/** Makes all senders send, calls `stop` after CRASH_AT acknowledgements, and ends all connections. */
 async function interrupted(
   { bob, carol, senders, outgoing, acked }: Awaited<ReturnType<typeof setUp>>,
   stop: () => void,
@@ -99,7 +99,7 @@ async function interrupted(
   assertLess(acked(), SENDERS * EACH, "it stopped in the middle");
 }
 
-/** Asserts that these are all messages there are, each one once, and each under the seq it was acknowledged with. */
+/** Asserts that these are all messages, each of them once and with its acknowledged seq. */
 function assertAllThere(seen: Seen, messages: readonly Outgoing[], senders: readonly FramedClient[]): void {
   assertEquals(seen.count, messages.length);
   for (const [conversation, bySeq] of seen.messages) {
@@ -115,7 +115,7 @@ function assertAllThere(seen: Seen, messages: readonly Outgoing[], senders: read
 }
 
 serverTest(
-  "kill -9 with messages in flight: every acknowledged one is kept, resent ones aren't doubled",
+  "kill -9: retains acknowledged messages, and duplicates none that are resent",
   {},
   async (server) => {
     const scene = await setUp(server);
@@ -128,7 +128,7 @@ serverTest(
 
     await Promise.all(senders.map(async (sender, at) => {
       await using again = await login(server, { token: sender.token });
-      // Some that were acknowledged go out once more: for the server they are the same as those that were not.
+      // Some acknowledged messages are sent again, too: the server treats them like unacknowledged ones.
       for (const message of outgoing[at]!.filter((message) => message.ack).slice(-WINDOW)) {
         const { ack, ...request } = message;
         const repeat = await again.request(request);
@@ -141,7 +141,7 @@ serverTest(
 
     const toGroup = all.filter((message) => message.groupid === groupid);
     for (const [client, seen, count] of [[bob, bobs, all.length], [carol, carols, toGroup.length]] as const) {
-      // No DELIVERED was ever sent, so everything comes.
+      // No DELIVERED was sent, so that all messages arrive.
       await using again = await login(server, { id: client.id });
       const chats = await again.take(count, (m) => m.msgid === Msg.ONE_CHAT || m.msgid === Msg.GROUP_CHAT);
       await again.settle();
@@ -154,7 +154,7 @@ serverTest(
 );
 
 serverTest(
-  "kill -9 again and again, with DELIVERED: nothing is lost and no gap comes about",
+  "kill -9: loses nothing and leaves no gap when repeated, with acknowledgements",
   {},
   async (server) => {
     const alice = await newUser(server);

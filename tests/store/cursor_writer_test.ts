@@ -1,4 +1,4 @@
-/** Cursors on their way to the store: a login waits until they are there. */
+/** Cursors on their way to the store: a login waits until they are stored. */
 import { assertEquals } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { CursorWriter } from "../../lib/server/delivery/cursor_writer.ts";
@@ -10,13 +10,13 @@ import { ROOMY } from "./store_fixture.ts";
 
 const quiet = new Log("error", "text", () => {});
 
-/** A cursor that is being written; `end` writes it, or refuses it. */
+/** A write in progress. `end` lets it succeed, or fail with `refusal`. */
 interface Write {
   readonly cursors: readonly CursorUpdate[];
   end(refusal?: Error): void;
 }
 
-/** Cursors over a store each of whose writes waits for its end. */
+/** Runs `work` with a cursor writer whose writes wait for their `end`. */
 async function withHeldWrites(work: (cursors: CursorWriter, writes: readonly Write[]) => Promise<void>) {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   const writes: Write[] = [];
@@ -37,7 +37,7 @@ async function withHeldWrites(work: (cursors: CursorWriter, writes: readonly Wri
   }
 }
 
-/** Whether a promise is fulfilled after everything that was possible has been done. */
+/** Returns whether a promise is fulfilled within 20 ms. */
 async function isDone(promise: Promise<void>): Promise<boolean> {
   let done = false;
   void promise.then(() => done = true);
@@ -47,21 +47,21 @@ async function isDone(promise: Promise<void>): Promise<boolean> {
 
 const users = (writes: readonly Write[]) => writes.map(({ cursors }) => cursors.map(({ user }) => user));
 
-Deno.test("cursors: who waits for a user's waits for the write under way that has them, and for no other", () =>
+Deno.test("cursor writer: flushUser waits for the write in flight that has the user's cursors, and for no other", () =>
   withHeldWrites(async (cursors, writes) => {
     cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the write");
     const settled = cursors.flushUser(1);
     assertEquals(await isDone(settled), false);
-    assertEquals(await isDone(cursors.flushUser(2)), true, "it has nothing to do with this one");
+    assertEquals(await isDone(cursors.flushUser(2)), true, "the write has no cursor of this user");
     writes[0]!.end();
     await settled;
     await flushed;
     assertEquals(users(writes), [[1]]);
   }));
 
-Deno.test("cursors: who waits for a user's that have moved on since has a write of them begun", () =>
+Deno.test("cursor writer: flushUser starts another write when the cursors have advanced since", () =>
   withHeldWrites(async (cursors, writes) => {
     cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
@@ -79,32 +79,32 @@ Deno.test("cursors: who waits for a user's that have moved on since has a write 
     await flushed;
   }));
 
-Deno.test("cursors: those that were refused wait on, behind what they have moved to since", () =>
+Deno.test("cursor writer: keeps the higher seq when a refused cursor has advanced meanwhile", () =>
   withHeldWrites(async (cursors, writes) => {
     for (const peer of [8, 9]) cursors.advance(1, peer, 5);
     const settled = cursors.flushUser(1);
     await until(() => writes.length === 1, "the first write");
     assertEquals(await isDone(settled), false);
     cursors.advance(1, 8, 6);
-    cursors.advance(1, 9, 4); // is behind what is being written, as far as is known then
+    cursors.advance(1, 9, 4); // lower than the seq in flight
     writes[0]!.end(new StoreUnavailableError("fails on purpose"));
-    await settled; // a login is not kept by a store that refuses
+    await settled; // a login does not wait for a store that refuses
     const again = cursors.flushUser(1);
     await until(() => writes.length === 2, "the second write");
     assertEquals(writes[1]!.cursors, [{ user: 1, peer: 8, seq: 6 }, { user: 1, peer: 9, seq: 5 }]);
     writes[1]!.end();
     await again;
-    assertEquals(await isDone(cursors.flushUser(1)), true, "nothing is left");
+    assertEquals(await isDone(cursors.flushUser(1)), true, "no cursor is left");
     assertEquals(writes.length, 2);
   }));
 
-Deno.test("cursors: a write that is refused after the history has changed is not tried again", () =>
+Deno.test("cursor writer: does not retry a write that is refused after the store's history has changed", () =>
   withHeldWrites(async (cursors, writes) => {
     cursors.advance(1, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the write");
     cursors.clear();
-    writes[0]!.end(new StoreUnavailableError("it was restored"));
+    writes[0]!.end(new StoreUnavailableError("the database was restored"));
     await flushed;
     cursors.advance(2, 9, 1);
     const later = cursors.flush();
@@ -114,13 +114,13 @@ Deno.test("cursors: a write that is refused after the history has changed is not
     assertEquals(users(writes), [[1], [2]]);
   }));
 
-Deno.test("cursors: the rest of a large write is not begun when the history has changed", () =>
+Deno.test("cursor writer: abandons the rest of a large write when the store's history has changed", () =>
   withHeldWrites(async (cursors, writes) => {
-    const inOneWrite = 1_000;
-    for (let user = 1; user <= inOneWrite + 1; user++) cursors.advance(user, 9, 1);
+    const batchSize = 1_000;
+    for (let user = 1; user <= batchSize + 1; user++) cursors.advance(user, 9, 1);
     const flushed = cursors.flush();
     await until(() => writes.length === 1, "the first part");
-    assertEquals(writes[0]!.cursors.length, inOneWrite);
+    assertEquals(writes[0]!.cursors.length, batchSize);
     cursors.clear();
     writes[0]!.end();
     const end = until(() => writes.length === 2, "a second part").then(() => writes[1]!.end(), () => {});

@@ -1,4 +1,4 @@
-/** A server whose database file is removed, moved, replaced, or used by another server under another name. */
+/** Tests of a server whose database file is removed, moved, replaced, or used by a second server. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
@@ -17,7 +17,7 @@ function send(from: FramedClient, toid: number, cid: string): Promise<Received> 
   return from.request({ msgid: Msg.ONE_CHAT, toid, msg: "text", cid });
 }
 
-/** Sends messages one after the other and expects each to be acknowledged. */
+/** Sends messages one after the other, and asserts that each is acknowledged. */
 async function sendSome(from: FramedClient, toid: number): Promise<void> {
   for (let at = 0; at < MESSAGES; at++) assertEquals((await send(from, toid, `cid ${at}`)).errno, Errno.OK);
 }
@@ -31,17 +31,19 @@ async function replace(db: string): Promise<void> {
   await Deno.rename(`${db}.other`, db);
 }
 
-/** By one that SQLite would take for the database's own. */
+/** Replaces the log with a copy, which SQLite would accept. */
 async function replaceLog(db: string): Promise<void> {
   await Deno.copyFile(`${db}-wal`, `${db}-wal.other`);
   await Deno.rename(`${db}-wal.other`, `${db}-wal`);
 }
 
-/** A fault, and the file that has all messages afterwards, or undefined if that is the copy. */
+/** A fault, and the file that has all messages afterwards; undefined if that is the rescued copy. */
 interface Fault {
   readonly name: string;
   readonly args?: readonly string[];
   readonly cause: (db: string) => Promise<void>;
+  /** Whether a reader prevents SQLite from restarting the log, so that the log has all messages. */
+  readonly withReader?: boolean;
   readonly whole?: (db: string) => string;
 }
 
@@ -53,11 +55,15 @@ const FAULTS: readonly Fault[] = [
   { name: "its -wal is removed", cause: (db) => Deno.remove(`${db}-wal`), whole: (db) => db },
   { name: "its -wal is replaced", cause: replaceLog, whole: (db) => db },
   { name: "its -shm is removed", cause: (db) => Deno.remove(`${db}-shm`), whole: (db) => db },
-  { name: "its -wal is cut off at its beginning", cause: (db) => Deno.truncate(`${db}-wal`, 0) },
-  { name: "its -wal is cut off at 20000 bytes", cause: (db) => Deno.truncate(`${db}-wal`, 20_000) },
+  { name: "its -wal is truncated to nothing", cause: (db) => Deno.truncate(`${db}-wal`, 0) },
+  {
+    name: "its -wal is truncated to 20000 bytes",
+    cause: (db) => Deno.truncate(`${db}-wal`, 20_000),
+    withReader: true,
+  },
 ];
 
-/** Returns the line of the log that says where everything is. */
+/** Waits for the log entry with the place of the data. */
 async function rescued(server: Server, { whole }: Fault): Promise<Entry> {
   const entry = await saved(server);
   assertEquals(entry.copy === undefined, whole !== undefined, entry.event);
@@ -66,16 +72,19 @@ async function rescued(server: Server, { whole }: Fault): Promise<Entry> {
 
 for (const fault of FAULTS) {
   serverTest(
-    `database file: nothing more is acknowledged and nothing is lost when ${fault.name}`,
+    `database file: acknowledges nothing more and loses nothing when ${fault.name}`,
     { args: ["--drain-timeout", "2s", ...fault.args ?? []] },
     async (server) => {
       const [ann, bob] = [await newUser(server), await newUser(server)];
+      const reader = fault.withReader ? new DatabaseSync(server.db, { readOnly: true }) : undefined;
+      reader?.exec("BEGIN; SELECT count(*) FROM User");
       await sendSome(ann, bob.id);
       await fault.cause(server.db);
+      reader?.close();
       assertEquals(
         (await send(ann, bob.id, "late")).errno,
         Errno.UNAVAILABLE,
-        "the very next one is refused",
+        "the next message is rejected",
       );
       const { event, copy } = await rescued(server, fault);
       const file = copy ?? fault.whole!(server.db);
@@ -83,22 +92,22 @@ for (const fault of FAULTS) {
       assertEquals(
         (await ann.request(page)).errno,
         Errno.UNAVAILABLE,
-        "reads are refused on the same connection",
+        "reads on the same connection are rejected",
       );
       server.kill("SIGTERM");
       assertEquals(await server.wait(), EXIT_FAILED);
       assertEquals(entries(server).filter(isLoss).map(({ level }) => level), ["error"]);
       const last = entries(server).findLast(({ level }) => level !== "info");
       assertEquals(last?.event, `the database file was lost: ${event}`);
-      for (const { event, why = "" } of entries(server)) {
+      for (const { event, error = "" } of entries(server)) {
         assert(
-          why.split("while the server used it").length <= 2,
-          `a reason stands there twice: ${event}: ${why}`,
+          error.split("while the server used it").length <= 2,
+          `the error is repeated: ${event}: ${error}`,
         );
       }
       for (const client of [ann, bob]) await client.close();
 
-      assert(messagesIn(file) >= MESSAGES, "all are there");
+      assert(messagesIn(file) >= MESSAGES, "all messages are in the file");
       if (file !== server.db) {
         assertStringIncludes(await refusal(server.db), file === copy ? file : "move the database");
         await Deno.rename(file, server.db);
@@ -106,18 +115,18 @@ for (const fault of FAULTS) {
       assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600);
       await server.restart();
       await using again = await login(server, { name: ann.name });
-      assertEquals((await send(again, bob.id, "cid 3")).seq, 4, "the server goes on with them");
+      assertEquals((await send(again, bob.id, "cid 3")).seq, 4, "the server continues with them");
     },
   );
 }
 
 serverTest(
-  "database file: it is copied if it is moved while another program keeps it from being whole",
+  "database file: is copied when it is moved while a reader prevents a checkpoint",
   {},
   async (server) => {
     const [ann, bob] = [await newUser(server), await newUser(server)];
     const reader = new DatabaseSync(server.db, { readOnly: true });
-    reader.exec("BEGIN; SELECT count(*) FROM User"); // what is committed from now on stays in the -wal
+    reader.exec("BEGIN; SELECT count(*) FROM User"); // further commits stay in the -wal
     await sendSome(ann, bob.id);
     await Deno.rename(server.db, `${server.db}.moved`);
     const { copy } = await saved(server);
@@ -129,10 +138,10 @@ serverTest(
   },
 );
 
-/** As `cp copy.db chat.db` does. */
+/** Overwrites a database in place, as `cp copy.db chat.db` does. */
 async function overwrite(db: string): Promise<void> {
   const copy = await Deno.readFile(db);
-  new DataView(copy.buffer).setUint32(24, 1); // the file has changed since
+  new DataView(copy.buffer).setUint32(24, 1); // the file's counter is higher by now
   using open = await Deno.open(db, { write: true });
   await open.write(copy);
 }
@@ -140,16 +149,16 @@ async function overwrite(db: string): Promise<void> {
 for (
   const [what, cause] of [
     ["its file is removed", (db: string) => Deno.remove(db)],
-    ["its file is cut off", (db: string) => Deno.truncate(db, 4_096)],
+    ["its file is truncated", (db: string) => Deno.truncate(db, 4_096)],
     [
-      "its file is overwritten by one that is as long",
+      "its file is overwritten by one of the same size",
       (db: string) => Deno.writeFile(db, new Uint8Array(Deno.statSync(db).size)),
     ],
     ["its file is overwritten by an older copy", overwrite],
-    ["its -wal is cut off", (db: string) => Deno.truncate(`${db}-wal`, 0)],
+    ["its -wal is truncated", (db: string) => Deno.truncate(`${db}-wal`, 0)],
   ] as const
 ) {
-  serverTest(`database file: an idle server sees that ${what}`, {}, async (server) => {
+  serverTest(`database file: reports while idle that ${what}`, {}, async (server) => {
     await (await newUser(server)).close();
     await cause(server.db);
     await until(() => entries(server).some(isLoss), "an error in the log");
@@ -159,7 +168,7 @@ for (
 }
 
 serverTest(
-  "database file: a server that stops right after its files are removed saves them",
+  "database file: is saved when the server stops right after the files are removed",
   {},
   async (server) => {
     const [ann, bob] = [await newUser(server), await newUser(server)];
@@ -170,12 +179,12 @@ serverTest(
     assertEquals(await server.wait(), EXIT_FAILED);
     const { copy } = await rescued(server, FAULTS[0]!);
     assertEquals(messagesIn(copy!), MESSAGES);
-    assertStringIncludes(await refusal(server.db), ".rescued-", "a new database must not take its place");
+    assertStringIncludes(await refusal(server.db), ".rescued-", "no new database is created");
   },
 );
 
 serverTest(
-  "database file: a second server is refused by whatever name it knows the file",
+  "database file: rejects a second server under any of its names",
   {},
   async (server) => {
     const { db, folder } = server;
@@ -191,7 +200,7 @@ serverTest(
 
     const [ann, bob] = [await newUser(server), await newUser(server)];
     await sendSome(ann, bob.id);
-    assertEquals(messagesIn(db), MESSAGES, "other programs may look meanwhile");
+    assertEquals(messagesIn(db), MESSAGES, "other programs may read meanwhile");
     await sendSome(ann, bob.id);
     for (const client of [ann, bob]) await client.close();
     server.kill("SIGTERM");
@@ -200,7 +209,7 @@ serverTest(
   },
 );
 
-Deno.test("database file: a symbolic link to a file that does not exist yet is followed", async () => {
+Deno.test("database file: is created at the target of a symbolic link", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.symlink("real.db", `${folder}/link.db`);
@@ -217,7 +226,7 @@ Deno.test("database file: a symbolic link to a file that does not exist yet is f
   }
 });
 
-serverTest("database file: a write-ahead log without its database is refused", {}, async (server) => {
+serverTest("database file: fails a start when a -wal has no database", {}, async (server) => {
   await (await newUser(server)).close();
   server.kill("SIGKILL");
   await server.wait();

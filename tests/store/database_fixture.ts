@@ -1,4 +1,4 @@
-/** What the tests of a server's database file share: what is in it, what the server logs, what a start says. */
+/** Helpers for tests of a server's database file: its content, the server's log, and failed starts. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { runProgram } from "../harness/program.ts";
@@ -7,22 +7,22 @@ import { until } from "../harness/wait.ts";
 
 export const EXIT_FAILED = 1;
 
-/** A line of the log. */
+/** A log entry. */
 export interface Entry {
   readonly level: string;
   readonly event: string;
   readonly copy?: string;
-  readonly why?: string;
+  readonly error?: string;
 }
 
-/** Returns all that the server has logged. */
+/** Returns all log entries of a server. */
 export function entries(server: Server): Entry[] {
   return server.log().split("\n").filter((line) => line.startsWith("{")).map((line) =>
     JSON.parse(line) as Entry
   );
 }
 
-/** Waits for the line of the log that says where the data of a lost database is. */
+/** Waits for the log entry with the place of a lost database's data. */
 export function saved(server: Server): Promise<Entry> {
   return until(
     () => entries(server).find(({ event }) => event.startsWith("all acknowledged data")),
@@ -30,7 +30,7 @@ export function saved(server: Server): Promise<Entry> {
   );
 }
 
-/** Returns the number of messages in a database, which must be intact. */
+/** Returns the number of messages in a database, and asserts that it is not damaged. */
 export function messagesIn(file: string): number {
   const db = new DatabaseSync(file);
   try {
@@ -42,7 +42,7 @@ export function messagesIn(file: string): number {
   }
 }
 
-/** Expects that a server can't be started on a file, and returns its error: one line that names the file. */
+/** Asserts that a server does not start with a file, and returns the error: one line with the file's name. */
 export async function refusal(db: string): Promise<string> {
   const { code, stderr } = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
   assertEquals(code, EXIT_FAILED, stderr);

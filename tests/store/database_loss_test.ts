@@ -1,4 +1,4 @@
-/** What becomes of the data when a database's file is lost in the midst of work, and what a restart makes of that. */
+/** Tests of the data of a database that is lost under load, and of the restart after it. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -8,7 +8,7 @@ import { EXIT_FAILED, messagesIn, refusal, saved } from "./database_fixture.ts";
 
 const BURST = 200;
 
-/** Sends messages at once, and returns how many were acknowledged. */
+/** Sends messages concurrently, and returns the number of acknowledged ones. */
 async function burst(from: FramedClient, toid: number, count = BURST): Promise<number> {
   const answers = await Promise.all(
     Array.from(
@@ -25,7 +25,7 @@ async function stop(server: Server, clients: readonly FramedClient[]): Promise<v
   for (const client of clients) await client.close();
 }
 
-/** Another chat database, with an account. */
+/** Creates another chat database, with two accounts and three messages. */
 async function otherDatabase(file: string): Promise<void> {
   await using other = await startServer();
   const [ann, bob] = [await newUser(other), await newUser(other)];
@@ -37,7 +37,7 @@ async function otherDatabase(file: string): Promise<void> {
 }
 
 serverTest(
-  "database loss: another database in its place stays as it is, also after a restart",
+  "database loss: does not change another database in its place, also after a restart",
   {},
   async (server) => {
     const other = `${server.folder}/other.db`;
@@ -48,21 +48,21 @@ serverTest(
     await Deno.rename(other, server.db);
     const { copy } = await saved(server);
     await stop(server, [ann, bob]);
-    assertEquals(messagesIn(copy!), BURST, "what the log claims is so");
+    assertEquals(messagesIn(copy!), BURST, "the log entry is true");
     assertEquals(await Deno.readFile(server.db), before);
 
     assertStringIncludes(await refusal(server.db), copy!);
     assertEquals(await Deno.readFile(server.db), before);
-    await Deno.remove(`${server.db}.lost`); // to go on with the other one
+    await Deno.remove(`${server.db}.lost`); // the operator chooses the other database
     await server.start();
     server.kill("SIGTERM");
     await server.wait();
-    assertEquals(messagesIn(server.db), 3, "nothing of the old log is in it");
+    assertEquals(messagesIn(server.db), 3, "it has no data of the old log");
   },
 );
 
 serverTest(
-  "database loss: nothing appears in the place of a moved database, and a start is refused",
+  "database loss: creates nothing in the place of a moved database, and fails a start",
   {},
   async (server) => {
     const [ann, bob] = [await newUser(server), await newUser(server)];
@@ -78,7 +78,7 @@ serverTest(
   },
 );
 
-Deno.test("database loss: a start is refused while a symbolic link leads elsewhere", async () => {
+Deno.test("database loss: fails a start while a symbolic link has another target", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     const link = `${folder}/link.db`;
@@ -90,7 +90,7 @@ Deno.test("database loss: a start is refused while a symbolic link leads elsewhe
       await Deno.symlink("elsewhere.db", link);
       await saved(server);
       await stop(server, [ann, bob]);
-      assertStringIncludes(await refusal(link), `let ${link} be `);
+      assertStringIncludes(await refusal(link), `make ${link} a link to `);
       await Deno.remove(link);
       await Deno.symlink("real.db", link);
       await server.start();
@@ -102,7 +102,7 @@ Deno.test("database loss: a start is refused while a symbolic link leads elsewhe
   }
 });
 
-Deno.test("database loss: the data is saved beside a folder that is removed, and found by a start", async () => {
+Deno.test("database loss: saves the data beside a removed folder, where a start finds it", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     await Deno.mkdir(`${folder}/data`);
@@ -117,7 +117,7 @@ Deno.test("database loss: the data is saved beside a folder that is removed, and
       await Deno.mkdir(`${folder}/data`);
       assertStringIncludes(await refusal(db), copy!);
       await Deno.remove(`${folder}/data-chat.db.lost`);
-      assertStringIncludes(await refusal(db), copy!, "the copy alone is reason enough");
+      assertStringIncludes(await refusal(db), copy!, "a start also fails without the note");
       await Deno.rename(copy!, db);
       await server.start();
       await using again = await login(server, { name: ann.name });
@@ -129,13 +129,13 @@ Deno.test("database loss: the data is saved beside a folder that is removed, and
 });
 
 serverTest(
-  "database loss: what is in a log that is cut off, and not in the file, is in the copy",
+  "database loss: copies data that was in a truncated log only",
   {},
   async (server) => {
     const [ann, bob] = [await newUser(server), await newUser(server)];
     const reader = new DatabaseSync(server.db);
     try {
-      reader.exec("BEGIN; SELECT count(*) FROM User"); // from here on nothing is copied into the file
+      reader.exec("BEGIN; SELECT count(*) FROM User"); // prevents checkpoints from now on
       assertEquals(await burst(ann, bob.id), BURST);
       await Deno.truncate(`${server.db}-wal`, 20_000);
       const { copy } = await saved(server);
@@ -147,19 +147,19 @@ serverTest(
   },
 );
 
-serverTest("database loss: a killed server's log is not run into another database", {}, async (server) => {
+serverTest("database loss: does not apply a killed server's log to another database", {}, async (server) => {
   const other = `${server.folder}/other.db`;
   await otherDatabase(other);
   const before = await Deno.readFile(other);
   const [ann, bob] = [await newUser(server), await newUser(server)];
   assertEquals(await burst(ann, bob.id), BURST);
-  server.kill("SIGSTOP"); // it does not notice any more
+  server.kill("SIGSTOP"); // so that it does not detect the fault
   await Deno.rename(server.db, `${server.folder}/moved.db`);
   await Deno.rename(other, server.db);
   server.kill("SIGKILL");
   await server.wait();
   for (const client of [ann, bob]) await client.close();
-  assertStringIncludes(await refusal(server.db), "holds messages of the database that was there before");
+  assertStringIncludes(await refusal(server.db), "holds messages of the database that was replaced");
   assertEquals(await Deno.readFile(server.db), before);
   await Deno.rename(`${server.folder}/moved.db`, server.db);
   await server.start();
@@ -167,7 +167,7 @@ serverTest("database loss: a killed server's log is not run into another databas
   assertEquals((await again.chat(bob.id, "more")).seq, BURST + 1);
 });
 
-serverTest("database loss: an operator may empty the log properly", {}, async (server) => {
+serverTest("database loss: allows an operator's checkpoint that empties the log", {}, async (server) => {
   const [ann, bob] = [await newUser(server), await newUser(server)];
   assertEquals(await burst(ann, bob.id), BURST);
   const operator = new DatabaseSync(server.db, { timeout: 5_000 });
@@ -180,7 +180,7 @@ serverTest("database loss: an operator may empty the log properly", {}, async (s
   assertEquals(messagesIn(server.db), BURST + 1);
 });
 
-Deno.test("database loss: a folder that is moved away is made anew for the note, if nothing else is permitted", async () => {
+Deno.test("database loss: recreates a moved folder for the note when no other place is permitted", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     await Deno.mkdir(`${folder}/data`);

@@ -1,4 +1,4 @@
-/** Starts from a file of which a part is missing or lies elsewhere: nothing begins without it, and without a word. */
+/** Tests of starts with an incomplete database: the server never continues silently without a part. */
 import { assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Msg } from "../harness/protocol_numbers.ts";
@@ -8,7 +8,7 @@ import { refusal } from "./database_fixture.ts";
 
 const MESSAGES = 5;
 
-/** The folder of a young database whose server was killed: `chat.db`, `chat.db-wal` and `chat.db-shm`. */
+/** Runs `body` with the folder of a new database after a kill: `chat.db`, `chat.db-wal` and `chat.db-shm`. */
 async function withKilled(body: (folder: string) => Promise<void>): Promise<void> {
   await using server = await startServer();
   const [ann, bob] = [await newUser(server), await newUser(server)];
@@ -19,7 +19,7 @@ async function withKilled(body: (folder: string) => Promise<void>): Promise<void
   await body(server.folder);
 }
 
-/** What is done to the files, and what a start on `name` says then. */
+/** Faults of the files, and a part of the error of a start with `name`. */
 const CASES: readonly [
   what: string,
   fault: (folder: string) => Promise<void>,
@@ -49,19 +49,19 @@ const CASES: readonly [
   ],
   ["no -wal", (folder) => Deno.remove(`${folder}/chat.db-wal`), "chat.db", "chat.db-wal is missing"],
   [
-    "a -wal that is cut off",
+    "a truncated -wal",
     (folder) => Deno.truncate(`${folder}/chat.db-wal`, 0),
     "chat.db",
-    "chat.db-wal was cut off",
+    "chat.db-wal is truncated",
   ],
   [
-    "a file cut off at two pages",
+    "a file that is truncated to two pages",
     async (folder) => {
       await Deno.truncate(`${folder}/chat.db`, 8_192);
       for (const suffix of ["-wal", "-shm"]) await Deno.remove(`${folder}/chat.db${suffix}`);
     },
     "chat.db",
-    "cut off: 8192 of",
+    "chat.db is truncated: it has 8192 of",
   ],
   [
     "a file that lacks three bytes",
@@ -71,7 +71,7 @@ const CASES: readonly [
       for (const suffix of ["-wal", "-shm"]) await Deno.remove(`${folder}/chat.db${suffix}`);
     },
     "chat.db",
-    "cut off",
+    "chat.db is truncated",
   ],
   [
     "no tables",
@@ -80,12 +80,12 @@ const CASES: readonly [
       await Deno.copyFile(`${folder}/empty.db`, `${folder}/none.db`);
     },
     "none.db",
-    "it holds no tables",
+    "it has no tables",
   ],
 ];
 
 for (const [what, fault, name, words] of CASES) {
-  Deno.test(`database start: refused with ${what}`, () =>
+  Deno.test(`database start: fails with ${what}`, () =>
     withKilled(async (folder) => {
       await fault(folder);
       const before = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
@@ -98,7 +98,7 @@ for (const [what, fault, name, words] of CASES) {
     }));
 }
 
-Deno.test("database start: the tables of a young database are in its file", () =>
+Deno.test("database start: has the tables of a new database in its file", () =>
   withKilled(async (folder) => {
     await Deno.copyFile(`${folder}/chat.db`, `${folder}/alone.db`);
     const db = new DatabaseSync(`${folder}/alone.db`);
@@ -106,7 +106,7 @@ Deno.test("database start: the tables of a young database are in its file", () =
     db.close();
   }));
 
-Deno.test("database start: what was in use and has no -wal anywhere is used with a warning and a new epoch", () =>
+Deno.test("database start: warns and renews the epoch when a database in use has no -wal", () =>
   withKilled(async (folder) => {
     const file = `${folder}/chat.db`;
     const epochOf = () => {
@@ -114,7 +114,7 @@ Deno.test("database start: what was in use and has no -wal anywhere is used with
       try {
         return db.prepare("SELECT epoch FROM StoreIdentity").get()?.epoch;
       } finally {
-        db.close(); // the last one: it takes the -wal along, as any program does
+        db.close(); // the last connection removes the -wal
       }
     };
     const epoch = epochOf();
@@ -127,17 +127,21 @@ Deno.test("database start: what was in use and has no -wal anywhere is used with
       const from = server.logSize;
       await server.start();
       await using _user = await newUser(server);
-      assertEquals(server.log(from).includes("was not closed"), false, "a server that stops closes it");
+      assertEquals(
+        server.log(from).includes("was not closed"),
+        false,
+        "a server that stops closes the database",
+      );
       assertEquals(_user.welcome!.epoch, renewed);
     });
   }));
 
-Deno.test("database start: the index of an earlier log, which a loss of power may leave, says nothing of the log", () =>
+Deno.test("database start: ignores the index of an earlier log, as after a power failure", () =>
   withKilled(async (folder) => {
     const shm = await Deno.readFile(`${folder}/chat.db-shm`);
-    for (const copy of [0, 48]) { // the index begins with its header, twice
+    for (const copy of [0, 48]) { // the index begins with two copies of its header
       new DataView(shm.buffer).setUint32(copy + 16, 1_000_000, true); // frames
-      shm[copy + 32]! ^= 1; // of the salt, which tells logs apart
+      shm[copy + 32]! ^= 1; // the salt, which differs between logs
     }
     await Deno.writeFile(`${folder}/chat.db-shm`, shm);
     await withServer({ db: `${folder}/chat.db` }, async (server) => {
@@ -146,7 +150,7 @@ Deno.test("database start: the index of an earlier log, which a loss of power ma
     });
   }));
 
-Deno.test("database start: an untouched crash needs no word", () =>
+Deno.test("database start: logs no warning after a crash", () =>
   withKilled(async (folder) => {
     await withServer({ db: `${folder}/chat.db` }, async (server) => {
       assertEquals(server.log().includes('"warn"'), false, server.log());

@@ -1,4 +1,4 @@
-/** Where the embedded database is when nothing says it. */
+/** Tests of the embedded database's default place. */
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { plant } from "../chaos/bugs.ts";
@@ -8,7 +8,7 @@ import { until } from "../harness/wait.ts";
 
 const PERMISSIONS = [["-A"], ["--no-prompt", "-P=server"]];
 
-/** A server that isn't told where its database is, in a checkout of its own. */
+/** A server without the option --db, in a checkout of its own. */
 const at = (root: string, permissions: readonly string[]) => ({ root, permissions, usualDb: true });
 
 async function register(server: Server, name: string): Promise<void> {
@@ -16,7 +16,7 @@ async function register(server: Server, name: string): Promise<void> {
   await user.settle();
 }
 
-/** Whether that name is taken, and so the database the one that it was registered in. */
+/** Returns whether the name is in use, so that the server uses the database of its registration. */
 async function isThere(server: Server, name: string): Promise<boolean> {
   return await register(server, name).then(() => false, () => true);
 }
@@ -24,7 +24,7 @@ async function isThere(server: Server, name: string): Promise<boolean> {
 for (const permissions of PERMISSIONS) {
   const set = permissions.at(-1)!;
 
-  Deno.test(`database: ${set}: it is in data/, which is made for the server's account alone`, async () => {
+  Deno.test(`database: ${set}: is in data/, which only the server's account may read`, async () => {
     await using tree = await plant();
     const before = [...Deno.readDirSync(tree.root)].map(({ name }) => name);
     await withServer({ ...at(tree.root, permissions), umask: "0" }, (server) => register(server, "alice"));
@@ -41,11 +41,11 @@ for (const permissions of PERMISSIONS) {
         assertEquals(Deno.statSync(`${tree.root}/data/${name}`).mode! & 0o777, 0o600, name);
       }
     }
-    // The folder is there now.
+    // The folder exists now.
     await withServer(at(tree.root, permissions), async (server) => assert(await isThere(server, "alice")));
   });
 
-  Deno.test(`database: ${set}: a chat.db in the working directory goes on being used, with a notice`, async () => {
+  Deno.test(`database: ${set}: is a chat.db in the working directory if there is one, with a notice`, async () => {
     await using tree = await plant();
     await withServer({ root: tree.root, db: "chat.db" }, async (server) => {
       await register(server, "alice");
@@ -58,11 +58,11 @@ for (const permissions of PERMISSIONS) {
       assertEquals(await isThere(server, "bob"), false);
       assertMatch(
         server.log(),
-        /the database is used where it is.*mkdir -pm 700 data && mv chat\.db\* data\//,
+        /the database is still at the default place of earlier releases.*mkdir -pm 700 data && mv chat\.db\* data\//,
       );
     });
     assertEquals([...Deno.readDirSync(tree.root)].some(({ name }) => name === "data"), false);
-    // As the notice says.
+    // As the notice advises.
     const moved = new Deno.Command("sh", {
       args: ["-c", "mkdir -pm 700 data && mv chat.db* data/"],
       cwd: tree.root,
@@ -70,24 +70,24 @@ for (const permissions of PERMISSIONS) {
     assert((await moved.output()).success);
     await withServer(at(tree.root, permissions), async (server) => {
       assert(await isThere(server, "bob"));
-      assertEquals(server.log().includes("is used where it is"), false);
+      assertEquals(server.log().includes("is still at the default place of earlier releases"), false);
     });
   });
 
-  Deno.test(`database: ${set}: one in both places is an error that names them`, async () => {
+  Deno.test(`database: ${set}: fails the start when there is one in both places`, async () => {
     await using tree = await plant();
     for (const db of ["chat.db", "data/chat.db"]) {
       await Deno.mkdir(`${tree.root}/data`, { recursive: true });
       await withServer({ root: tree.root, db }, (server) => register(server, "alice"));
     }
     const error = await assertRejects(() => startServer(at(tree.root, permissions)), Error);
-    assertStringIncludes(error.message, "there are chat.db and data/chat.db; name one with --db");
+    assertStringIncludes(error.message, "both chat.db and data/chat.db exist; name one with --db");
     await withServer({ root: tree.root, permissions, db: "chat.db" }, async (server) => {
       assert(await isThere(server, "alice"));
     });
   });
 
-  Deno.test(`database: ${set}: what is left of a lost chat.db is not passed over`, async () => {
+  Deno.test(`database: ${set}: fails the start when a lost chat.db left files`, async () => {
     await using tree = await plant();
     await Deno.writeTextFile(`${tree.root}/chat.db-wal`, "messages");
     const error = await assertRejects(() => startServer(at(tree.root, permissions)), Error);
@@ -95,22 +95,22 @@ for (const permissions of PERMISSIONS) {
   });
 }
 
-Deno.test("database: a rescued copy of a lost chat.db is not passed over", async () => {
+Deno.test("database: fails the start when there is a rescued copy of a lost chat.db", async () => {
   await using tree = await plant();
   await Deno.writeTextFile(`${tree.root}/chat.db.rescued-1`, "messages");
   const error = await assertRejects(() => startServer(at(tree.root, ["-A"])), Error);
   assertStringIncludes(error.message, "chat.db.rescued-1");
 });
 
-Deno.test("database: a folder that may not be made is an error of one line that says what to do", async () => {
+Deno.test("database: fails the start in one line with an action when the folder cannot be created", async () => {
   await using tree = await plant();
   const permissions = ["--no-prompt", "--allow-net", "--allow-read", "--allow-env=CHAT_*"];
   const error = await assertRejects(() => startServer(at(tree.root, permissions)), Error);
-  assertStringIncludes(error.message, "Cannot make the folder data for the database");
+  assertStringIncludes(error.message, "Cannot create the folder data for the database");
   assertStringIncludes(error.message, "name a file with --db");
 });
 
-Deno.test("database: -P=server: what was acknowledged is rescued into data/ when the file is removed", async () => {
+Deno.test("database: -P=server: rescues acknowledged data into data/ when the file is removed", async () => {
   await using tree = await plant();
   await withServer(at(tree.root, ["--no-prompt", "-P=server"]), async (server) => {
     await register(server, "alice");

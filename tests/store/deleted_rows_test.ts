@@ -1,4 +1,4 @@
-/** Rows that an operator deletes: no user is locked out, and all that is left comes, in order. */
+/** Rows that an operator deletes: no login is blocked, and all remaining messages arrive in order. */
 import { assertEquals } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -11,7 +11,7 @@ const mariadb = sharedMariadb();
 
 const COUNT = 6;
 
-/** Sends messages to an offline user, deletes some, and has the user log in again. */
+/** Sends messages to an offline user, deletes some, and logs the user in again. */
 async function comesBack(
   server: Server,
   remove: (statements: readonly string[]) => Promise<void>,
@@ -45,19 +45,19 @@ async function whileStopped(server: Server, statements: readonly string[]): Prom
 }
 
 serverTest(
-  "deleted messages lock no user out of the embedded store",
+  "deleted rows: deleted messages block no login on the embedded store",
   {},
   (server) => comesBack(server, (statements) => whileStopped(server, statements)),
 );
 
-mariadb.test("deleted messages lock no user out of MySQL, while it runs", async (db) => {
+mariadb.test("deleted rows: deleted messages block no login on a running MySQL", async (db) => {
   await withServer(
     { args: ["--mysql", db.url] },
     (server) => comesBack(server, async ([statement]) => void await db.sql(statement!)),
   );
 });
 
-mariadb.test("a session whose account was deleted is told that, and not that the recipient is missing", async (db) => {
+mariadb.test("deleted rows: a session of a deleted account gets that as the error", async (db) => {
   await withServer({ args: ["--mysql", db.url] }, async (server) => {
     const to = await register(server);
     await using sender = await newUser(server);
@@ -69,14 +69,14 @@ mariadb.test("a session whose account was deleted is told that, and not that the
   });
 });
 
-/** The statements of docs/RELIABILITY.md that mend cursors. */
+/** Returns the statements of docs/RELIABILITY.md that repair cursors. */
 async function mendingStatements(): Promise<readonly string[]> {
   const text = await Deno.readTextFile(new URL("docs/RELIABILITY.md", ROOT));
   const block = /<!-- mend: .*-->\n```sql\n([^]*?)```/.exec(text)![1]!;
   return block.split(";").map((statement) => statement.trim()).filter((statement) => statement !== "");
 }
 
-/** Has cursors deleted and set too high, mended as the document says, and has their users come back. */
+/** Deletes cursors and sets some too high, repairs them by the document, and logs the users in again. */
 async function mends(
   server: Server,
   run: (statements: readonly string[]) => Promise<void>,
@@ -100,7 +100,7 @@ async function mends(
   for (
     const [id, kind, isWhole] of [
       [missing, Msg.ONE_CHAT, true],
-      [high, Msg.ONE_CHAT, false], // the first may come again
+      [high, Msg.ONE_CHAT, false], // the first message may be repeated
       [member.id, Msg.GROUP_CHAT, true],
     ] as const
   ) {
@@ -113,12 +113,12 @@ async function mends(
 }
 
 serverTest(
-  "cursors are mended in the embedded database by the statements of the document",
+  "deleted rows: the documented statements repair cursors in the embedded database",
   {},
   (server) => mends(server, (statements) => whileStopped(server, statements)),
 );
 
-mariadb.test("cursors are mended in MySQL by the statements of the document, while it runs", async (db) => {
+mariadb.test("deleted rows: the documented statements repair cursors in a running MySQL", async (db) => {
   await withServer({ args: ["--mysql", db.url] }, (server) =>
     mends(server, async (statements) => {
       for (const statement of statements) await db.sql(statement);

@@ -1,4 +1,4 @@
-/** The mark of free space on the embedded database's disk: to the byte, and on a real server. */
+/** Tests of the limit of free space on the embedded database's disk: to the byte, and with a server. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { statfsSync } from "node:fs";
 import type { Batch } from "../../lib/store/sqlite/calls.ts";
@@ -13,9 +13,9 @@ import { startServer } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 import { NOON, ROOMY } from "./store_fixture.ts";
 
-const MIN = 1_048_576; // the least that can be configured
+const MIN = 1_048_576; // the minimum of the option
 
-Deno.test("min-free-space: as much is enough, one byte less is not, and each change is told once", () => {
+Deno.test("min-free-space: is low one byte below the limit, and reports each change once", () => {
   const told: DiskSpace[] = [];
   let free = MIN;
   const space = new FreeSpace("file", MIN, (seen) => told.push(seen), () => free);
@@ -29,7 +29,7 @@ Deno.test("min-free-space: as much is enough, one byte less is not, and each cha
   assertEquals(told[0]!.free, MIN - 1);
 });
 
-Deno.test("min-free-space: a disk that can't be looked at is not low, and that is told once", () => {
+Deno.test("min-free-space: is not low when the space is unknown, and reports that once", () => {
   const told: DiskSpace[] = [];
   const space = new FreeSpace("file", MIN, (seen) => told.push(seen), () => {
     throw new Error("no");
@@ -43,7 +43,7 @@ Deno.test("min-free-space: a disk that can't be looked at is not low, and that i
   assertEquals(told.length, 1, "without a mark nothing is looked at");
 });
 
-Deno.test("min-free-space: a message that is settled long ago is found when it is sent again", () => {
+Deno.test("min-free-space: accepts a duplicate of a compacted message when the space is low", () => {
   const db = openDatabase(IN_MEMORY);
   try {
     const space = { isLow: false };
@@ -51,7 +51,7 @@ Deno.test("min-free-space: a message that is settled long ago is found when it i
     const run = (changes: Batch["changes"]) => executor.run([{ changes, reads: [] }])[0]!.results;
     const append = (cid: string): Batch["changes"][number] => ["append", 1, 2, cid, cid, NOON];
     run([["createUser", "u1", "hash"], ["createUser", "u2", "hash"]]);
-    for (let i = 0; i < 20; i++) run([append(`${i}`)]); // one batch moves what came before it into the log
+    for (let i = 0; i < 20; i++) run([append(`${i}`)]); // each batch compacts earlier messages
     assertEquals(db.prepare("SELECT count(*) AS n FROM Message WHERE cid = '0'").get()!.n, 1);
     space.isLow = true;
     assertEquals(run([append("0"), append("19"), append("20")]), [
@@ -66,7 +66,7 @@ Deno.test("min-free-space: a message that is settled long ago is found when it i
   }
 });
 
-/** Bytes between the mark and what is free: other tests start databases meanwhile, and remove them. */
+/** Distance of the limit from the free bytes: other tests create and remove databases meanwhile. */
 const MARGIN = 1_073_741_824;
 
 Deno.test("min-free-space: below the mark new messages are refused, repeats and all else are not, until there is room", async () => {
@@ -89,7 +89,7 @@ Deno.test("min-free-space: below the mark new messages are refused, repeats and 
     }, "a refusal");
     assertEquals([refused.errno, refused.errmsg, refused.retry_after], [
       Errno.UNAVAILABLE,
-      "the server's disk is nearly full; nothing was accepted",
+      "the server's disk is nearly full; the message was not accepted",
       10_000,
     ]);
     const again = await alice.chat(bob.id, "1", "c1");
@@ -98,22 +98,22 @@ Deno.test("min-free-space: below the mark new messages are refused, repeats and 
     await bob.delivered({ id: alice.id }, 1);
     await alice.close();
     await using back = await login(server, { id: alice.id });
-    assertStringIncludes(server.log(), '"event":"the disk is nearly full: new messages are refused"');
+    assertStringIncludes(server.log(), '"event":"the disk is nearly full: new messages are rejected"');
 
     await Deno.remove(filler);
     await until(async () => (await back.chat(bob.id, "3")).errno === Errno.OK, "room");
-    await until(() => server.log().includes("the disk has room again"), "a line in the log");
+    await until(() => server.log().includes("the disk has enough free space again"), "a line in the log");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
 });
 
-Deno.test("min-free-space: the permission set lets the server look", async () => {
+Deno.test("min-free-space: works with the permission set of the server", async () => {
   const { blocks, bsize } = statfsSync(".");
   const folder = await writableFolder();
   try {
     const db = `${folder}/chat.db`;
-    const args = ["--min-free-space", `${blocks * bsize}`]; // all of the disk
+    const args = ["--min-free-space", `${blocks * bsize}`]; // the whole disk
     await using server = await startServer({ args, db, permissions: ["-P=server", "--no-prompt"] });
     await using alice = await newUser(server);
     await using bob = await newUser(server);

@@ -1,4 +1,4 @@
-/** Ends of logins on their way to the store. */
+/** Logouts on their way to the store. */
 import { assertEquals } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { LogoutBatch } from "../../lib/server/sessions/logout_batch.ts";
@@ -10,7 +10,7 @@ import { ROOMY } from "./store_fixture.ts";
 
 const quiet = new Log("error", "text", () => {});
 
-/** The users in the writes, of which the first is refused as soon as `work` has resolved. */
+/** Returns the users of each write. The first write is refused when `work` has returned. */
 async function writesAround(work: (logouts: LogoutBatch) => void): Promise<number[][]> {
   const real = await SqliteStore.open(IN_MEMORY, ROOMY);
   const writes: number[][] = [];
@@ -25,7 +25,7 @@ async function writesAround(work: (logouts: LogoutBatch) => void): Promise<numbe
     logouts.add({ user: 1, loginEpoch: 1 });
     await until(() => writes.length === 1, "the first write");
     work(logouts);
-    first.reject(new StoreUnavailableError("it is away"));
+    first.reject(new StoreUnavailableError("fails on purpose"));
     await logouts.flush();
     return writes;
   } finally {
@@ -33,11 +33,11 @@ async function writesAround(work: (logouts: LogoutBatch) => void): Promise<numbe
   }
 }
 
-Deno.test("departures: ends that the store refused are written again, before later ones", async () => {
+Deno.test("logout batch: writes refused logouts again, before later ones", async () => {
   assertEquals(await writesAround((logouts) => logouts.add({ user: 2, loginEpoch: 1 })), [[1], [1, 2]]);
 });
 
-Deno.test("departures: ends that the store refused are forgotten when the history has changed meanwhile", async () => {
+Deno.test("logout batch: drops refused logouts when the store's history has changed meanwhile", async () => {
   const writes = await writesAround((logouts) => {
     logouts.clear();
     logouts.add({ user: 2, loginEpoch: 1 });

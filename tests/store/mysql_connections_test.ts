@@ -1,4 +1,4 @@
-/** The MySQL store's connections, where the server gives few of them or becomes another. */
+/** The connections of the MySQL store when the server allows few of them or becomes read-only. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
@@ -8,7 +8,7 @@ import { idOf, makeUsers, NOON, ROOMY, send } from "./store_fixture.ts";
 const mariadb = sharedMariadb();
 const QUIET = { info() {}, warn() {} };
 
-mariadb.test("mysql: with fewer connections than it may have, the store uses those it can get", async (db) => {
+mariadb.test("mysql connections: uses fewer connections when the server allows no more", async (db) => {
   await db.server.sql("CREATE USER few WITH MAX_USER_CONNECTIONS 3");
   await db.server.sql(`GRANT ALL ON ${db.name}.* TO few`);
   const store = await MysqlStore.open(db.server.url(db.name, "few"), ROOMY, {
@@ -23,7 +23,7 @@ mariadb.test("mysql: with fewer connections than it may have, the store uses tho
   }
 });
 
-mariadb.test("mysql: connections to a server that became read-only are given up: another may have taken over", async (db) => {
+mariadb.test("mysql connections: replaces connections to a server that became read-only", async (db) => {
   await db.server.sql("CREATE USER ordinary");
   await db.server.sql(`GRANT ALL ON ${db.name}.* TO ordinary`);
   const store = await MysqlStore.open(db.server.url(db.name, "ordinary"), ROOMY, {

@@ -1,4 +1,4 @@
-/** What the MySQL store asks of its server: how often, and for how much. */
+/** The cost of the MySQL store's calls: round trips, statements and rows. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 import type { ConversationKey } from "../../lib/store/conversation.ts";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
@@ -13,22 +13,22 @@ import { granted, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fi
 
 const mariadb = sharedMariadb();
 
-/** What some work has cost. */
+/** The cost of some work. */
 interface Cost {
   readonly roundTrips: number;
   readonly statements: number;
 }
 
-/** Registers a test that can measure what the store does. */
+/** Registers a test that can measure the cost of calls. */
 function costTest(
-  what: string,
+  name: string,
   body: (
     store: MysqlStore,
     measure: (work: () => Promise<unknown>) => Promise<Cost>,
     db: TestDatabase,
   ) => Promise<void>,
 ): void {
-  mariadb.test(`mysql: ${what}`, async (db) => {
+  mariadb.test(`mysql: ${name}`, async (db) => {
     await using relay = new Relay(db.server);
     const store = await openMysql(`mysql://root@${relay.host}:${relay.port}/${db.name}`);
     const measure = async (work: () => Promise<unknown>) => {
@@ -48,26 +48,27 @@ function costTest(
   });
 }
 
-/** Statements that looking at the number of statements takes: its own, and its connection's end. */
+/** Statements of the measurement itself: the query, and the end of its connection. */
 const OWN_STATEMENTS = 2;
 
-/** The question whether the server is still safe, which goes along once a second. */
-const ASKED = 1;
+/** The check of the server's settings, which is part of one request a second. */
+const RECHECKS = 1;
 
-/** A sum of the server's counters, all connections taken together. */
+/** Returns a counter of the server, summed over all connections. */
 async function status(db: TestDatabase, counter: string): Promise<number> {
   const rows = await db.sql("SHOW GLOBAL STATUS LIKE ?", [counter]);
   return rows.reduce((sum, { Value }) => sum + Number(Value), 0);
 }
 
 costTest(
-  "a batch of messages is two round trips and thirteen statements, of whatever size",
+  "a batch of messages takes two round trips and thirteen statements, of any size",
   async (store, measure) => {
     const users = await makeCrowd(store, 40);
     const group = await makeGroup(store, "g", users);
     const pairs = users.flatMap((a) => users.map((b) => [a, b] as const));
     await send(store, users[0]!, -group, "to the group");
-    await Promise.all(pairs.map(([a, b]) => send(store, a, b, `to ${b}`))); // the conversations are there, and known
+    // The conversations exist and are in the cache.
+    await Promise.all(pairs.map(([a, b]) => send(store, a, b, `to ${b}`)));
     for (const size of [1, 10, 1_000]) {
       const cost = await measure(() =>
         Promise.all(Array.from({ length: size }, async (_, i) => {
@@ -76,33 +77,33 @@ costTest(
         }))
       );
       assertEquals(cost.roundTrips, 2, `of ${size}`);
-      assert(cost.statements === 13 || cost.statements === 13 + ASKED, `${cost.statements} of ${size}`);
+      assert(cost.statements === 13 || cost.statements === 13 + RECHECKS, `${cost.statements} of ${size}`);
     }
   },
 );
 
-costTest("the first messages of many pairs cost three round trips more, together", async (store, measure) => {
+costTest("the first messages of many pairs take three more round trips, together", async (store, measure) => {
   const [a, ...others] = await makeCrowd(store, 101) as [number, ...number[]];
-  await send(store, a, a, "to myself"); // the connection is there
+  await send(store, a, a, "to myself"); // the connection is open
   const cost = await measure(() => Promise.all(others.map((b) => send(store, a, b, `to ${b}`))));
   assertLessOrEqual(cost.roundTrips, 5);
-  assertLessOrEqual(cost.statements, 13 + 10 + 5 + ASKED);
+  assertLessOrEqual(cost.statements, 13 + 10 + 5 + RECHECKS);
 });
 
-costTest("messages that come while a batch is under way go together", async (store, measure) => {
+costTest("messages during a batch go together", async (store, measure) => {
   const users = await makeCrowd(store, 2);
   const [a, b] = users as [number, number];
   await send(store, a, b, "first");
   const cost = await measure(() =>
     Promise.all(Array.from({ length: 2_000 }, async (_, i) => {
-      for (let turn = 0; turn < i % 100; turn++) await undefined; // not all in one turn
+      for (let turn = 0; turn < i % 100; turn++) await undefined; // in different microtask runs
       return await send(store, a, b, `${i}`, { body: "x".repeat(100) });
     }))
   );
   assertLessOrEqual(cost.roundTrips, 8);
 });
 
-costTest("logins and sessions that come in a storm go together", async (store, measure) => {
+costTest("logins and sessions of a login storm go together", async (store, measure) => {
   const users = await makeCrowd(store, 1_000);
   const logins: number[] = [];
   const begun = await measure(async () => {
@@ -114,28 +115,38 @@ costTest("logins and sessions that come in a storm go together", async (store, m
     )
   );
   for (const cost of [begun, saved]) {
-    assertLessOrEqual(cost.roundTrips, 4); // with a connection's beginning
-    assertLessOrEqual(cost.statements, 16); // the questions to a server that is connected to count too
+    assertLessOrEqual(cost.roundTrips, 4); // including the begin of a connection
+    assertLessOrEqual(cost.statements, 16); // including the checks of a new connection
   }
   assertEquals((await store.onlineLogins(0, 2_000)).length, 1_000);
 });
 
-costTest("a thousand cursors are two round trips and nine statements", async (store, measure) => {
+costTest("a thousand cursors take two round trips and nine statements", async (store, measure) => {
   const users = await makeCrowd(store, 1_000);
   const [a] = users as [number];
   await Promise.all(users.map((user) => send(store, a, user, `to ${user}`)));
   const cost = await measure(() => store.advanceCursors(users.map((user) => ({ user, peer: a, seq: 1 }))));
   assertLessOrEqual(cost.roundTrips, 2);
-  assertLessOrEqual(cost.statements, 9 + ASKED);
+  assertLessOrEqual(cost.statements, 9 + RECHECKS);
   assertEquals((await store.unread(users[1]!, 10)).length, 0);
 });
 
-costTest("reading looks at little more than what it gives, however long the log is", async (store, _, db) => {
+const DIGIT = Array.from({ length: 10 }, (_, n) => `SELECT ${n} AS n`).join(" UNION ALL ");
+const PLACES = ["ones", "tens", "hundreds", "thousands", "ten_thousands"];
+
+/** A table of one column, `seq`. MariaDB's engine for sequences is not in MySQL. */
+const SEQS_2_TO_100000 = `(SELECT 2 + ${
+  PLACES.map((place, at) => `${10 ** at} * ${place}.n`).join(" + ")
+} AS seq
+  FROM ${PLACES.map((place) => `(${DIGIT}) ${place}`).join(", ")}) seqs WHERE seq <= 100000`;
+
+costTest("reading touches few rows beyond its result, in a log of any length", async (store, _, db) => {
   const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
   const group = await makeGroup(store, "g", [a, b, c]);
   for (const peer of [b, c, -group]) await send(store, a, peer, `first to ${peer}`);
   const fill =
-    "INSERT INTO Message (low, high, seq, sender, cid, time, body) SELECT ?, ?, seq, ?, concat(?, seq), seq, repeat('x', 50) FROM seq_2_to_100000";
+    "INSERT INTO Message (low, high, seq, sender, cid, time, body) SELECT ?, ?, seq, ?, concat(?, seq), seq, repeat('x', 50) FROM " +
+    SEQS_2_TO_100000;
   await db.sql(fill, [a, b, a, "pair"]);
   await db.sql(fill, [0, group, a, "group"]);
   await db.sql("UPDATE Conversation SET last_seq = 100000 WHERE high <> ?", [c]);
@@ -154,11 +165,12 @@ costTest("reading looks at little more than what it gives, however long the log 
   for (const [what, look] of looks) {
     const before = await status(db, "Handler_read%");
     await look();
-    assertLess(await status(db, "Handler_read%") - before, 1_500, what); // what asking for the counters costs included
+    // Including the cost of reading the counters.
+    assertLess(await status(db, "Handler_read%") - before, 1_500, what);
   }
 });
 
-costTest("a page's bytes bound what is fetched, not only what is given", async (store, _, db) => {
+costTest("the size of a page bounds the fetched bytes, not only the returned ones", async (store, _, db) => {
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const body = "x".repeat(60_000);
   await Promise.all(Array.from({ length: 100 }, (_, i) => send(store, a, b, `${i}`, { body })));
@@ -173,7 +185,7 @@ costTest("a page's bytes bound what is fetched, not only what is given", async (
   }
 });
 
-mariadb.test("mysql: as many conversations are remembered as may be, those that were found last", async (db) => {
+mariadb.test("mysql: caches at most the maximum of conversations, those added last", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const session = await MysqlConnection.open(parseAddress(db.url));
@@ -183,7 +195,7 @@ mariadb.test("mysql: as many conversations are remembered as may be, those that 
       return go();
     });
     const known = new ConversationCache(2);
-    /** Whether it has to be looked up. */
+    /** Returns whether a lookup is needed. */
     const isLookedUp = async (key: ConversationKey) => {
       const before = queries;
       assertEquals(await known.ensure(counted, new Map([[conversationName(key), key]])), new Set());

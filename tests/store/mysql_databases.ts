@@ -1,15 +1,15 @@
-/** What tests of the MySQL schema have in common: looking at databases, and making those of C++ servers. */
+/** Helpers for tests of the MySQL schema, which inspect databases and create those of C++ servers. */
 import { createConnection } from "mysql2/promise";
 import { type MigrationLog, type SchemaConnection } from "../../lib/store/mysql/schema/migrate.ts";
 import type { Rows, TestDatabase } from "../harness/mariadb.ts";
 
-/** How the server would reach the database. */
+/** Returns the options by which the server connects to the database. */
 export function connectionTo({ server, name }: TestDatabase, account = "root"): SchemaConnection {
   return { host: server.host, port: server.port, user: account, database: name };
 }
 
-/** Remembers what was said. */
-export class Told implements MigrationLog {
+/** Records all log lines. */
+export class RecordedLog implements MigrationLog {
   readonly steps: string[] = [];
   readonly warnings: Record<string, string | number>[] = [];
 
@@ -22,7 +22,7 @@ export class Told implements MigrationLog {
   }
 }
 
-/** Runs statements in a database, one after the other. */
+/** Runs statements in a database, one at a time. */
 export async function run(db: TestDatabase, ...statements: readonly string[]): Promise<void> {
   const connection = await createConnection(connectionTo(db));
   try {
@@ -32,13 +32,21 @@ export async function run(db: TestDatabase, ...statements: readonly string[]): P
   }
 }
 
-/** For a server that doesn't wait for the disk: changing tables is most of what these tests do, and no machine fails. */
-export const HASTY: readonly string[] = [
+/**
+ * Options of a server that does not wait for the disk: these tests mostly change tables, and no machine fails
+ * in them.
+ */
+export const FAST_OPTIONS: readonly string[] = [
   "--innodb-flush-log-at-trx-commit=0",
   "--innodb-flush-method=nosync",
 ];
 
-/** Everything that information_schema says of a database that counts, in no order that doesn't. */
+/** The row with its columns' names in small letters: MySQL gives those of information_schema in capital ones. */
+function withSmallNames(row: Rows[number]): Rows[number] {
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name.toLowerCase(), value]));
+}
+
+/** Returns all relevant facts of information_schema about a database, in a fixed order. */
 export async function shapeOf(db: TestDatabase, name = db.name): Promise<Record<string, Rows>> {
   const queries = {
     database: `SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = ?`,
@@ -56,18 +64,21 @@ export async function shapeOf(db: TestDatabase, name = db.name): Promise<Record<
   };
   const shape: Record<string, Rows> = {};
   for (const [kind, query] of Object.entries(queries)) {
-    shape[kind] = await db.sql(query, kind === "views" ? [`\`${name}\`.`, name] : [name]);
+    const rows = await db.sql(query, kind === "views" ? [`\`${name}\`.`, name] : [name]);
+    shape[kind] = rows.map(withSmallNames);
   }
   return shape;
 }
 
-/** The shape without what belongs to the database as such: one that was there keeps its character set. */
+/**
+ * Returns the shape without the properties of the database itself: an existing one retains its character set.
+ */
 export async function tablesOf(db: TestDatabase, name = db.name): Promise<Record<string, Rows>> {
   const { database: _, ...shape } = await shapeOf(db, name);
   return shape;
 }
 
-/** What distinguishes one state of a database from another, down to each table's rows. */
+/** Returns a text that differs for any two states of a database, down to the rows of each table. */
 export async function fingerprint(db: TestDatabase): Promise<unknown> {
   const shape = await shapeOf(db);
   const tables = shape.tables!.filter((table) => table.table_type === "BASE TABLE");
@@ -89,17 +100,20 @@ export const CLASSIC: readonly string[] = [
   `CREATE TABLE offlinemessage (userid INT NOT NULL, message VARCHAR(500) NOT NULL)`,
 ];
 
-/** A row of OfflineMessage: one user's message to another, as the best known of these servers keeps it. */
+/**
+ * Returns a row of OfflineMessage for a message between users, in the format of the best known of these
+ * servers.
+ */
 export function oneChat(from: number, to: number, msg: string, time = "2024-02-29 12:00:00"): string {
   return JSON.stringify({ id: from, msg, msgid: 6, name: `u${from}`, time, toid: to });
 }
 
-/** A row of OfflineMessage for a member of a group. */
+/** Returns a row of OfflineMessage for a member of a group. */
 export function groupChat(from: number, group: number, msg: string, time = "2024-02-29 12:00:00"): string {
   return JSON.stringify({ groupid: group, id: from, msg, msgid: 10, name: `u${from}`, time });
 }
 
-/** The five tables' columns, with nothing that could be left away. */
+/** The columns of the five tables, without optional parts. */
 export const PLAIN_COLUMNS = {
   User:
     "id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(50) UNIQUE, password VARCHAR(50), state ENUM('online','offline')",
@@ -109,14 +123,14 @@ export const PLAIN_COLUMNS = {
   OfflineMessage: "userid INT, message VARCHAR(500)",
 };
 
-/** The five tables, with some columns written otherwise, and something behind each table's. */
+/** Returns statements for the five tables, with some columns replaced and `after` appended to each table. */
 export function tables(after: string, columns: Partial<typeof PLAIN_COLUMNS> = {}): string[] {
   return Object.entries({ ...PLAIN_COLUMNS, ...columns }).map(([name, columns]) =>
     `CREATE TABLE ${name} (${columns}) ${after}`
   );
 }
 
-/** Something in each of the tables that {@link tables} makes. */
+/** Rows for each of the tables of {@link tables}. */
 export const ROWS: readonly string[] = [
   "INSERT INTO User (id, name, password, state) VALUES (5, 'a', 'pw', 'online'), (7, 'é b', 'p''\\\\w', NULL)",
   "INSERT INTO Friend (userid, friendid) VALUES (5, 7), (7, 5)",
@@ -127,7 +141,7 @@ export const ROWS: readonly string[] = [
   }')`,
 ];
 
-/** A message that a user misses. */
+/** An unread message. */
 export interface Missed {
   readonly low: number;
   readonly high: number;
@@ -137,7 +151,7 @@ export interface Missed {
   readonly time: number;
 }
 
-/** What each user misses by log and cursors, in the order of each conversation. */
+/** Returns the unread messages of each user by log and cursors, in the order of each conversation. */
 export async function missed(db: TestDatabase): Promise<Map<number, Missed[]>> {
   const rows = await db.sql(
     `SELECT userid, low, high, Message.seq AS seq, sender, body, time

@@ -1,4 +1,4 @@
-/** The epoch on MySQL: no store writes into another history than the one that it knows. */
+/** The epoch on MySQL: a store never writes into another history than the one that it knows. */
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
@@ -8,7 +8,7 @@ import { granted, makeUsers, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
-mariadb.test("epoch: a conversation shorter than what the store has committed is a loss", async (db) => {
+mariadb.test("epoch: reports a loss when a conversation is shorter than before", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
     const { epoch } = await store!.identity();
@@ -16,7 +16,7 @@ mariadb.test("epoch: a conversation shorter than what the store has committed is
     await db.sql("DELETE FROM Message WHERE seq > 1");
     await db.sql("UPDATE Conversation SET last_seq = 1");
     await assertRejects(() => send(store!, a, b, "4"), StoreUnavailableError);
-    // Until the epoch is renewed, in conversations of which nothing is missing too.
+    // Until the epoch is renewed, also in conversations that lack nothing.
     for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailableError);
     const renewed = await store!.identity();
     assertNotEquals(renewed.epoch, epoch);
@@ -25,7 +25,7 @@ mariadb.test("epoch: a conversation shorter than what the store has committed is
   });
 });
 
-mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it was", async (db) => {
+mariadb.test("epoch: reports a loss when a cursor is beyond the last seq", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -38,7 +38,7 @@ mariadb.test("epoch: a cursor beyond the last seq is a loss, and stays where it 
   });
 });
 
-mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its last message", async (db) => {
+mariadb.test("epoch: moves a cursor to the last message without a conversation's row", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
@@ -52,7 +52,7 @@ mariadb.test("epoch: where a conversation's row is deleted, a cursor goes to its
   });
 });
 
-mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
+mariadb.test("epoch: reports a loss when an id is allocated twice", async (db) => {
   await withStores(1, db, async (store) => {
     const [, , last] = await makeUsers(store!, 3) as [number, number, number];
     const { epoch } = await store!.identity();
@@ -63,7 +63,7 @@ mariadb.test("epoch: an id that was given out before is a loss", async (db) => {
   });
 });
 
-mariadb.test("epoch: an id that rows refer to is never given out, in whatever table they are", async (db) => {
+mariadb.test("epoch: never allocates an id that rows of any table refer to", async (db) => {
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
     const nextUser = async () =>
@@ -95,7 +95,7 @@ mariadb.test("epoch: an id that rows refer to is never given out, in whatever ta
   });
 });
 
-mariadb.test("epoch: a store that does not know of a renewal changes nothing, and reads on", async (db) => {
+mariadb.test("epoch: rejects writes, and not reads, of a store that does not know a renewal", async (db) => {
   await withStores(2, db, async (...stores) => {
     const [store, other] = stores as [typeof stores[0], typeof stores[0]];
     const [a, b] = await makeUsers(store, 2) as [number, number];
@@ -118,7 +118,7 @@ mariadb.test("epoch: a store that does not know of a renewal changes nothing, an
   });
 });
 
-mariadb.test("epoch: two nodes that see the same loss renew it once", async (db) => {
+mariadb.test("epoch: is renewed once when two nodes see the same loss", async (db) => {
   await withStores(2, db, async (...stores) => {
     const { epoch } = await stores[0]!.identity();
     await Promise.all(stores.map((store) => store.renewEpoch(epoch)));
@@ -128,7 +128,7 @@ mariadb.test("epoch: two nodes that see the same loss renew it once", async (db)
   });
 });
 
-mariadb.test("epoch: a renewal waits for a transaction that has read the epoch", async (db) => {
+mariadb.test("epoch: a renewal waits for each transaction that has read the epoch", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     granted(await send(store!, a, b, "0"));
@@ -138,7 +138,8 @@ mariadb.test("epoch: a renewal waits for a transaction that has read the epoch",
     assert(await renewable(), "no transaction has read it");
     let isKept = false;
     const sending = (async () => {
-      for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {}); // each waits for a second
+      // Each waits for a second.
+      for (let n = 1; !isKept; n++) await send(store!, a, b, `${n}`).catch(() => {});
     })();
     try {
       await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");
@@ -150,7 +151,7 @@ mariadb.test("epoch: a renewal waits for a transaction that has read the epoch",
   });
 });
 
-mariadb.test("epoch: a group's id is not given out again while its conversation is there", async (db) => {
+mariadb.test("epoch: does not allocate the id of a group again while its conversation exists", async (db) => {
   let last = 0;
   await withStores(1, db, async (store) => {
     const [a] = await makeUsers(store!, 1) as [number];
@@ -165,7 +166,7 @@ mariadb.test("epoch: a group's id is not given out again while its conversation 
   });
 });
 
-mariadb.test("epoch: ids that rows refer to are not given out again", async (db) => {
+mariadb.test("epoch: raises the counters above the ids that rows refer to at the start", async (db) => {
   let last = 0;
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];

@@ -1,4 +1,7 @@
-/** The MySQL store when the database, or the way to it, fails: nothing accepted is lost, and nothing is there twice. */
+/**
+ * The MySQL store during faults of the database and the network: no acknowledged message is lost, and none is
+ * duplicated.
+ */
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
@@ -8,14 +11,17 @@ import { pause, until } from "../harness/wait.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeCrowd, makeGroup, makeUsers, NOON, PLENTY, send, whole } from "./store_fixture.ts";
 
+const COUNT_DEADLOCKS =
+  "SELECT count AS deadlocks FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'";
+
 const mariadb = sharedMariadb();
 
 /** Registers a test of a store that reaches its database through a relay. */
 function relayTest(
-  what: string,
+  name: string,
   body: (store: MysqlStore, relay: Relay, db: TestDatabase) => Promise<void>,
 ): void {
-  mariadb.test(`mysql: ${what}`, async (db) => {
+  mariadb.test(`mysql: ${name}`, async (db) => {
     await using relay = new Relay(db.server);
     const store = await openMysql(`mysql://root@${relay.host}:${relay.port}/${db.name}`);
     try {
@@ -26,7 +32,9 @@ function relayTest(
   });
 }
 
-/** Lets what passes through a relay pass, but for the next request that has `words` in it, after so many others. */
+/**
+ * Makes a relay apply `fate` to the next request that contains `words`, after `after` other such requests.
+ */
 function meddle(relay: Relay, words: string, fate: Fate, after = 0): { readonly done: boolean } {
   let seen = 0;
   relay.decide = (piece) => piece.includes(words) && seen++ === after ? fate : "pass";
@@ -40,7 +48,7 @@ function meddle(relay: Relay, words: string, fate: Fate, after = 0): { readonly 
 const COMMITTING = "INSERT INTO Message";
 
 relayTest(
-  "I5 a commit whose answer is lost is found, and reported as what it is: new",
+  "I5 finds a commit whose reply is lost, and reports its messages as new",
   async (store, relay, db) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "old");
@@ -52,7 +60,7 @@ relayTest(
       { seq: 3, time: NOON + 1, duplicate: false },
       { seq: 2, time: NOON + 1, duplicate: true },
     ]);
-    // The first attempt finds that there is an old one, and the second one is lost.
+    // The first attempt finds an older one, and the second one is lost.
     const again = meddle(relay, COMMITTING, "cut its answer", 1);
     const mixed = await Promise.all(
       ["old", "3", "2"].map((cid) => send(store, a, b, cid, { time: NOON + 2 })),
@@ -68,7 +76,7 @@ relayTest(
   },
 );
 
-relayTest("I5 a commit that never came to the server is made again", async (store, relay) => {
+relayTest("I5 repeats a commit that never reached the server", async (store, relay) => {
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const meddled = meddle(relay, COMMITTING, "cut");
   assertEquals(await send(store, a, b, "1"), { seq: 1, time: NOON, duplicate: false });
@@ -77,14 +85,15 @@ relayTest("I5 a commit that never came to the server is made again", async (stor
 });
 
 relayTest(
-  "I5 a commit that fails twice is unavailable, and the client's retry finds what there is",
+  "I5 reports a commit that fails twice as unavailable, and the client's retry finds the messages",
   async (store, relay) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "0");
     const judges: (Fate | undefined)[] = ["cut its answer", "cut"];
     relay.decide = (piece) =>
       piece.includes("FOR UPDATE") || piece.includes(COMMITTING) ? judges.shift() ?? "pass" : "pass";
-    judges.unshift("pass"); // the first attempt's locks; then its commit; then the second attempt's locks
+    // The locks of the first attempt; then its commit; then the locks of the second attempt.
+    judges.unshift("pass");
     const error = await assertRejects(() => send(store, a, b, "1"), StoreUnavailableError);
     assert(error.cause instanceof Error, "with what it was");
     assertEquals(judges.length, 0);
@@ -92,18 +101,18 @@ relayTest(
   },
 );
 
-relayTest("what isn't safe to do twice is not done twice", async (store, relay, db) => {
+relayTest("does not retry changes that are not idempotent", async (store, relay, db) => {
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer"); // and the commit
   await assertRejects(() => store.createUser("ann", "hash"), StoreUnavailableError);
-  assertEquals(await store.createUser("ann", "hash"), { refused: "taken" });
+  assertEquals(await store.createUser("ann", "hash"), { refused: "name_in_use" });
   const { id } = (await store.findUser({ name: "ann" }))!;
   meddle(relay, "RELEASE SAVEPOINT", "cut its answer");
   await assertRejects(() => store.createGroup(id, "team", ""), StoreUnavailableError);
-  assertEquals(await store.createGroup(id, "team", ""), { refused: "taken" });
+  assertEquals(await store.createGroup(id, "team", ""), { refused: "name_in_use" });
   assertEquals(await db.sql("SELECT count(*) AS count FROM AllGroup"), [{ count: 1 }]);
 });
 
-relayTest("a read whose connection is lost is done on another one", async (store, relay) => {
+relayTest("repeats a read on another connection when the first one is lost", async (store, relay) => {
   const [a] = await makeUsers(store, 1) as [number];
   meddle(relay, "SELECT id, name", "cut its answer");
   assertEquals((await store.findUser({ id: a }))?.name, "u1");
@@ -112,7 +121,7 @@ relayTest("a read whose connection is lost is done on another one", async (store
 });
 
 relayTest(
-  "changes wait for another transaction's locks, and are tried again when that takes too long",
+  "changes wait for the locks of another transaction, and are retried after the lock timeout",
   async (store, relay, db) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const attempts = { logins: 0, "SELECT 1 FROM User": 0 };
@@ -132,7 +141,7 @@ relayTest(
 );
 
 relayTest(
-  "a conversation that is kept locked holds up no other: its messages are refused, and go on when it is free",
+  "a locked conversation blocks no other: its messages are rejected until the lock is free",
   async (store, _, db) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "1 to c")]);
@@ -146,15 +155,14 @@ relayTest(
   },
 );
 
-mariadb.test("mysql: a batch that is a deadlock's victim is tried again", async (db) => {
+mariadb.test("mysql: retries a batch after a deadlock", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "to b"), send(store, a, c, "to c")]);
-    const deadlocks = async () =>
-      Number((await db.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'"))[0]!.Value);
+    const deadlocks = async () => Number((await db.sql(COUNT_DEADLOCKS))[0]!.deadlocks);
     const before = await deadlocks();
     await using operator = await db.transaction();
-    // The operator has changed more than the batch, which therefore is the victim.
+    // The operator has changed more rows than the batch, so that the batch is the victim.
     await operator.sql("UPDATE User SET password = 'x'");
     await operator.sql("SELECT * FROM Conversation WHERE low = ? AND high = ? FOR UPDATE", [a, c]);
     const sent = Promise.all([send(store, a, b, "again to b"), send(store, a, c, "again to c")]);
@@ -171,7 +179,7 @@ mariadb.test("mysql: a batch that is a deadlock's victim is tried again", async 
   });
 });
 
-mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever connections it hits", async (db) => {
+mariadb.test("mysql: retries after an operator's KILL of any connection", async (db) => {
   await withStores(1, db, async (store) => {
     const users = await makeCrowd(store, 10);
     const group = await makeGroup(store, "g", users);
@@ -184,7 +192,7 @@ mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever con
           [db.name],
         );
         for (const { id } of rows) {
-          await db.sql(`KILL ${id}`).then(() => killed++, () => {}); // it may just have gone by itself
+          await db.sql(`KILL ${id}`).then(() => killed++, () => {}); // it may have ended by itself
         }
         await pause(20);
       }
@@ -217,7 +225,7 @@ mariadb.test("mysql: an operator's KILL costs nothing but a retry, whichever con
   });
 });
 
-Deno.test("mysql: I1 what was accepted before the server's kill -9 is there after it, and the store goes on by itself", async () => {
+Deno.test("mysql: I1 has all acknowledged messages after the server's kill -9", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(2, db, async (...nodes) => {
@@ -243,11 +251,11 @@ Deno.test("mysql: I1 what was accepted before the server's kill -9 is there afte
     });
     for (let kill = 1; kill <= 2; kill++) {
       const before = acked.size;
-      await until(() => acked.size > before + 400, "messages under way");
+      await until(() => acked.size > before + 400, "messages in flight");
       server.kill("SIGKILL");
       await server.wait();
       const failed = failures;
-      await until(() => failures > failed, "a message that isn't accepted");
+      await until(() => failures > failed, "a rejected message");
       await server.start();
     }
     const before = acked.size;
@@ -269,7 +277,7 @@ Deno.test("mysql: I1 what was accepted before the server's kill -9 is there afte
   });
 });
 
-Deno.test("mysql: a server that hangs makes calls unavailable, not wait for ever, and all goes on after it", async () => {
+Deno.test("mysql: rejects calls while the server hangs, and continues afterwards", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(1, db, async (store) => {

@@ -1,10 +1,10 @@
-/** What the tests of the MySQL store have in common. */
+/** Helpers for tests of the MySQL store. */
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import type { StoreLimits } from "../../lib/store/store.ts";
 import type { TestDatabase } from "../harness/mariadb.ts";
 import { ROOMY } from "./store_fixture.ts";
 
-/** Connections of a store in a test: the writer's, and few enough of the others that calls wait for them. */
+/** Connections of a store in a test: one writer, and few enough others that calls wait for them. */
 const CONNECTIONS = 4;
 
 /** Opens a store on a database. */
@@ -12,7 +12,7 @@ export function openMysql(url: string, limits: StoreLimits = ROOMY): Promise<Mys
   return MysqlStore.open(url, limits, { log: { info() {}, warn() {} }, maxConnections: CONNECTIONS });
 }
 
-/** Runs `body` with as many stores on one database, each a node's, and closes them. */
+/** Runs `body` with several stores on one database, one per node, and closes them. */
 export async function withStores(
   count: number,
   db: TestDatabase,

@@ -1,4 +1,4 @@
-/** The rights on MySQL: the server, its upgrade and its commands need those that are listed, each of them, and no other. */
+/** The rights on MySQL: the server, the migration and the commands need exactly those that are listed. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { GRANTS, RUNNING_GRANTS } from "../../lib/store/mysql/schema/grants.ts";
 import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
@@ -7,12 +7,12 @@ import { newGroup, newUser } from "../harness/framed_client.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT, runProgram } from "../harness/program.ts";
 import { withServer } from "../harness/server.ts";
-import { connectionTo, HASTY, ROWS, run, tables, Told } from "./mysql_databases.ts";
+import { connectionTo, FAST_OPTIONS, RecordedLog, ROWS, run, tables } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 const durable = sharedMariadb();
 
-/** A database with something of all that an upgrade changes. */
+/** A database that needs all kinds of changes. */
 const OLD: readonly string[] = [
   ...tables("ENGINE = InnoDB DEFAULT CHARSET = latin1", {
     User:
@@ -24,7 +24,7 @@ const OLD: readonly string[] = [
   "RENAME TABLE AllGroup TO allgroup",
 ];
 
-/** Makes an account that has these rights on the database, and none on another. */
+/** Creates an account with these rights on the database, and no others. */
 async function account({ server, name: database }: Pick<TestDatabase, "server" | "name">, grants: string) {
   const name = `a${crypto.randomUUID().slice(0, 8)}`;
   await server.sql(`CREATE USER ${name}@'127.0.0.1'`);
@@ -32,9 +32,10 @@ async function account({ server, name: database }: Pick<TestDatabase, "server" |
   return name;
 }
 
-/** Chats in all ways that the server has, counters of ids that must be lifted among them. */
+/** Uses all functions of the server, including the raising of id counters. */
 async function useServer(db: TestDatabase, user: string): Promise<void> {
-  await db.sql("INSERT IGNORE INTO Friend (userid, friendid) VALUES (1, 900)").catch(() => {}); // a new one has no table
+  // A new database has no such table.
+  await db.sql("INSERT IGNORE INTO Friend (userid, friendid) VALUES (1, 900)").catch(() => {});
   await withServer({ args: ["--mysql", db.server.url(db.name, user)] }, async (server) => {
     await using alice = await newUser(server);
     await using bob = await newUser(server);
@@ -45,7 +46,7 @@ async function useServer(db: TestDatabase, user: string): Promise<void> {
   });
 }
 
-durable.test("grants: with the rights that the README lists a server makes its database, runs, and is upgraded", async (db) => {
+durable.test("grants: the listed rights suffice to create, use and migrate a database", async (db) => {
   const user = await account(db, GRANTS);
   await db.sql(`DROP DATABASE ${db.name}`);
   await useServer(db, user);
@@ -65,11 +66,12 @@ durable.test("grants: with the rights that the README lists a server makes its d
 
   const readme = await Deno.readTextFile(new URL("README.md", ROOT));
   assertStringIncludes(readme, `GRANT ${GRANTS} ON chat.*`);
-  assertStringIncludes(readme, `needs \`${GRANTS}\` on the database`);
+  const operations = await Deno.readTextFile(new URL("docs/OPERATIONS.md", ROOT));
+  assertStringIncludes(operations.replaceAll("\n", " "), `needs \`${GRANTS}\` on the database`);
 });
 
-durable.test("grants: a database that is up to date is used, and its epoch renewed, with fewer", async (db) => {
-  await migrate(connectionTo(db), new Told());
+durable.test("grants: fewer rights suffice to use a current database and to renew its epoch", async (db) => {
+  await migrate(connectionTo(db), new RecordedLog());
   const user = await account(db, RUNNING_GRANTS);
   await useServer(db, user);
   const { code, stderr } = await runProgram("main.ts", ["renew-epoch"], {
@@ -79,21 +81,23 @@ durable.test("grants: a database that is up to date is used, and its epoch renew
 });
 
 for (const right of GRANTS.split(", ")) {
-  shared.test(`grants: an upgrade without ${right} fails, and says what is lacking`, async (db) => {
+  shared.test(`grants: a migration without ${right} fails, and names the missing right`, async (db) => {
     await run(db, ...OLD);
     const rest = GRANTS.split(", ").filter((other) => other !== right).join(", ");
     const user = await account(db, rest);
-    const told = await migrate(connectionTo(db, user), new Told()).then(
+    const message = await migrate(connectionTo(db, user), new RecordedLog()).then(
       () => "",
       (error) => error.message,
     );
-    assertStringIncludes(told, "denied");
-    if (told.includes("could not")) assertStringIncludes(told, `the account needs ${GRANTS}`);
+    assertStringIncludes(message, "denied");
+    if (message.startsWith("Cannot ")) {
+      assertStringIncludes(message, `the account needs the rights ${GRANTS}`);
+    }
   });
 }
 
-shared.test("grants: an account without any is told which to ask for", async (db) => {
+shared.test("grants: names all rights to an account without rights", async (db) => {
   const user = await account(db, "");
-  const told = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
-  assertStringIncludes(told, `GRANT ${GRANTS} ON \`${db.name}\`.*`);
+  const message = await checkUpgrade(connectionTo(db, user)).then(() => "", (error) => error.message);
+  assertStringIncludes(message, `GRANT ${GRANTS} ON \`${db.name}\`.*`);
 });

@@ -1,17 +1,24 @@
-/** Locks in the database: taken in one order by all nodes, not kept by a frozen one; and cursors that never go back. */
+/**
+ * Locks in the database: all nodes take them in one order, a frozen node releases them, and cursors never go
+ * back.
+ */
 import { assert, assertEquals, assertLess, assertLessOrEqual, assertRejects } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { BEGIN, MAX_IDLE_MS, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MAX_IDLE_MS, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, type TestDatabase, type Transaction } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { until } from "../harness/wait.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
 import { granted, makeGroup, makeUsers, PLENTY, send, seqs } from "./store_fixture.ts";
+import { BEGIN } from "../../lib/store/mysql/transaction.ts";
 
 const mariadb = sharedMariadb();
 
-/** Resolves when a transaction waits for a lock. INNODB_TRX would not do: who asks often gets an old answer. */
+/**
+ * Resolves when a transaction waits for a lock. INNODB_TRX does not serve, as frequent queries get old
+ * results.
+ */
 async function untilWaiting(db: TestDatabase): Promise<void> {
   await until(async () => {
     const [row] = await db.sql("SHOW ENGINE INNODB STATUS");
@@ -20,17 +27,17 @@ async function untilWaiting(db: TestDatabase): Promise<void> {
   }, "a transaction that waits for a lock");
 }
 
-/** Asserts that another transaction has no lock on a row that comes later than the one it waits for. */
-async function assertFree(operator: Transaction, statement: string, values: number[], what: string) {
+/** Asserts that no other transaction locks a row that follows the row that it waits for. */
+async function assertFree(operator: Transaction, statement: string, values: number[], name: string) {
   await operator.sql(`${statement} FOR UPDATE NOWAIT`, values).catch((error) => {
-    throw new Error(`${what} is locked before those in front of it: ${error.message}`);
+    throw new Error(`${name} is locked before its predecessors: ${error.message}`);
   });
 }
 
 const CONVERSATION = "SELECT * FROM Conversation WHERE low = ? AND high = ?";
 const CURSOR = "SELECT * FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?";
 
-mariadb.test("mysql: conversations are locked in the order of their keys, whatever a batch's", async (db) => {
+mariadb.test("mysql locks: locks conversations in the order of keys", async (db) => {
   await using relay = new Relay(db.server);
   const locking: string[] = [];
   relay.decide = (piece) => {
@@ -49,7 +56,7 @@ mariadb.test("mysql: conversations are locked in the order of their keys, whatev
     for (const peer of [c, d]) await assertFree(operator, CONVERSATION, [a, peer], `${a} ${peer}`);
     await operator.sql("COMMIT");
     assertEquals((await sent).map((answer) => granted(answer).seq), [2, 2, 2]);
-    // A server's plan may keep the order where it isn't asked for, and another server's not.
+    // The plan of one server may have the order without a request for it, and the plan of another may not.
     assert(locking.length > 0);
     for (const statement of locking) assert(/ORDER BY low, high FOR UPDATE/.test(statement), statement);
   } finally {
@@ -57,7 +64,7 @@ mariadb.test("mysql: conversations are locked in the order of their keys, whatev
   }
 });
 
-mariadb.test("mysql: conversations are made in the order of their keys, whatever a batch's", async (db) => {
+mariadb.test("mysql locks: creates conversations in the order of keys", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     await using operator = await db.transaction();
@@ -70,7 +77,7 @@ mariadb.test("mysql: conversations are made in the order of their keys, whatever
   });
 });
 
-mariadb.test("mysql: cursors are locked in the order of their keys, whatever a call's", async (db) => {
+mariadb.test("mysql locks: locks cursors in the order of keys", async (db) => {
   await using relay = new Relay(db.server);
   const reading: string[] = [];
   relay.decide = (piece) => {
@@ -94,7 +101,7 @@ mariadb.test("mysql: cursors are locked in the order of their keys, whatever a c
     for (const user of [b, c, d]) {
       assertEquals(seqs(await store.read(user, -group, undefined, 10, PLENTY)), []);
     }
-    // They are written in the order in which they are read: that a server's plan keeps it is not enough.
+    // Rows are written in the order of reading. The order of one server's plan is not enough.
     assert(reading.length > 0);
     for (const statement of reading) assert(/ORDER BY userid, low, high/.test(statement), statement);
   } finally {
@@ -102,13 +109,14 @@ mariadb.test("mysql: cursors are locked in the order of their keys, whatever a c
   }
 });
 
-mariadb.test("mysql: I4 a cursor that another node moves further meanwhile does not go back", async (db) => {
+mariadb.test("mysql locks: I4 does not move back a cursor of another node", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (const cid of ["1", "2", "3", "4"]) await send(store, a, b, cid);
     await using other = await db.transaction();
     await other.sql("UPDATE MemberCursor SET seq = 3 WHERE userid = ? AND low = ? AND high = ?", [b, a, b]);
-    const moved = store.advanceCursors([{ user: b, peer: a, seq: 2 }]); // of what it sees, 2 is further
+    // Of the cursors that it sees, 2 is higher.
+    const moved = store.advanceCursors([{ user: b, peer: a, seq: 2 }]);
     await untilWaiting(db);
     await other.sql("COMMIT");
     await moved;
@@ -118,24 +126,24 @@ mariadb.test("mysql: I4 a cursor that another node moves further meanwhile does 
   });
 });
 
-/** Milliseconds in which the server lets go of what a silent node keeps locked, and a busy machine's on top. */
-const LETS_GO = 20_000;
+/** Milliseconds until the server releases the locks of a silent node, with a margin for a busy machine. */
+const MAX_LOCK_MS = 20_000;
 
-mariadb.test("mysql: what a frozen node keeps locked is free again within seconds", async (db) => {
+mariadb.test("mysql locks: the locks of a frozen node end within seconds", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "1");
     const frozen = await MysqlConnection.open(parseAddress(db.url));
     try {
       const [settings] = await frozen.query(sql`SELECT @@session.wait_timeout AS patience`);
-      const patience = settings!.rows[0]!.patience as number; // seconds
+      const patience = settings!.rows[0]!.patience as number; // in seconds
       assertLess(MAX_IDLE_MS, patience * 1_000, "a connection that is still used is not ended");
       assertLessOrEqual(patience, 10);
       await frozen.query(BEGIN, sql`SELECT * FROM Conversation WHERE low = ${a} AND high = ${b} FOR UPDATE`);
       await assertRejects(() => send(store, a, b, "2"));
       const began = performance.now();
-      await until(() => send(store, a, b, "2").catch(() => undefined), "the end of the lock", LETS_GO);
-      assertLess(performance.now() - began, LETS_GO);
+      await until(() => send(store, a, b, "2").catch(() => undefined), "the end of the lock", MAX_LOCK_MS);
+      assertLess(performance.now() - began, MAX_LOCK_MS);
     } finally {
       frozen.destroy();
     }

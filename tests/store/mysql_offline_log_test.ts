@@ -1,4 +1,4 @@
-/** Missed messages of a C++ server's users as the log will have them: read, merged and put in order. */
+/** Unread messages of a C++ server's users: parsing, merging and ordering. */
 import { assertEquals } from "@std/assert";
 import {
   buildLog,
@@ -9,12 +9,12 @@ import {
 import { readOfflineText } from "../../lib/store/mysql/schema/offline_text.ts";
 import { groupChat, oneChat } from "./mysql_databases.ts";
 
-/** The time now, in these tests, in milliseconds since 1970. */
+/** The present in these tests, in milliseconds since 1970. */
 const NOW = new Date(2024, 5, 1).getTime();
 
 const NOON = new Date(2024, 1, 29, 12).getTime();
 
-/** Text, and what is read of it; or why it can't be. */
+/** Texts with their parsed form, or the reason for skipping them. */
 const TEXTS: readonly (readonly [string, Partial<ReturnType<typeof readOfflineText>> | string])[] = [
   [oneChat(21, 22, "hello"), { sender: 21, group: undefined, body: "hello", time: NOON }],
   [groupChat(21, 3, "hello"), { sender: 21, group: 3, body: "hello", time: NOON }],
@@ -45,7 +45,7 @@ const TEXTS: readonly (readonly [string, Partial<ReturnType<typeof readOfflineTe
   [`{"id":1,"msg":"${"x".repeat(600_000)}"}`, "text too long"],
 ];
 
-Deno.test("mysql offline: what a row's text says, and what it doesn't", () => {
+Deno.test("mysql offline: parses the text of a row, or names the reason", () => {
   for (const [text, expected] of TEXTS) {
     const read = readOfflineText(text, NOW);
     if (typeof expected === "string" || typeof read === "string") {
@@ -54,10 +54,10 @@ Deno.test("mysql offline: what a row's text says, and what it doesn't", () => {
   }
 });
 
-/** Users 1 to 4, all of whom but 4 are in group 9. */
+/** Users 1 to 4. All but 4 are in group 9. */
 const DIRECTORY: Directory = { users: new Set([1, 2, 3, 4]), groups: new Map([[9, new Set([1, 2, 3])]]) };
 
-/** A row as the tests write it: whose it is, and its text. */
+/** A row in short form: its user and its text. */
 type Given = readonly [userid: number, message: string];
 
 function logOf(...rows: readonly Given[]): OfflineLog {
@@ -69,7 +69,7 @@ function at(second: number): string {
   return `2024-02-29 12:00:${String(second).padStart(2, "0")}`;
 }
 
-/** The only conversation's messages and cursors, in short. */
+/** Returns the messages and cursors of the only conversation in short form. */
 function only({ conversations }: OfflineLog): unknown {
   assertEquals(conversations.length, 1);
   const { low, high, messages, cursors } = conversations[0]!;
@@ -80,7 +80,7 @@ function only({ conversations }: OfflineLog): unknown {
   };
 }
 
-Deno.test("mysql offline: both directions of a pair are one conversation, in the order of time", () => {
+Deno.test("mysql offline: merges both directions of a pair into one conversation, ordered by time", () => {
   const log = logOf(
     [2, oneChat(1, 2, "a", at(1))],
     [2, oneChat(1, 2, "b", at(3))],
@@ -92,17 +92,17 @@ Deno.test("mysql offline: both directions of a pair are one conversation, in the
   assertEquals(log.moved, [1, 2, 3, 4]);
 });
 
-Deno.test("mysql offline: who has nothing to come has it all, and a message to oneself is kept", () => {
+Deno.test("mysql offline: sets the cursor of a user without rows to the end", () => {
   assertEquals(only(logOf([1, oneChat(2, 1, "a")])), { key: [1, 2], messages: ["a"], cursors: { 1: 0 } });
   assertEquals(only(logOf([3, oneChat(3, 3, "a")])), { key: [3, 3], messages: ["a"], cursors: { 3: 0 } });
 });
 
-Deno.test("mysql offline: the same text twice for one user is two messages", () => {
+Deno.test("mysql offline: moves the same text for one user twice as two messages", () => {
   const log = logOf([2, oneChat(1, 2, "ok")], [2, oneChat(1, 2, "ok")]);
   assertEquals(only(log), { key: [1, 2], messages: ["ok", "ok"], cursors: { 2: 0 } });
 });
 
-Deno.test("mysql offline: a group's message is one, however many were left it", () => {
+Deno.test("mysql offline: moves the copies of a group message as one message", () => {
   const a = groupChat(1, 9, "a", at(1));
   const b = groupChat(1, 9, "b", at(2));
   assertEquals(only(logOf([2, a], [2, b], [3, b])), {
@@ -112,7 +112,7 @@ Deno.test("mysql offline: a group's message is one, however many were left it", 
   });
 });
 
-Deno.test("mysql offline: equal texts in a group are as many as one member has, and the last ones are the others'", () => {
+Deno.test("mysql offline: moves equal texts of a group as often as one member has them", () => {
   const ok = groupChat(1, 9, "ok");
   const log = logOf([2, ok], [2, groupChat(1, 9, "between")], [2, ok], [3, ok], [2, groupChat(1, 9, "end")]);
   assertEquals(only(log), { key: [0, 9], messages: ["ok", "between", "ok", "end"], cursors: { 2: 0, 3: 2 } });
@@ -120,7 +120,7 @@ Deno.test("mysql offline: equal texts in a group are as many as one member has, 
   assertEquals((only(early) as { cursors: unknown }).cursors, { 2: 0, 3: 1 }, "not the first of two");
 });
 
-Deno.test("mysql offline: who misses a message before one that is there is given that one again", () => {
+Deno.test("mysql offline: repeats a message to a user with an earlier unread message", () => {
   const [a, b, c] = [1, 2, 3].map((second) => groupChat(1, 9, `m${second}`, at(second))) as [
     string,
     string,
@@ -133,7 +133,7 @@ Deno.test("mysql offline: who misses a message before one that is there is given
   });
 });
 
-Deno.test("mysql offline: what has no time has that of the message before it, or after it, or now", () => {
+Deno.test("mysql offline: gives a message without a time the time of a neighbour", () => {
   const log = logOf(
     [2, oneChat(1, 2, "a", "soon")],
     [2, oneChat(1, 2, "b", at(1))],
@@ -145,7 +145,7 @@ Deno.test("mysql offline: what has no time has that of the message before it, or
   assertEquals(logOf([2, oneChat(1, 2, "a", "")]).conversations[0]!.messages[0]!.time, NOW);
 });
 
-Deno.test("mysql offline: what can't be taken over is left, with the reason", () => {
+Deno.test("mysql offline: skips rows that cannot be moved, and counts the reasons", () => {
   const { moved, skipped } = logOf(
     [2, "?"],
     [2, oneChat(5, 2, "a")],
@@ -153,7 +153,7 @@ Deno.test("mysql offline: what can't be taken over is left, with the reason", ()
     [2, oneChat(1, 2, "a")],
     [2, groupChat(1, 8, "a")],
     [4, groupChat(1, 9, "a")],
-    [3, groupChat(4, 9, "a")], // of one who has left the group since
+    [3, groupChat(4, 9, "a")], // of a user that has left the group since
   );
   assertEquals(moved, [4, 7]);
   assertEquals([...skipped], [

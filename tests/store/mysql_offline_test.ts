@@ -1,19 +1,22 @@
-/** Missed messages of a C++ server's users on their way into the log: none is lost, none comes twice, all in order. */
+/**
+ * The move of unread messages from a C++ server into the log: none is lost or duplicated, and all are in
+ * order.
+ */
 import { assert, assertEquals } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { insertRows } from "../../lib/store/mysql/schema/insert.ts";
 import { migrate } from "../../lib/store/mysql/schema/migrate.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
-import { CLASSIC, connectionTo, groupChat, missed, oneChat, run, Told } from "./mysql_databases.ts";
+import { CLASSIC, connectionTo, groupChat, missed, oneChat, RecordedLog, run } from "./mysql_databases.ts";
 import { PLENTY, ROOMY } from "./store_fixture.ts";
 
 const shared = sharedMariadb();
 
-/** When the first message was sent, in milliseconds since 1970. */
+/** The time of the first message, in milliseconds since 1970. */
 const NOON = new Date(2024, 1, 29, 12).getTime();
 
-/** Puts rows into a table of a C++ server. */
+/** Inserts rows into a table of a C++ server. */
 async function fill(
   db: TestDatabase,
   into: string,
@@ -29,15 +32,15 @@ async function fill(
   }
 }
 
-shared.test("mysql offline: rows that are left are just as they were, and all others are in the view", async (db) => {
+shared.test("mysql offline: leaves skipped rows unchanged, and shows all others in the view", async (db) => {
   await run(db, "SET NAMES utf8mb4", ...CLASSIC);
   await fill(db, "user (name, password)", [["u1", "x"], ["u2", "x"]]);
   const odd = [[2, "?"], [2, `{"id":1,"msg":"cut o`], [2, "?"], [77, oneChat(1, 77, "a")]] as const;
   const good = Array.from({ length: 3_000 }, (_, i) => [2, oneChat(1, 2, `m${i}`)] as const);
   await fill(db, "offlinemessage", [...good.slice(0, 1_000), ...odd, ...good.slice(1_000)]);
-  const told = new Told();
-  await migrate(connectionTo(db), told);
-  assertEquals(told.warnings, [{ rows: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
+  assertEquals(log.warnings, [{ count: 4, reasons: "not JSON (3), recipient unknown (1)" }]);
   const left = await db.sql("SELECT * FROM OldOfflineMessage");
   assertEquals(left.map(({ userid, message }) => [userid, message]), odd.map((row) => [...row]));
   const view = await db.sql("SELECT userid, CAST(message AS CHAR) AS message FROM OfflineMessage");
@@ -53,13 +56,13 @@ const GROUPS = 200;
 const GROUP_SIZE = 40;
 const ROWS = 50_000;
 
-/** Of how many users one is read for by the store: the others by SQL only, which is quicker. */
+/** One of this many users is checked through the store, and the others by SQL only, which is faster. */
 const SAMPLED = 25;
 
-/** Milliseconds that the whole may take on a slow and busy machine; it is a tenth of that on a quiet one. */
-const AT_MOST = 60_000;
+/** Milliseconds for the whole move on a slow and busy machine: ten times the duration on a quiet one. */
+const MAX_MOVE_MS = 60_000;
 
-shared.test(`mysql offline: ${USERS} users get exactly what ${ROWS} rows had for them, in order`, async (db) => {
+shared.test(`mysql offline: ${USERS} users get their messages of ${ROWS} rows, in order`, async (db) => {
   await run(db, ...CLASSIC);
   const users = Array.from({ length: USERS }, (_, i) => i + 1);
   const members = Array.from(
@@ -77,11 +80,11 @@ shared.test(`mysql offline: ${USERS} users get exactly what ${ROWS} rows had for
   await fill(db, "offlinemessage", rows);
 
   const started = performance.now();
-  const told = new Told();
-  await migrate(connectionTo(db), told);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
   const took = performance.now() - started;
-  assert(took < AT_MOST, `took ${took} ms`);
-  assertEquals(told.warnings, []);
+  assert(took < MAX_MOVE_MS, `took ${took} ms`);
+  assertEquals(log.warnings, []);
 
   const expected = new Map<string, string[]>();
   for (const [user, message] of rows) add(expected, user, message);
@@ -108,12 +111,12 @@ shared.test(`mysql offline: ${USERS} users get exactly what ${ROWS} rows had for
   assertEquals(await db.sql("SHOW TABLES LIKE 'OldOfflineMessage'"), []);
 });
 
-/** Whether the store gives some of the users what they miss, and nothing else. */
+/** Asserts that the store returns the unread messages of some users, and nothing else. */
 async function assertReadable(
   db: TestDatabase,
   expected: ReadonlyMap<string, readonly string[]>,
 ): Promise<void> {
-  const store = await MysqlStore.open(db.url, ROOMY, { log: new Told(), maxConnections: 4 });
+  const store = await MysqlStore.open(db.url, ROOMY, { log: new RecordedLog(), maxConnections: 4 });
   try {
     for (let user = 1; user <= USERS; user += SAMPLED) {
       const actual = new Map<string, string[]>();
@@ -131,12 +134,12 @@ async function assertReadable(
   }
 }
 
-/** The rows of a server whose users go away one by one while those who are still there write to them. */
+/** Returns the rows of a server whose users log out one by one while the others write to them. */
 function history(members: readonly (readonly number[])[]): [userid: number, message: string][] {
   const rows: [number, string][] = [];
   for (let event = 0; rows.length < ROWS; event++) {
-    const away = 1 + Math.floor(rows.length / ROWS * USERS * 0.9); // users 1 to this one are
-    const time = new Date(NOON + event * 300); // several in a second
+    const away = 1 + Math.floor(rows.length / ROWS * USERS * 0.9); // users up to this one are offline
+    const time = new Date(NOON + event * 300); // several per second
     const written = `2024-02-29 ${time.toTimeString().slice(0, 8)}`;
     if (event % 5 === 0) {
       const group = event * 31 % GROUPS;

@@ -1,12 +1,11 @@
-/** The parts of the MySQL store that need no server: values in statements, gathering, and order. */
+/** The parts of the MySQL store that need no server: literals, errors and group commit. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DatabaseError, reasonOf, toDatabaseError } from "../../lib/store/mysql/errors.ts";
 import { GroupCommitQueue, type Pending } from "../../lib/store/mysql/group_commit_queue.ts";
-import { KeyedQueue } from "../../lib/store/mysql/keyed_queue.ts";
 import { inList, sql, valuesList } from "../../lib/store/mysql/sql.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 
-Deno.test("mysql: values stand in statements as literals, whatever is in them", () => {
+Deno.test("mysql: writes any value into a statement as a literal", () => {
   const tricky = "'; DROP TABLE User; -- \\' ${x} ?";
   assertEquals(sql`SELECT ${tricky}, ${-1}`.text, "SELECT '''; DROP TABLE User; -- \\\\'' ${x} ?', -1");
   assertEquals(sql`SELECT ${sql`1 + ${2}`}, ${Uint8Array.of(0, 255)}`.text, "SELECT 1 + 2, x'00ff'");
@@ -17,7 +16,7 @@ Deno.test("mysql: values stand in statements as literals, whatever is in them", 
   for (const number of [NaN, Infinity, 1.5, 2 ** 53]) assertThrows(() => sql`SELECT ${number}`, RangeError);
 });
 
-Deno.test("mysql: an error says what is wrong with the database, and nothing of statements or what is in them", () => {
+Deno.test("mysql: an error contains no statement and no value", () => {
   const error = (errno: number, message: string) =>
     toDatabaseError(
       Object.assign(new Error(message), {
@@ -29,31 +28,34 @@ Deno.test("mysql: an error says what is wrong with the database, and nothing of 
       }),
     );
   for (
-    const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "bad"], [1406, "bad"]] as const
+    const [errno, kind] of [[1062, "duplicate"], [1213, "conflict"], [1064, "invalid"], [
+      1406,
+      "invalid",
+    ]] as const
   ) {
-    const told = error(errno, "near 'my secret diary'");
-    assertEquals([told.kind, told instanceof StoreUnavailableError], [kind, true]);
-    assert(!Deno.inspect(told).includes("diary"), Deno.inspect(told));
-    assert(reasonOf(told).includes(`${errno}`));
+    const wrapped = error(errno, "near 'my secret diary'");
+    assertEquals([wrapped.kind, wrapped instanceof StoreUnavailableError], [kind, true]);
+    assert(!Deno.inspect(wrapped).includes("diary"), Deno.inspect(wrapped));
+    assert(reasonOf(wrapped).includes(`${errno}`));
   }
   const full = error(1040, "Too many\nconnections");
   assertEquals([full.kind, reasonOf(full)], [
-    "refused",
-    "the database gave up: ER (1040): Too many connections",
+    "unavailable",
+    "the database failed: ER (1040): Too many connections",
   ]);
   const cause = Object.assign(new Error("connect ECONNREFUSED"), { errno: -111, code: "ECONNREFUSED" });
-  assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["lost", cause]);
+  assertEquals([toDatabaseError(cause).kind, toDatabaseError(cause).cause], ["connection_lost", cause]);
 });
 
-/** A gatherer of numbers whose batches wait to be let go, one by one. */
-function gatherer(): {
-  all: GroupCommitQueue<number, number>;
+/** A queue of numbers whose batches wait for `next`, one by one. */
+function makeQueue(): {
+  queue: GroupCommitQueue<number, number>;
   batches: Pending<number, number>[][];
   next: () => void;
 } {
   const batches: Pending<number, number>[][] = [];
   const gates: (() => void)[] = [];
-  const all = new GroupCommitQueue<number, number>({
+  const queue = new GroupCommitQueue<number, number>({
     sizeOf: (call) => call,
     startBatch() {
       let count = 0;
@@ -62,26 +64,26 @@ function gatherer(): {
     async run(batch) {
       batches.push([...batch]);
       await new Promise<void>((resolve) => gates.push(resolve));
-      if (batch.some(({ call }) => call === 13)) throw new DatabaseError("bad", "13");
-      for (const [call, kind] of [[14, "lost"], [15, "refused"], [16, "silent"]] as const) {
+      if (batch.some(({ call }) => call === 13)) throw new DatabaseError("invalid", "13");
+      for (const [call, kind] of [[14, "connection_lost"], [15, "unavailable"], [16, "timeout"]] as const) {
         if (batch.some((pending) => pending.call === call)) throw new DatabaseError(kind, `${call}`);
       }
       for (const { call, resolve } of batch) resolve(call * 2);
     },
   });
-  return { all, batches, next: () => gates.shift()!() };
+  return { queue, batches, next: () => gates.shift()!() };
 }
 
-/** Lets everything run that needs no more than a few turns. */
+/** Lets all promise callbacks run that are due within a few turns. */
 async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) await undefined;
 }
 
-Deno.test("mysql: what is called while a batch is under way goes together, in order, as much as fits", async () => {
-  const { all, batches, next } = gatherer();
-  const results = [1, 2].map((call) => all.add(call));
+Deno.test("group commit: puts calls during a batch into the next one, in order", async () => {
+  const { queue, batches, next } = makeQueue();
+  const results = [1, 2].map((call) => queue.add(call));
   await settle();
-  results.push(...[3, 4, 5, 6].map((call) => all.add(call)));
+  results.push(...[3, 4, 5, 6].map((call) => queue.add(call)));
   await settle();
   for (let batch = 0; batch < 3; batch++) {
     next();
@@ -91,14 +93,14 @@ Deno.test("mysql: what is called while a batch is under way goes together, in or
   assertEquals(await Promise.all(results), [2, 4, 6, 8, 10, 12]);
 });
 
-Deno.test("mysql: what runs alone comes after what was called before and before what was called after", async () => {
-  const { all, batches, next } = gatherer();
+Deno.test("group commit: runs a barrier after all earlier calls and before all later ones", async () => {
+  const { queue, batches, next } = makeQueue();
   let seen = "";
   const done = [
-    all.add(1),
-    all.barrier(() => Promise.resolve(seen = `after ${batches.length}`)),
-    all.barrier(() => Promise.reject(new Error("alone"))).catch(() => {}),
-    all.add(2),
+    queue.add(1),
+    queue.barrier(() => Promise.resolve(seen = `after ${batches.length}`)),
+    queue.barrier(() => Promise.reject(new Error("alone"))).catch(() => {}),
+    queue.add(2),
   ];
   await settle();
   assertEquals([batches.length, seen], [1, ""]);
@@ -109,76 +111,46 @@ Deno.test("mysql: what runs alone comes after what was called before and before 
   await Promise.all(done);
 });
 
-Deno.test("mysql: where the database is unavailable, those who wait are told; where a call was to blame, they go on", async () => {
-  const { all, batches, next } = gatherer();
-  const bad = [13, 1].map((call) => assertRejects(() => all.add(call), StoreUnavailableError, "13"));
+Deno.test("group commit: rejects waiting calls when the database is unavailable", async () => {
+  const { queue, batches, next } = makeQueue();
+  const bad = [13, 1].map((call) => assertRejects(() => queue.add(call), StoreUnavailableError, "13"));
   await settle();
-  const waiting = all.add(2);
+  const waiting = queue.add(2);
   next();
   await settle();
   next();
   assertEquals(await waiting, 4);
   await Promise.all(bad);
   for (const away of [14, 15, 16]) {
-    const lost = [assertRejects(() => all.add(away), StoreUnavailableError, `${away}`)];
+    const lost = [assertRejects(() => queue.add(away), StoreUnavailableError, `${away}`)];
     await settle();
     for (let call = 0; call < 10; call++) {
-      lost.push(assertRejects(() => all.add(call), StoreUnavailableError, `${away}`));
+      lost.push(assertRejects(() => queue.add(call), StoreUnavailableError, `${away}`));
     }
     next();
     await Promise.all(lost);
   }
   assertEquals(batches.length, 5);
-  const again = all.add(5);
+  const again = queue.add(5);
   await settle();
   next();
   assertEquals(await again, 10);
 });
 
-Deno.test("mysql: no more than so many bytes wait, and there is room again afterwards", async () => {
-  const { all, next } = gatherer();
+Deno.test("group commit: bounds the bytes of waiting calls, and accepts calls again afterwards", async () => {
+  const { queue, next } = makeQueue();
   const megabytes = 1_024 * 1_024;
-  const first = all.add(1);
+  const first = queue.add(1);
   await settle();
-  const large = all.add(60 * megabytes);
-  await assertRejects(() => all.add(5 * megabytes), StoreUnavailableError);
-  const small = all.add(1 * megabytes);
+  const large = queue.add(60 * megabytes);
+  await assertRejects(() => queue.add(5 * megabytes), StoreUnavailableError);
+  const small = queue.add(1 * megabytes);
   next();
   await settle();
-  const more = all.add(60 * megabytes);
+  const more = queue.add(60 * megabytes);
   await settle();
   next();
   await settle();
   next();
   assertEquals((await Promise.all([first, large, small, more])).length, 4);
-});
-
-Deno.test("mysql: work with the same key is done in order, also after what failed, and other work beside it", async () => {
-  const keyed = new KeyedQueue();
-  const events: string[] = [];
-  const gate = Promise.withResolvers<void>();
-  const work = (name: string, wait?: Promise<void>) => async () => {
-    events.push(`${name} begins`);
-    await wait;
-    events.push(`${name} ends`);
-    if (name === "a1") throw new Error(name);
-    return name;
-  };
-  const results = Promise.allSettled([
-    keyed.run("a", work("a1", gate.promise)),
-    keyed.run("a", work("a2")),
-    keyed.run("b", work("b1")),
-    keyed.run("a", work("a3")),
-  ]);
-  await settle();
-  assertEquals(events, ["a1 begins", "b1 begins", "b1 ends"]);
-  gate.resolve();
-  assertEquals((await results).map(({ status }) => status), [
-    "rejected",
-    "fulfilled",
-    "fulfilled",
-    "fulfilled",
-  ]);
-  assertEquals(events.slice(3), ["a1 ends", "a2 begins", "a2 ends", "a3 begins", "a3 ends"]);
-  assertEquals(await keyed.run("a", work("a4")), "a4");
 });

@@ -1,4 +1,4 @@
-/** A database server that loses what was committed, or will, is not written to: at the start, and at any time later. */
+/** A database server that can lose commits gets no writes, at the start and at any later time. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { checkSettings, checkVersion } from "../../lib/store/mysql/checks.ts";
@@ -6,16 +6,17 @@ import { DatabaseError, toDatabaseError, UnsafeServerError } from "../../lib/sto
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { Pool } from "../../lib/store/mysql/pool.ts";
 import { SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
-import { BEGIN, COMMIT, MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { Sql, sql } from "../../lib/store/mysql/sql.ts";
 import { sharedMariadb, startMariadb } from "../harness/mariadb.ts";
 import { until } from "../harness/wait.ts";
 import { withStores } from "./mysql_fixture.ts";
 import { granted, makeUsers, send, whole } from "./store_fixture.ts";
+import { BEGIN, COMMIT } from "../../lib/store/mysql/transaction.ts";
 
 const mariadb = sharedMariadb();
 
-/** Sends messages until one is refused, and gives the reason; asserts that those before it are stored. */
+/** Sends messages until one is rejected, and returns the reason. Asserts that the earlier ones are stored. */
 async function refusalOf(store: MysqlStore, a: number, b: number): Promise<UnsafeServerError> {
   let count = 0;
   return await until(
@@ -24,7 +25,7 @@ async function refusalOf(store: MysqlStore, a: number, b: number): Promise<Unsaf
   );
 }
 
-/** Lets `change` see, and replace, what is sent on any connection while `body` runs. */
+/** Lets `change` see and replace all statements of all connections while `body` runs. */
 async function meddling(
   change: (statements: readonly Sql[]) => readonly Sql[],
   body: () => Promise<void>,
@@ -40,7 +41,7 @@ async function meddling(
   }
 }
 
-mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connections that are open", async (db) => {
+mariadb.test("mysql safety: I1 stops writing when a setting becomes unsafe", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
@@ -57,8 +58,8 @@ mariadb.test("mysql: I1 a setting made unsafe at runtime ends writing on connect
   });
 });
 
-mariadb.test("mysql: an unsafe server is told of at once, also where a connection in use could be waited for", async (db) => {
-  await withStores(1, db, async () => { // which makes the schema
+mariadb.test("mysql safety: rejects a call without waiting when the server is unsafe", async (db) => {
+  await withStores(1, db, async () => { // creates the schema
     const pool = new Pool(parseAddress(db.url), 2);
     const [taken, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const use = pool.use(() => {
@@ -82,7 +83,7 @@ mariadb.test("mysql: an unsafe server is told of at once, also where a connectio
   });
 });
 
-Deno.test("mysql: I1 a server that comes back unsafe is refused by a running node, and taken when it is safe", async () => {
+Deno.test("mysql safety: I1 rejects a server while its settings are unsafe", async () => {
   await using server = await startMariadb();
   await using db = await server.fresh();
   await withStores(1, db, async (store) => {
@@ -101,7 +102,7 @@ Deno.test("mysql: I1 a server that comes back unsafe is refused by a running nod
   });
 });
 
-mariadb.test("mysql: a running node that meets a newer schema stops writing and says so", async (db) => {
+mariadb.test("mysql safety: stops writing, with a reason, when the schema becomes newer", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
@@ -113,15 +114,15 @@ mariadb.test("mysql: a running node that meets a newer schema stops writing and 
   });
 });
 
-mariadb.test("mysql: a transaction that the server has given up is not taken for committed", async (db) => {
+mariadb.test("mysql safety: reports a transaction that the server has rolled back", async (db) => {
   await db.sql("CREATE TABLE t (id INT PRIMARY KEY) ENGINE = InnoDB");
   await using session = await closing(MysqlConnection.open({ ...parseAddress(db.url), database: "" }));
   await session.query(sql`USE ${new Sql(db.name)}`);
-  const give = sql`ROLLBACK`; // as if by itself: its answer has the bit that such a statement's would have
+  const give = sql`ROLLBACK`; // as if by itself: its reply has the same status bit
   const conflict = await assertRejects(
     () => session.query(BEGIN, sql`INSERT INTO t VALUES (1)`, give, sql`INSERT INTO t VALUES (2)`),
     DatabaseError,
-    "unasked",
+    "by itself",
   );
   assertEquals(conflict.kind, "conflict");
   await session.rollback();
@@ -137,7 +138,7 @@ mariadb.test("mysql: a transaction that the server has given up is not taken for
 });
 
 for (const [where, place] of [["before", 0], ["after", -1]] as const) {
-  mariadb.test(`mysql: I1 a message is stored when its transaction is given up ${where} its rows`, async (db) => {
+  mariadb.test(`mysql safety: I1 retries a transaction rolled back ${where} its rows`, async (db) => {
     await withStores(1, db, async (store) => {
       const [a, b] = await makeUsers(store, 2) as [number, number];
       granted(await send(store, a, b, "0"));
@@ -158,19 +159,19 @@ for (const [where, place] of [["before", 0], ["after", -1]] as const) {
   });
 }
 
-Deno.test("mysql: a replicated group's conflict at a commit is tried again, other errors there are not", () => {
+Deno.test("mysql safety: retries a conflict during a commit in a replicated group", () => {
   const error = (sqlMessage: string) =>
     Object.assign(new Error(sqlMessage), { errno: 1_180, sqlState: "HY000", sqlMessage });
   const conflict = error('Got error 149 - "Lock deadlock; Retry transaction" during COMMIT');
   assertEquals(toDatabaseError(conflict).kind, "conflict");
   assertEquals(
     toDatabaseError(error('Got error 28 - "No space left on device" during COMMIT')).kind,
-    "refused",
+    "unavailable",
   );
-  assertEquals(toDatabaseError(error('Got error 1149 - "x" during COMMIT')).kind, "refused");
+  assertEquals(toDatabaseError(error('Got error 1149 - "x" during COMMIT')).kind, "unavailable");
 });
 
-Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always", () => {
+Deno.test("mysql safety: rejects Galera unless all nodes use one member, and TiDB always", () => {
   const settings = new Map([
     ["innodb_flush_log_at_trx_commit", "1"],
     ["log_bin", "OFF"],
@@ -185,8 +186,8 @@ Deno.test("mysql: Galera is refused unless all nodes use one member, TiDB always
   }
 });
 
-mariadb.test("mysql: a safe server is asked at most once a second, in no round trip of its own", async (db) => {
-  await withStores(1, db, async () => {}); // makes the schema
+mariadb.test("mysql safety: checks a server once a second, without a round trip", async (db) => {
+  await withStores(1, db, async () => {}); // creates the schema
   const session = await MysqlConnection.open(parseAddress(db.url));
   try {
     const asked = async () => Number((await db.sql("SHOW GLOBAL STATUS LIKE 'Com_select'"))[0]!.Value);

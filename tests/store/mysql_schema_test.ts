@@ -1,43 +1,52 @@
-/** Bringing up the MySQL schema: from nothing, from half of it, and by many nodes at once. */
+/** The migration of the MySQL schema: from nothing, from an incomplete one, and by many nodes at once. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { inspectSchema } from "../../lib/store/mysql/schema/current_schema.ts";
 import { makePlan } from "../../lib/store/mysql/schema/plan.ts";
 import { checkUpgrade, migrate, SCHEMA_VERSION } from "../../lib/store/mysql/schema/migrate.ts";
+import { database } from "../harness/database_program.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
 import { until, within } from "../harness/wait.ts";
-import { CLASSIC, connectionTo, fingerprint, run, shapeOf, tablesOf, Told } from "./mysql_databases.ts";
+import {
+  CLASSIC,
+  connectionTo,
+  fingerprint,
+  RecordedLog,
+  run,
+  shapeOf,
+  tablesOf,
+} from "./mysql_databases.ts";
 
 const shared = sharedMariadb();
 
-shared.test("mysql schema: made where there is no database, and left alone from then on", async (db) => {
+shared.test("mysql schema: creates a missing database once, and then leaves it unchanged", async (db) => {
   await db.server.sql(`DROP DATABASE ${db.name}`);
   const check = await checkUpgrade(connectionTo(db));
   assertEquals(check.blockers, []);
-  assertEquals(check.changes[0], `make the database ${db.name}`);
+  assertEquals(check.changes[0], `create the database ${db.name}`);
   assertEquals(await db.server.sql("SHOW DATABASES LIKE ?", [db.name]), []);
 
-  const first = new Told();
+  const first = new RecordedLog();
   await migrate(connectionTo(db), first);
   assertEquals(first.steps, check.changes.slice(1));
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   assertEquals((await shapeOf(db)).database, [{ default_collation_name: "utf8mb4_bin" }]);
 
   const made = await fingerprint(db);
-  const again = new Told();
+  const again = new RecordedLog();
   await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
   assertEquals(await fingerprint(db), made);
 });
 
-shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts as made", async (db) => {
-  await needTool("mariadb", "mariadb-client");
-  await migrate(connectionTo(db), new Told());
+shared.test("mysql schema: equals and accepts a schema that schema.sql has created by hand", async (db) => {
+  await needTool(database.client, database.clientPackage);
+  await migrate(connectionTo(db), new RecordedLog());
   const { host, port } = db.server;
-  const child = new Deno.Command("mariadb", {
+  const child = new Deno.Command(database.client, {
     args: ["--no-defaults", `--host=${host}`, `--port=${port}`, "--user=root"],
     stdin: "piped",
     stdout: "null",
@@ -51,31 +60,31 @@ shared.test("mysql schema: schema.sql by hand makes exactly the same, and counts
     assert(success, new TextDecoder().decode(stderr));
     assertEquals(await tablesOf(db, "chat"), await tablesOf(db));
     assertEquals((await shapeOf(db, "chat")).database, [{ default_collation_name: "utf8mb4_bin" }]);
-    const told = new Told();
-    await migrate({ ...connectionTo(db), database: "chat" }, told);
-    assertEquals(told.steps, []);
+    const log = new RecordedLog();
+    await migrate({ ...connectionTo(db), database: "chat" }, log);
+    assertEquals(log.steps, []);
   } finally {
     await db.server.sql("DROP DATABASE IF EXISTS chat");
   }
 });
 
 for (const [kind, statements] of [["an empty database", []], ["a C++ server's database", CLASSIC]] as const) {
-  shared.test(`mysql schema: of ten nodes that start at once, one brings up ${kind}`, async (db) => {
+  shared.test(`mysql schema: one of ten nodes that start at once migrates ${kind}`, async (db) => {
     await run(db, ...statements);
-    const told = new Told();
-    await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), told)));
-    assertEquals(told.steps.length, new Set(told.steps).size, "no step was done twice");
+    const log = new RecordedLog();
+    await Promise.all(Array.from({ length: 10 }, () => migrate(connectionTo(db), log)));
+    assertEquals(log.steps.length, new Set(log.steps).size, "no step ran twice");
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   });
 }
 
-shared.test("mysql schema: a node waits for another that is at it, however long it takes", async (db) => {
+shared.test("mysql schema: waits for another node's migration of any duration", async (db) => {
   const other = await createConnection(connectionTo(db));
   let ended: Promise<void>;
   try {
     const [rows] = await other.query("SELECT GET_LOCK(?, 0) AS got", [`chat schema of ${db.name}`]);
     assertEquals(rows as unknown, [{ got: 1 }]);
-    ended = migrate(connectionTo(db), new Told());
+    ended = migrate(connectionTo(db), new RecordedLog());
     await until(
       async () =>
         (await db.sql("SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'")).length > 0,
@@ -89,9 +98,9 @@ shared.test("mysql schema: a node waits for another that is at it, however long 
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
 });
 
-shared.test("mysql schema: gone on with after any of its steps", async (db) => {
+shared.test("mysql schema: continues a migration after any of its steps", async (db) => {
   const made = await withFresh(async (whole) => {
-    await migrate(connectionTo(whole), new Told());
+    await migrate(connectionTo(whole), new RecordedLog());
     return await tablesOf(whole);
   });
   for (let done = 1, steps = 2; done < steps; done++) {
@@ -104,33 +113,37 @@ shared.test("mysql schema: gone on with after any of its steps", async (db) => {
       } finally {
         await connection.end();
       }
-      const told = new Told();
-      await migrate(connectionTo(half), told);
-      assert(!told.steps.some((step) => step.endsWith(" User")), "what was done is not done again");
+      const log = new RecordedLog();
+      await migrate(connectionTo(half), log);
+      assert(!log.steps.some((step) => step.endsWith(" User")), "no step is repeated");
       assertEquals(await tablesOf(half), made);
     });
   }
   assertEquals(await db.sql("SHOW TABLES"), []);
 });
 
-shared.test("mysql schema: one of a later version is refused, and left as it is", async (db) => {
-  await migrate(connectionTo(db), new Told());
+shared.test("mysql schema: rejects a newer version, and leaves it unchanged", async (db) => {
+  await migrate(connectionTo(db), new RecordedLog());
   await run(db, "UPDATE SchemaVersion SET version = 7");
   const before = await fingerprint(db);
   for (
-    const open of [() => migrate(connectionTo(db), new Told()), () => checkUpgrade(connectionTo(db))]
+    const open of [() => migrate(connectionTo(db), new RecordedLog()), () => checkUpgrade(connectionTo(db))]
   ) {
-    const error = await assertRejects(open, Error, "its schema has version 7, this program knows 1");
+    const error = await assertRejects(
+      open,
+      Error,
+      "its schema has version 7, and this program supports 1 only",
+    );
     assert(!error.message.includes("\n"));
   }
   assertEquals(await fingerprint(db), before);
 });
 
-shared.test("mysql schema: another program's table in the way is named, and nothing is changed", async (db) => {
+shared.test("mysql schema: names a table of another program, and changes nothing", async (db) => {
   await run(db, "CREATE TABLE Session (sid VARCHAR(64) PRIMARY KEY, data BLOB)");
   const before = await fingerprint(db);
   await assertRejects(
-    () => migrate(connectionTo(db), new Told()),
+    () => migrate(connectionTo(db), new RecordedLog()),
     Error,
     "there is a Session that is not",
   );
@@ -140,22 +153,22 @@ shared.test("mysql schema: another program's table in the way is named, and noth
   assertEquals(await fingerprint(db), before);
 });
 
-shared.test("mysql schema: an account without rights is told what it lacks, and goes on once it has it", async (db) => {
+shared.test("mysql schema: names missing rights, and continues once they are granted", async (db) => {
   const account = `user_${db.name}`;
   try {
     await db.sql(`CREATE USER ${account}`);
     await assertRejects(
-      () => migrate(connectionTo(db, account), new Told()),
+      () => migrate(connectionTo(db, account), new RecordedLog()),
       Error,
       `ON \`${db.name}\`.* TO that user`,
     );
     const most = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX";
     await db.sql(`GRANT ${most} ON ${db.name}.* TO ${account}`);
-    const error = await assertRejects(() => migrate(connectionTo(db, account), new Told()), Error);
+    const error = await assertRejects(() => migrate(connectionTo(db, account), new RecordedLog()), Error);
     assertStringIncludes(error.message, "CREATE VIEW");
     assert(!error.message.includes("\n"), error.message);
     await db.sql(`GRANT CREATE VIEW ON ${db.name}.* TO ${account}`);
-    await migrate(connectionTo(db, account), new Told());
+    await migrate(connectionTo(db, account), new RecordedLog());
     assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: SCHEMA_VERSION }]);
   } finally {
     await db.server.sql(`DROP USER IF EXISTS ${account}`);

@@ -1,4 +1,7 @@
-/** The MySQL store over a slow link: batches become as large as it carries, and no call is refused for another's sake. */
+/**
+ * The MySQL store over a slow link: batches adapt to the link, and no call is rejected because of another
+ * one.
+ */
 import { assertEquals, assertLess } from "@std/assert";
 import { BatchSize } from "../../lib/store/mysql/batch_size.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
@@ -12,13 +15,13 @@ const mariadb = sharedMariadb();
 
 const KIB = 1_024;
 
-/** Bytes per second: as many that a test's messages, all in one batch, would not be answered in time. */
-const SLOW = 75_000;
+/** Bytes per second. A batch of all messages of a test would time out. */
+const SLOW_BYTES_PER_SECOND = 75_000;
 
-Deno.test("mysql: batches double while full ones are quick, and are halved while they are slow, within bounds", () => {
+Deno.test("batch size: doubles after fast full batches, and halves after slow ones, within bounds", () => {
   const size = new BatchSize(Infinity);
   assertEquals(size.length, 256 * KIB);
-  size.recordDuration(499, 128 * KIB); // the least that tells of the link
+  size.recordDuration(499, 128 * KIB); // the shortest text that says something about the link
   assertEquals(size.length, 512 * KIB);
   size.recordDuration(499, 256 * KIB - 1);
   assertEquals(size.length, 512 * KIB, "a small batch says nothing");
@@ -33,20 +36,20 @@ Deno.test("mysql: batches double while full ones are quick, and are halved while
   assertEquals(size.length, 64 * KIB);
 });
 
-Deno.test("mysql: after a time-out batches are the smallest, and the smallest is not tried again", () => {
+Deno.test("batch size: is the minimum after a timeout, and the minimum is not retried", () => {
   const size = new BatchSize(Infinity);
   for (let batch = 0; batch < 9; batch++) size.recordDuration(1, size.length);
   assertEquals(size.recordTimeout(64 * KIB + 1), true);
   assertEquals(size.length, 64 * KIB);
   assertEquals(size.recordTimeout(64 * KIB), false);
-  const small = new BatchSize(10 * KIB); // what the database takes comes first
+  const small = new BatchSize(10 * KIB); // the limit of the database has priority
   assertEquals([small.length, small.recordTimeout(10 * KIB), small.length], [10 * KIB, false, 10 * KIB]);
   small.recordDuration(1, 10 * KIB);
   small.recordDuration(5_000, 10 * KIB);
   assertEquals(small.length, 10 * KIB);
 });
 
-/** Sends so many messages of 8 KB at once, and checks that each is new and in the log once. */
+/** Sends messages of 8 KB at once. Asserts that each is new and is in the log once. */
 async function sendAll(
   store: MysqlStore,
   a: number,
@@ -75,9 +78,9 @@ async function withRelay(
   }
 }
 
-/** Over a link that is slow from the first, a batch of all that is given would time out. */
+/** Over a link that is always slow, a batch of all messages would time out. */
 async function slowAlways(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
-  relay.speed = SLOW;
+  relay.speed = SLOW_BYTES_PER_SECOND;
   await sendAll(store, a, b, 120, "");
   relay.speed = Infinity;
   assertEquals((await whole(store, a, b)).length, 120);
@@ -86,15 +89,15 @@ async function slowAlways(store: MysqlStore, relay: Relay, a: number, b: number)
 /** A link becomes slow while batches are large, and fast again. */
 async function slowSuddenly(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
   await inOneBatch(store, relay, a, b, "before");
-  relay.speed = SLOW;
+  relay.speed = SLOW_BYTES_PER_SECOND;
   const late = sendAll(store, a, b, 120, "late");
-  assertEquals((await store.findUser({ id: a }))?.id, a); // meanwhile others read over the same link
+  assertEquals((await store.findUser({ id: a }))?.id, a); // meanwhile other calls read over the same link
   await late;
   relay.speed = Infinity;
   await inOneBatch(store, relay, a, b, "after");
 }
 
-/** Sends until batches have become so large that all goes together. On a machine that is busy it takes some time. */
+/** Sends until one batch has all messages, which takes some time on a busy machine. */
 async function inOneBatch(
   store: MysqlStore,
   relay: Relay,
@@ -105,12 +108,12 @@ async function inOneBatch(
   for (let round = 0;; round++) {
     const before = relay.roundTrips;
     await sendAll(store, a, b, 120, `${prefix}${round}-`);
-    if (relay.roundTrips - before <= 3) return; // a connection may have been made anew
+    if (relay.roundTrips - before <= 3) return; // a connection may have been replaced
     assertLess(round, 100);
   }
 }
 
-/** The transaction of a batch that timed out goes on, and is committed while the next attempt waits for its locks. */
+/** The transaction of a batch that timed out commits while the next attempt waits for its locks. */
 async function committedLate(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
   await send(store, a, b, "first");
   let held = 0;
@@ -122,16 +125,16 @@ async function committedLate(store: MysqlStore, relay: Relay, a: number, b: numb
   assertEquals((await whole(store, a, b)).length, 13);
 }
 
-/** A large answer is waited for as long as more of it comes. */
+/** A large reply may take any time as long as bytes arrive. */
 async function largeAnswer(store: MysqlStore, relay: Relay, a: number, b: number): Promise<void> {
   await sendAll(store, a, b, 40, "");
-  relay.speed = SLOW / 3;
+  relay.speed = SLOW_BYTES_PER_SECOND / 3;
   const began = performance.now();
   assertEquals((await whole(store, a, b)).length, 40);
   assertLess(11_000, performance.now() - began, "longer than silence is waited for");
 }
 
-mariadb.test("mysql: what is slow on its way is carried, once, and refuses no call that waits", async (db) => {
+mariadb.test("mysql slow link: stores slow batches once, and rejects no waiting call", async (db) => {
   const cases = [slowAlways, slowSuddenly, committedLate, largeAnswer];
   const users: number[] = [];
   await withStores(1, db, async (store) => void users.push(...await makeUsers(store, 2 * cases.length)));

@@ -1,4 +1,4 @@
-/** The store on MySQL and MariaDB: the contract, and what holds for many nodes on one database. */
+/** The store on MySQL and MariaDB: the contract, and the properties of many nodes on one database. */
 import { assert, assertEquals } from "@std/assert";
 import type { Appended } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
@@ -25,19 +25,19 @@ storeContract("mysql", async (limits) => {
   };
 });
 
-mariadb.test("mysql: I2 nodes that write to the same conversations at once leave no gap and lose nothing", async (db) => {
+mariadb.test("mysql: I2 nodes write to one conversation without gaps or losses", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const users = await makeCrowd(nodes[0]!, 6);
     const group = await makeGroup(nodes[0]!, "g", users);
     const calls: Promise<{ conversation: string; seq: number; cid: string }>[] = [];
     for (let i = 0; i < 1_500; i++) {
-      // No user has written to another yet, so that the nodes also make the conversations at once.
+      // These users have no conversations yet, so that the nodes also create the conversations at once.
       const [sender, other] = [users[i % 6]!, users[(i * 5 + (i >> 3)) % 6]!];
       const peer = i % 4 === 0 ? -group : other;
       const conversation = peer < 0 ? "group" : [sender, peer].sort((x, y) => x - y).join();
       const sent = send(nodes[i % 3]!, sender, peer, `${i}`);
       calls.push(sent.then((result) => ({ conversation, seq: granted(result).seq, cid: `${i}` })));
-      if (i % 50 === 0) await calls[i]; // the nodes' batches begin at all sorts of times
+      if (i % 50 === 0) await calls[i]; // the nodes' batches begin at various times
     }
     const sent = Map.groupBy(await Promise.all(calls), ({ conversation }) => conversation);
     assert(sent.size > 15);
@@ -50,7 +50,7 @@ mariadb.test("mysql: I2 nodes that write to the same conversations at once leave
   });
 });
 
-mariadb.test("mysql: I5 the same cid through several nodes at once is one message, and new to one of them", async (db) => {
+mariadb.test("mysql: I5 stores a cid from several nodes as one message", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const [a, b, c] = await makeUsers(nodes[0]!, 3) as [number, number, number];
     for (let i = 0; i < 20; i++) {
@@ -66,7 +66,7 @@ mariadb.test("mysql: I5 the same cid through several nodes at once is one messag
   });
 });
 
-mariadb.test("mysql: limits hold when several nodes come up to them at once", async (db) => {
+mariadb.test("mysql: limits hold when several nodes reach them at once", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const users = await makeCrowd(nodes[0]!, 30);
     const [a, ...others] = users as [number, ...number[]];
@@ -85,7 +85,7 @@ mariadb.test("mysql: limits hold when several nodes come up to them at once", as
   }, { membersPerGroup: 10, friendsPerUser: 10, groupsPerUser: 10 });
 });
 
-mariadb.test("mysql: a login on one node is a later one than any on the others before", async (db) => {
+mariadb.test("mysql: each login has a higher epoch than those on other nodes", async (db) => {
   await withStores(3, db, async (...nodes) => {
     const [a, b] = await makeUsers(nodes[0]!, 2) as [number, number];
     const logins = await Promise.all(
@@ -109,7 +109,7 @@ mariadb.test("mysql: a login on one node is a later one than any on the others b
   });
 });
 
-mariadb.test("mysql: what operators do to a group counts from the next message on", async (db) => {
+mariadb.test("mysql: applies an operator's change of a group from the next message on", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
@@ -121,11 +121,11 @@ mariadb.test("mysql: what operators do to a group counts from the next message o
     await db.sql("DELETE FROM GroupUser WHERE groupid = ? AND userid = ?", [group, b]);
     await send(store, a, -group, "4");
     granted(await store.joinGroup(b, group));
-    assertEquals(await store.unread(b, 10), [], "who comes back has missed nothing either");
+    assertEquals(await store.unread(b, 10), [], "a returning member has no unread messages");
   });
 });
 
-mariadb.test("mysql: a group that an operator made has a conversation, for those who are in it", async (db) => {
+mariadb.test("mysql: creates the conversation of a group that an operator inserted", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await db.sql("INSERT INTO AllGroup (id, groupname) VALUES (7, 'theirs')");
@@ -135,7 +135,7 @@ mariadb.test("mysql: a group that an operator made has a conversation, for those
   });
 });
 
-mariadb.test("mysql: of several DELIVEREDs of one call for the same conversation, the furthest counts", async (db) => {
+mariadb.test("mysql: the highest cursor of a conversation in one call counts", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await Promise.all(["1", "2", "3"].map((cid) => send(store, a, b, cid)));
@@ -144,7 +144,7 @@ mariadb.test("mysql: of several DELIVEREDs of one call for the same conversation
   });
 });
 
-mariadb.test("mysql: a conversation that an operator deleted begins anew", async (db) => {
+mariadb.test("mysql: restarts a conversation that an operator deleted", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     await Promise.all([send(store, a, b, "1"), send(store, a, c, "2")]);
@@ -157,7 +157,7 @@ mariadb.test("mysql: a conversation that an operator deleted begins anew", async
   });
 });
 
-mariadb.test("mysql: a message that the database doesn't take fails alone", async (db) => {
+mariadb.test("mysql: a message that the database rejects fails alone", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const sent = await Promise.allSettled(
@@ -169,7 +169,7 @@ mariadb.test("mysql: a message that the database doesn't take fails alone", asyn
   });
 });
 
-mariadb.test("mysql: the longest messages of many go through, escaped or not", async (db) => {
+mariadb.test("mysql: stores the longest messages of many users, escaped or not", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const bodies = Array.from(

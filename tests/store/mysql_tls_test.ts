@@ -1,9 +1,12 @@
-/** TLS to the database: the server is who it says it is, or no password is sent; and nothing falls back to plain text. */
+/**
+ * TLS to the database: the password goes only to a server with a valid certificate, and never over plain TCP.
+ */
 import { assertEquals, assertLess, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { reasonOf, toConnectError } from "../../lib/store/mysql/errors.ts";
 import { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { describeUpgrade } from "../../lib/store/mysql/upgrade_check.ts";
+import { database } from "../harness/database_program.ts";
 import { type Mariadb, startMariadb } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { Authority } from "../harness/tls.ts";
@@ -13,7 +16,7 @@ const DATABASE = "chat";
 const ADDRESS = "127.0.0.1";
 const NAME = "localhost";
 
-/** A server with a certificate for a host, and an account that demands TLS. */
+/** Starts a server with a certificate for a host, and an account that requires TLS. */
 async function startTls(authority: Authority, host: string): Promise<Mariadb> {
   const { cert, key } = await authority.issue(host);
   const server = await startMariadb({ args: [`--ssl-cert=${cert}`, `--ssl-key=${key}`] });
@@ -31,13 +34,13 @@ function urlOf(scheme: string, host: string, { port }: Mariadb, user = "careful"
   return `${scheme}://${user}@${host}:${port}/${DATABASE}`;
 }
 
-/** A certificate's name as the runtime writes it. */
+/** Returns a certificate's name in the runtime's notation. */
 function alternative(host: string): string {
   return host === ADDRESS ? `IP Address:${host}` : `DNS:${host}`;
 }
 
 for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
-  Deno.test(`mysql: TLS is to the server with the certificate for ${right}, and to no other`, async () => {
+  Deno.test(`mysql TLS: accepts the certificate for ${right}, and no other`, async () => {
     await using authority = await Authority.make();
     await using stranger = await Authority.make();
     await using server = await startTls(authority, right);
@@ -52,37 +55,37 @@ for (const [right, wrong] of [[ADDRESS, NAME], [NAME, ADDRESS]] as const) {
       }
     }
     await describeUpgrade(urlOf("mysqls", right, server), { ca: authority.ca });
-    const refusals: readonly [host: string, ca: string | undefined, words: string][] = [
+    const refusals: readonly [host: string, ca: string | undefined, message: string][] = [
       [wrong, authority.ca, `certificate is not for ${wrong}, but for ${alternative(right)}`],
-      [right, stranger.ca, "--mysql-ca must name the file of the authority"],
-      [right, undefined, "--mysql-ca must name the file of the authority"],
+      [right, stranger.ca, "set --mysql-ca to the file of the authority"],
+      [right, undefined, "set --mysql-ca to the file of the authority"],
     ];
-    for (const [host, ca, words] of refusals) {
-      await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, words);
+    for (const [host, ca, message] of refusals) {
+      await assertRejects(() => open(urlOf("mysqls", host, server), ca), Error, message);
       await assertRejects(
         () => describeUpgrade(urlOf("mysqls", host, server), ca ? { ca } : {}),
         Error,
-        words,
+        message,
       );
     }
   });
 }
 
-Deno.test("mysql: without TLS, an account that demands it is told so, and TLS that isn't offered is not done without", async () => {
+Deno.test("mysql TLS: an account that requires TLS, or a server without it, is an error", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
   const url = urlOf("mysql", ADDRESS, server);
   for (const use of [open, describeUpgrade] as ((url: string) => Promise<unknown>)[]) {
-    await assertRejects(() => use(url), Error, "the server demands TLS of this account, or");
+    await assertRejects(() => use(url), Error, "name or password is wrong, or the account requires TLS");
   }
   await server.sql("SET GLOBAL require_secure_transport = ON");
-  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "the server demands TLS");
-  await using plain = await startMariadb();
+  await assertRejects(() => open(urlOf("mysql", ADDRESS, server, "root")), Error, "requires TLS");
+  await using plain = await startMariadb({ args: database.plain });
   const error = await assertRejects(() => open(urlOf("mysqls", ADDRESS, plain, "root"), authority.ca), Error);
-  assertStringIncludes(error.message, "the server offers no TLS");
+  assertStringIncludes(error.message, "the server does not support TLS");
 });
 
-Deno.test("mysql: a server's refusal of plain text says what to do", () => {
+Deno.test("mysql TLS: a rejection of a connection without TLS names the option", () => {
   const refused = Object.assign(new Error("insecure transport"), {
     errno: 3_159,
     sqlState: "HY000",
@@ -90,28 +93,28 @@ Deno.test("mysql: a server's refusal of plain text says what to do", () => {
   });
   assertStringIncludes(
     reasonOf(toConnectError(refused, false, true, ADDRESS)),
-    "the server demands TLS; mysqls://",
+    "the server requires TLS; mysqls://",
   );
   const denied = Object.assign(new Error("Access denied"), { errno: 1_045, sqlState: "28000", code: "X" });
   assertStringIncludes(reasonOf(toConnectError(denied, false, true, ADDRESS)), "TLS");
   assertEquals(reasonOf(toConnectError(denied, true, true, ADDRESS)).includes("TLS"), false);
 });
 
-Deno.test("mysql: what is wrong with a server's certificate is said, with the option that mends it", () => {
-  const told = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
+Deno.test("mysql TLS: names the fault of a certificate, and the option", () => {
+  const textOf = (message: string) => reasonOf(toConnectError(new Error(message), true, true, ADDRESS));
   for (
-    const words of [
+    const message of [
       "certificate has expired",
       "self-signed certificate in certificate chain",
       "unable to verify the first certificate",
     ]
   ) {
-    assertStringIncludes(told(words), `is not trusted (${words}): --mysql-ca`);
+    assertStringIncludes(textOf(message), `is not trusted (${message}): set --mysql-ca`);
   }
-  assertStringIncludes(told("connect ECONNREFUSED"), "the database can't be reached: connect ECONNREFUSED");
+  assertStringIncludes(textOf("connect ECONNREFUSED"), "the database is unreachable: connect ECONNREFUSED");
 });
 
-Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {
+Deno.test("mysql TLS: is on with mysqls:// or an authority", () => {
   const verified = { rejectUnauthorized: true, verifyIdentity: true } as const;
   assertEquals(parseAddress("mysqls://ann@host/chat").tls, verified);
   assertEquals(parseAddress("mysql://ann@host/chat", { ca: "PEM" }).tls, { ...verified, ca: "PEM" });
@@ -119,7 +122,7 @@ Deno.test("mysql: mysqls:// or an authority makes the connections TLS", () => {
   assertThrows(() => parseAddress("mysqlss://ann@host/chat"), Error);
 });
 
-Deno.test("mysql: by TLS too a large answer is waited for as long as more of it comes", async () => {
+Deno.test("mysql TLS: waits for a large reply as long as bytes arrive", async () => {
   await using authority = await Authority.make();
   await using server = await startTls(authority, ADDRESS);
   await using relay = new Relay(server);

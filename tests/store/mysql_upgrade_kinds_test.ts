@@ -1,22 +1,26 @@
-/** Taking over the databases of C++ servers, which differ in engines, character sets, keys, types and much else. */
+/** The migration of C++ servers' databases, which differ in engines, character sets, keys and types. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { checkUpgrade, migrate } from "../../lib/store/mysql/schema/migrate.ts";
+import { database } from "../harness/database_program.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import {
   connectionTo,
-  HASTY,
+  FAST_OPTIONS,
   missed,
   PLAIN_COLUMNS,
+  RecordedLog,
   ROWS,
   run,
   tables,
   tablesOf,
-  Told,
 } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 
-/** A kind of database that is taken over, beside the rows that all of them have. */
+/** A collation in which `a` and `A` are one name, and `a` and `a ` are two. */
+const NO_PAD = database.name === "mysqld" ? "utf8mb4_0900_ai_ci" : "utf8mb4_general_nopad_ci";
+
+/** A kind of database to migrate, with rows that all kinds share. */
 interface Kind {
   readonly name: string;
   readonly tables: readonly string[];
@@ -83,10 +87,10 @@ const KINDS: readonly Kind[] = [
 ];
 
 for (const { name, tables } of KINDS) {
-  shared.test(`mysql upgrade: a database with ${name}`, async (db) => {
+  shared.test(`mysql upgrade: migrates a database with ${name}`, async (db) => {
     await run(db, ...tables, ...ROWS);
     assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
-    await migrate(connectionTo(db), new Told());
+    await migrate(connectionTo(db), new RecordedLog());
 
     assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
       { id: 5, name: "a", password: "$plain$pw", state: "online", logins: 0 },
@@ -115,7 +119,7 @@ for (const { name, tables } of KINDS) {
   });
 }
 
-/** Whether the server's statements can do what they mean to: nothing is in their way. */
+/** Asserts that the server's statements work on the database. */
 async function assertUsable(db: TestDatabase): Promise<void> {
   await run(
     db,
@@ -135,10 +139,10 @@ async function assertUsable(db: TestDatabase): Promise<void> {
   await assertRejects(() => run(db, "INSERT INTO Friend VALUES (5, 8)"), Error);
 }
 
-/** Whether all that is in a new database is in this one: columns and keys of the operator's may be besides. */
+/** Asserts that the database has all that a new one has. It may also have columns and keys of an operator. */
 async function assertLikeNew(db: TestDatabase): Promise<void> {
   await using made = await shared.fresh();
-  await migrate(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new RecordedLog());
   const there = await tablesOf(db);
   for (const [kind, rows] of Object.entries(await tablesOf(made))) {
     const found = new Set(there[kind]!.map((row) => JSON.stringify(row)));
@@ -150,7 +154,7 @@ async function assertLikeNew(db: TestDatabase): Promise<void> {
   );
 }
 
-shared.test("mysql upgrade: what is the operator's stays, with what is in it", async (db) => {
+shared.test("mysql upgrade: leaves the operator's tables, columns and keys", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -162,7 +166,7 @@ shared.test("mysql upgrade: what is the operator's stays, with what is in it", a
     "UPDATE User SET email = CONCAT(id, '@example.org')",
     "INSERT INTO message VALUES ('mine')",
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await db.sql("SELECT id, email FROM User ORDER BY id"), [
     { id: 5, email: "5@example.org" },
     { id: 7, email: "7@example.org" },
@@ -176,7 +180,7 @@ shared.test("mysql upgrade: what is the operator's stays, with what is in it", a
   );
 });
 
-shared.test("mysql upgrade: a member that is there under the key of the group alone, and one offline row each", async (db) => {
+shared.test("mysql upgrade: migrates members with the group as their only key", async (db) => {
   await run(
     db,
     ...tables("", {
@@ -186,24 +190,24 @@ shared.test("mysql upgrade: a member that is there under the key of the group al
     ...ROWS.filter((row) => !row.includes("GroupUser")),
     "INSERT INTO GroupUser VALUES (3, 7, 'normal'), (4, 7, 'creator')",
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals([...(await missed(db)).keys()], [5, 7]);
   await assertUsable(db);
   await assertLikeNew(db);
 });
 
-shared.test("mysql upgrade: names that are one as code points are told apart, cut to fit if need be", async (db) => {
+shared.test("mysql upgrade: makes names distinct that would be equal, and truncates them", async (db) => {
   const long = "x".repeat(50);
   await run(
     db,
-    ...tables("DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_general_nopad_ci", {
+    ...tables(`DEFAULT CHARSET = utf8mb4 COLLATE = ${NO_PAD}`, {
       AllGroup: "id INT PRIMARY KEY AUTO_INCREMENT, groupname VARCHAR(50), groupdesc VARCHAR(200)",
     }),
     "INSERT INTO User (id, name, password) VALUES (1, 'a', 'x'), (2, 'a ', 'x'), (3, 'B', 'x')",
     `INSERT INTO AllGroup (id, groupname) VALUES
       (1, '${long}'), (2, '${long}'), (3, 'g'), (4, 'G'), (5, 'g'), (6, 'h'), (7, 'g (5)')`,
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals((await db.sql("SELECT name FROM User ORDER BY id")).map(({ name }) => name), [
     "a",
     "a  (2)",

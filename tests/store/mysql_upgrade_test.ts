@@ -1,4 +1,5 @@
-/** Taking over the database of a C++ server: accounts, friends and groups, in whatever tables it has them. */
+/** The migration of a C++ server's database: accounts, friends and groups, in any tables. */
+import { createHash } from "node:crypto";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createConnection } from "mysql2/promise";
 import { applyPlan } from "../../lib/store/mysql/schema/apply_plan.ts";
@@ -9,21 +10,21 @@ import { sharedMariadb, startMariadb, type TestDatabase } from "../harness/maria
 import {
   CLASSIC,
   connectionTo,
+  FAST_OPTIONS,
   fingerprint,
   groupChat,
-  HASTY,
   missed,
   oneChat,
+  RecordedLog,
   ROWS,
   run,
   tables,
   tablesOf,
-  Told,
 } from "./mysql_databases.ts";
 
-const shared = sharedMariadb({ args: HASTY });
+const shared = sharedMariadb({ args: FAST_OPTIONS });
 
-/** A small such database with everything in it that has to be moved, merged, filled or renamed. */
+/** A small database that needs all kinds of changes: moves, merges, defaults and renames. */
 const LIVED_IN = [
   ...CLASSIC,
   "INSERT INTO user VALUES (1, 'u1', 'one', 'online'), (2, 'w2', 'two', NULL), (3, 'ü', '', 'offline')",
@@ -35,7 +36,7 @@ const LIVED_IN = [
     (2, '${oneChat(1, 2, "again")}')`,
 ];
 
-/** What must come of {@link LIVED_IN}. */
+/** Asserts the result of migrating {@link LIVED_IN}. */
 async function assertTakenOver(db: TestDatabase): Promise<void> {
   assertEquals(await db.sql("SELECT id, name, password, state, logins FROM User ORDER BY id"), [
     { id: 1, name: "u1", password: "$plain$one", state: "online", logins: 0 },
@@ -82,7 +83,7 @@ async function assertTakenOver(db: TestDatabase): Promise<void> {
   assertEquals(await db.sql("SELECT version FROM SchemaVersion"), [{ version: 1 }]);
 }
 
-shared.test("mysql upgrade: --upgrade-check says what the server then does, and changes nothing", async (db) => {
+shared.test("mysql upgrade: --upgrade-check lists the steps, and changes nothing", async (db) => {
   await run(db, ...LIVED_IN);
   const before = await fingerprint(db);
   const { changes, blockers } = await checkUpgrade(connectionTo(db));
@@ -91,39 +92,39 @@ shared.test("mysql upgrade: --upgrade-check says what the server then does, and 
   for (
     const part of [
       "rename the table user to User",
-      "remove 2 rows of Friend, being there twice",
+      "remove 2 rows of Friend, which are duplicates",
       'append " (id)" to the groupname in 1 row of AllGroup',
-      "remove 1 row of GroupUser, being there twice (the creator's stays)",
+      "remove 1 row of GroupUser, which are duplicates (the creator's stays)",
       "mark 3 passwords",
       "move 3 rows of offlinemessage into the log; leave 1 in OldOfflineMessage: not JSON (1)",
-      "make the view OfflineMessage",
+      "create the view OfflineMessage",
       "count each group's members",
-      "note the schema's version",
+      "record the version of the schema",
     ]
   ) assert(changes.some((line) => line.includes(part)), `${part} in:\n${changes.join("\n")}`);
   assert(changes.every((line) => !line.includes("\n")), "each is one line");
-  const told = new Told();
-  await migrate(connectionTo(db), told);
-  assertEquals(told.steps, changes);
-  assertEquals(told.warnings, [{ rows: 1, reasons: "not JSON (1)" }]);
+  const log = new RecordedLog();
+  await migrate(connectionTo(db), log);
+  assertEquals(log.steps, changes);
+  assertEquals(log.warnings, [{ count: 1, reasons: "not JSON (1)" }]);
   await assertTakenOver(db);
 });
 
-shared.test("mysql upgrade: the tables come out exactly as those of a new database", async (db) => {
+shared.test("mysql upgrade: makes the tables equal to those of a new database", async (db) => {
   await run(db, ...CLASSIC);
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await using made = await shared.fresh();
-  await migrate(connectionTo(made), new Told());
+  await migrate(connectionTo(made), new RecordedLog());
   assertEquals(await tablesOf(db), await tablesOf(made));
 });
 
-shared.test("mysql upgrade: cut off at any statement and begun again, it comes to the same", async () => {
+shared.test("mysql upgrade: has the same result after an interruption at any statement", async () => {
   let cuts = 0;
   for (let whole = false; !whole; cuts++) {
     await using db = await shared.fresh();
     await run(db, ...LIVED_IN);
     whole = await upgradeUntil(db, cuts);
-    await migrate(connectionTo(db), new Told());
+    await migrate(connectionTo(db), new RecordedLog());
     await assertTakenOver(db).catch((error) => {
       throw new Error(`cut off after ${cuts} statements: ${error.message}`, { cause: error });
     });
@@ -131,7 +132,9 @@ shared.test("mysql upgrade: cut off at any statement and begun again, it comes t
   assert(cuts > 30, `${cuts} statements were cut off after`);
 });
 
-/** Carries a plan out on a connection that is lost after some statements. Gives whether there were no more. */
+/**
+ * Applies a plan on a connection that breaks after some statements. Returns whether the plan was completed.
+ */
 async function upgradeUntil(db: TestDatabase, statements: number): Promise<boolean> {
   const connection = await createConnection({ ...connectionTo(db), charset: "utf8mb4_bin" });
   let done = 0;
@@ -142,7 +145,11 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
     },
   } as Pick<typeof connection, "query">;
   try {
-    await applyPlan(cut, await makePlan(connection, await inspectSchema(connection), () => {}), new Told());
+    await applyPlan(
+      cut,
+      await makePlan(connection, await inspectSchema(connection), () => {}),
+      new RecordedLog(),
+    );
   } catch (error) {
     if (done <= statements) throw error;
   } finally {
@@ -151,8 +158,23 @@ async function upgradeUntil(db: TestDatabase, statements: number): Promise<boole
   return done <= statements;
 }
 
-/** What only the operator can decide: statements that make it so, and the words for it. */
-const OBSTACLES: readonly (readonly [words: string, statements: readonly string[]])[] = [
+const digest = (algorithm: string) => createHash(algorithm).update("x").digest();
+
+/** The password `x` as other programs store it. MySQL 9 has no functions for most of them. */
+const HASHES: readonly string[] = [
+  digest("md5").toString("hex"),
+  digest("sha1").toString("hex").toUpperCase(),
+  digest("sha256").toString("hex"),
+  digest("sha512").toString("hex"),
+  "*B69027D44F6E5EDC07F1AEAD1477967B16F28227", // PASSWORD('x')
+  "$2b$12$abcdefg",
+  "606706156665cd86", // OLD_PASSWORD('x')
+  digest("md5").toString("hex").slice(8, 24),
+  ...["md5", "sha1", "sha224", "sha256", "sha512"].map((name) => digest(name).toString("base64")),
+];
+
+/** Problems that only an operator can solve: the text of the blocker, and the statements that cause it. */
+const BLOCKERS: readonly (readonly [text: string, statements: readonly string[]])[] = [
   ["there are tables User and user: rename", ["CREATE TABLE user (id INT)"]],
   ["1 row of User: id is not from 1 to 2147483647", [
     "INSERT INTO User (id, name, password) VALUES (-1, 'x', 'x')",
@@ -161,7 +183,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     "ALTER TABLE AllGroup MODIFY id BIGINT",
     "INSERT INTO AllGroup (id, groupname) VALUES (2147483648, 'x'), (-5, 'y')",
   ]],
-  ["1 row of Friend: friendid is more than 32 bits can hold", [
+  ["1 row of Friend: friendid does not fit into 32 bits", [
     "ALTER TABLE Friend MODIFY friendid BIGINT",
     "INSERT INTO Friend VALUES (5, 4294967296)",
   ]],
@@ -170,7 +192,7 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     "ALTER TABLE User MODIFY name VARCHAR(99)",
     "UPDATE User SET name = REPEAT('ä', 51) WHERE id = 5",
   ]],
-  ["1 row of User with the id of another one", [
+  ["1 row of User with the id of another row", [
     "ALTER TABLE User MODIFY id INT NOT NULL, DROP PRIMARY KEY",
     "INSERT INTO User (id, name, password) VALUES (5, 'x', 'x')",
   ]],
@@ -230,28 +252,15 @@ const OBSTACLES: readonly (readonly [words: string, statements: readonly string[
     "CREATE TABLE friends (id INT)",
     "INSERT INTO friends VALUES (1)",
   ]],
-  ...[
-    ...[
-      "MD5('x')",
-      "UPPER(SHA1('x'))",
-      "SHA2('x', 256)",
-      "SHA2('x', 512)",
-      "PASSWORD('x')",
-      "'$2b$12$abcdefg'",
-    ],
-    ...["OLD_PASSWORD('x')", "SUBSTR(MD5('x'), 9, 16)"],
-    ...["MD5('x')", "SHA1('x')", "SHA2('x', 224)", "SHA2('x', 256)", "SHA2('x', 512)"]
-      .map((hash) => `REPLACE(TO_BASE64(UNHEX(${hash})), CHAR(10), '')`),
-  ]
-    .map((hash) =>
-      [`1 row of User: password looks like a hash, which would log in by itself; give these users new`, [
-        "ALTER TABLE User MODIFY password VARCHAR(255)",
-        `UPDATE User SET password = ${hash} WHERE id = 5`,
-      ]] as const
-    ),
+  ...HASHES.map((hash) =>
+    [`1 row of User: password looks like a hash, which would log in by itself; give these users new`, [
+      "ALTER TABLE User MODIFY password VARCHAR(255)",
+      `UPDATE User SET password = '${hash}' WHERE id = 5`,
+    ]] as const
+  ),
 ];
 
-shared.test("mysql upgrade: a text of hex digits can be said to be a password, and shorter ones are none of a hash", async (db) => {
+shared.test("mysql upgrade: accepts hex digits as a marked password", async (db) => {
   const hex = "0123456789abcdef".repeat(2);
   await run(
     db,
@@ -260,50 +269,50 @@ shared.test("mysql upgrade: a text of hex digits can be said to be a password, a
     `UPDATE User SET password = CONCAT('$plain$', '${hex}') WHERE id = 5`,
     `UPDATE User SET password = '${hex.slice(1)}' WHERE id = 7`,
   );
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
     { password: `$plain$${hex}` },
     { password: `$plain$${hex.slice(1)}` },
   ]);
 });
 
-shared.test("mysql upgrade: rows that refer to nothing do not keep the server's own database from opening", async (db) => {
-  await migrate(connectionTo(db), new Told());
+shared.test("mysql upgrade: opens the server's own database with rows that refer to nothing", async (db) => {
+  await migrate(connectionTo(db), new RecordedLog());
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   assertEquals(await checkUpgrade(connectionTo(db)), { changes: [], blockers: [] });
 });
 
-shared.test("mysql upgrade: an empty table of another name beside a proper one is no obstacle", async (db) => {
+shared.test("mysql upgrade: ignores an empty table of another name beside a proper one", async (db) => {
   await run(db, ...tables(""), ...ROWS, "CREATE TABLE users (id INT)");
   assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
-shared.test("mysql upgrade: a view is none of the tables under another name", async (db) => {
+shared.test("mysql upgrade: ignores views with other names of tables", async (db) => {
   await run(db, "CREATE TABLE People (id INT)", "CREATE VIEW users AS SELECT id FROM People");
   assertEquals((await checkUpgrade(connectionTo(db))).blockers, []);
 });
 
-for (const [words, statements] of OBSTACLES) {
-  shared.test(`mysql upgrade: refused with "${words}", and nothing is changed`, async (db) => {
+for (const [text, statements] of BLOCKERS) {
+  shared.test(`mysql upgrade: rejected with "${text}", and nothing is changed`, async (db) => {
     await run(db, ...tables(""), ...ROWS, ...statements);
     const before = await fingerprint(db);
     const { blockers } = await checkUpgrade(connectionTo(db));
     assertEquals(blockers.length, 1, blockers.join("; "));
-    assert(blockers[0]!.includes(words), blockers[0]);
-    const error = await assertRejects(() => migrate(connectionTo(db), new Told()), Error, words);
+    assert(blockers[0]!.includes(text), blockers[0]);
+    const error = await assertRejects(() => migrate(connectionTo(db), new RecordedLog()), Error, text);
     assert(!error.message.includes("\n"));
     assertEquals(await fingerprint(db), before);
   });
 }
 
-Deno.test("mysql upgrade: on a server to which names of tables have no case", async () => {
+Deno.test("mysql upgrade: works on a server with case-insensitive names of tables", async () => {
   await using server = await startMariadb({ args: ["--lower-case-table-names=1"] });
   await using db = await server.fresh();
   await run(db, ...LIVED_IN);
-  await migrate(connectionTo(db), new Told());
+  await migrate(connectionTo(db), new RecordedLog());
   await assertTakenOver(db);
-  const again = new Told();
+  const again = new RecordedLog();
   await migrate(connectionTo(db), again);
   assertEquals(again.steps, []);
 });

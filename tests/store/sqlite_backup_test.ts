@@ -1,4 +1,4 @@
-/** The commands backup and restore, as an operator uses them on the embedded database. */
+/** Tests of the commands backup and restore of the embedded database, as an operator runs them. */
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
@@ -7,7 +7,7 @@ import { login, newUser, PASSWORD } from "../harness/framed_client.ts";
 import { runProgram } from "../harness/program.ts";
 import { startServer } from "../harness/server.ts";
 
-/** The value `n` that a query gives. */
+/** Returns the value `n` of a query's first row. */
 function one(file: string, query: string): unknown {
   const db = new DatabaseSync(file);
   try {
@@ -17,8 +17,8 @@ function one(file: string, query: string): unknown {
   }
 }
 
-/** Texts of what a user has not received. */
-async function missed(server: Awaited<ReturnType<typeof startServer>>, id: number, count: number) {
+/** Logs a user in, and returns the texts of the unread messages and the store's epoch. */
+async function unread(server: Awaited<ReturnType<typeof startServer>>, id: number, count: number) {
   await using user = await login(server, { id });
   const texts = (await user.take(count, Msg.ONE_CHAT)).map(({ msg }) => msg);
   await user.settle();
@@ -26,7 +26,7 @@ async function missed(server: Awaited<ReturnType<typeof startServer>>, id: numbe
   return { texts, epoch: user.welcome!.epoch! };
 }
 
-Deno.test("backup: a copy made beside a busy server, restored over its crashed files, has all from before it", async () => {
+Deno.test("backup: has all earlier commits when made beside a busy server", async () => {
   await using server = await startServer();
   const copy = `${server.folder}/copy.db`;
   const alice = await newUser(server);
@@ -50,8 +50,12 @@ Deno.test("backup: a copy made beside a busy server, restored over its crashed f
 
   const restored = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
   assertEquals([restored.code, restored.stderr], [0, ""]);
-  const [, replaced] = /the database before it is (.+)\n/.exec(restored.stdout)!;
-  assertEquals(one(replaced!, "SELECT count(*) AS n FROM AnyMessage"), 126, "what was there is whole");
+  const [, replaced] = /the former database is now (.+)\n/.exec(restored.stdout)!;
+  assertEquals(
+    one(replaced!, "SELECT count(*) AS n FROM AnyMessage"),
+    126,
+    "the previous database is complete",
+  );
   assertEquals(one(server.db, "SELECT count(*) AS n FROM User WHERE state = 'online'"), 0);
   await server.start();
   await using user = await login(server, { id: bob.id });
@@ -59,11 +63,11 @@ Deno.test("backup: a copy made beside a busy server, restored over its crashed f
   const texts = messages!.map(({ msg }) => msg!);
   const beside = texts.slice(20);
   assertEquals(texts.slice(0, 20), Array.from({ length: 20 }, (_, i) => `before ${i}`));
-  assertEquals(beside, beside.map((_, i) => `beside ${i}`), "what was committed beside it is a prefix");
+  assertEquals(beside, beside.map((_, i) => `beside ${i}`), "commits during the backup are a prefix");
   assertNotEquals(user.welcome!.epoch, epoch);
 });
 
-Deno.test("restore: a client that runs on shows what comes with seqs that it has seen before", async () => {
+Deno.test("restore: makes a running client show new messages with seqs that it has seen before", async () => {
   await using server = await startServer();
   const copy = `${server.folder}/copy.db`;
   let alice = await newUser(server);
@@ -88,7 +92,7 @@ Deno.test("restore: a client that runs on shows what comes with seqs that it has
   await alice.close();
 });
 
-Deno.test("restore: what a removed database has left beside it is not taken for the copy's", async () => {
+Deno.test("restore: ignores the -wal of a removed database", async () => {
   await using server = await startServer();
   const copy = `${server.folder}/copy.db`;
   const alice = await newUser(server);
@@ -107,10 +111,10 @@ Deno.test("restore: what a removed database has left beside it is not taken for 
   assertEquals(one(server.db, "SELECT count(*) AS n FROM AnyMessage"), 1);
   assertEquals((await Deno.stat(server.db)).mode! & 0o777, 0o600, "only its owner may read it");
   await server.start();
-  assertEquals((await missed(server, bob.id, 1)).texts, ["kept"]);
+  assertEquals((await unread(server, bob.id, 1)).texts, ["kept"]);
 });
 
-Deno.test("backup, restore: a damaged database is refused, and nothing is left of the try", async () => {
+Deno.test("backup, restore: reject a damaged database, and leave no files", async () => {
   await using server = await startServer();
   const copy = `${server.folder}/copy.db`;
   const alice = await newUser(server);
@@ -119,7 +123,7 @@ Deno.test("backup, restore: a damaged database is refused, and nothing is left o
   server.kill("SIGTERM");
   await server.wait();
   assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
-  // The user's name is in the table and in its index. In one of them it is another one now.
+  // Changes the user's name in either the table or its index, which then differ.
   const bytes = await Deno.readFile(copy);
   const at = new TextDecoder("latin1").decode(bytes).indexOf(alice.name);
   bytes[at] = bytes[at]! ^ 1;
@@ -141,7 +145,7 @@ Deno.test("backup, restore: a damaged database is refused, and nothing is left o
   assertEquals(left.filter((name) => name.includes(".part") || name.includes("none")), []);
 });
 
-Deno.test("restore: into a place where nothing is", async () => {
+Deno.test("restore: creates a database that does not exist", async () => {
   await using server = await startServer();
   const [copy, fresh] = [`${server.folder}/copy.db`, `${server.folder}/fresh.db`];
   const alice = await newUser(server);
@@ -152,10 +156,10 @@ Deno.test("restore: into a place where nothing is", async () => {
   assertEquals((await runProgram("main.ts", ["backup", "--db", server.db, "--to", copy])).code, 0);
   assertEquals((await runProgram("main.ts", ["restore", "--from", copy, "--db", fresh])).code, 0);
   await using other = await startServer({ db: fresh });
-  assertEquals((await missed(other, bob.id, 1)).texts, ["hi"]);
+  assertEquals((await unread(other, bob.id, 1)).texts, ["hi"]);
 });
 
-/** Runs a command that must do what it is told, and returns the line that it prints. */
+/** Runs a command, which must succeed, and returns its output. */
 async function run(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await runProgram("main.ts", args);
   assertEquals([code, stderr], [0, ""]);
@@ -166,7 +170,7 @@ function modeOf(file: string): number {
   return Deno.statSync(file).mode! & 0o777;
 }
 
-Deno.test("restore: a restore over a crashed server's files is undone with all that was acknowledged", async () => {
+Deno.test("restore: can be undone with all acknowledged data of a crashed server", async () => {
   await using server = await startServer();
   const copy = `${server.folder}/copy.db`;
   const alice = await newUser(server);
@@ -179,17 +183,19 @@ Deno.test("restore: a restore over a crashed server's files is undone with all t
   server.kill("SIGKILL");
   await server.wait();
   await alice.close();
-  const [, before] = /before it is (.+)\n/.exec(await run("restore", "--from", copy, "--db", server.db))!;
+  const [, before] = /the former database is now (.+)\n/.exec(
+    await run("restore", "--from", copy, "--db", server.db),
+  )!;
   assert((await Deno.stat(`${before}-wal`)).size > 0);
   const again = await run("restore", "--from", before!, "--db", server.db); // within the same second
-  const [, second] = /before it is (.+)\n/.exec(again)!;
+  const [, second] = /the former database is now (.+)\n/.exec(again)!;
   assertNotEquals(second, before);
   for (const file of [before!, second!]) assert((await Deno.stat(file)).size > 0);
   await server.start();
-  assertEquals((await missed(server, bob.id, late.length)).texts, late);
+  assertEquals((await unread(server, bob.id, late.length)).texts, late);
 });
 
-Deno.test("restore: a copy by hand with its -wal is taken, and refused while a server uses it", async () => {
+Deno.test("restore: accepts a manual copy with its -wal, but not while a server uses it", async () => {
   await using server = await startServer();
   const [alice, bob] = [await newUser(server), await newUser(server)];
   await bob.close();
@@ -197,7 +203,7 @@ Deno.test("restore: a copy by hand with its -wal is taken, and refused while a s
   const fresh = `${server.folder}/fresh.db`;
   const refused = await runProgram("main.ts", ["restore", "--from", server.db, "--db", fresh]);
   assertEquals(refused.code, 1);
-  assertStringIncludes(refused.stderr, "a server is using the copy");
+  assertStringIncludes(refused.stderr, `a server is using ${server.db}`);
   server.kill("SIGKILL");
   await server.wait();
   await alice.close();
@@ -208,10 +214,10 @@ Deno.test("restore: a copy by hand with its -wal is taken, and refused while a s
   await run("restore", "--from", hand, "--db", fresh);
   assertEquals(["", "-wal"].map((suffix) => Deno.readFileSync(hand + suffix)), files);
   await using other = await startServer({ db: fresh });
-  assertEquals((await missed(other, bob.id, 1)).texts, ["hi"]);
+  assertEquals((await unread(other, bob.id, 1)).texts, ["hi"]);
 });
 
-Deno.test("restore: the owner, the permissions and a symbolic link stay", async () => {
+Deno.test("restore: preserves the owner, the permissions and a symbolic link", async () => {
   await using server = await startServer();
   await (await newUser(server)).close();
   const copy = `${server.folder}/copy.db`;
@@ -233,7 +239,7 @@ Deno.test("restore: the owner, the permissions and a symbolic link stay", async 
   }
 });
 
-Deno.test("restore: a database that a server lost may be replaced", async () => {
+Deno.test("restore: replaces a database that a server lost", async () => {
   await using server = await startServer();
   await (await newUser(server)).close();
   const copy = `${server.folder}/copy.db`;
@@ -246,7 +252,7 @@ Deno.test("restore: a database that a server lost may be replaced", async () => 
   await (await newUser(server)).close();
 });
 
-Deno.test("backup, restore: what is damaged is refused in one line that says how", async () => {
+Deno.test("backup, restore: report the kind of damage in one line", async () => {
   await using server = await startServer();
   await (await newUser(server)).close();
   server.kill("SIGTERM");
@@ -265,16 +271,35 @@ Deno.test("backup, restore: what is damaged is refused in one line that says how
     changed.close();
   });
   const empty = await make("empty", (file) => Deno.truncate(file, 0));
+  const crashed = `${folder}/crashed`; // a copy of the files of a database in use
+  await make("used", async (file) => {
+    const used = new DatabaseSync(file);
+    used.exec("PRAGMA journal_mode = WAL; UPDATE User SET logins = logins + 1");
+    for (const suffix of ["", "-wal", "-shm"]) await Deno.copyFile(file + suffix, crashed + suffix);
+    used.close();
+  });
+  await Deno.truncate(`${crashed}-wal`, 100);
+  const logless = await make("logless", (file) => Deno.copyFile(`${crashed}-shm`, `${file}-shm`));
   const cases: [args: string[], words: string][] = [
-    [["restore", "--from", cut, "--db", `${folder}/x`], `cut off: ${size - 3} of ${size} bytes`],
-    [["backup", "--db", cut, "--to", `${folder}/y`], `cut off: ${size - 3} of ${size} bytes`],
+    [
+      ["restore", "--from", cut, "--db", `${folder}/x`],
+      `${folder}/cut is truncated: it has ${size - 3} of ${size} bytes`,
+    ],
+    [
+      ["backup", "--db", cut, "--to", `${folder}/y`],
+      `${folder}/cut is truncated: it has ${size - 3} of ${size} bytes`,
+    ],
     [["restore", "--from", version, "--db", `${folder}/x`], "its schema is not that of version 1"],
-    [["restore", "--from", empty, "--db", `${folder}/x`], "the copy is empty"],
-    [["backup", "--db", db, "--to", `${folder}/none/y`], `there is no folder ${folder}/none/`],
+    [["restore", "--from", empty, "--db", `${folder}/x`], `${folder}/empty is empty`],
+    [["restore", "--from", crashed, "--db", `${folder}/x`], "crashed-wal is truncated"],
+    [["backup", "--db", crashed, "--to", `${folder}/y`], "crashed-wal is truncated"],
+    [["restore", "--from", logless, "--db", `${folder}/x`], "logless-wal is missing"],
+    [["backup", "--db", logless, "--to", `${folder}/y`], "logless-wal is missing"],
+    [["backup", "--db", db, "--to", `${folder}/none/y`], `the folder ${folder}/none/ does not exist`],
   ];
   for (const [args, words] of cases) {
     const { code, stderr } = await runProgram("main.ts", args);
-    assertEquals(code, 1, stderr);
+    assertEquals(code, 1, `${args.join(" ")}: ${stderr}`);
     assertStringIncludes(stderr, words);
     assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
     assert(stderr.length < 500, stderr);
@@ -283,7 +308,7 @@ Deno.test("backup, restore: what is damaged is refused in one line that says how
   assertEquals(left.filter((name) => /part/.test(name)), []);
 });
 
-Deno.test("backup, restore: what cannot be done is refused in one line, and changes nothing", async () => {
+Deno.test("backup, restore: report an impossible command in one line, and change nothing", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
     await Deno.writeTextFile(`${folder}/text`, "no database");
@@ -291,10 +316,10 @@ Deno.test("backup, restore: what cannot be done is refused in one line, and chan
     const refused: [args: string[], code: number, words: string][] = [
       [["backup"], 2, "--db is missing"],
       [["backup", "--db", "x", "--to", "y", "--more", "z"], 2, "unknown argument --more"],
-      [["backup", "--db", `${folder}/none`, "--to", `${folder}/copy`], 1, "there is no such file"],
-      [["backup", "--db", `${folder}/text`, "--to", `${folder}/db`], 1, "is there already"],
+      [["backup", "--db", `${folder}/none`, "--to", `${folder}/copy`], 1, `${folder}/none does not exist`],
+      [["backup", "--db", `${folder}/text`, "--to", `${folder}/db`], 1, `${folder}/db exists`],
       [["backup", "--db", `${folder}/text`, "--to", `${folder}/copy`], 1, "not a database"],
-      [["restore", "--from", `${folder}/none`, "--db", `${folder}/db`], 1, "there is no such file"],
+      [["restore", "--from", `${folder}/none`, "--db", `${folder}/db`], 1, `${folder}/none does not exist`],
       [["restore", "--from", `${folder}/text`, "--db", `${folder}/db`], 1, "not a database"],
     ];
     for (const [args, code, words] of refused) {

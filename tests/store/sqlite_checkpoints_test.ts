@@ -1,4 +1,6 @@
-/** The embedded store's write-ahead log: copied into the file beside the commits, and small however much is written. */
+/**
+ * Tests of the checkpoint thread: it copies the write-ahead log during commits, and limits the log's size.
+ */
 import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { Checkpoints } from "../../lib/store/sqlite/checkpoints.ts";
@@ -24,7 +26,7 @@ async function withFile(body: (file: string) => Promise<void>): Promise<void> {
   }
 }
 
-Deno.test("sqlite: while 120 MiB are written the log stays small, and nothing is left of it when it is closed", () =>
+Deno.test("sqlite checkpoints: limit the log while 120 MiB are written, and empty it at close", () =>
   withFile(async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
     await store.start();
@@ -48,7 +50,7 @@ Deno.test("sqlite: while 120 MiB are written the log stays small, and nothing is
     await again.close();
   }));
 
-Deno.test("sqlite: what is committed is in the file soon, without another commit having to wait for that", () =>
+Deno.test("sqlite checkpoints: copy a commit soon, without delaying the next one", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
     const checkpoints = new Checkpoints(db);
@@ -64,7 +66,7 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     checkpoints.onCommit();
     await until(
       async () => !Buffer.from(small).equals(await Deno.readFile(file)),
-      "the copy of what came before 20 ms were over",
+      "the copy of the commits within 20 ms",
     );
     await checkpoints.close();
     const { n } = db.prepare("SELECT count(*) AS n FROM large").get() as { n: number };
@@ -72,10 +74,10 @@ Deno.test("sqlite: what is committed is in the file soon, without another commit
     db.close();
   }));
 
-Deno.test("sqlite: a thread that copies and is still starting is not waited for when the database is closed", () =>
+Deno.test("sqlite checkpoints: close without waiting for a thread that is starting", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
-    const endless = new URL("data:text/javascript,"); // it never says that it is ready
+    const endless = new URL("data:text/javascript,"); // it never sends `ready`
     const checkpoints = new Checkpoints(db, endless);
     void checkpoints.open(file);
     db.exec("CREATE TABLE small (n INTEGER)");
@@ -84,7 +86,7 @@ Deno.test("sqlite: a thread that copies and is still starting is not waited for 
     db.close();
   }));
 
-Deno.test("sqlite: commits go on, and it can be closed, when the thread that copies has died", () =>
+Deno.test("sqlite checkpoints: allow commits and close when the checkpoint thread has died", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
     const broken = new URL(
@@ -104,7 +106,7 @@ Deno.test("sqlite: commits go on, and it can be closed, when the thread that cop
     db.close();
   }));
 
-Deno.test("sqlite: the thread that copies opens no file but the locked one, and makes none", () =>
+Deno.test("sqlite checkpoints: open the locked file only, and create none", () =>
   withFile(async (file) => {
     const db = openDatabase(file);
     const identity = fileIdentity(await Deno.stat(file));
@@ -116,7 +118,11 @@ Deno.test("sqlite: the thread that copies opens no file but the locked one, and 
       const checkpoints = new Checkpoints(db);
       await checkpoints.open(name, identity);
       if (opens) await checkpoints.verify(newest);
-      else await assertRejects(() => checkpoints.verify(newest), Error, "there is no thread");
+      else {await assertRejects(
+          () => checkpoints.verify(newest),
+          Error,
+          "the checkpoint thread is not running",
+        );}
       await checkpoints.close();
     }
     db.close();

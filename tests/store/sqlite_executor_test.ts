@@ -1,4 +1,4 @@
-/** The embedded store's thread: batches of several clients in one transaction, each with an answer of its own. */
+/** Tests of the executor: batches of several stores in one transaction, each with its own reply. */
 import { assert, assertEquals } from "@std/assert";
 import type { DatabaseSync } from "node:sqlite";
 import type { Batch } from "../../lib/store/sqlite/calls.ts";
@@ -19,14 +19,14 @@ function batch(changes: Batch["changes"], reads: Batch["reads"] = []): Batch {
   return { changes, reads };
 }
 
-/** A call that appends a message of user 1 to user 2. A time that isn't a number is refused by the schema. */
+/** Returns a call that appends a message of user 1 to user 2. The schema rejects a time that is NaN. */
 function append(cid: string, time = NOON): Batch["changes"][number] {
   return ["append", 1, 2, cid, cid, time];
 }
 
 const TWO_USERS = batch([["createUser", "u1", "hash"], ["createUser", "u2", "hash"]]);
 
-Deno.test("sqlite: each batch is answered with its own results, and its reads see all changes", () =>
+Deno.test("sqlite executor: returns each batch's own results, and its reads see all changes", () =>
   withExecutor((executor) => {
     const answers = executor.run([
       batch([], [["latestLoginEpochs", [1, 2]]]),
@@ -45,7 +45,7 @@ Deno.test("sqlite: each batch is answered with its own results, and its reads se
     assert(answers.every(({ failures }) => failures.size === 0));
   }));
 
-Deno.test("sqlite: a call that fails does so in its own batch, and all others are committed", () =>
+Deno.test("sqlite executor: reports a failing call in its own batch, and commits all others", () =>
   withExecutor((executor) => {
     executor.run([TWO_USERS]);
     const answers = executor.run([
@@ -61,10 +61,10 @@ Deno.test("sqlite: a call that fails does so in its own batch, and all others ar
     assertEquals(answers.map(({ failures }) => [...failures.keys()]), [[1], [], [0]]);
   }));
 
-Deno.test("sqlite: a transaction that is lost is so for all batches, but not for their reads", () =>
+Deno.test("sqlite executor: fails the changes of all batches, but no reads, when SQLite rolls back", () =>
   withExecutor((executor, db) => {
     executor.run([TWO_USERS]);
-    // When the disk is full, SQLite undoes the transaction like this, all of it at once.
+    // SQLite rolls the whole transaction back like this when the disk is full.
     db.exec(`CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'bad'
       BEGIN SELECT RAISE(ROLLBACK, 'the disk is full'); END`);
     const batches = [

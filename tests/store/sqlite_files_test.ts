@@ -1,4 +1,4 @@
-/** The embedded store's files: which are opened, who may read them, who locks them, and what follows their loss. */
+/** Tests of the embedded store's files: opening, permissions, locks, and loss. */
 import { pause, until } from "../harness/wait.ts";
 import { DatabaseSync } from "node:sqlite";
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
@@ -11,17 +11,17 @@ import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { fileTest, refusal, sql } from "./sqlite_fixture.ts";
 import { makeUsers, ROOMY, send } from "./store_fixture.ts";
 
-fileTest("a file in use by another server is refused, and free again after close", async (file) => {
+fileTest("rejects a file in use by another server, until that closes it", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   assertStringIncludes(await refusal(file), "another server is using it");
-  await makeUsers(store, 1); // and the first one goes on
+  await makeUsers(store, 1); // the first store still works
   await store.close();
   const again = await SqliteStore.open(file, ROOMY);
   assertEquals((await again.findUser({ name: "u1" }))?.name, "u1");
   await again.close();
 });
 
-fileTest("another program's database is refused and left as it was", async (file) => {
+fileTest("rejects another program's database, and does not change it", async (file) => {
   sql(file, "CREATE TABLE Theirs (x)", "PRAGMA user_version");
   const before = await Deno.readFile(file);
   assertStringIncludes(await refusal(file), "another program's database");
@@ -31,14 +31,14 @@ fileTest("another program's database is refused and left as it was", async (file
   assertStringIncludes(await refusal(file), "another program's database");
 });
 
-fileTest("a newer version's database is refused and left as it was", async (file) => {
+fileTest("rejects a newer version's database, and does not change it", async (file) => {
   await (await SqliteStore.open(file, ROOMY)).close();
   sql(file, "PRAGMA user_version = 99", "SELECT 1");
-  assertStringIncludes(await refusal(file), "version 99");
+  assertStringIncludes(await refusal(file), "version is 99");
   assertEquals(sql(file, "PRAGMA user_version"), [{ user_version: 99 }]);
 });
 
-fileTest("what is no database, or can't be a file, is refused", async (file) => {
+fileTest("rejects a file that is not a database, and names that cannot be a file", async (file) => {
   await Deno.writeTextFile(file, "Dear diary, this is text and not a database. ".repeat(100));
   assertStringIncludes(await refusal(file), "not a database");
   await refusal(`${file}/below`);
@@ -47,7 +47,7 @@ fileTest("what is no database, or can't be a file, is refused", async (file) => 
   await refusal(`${file}-directory`);
 });
 
-fileTest("an empty file becomes a database", async (file) => {
+fileTest("creates a database in an empty file", async (file) => {
   await Deno.writeTextFile(file, "");
   const store = await SqliteStore.open(file, ROOMY);
   await makeUsers(store, 1);
@@ -55,7 +55,7 @@ fileTest("an empty file becomes a database", async (file) => {
   assertEquals(sql(file, "SELECT name FROM User"), [{ name: "u1" }]);
 });
 
-Deno.test("sqlite: a database in memory needs no file and no lock", async () => {
+Deno.test("sqlite: opens databases in memory without a file and a lock", async () => {
   const [one, two] = await Promise.all([1, 2].map(() => SqliteStore.open(":memory:", ROOMY)));
   await makeUsers(one!, 1);
   assertEquals(await two!.findUser({ name: "u1" }), undefined);
@@ -63,7 +63,7 @@ Deno.test("sqlite: a database in memory needs no file and no lock", async () => 
   await two!.close();
 });
 
-fileTest("only its owner may read the files of a database", async (file) => {
+fileTest("creates files that only their owner may read", async (file) => {
   if (Deno.build.os === "windows") return;
   const store = await SqliteStore.open(file, ROOMY);
   await makeUsers(store, 1);
@@ -74,7 +74,7 @@ fileTest("only its owner may read the files of a database", async (file) => {
 });
 
 fileTest(
-  "the id of a deleted sender whose message is not settled yet is not given out again",
+  "does not assign the id of a deleted sender of a recent message again",
   async (file) => {
     await (await SqliteStore.open(file, ROOMY)).close();
     const columns = "low, high, seq, sender, cid, time, body";
@@ -85,9 +85,9 @@ fileTest(
   },
 );
 
-fileTest("a copy of a lost database stands in the way of a new one, unless it is not whole", async (file) => {
+fileTest("creates no database beside a complete rescued copy", async (file) => {
   const copy = `${file}.rescued-20260101T000000Z`;
-  await Deno.writeTextFile(copy, ""); // holds nothing
+  await Deno.writeTextFile(copy, ""); // an empty file is not a copy
   await Deno.writeTextFile(`${copy}.part`, "the beginning of a copy");
   await (await SqliteStore.open(file, ROOMY)).close();
   await Deno.remove(file);
@@ -95,16 +95,16 @@ fileTest("a copy of a lost database stands in the way of a new one, unless it is
   assertStringIncludes(await refusal(file), copy);
 });
 
-/** SQLite's locks on a file, as Linux lists them; none elsewhere. */
+/** Returns SQLite's locks on a file as listed by Linux; none on other systems. */
 async function sqliteLocks(file: string): Promise<string[]> {
   if (Deno.build.os !== "linux") return [];
   const { ino } = await Deno.stat(file);
-  const { stdout } = await new Deno.Command("cat", { args: ["/proc/locks"] }).output(); // Deno would need all rights
+  const { stdout } = await new Deno.Command("cat", { args: ["/proc/locks"] }).output(); // Deno needs -A to read it
   const locks = new TextDecoder().decode(stdout).split("\n").map((line) => line.replace(/^\d+: /, ""));
   return locks.filter((lock) => lock.startsWith("POSIX ") && lock.includes(`:${ino} `)).sort();
 }
 
-fileTest("locking a file is refused while a server has it, and keeps servers out", async (file) => {
+fileTest("rejects a lock while a server uses the file, and a server while it is locked", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   await makeUsers(store, 1);
   await Deno.link(file, `${file}.hard`);
@@ -113,7 +113,7 @@ fileTest("locking a file is refused while a server has it, and keeps servers out
   for (const name of [file, `${file}.hard`]) {
     await assertRejects(() => lockDatabaseFile(name), Error, "another server is using it");
   }
-  // Without SQLite's own locks another program would take itself for the only one, and remove the -wal.
+  // Without SQLite's locks, another program would count as the last user, and remove the -wal.
   assertEquals(await sqliteLocks(file), before);
   assert((await Deno.stat(`${file}-wal`)).size > 0);
   await store.close();
@@ -127,7 +127,7 @@ fileTest("locking a file is refused while a server has it, and keeps servers out
   await (await SqliteStore.open(file, ROOMY)).close();
 });
 
-fileTest("a file that does not exist can be locked, and is not made", async (file) => {
+fileTest("locks a file that does not exist without creating it", async (file) => {
   {
     using lock = await lockDatabaseFile(file);
     assertEquals(lock.identity, undefined);
@@ -137,7 +137,7 @@ fileTest("a file that does not exist can be locked, and is not made", async (fil
   await (await SqliteStore.open(file, ROOMY)).close();
 });
 
-fileTest("when the files are lost, calls are rejected also at those that share the store", async (file) => {
+fileTest("rejects calls of all stores that share a lost database", async (file) => {
   const lines: string[] = [];
   const log = {
     warn: (event: string) => void lines.push(event),
@@ -153,17 +153,17 @@ fileTest("when the files are lost, calls are rejected also at those that share t
     await assertRejects(() => each.findUser({ id: a }), StoreUnavailableError);
   }
   await share.close();
-  await until(() => lines.length === 2, "the line that says where the data is");
+  await until(() => lines.length === 2, "the entry with the place of the data");
   await store.close();
   assertEquals(
     lines.slice(2),
     [`the database file was lost: ${lines[1]}`],
-    "the last line says where the data is",
+    "the last entry has the place of the data",
   );
 });
 
 fileTest(
-  "a lost database that is back is refused beside the -wal of another one, or a note in pieces",
+  "rejects a recovered database beside a foreign -wal or a damaged note",
   async (file) => {
     openDatabase(file).close();
     const { dev, ino } = await Deno.stat(file);
@@ -176,7 +176,7 @@ fileTest(
     await Deno.writeTextFile(`${file}.lost`, note.slice(0, -9));
     assertStringIncludes(
       await refusal(file),
-      `${file}.lost says that the database was lost, and can't be read`,
+      `${file}.lost says that the database was lost, and is damaged`,
     );
     await Deno.writeTextFile(`${file}.lost`, note);
     await (await SqliteStore.open(file, ROOMY)).close();
@@ -184,7 +184,7 @@ fileTest(
   },
 );
 
-fileTest("a file that was cut off is refused if its -wal does not hold what is missing", async (file) => {
+fileTest("rejects a truncated file unless its -wal has the missing pages", async (file) => {
   openDatabase(file).close();
   const add = (n: number) => `INSERT INTO User (name, password) VALUES ('${n}', hex(zeroblob(50000)))`;
   sql(file, "PRAGMA journal_mode = WAL", ...[1, 2, 3].map(add), "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -196,16 +196,16 @@ fileTest("a file that was cut off is refused if its -wal does not hold what is m
   db.close();
   openDatabase(`${file}.whole`).close();
   await Deno.truncate(`${file}.cut`, 200_000);
-  assertThrows(() => openDatabase(`${file}.cut`), Error, "it was cut off: pages at its end are missing");
+  assertThrows(() => openDatabase(`${file}.cut`), Error, "it is truncated: put the complete file back");
 });
 
-fileTest("I1 a commit during which the file is moved is not acknowledged", async (file) => {
+fileTest("I1 does not acknowledge a commit during which the file is moved", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const users = await makeUsers(store, 2) as [number, number];
   const other = new DatabaseSync(file);
-  other.exec("BEGIN IMMEDIATE"); // the store's commit has been begun, and waits for this
+  other.exec("BEGIN IMMEDIATE"); // the store's commit waits for this transaction
   const sent = assertRejects(() => send(store, ...users, "1"), StoreUnavailableError, "was removed or moved");
-  await pause(300); // the files are in their places when the commit is begun
+  await pause(300); // the commit starts before the files are moved
   await Deno.rename(file, `${file}.moved`);
   other.exec("ROLLBACK");
   await sent;
@@ -213,7 +213,7 @@ fileTest("I1 a commit during which the file is moved is not acknowledged", async
   other.close();
 });
 
-Deno.test("restore: leaves the database in its place when the disk does not take the copy", async () => {
+Deno.test("restore: leaves the database in place when the copy cannot be synced", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   const { sync } = Deno.FsFile.prototype;
   try {

@@ -1,12 +1,12 @@
-/** What the tests of the embedded store share: a file of their own, and an operator's way to look into it. */
+/** Helpers for tests of the embedded store: a file per test, and SQL as an operator would run it. */
 import { assert, assertRejects } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { ROOMY } from "./store_fixture.ts";
 
-/** Registers a test that gets the name of a file in a directory of its own. */
-export function fileTest(what: string, body: (file: string) => Promise<void>): void {
-  Deno.test(`sqlite: ${what}`, async () => {
+/** Registers a test with the name of a database file in a new folder. */
+export function fileTest(name: string, body: (file: string) => Promise<void>): void {
+  Deno.test(`sqlite: ${name}`, async () => {
     const directory = await Deno.makeTempDir();
     try {
       await body(`${directory}/chat.db`);
@@ -16,7 +16,7 @@ export function fileTest(what: string, body: (file: string) => Promise<void>): v
   });
 }
 
-/** Runs SQL as an operator's tool would, and gives the last statement's rows. */
+/** Runs SQL statements as an operator's tool would, and returns the last one's rows. */
 export function sql(file: string, ...statements: string[]): Record<string, unknown>[] {
   const db = new DatabaseSync(file);
   try {
@@ -28,7 +28,7 @@ export function sql(file: string, ...statements: string[]): Record<string, unkno
   }
 }
 
-/** Expects that the file cannot be opened, and returns the error's text, which is one line with the file's name. */
+/** Asserts that a file cannot be opened, and returns the error's message: one line with the file's name. */
 export async function refusal(file: string): Promise<string> {
   const { message } = await assertRejects(() => SqliteStore.open(file, ROOMY), Error, file);
   assert(!message.includes("\n"), `one line: ${message}`);

@@ -1,4 +1,4 @@
-/** The embedded store's newest messages: what is settled when, and that nobody can tell which ones are. */
+/** Tests of the memtable: the rate of compaction, and results that do not depend on it. */
 import { assert, assertEquals } from "@std/assert";
 import type { Batch } from "../../lib/store/sqlite/calls.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
@@ -8,7 +8,7 @@ import { NOON, ROOMY } from "./store_fixture.ts";
 
 const GENERATION = 20;
 
-/** A database with users 1 to 4 and a group of the first two, and what carries out batches on it. */
+/** A database with users 1 to 4 and a group of the first two, and its executor. */
 class Fixture {
   readonly db = openDatabase(":memory:");
   readonly #generation: number;
@@ -25,7 +25,7 @@ class Fixture {
       { results: unknown[]; failures: Map<number, unknown> },
     ];
     const done = results.map((result, i) => failures.get(i) ?? result);
-    const left = reads.slice(results.length - changes.length); // those for which a batch has no time come in the next
+    const left = reads.slice(results.length - changes.length); // reads beyond the budget
     return left.length > 0 ? [...done, ...this.run([], left)] : done;
   }
 
@@ -34,8 +34,8 @@ class Fixture {
     this.#executor = this.#begin();
   }
 
-  /** How many rows of messages there are: settled ones, and those where they came. */
-  get rows(): [settled: number, recent: number] {
+  /** Numbers of message rows: compacted ones, and those in RecentMessage. */
+  get rows(): [compacted: number, recent: number] {
     const count = (table: string) => this.db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n as number;
     return [count("Message"), count("RecentMessage")];
   }
@@ -56,14 +56,14 @@ function withUsers(body: (fixture: Fixture) => void, generation = GENERATION): v
   }
 }
 
-/** Message `n` of user 1, to the peers in turn. */
+/** Returns a call that appends message `n` of user 1, to the peers in turn. */
 function message(n: number, peer = [2, 3, -1][n % 3]!, body = `text ${n}`): Batch["changes"][number] {
   return ["append", 1, peer, `cid ${n}`, body, NOON + n];
 }
 
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i);
 
-/** All that can be asked about the conversations of user 1 with users 2 and 3 and the group. */
+/** Returns calls of all reads on the conversations of user 1 with users 2 and 3 and the group. */
 function view(fixture: Fixture): unknown {
   const answers = fixture.run([], [
     ...[2, 3, -1].flatMap((peer): Batch["reads"] => [
@@ -82,35 +82,38 @@ function view(fixture: Fixture): unknown {
   ];
 }
 
-Deno.test("sqlite: nobody can tell which messages are settled, nor whether the server was restarted", () =>
+Deno.test("sqlite memtable: gives the same results before and after compaction and restarts", () =>
   withUsers((fixture) =>
-    withUsers((unsettled) => {
+    withUsers((uncompacted) => {
       const total = 10 * GENERATION;
       for (let n = 0, batch = 0; n < total; batch++) {
         const calls: Batch["changes"][number][] = range(n, n + 1 + (batch * 7) % 13).map((n) => message(n));
         n += calls.length;
         const user = 2 + batch % 2;
         if (batch % 4 === 0) calls.push(["advanceCursors", [user, 1, Math.floor(n / 6)]]);
-        assertEquals(fixture.run(calls), unsettled.run(calls));
-        const [settled, recent] = fixture.rows;
-        assert(recent <= 3 * GENERATION + 13 && settled + recent >= n, `${settled} and ${recent} of ${n}`);
-        assertEquals(view(fixture), view(unsettled));
+        assertEquals(fixture.run(calls), uncompacted.run(calls));
+        const [compacted, recent] = fixture.rows;
+        assert(
+          recent <= 3 * GENERATION + 13 && compacted + recent >= n,
+          `${compacted} and ${recent} of ${n}`,
+        );
+        assertEquals(view(fixture), view(uncompacted));
         if (batch % 3 === 0) {
           fixture.restart();
-          assertEquals(view(fixture), view(unsettled));
+          assertEquals(view(fixture), view(uncompacted));
         }
       }
       assert(fixture.rows[0] > total - 2 * GENERATION);
-      assertEquals(unsettled.rows[0], 0);
+      assertEquals(uncompacted.rows[0], 0);
     }, Infinity)
   ));
 
-Deno.test("sqlite: pages go on from settled to recent messages, and back", () =>
+Deno.test("sqlite memtable: continues a page from compacted to recent messages, and back", () =>
   withUsers((fixture) => {
     const total = 3 * GENERATION;
     for (let n = 0; n < total; n += 5) fixture.run(range(n, n + 5).map((n) => message(n, 2)));
-    const [settled, recent] = fixture.rows;
-    assert(settled > 0 && recent > 0);
+    const [compacted, recent] = fixture.rows;
+    assert(compacted > 0 && recent > 0);
     const texts = (result: unknown) => {
       const page = result as { messages: { body: string }[] } | { body: string }[];
       return ("messages" in page ? page.messages : page).map(({ body }) => body);
@@ -136,42 +139,42 @@ Deno.test("sqlite: pages go on from settled to recent messages, and back", () =>
     }
   }));
 
-Deno.test("sqlite: what an operator has deleted is gone, settled or not, and all else is as it was", () => {
+Deno.test("sqlite memtable: omits exactly an operator's deletions, compacted or not", () => {
   const gaps = ["seq = 1", "seq <= 3", "seq IN (2, 4)", "seq BETWEEN 2 AND 5", "seq <= 6"];
   for (const gap of gaps) {
     withUsers((fixture) =>
-      withUsers((unsettled) => {
+      withUsers((uncompacted) => {
         for (let n = 0; n < 3 * GENERATION; n++) {
-          for (const each of [fixture, unsettled]) each.run([message(n)]);
+          for (const each of [fixture, uncompacted]) each.run([message(n)]);
         }
-        const { settled, left } = fixture.db.prepare(
-          `SELECT count(*) FILTER (WHERE ${gap}) AS settled, count(*) FILTER (WHERE seq > 6) AS "left" FROM Message`,
+        const { compacted, left } = fixture.db.prepare(
+          `SELECT count(*) FILTER (WHERE ${gap}) AS compacted, count(*) FILTER (WHERE seq > 6) AS "left" FROM Message`,
         ).get()!;
-        assert(settled as number > 0 && left as number > 0, "the gaps are where all is settled");
-        for (const each of [fixture, unsettled]) {
+        assert(compacted as number > 0 && left as number > 0, "the gaps are among compacted messages");
+        for (const each of [fixture, uncompacted]) {
           for (const table of ["Message", "RecentMessage"]) each.db.exec(`DELETE FROM ${table} WHERE ${gap}`);
         }
-        unsettled.restart(); // the newest are in memory
+        uncompacted.restart(); // the memtable is loaded again
         for (let seq = 0; seq <= 7; seq++) {
-          for (const each of [fixture, unsettled]) each.run([["advanceCursors", [2, 1, seq]]]);
-          assertEquals(view(fixture), view(unsettled), `${gap}, cursor ${seq}`);
+          for (const each of [fixture, uncompacted]) each.run([["advanceCursors", [2, 1, seq]]]);
+          assertEquals(view(fixture), view(uncompacted), `${gap}, cursor ${seq}`);
         }
         fixture.restart();
-        assertEquals(view(fixture), view(unsettled), `${gap}, restarted`);
+        assertEquals(view(fixture), view(uncompacted), `${gap}, restarted`);
         const next = [message(3 * GENERATION), message(3 * GENERATION + 1)];
-        assertEquals(fixture.run(next), unsettled.run(next));
+        assertEquals(fixture.run(next), uncompacted.run(next));
       }, Infinity)
     );
   }
 });
 
-Deno.test("sqlite: a conversation of which the last settled messages are deleted gives out no seq twice", () =>
+Deno.test("sqlite memtable: assigns no seq twice when the last compacted messages are deleted", () =>
   withUsers((fixture) => {
     const total = 2 * GENERATION;
     for (let n = 0; n < total; n++) fixture.run([message(n, 2)]);
     for (let n = total; n < 2 * total; n++) fixture.run([message(n, 3)]);
     const row = "SELECT max(seq) AS last FROM Message WHERE high = 2";
-    assertEquals(fixture.db.prepare(row).get()!.last, total, "all of the first conversation are settled");
+    assertEquals(fixture.db.prepare(row).get()!.last, total, "all of the first conversation is compacted");
     for (const [from, left] of [[total - 3, total - 4], [1, 0]] as const) {
       fixture.db.exec(`DELETE FROM Message WHERE high = 2 AND seq >= ${from}`);
       for (let again = 0; again < 2; again++) {
@@ -189,14 +192,14 @@ Deno.test("sqlite: a conversation of which the last settled messages are deleted
     assertEquals((fixture.run([], [["unread", 2, 10]])[0] as { last: number }[])[0]!.last, total + 1);
   }));
 
-Deno.test("sqlite: a cid is known whether its message is settled or not", () =>
+Deno.test("sqlite memtable: finds a cid whether its message is compacted or not", () =>
   withUsers((fixture) => {
     const total = 3 * GENERATION;
     const sent = range(0, total).map((n) => message(n));
     const seqs = range(0, total / 5).flatMap((i) => fixture.run(sent.slice(5 * i, 5 * i + 5)));
-    const [settled, recent] = fixture.rows;
-    assert(settled > 0 && recent > 0);
-    for (const again of [sent, sent.toReversed()]) { // alone, and many at once
+    const [compacted, recent] = fixture.rows;
+    assert(compacted > 0 && recent > 0);
+    for (const again of [sent, sent.toReversed()]) { // one per batch, and all in one batch
       const expected = again.map((call) => {
         const n = sent.indexOf(call);
         return { seq: seqs[n], time: NOON + n, duplicate: true };
@@ -208,11 +211,11 @@ Deno.test("sqlite: a cid is known whether its message is settled or not", () =>
       fixture.run(range(0, total).map((n) => message(n, 4))),
       range(0, total).map(() => ({ refused: "cid_reused" })),
     );
-    assertEquals(fixture.rows, [settled, recent]);
+    assertEquals(fixture.rows, [compacted, recent]);
     assertEquals(fixture.run([message(total, 2)]), [total / 3 + 1], "repeats have used up no seq");
   }));
 
-Deno.test("sqlite: messages are settled from the first full generation on, and few more than come", () =>
+Deno.test("sqlite memtable: compacts from the first full generation on, slightly more than arrives", () =>
   withUsers((fixture) => {
     const next = (n: number) => fixture.run([message(n, 2, "")]);
     range(0, GENERATION - 1).forEach(next);
@@ -228,7 +231,7 @@ Deno.test("sqlite: messages are settled from the first full generation on, and f
     assertEquals(fixture.rows, [GENERATION, GENERATION]);
   }));
 
-Deno.test("sqlite: of large messages, fewer are a generation", () =>
+Deno.test("sqlite memtable: has fewer messages in a generation when they are large", () =>
   withUsers((fixture) => {
     const next = (n: number, size: number) => fixture.run([message(n, 2, "x".repeat(size))]);
     next(0, (GENERATION - 2) * 512 - 1);
@@ -242,14 +245,14 @@ Deno.test("sqlite: of large messages, fewer are a generation", () =>
     assertEquals(fixture.rows, [3, 2], "the small ones behind the large one");
   }));
 
-Deno.test("sqlite: a large message settles as many small ones as it weighs, and not as many as have its length", () =>
+Deno.test("sqlite memtable: compacts small messages by a large one's weight, not by its length", () =>
   withUsers((fixture) => {
     for (const n of range(0, GENERATION)) fixture.run([message(n, 2, "small")]);
     fixture.run([message(GENERATION, 2, "x".repeat(3 * 512))]);
     assertEquals(fixture.rows, [5, GENERATION + 1], "1.25 for each of four");
   }));
 
-Deno.test("sqlite: when settling fails, nothing is lost, and it goes on when it can again", () =>
+Deno.test("sqlite memtable: loses nothing when compaction fails, and resumes it later", () =>
   withUsers((fixture) => {
     for (const n of range(0, GENERATION)) fixture.run([message(n)]);
     for (const action of ["ABORT", "ROLLBACK"]) {
@@ -271,7 +274,7 @@ Deno.test("sqlite: when settling fails, nothing is lost, and it goes on when it 
     assertEquals(view(fixture), before);
   }));
 
-Deno.test("sqlite: what an undone transaction brought is not there, in memory neither", () =>
+Deno.test("sqlite memtable: removes the messages of a transaction that is rolled back", () =>
   withUsers((fixture) => {
     fixture.run([message(0, 2)]);
     fixture.db.exec(`CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'cid 3'
@@ -285,7 +288,7 @@ Deno.test("sqlite: what an undone transaction brought is not there, in memory ne
     assertEquals(fixture.run([message(4, 2), message(5, 3)]), [4, 2]);
   }));
 
-Deno.test("sqlite: texts are the same before they are settled, after it, and after a restart", () =>
+Deno.test("sqlite memtable: returns the same texts before and after compaction and a restart", () =>
   withUsers((fixture) => {
     const texts = ["a\u0000b", "\uFEFFx", "\u{1F600}".repeat(3), "", "é"];
     const sent = texts.map((

@@ -1,4 +1,4 @@
-/** What is believed of a database whose files were lost: only what was read and compared. */
+/** Tests of the rescue of a lost database: only verified data counts as saved. */
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
@@ -22,7 +22,7 @@ async function withFolder(body: (folder: string) => Promise<void> | void): Promi
   }
 }
 
-/** Two accounts, and the messages of one to the other, one commit each. */
+/** Sends messages of user 1 to user 2, with one commit for each. */
 function send(executor: Executor, cids: readonly string[]): void {
   for (const cid of cids) executor.run([{ changes: [["append", 1, 2, cid, "text", NOON]], reads: [] }]);
 }
@@ -31,7 +31,7 @@ function register(executor: Executor, name: string): void {
   executor.run([{ changes: [["createUser", name, "hash"]], reads: [] }]);
 }
 
-Deno.test("sqlite rescue: a copy is complete when the newest message and account are in it", () =>
+Deno.test("sqlite rescue: accepts a copy that has the newest message and account", () =>
   withFolder(async (folder) => {
     const db = openDatabase(`${folder}/chat.db`);
     const executor = new Executor(db, ROOMY);
@@ -41,11 +41,11 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
     assertEquals(await copyDatabase(db, earlier, executor.latestCommit), undefined);
     {
       using copy = await Deno.open(earlier);
-      assertEquals(readHeader(copy).usesWal, false, "nothing beside it belongs to it");
+      assertEquals(readHeader(copy).usesWal, false, "it needs no write-ahead log");
     }
     const old = new DatabaseSync(earlier);
     verifyDatabase(old, executor.latestCommit);
-    verifyDatabase(old, new Executor(openDatabase(":memory:"), ROOMY).latestCommit); // nothing must be in it
+    verifyDatabase(old, new Executor(openDatabase(":memory:"), ROOMY).latestCommit); // no data
     send(executor, ["3"]);
     assertThrows(
       () => verifyDatabase(old, executor.latestCommit),
@@ -61,12 +61,16 @@ Deno.test("sqlite rescue: a copy is complete when the newest message and account
       "it lacks the account 3",
     );
     assertEquals(executor.latestCommit, { ...latestCommit, user: 3 });
-    assertEquals(new Executor(db, ROOMY).latestCommit, executor.latestCommit, "it is found anew in the file");
+    assertEquals(
+      new Executor(db, ROOMY).latestCommit,
+      executor.latestCommit,
+      "read from the file",
+    );
     old.close();
     db.close();
   }));
 
-Deno.test("sqlite rescue: the newest message counts when the clock went back, and a repeat does not", () => {
+Deno.test("sqlite rescue: tracks the newest message when the clock goes back, and ignores duplicates", () => {
   const db = openDatabase(":memory:");
   const executor = new Executor(db, ROOMY);
   for (const name of ["ann", "bob"]) register(executor, name);
@@ -78,12 +82,15 @@ Deno.test("sqlite rescue: the newest message counts when the clock went back, an
   db.close();
 });
 
-Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and the line says what it lacks", () =>
+Deno.test("sqlite rescue: renames an incomplete copy, and reports the missing message", () =>
   withFolder(async (folder) => {
     const db = openDatabase(`${folder}/chat.db`);
     const copy = `${folder}/copy.db`;
     const problem = await copyDatabase(db, copy, { message: [1, 2, 7], user: 0 });
-    assertStringIncludes(problem!, `${copy}.incomplete is what can be read: it lacks the newest message`);
+    assertStringIncludes(
+      problem!,
+      `${copy}.incomplete has the readable part of the database: it lacks the newest message`,
+    );
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) =>
       name.startsWith("copy")
     );
@@ -91,7 +98,7 @@ Deno.test("sqlite rescue: a copy that lacks the newest gets another name, and th
     db.close();
   }));
 
-Deno.test("sqlite rescue: a file is not complete while another program keeps a part of the log from it", () =>
+Deno.test("sqlite rescue: rejects the file while a reader prevents a full checkpoint", () =>
   withFolder((folder) => {
     const file = `${folder}/chat.db`;
     const db = openDatabase(file);
@@ -110,7 +117,7 @@ Deno.test("sqlite rescue: a file is not complete while another program keeps a p
     db.close();
   }));
 
-Deno.test("sqlite rescue: a log that was cut off is not whole, also when a commit has made it longer again", () =>
+Deno.test("sqlite rescue: detects a truncated log, also after a further commit", () =>
   withFolder((folder) => {
     for (const left of [0, 31, 33, 4_151, 20_000]) {
       const file = `${folder}/${left}.db`;
@@ -118,7 +125,7 @@ Deno.test("sqlite rescue: a log that was cut off is not whole, also when a commi
       const executor = new Executor(db, ROOMY);
       for (const name of ["ann", "bob"]) register(executor, name);
       const reader = new DatabaseSync(file);
-      reader.exec("BEGIN; SELECT count(*) FROM User"); // keeps SQLite from beginning the log anew
+      reader.exec("BEGIN; SELECT count(*) FROM User"); // prevents SQLite from restarting the log
       send(executor, ["1", "2", "3", "4", "5"]);
       const probe = new WalProbe(file);
       assertEquals(probe.isComplete(), true);
@@ -131,7 +138,7 @@ Deno.test("sqlite rescue: a log that was cut off is not whole, also when a commi
     }
   }));
 
-Deno.test("sqlite rescue: a log is whole to its last byte", () =>
+Deno.test("sqlite rescue: detects a log that lacks one byte", () =>
   withFolder((folder) => {
     const file = `${folder}/chat.db`;
     const db = openDatabase(file);
@@ -145,14 +152,14 @@ Deno.test("sqlite rescue: a log is whole to its last byte", () =>
     probe[Symbol.dispose]();
   }));
 
-const PLACES = [
+const HARMS = [
   ["overwritten", (file: string, old: Uint8Array) => Deno.writeFile(file, old)],
-  ["cut off", (file: string) => Deno.truncate(file, 4_096)],
-  ["cut off", (file: string) => Deno.truncate(file, 0)],
+  ["truncated", (file: string) => Deno.truncate(file, 4_096)],
+  ["truncated", (file: string) => Deno.truncate(file, 0)],
 ] as const;
 
-for (const [at, [words, harm]] of PLACES.entries()) {
-  Deno.test(`sqlite rescue: a file ${words} in place (${at}) ends all acknowledgements, and no claim is false`, () =>
+for (const [at, [words, harm]] of HARMS.entries()) {
+  Deno.test(`sqlite rescue: acknowledges nothing after a file is ${words} (${at}), and reports truly`, () =>
     withFolder(async (folder) => {
       const file = `${folder}/chat.db`;
       const said: { event: string; copy?: string }[] = [];
@@ -169,7 +176,7 @@ for (const [at, [words, harm]] of PLACES.entries()) {
         granted(await append(`${count++}`));
         return (await Deno.stat(file)).size > old.length + 1_000_000;
       }, "the file to grow");
-      for (let more = 0; more < 2; more++) { // the store has seen that the file grew, and writes nothing to it now
+      for (let more = 0; more < 2; more++) { // so that the store has checked the grown file
         granted(await append(`${count++}`));
         const isIdle = () => {
           const [state] = sql(file, "PRAGMA wal_checkpoint(PASSIVE)");
@@ -179,11 +186,11 @@ for (const [at, [words, harm]] of PLACES.entries()) {
       }
       await harm(file, old);
       await assertRejects(() => append("late"), StoreUnavailableError, `${words} while the server used it`);
-      await until(() => said.length === 2, "the line that says what could be saved");
+      await until(() => said.length === 2, "the entry with the outcome");
       await store.close();
       const { event, copy } = said.at(-1)!;
       if (copy === undefined) {
-        return assertEquals(event, "the database file was lost, and could not be copied");
+        return assertEquals(event, "the database file was lost and could not be copied");
       }
       const db = openDatabase(copy);
       const row = db.prepare("SELECT count(*) AS n FROM AnyMessage").get();

@@ -1,4 +1,4 @@
-/** The embedded store shared by several threads of a process, or by several parts of one. */
+/** Tests of an embedded store that several threads, or several parts of a thread, share. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
@@ -6,9 +6,9 @@ import { type Appended, type Store, StoreUnavailableError } from "../../lib/stor
 import { within } from "../harness/wait.ts";
 import { granted, makeGroup, makeUsers, NOON, PLENTY, ROOMY, send, seqs, whole } from "./store_fixture.ts";
 
-/** Registers a test that gets an open store, which is closed after it: the test closes its shares. */
-function shareTest(what: string, body: (store: SqliteStore, file: string) => Promise<void>): void {
-  Deno.test(`sqlite: ${what}`, async () => {
+/** Registers a test with an open store, which is closed after the test. The test closes its shares. */
+function shareTest(name: string, body: (store: SqliteStore, file: string) => Promise<void>): void {
+  Deno.test(`sqlite share: ${name}`, async () => {
     const directory = await Deno.makeTempDir();
     const file = `${directory}/chat.db`;
     const store = await SqliteStore.open(file, ROOMY);
@@ -21,7 +21,7 @@ function shareTest(what: string, body: (store: SqliteStore, file: string) => Pro
   });
 }
 
-/** Sends messages to the group in waves, several at once; gives what became of them, in the order of the calls. */
+/** Sends messages to the group in waves of ten concurrent calls; returns their results in call order. */
 async function sendWaves(store: Store, sender: number, group: number, waves: number): Promise<Appended[]> {
   const appended: Appended[] = [];
   for (let wave = 0; wave < waves; wave++) {
@@ -32,14 +32,14 @@ async function sendWaves(store: Store, sender: number, group: number, waves: num
 }
 
 shareTest(
-  "those that share a database see each other's changes as soon as they are committed",
+  "shows committed changes to all stores that share the database",
   async (store) => {
     const one = SqliteStore.fromPort(store.share());
-    const two = SqliteStore.fromPort(one.share()); // a share of a share is one like any other
+    const two = SqliteStore.fromPort(one.share()); // a share of a share
     const [a, b] = await makeUsers(one, 2) as [number, number];
     const login = await two.claimAccount(a);
     assertEquals(await store.onlineLogins(0, 10), [{ user: a, loginEpoch: login }]);
-    assertEquals(await one.createUser("u1", "hash"), { refused: "taken" });
+    assertEquals(await one.createUser("u1", "hash"), { refused: "name_in_use" });
     const seq = [];
     for (const each of [store, two, one, store]) {
       seq.push(
@@ -54,14 +54,14 @@ shareTest(
 );
 
 shareTest(
-  "I2 I5 what several append to one conversation at once is gapless, and each message once",
+  "I2 I5 assigns gapless seqs, once per message, when several stores append",
   async (store) => {
     const shares = [store, SqliteStore.fromPort(store.share()), SqliteStore.fromPort(store.share())];
     const users = await makeUsers(store, 3);
     const group = await makeGroup(store, "g", users);
     const sent = await Promise.all([
       ...users.map((user, i) => sendWaves(shares[i]!, user, group, 20)),
-      sendWaves(shares[1]!, users[0]!, group, 20), // the first one's messages, by another way
+      sendWaves(shares[1]!, users[0]!, group, 20), // the messages of the first store, through another one
     ]);
     const fresh = sent.flat().filter(({ duplicate }) => !duplicate).map(({ seq }) => seq);
     assertEquals(fresh.toSorted((x, y) => x - y), Array.from({ length: 600 }, (_, i) => i + 1));
@@ -75,7 +75,7 @@ shareTest(
   },
 );
 
-shareTest("closing a share waits for its calls, and leaves the others as they are", async (store) => {
+shareTest("closes a share after its calls, and not the others", async (store) => {
   const [one, two] = [SqliteStore.fromPort(store.share()), SqliteStore.fromPort(store.share())];
   const made = one.createUser("ann", "hash");
   const closed = one.close();
@@ -89,7 +89,7 @@ shareTest("closing a share waits for its calls, and leaves the others as they ar
   assertEquals(await store.findUser({ name: "bob" }), undefined);
 });
 
-shareTest("a change that fails is its caller's alone, with the error that it failed of", async (store) => {
+shareTest("rejects a failing change for its own store only, with the error", async (store) => {
   const share = SqliteStore.fromPort(store.share());
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const [good, bad, other] = await Promise.allSettled([
@@ -104,7 +104,7 @@ shareTest("a change that fails is its caller's alone, with the error that it fai
   await share.close();
 });
 
-shareTest("the file is in use until the one that opened it is closed", async (store, file) => {
+shareTest("locks the file until the store that opened it is closed", async (store, file) => {
   const share = SqliteStore.fromPort(store.share());
   await makeUsers(share, 1);
   await share.close();
@@ -116,11 +116,11 @@ shareTest("the file is in use until the one that opened it is closed", async (st
   db.close();
 });
 
-shareTest("a worker of the process uses the database like the thread that opened it", async (store) => {
+shareTest("works in a worker as in the thread that opened the database", async (store) => {
   const module = new URL("../../lib/store/sqlite/sqlite_store.ts", import.meta.url).href;
   const source = `import { SqliteStore } from "${module}";
     onmessage = async ({ data: { port, sender, group } }) => {
-      const store = SqliteStore.over(port);
+      const store = SqliteStore.fromPort(port);
       const appended = [];
       for (let i = 0; i < 100; i++) {
         const message = { sender, peer: -group, cid: \`\${i}\`, body: "from the worker", time: ${NOON} };

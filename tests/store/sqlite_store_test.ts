@@ -1,4 +1,4 @@
-/** The embedded store: the contract, what operators see of it, and batches of calls. */
+/** Tests of the embedded store: the contract, the view of operators, and batches of calls. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
@@ -31,7 +31,7 @@ storeContract("sqlite", async (limits) => {
       const db = new DatabaseSync(`${directory}/chat.db`);
       try {
         db.exec(statement);
-        // The newest messages lie in a table of their own.
+        // The newest messages are in the table RecentMessage.
         if (statement.includes(" Message ")) db.exec(statement.replace(" Message ", " RecentMessage "));
       } finally {
         db.close();
@@ -45,7 +45,7 @@ storeContract("sqlite", async (limits) => {
   };
 });
 
-fileTest("operators can look while the server runs, also at states that a crash has left", async (file) => {
+fileTest("shows current states to operators while the server runs, also after a crash", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a] = await makeUsers(store, 2) as [number];
   const login = await store.claimAccount(a);
@@ -59,7 +59,7 @@ fileTest("operators can look while the server runs, also at states that a crash 
   await again.close();
 });
 
-fileTest("OfflineMessage has a row for each message that a user has not received", async (file) => {
+fileTest("has a row in OfflineMessage for each unacknowledged message of a user", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const group = await makeGroup(store, "g", [a, b]);
@@ -79,12 +79,12 @@ fileTest("OfflineMessage has a row for each message that a user has not received
   await store.close();
 });
 
-fileTest("a call that can't be done fails alone, and its batch is committed", async (file) => {
+fileTest("rejects a failing call only, and commits the rest of its batch", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
   const results = await Promise.allSettled([
     send(store, a, b, "1"),
-    send(store, a, c, "2", { time: NaN }), // which the schema refuses, after the conversation was made for it
+    send(store, a, c, "2", { time: NaN }), // the schema rejects it after the conversation is created
     send(store, a, c, "3"),
     send(store, a, b, "4", { time: NaN }),
     send(store, b, a, "5"),
@@ -106,7 +106,7 @@ fileTest("a call that can't be done fails alone, and its batch is committed", as
   await store.close();
 });
 
-fileTest("a call that fails half-way leaves nothing behind", async (file) => {
+fileTest("undoes a call that fails half-way", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a] = await makeUsers(store, 1) as [number];
   sql(
@@ -121,12 +121,12 @@ fileTest("a call that fails half-way leaves nothing behind", async (file) => {
 });
 
 fileTest(
-  "a batch whose transaction is lost is rejected whole, and the store goes on afterwards",
+  "rejects the whole batch when SQLite rolls it back, and continues with the next one",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "1");
-    // When the disk is full, SQLite undoes the transaction like this, all of it at once.
+    // SQLite rolls the whole transaction back like this when the disk is full.
     sql(
       file,
       `CREATE TRIGGER Full BEFORE INSERT ON RecentMessage WHEN NEW.cid = 'bad'
@@ -153,7 +153,7 @@ fileTest(
   },
 );
 
-fileTest("while another program writes for too long, changes are rejected and reads go on", async (file) => {
+fileTest("rejects changes and answers reads while another program writes for too long", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const writer = new DatabaseSync(file);
@@ -166,7 +166,7 @@ fileTest("while another program writes for too long, changes are rejected and re
   await store.close();
 });
 
-fileTest("more calls than a batch holds are all carried out, in order", async (file) => {
+fileTest("runs more calls than a batch holds, in order", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a, b] = await makeUsers(store, 2) as [number, number];
   const sent = Array.from({ length: 10_000 }, (_, i) => send(store, a, b, `${i}`));
@@ -177,7 +177,7 @@ fileTest("more calls than a batch holds are all carried out, in order", async (f
 });
 
 fileTest(
-  "when too many calls wait already, further ones are turned away and the others carried out",
+  "rejects further calls when the queue is full, and runs the others",
   async (file) => {
     const store = await SqliteStore.open(file, ROOMY);
     const calls = Array.from({ length: 100_001 }, () => store.claimAccount(UNKNOWN_ID));
@@ -189,7 +189,7 @@ fileTest(
   },
 );
 
-fileTest("a group's number of members is right also after an operator's changes by hand", async (file) => {
+fileTest("counts a group's members correctly after an operator's changes", async (file) => {
   const store = await SqliteStore.open(file, { ...ROOMY, membersPerGroup: 3 });
   const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
   const group = await makeGroup(store, "g", [a, b]);
@@ -211,19 +211,19 @@ fileTest("a group's number of members is right also after an operator's changes 
   await store.close();
 });
 
-fileTest("a commit doesn't wait for all reads that were there before it", async (file) => {
+fileTest("commits before all earlier reads are done", async (file) => {
   const store = await SqliteStore.open(file, ROOMY);
   const [a, ...others] = await Promise.all(
     Array.from({ length: 2_001 }, async (_, i) => idOf(await store.createUser(`u${i}`, "hash"))),
   ) as [number, ...number[]];
   await Promise.all(others.map((other) => send(store, other, a, "1")));
-  // Each looks at thousands of rows, so that all of them take many times as long as a batch may.
-  const settled: number[] = [];
-  const reads = Array.from({ length: 250 }, (_, i) => store.unread(a, 1).then(() => settled.push(i)));
+  // Each reads thousands of rows, so that all together take many times the read budget of a batch.
+  const finished: number[] = [];
+  const reads = Array.from({ length: 250 }, (_, i) => store.unread(a, 1).then(() => finished.push(i)));
   await reads[0];
   await store.claimAccount(a);
-  assert(settled.length < reads.length, "a commit waited for all reads");
+  assert(finished.length < reads.length, "a commit waited for all reads");
   await Promise.all(reads);
-  assertEquals(settled, reads.map((_, i) => i));
+  assertEquals(finished, reads.map((_, i) => i));
   await store.close();
 });

@@ -1,10 +1,12 @@
-/** What is acknowledged by the embedded store is on the disk: what a loss of power must leave, as far as a test can see. */
+/**
+ * Tests of durability: acknowledged data is on the disk, as far as a test without a power failure can tell.
+ */
 import { assertEquals } from "@std/assert";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { granted, makeUsers, ROOMY, send, whole } from "./store_fixture.ts";
 
-const FULL = 2; // of SQLite: the write-ahead log is synced at each commit, before the commit counts
+const FULL = 2; // SQLite syncs the write-ahead log at each commit
 
 async function withFolder(work: (folder: string) => Promise<void> | void): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
@@ -15,7 +17,7 @@ async function withFolder(work: (folder: string) => Promise<void> | void): Promi
   }
 }
 
-Deno.test("sqlite: I1 each commit is synced, in a new file and in one that was there", () =>
+Deno.test("sqlite: I1 syncs each commit, in a new and in an existing file", () =>
   withFolder((folder) => {
     for (const when of ["new", "opened again"]) {
       const db = openDatabase(`${folder}/chat.db`);
@@ -29,10 +31,10 @@ Deno.test("sqlite: I1 each commit is synced, in a new file and in one that was t
     }
   }));
 
-Deno.test("sqlite: I1 a copy of the files, made when a message is acknowledged, has the message", () =>
+Deno.test("sqlite: I1 has a message in the files when it is acknowledged", () =>
   withFolder(async (folder) => {
     const store = await SqliteStore.open(`${folder}/chat.db`, ROOMY);
-    const sent = new Map<string, number>(); // by cid, in the order of the answers
+    const sent = new Map<string, number>(); // seqs by cid, in the order of the acknowledgements
     let users: [number, number] = [0, 0];
     let copies = 0;
     try {
@@ -42,7 +44,7 @@ Deno.test("sqlite: I1 a copy of the files, made when a message is acknowledged, 
           const cid = `${round} ${i}`;
           sent.set(cid, granted(await send(store, ...users, cid)).seq);
           if (i !== round) return;
-          // In the same step as the answer, with others' messages on their way. No shared memory: a crash keeps none.
+          // Synchronously with the acknowledgement, while others are in flight. No -shm: a crash loses it.
           Deno.mkdirSync(`${folder}/${copies}`);
           for (const end of ["", "-wal"]) {
             Deno.copyFileSync(`${folder}/chat.db${end}`, `${folder}/${copies}/chat.db${end}`);
@@ -55,13 +57,13 @@ Deno.test("sqlite: I1 a copy of the files, made when a message is acknowledged, 
     }
     assertEquals(copies, 5);
     for (let copy = 0; copy < copies; copy++) {
-      const kept = await SqliteStore.open(`${folder}/${copy}/chat.db`, ROOMY);
+      const copied = await SqliteStore.open(`${folder}/${copy}/chat.db`, ROOMY);
       try {
-        const log = new Map((await whole(kept, ...users)).map(({ cid, seq }) => [cid, seq]));
+        const log = new Map((await whole(copied, ...users)).map(({ cid, seq }) => [cid, seq]));
         const acked = JSON.parse(Deno.readTextFileSync(`${folder}/${copy}/sent`)) as [string, number][];
         for (const [cid, seq] of acked) assertEquals(log.get(cid), seq, `${cid} in copy ${copy}`);
       } finally {
-        await kept.close();
+        await copied.close();
       }
     }
   }));

@@ -1,10 +1,10 @@
-/** Files that earlier releases made go on as if this one had made them. */
+/** Tests of upgrades: files of earlier releases work like new ones. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { granted, NOON, PLENTY, ROOMY, send, seqs } from "./store_fixture.ts";
 
-/** The schema of version 1, as the release had it that made such files. */
+/** The schema of version 1, from the release that created such files. */
 const VERSION_1 = `
   CREATE TABLE User (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -88,7 +88,7 @@ const VERSION_1 = `
   PRAGMA user_version = 1;
 `;
 
-/** What a server of version 1 left: two users, one of them logged in, friends, and a group; not all is delivered. */
+/** Data of a server of version 1: two users, one of them online, friends, a group, and unread messages. */
 const CONTENTS = `
   INSERT INTO User (name, password, state) VALUES ('ann', 'hash 1', 'online'), ('bob', 'hash 2', 'offline');
   INSERT INTO Friend VALUES (1, 2);
@@ -110,7 +110,7 @@ async function inDirectory(body: (directory: string) => Promise<void>): Promise<
   }
 }
 
-function look<T>(file: string, body: (db: DatabaseSync) => T): T {
+function query<T>(file: string, body: (db: DatabaseSync) => T): T {
   const db = new DatabaseSync(file);
   try {
     return body(db);
@@ -120,12 +120,12 @@ function look<T>(file: string, body: (db: DatabaseSync) => T): T {
 }
 
 function make(file: string, ...sql: string[]): void {
-  look(file, (db) => sql.forEach((statements) => db.exec(statements)));
+  query(file, (db) => sql.forEach((statements) => db.exec(statements)));
 }
 
-/** All that a file's schema says: its objects' definitions, without comments, quotes and blanks, and its numbers. */
+/** Returns a file's schema: definitions without comments, quotes and spaces, and the version numbers. */
 function schemaOf(file: string): unknown {
-  return look(file, (db) => [
+  return query(file, (db) => [
     db.prepare("PRAGMA application_id").get(),
     db.prepare("PRAGMA user_version").get(),
     db.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").all().map((
@@ -137,21 +137,21 @@ function schemaOf(file: string): unknown {
   ]);
 }
 
-Deno.test("sqlite: a file of version 1 gets the schema that a new one has", () =>
+Deno.test("sqlite upgrade: gives a file of version 1 the schema of a new one", () =>
   inDirectory(async (directory) => {
     const [old, fresh] = [`${directory}/old.db`, `${directory}/fresh.db`];
     make(old, VERSION_1, CONTENTS);
     for (const file of [old, fresh]) await (await SqliteStore.open(file, ROOMY)).close();
     assertEquals(schemaOf(old), schemaOf(fresh));
-    await (await SqliteStore.open(old, ROOMY)).close(); // and opens as what it is now
+    await (await SqliteStore.open(old, ROOMY)).close(); // the upgraded file opens again
     assertEquals(schemaOf(old), schemaOf(fresh));
   }));
 
-Deno.test("sqlite: what is in a file of version 1 is all there, and goes on", () =>
+Deno.test("sqlite upgrade: has all data of a file of version 1, and continues it", () =>
   inDirectory(async (directory) => {
     const file = `${directory}/chat.db`;
     make(file, VERSION_1, CONTENTS);
-    const before = look(
+    const before = query(
       file,
       (db) => db.prepare("SELECT userid, message FROM OfflineMessage ORDER BY 1").all(),
     );
@@ -184,10 +184,10 @@ Deno.test("sqlite: what is in a file of version 1 is all there, and goes on", ()
     assertEquals(await store.unread(1, 10), [{ peer: -1, cursor: 0, last: 1, since: NOON }]);
     assertEquals(before.length, 2);
     assertEquals(
-      look(file, (db) => db.prepare("SELECT userid, message FROM OfflineMessage ORDER BY 1").all()),
+      query(file, (db) => db.prepare("SELECT userid, message FROM OfflineMessage ORDER BY 1").all()),
       before,
     );
-    await store.releaseAccounts([{ user: 1, loginEpoch: 0 }]); // as a server does that starts, with what a crash has left
+    await store.releaseAccounts([{ user: 1, loginEpoch: 0 }]); // as a server does after a crash, at its start
     assertEquals(await store.onlineLogins(0, 10), []);
     assertEquals(await store.claimAccount(1), 1);
     assertEquals(granted(await send(store, 1, 2, "d")).seq, 3);
@@ -196,10 +196,10 @@ Deno.test("sqlite: what is in a file of version 1 is all there, and goes on", ()
     await store.close();
   }));
 
-Deno.test("sqlite: a file that can't be brought up to date is refused and left as it was", () =>
+Deno.test("sqlite upgrade: rejects a file that it cannot upgrade, and does not change it", () =>
   inDirectory(async (directory) => {
     const file = `${directory}/chat.db`;
-    make(file, VERSION_1, CONTENTS, "ALTER TABLE User ADD COLUMN logins TEXT"); // by hand, and in the way
+    make(file, VERSION_1, CONTENTS, "ALTER TABLE User ADD COLUMN logins TEXT"); // a conflicting change
     const before = schemaOf(file);
     const { message } = await assertRejects(() => SqliteStore.open(file, ROOMY), Error, file);
     assert(message.includes("logins") && !message.includes("\n"), message);

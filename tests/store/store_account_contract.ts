@@ -1,34 +1,34 @@
-/** The part of the store's contract that is about accounts, and about opening and closing. */
+/** Contract of every store: accounts, opening and closing. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { type Account, PLAINTEXT_PREFIX, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { type ContractTest, idOf, makeGroup, makeUsers, NOON, UNKNOWN_ID } from "./store_fixture.ts";
 
 /** Registers the tests. */
 export function accountContract(test: ContractTest): void {
-  test("an account is found by id and by name", async (store) => {
+  test("finds an account by id and by name", async (store) => {
     const [, id] = await makeUsers(store, 3) as [number, number, number];
     const account = { id, name: "u2", password: "hash 2", online: false };
     assertEquals(await store.findUser({ id }), account);
     assertEquals(await store.findUser({ name: "u2" }), account);
     assertEquals(await store.findUser({ id: UNKNOWN_ID }), undefined);
-    assertEquals(await store.findUser({ name: "nobody" }), undefined);
+    assertEquals(await store.findUser({ name: "unknown" }), undefined);
   });
 
-  test("a name is taken once, also within one turn", async (store) => {
+  test("assigns a name once, also within one batch", async (store) => {
     const results = await Promise.all(
       ["ann", "ann", "bob", "ann"].map((name) => store.createUser(name, "hash")),
     );
     assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
       "made",
-      "taken",
+      "name_in_use",
       "made",
-      "taken",
+      "name_in_use",
     ]);
-    assertEquals(await store.createUser("bob", "other"), { refused: "taken" });
+    assertEquals(await store.createUser("bob", "other"), { refused: "name_in_use" });
     assertEquals((await store.findUser({ name: "bob" }))?.password, "hash");
   });
 
-  test("names are compared as code points: neither case, nor accents, nor width is folded", async (store) => {
+  test("compares names by code points: case, accents and width are significant", async (store) => {
     const names = [
       "ann",
       "Ann",
@@ -50,13 +50,13 @@ export function accountContract(test: ContractTest): void {
     for (const name of names) assertEquals((await store.findUser({ name }))?.name, name);
   });
 
-  test("the longest name is kept whole", async (store) => {
+  test("stores the longest name completely", async (store) => {
     const name = "😀".repeat(50);
     const id = idOf(await store.createUser(name, "hash"));
     assertEquals((await store.findUser({ id }))?.name, name);
   });
 
-  test("names keep quotes, escapes and what looks like a pattern, and match nothing but themselves", async (store) => {
+  test("stores quotes, escapes and patterns in names, and matches them literally", async (store) => {
     const names = [
       "o'hara",
       "o''hara",
@@ -84,10 +84,10 @@ export function accountContract(test: ContractTest): void {
       groups.map(({ name, description }) => [name, description]),
       names.map((name) => [name, name]),
     );
-    assertEquals(await store.createGroup(creator, "%", ""), { refused: "taken" });
+    assertEquals(await store.createGroup(creator, "%", ""), { refused: "name_in_use" });
   });
 
-  test("a password is replaced if it still is what it was, for its account only", async (store) => {
+  test("replaces a password only when it still is the expected one", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const passwords = async () =>
       await Promise.all([a, b].map(async (id) => (await store.findUser({ id }))?.password));
@@ -96,12 +96,12 @@ export function accountContract(test: ContractTest): void {
     for (const was of ["hash 1", "NEW", "", "%", "hash 2"]) await store.setPassword(a, "newer", was);
     assertEquals(await passwords(), ["new", "hash 2"]);
     await Promise.all(["second", "third"].map((hash) => store.setPassword(a, hash, "new")));
-    assertEquals(await passwords(), ["second", "hash 2"], "of two who saw the same one, one replaces it");
+    assertEquals(await passwords(), ["second", "hash 2"], "one of two concurrent replacements succeeds");
     await store.setPassword(a, "second", "second");
     assertEquals(await passwords(), ["second", "hash 2"]);
   });
 
-  test("unhashed accounts come in pages by id, until they are hashed", async (store) => {
+  test("returns plaintext accounts in pages by id, until they are hashed", async (store) => {
     const plain = [PLAINTEXT_PREFIX, `${PLAINTEXT_PREFIX}secret`, `${PLAINTEXT_PREFIX}%_'\\ 😀`];
     const others = [
       "hash",
@@ -128,7 +128,7 @@ export function accountContract(test: ContractTest): void {
     assertEquals(await store.plaintextAccounts(0, 10), [first, { ...third, online: true }]);
   });
 
-  test("a store that was opened again has everything", async (store, reopen) => {
+  test("has all data after a reopening", async (store, reopen) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await store.addFriend(a, b);
@@ -144,14 +144,14 @@ export function accountContract(test: ContractTest): void {
     const before = await all(store);
     const again = await reopen();
     assertEquals(await all(again), before);
-    assert(await again.claimAccount(a) > login, "a login's number is not given out twice");
-    assertEquals(await again.createUser("u1", "hash"), { refused: "taken" });
-    assert(idOf(await again.createUser("u3", "hash")) > b, "an id is not given out twice");
+    assert(await again.claimAccount(a) > login, "no login epoch is assigned twice");
+    assertEquals(await again.createUser("u1", "hash"), { refused: "name_in_use" });
+    assert(idOf(await again.createUser("u3", "hash")) > b, "no id is assigned twice");
     assert(idOf(await again.createGroup(a, "h", "")) > group);
   });
 
   test(
-    "what was called before close is done, and what is called after is turned away",
+    "finishes calls before close, and rejects calls after it",
     async (store, reopen) => {
       const made = store.createUser("ann", "hash");
       const found = store.findUser({ name: "ann" });

@@ -1,4 +1,4 @@
-/** The part of the store's contract that is about appending to the message log. */
+/** Contract of every store: appending to the message log. */
 import { assert, assertEquals } from "@std/assert";
 import {
   type ContractTest,
@@ -15,7 +15,7 @@ import {
 
 /** Registers the tests. */
 export function appendContract(test: ContractTest): void {
-  test("I1 a message that was accepted is there when the store is opened again", async (store, reopen) => {
+  test("I1 has an accepted message after a reopening", async (store, reopen) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await send(store, a, b, "one");
@@ -30,7 +30,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals(granted(await send(again, a, -group, "five")).seq, 2);
   });
 
-  test("I2 a conversation's seqs are 1, 2, 3, … whichever of the two sends", async (store) => {
+  test("I2 assigns seqs 1, 2, 3, … to a conversation whichever of the two users sends", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const sent = [
       await send(store, b, a, "1", { time: NOON + 1 }),
@@ -53,7 +53,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals(await whole(store, b, a), expected);
   });
 
-  test("I2 1,000 messages of one turn are gapless in each conversation, in the order of the calls", async (store) => {
+  test("I2 assigns gapless seqs in call order to 1,000 messages of one batch", async (store) => {
     const users = await makeUsers(store, 4);
     const group = await makeGroup(store, "g", users);
     const sent = await Promise.all(Array.from({ length: 1_000 }, async (_, i) => {
@@ -71,7 +71,7 @@ export function appendContract(test: ContractTest): void {
     }
   });
 
-  test("I2 changes of one turn see each other: a conversation goes on where the turn has brought it", async (store) => {
+  test("I2 continues a conversation within a batch", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a]);
     await Promise.all([
@@ -90,7 +90,7 @@ export function appendContract(test: ContractTest): void {
   });
 
   test(
-    "I5 the same cid again is the same message: first seq, first time, nothing new",
+    "I5 returns the first seq and time for a repeated cid, and stores nothing",
     async (store, reopen) => {
       const [a, b] = await makeUsers(store, 2) as [number, number];
       const first = { seq: 1, time: NOON, duplicate: true };
@@ -104,7 +104,7 @@ export function appendContract(test: ContractTest): void {
     },
   );
 
-  test("I5 the same cid twice in one turn is one message and takes one seq", async (store) => {
+  test("I5 assigns one seq to a cid that is twice in a batch", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const sent = await Promise.all(
       ["x", "x", "y", "x", "z"].map((cid, i) => send(store, a, b, cid, { time: NOON + i })),
@@ -118,7 +118,7 @@ export function appendContract(test: ContractTest): void {
     ]);
   });
 
-  test("I5 a cid belongs to one conversation of its sender", async (store) => {
+  test("I5 rejects a cid that the sender has used in another conversation", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await send(store, a, b, "x");
@@ -136,7 +136,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals(await store.unread(b, 10), [{ peer: a, cursor: 0, last: 1, since: NOON }]);
   });
 
-  test("I5 cids are compared byte by byte: blanks and U+0000 at the end count, and nothing is folded", async (store) => {
+  test("I5 compares cids by bytes: trailing spaces, U+0000 and case are significant", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const cids = [
       "x",
@@ -168,7 +168,7 @@ export function appendContract(test: ContractTest): void {
     ];
     const sendAll = () => Promise.all(cids.map((cid) => send(store, a, b, cid)));
     const expected = cids.map((_, i) => ({ seq: i + 1, time: NOON, duplicate: false }));
-    assertEquals(await sendAll(), expected, "in one turn");
+    assertEquals(await sendAll(), expected, "in one batch");
     assertEquals(await sendAll(), expected.map((appended) => ({ ...appended, duplicate: true })));
     for (const [i, cid] of cids.entries()) {
       assertEquals(granted(await send(store, a, b, cid)).seq, i + 1, cid);
@@ -176,7 +176,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals((await whole(store, a, b)).map(({ cid }) => cid), cids);
   });
 
-  test("a message to an unknown user, or to a group of others, is refused and leaves nothing", async (store) => {
+  test("rejects a message to an unknown user or a foreign group, and stores nothing", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a, b]);
     const sent = await Promise.all([
@@ -199,7 +199,7 @@ export function appendContract(test: ContractTest): void {
     assertEquals(await store.unread(c, 10), []);
   });
 
-  test("a body comes back as it was, whatever is in it", async (store) => {
+  test("returns every body unchanged", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const bodies = [
       "a\u0000b\u0000",
@@ -221,13 +221,13 @@ export function appendContract(test: ContractTest): void {
       "0x41",
       "null",
       "x".repeat(65_536),
-      "'\\\"%\u0000😀 ".repeat(52_429).slice(0, 512 * 1_024), // to be escaped, nearly all of it
+      "'\\\"%\u0000😀 ".repeat(52_429).slice(0, 512 * 1_024), // nearly all characters need escapes
     ];
     await Promise.all(bodies.map((body, i) => send(store, a, b, `${i}`, { body })));
     assertEquals((await whole(store, b, a)).map(({ body }) => body), bodies);
   });
 
-  test("a user's messages to the own account are a conversation like any other", async (store) => {
+  test("stores messages to the own account as a conversation", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, a, "1");
     await send(store, a, b, "2");

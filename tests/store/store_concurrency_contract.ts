@@ -1,7 +1,4 @@
-/**
- * The part of the store's contract that is about many calls at once: what holds for one call after the other holds for
- * hundreds that are made in one turn, or while others are under way.
- */
+/** Contract of every store: concurrent calls have the results of sequential ones. */
 import { assert, assertEquals } from "@std/assert";
 import {
   type ContractTest,
@@ -26,7 +23,7 @@ export function concurrencyContract(test: ContractTest): void {
 }
 
 function accountsAtOnce(test: ContractTest): void {
-  test("hundreds of calls of every kind in one turn all do what they should", async (store) => {
+  test("runs hundreds of mixed calls in one batch correctly", async (store) => {
     const users = await makeCrowd(store, 150);
     const [a, ...others] = users as [number, ...number[]];
     assertEquals(new Set(users).size, users.length);
@@ -66,7 +63,7 @@ function accountsAtOnce(test: ContractTest): void {
     ]);
   }, { membersPerGroup: 150 });
 
-  test("limits hold when far more than fit come at once", async (store) => {
+  test("enforces limits when many calls exceed them at once", async (store) => {
     const users = await makeCrowd(store, 40);
     const [a, ...others] = users as [number, ...number[]];
     const group = await makeGroup(store, "g", [a]);
@@ -76,14 +73,14 @@ function accountsAtOnce(test: ContractTest): void {
       Promise.all(others.map((user) => store.addFriend(a, user))).then(full),
       Promise.all(others.map((_, i) => store.createGroup(a, `g${i}`, ""))).then(full),
     ]);
-    assertEquals(refused, [39 - 9, 39 - 10, 39 - 9]); // who made the group is in it
+    assertEquals(refused, [39 - 9, 39 - 10, 39 - 9]); // the creator is a member
     const { friends, groups } = await store.contacts(a, 50);
     assertEquals([friends.length, groups.length], [10, 10]);
     assertEquals(groups.map(({ members }) => members), [10, ...groups.slice(1).map(() => 1)]);
     assertEquals((await store.members(a, group, 0, 50) as unknown[]).length, 10);
   }, { membersPerGroup: 10, friendsPerUser: 10, groupsPerUser: 10 });
 
-  test("names and groups that many want at once go to one each", async (store) => {
+  test("assigns each name and group name to one of many concurrent calls", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const names = Array.from({ length: 100 }, (_, i) => `n${i % 10}`);
     const made = await Promise.all([
@@ -91,12 +88,12 @@ function accountsAtOnce(test: ContractTest): void {
       ...names.map((name, i) => store.createGroup(i % 2 ? a : b, name, "")),
     ]);
     assertEquals(made.filter((result) => !("refused" in result)).length, 20);
-    assert(made.every((result) => !("refused" in result) || result.refused === "taken"));
+    assert(made.every((result) => !("refused" in result) || result.refused === "name_in_use"));
     const groups = await Promise.all([a, b].map(async (user) => (await store.contacts(user, 1)).groups));
     assertEquals(groups.flat().length, 10);
   });
 
-  test("joining again and again at once is joining once", async (store) => {
+  test("adds a member once when it joins many times at once", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     const joined = await Promise.all(Array.from({ length: 20 }, () => store.joinGroup(b, group)));
@@ -106,7 +103,7 @@ function accountsAtOnce(test: ContractTest): void {
 }
 
 function messagesAtOnce(test: ContractTest): void {
-  test("I2 many senders to one group, wave upon wave: gapless, and each sender's in the order of the calls", async (store) => {
+  test("I2 assigns gapless seqs in each sender's call order when many send to a group", async (store) => {
     const users = await makeCrowd(store, 30);
     const group = idOf(await store.createGroup(users[0]!, "g", ""));
     for (const result of await Promise.all(users.slice(1).map((user) => store.joinGroup(user, group)))) {
@@ -118,7 +115,7 @@ function messagesAtOnce(test: ContractTest): void {
         const cid = `${user}.${wave}`;
         calls.push(send(store, user, -group, cid).then((result) => ({ cid, seq: granted(result).seq })));
       }
-      await pause(0); // a new turn, in which those before may or may not be done
+      await pause(0); // the earlier calls may or may not be done after it
     }
     const sent = await Promise.all(calls);
     assertEquals(sent.map(({ seq }) => seq).toSorted((x, y) => x - y), sent.map((_, i) => i + 1));
@@ -130,7 +127,7 @@ function messagesAtOnce(test: ContractTest): void {
     }
   });
 
-  test("I2 a reader sees a beginning of the conversation and no gap while others send", async (store) => {
+  test("I2 shows readers a gapless prefix of the conversation while others send", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     let sending = true;
     const sent = (async () => {
@@ -145,7 +142,7 @@ function messagesAtOnce(test: ContractTest): void {
     while (sending) {
       const [page, unread] = await Promise.all([store.read(b, a, 0, 1_000, PLENTY), store.unread(b, 10)]);
       assertEquals(seqs(page), seqs(page).map((_, i) => i + 1));
-      assert(page.messages.length >= seen, "what was there is there");
+      assert(page.messages.length >= seen, "no message disappears");
       assert(unread.length === 0 || unread[0]!.last >= seen);
       seen = page.messages.length;
     }
@@ -153,7 +150,7 @@ function messagesAtOnce(test: ContractTest): void {
     assertEquals((await whole(store, a, b)).length, 200);
   });
 
-  test("I5 refused, repeated and new messages in one turn: each gets its own answer", async (store) => {
+  test("I5 returns each message's own result when rejected, duplicate and new ones share a batch", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await send(store, a, b, "old");
@@ -164,13 +161,13 @@ function messagesAtOnce(test: ContractTest): void {
       [at("1", b), fresh(2)],
       [at("old", b), { seq: 1, time: NOON, duplicate: true }],
       [at("1", b), { seq: 2, time: NOON + 1, duplicate: true }],
-      [at("1", c), { refused: "cid_reused" }], // of another conversation, in this turn
-      [at("old", c), { refused: "cid_reused" }], // and before it
+      [at("1", c), { refused: "cid_reused" }], // used in another conversation, in this batch
+      [at("old", c), { refused: "cid_reused" }], // used before this batch
       [at("old in the group", b), { refused: "cid_reused" }],
       [at("2", UNKNOWN_ID), { refused: "not_found" }],
       [at("2", -UNKNOWN_ID), { refused: "not_found" }],
       [at("2", -group, c), { refused: "forbidden" }],
-      [at("2", c), fresh(1)], // what was refused before has used no cid
+      [at("2", c), fresh(1)], // the rejected message has not used the cid
       [at("2", -group, b), fresh(2)],
       [at("old in the group", -group), { seq: 1, time: NOON, duplicate: true }],
       [at("3", -group), fresh(3)],
@@ -178,7 +175,7 @@ function messagesAtOnce(test: ContractTest): void {
       [at("1", a, a), { refused: "cid_reused" }],
       [at("4", a, a), fresh(1)],
       [at("1", d, c), fresh(1)],
-      [at("1", c, d), fresh(2)], // the other's first one, in the same new conversation
+      [at("1", c, d), fresh(2)], // the peer's first message in the same new conversation
       [at("1", c, d), { seq: 2, time: NOON + 1, duplicate: true }],
       [at("5", UNKNOWN_ID, UNKNOWN_ID), { refused: "not_found" }],
       [at("5", b), fresh(4)],
@@ -192,7 +189,7 @@ function messagesAtOnce(test: ContractTest): void {
     ]);
   });
 
-  test("I5 a retry while the first try is under way is the same message", async (store) => {
+  test("I5 stores one message when a retry overtakes the first attempt", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const tries: Promise<number>[] = [];
     for (let wave = 0; wave < 10; wave++) {
@@ -210,13 +207,13 @@ function messagesAtOnce(test: ContractTest): void {
     ]);
   });
 
-  test("I4 who joins while others send has missed nothing, and has all from then on", async (store) => {
+  test("I4 gives a new member all messages after the join while others send", async (store) => {
     const users = await makeCrowd(store, 21);
     const [a, ...others] = users as [number, ...number[]];
     const group = await makeGroup(store, "g", [a]);
     let acked = 0;
     const joins = others.map(async (user, i) => {
-      for (let turn = 0; turn < i; turn++) await pause(0);
+      for (let step = 0; step < i; step++) await pause(0);
       const before = acked;
       granted(await store.joinGroup(user, group));
       const later = granted(await send(store, user, -group, "hello")).seq;
@@ -231,7 +228,7 @@ function messagesAtOnce(test: ContractTest): void {
     await Promise.all(joins);
   });
 
-  test("I4 cursors that many move at once end up at the furthest", async (store) => {
+  test("I4 moves a cursor to the highest of many concurrent positions", async (store) => {
     const users = await makeCrowd(store, 20);
     const [a, ...others] = users as [number, ...number[]];
     const group = await makeGroup(store, "g", users);

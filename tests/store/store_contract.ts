@@ -1,4 +1,6 @@
-/** What every implementation of the store must do: each runs this suite, on a fresh store for each test. */
+/**
+ * The contract of every store: a test suite that each implementation runs, with a new store for each test.
+ */
 import { assertEquals } from "@std/assert";
 import {
   type ContractTest,
@@ -16,7 +18,7 @@ import { loginContract } from "./store_login_contract.ts";
 import { gapContract } from "./store_gap_contract.ts";
 import { cursorContract, pageContract } from "./store_read_contract.ts";
 
-/** Registers the whole suite as tests whose names begin with `name`. */
+/** Registers the suite as tests with `name` as the first part of their names. */
 export function storeContract(name: string, open: OpenStore): void {
   const test: ContractTest = (what, body, limits) => {
     Deno.test(`${name}: ${what}`, async () => {
@@ -40,7 +42,7 @@ export function storeContract(name: string, open: OpenStore): void {
 }
 
 function friendContract(test: ContractTest): void {
-  test("a friend is added in one direction, once", async (store) => {
+  test("adds a friend in one direction, once", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     assertEquals(await store.addFriend(a, c), { name: "u3" });
     assertEquals(await store.addFriend(a, b), { name: "u2" });
@@ -50,7 +52,7 @@ function friendContract(test: ContractTest): void {
     assertEquals((await store.contacts(b, 50)).friends, []);
   });
 
-  test("a full list of friends takes no more, and those on it are no error", async (store) => {
+  test("rejects a friend when the list is full, and accepts a friend on it again", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const results = await Promise.all([b, c, d, b].map((friend) => store.addFriend(a, friend)));
     assertEquals(results, [{ name: "u2" }, { name: "u3" }, { refused: "full" }, { name: "u2" }]);
@@ -58,7 +60,7 @@ function friendContract(test: ContractTest): void {
     assertEquals(await store.addFriend(b, a), { name: "u1" });
   }, { friendsPerUser: 2 });
 
-  test("friends of several users are all that are on their lists", async (store) => {
+  test("returns all friends of several users", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     for (const [user, friend] of [[a, c], [a, b], [b, a], [c, c]]) await store.addFriend(user!, friend!);
     const friendsOf = async (...users: number[]) =>
@@ -70,7 +72,7 @@ function friendContract(test: ContractTest): void {
     assertEquals(await friendsOf(), []);
   });
 
-  test("watchers are those who have the user as a friend, in pages by id", async (store) => {
+  test("returns a user's followers in pages by id", async (store) => {
     const [a, b, c, d, e] = await makeUsers(store, 5) as [number, number, number, number, number];
     for (const user of [e, c, b, d]) await store.addFriend(user, a);
     await store.addFriend(a, b);
@@ -83,7 +85,7 @@ function friendContract(test: ContractTest): void {
 }
 
 function groupContract(test: ContractTest): void {
-  test("a group has its creator and those who joined, and joining again changes nothing", async (store) => {
+  test("lists a group's creator and members, and changes nothing when a member joins again", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = idOf(await store.createGroup(b, "team", "what\u0000for 😀"));
     assertEquals(await store.joinGroup(c, group), { name: "team" });
@@ -101,7 +103,7 @@ function groupContract(test: ContractTest): void {
     assertEquals((await store.contacts(c, 2)).groups, [{ ...expected, users: users.slice(0, 2) }]);
   });
 
-  test("contacts have the user's groups by id, and no other user's", async (store) => {
+  test("returns a user's own groups by id", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const [first, second] = [await makeGroup(store, "x", [a, b]), await makeGroup(store, "w", [b])];
     const third = await makeGroup(store, "v", [b, a]);
@@ -110,7 +112,7 @@ function groupContract(test: ContractTest): void {
     assertEquals(await store.contacts(UNKNOWN_ID, 50), { friends: [], groups: [] });
   });
 
-  test("a group's name is taken once, also within one turn, and compared as code points", async (store) => {
+  test("assigns a group's name once, also within one batch, and compares code points", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const results = await Promise.all([
       store.createGroup(a, "team", ""),
@@ -119,12 +121,12 @@ function groupContract(test: ContractTest): void {
     ]);
     assertEquals(results.map((result) => "refused" in result ? result.refused : "made"), [
       "made",
-      "taken",
+      "name_in_use",
       "made",
     ]);
   });
 
-  test("a full group takes no more members, and those in it are no error", async (store) => {
+  test("rejects a member when the group is full, and accepts a member of it again", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a]);
     const results = await Promise.all([b, c, b].map((user) => store.joinGroup(user, group)));
@@ -132,7 +134,7 @@ function groupContract(test: ContractTest): void {
     assertEquals((await store.contacts(c, 50)).groups, []);
   }, { membersPerGroup: 2 });
 
-  test("a user with all the groups allowed neither makes nor joins another", async (store) => {
+  test("rejects creating and joining a group when the user's list is full", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const [first, second] = [await makeGroup(store, "g", [a]), await makeGroup(store, "h", [b])];
     const third = await makeGroup(store, "i", [b]);
@@ -143,7 +145,7 @@ function groupContract(test: ContractTest): void {
     assertEquals((await store.contacts(a, 50)).groups.map(({ id }) => id), [first, second]);
   }, { groupsPerUser: 2 });
 
-  test("members come in pages by id, to members only", async (store) => {
+  test("returns members in pages by id, to members only", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const group = await makeGroup(store, "g", [c, b, a]);
     const [first, second, third] = [

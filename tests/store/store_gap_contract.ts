@@ -1,4 +1,4 @@
-/** The part of the store's contract that is about rows that an operator has deleted: a gap is not an error. */
+/** Contract of every store: rows that an operator deleted are no error. */
 import { assertEquals } from "@std/assert";
 import {
   type ContractTest,
@@ -24,7 +24,7 @@ export function gapContract(test: ContractTest): void {
   for (const [what, condition, left] of gaps) {
     for (const again of [false, true]) {
       test(
-        `deleted messages are no error: ${what}${again ? ", twice reopened" : ""}`,
+        `reads past deleted messages: ${what}${again ? ", reopened twice" : ""}`,
         async (store, reopen, sql) => {
           const [a, b] = await makeUsers(store, 2) as [number, number];
           for (let i = 1; i <= 6; i++) await send(store, a, b, `${i}`, { time: NOON + i });
@@ -42,7 +42,7 @@ export function gapContract(test: ContractTest): void {
             left,
           );
           const { seq } = granted(await send(store, a, b, "next"));
-          assertEquals(seq, 7, "no seq is given out twice");
+          assertEquals(seq, 7, "no seq is assigned twice");
           assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [...left, 7]);
           await store.advanceCursors([{ user: b, peer: a, seq: 7 }]);
           assertEquals(await store.unread(b, 10), []);
@@ -66,7 +66,7 @@ export function gapContract(test: ContractTest): void {
     ["groups", "INSERT INTO Conversation (low, high, last_seq) VALUES (0, 50, 0)"],
   ];
   for (const [of, statement] of references) {
-    test(`an id that a row refers to is not given out: ${of}, ${statement}`, async (store, reopen, sql) => {
+    test(`assigns no id that a row refers to: ${of}, ${statement}`, async (store, reopen, sql) => {
       const [a] = await makeUsers(store, 1) as [number];
       await makeGroup(store, "g", [a]);
       await sql(statement);
@@ -76,20 +76,27 @@ export function gapContract(test: ContractTest): void {
     });
   }
 
-  test("a gap changes no order between conversations, nor how many are given", async (store, reopen, sql) => {
-    const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
-    for (const [i, from] of [b, c, d, b, c].entries()) await send(store, from, a, `${i}`, { time: NOON + i });
-    await sql(`DELETE FROM Message WHERE sender = ${b} AND seq = 1`);
-    await sql(`DELETE FROM Message WHERE sender = ${d}`);
-    store = await reopen();
-    const peers = async (limit: number) =>
-      (await store.unread(a, limit)).map(({ peer, since }) => [peer, since]);
-    assertEquals(await peers(10), [[c, NOON + 1], [b, NOON + 3]]);
-    assertEquals(await peers(1), [[c, NOON + 1]]);
-  });
+  test(
+    "returns unread conversations in order, and up to the limit, when messages are deleted",
+    async (store, reopen, sql) => {
+      const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
+      for (const [i, from] of [b, c, d, b, c].entries()) {
+        await send(store, from, a, `${i}`, {
+          time: NOON + i,
+        });
+      }
+      await sql(`DELETE FROM Message WHERE sender = ${b} AND seq = 1`);
+      await sql(`DELETE FROM Message WHERE sender = ${d}`);
+      store = await reopen();
+      const peers = async (limit: number) =>
+        (await store.unread(a, limit)).map(({ peer, since }) => [peer, since]);
+      assertEquals(await peers(10), [[c, NOON + 1], [b, NOON + 3]]);
+      assertEquals(await peers(1), [[c, NOON + 1]]);
+    },
+  );
 
   test(
-    "messages of a sender whose account is deleted are there, with no name",
+    "returns messages of a deleted account with an empty name",
     async (store, reopen, sql) => {
       const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
       const group = await makeGroup(store, "g", [a, b, c]);
@@ -109,7 +116,7 @@ export function gapContract(test: ContractTest): void {
     },
   );
 
-  test("a conversation whose row is deleted goes on after its last seq", async (store, reopen, sql) => {
+  test("continues a conversation after its last seq when its row is deleted", async (store, reopen, sql) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a, b]);
     for (const peer of [b, -group]) {
@@ -137,7 +144,7 @@ export function gapContract(test: ContractTest): void {
   });
 
   test(
-    "within a conversation time never decreases, and the answer says what is stored",
+    "never decreases time within a conversation, and returns the stored time",
     async (store, reopen) => {
       const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
       const times = async (...sent: number[]) =>

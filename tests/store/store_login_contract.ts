@@ -1,4 +1,4 @@
-/** The part of the store's contract that is about logins, and about the sessions that outlive connections. */
+/** Contract of every store: logins, and sessions that survive connections. */
 import { assert, assertEquals } from "@std/assert";
 import type { Store } from "../../lib/store/store.ts";
 import {
@@ -14,7 +14,7 @@ import {
   UNKNOWN_ID,
 } from "./store_fixture.ts";
 
-/** A token's hash, by a number. */
+/** Returns a token's hash, which differs by `number`. */
 const hash = (fill: number) => new Uint8Array(32).fill(fill);
 
 /** Registers the tests. */
@@ -29,7 +29,7 @@ export function loginContract(test: ContractTest): void {
 }
 
 function numberContract(test: ContractTest): void {
-  test("a login's number is higher than that of any earlier one of its account", async (store, reopen) => {
+  test("returns an epoch above those of all earlier logins of the account", async (store, reopen) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     assertEquals(await store.latestLoginEpochs([a, b]), new Map([[a, 0], [b, 0]]));
     const first = await store.claimAccount(a);
@@ -46,7 +46,7 @@ function numberContract(test: ContractTest): void {
     assertEquals(await again.latestLoginEpochs([c, b, a]), new Map([[a, third], [b, other], [c, 0]]));
   });
 
-  test("last logins are of those asked about, known or not, however many", async (store) => {
+  test("returns the last login epochs of any number of users, known or not", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const login = await store.claimAccount(b);
     await store.claimAccount(c);
@@ -56,7 +56,7 @@ function numberContract(test: ContractTest): void {
     assertEquals(await store.latestLoginEpochs([...many, b, a]), new Map([[a, 0], [b, login]]));
   });
 
-  test("logins of the same account in one turn have different numbers, which rise in the order of the calls", async (store) => {
+  test("assigns ascending epochs in call order to logins of one account in one batch", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const logins = await Promise.all([a, a, b, a, b].map((user) => store.claimAccount(user)));
     const [a1, a2, b1, a3, b2] = logins as [number, number, number, number, number];
@@ -66,11 +66,11 @@ function numberContract(test: ContractTest): void {
     assertEquals(await store.onlineLogins(0, 10), [{ user: a, loginEpoch: a3 }]);
   });
 
-  test("hundreds of logins at once begin and end, each account's own", async (store) => {
+  test("claims and releases hundreds of accounts at once", async (store) => {
     const users = await makeCrowd(store, 300);
     const first = await Promise.all(users.map((user) => store.claimAccount(user)));
     assertEquals(await store.latestLoginEpochs(users), new Map(users.map((user, i) => [user, first[i]!])));
-    // Every second account logs in once more while all of the first logins end, which then is too late for those.
+    // Every second account logs in again while all first logins end: those ends come too late.
     const second = new Map<number, number>();
     await Promise.all(users.map(async (user, i) => {
       if (i % 2 === 0) second.set(user, await store.claimAccount(user));
@@ -89,7 +89,7 @@ function numberContract(test: ContractTest): void {
 function stateContract(test: ContractTest): void {
   const online = async (store: Store, id: number) => (await store.findUser({ id }))?.online;
 
-  test("an account is online from a login's beginning to the last login's end", async (store, reopen) => {
+  test("keeps an account online from a claim to the release of the last login", async (store, reopen) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const first = await store.claimAccount(a);
     assertEquals((await store.findUser({ name: "u1" }))?.online, true);
@@ -109,7 +109,7 @@ function stateContract(test: ContractTest): void {
     assertEquals([await online(again, a), await online(again, b)], [true, false]);
   });
 
-  test("logins end by the hundred, and those that aren't the last, or aren't there, change nothing", async (store) => {
+  test("releases accounts by the hundred, and ignores earlier and unknown logins", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const [a1, b1, c1, d1] = await Promise.all([a, b, c, d].map((user) => store.claimAccount(user))) as [
       number,
@@ -133,7 +133,7 @@ function stateContract(test: ContractTest): void {
     assertEquals(await store.findUser({ id: UNKNOWN_ID }), undefined);
   });
 
-  test("who is logged in comes in pages by id, with the last login", async (store) => {
+  test("returns online accounts in pages by id, with the last login", async (store) => {
     const users = await makeUsers(store, 6);
     const [a, b, c, d, e] = users as [number, number, number, number, number];
     assertEquals(await store.onlineLogins(0, 10), []);
@@ -150,7 +150,7 @@ function stateContract(test: ContractTest): void {
 }
 
 function sessionContract(test: ContractTest): void {
-  test("an account has one session, the latest saved", async (store) => {
+  test("has one session per account: the last one saved", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     assertEquals(await store.findSession(a), undefined);
     const [login, other] = [
@@ -168,7 +168,7 @@ function sessionContract(test: ContractTest): void {
     assertEquals(await store.findSession(b), { user: b, name: "u2", tokenHash: hash(0), expires: NOON });
   });
 
-  test("only the last login saves a session", async (store) => {
+  test("saves a session for the last login only", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await store.claimAccount(b);
     const first = { user: a, loginEpoch: await store.claimAccount(a) };
@@ -188,7 +188,7 @@ function sessionContract(test: ContractTest): void {
     assertEquals(await store.findSession(b), undefined);
   });
 
-  test("a session outlives its login's end, and the next login's beginning, until that replaces it", async (store) => {
+  test("has a session after its login's end, until a later login replaces it", async (store) => {
     const [a] = await makeUsers(store, 1) as [number];
     const first = { user: a, loginEpoch: await store.claimAccount(a) };
     await store.saveSession(first, hash(1), NOON);
@@ -202,7 +202,7 @@ function sessionContract(test: ContractTest): void {
     assertEquals((await store.findSession(a))?.tokenHash, hash(2));
   });
 
-  test("only the last login forgets the session, whichever saved it", async (store) => {
+  test("deletes the session for the last login only, whichever saved it", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const first = { user: a, loginEpoch: await store.claimAccount(a) };
     await store.saveSession(first, hash(1), NOON);
@@ -215,7 +215,7 @@ function sessionContract(test: ContractTest): void {
     assertEquals(await store.findSession(a), undefined);
   });
 
-  test("of many that begin a login and save a session at once, the last one's session stays", async (store) => {
+  test("has the last login's session when many log in and save sessions at once", async (store) => {
     const [a] = await makeUsers(store, 1) as [number];
     const logins = await Promise.all(Array.from({ length: 20 }, async (_, i) => {
       const login = await store.claimAccount(a);
@@ -229,7 +229,7 @@ function sessionContract(test: ContractTest): void {
 }
 
 function resumeContract(test: ContractTest): void {
-  test("a login that goes on is online again, if it still is the account's last", async (store, reopen) => {
+  test("reclaims an account when the login still is the last one", async (store, reopen) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const first = { user: a, loginEpoch: await store.claimAccount(a) };
     const other = { user: b, loginEpoch: await store.claimAccount(b) };
@@ -249,7 +249,7 @@ function resumeContract(test: ContractTest): void {
 }
 
 function crowdContract(test: ContractTest): void {
-  test("more logins may end at once than go into a batch, and calls behind them keep their order", async (store) => {
+  test("releases more accounts than a batch holds, and runs later calls in order", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const login = await store.claimAccount(a);
     const others = Array.from({ length: 1_000 }, (_, i) => ({ user: UNKNOWN_ID + i, loginEpoch: 1 }));
@@ -263,7 +263,7 @@ function crowdContract(test: ContractTest): void {
 }
 
 function tokenContract(test: ContractTest): void {
-  test("by a token a login only begins while that is the saved session's", async (store) => {
+  test("claims an account by a token only while the saved session has it", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const first = { user: a, loginEpoch: await store.claimAccount(a) };
     assertEquals(await store.claimAccount(a, hash(1)), 0, "no session is saved");
@@ -288,7 +288,7 @@ function tokenContract(test: ContractTest): void {
 }
 
 function unknownContract(test: ContractTest): void {
-  test("nothing comes of the largest ids, which no user has", async (store) => {
+  test("returns nothing for the largest ids, which no user has", async (store) => {
     const [a] = await makeUsers(store, 1) as [number];
     const group = await makeGroup(store, "g", [a]);
     const login = { user: LAST_ID, loginEpoch: LAST_ID };

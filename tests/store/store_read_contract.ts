@@ -1,4 +1,4 @@
-/** The part of the store's contract that is about cursors and about reading the message log. */
+/** Contract of every store: cursors, and reading the message log. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import type { Page } from "../../lib/store/store.ts";
 import {
@@ -16,7 +16,7 @@ import {
 
 /** Registers the tests. */
 export function cursorContract(test: ContractTest): void {
-  test("I4 a cursor moves forward only, and stays where it is for a seq beyond the last one", async (store) => {
+  test("I4 moves a cursor forward only, and not beyond the last seq", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (const cid of ["1", "2", "3", "4"]) await send(store, a, b, cid);
     const cursor = async () => (await store.read(b, a, undefined, 10, PLENTY)).after;
@@ -27,12 +27,12 @@ export function cursorContract(test: ContractTest): void {
     }
     await send(store, a, b, "5");
     assertEquals(seqs(await store.read(b, a, undefined, 10, PLENTY)), [4, 5]);
-    // The client has seen messages that the store has lost: those that come in their place are not delivered yet.
+    // The client received messages that the store lost: their successors are not delivered yet.
     await store.advanceCursors([{ user: b, peer: a, seq: 99 }]);
     assertEquals(await cursor(), 3);
   });
 
-  test("only delivered moves a cursor: sending does not, and each member has an own one", async (store) => {
+  test("moves a member's own cursor for its acknowledgements only, not when it sends", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a, b, c]);
     await send(store, a, -group, "1");
@@ -48,7 +48,7 @@ export function cursorContract(test: ContractTest): void {
     assertEquals([await after(a, b), await after(b, a)].map(seqs), [[1], [1]]);
   });
 
-  test("delivered for what isn't there is ignored, and the others of the same call count", async (store) => {
+  test("ignores cursors that do not exist, and moves the others of the same call", async (store) => {
     const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
     const group = await makeGroup(store, "g", [a]);
     await send(store, a, b, "1");
@@ -72,7 +72,7 @@ export function cursorContract(test: ContractTest): void {
     assertEquals(await store.unread(b, 10), []);
   });
 
-  test("who joins a group has missed nothing so far", async (store) => {
+  test("has no unread messages for a new member", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     await send(store, a, -group, "1");
@@ -85,7 +85,7 @@ export function cursorContract(test: ContractTest): void {
     assertEquals(seqs(await store.history(b, -group, undefined, 10, PLENTY)), [1, 2, 3]);
   });
 
-  test("unread conversations come with the longest waiting first, at most as many as asked for", async (store) => {
+  test("returns unread conversations up to the limit, the oldest unread message first", async (store) => {
     const [a, b, c, d] = await makeUsers(store, 4) as [number, number, number, number];
     const group = await makeGroup(store, "g", [a, b]);
     await send(store, d, a, "1", { time: NOON + 1 });
@@ -107,7 +107,7 @@ export function cursorContract(test: ContractTest): void {
     assertEquals(await store.unread(UNKNOWN_ID, 10), []);
   });
 
-  test("behind are exactly those with unread conversations, of those that are asked about", async (store) => {
+  test("returns exactly those users that have unread conversations", async (store) => {
     const users = await makeUsers(store, 5);
     const [a, b, c, d, e] = users as [number, number, number, number, number];
     const group = await makeGroup(store, "g", [a, b, c]);
@@ -119,7 +119,7 @@ export function cursorContract(test: ContractTest): void {
     };
     const steps: readonly [() => Promise<unknown>, readonly number[]][] = [
       [() => Promise.resolve(), []],
-      [() => send(store, a, d, "1"), [a, d]], // a too: one's own messages are among those after one's cursor
+      [() => send(store, a, d, "1"), [a, d]], // user a, too: own messages count as unread
       [() => store.advanceCursors([{ user: a, peer: d, seq: 1 }]), [d]],
       [() => send(store, b, -group, "1"), [a, b, c, d]],
       [() => send(store, b, -group, "2"), [a, b, c, d]],
@@ -146,7 +146,7 @@ export function cursorContract(test: ContractTest): void {
 
 /** Registers the tests. */
 export function pageContract(test: ContractTest): void {
-  test("read goes on after what was said, or after the cursor, and says after which seq", async (store) => {
+  test("reads after the given seq or the cursor, and returns that seq", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (let i = 1; i <= 5; i++) await send(store, a, b, `${i}`);
     await store.advanceCursors([{ user: b, peer: a, seq: 2 }]);
@@ -161,7 +161,7 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await read(9, 10), { after: 9, seqs: [] });
   });
 
-  test("a conversation that isn't there reads as one without messages", async (store) => {
+  test("reads no messages when the conversation does not exist", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     for (const peer of [b, UNKNOWN_ID, -UNKNOWN_ID, 0, -group]) {
@@ -170,7 +170,7 @@ export function pageContract(test: ContractTest): void {
     }
   });
 
-  test("only a group's members read its messages", async (store) => {
+  test("returns a group's messages to members only", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     await send(store, a, -group, "1");
@@ -179,7 +179,7 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await store.history(b, -group, undefined, 10, PLENTY), { refused: "forbidden" });
   });
 
-  test("pages hold no more bytes of body than asked for, but at least one message", async (store) => {
+  test("limits a page's bytes, but returns at least one message", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (const [i, body] of ["€€", "123456", "x", "yy", "😀😀😀"].entries()) {
       await send(store, a, b, `${i}`, { body }); // 6, 6, 1, 2 and 12 bytes of UTF-8
@@ -198,7 +198,7 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await history(21), [2, 3, 4, 5]);
   });
 
-  test("history goes back from the latest, or from before a seq, and comes oldest first", async (store) => {
+  test("returns history before the end or a seq, in seq order", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     for (let i = 1; i <= 5; i++) await send(store, a, b, `${i}`);
     await store.advanceCursors([{ user: b, peer: a, seq: 4 }]);
@@ -213,7 +213,7 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await history(6, 5), [1, 2, 3, 4, 5]);
   });
 
-  test("history of an unknown user is refused, and of a conversation without messages is empty", async (store) => {
+  test("rejects history of an unknown user, and returns an empty one without messages", async (store) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     const group = await makeGroup(store, "g", [a]);
     assertEquals(await store.history(a, UNKNOWN_ID, undefined, 10, PLENTY), { refused: "not_found" });
@@ -223,7 +223,7 @@ export function pageContract(test: ContractTest): void {
     assertEquals(await store.history(a, b, undefined, 10, PLENTY), []);
   });
 
-  test("a pair's conversation is not a group's, whatever the ids", async (store) => {
+  test("separates conversations of two users from those of groups, whatever the ids", async (store) => {
     const users = await makeUsers(store, 3);
     const [a, b, c] = users as [number, number, number];
     const group = await makeGroup(store, "g", [a, b]);

@@ -3,7 +3,7 @@ import { Backlog } from "../../lib/server/delivery/backlog.ts";
 import { type ConversationState, ConversationStates } from "../../lib/server/delivery/conversation_state.ts";
 import type { Page, StoredMessage } from "../../lib/store/store.ts";
 
-/** Conversations by peer: the time of each message, in seq order. */
+/** Conversations by peer: the times of their messages, in seq order. */
 type Log = Map<number, number[]>;
 
 function reader(log: Log, stats = { reads: 0, most: 0 }) {
@@ -36,7 +36,7 @@ async function drain(backlog: Backlog): Promise<[peer: number, seq: number, time
   return out;
 }
 
-Deno.test("backlog: conversations are merged, the oldest message first, each in seq order", async () => {
+Deno.test("backlog: merges conversations, the oldest message first, each in seq order", async () => {
   const log: Log = new Map([[1, [10, 30, 50]], [2, [20, 21, 60]], [-3, [5, 55]]]);
   const backlog = new Backlog(reader(log));
   for (const [peer, times] of log) backlog.add(conversation(peer, 0, times.length));
@@ -45,14 +45,14 @@ Deno.test("backlog: conversations are merged, the oldest message first, each in 
   assert(backlog.isEmpty);
 });
 
-Deno.test("backlog: a clock that went back doesn't reorder a conversation", async () => {
+Deno.test("backlog: keeps the seq order of a conversation when the clock has gone back", async () => {
   const backlog = new Backlog(reader(new Map([[1, [50, 10, 40]], [2, [20]]])));
   backlog.add(conversation(1, 0, 3));
   backlog.add(conversation(2, 0, 1));
   assertEquals((await drain(backlog)).filter(([peer]) => peer === 1).map(([, seq]) => seq), [1, 2, 3]);
 });
 
-Deno.test("backlog: begins after what was pushed, or at the cursor where nothing was", async () => {
+Deno.test("backlog: begins after the last pushed message, or at the cursor when none was pushed", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2, 3]], [2, [4, 5]]])));
   const unknown = conversation(2, undefined, 2);
   backlog.add(conversation(1, 2, 3));
@@ -61,8 +61,8 @@ Deno.test("backlog: begins after what was pushed, or at the cursor where nothing
   assertEquals(unknown.cursor, 0);
 });
 
-Deno.test("backlog: what a page brings beyond what was known to exist is known from then on", async () => {
-  // Of messages 3 and 4 no hint came. A DELIVERED of them counts, as it goes by what is known.
+Deno.test("backlog: raises the last known seq when a page has later messages", async () => {
+  // No hint of messages 3 and 4 came. DELIVERED of them counts, because they are known now.
   const heard = conversation(1, 0, 2);
   const backlog = new Backlog(reader(new Map([[1, [10, 20, 30, 40]]])));
   backlog.add(heard);
@@ -70,7 +70,7 @@ Deno.test("backlog: what a page brings beyond what was known to exist is known f
   assertEquals([heard.lastPushedSeq, heard.lastKnownSeq], [4, 4]);
 });
 
-Deno.test("backlog: hundreds of conversations with hundreds of messages come whole, a few pages in memory", async () => {
+Deno.test("backlog: reads hundreds of long conversations completely, with few pages in memory", async () => {
   const log: Log = new Map();
   for (let peer = 1; peer <= 200; peer++) log.set(peer, Array.from({ length: 150 }, (_, i) => peer + i * 7));
   const stats = { reads: 0, most: 0 };
@@ -84,7 +84,7 @@ Deno.test("backlog: hundreds of conversations with hundreds of messages come who
   assert(stats.most <= 65_536 / 100, `${stats.most} messages in a page`);
 });
 
-Deno.test("backlog: between any number of conversations the oldest message comes first", async () => {
+Deno.test("backlog: returns the oldest message first among any number of conversations", async () => {
   const log: Log = new Map();
   for (let peer = 1; peer <= 200; peer++) {
     log.set(
@@ -102,14 +102,14 @@ Deno.test("backlog: between any number of conversations the oldest message comes
   }
 });
 
-Deno.test("backlog: what is said to be there but isn't holds nothing up", async () => {
+Deno.test("backlog: skips a conversation whose announced message does not exist", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2]]])));
   backlog.add(conversation(1, 0, 99));
   assertEquals((await drain(backlog)).length, 2);
   assert(backlog.isEmpty);
 });
 
-Deno.test("backlog: a message that comes while the last page is read is not left behind", async () => {
+Deno.test("backlog: keeps a message that arrives while the last page is read", async () => {
   const log: Log = new Map([[1, [1]]]);
   const behind = conversation(1, 0, 1);
   const read = reader(log);
@@ -125,7 +125,7 @@ Deno.test("backlog: a message that comes while the last page is read is not left
   assertEquals((await drain(backlog)).map(([, seq]) => seq), [1, 2]);
 });
 
-/** A backlog whose reads wait: each is gone on with by hand. */
+/** A backlog whose reads wait until the test lets them continue. */
 function held(log: Log, room = 256) {
   const waiting: (() => void)[] = [];
   const read = reader(log);
@@ -144,7 +144,7 @@ function held(log: Log, room = 256) {
   return { backlog, goOn };
 }
 
-Deno.test("backlog: what is pushed while its page is read is not pushed again", async () => {
+Deno.test("backlog: drops messages that are pushed while their page is read", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
   const behind = conversation(1, 0, 3);
   backlog.add(behind);
@@ -158,7 +158,7 @@ Deno.test("backlog: what is pushed while its page is read is not pushed again", 
   assert(backlog.hasPage(behind));
 });
 
-Deno.test("backlog: a page of which all was pushed meanwhile isn't the end", async () => {
+Deno.test("backlog: continues after a page whose messages were all pushed meanwhile", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]), 1);
   const behind = conversation(1, 0, 3);
   backlog.add(behind);
@@ -169,7 +169,7 @@ Deno.test("backlog: a page of which all was pushed meanwhile isn't the end", asy
   assertEquals((await next)?.message.seq, 2);
 });
 
-Deno.test("backlog: one that was taken out and came back while a page was read begins anew", async () => {
+Deno.test("backlog: reads a conversation again when it was removed and added while its page was read", async () => {
   const { backlog, goOn } = held(new Map([[1, [1, 2, 3]]]));
   const behind = conversation(1, 0, 1);
   backlog.add(behind);
@@ -184,7 +184,7 @@ Deno.test("backlog: one that was taken out and came back while a page was read b
   assertEquals((await next)?.message.seq, 2);
 });
 
-Deno.test("backlog: a message that is told of while an empty page is read is not left behind", async () => {
+Deno.test("backlog: keeps a message that is announced while an empty page is read", async () => {
   const log: Log = new Map([[1, []]]);
   const { backlog, goOn } = held(log);
   const behind = conversation(1, 0, 1); // the store asked does not have it yet
@@ -198,7 +198,7 @@ Deno.test("backlog: a message that is told of while an empty page is read is not
   assertEquals(behind.lastKnownSeq, 2);
 });
 
-Deno.test("talks: as many are remembered as may be, and the oldest goes for a new one (I7)", () => {
+Deno.test("conversation states: evict the oldest state when they are full (I7)", () => {
   const states = new ConversationStates(3);
   const kept = () => [1, 2, 3, 4].filter((peer) => states.get(peer));
   for (const peer of [1, 2, 3]) assertEquals(states.add(conversation(peer, 0, 0)), undefined);
@@ -207,7 +207,7 @@ Deno.test("talks: as many are remembered as may be, and the oldest goes for a ne
   assertEquals(kept(), [2, 3, 4]);
 });
 
-Deno.test("backlog: a message may be passed after its conversation was taken out", async () => {
+Deno.test("backlog: allows shift after its conversation was removed", async () => {
   const backlog = new Backlog(reader(new Map([[1, [10, 20]]])));
   const dropped = conversation(1, 0, 2);
   backlog.add(dropped);

@@ -1,8 +1,30 @@
-/** The client's parts that need no server. */
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { helpText, runCommand } from "../../lib/client/commands.ts";
+/** The parts of the client that need no server. */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  type CommandContext,
+  CommandError,
+  helpText,
+  isChatCommand,
+  needsServer,
+  runCommand,
+} from "../../lib/client/commands.ts";
 import { Contacts } from "../../lib/client/contacts.ts";
-import { escapeControls, formatMessage, formatTime, PLAIN_STYLE, toJson } from "../../lib/client/format.ts";
+import {
+  escapeControls,
+  formatMessage,
+  formatTime,
+  PLAIN_STYLE,
+  quoteExcerpt,
+  toJson,
+  unansweredText,
+} from "../../lib/client/format.ts";
 import { Inbox } from "../../lib/client/inbox.ts";
 import { type ChatMessage, readChat, retryAfterMs } from "../../lib/client/incoming.ts";
 import { cleanPaste, PasteReader } from "../../lib/client/keys.ts";
@@ -13,13 +35,13 @@ import type { RequestMessage } from "../../lib/client/transport.ts";
 import { Random } from "../harness/random.ts";
 import { until } from "../harness/wait.ts";
 
-Deno.test("harmless: nothing that commands a terminal is left", () => {
+Deno.test("format: escapes all control characters", () => {
   assertEquals(escapeControls("a\x1b[31mb\r\n\x07\x7f\x9b2J"), "a␛[31mb␍␊␇␡<009b>2J");
   assertEquals(escapeControls("\u202egnp.exe"), "<202e>gnp.exe");
   assertEquals(escapeControls("é 中 😀"), "é 中 😀");
 });
 
-Deno.test("describe: a message's text, name and state can't command a terminal", () => {
+Deno.test("format: escapes control characters in text, name and state of a message", () => {
   const contacts = new Contacts();
   const evil = "\x1b]0;title\x07";
   const messages = [
@@ -34,20 +56,20 @@ Deno.test("describe: a message's text, name and state can't command a terminal",
   }
 });
 
-Deno.test("asJson: control characters are escaped, and the value stays the same", () => {
+Deno.test("format: escapes control characters in JSON without changing the value", () => {
   const message = { msgid: 6, msg: "\x1b\x7f\x9b\u202e\u2028 é" };
   const line = toJson(message);
   assertMatch(line, /^[\x20-\x7eé]+$/);
   assertEquals(JSON.parse(line), message);
 });
 
-Deno.test("clock: today's times have no date, others do", () => {
+Deno.test("format: omits the date of today's times", () => {
   const now = new Date(2024, 4, 6, 12, 0);
   assertEquals(formatTime(new Date(2024, 4, 6, 7, 5).getTime(), now), "07:05");
   assertEquals(formatTime(new Date(2024, 4, 5, 23, 59).getTime(), now), "2024-05-05 23:59");
 });
 
-Deno.test("readChat: whose conversation a message belongs to, and what is no message", () => {
+Deno.test("incoming: finds the conversation of a chat message, and rejects other messages", () => {
   const base = { id: 2, name: "bob", msg: "hi", seq: 3, time: 4 };
   const peer = (message: Record<string, unknown>) => readChat({ msgid: 6, ...base, ...message }, 1)?.peer;
   assertEquals(peer({ toid: 1 }), 2);
@@ -58,7 +80,7 @@ Deno.test("readChat: whose conversation a message belongs to, and what is no mes
   }
 });
 
-Deno.test("retryAfter: what the server asks for, within reason", () => {
+Deno.test("incoming: bounds the server's retry_after", () => {
   const asked = [0, 250, 1e12, "soon", undefined];
   assertEquals(asked.map((retry_after) => retryAfterMs({ msgid: 20, retry_after })), [
     20,
@@ -69,7 +91,7 @@ Deno.test("retryAfter: what the server asks for, within reason", () => {
   ]);
 });
 
-Deno.test("backoff: grows to a bound, and is never the same for all", () => {
+Deno.test("backoff: grows to a bound with a random part", () => {
   for (const [round, most] of [[1, 250], [2, 500], [6, 8_000], [50, 15_000]] as const) {
     const waits = Array.from({ length: 100 }, () => backoffMs(round));
     assert(waits.every((wait) => wait >= most / 2 && wait <= most), `round ${round}: ${waits}`);
@@ -77,7 +99,7 @@ Deno.test("backoff: grows to a bound, and is never the same for all", () => {
   }
 });
 
-Deno.test("inbox: a burst is confirmed at once, each conversation to its last message; repeats again", async () => {
+Deno.test("inbox: confirms a burst once per conversation, and duplicates again", async () => {
   const sent: RequestMessage[] = [];
   const inbox = new Inbox((request) => {
     sent.push(request);
@@ -104,7 +126,7 @@ Deno.test("inbox: a burst is confirmed at once, each conversation to its last me
   assertEquals(sent.slice(2), [{ msgid: 21, id: 7, seq: 500 }]);
 });
 
-Deno.test("inbox: in another epoch seqs begin anew, and nothing is confirmed of the one before", async () => {
+Deno.test("inbox: starts again in a new epoch, and drops the former confirmations", async () => {
   const sent: RequestMessage[] = [];
   const inbox = new Inbox((request) => Promise.resolve(void sent.push(request)));
   const chat = (seq: number): ChatMessage => ({ peer: 7, seq, id: 9, name: "", text: "", time: 0 });
@@ -121,7 +143,7 @@ Deno.test("inbox: in another epoch seqs begin anew, and nothing is confirmed of 
   assertEquals(sent, [{ msgid: 21, id: 7, seq: 1 }]);
 });
 
-Deno.test("keys: the marks around a paste are found wherever the text is cut", () => {
+Deno.test("keys: finds the marks around a paste at any split of the input", () => {
   const text = "a\x1bb\x1b[200~one\x1b[2\rtwo\x1b[201~c\x1b[200~\x1b[201~";
   const joined = (pieces: { kind: string; text: string }[]) =>
     pieces.reduce<[string, string][]>((all, { kind, text }) => {
@@ -146,11 +168,11 @@ Deno.test("keys: the marks around a paste are found wherever the text is cut", (
   }
 });
 
-Deno.test("keys: a paste has one kind of line ends, and nothing that commands a terminal", () => {
+Deno.test("keys: normalizes line ends of a paste, and removes control characters", () => {
   assertEquals(cleanPaste("a\r\nb\rc\n\td\x1b[2Je\x07\x9b\r\n\n"), "a\nb\nc\n\td[2Je");
 });
 
-Deno.test("commands: help is made of all of them, and none is run on a line that lacks something", async () => {
+Deno.test("commands: lists all in help, and runs none from an incomplete line", async () => {
   for (
     const usage of ["chat:friendid:message", "creategroup:name[:desc]", "history:friendid[:seq]", "loginout"]
   ) {
@@ -166,10 +188,9 @@ Deno.test("commands: help is made of all of them, and none is run on a line that
     "history:1:x",
     "",
     ":",
-    "Chat:1:a",
   ];
   for (const line of wrong) {
-    const error = await runCommand(line, {} as Parameters<typeof runCommand>[1]).then(
+    const error = await runCommand(line, {} as CommandContext).then(
       () => undefined,
       (error) => error,
     );
@@ -177,11 +198,60 @@ Deno.test("commands: help is made of all of them, and none is run on a line that
   }
 });
 
+Deno.test("commands: help has no line over 80 columns", () => {
+  assertEquals(helpText().split("\n").filter((line) => line.length > 80), []);
+});
+
+Deno.test("commands: accepts other usual names, a slash before a name, and names in upper case", async () => {
+  const left: string[] = [];
+  const printed: string[] = [];
+  const context = {
+    leave: (what: string) => void left.push(what),
+    print: (text: string) => void printed.push(text),
+  } as unknown as CommandContext;
+  for (const line of ["quit", "exit", "/quit", "EXIT"]) await runCommand(line, context);
+  for (const line of ["loginout", "logout", " /Logout"]) await runCommand(line, context);
+  for (const line of ["help", "?", "/help", "HELP"]) await runCommand(line, context);
+  assertEquals(left, [...Array(4).fill("program"), ...Array(3).fill("session")]);
+  assertEquals(printed, Array(4).fill(helpText()));
+  for (const text of ["chat:1:a\nb", "/chat:1:a", "CHAT:1:a", "groupchat:1:a"]) {
+    assert(isChatCommand(text), text);
+  }
+});
+
+Deno.test("commands: names the user's own id in an error, before any request", async () => {
+  const context = { session: { contacts: { id: 7 } } } as unknown as CommandContext;
+  for (const line of ["chat:7:hi", "addfriend:7"]) {
+    const error = await assertRejects(() => runCommand(line, context), CommandError);
+    assertEquals(error.message, "7 is your own id");
+  }
+});
+
+Deno.test("commands: waits for a connection only with a command that needs the server", () => {
+  for (const line of ["chat:1:a", "/friends", "History:1"]) assertEquals(needsServer(line), true, line);
+  for (const line of ["quit", "exit", "logout", "help", "?", "dance", ""]) {
+    assertEquals(needsServer(line), false, line);
+  }
+});
+
+Deno.test("format: quotes at most 40 characters of a line in an error", () => {
+  assertEquals(quoteExcerpt("chat:1:"), '"chat:1:"');
+  assertEquals(quoteExcerpt("x".repeat(40)), `"${"x".repeat(40)}"`);
+  assertEquals(quoteExcerpt("😀".repeat(41)), `"${"😀".repeat(39)}…"`);
+});
+
+Deno.test("format: counts the commands without a reply", () => {
+  assertEquals([1, 2].map(unansweredText), [
+    "the server did not reply to 1 command",
+    "the server did not reply to 2 commands",
+  ]);
+});
+
 async function linesOf(chunks: readonly Uint8Array[]): Promise<(string | undefined)[]> {
   return await Array.fromAsync(readLines(ReadableStream.from(chunks)));
 }
 
-Deno.test("lines: the same wherever the text is cut into pieces", async () => {
+Deno.test("lines: yields the same lines at any split of the input", async () => {
   const bytes = new TextEncoder().encode("a: é 中 😀\r\n\n\rb\r\r\nlast\r");
   const random = new Random(1);
   for (let round = 0; round < 100; round++) {
@@ -191,7 +261,7 @@ Deno.test("lines: the same wherever the text is cut into pieces", async () => {
   assertEquals(await linesOf([]), []);
 });
 
-Deno.test("lines: one that is too long is told once, at its place", async () => {
+Deno.test("lines: yields undefined once, in place of an overlong line", async () => {
   const most = "x".repeat(MAX_LINE_BYTES);
   const bytes = new TextEncoder().encode(`${most}\na\n${most}x\nb\n${most}${most}\n\n${most}x`);
   for (const longest of [1_000, 65_536, bytes.length]) {
@@ -200,7 +270,7 @@ Deno.test("lines: one that is too long is told once, at its place", async () => 
   }
 });
 
-Deno.test("lines: one that is too long is told before its end", async () => {
+Deno.test("lines: yields undefined before the end of an overlong line", async () => {
   let given = 0;
   async function* endless() {
     for (const chunk = new Uint8Array(1_000).fill(0x78);; given += chunk.length) {
@@ -212,7 +282,7 @@ Deno.test("lines: one that is too long is told before its end", async () => {
   assertEquals(await readLines(endless()).next(), { done: false, value: undefined });
 });
 
-Deno.test("options: the ways to name servers", () => {
+Deno.test("options: parses the forms of server addresses", () => {
   const servers = (...args: string[]) => {
     const options = parseOptions(args);
     assert(typeof options !== "string");
@@ -224,4 +294,20 @@ Deno.test("options: the ways to name servers", () => {
   for (const wrong of [["a"], ["a", "0"], ["a:1", "b"], ["::1:6000"], ["a", "1", "2"]]) {
     assertThrows(() => servers(...wrong), UsageError);
   }
+});
+
+Deno.test("options: rejects an option with a value that is given twice", () => {
+  const repeated = (...args: string[]) =>
+    assertThrows(() => parseOptions(["a:1", ...args]), UsageError).message;
+  assertEquals(repeated("--user", "a", "--user", "b"), "--user is given twice");
+  assertEquals(repeated("--wait=1", "--json", "--wait", "1"), "--wait is given twice");
+  const options = parseOptions(["a:1", "--user", "--id", "--json", "--json"]);
+  assert(typeof options !== "string");
+  assertEquals(options.user, { name: "--id" }, "the value of an option is no option");
+});
+
+Deno.test("options: prints help in lines of at most 80 columns", () => {
+  const help = parseOptions(["--help"]);
+  assert(typeof help === "string");
+  assertEquals(help.split("\n").filter((line) => line.length > 80), []);
 });

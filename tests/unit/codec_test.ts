@@ -1,4 +1,4 @@
-/** Properties of the wire code that hold for any message, any bytes and any way the network cuts them. */
+/** Properties of the wire code for any message, any bytes and any split by the network. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { ClassicDecoder } from "../../lib/wire/classic.ts";
 import { type Decoder, ReassemblyBuffer, WireError } from "../../lib/wire/decoder.ts";
@@ -9,51 +9,51 @@ import { frame, joined } from "../harness/frames.ts";
 import { Random } from "../harness/random.ts";
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-const MAX = 2_000; // bytes: small, so that random bodies come near it
+const utf8 = new TextDecoder();
+const MAX_BYTES = 2_000; // small, so that random bodies reach it
 
 type Item = string | WireError;
 
-/** Everything that a decoder makes of the chunks. Each chunk is overwritten once the decoder is done with it. */
-function decodeAll(cutter: Decoder, chunks: readonly Uint8Array[], max: number): Item[] {
+/** Returns all results of a decoder, and overwrites each chunk after its use. */
+function decodeAll(decoder: Decoder, chunks: readonly Uint8Array[], max: number): Item[] {
   const items: Item[] = [];
   for (const chunk of chunks) {
-    cutter.push(chunk);
-    for (let item; (item = cutter.next()) !== undefined;) {
-      items.push(item instanceof WireError ? item : decoder.decode(item));
+    decoder.push(chunk);
+    for (let item; (item = decoder.next()) !== undefined;) {
+      items.push(item instanceof WireError ? item : utf8.decode(item));
     }
-    assertLessOrEqual(cutter.bufferedBytes, 2 * max);
+    assertLessOrEqual(decoder.bufferedBytes, 2 * max);
     chunk.fill(0x7b);
   }
   return items;
 }
 
-/** Objects as JSON, none over the maximum. */
+/** Returns random objects as JSON, none over the maximum. */
 function randomBodies(random: Random): string[] {
   const bodies = Array.from({ length: 1 + random.below(8) }, () => JSON.stringify(random.object(3)));
-  return bodies.filter((body) => encoder.encode(body).length <= MAX);
+  return bodies.filter((body) => encoder.encode(body).length <= MAX_BYTES);
 }
 
-Deno.test("framed: what was encoded comes out, however it is cut", () => {
+Deno.test("framed: decodes encoded bodies at any split of the bytes", () => {
   for (let seed = 0; seed < 400; seed++) {
     const random = new Random(seed);
     const bodies = randomBodies(random);
     const bytes = joined(...bodies.map(encodeFrame));
     const chunks = random.chunks(bytes, random.pick([1, 3, 7, 100, 5_000]));
-    assertEquals(decodeAll(new FramedDecoder(MAX), chunks, MAX), bodies, `seed ${seed}`);
+    assertEquals(decodeAll(new FramedDecoder(MAX_BYTES), chunks, MAX_BYTES), bodies, `seed ${seed}`);
   }
 });
 
-Deno.test("framed: a pair of frames cut at every position", () => {
+Deno.test("framed: decodes two frames split at every position", () => {
   const bodies = ['{"msgid":24,"text":"é😀"}', '{"msgid":24}'];
   const bytes = joined(...bodies.map(encodeFrame));
   for (let at = 0; at <= bytes.length; at++) {
     const chunks = [bytes.slice(0, at), bytes.slice(at)];
-    assertEquals(decodeAll(new FramedDecoder(MAX), chunks, MAX), bodies, `cut at ${at}`);
+    assertEquals(decodeAll(new FramedDecoder(MAX_BYTES), chunks, MAX_BYTES), bodies, `cut at ${at}`);
   }
 });
 
-Deno.test("framed: an encoded text is its UTF-8 behind its length, at every size about the encoder's steps", () => {
+Deno.test("framed: encodes a text as its length and its UTF-8, at sizes around the encoder's limits", () => {
   for (const length of [0, 1, 2, 340, 341, 342, 1_022, 1_023, 1_024, 1_025, 3_072, 65_536, 262_144]) {
     for (const character of ["a", "é", "中", "😀"]) {
       const text = character.repeat(length);
@@ -62,13 +62,13 @@ Deno.test("framed: an encoded text is its UTF-8 behind its length, at every size
   }
 });
 
-Deno.test("framed: an encoded frame stays as it is when the next one is encoded", () => {
+Deno.test("framed: does not change a frame by encoding the next one", () => {
   const first = encodeFrame('{"msgid":1}');
   encodeFrame('{"msgid":2}');
   assertEquals(first, frame('{"msgid":1}'));
 });
 
-Deno.test("framed: the longest body is taken and one byte more is not, cut anyhow", () => {
+Deno.test("framed: accepts the longest body, and rejects one byte more, at any split", () => {
   for (const pieces of [1, 2, 5, 1_000, 100_000]) {
     const longest = "x".repeat(MAX_FRAME);
     const random = new Random(pieces);
@@ -81,57 +81,65 @@ Deno.test("framed: the longest body is taken and one byte more is not, cut anyho
       random.chunks(joined(frame(longest + "x"), frame("{}")), pieces),
       MAX_FRAME,
     );
-    assertEquals(items.length, 1, "nothing comes after it");
+    assertEquals(items.length, 1, "no result follows it");
     assert(items[0] instanceof WireError && items[0].fatal);
     assertEquals(items[0].errno, Errno.TOO_LARGE);
   }
 });
 
-Deno.test("framed: a length alone takes no memory", () => {
+Deno.test("framed: allocates no memory for a length alone", () => {
   const framed = new FramedDecoder(MAX_FRAME);
   framed.push(frame("", MAX_FRAME));
   assertEquals(framed.next(), undefined);
   assertLessOrEqual(framed.bufferedBytes, 1_024);
 });
 
-Deno.test("framed: any bytes give bodies or one error at the end, never an exception", () => {
+Deno.test("framed: turns any bytes into bodies and at most one error at the end", () => {
   let [bodies, errors] = [0, 0];
   for (let seed = 0; seed < 2_000; seed++) {
     const random = new Random(seed);
     const bytes = random.bytes(random.below(300));
-    // Half of them get small lengths, so that bodies come about too.
+    // Half of them get small lengths, so that bodies occur, too.
     if (seed % 2 === 0) { for (let at = 0; at + 4 < bytes.length; at += 20) bytes.fill(0, at, at + 3); }
-    const items = decodeAll(new FramedDecoder(MAX), random.chunks(bytes, random.pick([1, 10, 300])), MAX);
+    const items = decodeAll(
+      new FramedDecoder(MAX_BYTES),
+      random.chunks(bytes, random.pick([1, 10, 300])),
+      MAX_BYTES,
+    );
     for (const [at, item] of items.entries()) {
       if (typeof item === "string") bodies++;
       else assert(++errors && item.fatal && at === items.length - 1, `seed ${seed}`);
     }
   }
-  assert(bodies > 100 && errors > 100, `both kinds come up: ${bodies} bodies, ${errors} errors`);
+  assert(bodies > 100 && errors > 100, `both kinds occur: ${bodies} bodies, ${errors} errors`);
 });
 
-Deno.test("classic: objects come out, however they are separated and cut", () => {
+Deno.test("classic: decodes objects with any separator at any split of the bytes", () => {
   for (let seed = 0; seed < 400; seed++) {
     const random = new Random(seed);
     const bodies = randomBodies(random);
     const text = bodies.map((body) => body + random.pick(["\0", "", "\n", " \r\n\t", "\0\0"])).join("");
     const chunks = random.chunks(encoder.encode(text), random.pick([1, 3, 7, 100, 5_000]));
-    assertEquals(decodeAll(new ClassicDecoder(MAX), chunks, MAX), bodies, `seed ${seed}`);
+    assertEquals(decodeAll(new ClassicDecoder(MAX_BYTES), chunks, MAX_BYTES), bodies, `seed ${seed}`);
   }
 });
 
-Deno.test("classic: two objects cut at every position", () => {
+Deno.test("classic: decodes two objects split at every position", () => {
   const bodies = ['{"a":"}\\"{\\\\","b":{"c":{}}}', '{"msgid":24,"text":"é😀"}'];
   const bytes = encoder.encode(bodies.join("\0"));
   for (let at = 0; at <= bytes.length; at++) {
     const chunks = [bytes.slice(0, at), bytes.slice(at)];
-    assertEquals(decodeAll(new ClassicDecoder(MAX), chunks, MAX), bodies, `cut at ${at}`);
+    assertEquals(decodeAll(new ClassicDecoder(MAX_BYTES), chunks, MAX_BYTES), bodies, `cut at ${at}`);
   }
 });
 
-Deno.test("classic: a NUL ends what was not closed, and the next object is found", () => {
+Deno.test("classic: ends an incomplete object at a NUL, and decodes the next one", () => {
   for (const broken of ['{"a":1', '{"a":"{', '{"a":"\\', "{{{", "garbage"]) {
-    const items = decodeAll(new ClassicDecoder(MAX), [encoder.encode(`${broken}\0{"b":2}\0`)], MAX);
+    const items = decodeAll(
+      new ClassicDecoder(MAX_BYTES),
+      [encoder.encode(`${broken}\0{"b":2}\0`)],
+      MAX_BYTES,
+    );
     assertEquals(items.length, 2, broken);
     assert(items[0] instanceof WireError && !items[0].fatal, broken);
     assertEquals(items[0].errno, Errno.BAD_REQUEST);
@@ -139,21 +147,23 @@ Deno.test("classic: a NUL ends what was not closed, and the next object is found
   }
 });
 
-Deno.test("classic: the longest object is taken and one byte more is not, closed or not, cut anyhow", () => {
+Deno.test("classic: accepts the longest object, and rejects one byte more, at any split", () => {
   const object = (bytes: number) => `{"a":"${"x".repeat(bytes - 8)}"}`;
   for (const longest of [1, 7, 100, 10_000]) {
     const chunks = (text: string) => new Random(longest).chunks(encoder.encode(text), longest);
-    assertEquals(decodeAll(new ClassicDecoder(MAX), chunks(object(MAX)), MAX), [object(MAX)]);
-    for (const text of [object(MAX + 1), "{".repeat(MAX + 1), `{"${"x".repeat(5 * MAX)}`]) {
-      const items = decodeAll(new ClassicDecoder(MAX), chunks(`${text}\0{}`), MAX);
-      assertEquals(items.length, 1, "nothing comes after it");
+    assertEquals(decodeAll(new ClassicDecoder(MAX_BYTES), chunks(object(MAX_BYTES)), MAX_BYTES), [
+      object(MAX_BYTES),
+    ]);
+    for (const text of [object(MAX_BYTES + 1), "{".repeat(MAX_BYTES + 1), `{"${"x".repeat(5 * MAX_BYTES)}`]) {
+      const items = decodeAll(new ClassicDecoder(MAX_BYTES), chunks(`${text}\0{}`), MAX_BYTES);
+      assertEquals(items.length, 1, "no result follows it");
       assert(items[0] instanceof WireError && items[0].fatal);
       assertEquals(items[0].errno, Errno.TOO_LARGE);
     }
   }
 });
 
-Deno.test("classic: any bytes give bodies and errors, never an exception", () => {
+Deno.test("classic: turns any bytes into bodies and errors", () => {
   const likely = encoder.encode('{}"\\\0 a');
   for (let seed = 0; seed < 2_000; seed++) {
     const random = new Random(seed);
@@ -167,16 +177,16 @@ Deno.test("classic: any bytes give bodies and errors, never an exception", () =>
   }
 });
 
-Deno.test("classic: bytes that are no objects are reported once, not once each", () => {
+Deno.test("classic: reports consecutive invalid bytes once", () => {
   const items = decodeAll(
-    new ClassicDecoder(MAX),
+    new ClassicDecoder(MAX_BYTES),
     [encoder.encode("x".repeat(1_000)), encoder.encode("yy")],
-    MAX,
+    MAX_BYTES,
   );
   assertEquals(items.length, 1);
 });
 
-Deno.test("a message that is parsed has what was sent; anything else is an error, never an exception", () => {
+Deno.test("message: parses a sent message, and returns an error for any other bytes", () => {
   for (let seed = 0; seed < 500; seed++) {
     const random = new Random(seed);
     const message = { ...random.object(3), msgid: random.below(100) };
@@ -189,7 +199,7 @@ Deno.test("a message that is parsed has what was sent; anything else is an error
   }
 });
 
-Deno.test("what is not a message is an error that says why and whose it is", () => {
+Deno.test("message: returns an error with the reason and the known fields of an invalid body", () => {
   const errorOf = (body: string | Uint8Array) => {
     const parsed = parseMessage(typeof body === "string" ? encoder.encode(body) : body);
     assert(parsed instanceof WireError, String(body));
@@ -206,11 +216,11 @@ Deno.test("what is not a message is an error that says why and whose it is", () 
     assertEquals(errorOf(`{"msgid":24,"rid":${rid}}`).about, { msgid: 24 });
   }
   errorOf(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d)); // not UTF-8
-  errorOf(Uint8Array.of(0xed, 0xa0, 0x80)); // half of a pair, as UTF-8
-  errorOf("[".repeat(MAX_FRAME)); // deeper than any parser's stack
+  errorOf(Uint8Array.of(0xed, 0xa0, 0x80)); // half of a surrogate pair, as UTF-8
+  errorOf("[".repeat(MAX_FRAME)); // deeper than the stack of any parser
 });
 
-Deno.test("a rid is kept as it was written, or nearly so where that would take too deep a look", () => {
+Deno.test("message: preserves the notation of a rid unless the body is too deeply nested", () => {
   const ridOf = (body: string) => {
     const parsed = parseMessage(encoder.encode(body));
     assert(!(parsed instanceof WireError));
@@ -223,10 +233,10 @@ Deno.test("a rid is kept as it was written, or nearly so where that would take t
   assert(["1e300", "1e+300"].includes(ridOf(`{"msgid":24,"rid":1e300,"x":${deep}}`)!));
 });
 
-Deno.test("a body has at most 256 values, counted before it is parsed, and what is in strings are none", () => {
-  const pad = "x".repeat(1_100); // shorter ones are parsed as they are
+Deno.test("message: rejects a body of more than 256 values before parsing it", () => {
+  const pad = "x".repeat(1_100); // shorter bodies are parsed without counting
   const shape = { maxJsonDepth: 32, maxJsonValues: 256 };
-  const isTaken = (body: string) => !(parseMessage(encoder.encode(body), shape) instanceof WireError);
+  const isAccepted = (body: string) => !(parseMessage(encoder.encode(body), shape) instanceof WireError);
   const wide = (values: number) => `{"msgid":24,"pad":"${pad}","list":[${Array(values - 3).fill(0).join()}]}`;
   for (const values of [250, 251, 252, 253, 254, 255, 256, 257, 300]) {
     const parsed = parseMessage(encoder.encode(wide(values)), shape);
@@ -238,11 +248,11 @@ Deno.test("a body has at most 256 values, counted before it is parsed, and what 
     }
   }
   for (const text of [",[{".repeat(500), ',\\",'.repeat(500), "\\\\".repeat(500) + ","]) {
-    assert(isTaken(`{"msgid":24,"pad":"${pad}","text":"${text}"}`), text.slice(0, 10));
+    assert(isAccepted(`{"msgid":24,"pad":"${pad}","text":"${text}"}`), text.slice(0, 10));
   }
   assert(
-    !isTaken(`{"msgid":24,"text":"\\\\","list":[${Array(600).fill(0).join()}]}`),
-    "a string ends where it ends",
+    !isAccepted(`{"msgid":24,"text":"\\\\","list":[${Array(600).fill(0).join()}]}`),
+    "an escaped backslash does not continue a string",
   );
   const aboutOf = (beginning: string) => {
     const parsed = parseMessage(
@@ -266,35 +276,35 @@ Deno.test("a body has at most 256 values, counted before it is parsed, and what 
   ) {
     assertEquals(aboutOf(odd), {}, odd);
   }
-  assert(isTaken(`{"msgid":24,"list":[${Array(400).fill(0).join()}]}`), "what is short is cheap");
+  assert(isAccepted(`{"msgid":24,"list":[${Array(400).fill(0).join()}]}`), "a short body has no limit");
 });
 
-Deno.test("a key __proto__ is a key and gives a message no fields", () => {
+Deno.test("message: treats __proto__ as a key without special meaning", () => {
   const parsed = parseMessage(encoder.encode('{"msgid":24,"__proto__":{"name":"x","msgid":1}}'));
   assert(!(parsed instanceof WireError));
   assertEquals([parsed.msgid, parsed.name], [24, undefined]);
 });
 
-Deno.test("a carry grows by doubling, keeps its bytes, and gives a large buffer back", () => {
-  const carry = new ReassemblyBuffer();
+Deno.test("reassembly buffer: doubles, preserves its bytes, and releases a large buffer", () => {
+  const buffer = new ReassemblyBuffer();
   const random = new Random(1);
   let all: Uint8Array = new Uint8Array(0);
   const sizes = new Set<number>();
   while (all.length < 100_000) {
     const piece = random.bytes(random.below(700));
-    carry.append(piece);
+    buffer.append(piece);
     all = joined(all, piece);
-    sizes.add(carry.capacity);
-    assertLessOrEqual(carry.capacity, Math.max(256, 2 * all.length));
+    sizes.add(buffer.capacity);
+    assertLessOrEqual(buffer.capacity, Math.max(256, 2 * all.length));
   }
-  assertEquals([carry.length, carry.view().length], [all.length, all.length]);
-  assertEquals(carry.view(), all);
-  assertEquals(carry.view(99_990), all.subarray(99_990));
+  assertEquals([buffer.length, buffer.view().length], [all.length, all.length]);
+  assertEquals(buffer.view(), all);
+  assertEquals(buffer.view(99_990), all.subarray(99_990));
   assertLessOrEqual(sizes.size, 12, "each size is twice the one before");
-  carry.clear();
-  assertEquals([carry.length, carry.capacity], [0, 0]);
-  carry.append(Uint8Array.of(1, 2, 3));
-  const small = carry.capacity;
-  carry.clear();
-  assertEquals([carry.length, carry.capacity], [0, small], "a small buffer is kept");
+  buffer.clear();
+  assertEquals([buffer.length, buffer.capacity], [0, 0]);
+  buffer.append(Uint8Array.of(1, 2, 3));
+  const small = buffer.capacity;
+  buffer.clear();
+  assertEquals([buffer.length, buffer.capacity], [0, small], "a small buffer stays");
 });

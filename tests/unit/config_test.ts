@@ -1,6 +1,8 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { ConfigError, defaults, help, optionsTable, parseCommand } from "../../lib/config/config.ts";
+/** The server's configuration: how flags, arguments, variables and defaults become one. */
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { ConfigError, defaults, parseCommand } from "../../lib/config/config.ts";
 import type { Environment } from "../../lib/config/environment.ts";
+import { help, optionsTables } from "../../lib/config/help.ts";
 import { type Config, DEFAULT_DB, flagOf, options, variableOf } from "../../lib/config/options.ts";
 
 function environment(variables: Record<string, string>): Environment {
@@ -23,21 +25,21 @@ function refused(args: string[], env: Record<string, string> = {}): string {
   return message;
 }
 
-Deno.test("config: nothing said gives the defaults, and each default is a value that could be said", () => {
+Deno.test("config: has the defaults without arguments, and each default's text is a valid value", () => {
   assertEquals(configured([]), defaults());
   for (const [name, option] of Object.entries(options)) {
-    const value = name === "db" ? DEFAULT_DB : option.default; // which is looked for while nothing is said
+    const value = name === "db" ? DEFAULT_DB : option.default; // found at the start, without --db
     assertEquals(option.parse(option.format(option.default as never)), value, name);
   }
 });
 
-Deno.test("config: a port, and a host with a port, as the C++ servers took them", () => {
+Deno.test("config: takes a port, or a host and a port, as the C++ servers do", () => {
   assertEquals(configured(["6001"]).port, 6001);
   const { host, port } = configured(["127.0.0.1", "6001"]);
   assertEquals([host, port], ["127.0.0.1", 6001]);
 });
 
-Deno.test("config: flags beat arguments, arguments beat the environment, and that beats the defaults", () => {
+Deno.test("config: flags beat arguments, which beat the environment, which beats the defaults", () => {
   const env = { CHAT_PORT: "1", CHAT_LOGIN_TIMEOUT: "5s" };
   assertEquals(configured([], env).port, 1);
   assertEquals(configured(["2"], env).port, 2);
@@ -46,7 +48,7 @@ Deno.test("config: flags beat arguments, arguments beat the environment, and tha
   assertEquals(configured([], env).loginTimeout, 5_000);
 });
 
-Deno.test("config: what is so or not can be said without a value, before an argument too", () => {
+Deno.test("config: takes a switch without a value, also before an argument", () => {
   const mysql = ["--mysql", "mysql://ann@host/chat"];
   assertEquals(configured([...mysql], {}).singleWriter, "no");
   const bare = configured(["--single-writer", "7000", ...mysql], {});
@@ -55,10 +57,11 @@ Deno.test("config: what is so or not can be said without a value, before an argu
     configured(["--single-writer=no", ...mysql], { CHAT_SINGLE_WRITER: "yes" }).singleWriter,
     "no",
   );
-  assertStringIncludes(help(), "  --single-writer[=yes|no] "); // with a space, "no" would be an argument
+  // With a space in place of "=", "no" would be an argument.
+  assertStringIncludes(help("all", 80, ""), "  --single-writer[=yes|no] ");
 });
 
-Deno.test("config: what is a number or none has its bounds, 0 beside them, and the least value in its words", () => {
+Deno.test("config: takes 0 besides the bounds of a number that may be none", () => {
   for (const [name, least] of [["dailyBytes", 1_048_576], ["minFreeSpace", 1_048_576]] as const) {
     const flag = `--${flagOf(name)}`;
     assertEquals(configured([flag, `${least}`])[name], least);
@@ -67,12 +70,12 @@ Deno.test("config: what is a number or none has its bounds, 0 beside them, and t
       refused([flag, `${least - 1}`]),
       `${flag} must be a whole number from ${least} to 1099511627776, or 0, not "${least - 1}"`,
     );
-    const row = optionsTable().split("\n").find((row) => row.includes(flag))!;
-    assertStringIncludes(row, `${least} at least, or 0: `);
+    const row = optionsTables().split("\n").find((row) => row.includes(flag))!;
+    assertStringIncludes(row, `At least ${least}, or 0: `);
   }
 });
 
-Deno.test("config: numbers are taken at their bounds and refused beyond them", () => {
+Deno.test("config: accepts numbers at their bounds and rejects numbers beyond them", () => {
   assertEquals(configured(["--port", "0"]).port, 0);
   assertEquals(configured(["--port", "65535"]).port, 65_535);
   assertStringIncludes(refused(["--port", "65536"]), "--port must be a whole number from 0 to 65535");
@@ -82,7 +85,7 @@ Deno.test("config: numbers are taken at their bounds and refused beyond them", (
   for (const port of ["", "x", "1.5", "-1", "1e3"]) refused([`--port=${port}`]);
 });
 
-Deno.test("config: times have units, plain numbers are seconds, and bounds hold", () => {
+Deno.test("config: reads times with a unit or in seconds, within their bounds", () => {
   const times = {
     "250ms": 250,
     "30s": 30_000,
@@ -103,7 +106,7 @@ Deno.test("config: times have units, plain numbers are seconds, and bounds hold"
   for (const text of ["99ms", "25h", "5 s", "s", "-1s", "1y"]) refused([`--ping-interval=${text}`]);
 });
 
-Deno.test("config: a switch stands alone, takes no argument after it, and a variable says yes or no", () => {
+Deno.test("config: takes a switch alone and no argument after it, and its variable as yes or no", () => {
   const { acceptPlainPasswords, port } = configured(["--accept-plain-passwords", "6001"]);
   assertEquals([acceptPlainPasswords, port], ["yes", 6001]);
   assertEquals(configured([]).acceptPlainPasswords, "no");
@@ -112,14 +115,14 @@ Deno.test("config: a switch stands alone, takes no argument after it, and a vari
   assertStringIncludes(refused([], env("on")), "CHAT_ACCEPT_PLAIN_PASSWORDS must be one of yes, no");
 });
 
-Deno.test("config: what is unknown, too much or empty is one clear line", () => {
-  assertEquals(refused(["--nonsense=1"]), "unknown option --nonsense; --help lists them");
+Deno.test("config: reports an unknown option, a surplus argument or an empty value in one line", () => {
+  assertEquals(refused(["--nonsense=1"]), "unknown option --nonsense; --help=all lists the options");
   assertStringIncludes(refused(["a", "b", "c"]), "too many arguments");
   assertStringIncludes(refused(["--db", ""]), "--db must not be empty");
   assertStringIncludes(refused([], { CHAT_LOG_LEVEL: "loud" }), "CHAT_LOG_LEVEL must be one of debug, info");
 });
 
-Deno.test("config: an empty environment variable counts as not set, with a warning, for every option", () => {
+Deno.test("config: counts an empty variable of any option as not set, with a warning", () => {
   const variables = Object.keys(options).map(variableOf);
   for (const variable of variables) {
     const { run, warnings } = parsed([], { [variable]: "" });
@@ -134,7 +137,7 @@ Deno.test("config: an empty environment variable counts as not set, with a warni
   assertEquals(warnings.map(({ fields }) => fields.variables), [variables.join(", ")], "one line for all");
 });
 
-Deno.test("config: an environment variable that isn't empty is a value for every option, 0 and blanks too", () => {
+Deno.test("config: takes a variable that is not empty as a value for every option, also 0 and blanks", () => {
   for (const [name, option] of Object.entries(options)) {
     const variable = variableOf(name);
     const said = option.format(option.default as never);
@@ -149,7 +152,7 @@ Deno.test("config: an environment variable that isn't empty is a value for every
   assertEquals(configured([], { CHAT_EXEMPT_ADDRESSES: "none" }).exemptAddresses, "");
 });
 
-Deno.test("config: an address as Kubernetes sets it for a Service is ignored with a warning, for every option", () => {
+Deno.test("config: ignores a Kubernetes Service's address in any option's variable, with a warning", () => {
   const addresses = ["tcp://10.0.0.1:6000", "udp://10.0.0.1:53", "sctp://10.0.0.1:7", "tcp://[fd00::1]:6000"];
   for (const variable of Object.keys(options).map(variableOf)) {
     for (const address of addresses) {
@@ -167,7 +170,7 @@ Deno.test("config: an address as Kubernetes sets it for a Service is ignored wit
   );
 });
 
-Deno.test("config: a variable that the command line overrides may hold anything, and deserves no warning", () => {
+Deno.test("config: reads no variable that the command line overrides, and so gives no warning", () => {
   for (const value of ["tcp://10.0.0.1:6000", "", "many"]) {
     const env = { CHAT_PORT: value, CHAT_HOST: "" };
     for (const args of [["::1", "6001"], ["--port", "6001", "--host", "::1"]]) {
@@ -177,7 +180,7 @@ Deno.test("config: a variable that the command line overrides may hold anything,
   }
 });
 
-Deno.test("config: unknown variables are ignored; misspelled ones with a warning, those of Kubernetes without", () => {
+Deno.test("config: ignores unknown variables, with a warning unless Kubernetes sets them", () => {
   const ofKubernetes = {
     CHAT_SERVICE_HOST: "10.0.0.1",
     CHAT_SERVICE_PORT: "6000",
@@ -199,23 +202,21 @@ Deno.test("config: unknown variables are ignored; misspelled ones with a warning
   ]);
 });
 
-Deno.test("config: help, version and the table name every option", () => {
-  assertEquals(parseCommand(["--help"], environment({})), { help: true });
-  assertEquals(parseCommand(["-h"], environment({})), { help: true });
-  assertEquals(parseCommand(["--version"], environment({})), { version: true });
-  for (const name of Object.keys(options)) {
-    assertMatch(help(), new RegExp(`  --${flagOf(name)}(?: |\\[=)`));
-    assertStringIncludes(optionsTable(), `\`${variableOf(name)}\``);
-  }
-});
-
-Deno.test("config: what needs another option is refused without it", () => {
+Deno.test("config: rejects an option without another one that it needs", () => {
   assertEquals(
     refused(["--proxy-required", "yes"]),
-    "--proxy-required needs --trusted-proxies: a header is taken from these alone",
+    "--proxy-required needs --trusted-proxies: the server reads headers from these alone",
   );
   assertEquals(configured(["--proxy-required", "yes", "--trusted-proxies", "::1"]).proxyRequired, "yes");
   assertEquals(configured(["--proxy-required", "no"]).proxyRequired, "no");
   assertEquals(refused(["--health-host", "127.0.0.1"]), "--health-host needs --health-port");
   assertEquals(configured(["--health-host", "::1", "--health-port", "1"]).healthHost, "::1");
+});
+
+Deno.test("config: --help, --help=all and --version need no valid configuration", () => {
+  const command = (...args: string[]) => parseCommand(args, environment({ CHAT_PORT: "x" }));
+  for (const flag of ["--help", "-h"]) assertEquals(command(flag, "--db", ""), { help: "common" });
+  assertEquals(command("--help=all"), { help: "all" });
+  assertEquals(command("--version"), { version: true });
+  assertEquals(refused(["--help=me"]), '--help must be all or have no value, not "me"');
 });

@@ -1,4 +1,4 @@
-/** The messages that a session is pushed, and when. */
+/** The delivery of messages to a session. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
@@ -9,7 +9,7 @@ function message(seq: number, sender = PEER) {
   return { seq, sender, senderName: "n", cid: "c", body: "b", time: 0 };
 }
 
-/** A session that has all up to seq 1, and a look that finds as many messages as `last`. */
+/** Returns a delivery that has pushed seq 1, over a store with messages up to `last`. */
 async function withSession(
   last: number,
   work: (delivery: Delivery, pushed: readonly number[], moved: readonly number[]) => Promise<void>,
@@ -44,7 +44,7 @@ async function withSession(
   delivery.stop();
 }
 
-Deno.test("delivery: pushes a message at once that loadUnread found first, without the bulk class", () =>
+Deno.test("delivery: pushes a message at once when loadUnread has found it before its hint", () =>
   withSession(2, async (delivery, pushed) => {
     delivery.deliver(PEER, new CommittedMessage(message(2), PEER));
     delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
@@ -52,7 +52,7 @@ Deno.test("delivery: pushes a message at once that loadUnread found first, witho
     assertEquals(pushed, [2, 3]);
   }));
 
-Deno.test("delivery: a message after a gap waits for the bulk class", () =>
+Deno.test("delivery: reads a message after a gap in the bulk queue", () =>
   withSession(2, async (delivery, pushed) => {
     delivery.deliver(PEER, new CommittedMessage(message(3), PEER));
     await Promise.resolve();
@@ -62,7 +62,7 @@ Deno.test("delivery: a message after a gap waits for the bulk class", () =>
     assertEquals(pushed, [2]);
   }));
 
-Deno.test("delivery: DELIVERED counts up to the last known message, including those known from hints", () =>
+Deno.test("delivery: bounds DELIVERED by the last known message, also one known from a hint", () =>
   withSession(1, async (delivery, _pushed, moved) => {
     delivery.acknowledge(PEER, 9);
     assertEquals(moved, [1]);
@@ -74,7 +74,7 @@ Deno.test("delivery: DELIVERED counts up to the last known message, including th
     await Promise.resolve();
   }));
 
-Deno.test("delivery: the user's own message moves the cursor, and never past messages that have not come", () =>
+Deno.test("delivery: advances the cursor over the user's own message, and not over missing messages before it", () =>
   withSession(1, async (delivery, pushed, moved) => {
     delivery.deliver(PEER, new CommittedMessage(message(2, 1), PEER));
     assertEquals(moved, [2]);

@@ -30,7 +30,7 @@ function roster(friends: number, groups: number, users: number): Roster {
   };
 }
 
-/** What is left of a roster that may have `most` parts (friends, groups and users together). */
+/** Returns the part of a roster that fits `most` entries (friends, groups and users together). */
 function fitted(whole: Roster, most: number): number[] {
   const parts = ({ friends, groups }: Roster) =>
     friends.length + groups.length + groups.reduce((sum, { users }) => sum + users.length, 0);
@@ -38,7 +38,7 @@ function fitted(whole: Roster, most: number): number[] {
   return [friends.length, groups.length, ...groups.map(({ users }) => users.length)];
 }
 
-Deno.test("dialect: a roster that does not fit loses users, then groups, then friends, from the end", () => {
+Deno.test("dialect: omits entries that do not fit from the end of users, then groups, then friends", () => {
   const whole = roster(3, 2, 4);
   assertEquals(fitted(whole, 13), [3, 2, 4, 4]);
   assertEquals(fitted(whole, 12), [3, 2, 3, 3]);
@@ -49,7 +49,7 @@ Deno.test("dialect: a roster that does not fit loses users, then groups, then fr
   assertEquals(fitted(whole, 0), [0, 0]);
 });
 
-Deno.test("dialect: the largest roster fits into one frame, with all but some users", () => {
+Deno.test("dialect: fits the largest roster into one frame, complete except for users", () => {
   const name = "😀".repeat(50);
   const whole: Roster = {
     friends: Array.from({ length: 1_000 }, () => ({ id: 2 ** 31 - 1, name, state: "offline" })),
@@ -73,7 +73,7 @@ Deno.test("dialect: the largest roster fits into one frame, with all but some us
   assertEquals((ack.groups as unknown[]).length, 500);
 });
 
-Deno.test("classic: lists are strings of JSON, and empty ones are omitted", () => {
+Deno.test("classic: encodes lists as strings of JSON, and omits empty ones", () => {
   const classic = classicDialect(1_023, 10);
   const base = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "a", token: "secret", rid: 5 };
   const text = decoder.decode(classic.encode(classic.withRoster(base, roster(1, 1, 1))));
@@ -89,7 +89,7 @@ Deno.test("classic: lists are strings of JSON, and empty ones are omitted", () =
   assertEquals(Object.keys(empty), ["msgid", "errno", "id", "name"]);
 });
 
-Deno.test("classic: replaces control characters of other users, except tabs and line feeds, by question marks", () => {
+Deno.test("classic: replaces control characters except tabs and line feeds", () => {
   const classic = classicDialect(0, 0);
   const read = (bytes: Uint8Array | undefined) => JSON.parse(decoder.decode(bytes!.subarray(0, -1)));
   const bad = "a\u0000\u0007\b\u001b[2J\u007f\u0080\u009b\u009fb\tc\nd\r\ne\rf é😀\u202e";
@@ -116,7 +116,7 @@ Deno.test("classic: replaces control characters of other users, except tabs and 
   );
 });
 
-Deno.test("classic: no message is over the maximum, to the byte", () => {
+Deno.test("classic: bounds the length of every message, to the byte", () => {
   const stored = { seq: 1, sender: 2, senderName: "bob", cid: "c", time: 0 };
   const encode = (bytes: number, body: string) =>
     classicDialect(bytes, 0).encode(chatMessage({ ...stored, body }, 3))!;
@@ -141,7 +141,7 @@ Deno.test("classic: no message is over the maximum, to the byte", () => {
   assertEquals("groups" in big, false);
 });
 
-Deno.test("classic: the login's reply holds as many unread messages as fit, to the byte", () => {
+Deno.test("classic: adds unread messages to the login reply while they fit, to the byte", () => {
   const missed = (n: number) =>
     chatMessage({ seq: n + 1, sender: 2, senderName: "bob", cid: "c", body: `m"${n}é`, time: 0 }, 1);
   const base = { msgid: Msg.LOGIN_ACK, errno: 0, id: 1, name: "a" };
@@ -167,11 +167,11 @@ Deno.test("classic: the login's reply holds as many unread messages as fit, to t
   }
 });
 
-Deno.test("classic: the time is local", () => {
+Deno.test("classic: formats the local time", () => {
   assertEquals(formatLocalTime(new Date(2026, 0, 2, 3, 4, 5).getTime()), "2026-01-02 03:04:05");
 });
 
-Deno.test("classic: only 2, 5, 6 and 10 are ever sent", () => {
+Deno.test("classic: sends only the messages 2, 5, 6 and 10", () => {
   const classic = classicDialect(1_023, 10);
   const sent = Object.values(Msg).filter((msgid) =>
     classic.encode({ msgid, id: 1, name: "a", msg: "x", time: 0 }) !== undefined

@@ -1,4 +1,4 @@
-/** The order in which passwords are hashed: a client that fills the queue waits behind itself. */
+/** The queue of passwords to hash: a client that fills the queue delays only itself. */
 import { assert, assertEquals } from "@std/assert";
 import { FairQueue, type QueueItem, type Standing } from "../../lib/passwords/fair_queue.ts";
 import { Shares } from "../../lib/passwords/shares.ts";
@@ -19,7 +19,7 @@ function queueOf(max = ROOM): FairQueue<Item> {
 
 let count = 0;
 
-/** An item of an address; its network is the address without its last part. */
+/** Returns an item of an address. Its network is the address without the last part. */
 function item(address: string, standing: Standing = "new"): Item {
   const network = address.slice(0, address.lastIndexOf("."));
   return { name: `${address} ${++count}`, requester: { network, address, standing } };
@@ -29,7 +29,7 @@ function many(length: number, make: (at: number) => Item): Item[] {
   return Array.from({ length }, (_, at) => make(at));
 }
 
-/** Takes the next so many, each of which is begun at once; gives their addresses. */
+/** Takes and charges the next items. Returns their addresses. */
 function take(queue: FairQueue<Item>, count: number): string[] {
   return Array.from({ length: count }, () => {
     const { requester } = queue.next()!;
@@ -38,7 +38,7 @@ function take(queue: FairQueue<Item>, count: number): string[] {
   });
 }
 
-Deno.test("fair queue: what comes from one address alone keeps its order", () => {
+Deno.test("fair queue: keeps the order of the items of one address", () => {
   const queue = queueOf();
   const items = many(20, () => item("a.1"));
   for (const one of items) assertEquals(queue.push(one), undefined);
@@ -47,7 +47,7 @@ Deno.test("fair queue: what comes from one address alone keeps its order", () =>
   assertEquals([queue.size, queue.next()], [0, undefined]);
 });
 
-Deno.test("fair queue: a new address goes before all that wait of one that has had some", () => {
+Deno.test("fair queue: serves a new address before the waiting items of a charged one", () => {
   const queue = queueOf();
   for (const one of many(300, () => item("a.1"))) queue.push(one);
   take(queue, 1);
@@ -55,7 +55,7 @@ Deno.test("fair queue: a new address goes before all that wait of one that has h
   assertEquals(take(queue, 2), ["b.1", "a.1"]);
 });
 
-Deno.test("fair queue: addresses that have had as much take turns, however much each has waiting", () => {
+Deno.test("fair queue: alternates between equally charged addresses, however many items each has", () => {
   const queue = queueOf();
   for (const one of many(100, () => item("a.1"))) queue.push(one);
   for (const one of many(10, () => item("b.1"))) queue.push(one);
@@ -64,7 +64,7 @@ Deno.test("fair queue: addresses that have had as much take turns, however much 
   assertEquals(take(queue, 6), ["a.1", "b.1", "c.1", "a.1", "b.1", "c.1"]);
 });
 
-Deno.test("fair queue: a network's many addresses have no more than another's one", () => {
+Deno.test("fair queue: gives the many addresses of a network no more than the one address of another", () => {
   const queue = queueOf();
   for (let at = 0; at < 300; at++) queue.push(item(`a.${at}`));
   for (const one of many(20, () => item("b.1"))) queue.push(one);
@@ -72,7 +72,7 @@ Deno.test("fair queue: a network's many addresses have no more than another's on
   assertEquals(taken.filter((address) => address === "b.1").length, 20);
 });
 
-Deno.test("fair queue: a new address goes first within its network, too", () => {
+Deno.test("fair queue: serves a new address first within its network", () => {
   const queue = queueOf();
   for (const one of many(50, () => item("a.1"))) queue.push(one);
   for (const one of many(50, () => item("a.2"))) queue.push(one);
@@ -81,14 +81,14 @@ Deno.test("fair queue: a new address goes first within its network, too", () => 
   assertEquals(take(queue, 1), ["a.3"]);
 });
 
-Deno.test("fair queue: known users go first, and of four one is another's", () => {
+Deno.test("fair queue: serves known users first, and others with each fourth hash", () => {
   const queue = queueOf();
   for (let at = 0; at < 100; at++) queue.push(item(`a.${at}`));
   for (let at = 0; at < 6; at++) queue.push(item(`k.${at}`, "known"));
   assertEquals(take(queue, 10).map((address) => address[0]).join(""), "kkkakkkaaa");
 });
 
-Deno.test("fair queue: what an address has had is forgotten bit by bit", () => {
+Deno.test("fair queue: decays the charges of an address", () => {
   for (const [passed, next] of [[FORGET_MS - 1, "b.1"], [FORGET_MS, "a.1"]] as const) {
     const queue = queueOf();
     const [early, late] = [item("a.1"), item("b.1")];
@@ -101,7 +101,7 @@ Deno.test("fair queue: what an address has had is forgotten bit by bit", () => {
   }
 });
 
-Deno.test("fair queue: more than so much that an address has had doesn't count", () => {
+Deno.test("fair queue: bounds the charges of an address", () => {
   const queue = queueOf();
   const [much, more] = [item("a.1"), item("b.1")];
   for (let count = 0; count < MAX_DEBT + 100; count++) queue.charge(more.requester);
@@ -111,7 +111,7 @@ Deno.test("fair queue: more than so much that an address has had doesn't count",
   assertEquals(take(queue, 1), ["b.1"], "as its last one is longer ago");
 });
 
-Deno.test("fair queue: a right password is paid back with one wrong one, but not one too many of a user", () => {
+Deno.test("fair queue: refunds a right password and one wrong one, but no frequent login", () => {
   const queue = queueOf();
   const [typist, often, other] = [item("a.1"), item("b.1", "frequent"), item("c.1")];
   for (const { requester } of [typist, typist, often, often, other]) queue.charge(requester);
@@ -121,7 +121,7 @@ Deno.test("fair queue: a right password is paid back with one wrong one, but not
   assertEquals(take(queue, 3), ["a.1", "c.1", "b.1"]);
 });
 
-Deno.test("fair queue: one too many pushes the newest of those out that have the most", () => {
+Deno.test("fair queue: drops the newest item of the largest address when it is full", () => {
   const queue = queueOf(10);
   const items = many(9, () => item("a.1"));
   for (const one of items) assertEquals(queue.push(one), undefined);
@@ -134,7 +134,7 @@ Deno.test("fair queue: one too many pushes the newest of those out that have the
   assertEquals(queue.size, 10);
 });
 
-Deno.test("fair queue: a new user's pushes no known one out", () => {
+Deno.test("fair queue: never drops a known user's item for a new user", () => {
   const queue = queueOf(3);
   const known = many(3, () => item("a.1", "known"));
   for (const one of known) queue.push(one);
@@ -143,7 +143,7 @@ Deno.test("fair queue: a new user's pushes no known one out", () => {
   assertEquals(queue.push(item("c.1", "known")), known.at(-1));
 });
 
-Deno.test("fair queue: what was taken out does not come", () => {
+Deno.test("fair queue: never returns a deleted item", () => {
   const queue = queueOf();
   const [gone, kept, known] = [item("a.1"), item("a.1"), item("a.1", "known")];
   for (const one of [gone, kept, known]) queue.push(one);
@@ -152,7 +152,7 @@ Deno.test("fair queue: what was taken out does not come", () => {
   assertEquals([queue.next(), queue.next(), queue.size], [kept, undefined, 0]);
 });
 
-Deno.test("shares: so many keys are remembered, and then the one that was charged the longest ago is forgotten", () => {
+Deno.test("shares: evicts the key whose last charge is the longest ago", () => {
   const shares = new Shares(() => now, 3);
   shares.charge("b", 3);
   for (const key of ["a", "c"]) shares.charge(key, 1);

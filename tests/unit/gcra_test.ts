@@ -1,14 +1,14 @@
-/** Buckets in a process, by a clock of the test's own. */
+/** Token buckets in a process, by a clock of the test. */
 import { assert, assertEquals } from "@std/assert";
 import { KeyedRateLimiter } from "../../lib/bus/gcra.ts";
 
-/** Buckets whose time only goes on when it is told to. */
+/** Returns buckets with a clock that the test advances. */
 function make(most?: number): { buckets: KeyedRateLimiter; pass: (ms: number) => void } {
-  let now = 12_345.678; // as `performance.now` gives it
+  let now = 12_345.678; // as `performance.now` returns it
   return { buckets: new KeyedRateLimiter(() => now, most), pass: (ms) => void (now += ms) };
 }
 
-Deno.test("buckets: one is there again exactly when it was told, and not a moment before", () => {
+Deno.test("buckets: a token is available at the returned time, and not before", () => {
   for (
     const [burst, periodMs] of [[1, 1_000], [3, 1_000], [7, 60_000], [10, 600_000], [300, 600_000]] as const
   ) {
@@ -26,7 +26,7 @@ Deno.test("buckets: one is there again exactly when it was told, and not a momen
   }
 });
 
-Deno.test("buckets: an empty one is full after its time, and an untouched one no more than that", () => {
+Deno.test("buckets: an empty bucket is full after its period, and never exceeds the burst", () => {
   const { buckets, pass } = make();
   const quota = { burst: 5, periodMs: 1_000 };
   for (let round = 0; round < 3; round++) {
@@ -39,7 +39,7 @@ Deno.test("buckets: an empty one is full after its time, and an untouched one no
   assertEquals([buckets.tryConsume("b", quota, 5), buckets.tryConsume("b", quota, 1)], [0, 200]);
 });
 
-Deno.test("buckets: over a long time no more goes out than comes in", () => {
+Deno.test("buckets: take no more than the rate allows over a long time", () => {
   const { buckets, pass } = make();
   const quota = { burst: 7, periodMs: 1_000 };
   let taken = 0;
@@ -50,19 +50,19 @@ Deno.test("buckets: over a long time no more goes out than comes in", () => {
   assert(taken >= 7 * 100 && taken <= 7 * 101, `${taken} in a hundred times its time`);
 });
 
-Deno.test("buckets: of too many the fullest are forgotten, so that no client can have an empty one forgotten", () => {
+Deno.test("buckets: evict the fullest, so that no client can evict an empty one", () => {
   const { buckets, pass } = make(1_000);
   const quota = { burst: 10, periodMs: 600_000 };
   assertEquals(buckets.tryConsume("victim", quota, 10), 0);
   assertEquals(buckets.tryConsume("old", quota, 1), 0);
   pass(60_000);
-  assertEquals(buckets.tryConsume("victim", quota, 1), 0); // what has come back meanwhile
+  assertEquals(buckets.tryConsume("victim", quota, 1), 0); // refilled meanwhile
   for (let name = 0; name < 20_000; name++) assertEquals(buckets.tryConsume(`flood ${name}`, quota, 1), 0);
   assert(buckets.size <= 1_000, `${buckets.size} are remembered`);
   assert(buckets.tryConsume("victim", quota, 1) > 0, "it is still empty");
 });
 
-Deno.test("buckets: full ones are the first to be forgotten, and those given back take no room", () => {
+Deno.test("buckets: evict full ones first, and store no refunded ones", () => {
   const { buckets, pass } = make(100);
   const quota = { burst: 2, periodMs: 1_000 };
   for (let name = 0; name < 100; name++) buckets.tryConsume(`old ${name}`, quota, 2);

@@ -38,7 +38,7 @@ function serverLayers(
   const below: string[] = [];
   return layers.map(([layer, others]) => {
     below.push(`lib/server/${layer}`);
-    return [`lib/server/${layer}`, [...below, ...others]];
+    return [`lib/server/${layer}`, [...below, ...others, "lib/bounded_map.ts", "lib/sleep.ts"]];
   });
 }
 
@@ -46,16 +46,26 @@ function serverLayers(
 const rules: readonly (readonly [files: string, imports: readonly string[]])[] = [
   ["lib/wire/", ["lib/wire/"]],
   ["lib/log.ts", []],
+  ["lib/keyed_mutex.ts", []],
   ["lib/version.ts", []],
+  ["lib/bounded_map.ts", []],
+  ["lib/sleep.ts", []],
   ["lib/node/permissions.ts", []],
   ["lib/node/stop_signals.ts", ["lib/log.ts"]],
   ["lib/config/", ["lib/config/", "lib/wire/", "lib/log.ts"]],
   ["lib/store/store.ts", []],
-  ["lib/store/", ["lib/store/", "schema.sql"]],
-  ["lib/bus/", ["lib/bus/", "lib/store/store.ts", "lib/log.ts"]],
-  ["lib/client/", ["lib/client/", "lib/wire/", "lib/version.ts"]],
+  ["lib/store/", ["lib/store/", "lib/bounded_map.ts", "lib/keyed_mutex.ts", "lib/sleep.ts", "schema.sql"]],
+  ["lib/bus/", [
+    "lib/bus/",
+    "lib/store/store.ts",
+    "lib/bounded_map.ts",
+    "lib/keyed_mutex.ts",
+    "lib/log.ts",
+    "lib/sleep.ts",
+  ]],
+  ["lib/client/", ["lib/client/", "lib/wire/", "lib/sleep.ts", "lib/version.ts"]],
   ["client.ts", ["lib/client/"]],
-  ["lib/passwords/", ["lib/passwords/", "lib/store/store.ts"]],
+  ["lib/passwords/", ["lib/passwords/", "lib/store/store.ts", "lib/bounded_map.ts"]],
   ...serverLayers([
     ["scheduling/", ["lib/log.ts"]],
     ["protocol/", ["lib/wire/", "lib/store/store.ts"]],

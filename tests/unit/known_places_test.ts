@@ -1,10 +1,10 @@
-/** From where users have logged in before. */
+/** The places from which users have logged in before. */
 import { assertEquals } from "@std/assert";
 import { KnownPlaces, type LoginPlace } from "../../lib/server/limits/known_places.ts";
 
 const DEVICE = Uint8Array.of(1, 2, 254, 255, 0, 6, 7, 8);
 
-Deno.test("known places: a user's address is known once the user has logged in from there", () => {
+Deno.test("known places: knows an address when the user has logged in from it", () => {
   const places = new KnownPlaces();
   const unknown: LoginPlace = { address: "192.0.2.1", knownBy: undefined, standing: "new" };
   assertEquals(places.get(1, "192.0.2.1"), unknown);
@@ -21,7 +21,7 @@ Deno.test("known places: a user's address is known once the user has logged in f
   assertEquals(places.get(1, undefined), { ...unknown, address: undefined });
 });
 
-Deno.test("known places: a device counts before the address, and where there is none", () => {
+Deno.test("known places: prefers the device to the address, and needs no address", () => {
   const places = new KnownPlaces();
   places.add(1, "192.0.2.1");
   for (const address of ["192.0.2.1", "192.0.2.2", undefined]) {
@@ -33,7 +33,7 @@ Deno.test("known places: a device counts before the address, and where there is 
   }
 });
 
-Deno.test("known places: five logins from one go first, five by all devices, and more wait as others do", () => {
+Deno.test("known places: gives priority to five logins per address, and to five of all devices", () => {
   const places = new KnownPlaces();
   for (const address of ["192.0.2.1", "192.0.2.2"]) places.add(1, address);
   const standings = (ask: (at: number) => string) => Array.from({ length: 6 }, (_, at) => ask(at)).join(" ");
@@ -44,7 +44,7 @@ Deno.test("known places: five logins from one go first, five by all devices, and
   assertEquals(places.get(1, "192.0.2.1").knownBy, "address 192.0.2.1", "it is known all the same");
 });
 
-Deno.test("known places: so many are remembered, and then the one that was seen the longest ago is forgotten", () => {
+Deno.test("known places: evicts the place that was used the longest ago", () => {
   const places = new KnownPlaces(2);
   const known = () => [1, 2, 3].map((user) => places.get(user, "192.0.2.1").knownBy !== undefined);
   places.add(1, "192.0.2.1");

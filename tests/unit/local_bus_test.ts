@@ -1,5 +1,6 @@
-/** The bus in one process. */
-import { assertEquals } from "@std/assert";
+/** The bus within one process. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { BusUnavailableError } from "../../lib/bus/bus.ts";
 import { LocalHub } from "../../lib/bus/local.ts";
 import { busContract } from "../cluster/bus_contract.ts";
 
@@ -16,7 +17,7 @@ busContract("local bus", () => {
   });
 });
 
-Deno.test("local bus: a lock goes to who asked first", async () => {
+Deno.test("local bus: grants a lock in the order of requests", async () => {
   const hub = new LocalHub();
   const [a, b] = [hub.attach(), hub.attach()];
   const order: number[] = [];
@@ -32,9 +33,20 @@ Deno.test("local bus: a lock goes to who asked first", async () => {
   await Promise.all([a.close(), b.close()]);
 });
 
-Deno.test("local bus: nodes of different hubs know nothing of each other", async () => {
+Deno.test("local bus: nodes of different hubs are independent", async () => {
   const [a, b] = [new LocalHub().attach(), new LocalHub().attach()];
   await a.subscribe(1);
   assertEquals(await b.online([1]), new Set());
   await Promise.all([a.close(), b.close()]);
+});
+
+Deno.test("local bus: rejects a lock as unavailable when too many requests wait", async () => {
+  const bus = new LocalHub().attach();
+  await bus.lock(1);
+  const waiting = Array.from({ length: 100_000 }, () => bus.lock(1));
+  const closed = Promise.allSettled(waiting);
+  await assertRejects(() => bus.lock(1), BusUnavailableError, "100000 requests wait");
+  await (await bus.lock(2))();
+  await bus.close();
+  assertEquals(new Set((await closed).map(({ status }) => status)), new Set(["rejected"]));
 });

@@ -7,7 +7,7 @@ function lines(level: Level, format: "text" | "json", write: (log: Log) => void)
   return written;
 }
 
-Deno.test("log: only events of the level and above", () => {
+Deno.test("log: writes only events of its level and above", () => {
   const written = lines("warn", "json", (log) => {
     log.debug("a");
     log.info("b");
@@ -17,24 +17,24 @@ Deno.test("log: only events of the level and above", () => {
   assertEquals(written.map((line) => JSON.parse(line).event), ["c", "d"]);
 });
 
-Deno.test("log: one JSON object a line, whatever is in it", () => {
+Deno.test("log: writes one JSON object per line, whatever the fields contain", () => {
   const [line] = lines(
     "info",
     "json",
-    (log) => log.info("x", { why: 'a "b"\nc', count: 2, none: undefined }),
+    (log) => log.info("x", { error: 'a "b"\nc', count: 2, none: undefined }),
   );
   const { time, ...rest } = JSON.parse(line!);
-  assertEquals(rest, { level: "info", event: "x", why: 'a "b"\nc', count: 2 });
+  assertEquals(rest, { level: "info", event: "x", error: 'a "b"\nc', count: 2 });
   assertEquals(new Date(time).toISOString(), time);
   assertEquals(line!.indexOf("\n"), line!.length - 1);
 });
 
-Deno.test("log: text for people stays on one line too", () => {
-  const [line] = lines("info", "text", (log) => log.info("listening", { host: "127.0.0.1", why: "a\nb" }));
-  assertEquals(line!.slice(8), ' info  listening host=127.0.0.1 why="a\\nb"\n');
+Deno.test("log: writes one line per event as text", () => {
+  const [line] = lines("info", "text", (log) => log.info("listening", { host: "127.0.0.1", error: "a\nb" }));
+  assertEquals(line!.slice(8), ' info  listening host=127.0.0.1 error="a\\nb"\n');
 });
 
-Deno.test("log: what a terminal obeys or does not show is escaped, in both formats", () => {
+Deno.test("log: escapes characters that a terminal obeys or does not show, in both formats", () => {
   const name = "\u202eevil\u2028\u009b31m\u007f\u200b\ufe0f\u061c\u{e0041}\ue000 é李😀";
   const escaped = "\\u202eevil\\u2028\\u009b31m\\u007f\\u200b\\ufe0f\\u061c\\udb40\\udc41\\ue000 é李😀";
   const [text] = lines("info", "text", (log) => log.info("x", { name }));
@@ -47,14 +47,14 @@ Deno.test("log: what a terminal obeys or does not show is escaped, in both forma
   assertEquals(event!.slice(8), " error can't\\u000a\\u001b[2J\n");
 });
 
-Deno.test("log: an error is told with its causes", () => {
+Deno.test("log: writes an error with its causes", () => {
   assertEquals(
     describeError(new Error("outer", { cause: new Error("inner", { cause: "root" }) })),
     "outer: inner: root",
   );
 });
 
-Deno.test("log: what happens again and again is said once a second, with how often", () => {
+Deno.test("log throttle: writes a repeated line once a second, with its count", () => {
   const seldom = new LogThrottle();
   const said: number[] = [];
   const began = performance.now();

@@ -1,4 +1,4 @@
-/** What users and groups may newly be called. */
+/** The rules for names of new users and groups. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { isNameLengthValid, normalizeName, validateName } from "../../lib/server/protocol/names.ts";
 
@@ -6,7 +6,7 @@ function problem(text: string, named: "user" | "group" = "user", confusable = fa
   return validateName(normalizeName(text), named, confusable);
 }
 
-Deno.test("names: those of people in many languages are accepted", () => {
+Deno.test("names: accepts names of people in many languages", () => {
   const names =
     "alice|bob smith|O'Neill|zhang san 张三|阿布·艾山|ジョン・スミス|한국이|Иван|Νίκος|tiếng Việt|ß|〇|" +
     "אבג|محمد|नमस्ते|ไทย|བོད|ꆈꌠ|Łódź|Əli|😀|🦊fox|👍🏽|🇩🇪 fan|张三-Bob_1|١٢٣|ー|søren|đan|łuk|col·legi|Çelik|ộ|q̣̇";
@@ -18,7 +18,7 @@ Deno.test("names: those of people in many languages are accepted", () => {
   }
 });
 
-Deno.test("names: one form of those that are canonically the same, or of another width", () => {
+Deno.test("names: maps canonically equivalent names and other widths to one form", () => {
   for (
     const [given, kept] of [["e\u0301", "\u00e9"], ["\uff41\uff11", "a1"], ["\uff76\uff9e", "ガ"], [
       "a\u3000b",
@@ -29,7 +29,7 @@ Deno.test("names: one form of those that are canonically the same, or of another
   }
 });
 
-Deno.test("names: what cannot be seen is refused, wherever it is, also where look-alikes are allowed", () => {
+Deno.test("names: refuses invisible characters everywhere, also when confusable names are allowed", () => {
   const points = [
     0x00ad,
     0x034f,
@@ -56,14 +56,14 @@ Deno.test("names: what cannot be seen is refused, wherever it is, also where loo
   }
 });
 
-Deno.test("names: blanks stand alone between other characters", () => {
+Deno.test("names: allows only single spaces between other characters", () => {
   for (const name of [" a", "a ", "\u3000a"]) assertStringIncludes(problem(name)!, "beginning or end");
   assertStringIncludes(problem("a  b")!, "two spaces");
   assertStringIncludes(problem("a\u00a0b")!, "U+00A0");
   assertStringIncludes(problem("\u0301a")!, "begins with a combining mark");
 });
 
-/** Asserts that all are refused, for users and groups alike, also where look-alikes are allowed. */
+/** Asserts that all names are refused for users and groups, also when confusable names are allowed. */
 function assertNever(names: readonly string[], words: string): void {
   for (const name of names) {
     for (const named of ["user", "group"] as const) {
@@ -76,26 +76,26 @@ function assertNever(names: readonly string[], words: string): void {
   }
 }
 
-Deno.test("names: a combining mark on a space is refused, whichever way it comes there", () => {
-  assertNever(["a \u0301b", "a-\u0304b", "😀\u0301"], "on no letter or digit");
+Deno.test("names: refuses a combining mark on a space, however it gets there", () => {
+  assertNever(["a \u0301b", "a-\u0304b", "😀\u0301"], "not on a letter or digit");
   assertNever(["za\uffe3qb"], "U+FFE3");
   assertEquals(problem("a\u0301 b"), undefined);
   assertEquals(problem("1\u0301"), undefined);
 });
 
-Deno.test("names: private and unassigned characters are refused by their code points", () => {
+Deno.test("names: refuses private and unassigned characters, and names their code points", () => {
   assertNever(["\ue000"], "private use: U+E000");
   assertNever(["al\u0378ice"], "unassigned or for private use: U+0378");
   assertNever(["\u{10fffd}"], "U+10FFFD");
 });
 
-Deno.test("names: conjoining jamo are refused, and what they compose is not", () => {
+Deno.test("names: refuses conjoining jamo, and accepts the syllables they compose", () => {
   assertNever(["\u1100", "\u1112\u119e", "\u11a8a", "a\ua960", "\ud7b0"], "names cannot have: U+");
   assertNever(["\uffa1"], "names cannot have: U+FFA1");
   assertEquals(problem("\u1112\u1161\u11ab"), undefined);
 });
 
-Deno.test("names: marks through or around a letter are refused, as they make look-alikes of others", () => {
+Deno.test("names: refuses marks through or around a letter, which make it look like another", () => {
   const names = ["so\u0338ren", "d\u0335an", "l\u0335uk", "l\u0337uk", "margaret\u0335", "m\u0336a\u0336r"];
   names.push("a\u20d2", "a\u20d8", "a\u20ea", "d\u0322", "t\u0321", "a\u0334");
   for (const name of names) {
@@ -106,7 +106,7 @@ Deno.test("names: marks through or around a letter are refused, as they make loo
   for (const name of ["a\u0333b", "a\u0339b"]) assertEquals(problem(name), undefined, name); // next to the overlays
 });
 
-Deno.test("names: a middle dot stands where RFC 5892 has it, or between Chinese characters", () => {
+Deno.test("names: accepts a middle dot where RFC 5892 does, and between Chinese characters", () => {
   for (const name of ["l·l", "L·l", "阿布·艾山", "カ・ラ", "音・楽", "あ・a"]) {
     assertEquals(problem(name), undefined, name);
   }
@@ -115,7 +115,7 @@ Deno.test("names: a middle dot stands where RFC 5892 has it, or between Chinese 
   }
 });
 
-Deno.test("names: symbols that are no emoji of their own are refused for users", () => {
+Deno.test("names: refuses symbols other than emoji for users", () => {
   for (const point of [0x2388, 0x1f774, 0x1f8b2, 0x2605, 0x2192, 0x1f1e6, 0xa9, 0x2764]) {
     const name = `a${String.fromCodePoint(point)}`;
     assertStringIncludes(problem(name) ?? "accepted", "names cannot have", name);
@@ -123,7 +123,7 @@ Deno.test("names: symbols that are no emoji of their own are refused for users",
   for (const name of ["🧿", "⌚", "👍🏽", "🇩🇪"]) assertEquals(problem(name), undefined, name);
 });
 
-Deno.test("names: ornamental letters are refused, and marks of all scripts are for groups", () => {
+Deno.test("names: refuses ornamental letters, and accepts marks of all scripts for groups", () => {
   for (const name of ["𝐚lice", "ﬁona", "①", "Ⅳ", "ⓐlice", "x²", "ـabc"]) {
     assertStringIncludes(problem(name, "user", true) ?? "", "names cannot have", name);
   }
@@ -133,7 +133,7 @@ Deno.test("names: ornamental letters are refused, and marks of all scripts are f
   }
 });
 
-Deno.test("names: mixed scripts and digits, and hidden marks, are refused unless that is allowed", () => {
+Deno.test("names: refuses mixed scripts, mixed digits and hidden marks unless confusable names are allowed", () => {
   const names = [
     "\u0430lice",
     "ali\u03f2e",
@@ -153,7 +153,7 @@ Deno.test("names: mixed scripts and digits, and hidden marks, are refused unless
   }
 });
 
-Deno.test("names: their length is that of the form that is kept", () => {
+Deno.test("names: bounds the length of the stored form", () => {
   assertEquals(problem("e\u0301".repeat(50)), undefined);
   const accepted = [
     "a",

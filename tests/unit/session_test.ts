@@ -1,4 +1,4 @@
-/** What a session tells its client of friends who come and go. */
+/** The PRESENCE messages of a session. */
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import type { DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
@@ -6,7 +6,7 @@ import { Session } from "../../lib/server/sessions/session.ts";
 
 const FRIEND = 6;
 
-/** A session, its connection, and the states of the friend that its client is told. */
+/** Returns a session, its connection, and the states of the friend that the client is sent. */
 function newSession() {
   const told: (string | undefined)[] = [];
   const connection = { isWritable: true, send: ({ state }: { state?: string }) => void told.push(state) };
@@ -19,12 +19,12 @@ function newSession() {
   return { session, connection, told };
 }
 
-/** Resolves when what is told behind an answer has been told. */
+/** Resolves when the messages that follow a reply have been sent. */
 async function answered(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve));
 }
 
-Deno.test("session: an offline that waits for room is not told behind a newer online", () => {
+Deno.test("session: drops a pending offline when a newer online is sent", () => {
   const { session, connection, told } = newSession();
   session.start();
   session.pushPresence(FRIEND, true);
@@ -38,7 +38,7 @@ Deno.test("session: an offline that waits for room is not told behind a newer on
   assertEquals(told.at(-1), "offline");
 });
 
-Deno.test("session: what was heard before a login's answer looked is not told behind it", async () => {
+Deno.test("session: drops changes from before a login reply fetched the states", async () => {
   const { session, told } = newSession();
   session.pushPresence(FRIEND, true);
   await session.syncPresence(() => Promise.resolve([]));
@@ -47,7 +47,7 @@ Deno.test("session: what was heard before a login's answer looked is not told be
   assertEquals(told, []);
 });
 
-Deno.test("session: what is heard while an answer looks is told behind it, as it may be newer", async () => {
+Deno.test("session: sends changes after a reply when they came while it fetched the states", async () => {
   for (const started of [false, true]) {
     const { session, told } = newSession();
     if (started) session.start();

@@ -5,7 +5,7 @@ import { Signer } from "../../lib/bus/redis/signer.ts";
 import { SipHash } from "../../lib/bus/redis/siphash.ts";
 import { Random } from "../harness/random.ts";
 
-/** The tags of the messages 00, 00 01, … with the key 00 01 … 0f: the first of the reference implementation's. */
+/** The first tags of the reference implementation: messages 00, 00 01, … with the key 00 01 … 0f. */
 const VECTORS = [
   ...["310e0edd47db6f72", "fd67dc93c539f874", "5a4fa9d909806c0d", "2d7efbd796666785"],
   ...["b7877127e09427cf", "8da699cd64557618", "cee3fe586e46c9cb", "37d1018bf50002ab"],
@@ -19,7 +19,7 @@ const [HEADING, ARRAY, CHANNEL, EPOCH] = ["0123456789abcdef1", '["p",7]', -5, "a
 
 const MASK = (1n << 64n) - 1n;
 
-/** As the paper has it, with numbers of 64 bits. */
+/** The algorithm of the paper, with numbers of 64 bits. */
 function plain(message: Uint8Array, key: Uint8Array): bigint {
   const numbers = (bytes: Uint8Array) => new BigUint64Array(Uint8Array.from(bytes).buffer);
   const padded = new Uint8Array(8 * (Math.floor(message.length / 8) + 1));
@@ -57,7 +57,7 @@ function plain(message: Uint8Array, key: Uint8Array): bigint {
   return v0 ^ v1 ^ v2 ^ v3;
 }
 
-const hash = new SipHash(); // one for all, so that each finds what the one before has left
+const hash = new SipHash(); // one for all messages, so that each finds the bytes of its predecessor
 
 function tagOf(message: Uint8Array, key: Uint8Array): Uint8Array {
   hash.grow(message.length);
@@ -67,7 +67,7 @@ function tagOf(message: Uint8Array, key: Uint8Array): Uint8Array {
   return new Uint8Array(Int32Array.of(low, high).buffer);
 }
 
-Deno.test("siphash: the authors' tags come out", () => {
+Deno.test("siphash: computes the tags of its authors' test vectors", () => {
   const key = Uint8Array.from({ length: 16 }, (_, i) => i);
   for (const [length, expected] of VECTORS.entries()) {
     const message = Uint8Array.from({ length }, (_, i) => i);
@@ -75,7 +75,7 @@ Deno.test("siphash: the authors' tags come out", () => {
   }
 });
 
-Deno.test("siphash: messages of any length and content have the tags that plain arithmetic gives them", () => {
+Deno.test("siphash: equals plain arithmetic for messages of any length and content", () => {
   const random = new Random(7);
   for (let length = 0; length <= 600; length++) {
     const [message, key] = [random.bytes(length), random.bytes(16)];
@@ -84,7 +84,7 @@ Deno.test("siphash: messages of any length and content have the tags that plain 
   }
 });
 
-Deno.test("siphash: there is room for a message that fills the memory, and for a longer one", () => {
+Deno.test("siphash: makes room for a message that fills the memory, and for a longer one", () => {
   const key = new Uint8Array(16);
   const page = 65_536;
   for (const length of [page - 33, page - 32, page - 31, page - 24, page, 3 * page + 1]) {
@@ -94,7 +94,7 @@ Deno.test("siphash: there is room for a message that fills the memory, and for a
   }
 });
 
-Deno.test("signer: the tag is of the channel and the text, by the key that HMAC-SHA-256 makes for the epoch", () => {
+Deno.test("signer: the tag covers channel and text, with the key of the epoch", () => {
   const signer = new Signer(SECRET);
   signer.adopt(EPOCH);
   const signed = signer.sign(CHANNEL, HEADING, ARRAY);

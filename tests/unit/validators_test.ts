@@ -21,12 +21,12 @@ function accepts(field: Field<unknown>, yes: unknown[], no: unknown[]): void {
   }
 }
 
-Deno.test("fields: ids are positive 32-bit integers", () => {
+Deno.test("validators: accept positive 32-bit integers as ids", () => {
   accepts(id, [1, 2 ** 31 - 1], [0, -1, 2 ** 31, 1.5, "1", null, true, NaN, Infinity]);
   accepts(integer(0, 3), [0, 3], [-1, 4]);
 });
 
-Deno.test("fields: names have 1 to 50 characters, counted as code points, and something to see", () => {
+Deno.test("validators: accept new names of 1 to 50 code points that are not blank", () => {
   const most = FieldLimit.NAME;
   accepts(
     newName,
@@ -46,7 +46,7 @@ Deno.test("fields: names have 1 to 50 characters, counted as code points, and so
   );
 });
 
-Deno.test("fields: the name of an account that exists may be anything of 1 to 50 characters", () => {
+Deno.test("validators: accept any existing name of 1 to 50 characters", () => {
   const yes = [
     "a",
     " ",
@@ -61,13 +61,13 @@ Deno.test("fields: the name of an account that exists may be anything of 1 to 50
   accepts(existingName, yes, ["", "x".repeat(51), "\ud800", 1, null]);
 });
 
-Deno.test("fields: text has its bounds at both ends, and no half of a character", () => {
+Deno.test("validators: bound text at both ends, and refuse half of a surrogate pair", () => {
   accepts(text(1, 3), ["a", "abc", "😀😀😀", "a\u0000\n"], ["", "abcd", "😀😀😀😀", "\udc00", 7]);
   accepts(text(1), ["x".repeat(100_000)], [""]);
   accepts(text(0, 2), ["", "ab"], ["abc"]);
 });
 
-Deno.test("fields: what is wrong is said of the field by its name", () => {
+Deno.test("validators: name the field in the problem", () => {
   const fields = { toid: id, msg: text(1), force: optional(boolean) };
   assertEquals(validate(fields, { toid: 1, msg: "x" }), undefined);
   assertEquals(validate(fields, { toid: 1, msg: "x", force: true }), undefined);

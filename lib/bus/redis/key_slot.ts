@@ -1,14 +1,15 @@
-/**
- * Where a Redis Cluster keeps what: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec
- */
+/** The slots of a Redis Cluster: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec */
 
-/** How many slots a cluster shares out among its masters. */
+/** The number of slots that a cluster divides among its masters. */
 export const SLOT_COUNT = 16_384;
 
-const POLYNOMIAL = 0x1021; // of CRC16 as in XMODEM
+const POLYNOMIAL = 0x1021; // of CRC16/XMODEM
 const encoder = new TextEncoder();
 
-/** The slot of a key or a sharded channel: of what is in its first braces, if that is anything. */
+/**
+ * Returns the slot of a key or a sharded channel. If the first braces of the name are not empty, their
+ * content decides.
+ */
 export function keySlot(name: string): number {
   const open = name.indexOf("{");
   const close = name.indexOf("}", open + 1);

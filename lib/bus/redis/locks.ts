@@ -1,65 +1,62 @@
 /**
- * The locks on logins: within the node the first to ask is the first to have one, and among nodes the one
- * that asks when it is free. A lock is a key that expires, so that it outlives its holder's crash by no more
- * than a moment.
+ * The locks on logins. Within a node they are granted in the order of requests; among nodes, to the first
+ * attempt after a release. A lock is a key that expires, so that it outlives a crash of its holder by seconds
+ * only.
  */
 import type { Redis } from "ioredis";
-import { BusUnavailableError } from "../bus.ts";
-import { KeyedMutex } from "../keyed_mutex.ts";
+import { BusUnavailableError, lockOverloadError } from "../bus.ts";
+import { KeyedMutex } from "../../keyed_mutex.ts";
 import type { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 import { randomId } from "./payload.ts";
 
-/** Milliseconds after which a lock that wasn't given back is free: far more than a login needs. */
+/** Milliseconds after which a lock expires that was not released: far more than a login takes. */
 const LEASE_MS = 5_000;
 
-/**
- * Milliseconds that a lock is waited for: as long as some holders that crashed one after another can keep it.
- */
+/** Milliseconds that a request waits for a lock: three leases, for holders that crash one after another. */
 const MAX_WAIT_MS = 15_000;
 
 /**
- * Milliseconds between two tries, at least and at most: at random, so that nodes that wait don't keep in
- * step.
+ * Milliseconds between two attempts: a random value in this range, so that waiting nodes do not run in step.
  */
 const RETRY_MS = [10, 50] as const;
 
 /**
- * Takes a lock unless a node has it. A node's lock expires within the lease: what another program has written
- * would lock the account for good, or for as long as it likes. PTTL gives -2 of no key, and -1 of one that
- * does not expire.
+ * Takes a lock unless another node holds it. The key of a node expires within the lease. A key that does not
+ * is of another program, and would lock the account for too long; it is replaced. PTTL returns -2 without a
+ * key, and -1 for a key that does not expire.
  */
 const ACQUIRE = `
-local left = redis.call("PTTL", KEYS[1])
-if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
+local ttl = redis.call("PTTL", KEYS[1])
+if ttl >= 0 and ttl <= tonumber(ARGV[2]) then return 0 end
 redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
-return left == -2 and 1 or 2`;
+return ttl == -2 and 1 or 2`;
 
 /**
- * What {@link ACQUIRE} gives if another node has the lock, and if there was a key that no node has written; else
- * 1.
+ * The results of {@link ACQUIRE}: another node holds the lock; or the lock was taken from a key that no node
+ * has written. 1 is plain success.
  */
 const [HELD, FOREIGN] = [0, 2];
 
-/** Gives back a lock, but not one that has expired and is another's now. */
+/** Releases a lock, unless it has expired and another node holds it. */
 const RELEASE = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;
 
-/** Sends a command to the server that has a key. */
+/** Sends a command to the server that owns a key. */
 export type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
-/** A node's locks. */
+/** The locks of a node. */
 export class Locks {
   readonly #send: SendCommand;
   readonly #names: Names;
   readonly #signal: AbortSignal;
   readonly #onForeignKey: (key: string) => void;
-  readonly #mutex = new KeyedMutex();
-  readonly #held = new Map<string, string>(); // keys by tokens
+  readonly #mutex = new KeyedMutex<number>(lockOverloadError);
+  readonly #held = new Map<string, string>(); // keys in Redis, by tokens
   readonly #acquisitions = new Set<Promise<unknown>>();
 
   /**
-   * `send` rejects with {@link BusUnavailableError} while the bus is down. `signal`: it is about to be closed.
-   * `foundForeign` is told of a key in place of a lock's that no node has written, and that was replaced.
+   * `send` rejects with {@link BusUnavailableError} while the bus is unavailable. `signal` aborts when the
+   * bus begins to close. `onForeignKey` is called for each replaced key that no node has written.
    */
   constructor(send: SendCommand, names: Names, signal: AbortSignal, onForeignKey: (key: string) => void) {
     this.#send = send;
@@ -68,7 +65,7 @@ export class Locks {
     this.#onForeignKey = onForeignKey;
   }
 
-  /** See `Bus.lock`. */
+  /** Acquires a lock as `Bus.lock` does. */
   acquire(user: number): Promise<() => Promise<void>> {
     const acquired = this.#acquire(user);
     const done = acquired.then(() => {}, () => {}).then(() => void this.#acquisitions.delete(done));
@@ -76,20 +73,20 @@ export class Locks {
     return acquired;
   }
 
-  /** Resolves when no caller waits for a lock. */
+  /** Resolves when no request waits for a lock. */
   async whenIdle(): Promise<void> {
     await Promise.all(this.#acquisitions);
   }
 
   /**
-   * The bus is down: no caller has to wait any more. What is held may be lost, and is still given back if
-   * not.
+   * Rejects all requests that wait: the bus is unavailable. The node still releases the locks that it holds,
+   * which may be lost.
    */
   rejectWaiters(error: BusUnavailableError): void {
     this.#mutex.rejectWaiters(this, error);
   }
 
-  /** Gives back what is held, and rejects what is waited for. Call it after giving the signal. */
+  /** Releases all locks, and rejects all requests that wait. The signal must have aborted before. */
   close(error: BusUnavailableError): void {
     this.rejectWaiters(error);
     for (const token of [...this.#held.keys()]) this.#release(token);
@@ -108,7 +105,7 @@ export class Locks {
         unlock();
       };
     } catch (error) {
-      acquired.then((unlock) => unlock(), () => {}); // also if it comes only now
+      acquired.then((unlock) => unlock(), () => {}); // also if it is granted after the deadline
       throw error;
     } finally {
       clearTimeout(timer);
@@ -118,11 +115,12 @@ export class Locks {
   async #acquireKey(user: number, deadline: number): Promise<string> {
     const [key, token] = [this.#names.lock(user), randomId()];
     const [minMs, maxMs] = RETRY_MS;
-    this.#held.set(token, key); // before it is, so that closing gives back also what is under way
+    // Before the attempts, so that closing also releases the lock of one in flight.
+    this.#held.set(token, key);
     try {
       while (!(await this.#try(key, token))) {
         if (performance.now() > deadline) throw timeoutError(user);
-        await pause(minMs + Math.random() * (maxMs - minMs), this.#signal);
+        await sleep(minMs + Math.random() * (maxMs - minMs), this.#signal);
         if (this.#signal.aborted) break;
       }
       if (this.#signal.aborted) throw new BusUnavailableError("the bus is closed");
@@ -133,7 +131,7 @@ export class Locks {
     }
   }
 
-  /** Whether the lock is this node's now. */
+  /** Attempts to take the lock, and returns whether this node holds it. */
   async #try(key: string, token: string): Promise<boolean> {
     const reply = await this.#send(key, (redis) => redis.eval(ACQUIRE, 1, key, token, LEASE_MS));
     if (reply === FOREIGN) this.#onForeignKey(key);
@@ -144,11 +142,13 @@ export class Locks {
     const key = this.#held.get(token);
     if (key === undefined) return;
     this.#held.delete(token);
-    // Where that fails, the lock expires.
+    // If this fails, the lock expires.
     await this.#send(key, (redis) => redis.eval(RELEASE, 1, key, token)).catch(() => {});
   }
 }
 
 function timeoutError(user: number): BusUnavailableError {
-  return new BusUnavailableError(`user ${user} was locked for ${MAX_WAIT_MS} ms`);
+  return new BusUnavailableError(
+    `Cannot lock user ${user}: another login held the lock for ${MAX_WAIT_MS} ms`,
+  );
 }

@@ -1,29 +1,26 @@
-/** The channels on which hints were lost: their nodes must be told to look for themselves. */
+/** The channels with lost hints: the sessions on them must check the store. */
 
-/**
- * Channels that are remembered. Beyond that, so many of the nodes' users are concerned that all nodes may
- * look.
- */
+/** Channels in memory. A loss on more channels affects so many users that all nodes may check. */
 const MAX_CHANNELS = 10_000;
 
-/** Names of channels on which a hint of messages was lost. */
+/** The names of channels with a lost hint of a message. */
 export class LostNotifications {
   readonly #allNodes: string;
   #channels = new Set<string>();
 
-  /** `allNodes`: the channel to which all nodes listen. */
+  /** `allNodes` is the name of the channel that all nodes subscribe. */
   constructor(allNodes: string) {
     this.#allNodes = allNodes;
   }
 
-  /** Remembers a channel. */
+  /** Adds a channel. */
   add(channel: string): void {
     if (this.#channels.has(this.#allNodes)) return;
     this.#channels.add(channel);
     if (this.#channels.size > MAX_CHANNELS) this.#channels = new Set([this.#allNodes]);
   }
 
-  /** Forgets and gives what there was. */
+  /** Removes and returns all channels. */
   drain(): Iterable<string> {
     const channels = this.#channels;
     this.#channels = new Set();

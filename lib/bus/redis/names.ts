@@ -1,57 +1,59 @@
 /**
- * What things are called in Redis. In a cluster the part in braces decides where a name lives, so that each
- * user and each group is on one server, and all that the nodes tell each other of themselves is on one, too.
+ * Names of keys and channels in Redis. In a cluster, the part in braces decides on which server a name is. So
+ * all keys of one user or group are on one server, and so are all announcements of nodes.
  */
 import type { Channel } from "../bus.ts";
 
-/** Other programs' names in the same Redis begin otherwise. */
+/** The beginning of every name, which separates the names from those of other programs. */
 const PREFIX = "chat";
 
-/** The names that one deployment uses: another deployment on the same Redis uses none of them. */
+/** The names of one deployment. Another deployment on the same Redis uses none of them. */
 export class Names {
-  /** The channel that every node of the deployment listens to. */
+  /** The channel that every node of the deployment subscribes. */
   readonly allNodes: string;
   readonly #prefix: string;
 
   /**
-   * `deployment`: the deployment's id. It stands outside the braces, so that names spread over a cluster as
-   * before.
+   * `deployment` is the id of the deployment. It is outside of the braces, and so does not affect the slot.
    */
   constructor(deployment: string) {
     this.#prefix = `${PREFIX}:${deployment}:`;
     this.allNodes = `${this.#prefix}{nodes}`;
   }
 
-  /** The name of a user's or a group's channel. */
+  /** Returns the name of the channel of a user or group. */
   channel(channel: Channel): string {
     return channel > 0 ? `${this.#prefix}u:{${channel}}` : `${this.#prefix}g:{${-channel}}`;
   }
 
   /**
-   * The channel of a name that {@link Names.channel} has given; 0 for that of all nodes, which is no
-   * channel's number.
+   * Returns the channel of a name that {@link Names.channel} has returned. Returns 0 for the channel of all
+   * nodes, as 0 is neither a user nor a group.
    */
   channelOf(name: string): Channel {
     const [, kind, id] = /:([ug]):\{(\d+)\}$/.exec(name) ?? [];
     return kind === "g" ? -Number(id) : Number(id ?? 0);
   }
 
-  /** The key of the lock on a user's login. */
+  /** Returns the key of the lock on a user's login. */
   lock(user: number): string {
     return `${this.#prefix}lock:{${user}}`;
   }
 
-  /** The key of a bucket. */
+  /** Returns the key of a token bucket. */
   bucket(bucket: string): string {
     return `${this.#prefix}bucket:{${bucket}}`;
   }
 
-  /** The channel that only the node with this id subscribes, to be seen by the others. */
+  /**
+   * Returns the channel of the node with this id. Only that node subscribes it, which shows the others that
+   * the node is alive.
+   */
   node(id: string): string {
     return `${this.allNodes}:${id}`;
   }
 
-  /** The id in a node's channel's name. */
+  /** Returns the id in the name of a node's channel. */
   nodeId(name: string): string {
     return name.slice(this.allNodes.length + 1);
   }

@@ -1,62 +1,62 @@
 /**
- * What is published: the sender's id, the version, and one of these as JSON. An array rather than an object,
- * and one letter for the kind: most of a short message would be names of fields otherwise. The array's last
- * element is a signature, see signer.ts; releases before there was one skip it.
+ * The format of a payload: the sender's id, the version, and a JSON array. An array and one-letter kinds are
+ * much shorter than an object with field names. The last element of the array is a signature; see signer.ts.
+ * Releases before signatures skip it.
  */
 import type { Hint } from "../bus.ts";
 
-/** How many characters {@link randomId} gives: every payload begins with them. */
+/** The length of {@link randomId} in characters. Every payload begins with such an id. */
 const ID_LENGTH = 16;
 
 /**
- * The version of what nodes say: one character. Nodes of two releases that mean different things by the same
- * payload have different ones, and ignore each other's payloads. A new kind of hint needs none: nodes ignore
- * unknown kinds.
+ * The version of the format: one character. Releases that read the same payload in different ways have
+ * different versions, and ignore each other's payloads. A new kind needs no new version: nodes ignore unknown
+ * kinds.
  */
 const VERSION = "1";
 
-/** An id for a node, which no other node has: 64 random bits. */
+/** Returns a new id for a node: 64 random bits in hexadecimal. */
 export function randomId(): string {
   return [...crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2))]
     .map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/**
- * What the nodes say to each other: a hint, or of themselves that there is a new node, that a node still is
- * there, or that it closes. The latter have the node's next number, so that each counts once.
- */
+/** A payload: a hint, or an announcement. */
 export type Payload = Hint | Announcement;
 
-/** What a node says of itself. */
+/**
+ * A node's message about itself to all nodes: it has joined, is alive, or leaves. `count` is one higher each
+ * time, so that a repeated announcement is detected.
+ */
 export interface Announcement {
   readonly kind: AnnouncementKind;
   readonly count: number;
 }
 
-/** The kinds of it. */
+/** The kinds of announcements. */
 export type AnnouncementKind = "hello" | "beat" | "bye";
 
-/** Whether it isn't a hint. */
+/** Returns whether the payload is an announcement, and not a hint. */
 export function isAnnouncement(payload: Payload): payload is Announcement {
   return "count" in payload;
 }
 
-/** What a node's payloads begin with. */
+/** Returns the beginning of all payloads of a node. */
 export function headerOf(sender: string): string {
   return sender + VERSION;
 }
 
-/** Writes what follows the heading, and is still to be signed. */
+/** Returns the JSON array of a payload, without the signature. */
 export function encode(payload: Payload): string {
   return JSON.stringify(toArray(payload));
 }
 
-/** Who said the payload. */
+/** Returns the id of the node that sent the payload. */
 export function senderOf(text: string): string {
   return text.slice(0, ID_LENGTH);
 }
 
-/** Reads a signed payload; undefined if it isn't one, or one of an unknown version or kind. */
+/** Decodes a payload. Returns undefined if it has another format, version or kind. */
 export function decode(text: string): Payload | undefined {
   if (text[ID_LENGTH] !== VERSION) return undefined;
   try {
@@ -78,7 +78,7 @@ function toArray(payload: Payload): readonly (string | number)[] {
       return ["t", payload.loginEpoch];
     case "joined":
       return ["g", payload.group];
-    case "look":
+    case "resync":
       return ["l"];
     case "hello":
       return ["h", payload.count];
@@ -105,7 +105,7 @@ function fromArray(value: unknown): Payload | undefined {
     case "g":
       return isNumber(first) ? { kind: "joined", group: first } : undefined;
     case "l":
-      return { kind: "look" };
+      return { kind: "resync" };
     case "h":
       return isNumber(first) ? { kind: "hello", count: first } : undefined;
     case "b":

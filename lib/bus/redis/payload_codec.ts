@@ -1,11 +1,11 @@
 /**
- * Writes a node's payloads, and reads those of the other nodes: what they have not signed, or said before, is
- * none.
+ * Encodes the payloads of a node, and decodes the payloads of the other nodes. It rejects payloads without a
+ * valid signature, and repeated announcements.
  */
 import type { Buffer } from "node:buffer";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
-import { ReplayGuard } from "./counters.ts";
+import { ReplayGuard } from "./replay_guard.ts";
 import {
   type AnnouncementKind,
   decode,
@@ -18,44 +18,53 @@ import {
 } from "./payload.ts";
 import { Signer } from "./signer.ts";
 
-/** The number of the channel of all nodes in signatures: users' numbers are above it, and groups' below. */
+/**
+ * The number of the channel of all nodes in signatures. Users have positive numbers, and groups negative
+ * ones.
+ */
 export const ALL_NODES_CHANNEL = 0;
 
-/** One node's. */
+/** The codec of one node. */
 export class PayloadCodec {
   /** The node's id, which no other node has. */
   readonly id = randomId();
   readonly #header = headerOf(this.id);
   readonly #signer: Signer;
   readonly #log: Pick<Log, "warn">;
-  /** A newer node may send unknown payloads all the time, and a forger many unsigned ones. */
+  /**
+   * Logs at most one line a minute: a newer node may send unknown payloads all the time, and an attacker many
+   * unsigned ones.
+   */
   readonly #unknownThrottle = new LogThrottle(MINUTE_MS);
   readonly #unsignedThrottle = new LogThrottle(MINUTE_MS);
   readonly #replayGuard = new ReplayGuard();
   #announcements = 0;
 
-  /** `secret`: the key of the deployment, in hexadecimal. */
+  /** `secret` is the key of the deployment, in hexadecimal. */
   constructor(secret: string, log: Pick<Log, "warn">) {
     this.#signer = new Signer(secret);
     this.#log = log;
   }
 
-  /** See `Bus.adopt`. */
+  /** Sets the epoch of the store, as `Bus.adopt` does. */
   adopt(epoch: string): void {
     this.#signer.adopt(epoch);
   }
 
-  /** The payload of a hint on a channel. */
+  /** Returns the payload of a hint on a channel. */
   write(channel: Channel, hint: Hint): string {
     return this.#sign(channel, hint);
   }
 
-  /** The payload of what the node says of itself to all nodes. */
+  /** Returns the payload of an announcement, with the node's next count. */
   announce(kind: AnnouncementKind): string {
     return this.#sign(ALL_NODES_CHANNEL, { kind, count: ++this.#announcements });
   }
 
-  /** What another node says on a channel, which has a name in Redis; undefined if it is to be ignored. */
+  /**
+   * Decodes a payload on a channel, whose name in Redis is `name`. Returns undefined for a payload to be
+   * ignored.
+   */
   read(channel: Channel, name: string, bytes: Buffer): { sender: string; payload: Payload } | undefined {
     const text = bytes.toString();
     const sender = senderOf(text);
@@ -69,11 +78,11 @@ export class PayloadCodec {
     const payload = decode(text);
     if (!payload) {
       this.#unknownThrottle.log((count) =>
-        this.#log.warn("ignored what is no hint, or of an unknown version", { channel: name, count })
+        this.#log.warn("ignored messages of an unknown kind or version", { channel: name, count })
       );
       return undefined;
     }
-    // What was recorded and is published once more has an old number.
+    // An announcement that was recorded and published again has an old count.
     if (isAnnouncement(payload) && !this.#replayGuard.isNew(sender, payload.count)) return undefined;
     return { sender, payload };
   }

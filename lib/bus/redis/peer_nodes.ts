@@ -1,116 +1,118 @@
 /**
- * The other nodes. Each node subscribes a channel of its own, which is gone with its connection, and says
- * hello to all nodes when it has come. So each knows the channels of the others, and looks now and then
- * whether they are still subscribed. (To list all channels as often would make Redis go through every
- * user's.)
+ * The other nodes. Each node subscribes a channel of its own, which ends with its connection, and announces
+ * itself to all nodes by a hello. So each node knows the channels of the others, and checks periodically that
+ * they are still subscribed. (To list all channels each time would make Redis go through the channels of all
+ * users.)
  *
- * Where a connection is broken without being closed, Redis keeps the channel for as long as its own timeout.
- * So each node also publishes a heartbeat, and is silent for the others while they hear none.
+ * If a connection breaks without being closed, Redis keeps the channel until its own timeout. So each node
+ * also publishes heartbeats, and counts as silent while they do not arrive.
  *
- * A node that closes says goodbye. A channel that is gone without a goodbye is that of a node that was
- * killed, or of one that only lost its connection and goes on committing messages. Nothing in Redis tells
- * which. So such a node is silent for the others until it comes back, for some minutes at the most.
+ * A node that closes publishes a goodbye. A channel that ends without a goodbye is that of a node that
+ * crashed, or of one that lost its connection to Redis. The latter still commits messages, and Redis cannot
+ * distinguish the two. So such a node counts as silent until it rejoins, for some minutes at most.
  */
 import { BusUnavailableError } from "../bus.ts";
 import type { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 
-/** Milliseconds between two looks: so soon is it known that a node has crashed. */
+/** Milliseconds between two checks, and so the time after which a crash is noticed. */
 const CHECK_INTERVAL_MS = 500;
 
 /**
- * Milliseconds before the first look after an outage: the others may need as long to come back as this node.
+ * Milliseconds before the first check after an outage: the other nodes may need as long to rejoin as this
+ * one.
  */
 const REJOIN_GRACE_MS = 2_000;
 
-/** Looks from one heartbeat to the next: a second. */
+/** Checks between two heartbeats: one second. */
 const HEARTBEAT_CHECKS = 2;
 
 /**
- * Looks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one.
- * Looks are counted rather than milliseconds, for a process that was held up itself has heard nothing either.
+ * Checks without a heartbeat after which a node is silent: three seconds. The heartbeat of a busy node may be
+ * one second late. The unit is checks and not milliseconds: a process that was blocked has received nothing
+ * either.
  */
 const MAX_SILENT_CHECKS = 6;
 
 /**
- * Looks for which a node whose channel is gone without a goodbye is silent: five minutes. That is what a
- * killed node costs the others, who ask the store meanwhile; and how long a node may be cut off before its
- * messages are late.
+ * Checks for which a node counts as silent after it left without a goodbye: five minutes. While a node is
+ * silent, the others poll the store. A node that is cut off for longer delivers its messages late.
  */
 export const MAX_VANISHED_CHECKS = 600;
 
-/** What {@link PeerNodes.watch} works with. */
+/** The parameters of {@link PeerNodes.watch}. */
 export interface WatchOptions {
   readonly countSubscribers: CountSubscribers;
   /** Publishes a heartbeat. */
   readonly sendHeartbeat: () => void;
-  /** A node has left. */
+  /** Called when a node has left. */
   readonly onNodeLeft: () => void;
-  /** Whether some node is silent, at each change. */
+  /** Called when the set of silent nodes becomes empty or stops being empty. */
   readonly onSilenceChange: (isSilent: boolean) => void;
 }
 
-/** What a look has found. */
+/** The result of a check. */
 export interface CheckResult {
-  /** Whether a node has left since the look before. */
+  /** Whether a node has left since the check before. */
   readonly hasLeft: boolean;
-  /** Whether some node is silent. */
+  /** Whether a node is silent. */
   readonly isSilent: boolean;
 }
 
-/** How many subscribers each of these channels has; rejects when that can't be found out. */
+/** Returns the number of subscribers of each channel. Rejects if Redis gives no answer. */
 export type CountSubscribers = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
-/** A node whose channel is there. */
+/** A node whose channel had a subscriber at the last check. */
 interface KnownNode {
-  /** Looks since a heartbeat. */
+  /** Checks since the last heartbeat. */
   checksSinceHeartbeat: number;
-  /** It has said goodbye. */
+  /** Whether the node has said goodbye. */
   isLeaving: boolean;
 }
 
-/** The other nodes that this one has heard of. */
+/** The other nodes that this node knows. */
 export class PeerNodes {
   readonly #known = new Map<string, KnownNode>(); // by their channels
-  // by channels that were gone without a goodbye, looks since then
+  // checks since a channel ended without a goodbye, by channel
   readonly #vanished = new Map<string, number>();
   readonly #names: Names;
   readonly #ownChannel: string;
   #isSilent = false;
 
-  /** `id`: this node's own. */
+  /** `id` is the id of this node. */
   constructor(names: Names, id: string) {
     this.#names = names;
     this.#ownChannel = names.node(id);
   }
 
-  /** A node has said hello, or that it still is there. */
+  /** Records a hello or a heartbeat of a node. */
   add(id: string): void {
     this.#add(this.#names.node(id));
   }
 
-  /** A node has said goodbye: when its channel is gone, so is the node. */
+  /** Records the goodbye of a node: the end of its channel is then the end of the node. */
   markLeaving(id: string): void {
     const node = this.#known.get(this.#names.node(id));
     if (node) node.isLeaving = true;
   }
 
-  /** Takes notice of the nodes whose channels these are. */
+  /** Adds the nodes with these channels. Ignores the channels of all nodes and of this node. */
   addAll(channels: readonly string[]): void {
     for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
   }
 
   /**
-   * Looks until the signal is given. What `count` can't tell now may be told at the next look. Nodes that
-   * left during an outage are found as well.
+   * Checks the nodes every {@link CHECK_INTERVAL_MS} until the signal aborts. If Redis refuses to count the
+   * subscribers, the check only finds silent nodes. The first check also finds nodes that left during an
+   * outage.
    */
   async watch(
     { countSubscribers, sendHeartbeat, onNodeLeft, onSilenceChange }: WatchOptions,
     signal: AbortSignal,
     afterOutage: boolean,
   ): Promise<void> {
-    for (const node of this.#known.values()) node.checksSinceHeartbeat = 0; // nothing was heard during an outage
-    await pause(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
+    for (const node of this.#known.values()) node.checksSinceHeartbeat = 0; // an outage has no heartbeats
+    await sleep(afterOutage ? REJOIN_GRACE_MS : CHECK_INTERVAL_MS, signal);
     for (let round = 0; !signal.aborted; round++) {
       if (round % HEARTBEAT_CHECKS === 0) sendHeartbeat();
       const channels = [...this.#known.keys()];
@@ -121,11 +123,11 @@ export class PeerNodes {
       const { hasLeft, isSilent } = this.check(counts);
       if (hasLeft) onNodeLeft();
       if (isSilent !== this.#isSilent) onSilenceChange(this.#isSilent = isSilent);
-      await pause(CHECK_INTERVAL_MS, signal);
+      await sleep(CHECK_INTERVAL_MS, signal);
     }
   }
 
-  /** Counts a look, at which known nodes' channels had so many subscribers, as far as that could be told. */
+  /** Updates the nodes by the numbers of subscribers of their channels, as far as `counts` has them. */
   check(counts: ReadonlyMap<string, number>): CheckResult {
     for (const [channel, checks] of this.#vanished) {
       if (checks + 1 < MAX_VANISHED_CHECKS) this.#vanished.set(channel, checks + 1);
@@ -153,7 +155,7 @@ export class PeerNodes {
 
 const NO_COUNTS: ReadonlyMap<string, number> = new Map();
 
-/** The counts while Redis refuses to tell them. When the connection has ended, the signal follows. */
+/** Returns no counts for a refusal of Redis. If the connection has ended, the signal aborts soon. */
 function emptyIfUnavailable(error: unknown): ReadonlyMap<string, number> {
   if (error instanceof BusUnavailableError) return NO_COUNTS;
   throw error;

@@ -1,4 +1,4 @@
-/** The bus over Redis: see docs/ARCHITECTURE.md for what it is used for, and bus.ts for what it promises. */
+/** The bus over Redis. bus.ts has its contract, and docs/ARCHITECTURE.md its uses. */
 import type { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
@@ -10,70 +10,60 @@ import {
   type Hint,
   type RateLimit,
 } from "../bus.ts";
-import { RedisRefusedError } from "./redis_connection.ts";
 import { Locks } from "./locks.ts";
-import { LostNotifications } from "./lost_notifications.ts";
 import { Names } from "./names.ts";
-import { pause } from "./pause.ts";
+import { sleep } from "../../sleep.ts";
 import { type Announcement, isAnnouncement } from "./payload.ts";
 import { ALL_NODES_CHANNEL, PayloadCodec } from "./payload_codec.ts";
 import { PeerNodes } from "./peer_nodes.ts";
+import { Publisher } from "./publisher.ts";
+import { RedisRefusedError } from "./redis_connection.ts";
 import { RedisConnections } from "./redis_connections.ts";
-import { tryConsume } from "./spend.ts";
+import { parseRedisUrl } from "./redis_url.ts";
+import { tryConsume } from "./shared_buckets.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-/** Milliseconds before the first try to connect again, and at most: each wait is twice the one before. */
+/** Milliseconds before the first attempt to reconnect, and at most. Each pause is twice the one before. */
 const RETRY_MS = { initial: 50, max: 1_000 } as const;
 
-/**
- * Milliseconds before the next try when Redis was reached but lets this node not in: an operator must do
- * something.
- */
+/** Milliseconds before the next attempt if Redis refuses the node: an operator must act first. */
 const RETRY_REFUSED_MS = 5_000;
 
-/**
- * Milliseconds after which a connection counts as good: when one that wasn't is lost, the waits go on
- * growing.
- */
+/** Milliseconds after which a connection is stable: after its loss, pauses begin with the shortest again. */
 const STABLE_AFTER_MS = 5_000;
 
-/** What there is while Redis can be reached. */
+/** The state while Redis is connected. */
 interface Connected {
   readonly connections: RedisConnections;
   readonly subscriptions: Subscriptions;
 }
 
-/** A node's connection to the others through one Redis, or through a Redis Cluster of version 7 or newer. */
+/** A node's connection to the others through one Redis server, or a Redis Cluster of version 7 or later. */
 export class RedisBus implements Bus {
   readonly #urls: readonly URL[];
   readonly #log: Pick<Log, "info" | "warn" | "error">;
   readonly #codec: PayloadCodec;
-  /** By their names the channels that should be subscribed; the nodes' own have none. */
+  /** The channels to be subscribed, by names in Redis. The channels of nodes have no number. */
   readonly #desired: Map<string, Channel | undefined>;
   readonly #names: Names;
   readonly #peers: PeerNodes;
-  readonly #lostNotifications: LostNotifications;
+  readonly #publisher: Publisher;
   readonly #closing = new AbortController();
   readonly #locks: Locks;
   readonly #refusalThrottle = new LogThrottle(MINUTE_MS);
   readonly #foreignKeyThrottle = new LogThrottle(MINUTE_MS);
   #running: Promise<void> = Promise.resolve();
-  /**
-   * From when there are connections, and from when also all is subscribed: only then others are heard and
-   * told.
-   */
+  /** Set while there are connections. */
   #connected: Connected | undefined;
+  /** Set while all desired channels are subscribed too. Only then the node delivers and publishes hints. */
   #ready: Connected | undefined;
   #attempts = 0;
   #downError: BusUnavailableError | undefined;
-  /** Redis has refused a hint that a look on its channel does not make up for. */
-  #needsHello = false;
 
   /**
-   * `urls`: `redis://[user:password@]host[:port]`, or `rediss:` for TLS; of one server, or of some of a
-   * cluster's. Throws a TypeError for others. `deployment`: the id of the nodes that share a database; of
-   * others on the same Redis nothing is heard. `secret`: the key of these nodes, in hexadecimal; without a
-   * signature by it nothing counts.
+   * `urls`: one server, or some servers of a cluster; see {@link parseRedisUrl}, which throws. `deployment`:
+   * the id of the nodes that share a database; the bus ignores other deployments. `secret`: the key of the
+   * deployment in hexadecimal; the bus ignores payloads without its signature.
    */
   constructor(
     urls: readonly string[],
@@ -81,14 +71,14 @@ export class RedisBus implements Bus {
     deployment: string,
     secret: string,
   ) {
-    this.#urls = urls.map(parseUrl);
-    if (urls.length === 0) throw new TypeError("the bus needs the address of a Redis");
+    this.#urls = urls.map(parseRedisUrl);
+    if (urls.length === 0) throw new TypeError("The bus needs the address of at least one Redis server");
     this.#log = log;
     const names = this.#names = new Names(deployment);
     this.#codec = new PayloadCodec(secret, log);
     this.#desired = new Map([[names.allNodes, undefined], [names.node(this.#codec.id), undefined]]);
     this.#peers = new PeerNodes(names, this.#codec.id);
-    this.#lostNotifications = new LostNotifications(names.allNodes);
+    this.#publisher = new Publisher(names, this.#codec);
     this.#locks = new Locks(
       (key, send) => this.#send(key, send),
       names,
@@ -112,8 +102,7 @@ export class RedisBus implements Bus {
     if (this.#isClosed) throw closedError();
     const name = this.#names.channel(channel);
     this.#desired.set(name, channel);
-    // then the next connection begins with it
-    await this.#connected?.subscriptions.update(name).catch(() => {});
+    await this.#connected?.subscriptions.update(name).catch(() => {}); // the next connection subscribes it
   }
 
   async unsubscribe(channel: Channel): Promise<void> {
@@ -123,7 +112,7 @@ export class RedisBus implements Bus {
   }
 
   publish(channel: Channel, hint: Hint): void {
-    if (!this.#isClosed) this.#publish(this.#names.channel(channel), channel, hint);
+    if (!this.#isClosed) this.#publisher.publish(channel, hint);
   }
 
   async online(users: readonly number[]): Promise<ReadonlySet<number>> {
@@ -151,42 +140,33 @@ export class RedisBus implements Bus {
   async close(): Promise<void> {
     this.#closing.abort();
     this.#locks.close(closedError());
-    this.#publishBye();
+    this.#publisher.publishBye();
     await this.#connected?.connections.close();
     await this.#running;
     await this.#locks.whenIdle();
-  }
-
-  /**
-   * Tells the other nodes that this one commits nothing more. If that is lost, they only poll for some
-   * minutes.
-   */
-  #publishBye(): void {
-    const { allNodes } = this.#names;
-    this.#ready?.connections.get(allNodes).publish(allNodes, this.#codec.announce("bye")).catch(toBusError);
   }
 
   get #isClosed(): boolean {
     return this.#closing.signal.aborted;
   }
 
-  /** Connects, again and again. */
+  /** Connects, and reconnects after each failure until the bus is closed. */
   async #run(listener: BusListener, opened: () => void): Promise<void> {
     let delayMs: number = RETRY_MS.initial;
     while (!this.#isClosed) {
       const startedAt = performance.now();
       const error = await this.#stayConnected(listener, opened);
       opened();
-      await pause(0, this.#closing.signal); // who waits for open hears of that first
+      await sleep(0, this.#closing.signal); // the caller of open continues before the listener is called
       if (this.#isClosed) break;
       this.#reportDown(listener, error);
       if (performance.now() - startedAt > STABLE_AFTER_MS) delayMs = RETRY_MS.initial;
-      await pause(error instanceof RedisRefusedError ? RETRY_REFUSED_MS : delayMs, this.#closing.signal);
+      await sleep(error instanceof RedisRefusedError ? RETRY_REFUSED_MS : delayMs, this.#closing.signal);
       delayMs = Math.min(2 * delayMs, RETRY_MS.max);
     }
   }
 
-  /** Connects and gives the reason when the connections have ended, or could not be made. */
+  /** Connects, and resolves to the error that ended the connections or made connecting fail. */
   async #stayConnected(listener: BusListener, opened: () => void): Promise<BusUnavailableError> {
     let connections: RedisConnections;
     try {
@@ -206,23 +186,14 @@ export class RedisBus implements Bus {
     let watching: Promise<void> | undefined;
     let reason = closedError();
     try {
-      if (this.#isClosed) throw reason; // while it was connecting, when there was nothing to close yet
+      if (this.#isClosed) throw reason; // closed while connecting: close() had no connections to end yet
       const connected = this.#connected = { connections, subscriptions };
       await subscriptions.subscribeAll();
-      // A node that subscribes later says hello to this one; one that has subscribed earlier is found.
+      // A node that subscribes later announces itself. A node that subscribed earlier is in the list.
       this.#peers.addAll(await connections.get(allNodes).channels(this.#names.node("")));
-      this.#needsHello = false;
-      await connections.get(allNodes).publish(allNodes, this.#codec.announce("hello"));
+      await this.#publisher.attach(connections);
       this.#ready = connected;
-      const countSubscribers = (names: readonly string[]) => subscriptions.countSubscribers(names);
-      const watch = {
-        countSubscribers,
-        sendHeartbeat: () => void this.#sendHeartbeat(connections).catch(toBusError),
-        onNodeLeft: () => listener.onNodeLeft(),
-        onSilenceChange: (isSilent: boolean) => listener.onSilenceChange(isSilent),
-      };
-      watching = this.#peers.watch(watch, ended.signal, this.#downError !== undefined)
-        .catch((error) => void toBusError(error));
+      watching = this.#watchPeers(connected, listener, ended.signal);
       opened();
       this.#reportUp(listener);
       reason = await connections.closed();
@@ -232,13 +203,29 @@ export class RedisBus implements Bus {
       ended.abort();
       this.#connected = undefined;
       this.#ready = undefined;
+      this.#publisher.detach();
       await (this.#isClosed ? connections.close() : connections.destroy(reason));
       await watching;
     }
     return reason;
   }
 
-  /** Another one first each time, for one that answers may still be wrong about its cluster. */
+  async #watchPeers(
+    { connections, subscriptions }: Connected,
+    listener: BusListener,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const options = {
+      countSubscribers: (names: readonly string[]) => subscriptions.countSubscribers(names),
+      sendHeartbeat: () => void this.#publisher.sendHeartbeat(connections),
+      onNodeLeft: () => listener.onNodeLeft(),
+      onSilenceChange: (isSilent: boolean) => listener.onSilenceChange(isSilent),
+    };
+    await this.#peers.watch(options, signal, this.#downError !== undefined)
+      .catch((error) => void toBusError(error));
+  }
+
+  /** Returns the addresses in rotation: a server that answers may have stale data of its cluster. */
   #rotatedUrls(): URL[] {
     const first = this.#attempts++ % this.#urls.length;
     return [...this.#urls.slice(first), ...this.#urls.slice(0, first)];
@@ -261,40 +248,7 @@ export class RedisBus implements Bus {
       this.#log.info("connected to the other nodes again");
       listener.onBusUp();
     }
-    this.#requestResyncs();
-  }
-
-  /**
-   * Publishes a heartbeat. When Redis takes that, it may also take what it has refused: looks where messages
-   * were lost, and a hello, after which the other nodes look for logins and friends.
-   */
-  async #sendHeartbeat(connections: RedisConnections): Promise<void> {
-    const { allNodes } = this.#names;
-    const kind = this.#needsHello ? "hello" : "beat";
-    this.#needsHello = false;
-    try {
-      await connections.get(allNodes).publish(allNodes, this.#codec.announce(kind));
-    } catch (error) {
-      this.#needsHello ||= kind === "hello";
-      throw error;
-    }
-    if (this.#ready?.connections === connections) this.#requestResyncs();
-  }
-
-  #requestResyncs(): void {
-    for (const name of this.#lostNotifications.drain()) {
-      this.#publish(name, this.#names.channelOf(name), { kind: "look" });
-    }
-  }
-
-  #publish(name: string, channel: Channel, hint: Hint): void {
-    const onLost = () => {
-      if (hint.kind === "presence" || hint.kind === "takeover") this.#needsHello = true;
-      else this.#lostNotifications.add(name);
-    };
-    if (this.#ready) {
-      this.#ready.connections.get(name).publish(name, this.#codec.write(channel, hint)).catch(onLost);
-    } else onLost();
+    this.#publisher.requestResyncs();
   }
 
   #logForeignKey(key: string): void {
@@ -305,7 +259,7 @@ export class RedisBus implements Bus {
 
   #onMessage(listener: BusListener, name: string, bytes: Buffer): void {
     const channel = name === this.#names.allNodes ? ALL_NODES_CHANNEL : this.#desired.get(name);
-    if (channel === undefined) return; // it has just been unsubscribed
+    if (channel === undefined) return; // unsubscribed while the message was on its way
     const decoded = this.#codec.read(channel, name, bytes);
     if (!decoded) return;
     const { sender, payload } = decoded;
@@ -320,10 +274,8 @@ export class RedisBus implements Bus {
   }
 
   #deliver(listener: BusListener, channel: Channel, hint: Hint): void {
-    if (channel !== ALL_NODES_CHANNEL) listener.onHint(channel, hint);
-    else {
-      for (const each of [...this.#desired.values()]) if (each !== undefined) listener.onHint(each, hint);
-    }
+    if (channel !== ALL_NODES_CHANNEL) return listener.onHint(channel, hint);
+    for (const each of [...this.#desired.values()]) if (each !== undefined) listener.onHint(each, hint);
   }
 
   async #send<T>(key: string, send: (redis: Redis) => Promise<T>): Promise<T> {
@@ -336,7 +288,7 @@ export class RedisBus implements Bus {
   }
 }
 
-/** A failure of the connection; anything else is a mistake in the program and goes on. */
+/** Returns a failure of the connection. Throws every other error, which is a programming error. */
 function toBusError(error: unknown): BusUnavailableError {
   if (error instanceof BusUnavailableError) return error;
   throw error;
@@ -344,13 +296,4 @@ function toBusError(error: unknown): BusUnavailableError {
 
 function closedError(): BusUnavailableError {
   return new BusUnavailableError("the bus is closed");
-}
-
-/** Says nothing of the address itself, which may hold a password. */
-function parseUrl(address: string): URL {
-  const url = URL.canParse(address) ? new URL(address) : undefined;
-  if (url?.hostname && ["redis:", "rediss:"].includes(url.protocol)) return url;
-  throw new TypeError(
-    "the address of a Redis must be like redis://host:6379 or redis://user:password@host:6379",
-  );
 }

@@ -1,61 +1,54 @@
 /**
- * One connection to one Redis server, from its beginning to its end: it never comes back, another takes its
- * place. What breaks it ends it, and so does an error reply to a subscription or one that says that the
- * server is the wrong one. Any other error reply (OOM, READONLY, NOPERM) fails its own call only: the
- * subscriptions are as good as before.
+ * One connection to one Redis server. It never reconnects: a new connection replaces it. It ends when it
+ * breaks, when the server rejects a subscription, and when a reply says that the server is the wrong one. Any
+ * other error reply (OOM, READONLY, NOPERM) fails its own call only, and the subscriptions stay.
  *
- * Commands and subscriptions share the connection, which RESP3 allows. So Redis sees all that a node asks for
- * in the order in which it was asked, and there are no two connections that can be lost one without the
- * other.
+ * Commands and subscriptions share the connection, as RESP3 allows. So Redis sees all requests of a node in
+ * their order, and one half cannot be lost without the other.
  */
 import { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers";
 import { BusUnavailableError } from "../bus.ts";
 
-/** Milliseconds between two looks at whether the server is still there. */
+/** Milliseconds between two pings. */
 const PING_INTERVAL_MS = 500;
 
 /**
- * After how many looks without a sign of life the server is taken for lost: about two seconds. Looks rather
- * than milliseconds are counted, for a process that was held up itself is not to blame the server.
+ * Pings without a reply after which the connection counts as lost: about two seconds. The unit is pings and
+ * not milliseconds: after a pause of this process, the server is not to blame.
  */
 const MAX_MISSED_PINGS = 4;
 
 /** Milliseconds that connecting may take. */
 const CONNECT_TIMEOUT_MS = 2_000;
 
-/**
- * Milliseconds that the server has to take what was sent last and to close its end, when the connection is
- * closed.
- */
+/** Milliseconds that the server has to accept the last bytes and to close its end. */
 const CLOSE_TIMEOUT_MS = 200;
 
 const RESP_3 = 3;
 
-/**
- * Error replies that another connection may not get: the server is, for now or for good, not the right one.
- */
+/** Error replies that end the connection: the server is the wrong one, for now or permanently. */
 const FATAL_REPLIES = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "NOAUTH"];
 
-/** The server was reached, but doesn't let this node in: trying again will not help soon. */
+/** The server is reachable and refuses this node. A new attempt will not succeed soon. */
 export class RedisRefusedError extends BusUnavailableError {}
 
-/** A connection that is to be made. */
+/** The options of a connection. */
 export interface RedisConnectionOptions {
-  /** Whether channels are those of sharded pub/sub, as in a cluster. */
+  /** Whether channels are those of sharded publish/subscribe, as in a cluster. */
   readonly sharded: boolean;
   /** Called for each message on a subscribed channel. */
   readonly onMessage: (channel: string, payload: Buffer) => void;
-  /** Called for each command that the server refuses while the connection goes on. */
+  /** Called for each command that the server refuses without the end of the connection. */
   readonly onCommandError?: (error: BusUnavailableError) => void;
-  /** Gives up connecting. */
+  /** Aborts connecting. */
   readonly signal: AbortSignal;
 }
 
-/** A connection. */
+/** A connection to one server. */
 export class RedisConnection {
-  /** Resolves with the reason when the connection has failed, or was closed. */
+  /** Resolves to the error when the connection has failed or was closed. */
   readonly closed: Promise<BusUnavailableError>;
   readonly #resolveClosed: (error: BusUnavailableError) => void;
   readonly #onCommandError: RedisConnectionOptions["onCommandError"];
@@ -67,7 +60,7 @@ export class RedisConnection {
   #isMaster = false;
   #error: BusUnavailableError | undefined;
   #pingTimer: ReturnType<typeof setInterval> | undefined;
-  #missedPings = 0; // looks since the last sign of life
+  #missedPings = 0; // since the last reply or message
   #isCorked = false;
 
   private constructor(url: URL, { sharded, onMessage, onCommandError }: RedisConnectionOptions) {
@@ -80,20 +73,23 @@ export class RedisConnection {
     this.#redis = new Redis(url.href, {
       lazyConnect: true,
       protocol: RESP_3,
-      // Nothing is to happen again by itself: not connecting, not subscribing, not what failed.
+      // The driver must repeat nothing by itself: no connecting, no subscribing, no failed command.
       retryStrategy: null,
       autoResubscribe: false,
       autoResendUnfulfilledCommands: false,
       enableOfflineQueue: false,
-      enableReadyCheck: false, // it waits with a timer that can't be stopped
-      disableClientInfo: true, // Redis before 7.2 doesn't know it
+      enableReadyCheck: false, // it waits with a timer that cannot be stopped
+      disableClientInfo: true, // Redis before 7.2 does not know it
       connectTimeout: CONNECT_TIMEOUT_MS,
       disconnectTimeout: CLOSE_TIMEOUT_MS,
     });
     this.#ended = new Promise((resolve) => this.#redis.once("end", resolve));
     this.#redis.on("error", (error) => this.#fail(error));
     this.#redis.on("end", () => this.#fail(new Error("the connection was closed")));
-    this.#redis.on("moved", () => this.#fail(new Error("a part of the cluster's channels has moved")));
+    this.#redis.on(
+      "moved",
+      () => this.#fail(new Error("some channels have moved to another server of the cluster")),
+    );
     this.#redis.on(
       sharded ? "smessageBuffer" : "messageBuffer",
       (channel: Buffer, payload: Buffer) => {
@@ -108,12 +104,15 @@ export class RedisConnection {
     if (options.signal.aborted) throw new BusUnavailableError("the bus is closed");
     const connection = new RedisConnection(url, options);
     const onAbort = () => connection.#fail(new Error("the bus is closed"));
-    const timer = setTimeout(() => connection.#fail(new Error("no answer")), CONNECT_TIMEOUT_MS);
+    const timer = setTimeout(
+      () => connection.#fail(new Error(`no reply within ${CONNECT_TIMEOUT_MS} ms`)),
+      CONNECT_TIMEOUT_MS,
+    );
     options.signal.addEventListener("abort", onAbort);
     try {
       await connection.#redis.connect();
       if (connection.#redis.condition?.protocol !== RESP_3) {
-        throw new RedisRefusedError("Redis 6 or a newer one is needed");
+        throw new RedisRefusedError("version 6 or later is required");
       }
       const hello = await connection.#redis.hello(); // name, value, name, value, …
       connection.#inCluster = hello[hello.indexOf("mode") + 1] === "cluster";
@@ -127,23 +126,23 @@ export class RedisConnection {
     }
     if (connection.#error) throw connection.#error;
     connection.#pingTimer = setInterval(() => connection.#ping(), PING_INTERVAL_MS);
-    // a server that is still loading lets in, but does nothing else
+    // a server that is loading its data accepts connections, but no other command
     await connection.#callOrFail((redis) => redis.ping());
     return connection;
   }
 
-  /** Whether the server is one of a cluster's. */
+  /** Whether the server is part of a cluster. */
   get inCluster(): boolean {
     return this.#inCluster;
   }
 
-  /** Whether it was a master when the connection was made, and not a replica. */
+  /** Whether the server was a master, and not a replica, when the connection was made. */
   get isMaster(): boolean {
     return this.#isMaster;
   }
 
   /**
-   * Publishes; resolves when the server has passed it on. As all that follow, it rejects with
+   * Publishes a payload. Resolves when the server has forwarded it. This and all later methods reject with
    * {@link BusUnavailableError}.
    */
   async publish(channel: string, payload: string): Promise<void> {
@@ -152,21 +151,21 @@ export class RedisConnection {
     );
   }
 
-  /** Subscribes channels, which must be of one slot in a cluster. */
+  /** Subscribes channels. In a cluster all must be in one slot. */
   async subscribe(channels: readonly string[]): Promise<void> {
     await this.#callOrFail((redis) =>
       this.#sharded ? redis.ssubscribe(...channels) : redis.subscribe(...channels)
     );
   }
 
-  /** Unsubscribes channels, which must be of one slot in a cluster. */
+  /** Unsubscribes channels. In a cluster all must be in one slot. */
   async unsubscribe(channels: readonly string[]): Promise<void> {
     await this.#callOrFail((redis) =>
       this.#sharded ? redis.sunsubscribe(...channels) : redis.unsubscribe(...channels)
     );
   }
 
-  /** How many subscribers each of the channels has. */
+  /** Returns the number of subscribers of each channel. */
   async subscribers(channels: readonly string[]): Promise<number[]> {
     const reply = await this.call((redis) =>
       this.#sharded ? redis.pubsub("SHARDNUMSUB", ...channels) : redis.pubsub("NUMSUB", ...channels)
@@ -174,7 +173,7 @@ export class RedisConnection {
     return channels.map((_, i) => Number(reply[2 * i + 1])); // name, count, name, count, …
   }
 
-  /** The channels with subscribers whose names begin like this. */
+  /** Returns the channels with subscribers whose names begin with `prefix`. */
   async channels(prefix: string): Promise<string[]> {
     const pattern = `${prefix}*`;
     const reply = await this.call((redis) =>
@@ -183,7 +182,7 @@ export class RedisConnection {
     return reply.map(String);
   }
 
-  /** Sends a command. Calls of one turn of the event loop leave together. */
+  /** Sends a command. The calls of one event-loop iteration leave in one write. */
   async call<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#call(send, (error) => {
       if (
@@ -198,7 +197,7 @@ export class RedisConnection {
     });
   }
 
-  /** Sends a command without which the connection is of no use. */
+  /** Sends a command whose failure makes the connection useless, and so ends it. */
   async #callOrFail<T>(send: (redis: Redis) => Promise<T>): Promise<T> {
     return await this.#call(send, (error) => this.#fail(error));
   }
@@ -216,20 +215,20 @@ export class RedisConnection {
     }
   }
 
-  /** Ends it as if it had failed, and resolves when every call has been rejected. */
+  /** Ends the connection as a failure does. Resolves when every pending call has been rejected. */
   async destroy(error: Error): Promise<void> {
     this.#fail(error);
     await this.#ended;
   }
 
-  /** Ends it after what was sent has left, without waiting for answers. */
+  /** Ends the connection after the bytes sent so far have left, without waiting for replies. */
   async close(): Promise<void> {
     clearInterval(this.#pingTimer);
     if (this.#redis.status !== "end") this.#redis.disconnect();
     await this.#ended;
   }
 
-  /** A write to the socket costs more than a command. */
+  /** Collects the commands of an event-loop iteration: a write to the socket costs more than a command. */
   #cork(): void {
     if (this.#isCorked) return;
     const { stream } = this.#redis;
@@ -242,17 +241,20 @@ export class RedisConnection {
   }
 
   #ping(): void {
-    if (this.#missedPings++ >= MAX_MISSED_PINGS) this.#fail(new Error("no sign of life"));
-    else {
+    if (this.#missedPings++ >= MAX_MISSED_PINGS) {
+      this.#fail(new Error(`no reply for ${MAX_MISSED_PINGS * PING_INTERVAL_MS} ms`));
+    } else {
       this.call((redis) => redis.ping()).then(() => this.#missedPings = 0, () => {});
     }
   }
 
-  /** The first failure counts, and ends the connection; later ones are what comes of that. */
+  /**
+   * Ends the connection by its first failure. Later failures are consequences of the first, and return it.
+   */
   #fail(error: unknown): BusUnavailableError {
     if (this.#error) return this.#error;
     clearInterval(this.#pingTimer);
-    // The client's own errors carry the command, and so may carry the password: only their text goes on.
+    // The driver's errors carry the command, which may have the password: only their text goes on.
     const text = error instanceof Error ? error.message : String(error);
     const isRefused = error instanceof RedisRefusedError || this.#pingTimer === undefined && isReply(error);
     this.#error = new (isRefused ? RedisRefusedError : BusUnavailableError)(

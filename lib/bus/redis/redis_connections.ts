@@ -1,25 +1,28 @@
 /**
- * The connections to all of Redis: to one server, or to every master of a cluster. They begin and end
- * together: when one is lost, or the cluster has changed, all are made anew. That costs an outage of moments,
- * which the nodes can live with, and leaves nothing to keep track of.
+ * The connections to one Redis server, or to every master of a cluster. They begin and end together: when one
+ * is lost or the cluster changes, all are replaced. That costs a short outage, and avoids tracking of partial
+ * states.
  */
 import { BusUnavailableError } from "../bus.ts";
 import { keySlot, SLOT_COUNT } from "./key_slot.ts";
 import { RedisConnection, type RedisConnectionOptions, RedisRefusedError } from "./redis_connection.ts";
 import { findShards } from "./shards.ts";
 
-/** How to reach them. */
+/** The options of the connections. */
 export interface RedisConnectionsOptions
   extends Pick<RedisConnectionOptions, "onMessage" | "onCommandError" | "signal"> {
-  /** One server, or any of a cluster's: the others are found through whichever answers first. */
+  /**
+   * The address of one server, or of some servers of a cluster. The first server that replies names the
+   * others.
+   */
   readonly urls: readonly URL[];
 }
 
-/** The connections. */
+/** The connections to all servers. */
 export class RedisConnections {
-  /** One server, or a master each. */
+  /** One for a single server, and one per master for a cluster. */
   readonly connections: readonly RedisConnection[];
-  /** Whether they are a cluster's. */
+  /** Whether the servers are a cluster. */
   readonly sharded: boolean;
   readonly #bySlot: readonly RedisConnection[];
 
@@ -29,16 +32,19 @@ export class RedisConnections {
     this.#bySlot = bySlot;
   }
 
-  /** Connects to all. Rejects with {@link BusUnavailableError}, having closed what it opened. */
+  /**
+   * Connects to all servers. Rejects with {@link BusUnavailableError}, after closing all connections that
+   * were opened.
+   */
   static async connect(options: RedisConnectionsOptions): Promise<RedisConnections> {
     const [first, ...others] = options.urls;
     if (first && others.length === 0) {
       const connection = await RedisConnection.open(first, { ...options, sharded: false });
       if (!connection.inCluster && connection.isMaster) return new RedisConnections([connection], []);
       await connection.close();
-      // It takes no locks, and what is published there only its own subscribers get.
+      // A replica rejects the writes of locks, and passes payloads on to its own subscribers only.
       if (!connection.inCluster) {
-        throw new RedisRefusedError(`Redis at ${first.host} is a replica; the address must be its master's`);
+        throw new RedisRefusedError(`Redis at ${first.host} is a replica: give the address of its master`);
       }
     }
     const shards = await findShards(options);
@@ -55,37 +61,40 @@ export class RedisConnections {
     return new RedisConnections(connections, bySlot);
   }
 
-  /** The one that has the channel or key. */
+  /** Returns the connection that owns a channel or key. */
   get(name: string): RedisConnection {
     return this.sharded ? this.#bySlot[keySlot(name)]! : this.connections[0]!;
   }
 
-  /** Resolves with the reason when one of them is lost. */
+  /** Resolves to the error of the first connection that is lost. */
   closed(): Promise<BusUnavailableError> {
     return Promise.race(this.connections.map((connection) => connection.closed));
   }
 
-  /** Ends all as if they had failed; resolves when every call has been rejected. */
+  /** Ends all connections as a failure does. Resolves when every pending call has been rejected. */
   async destroy(error: Error): Promise<void> {
     await Promise.all(this.connections.map((connection) => connection.destroy(error)));
   }
 
-  /** Ends all after what was sent has left. */
+  /** Closes all connections, each after the bytes of earlier calls were sent. */
   async close(): Promise<void> {
     await Promise.all(this.connections.map((connection) => connection.close()));
   }
 }
 
 /**
- * One that has just come back takes subscriptions before it knows of the other masters and takes locks, too.
+ * Connects to a master that knows the whole cluster. A master that has just restarted accepts subscriptions
+ * and locks before it knows the other masters.
  */
 async function openMaster(url: URL, options: RedisConnectionsOptions): Promise<RedisConnection> {
   const connection = await RedisConnection.open(url, { ...options, sharded: true });
   try {
-    if (!connection.isMaster) throw new BusUnavailableError(`Redis at ${url.host} is not a master any more`);
+    if (!connection.isMaster) throw new BusUnavailableError(`Redis at ${url.host} is no longer a master`);
     const info = await connection.call((redis) => redis.cluster("INFO"));
     if (!info.includes("cluster_state:ok")) {
-      throw new BusUnavailableError(`Redis at ${url.host}: the cluster isn't whole`);
+      throw new BusUnavailableError(
+        `Redis at ${url.host}: the cluster is not complete (cluster_state is not ok)`,
+      );
     }
     return connection;
   } catch (error) {

@@ -1,14 +1,14 @@
 /**
- * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), as RFC 9018 uses it too: a message authentication
- * code for short messages, with a key of 128 bits and a tag of 64. It is here because of its cost, for which
- * see signer.ts.
+ * SipHash-2-4 by J.-P. Aumasson and D. J. Bernstein (2012), which RFC 9018 also uses. It is a message
+ * authentication code for short messages, with a key of 128 bits and a tag of 64 bits. signer.ts has the
+ * reason for its use.
  *
- * It is a WebAssembly function, as that adds and rotates numbers of 64 bits in one instruction each: three to
- * four times as fast as pairs of 32 bits in JavaScript. The function is assembled below, so that it can be
- * read.
+ * It is a WebAssembly function, as WebAssembly adds and rotates 64-bit numbers in one instruction each. It is
+ * three to four times as fast as pairs of 32-bit numbers in JavaScript. The code below assembles the
+ * function, so that it can be reviewed.
  */
 
-/** Where things are in the function's memory. */
+/** Addresses in the memory of the function. */
 const [KEY_AT, TAG_AT, MESSAGE_AT] = [0, 16, 24];
 
 const BLOCK_BYTES = 8;
@@ -17,10 +17,10 @@ const PAGE_BYTES = 65_536;
 /** Bytes of a key. */
 export const KEY_BYTES = 16;
 
-/** The function: the message's blocks begin at one address and end at the other. */
+/** The function. Its parameters are the addresses of the first block and of the end of the last. */
 type Run = (from: number, to: number) => void;
 
-/** Tags of messages with one key at a time. A message is written into {@link SipHash.bytes}. */
+/** Computes tags with one key at a time. The message must be in {@link SipHash.bytes}. */
 export class SipHash {
   readonly #memory = new WebAssembly.Memory({ initial: 1 });
   readonly #run: Run;
@@ -33,17 +33,17 @@ export class SipHash {
     this.#run = exports.run as Run;
   }
 
-  /** `key`: {@link KEY_BYTES} bytes. */
+  /** Sets the key, of {@link KEY_BYTES} bytes. */
   setKey(key: Uint8Array): void {
     new Uint8Array(this.#memory.buffer, KEY_AT, KEY_BYTES).set(key);
   }
 
-  /** Where the message stands. Another array after {@link grow}, and larger than it says. */
+  /** The buffer of the message, which may be longer than the message. {@link grow} may replace it. */
   get bytes(): Uint8Array {
     return this.#bytes;
   }
 
-  /** Makes room for a message of so many bytes; true if `bytes` is another array now. */
+  /** Makes room for a message of `byteLength` bytes. Returns whether `bytes` is another array now. */
   grow(byteLength: number): boolean {
     const lacking = MESSAGE_AT + byteLength + BLOCK_BYTES - this.#memory.buffer.byteLength;
     if (lacking <= 0) return false;
@@ -54,17 +54,18 @@ export class SipHash {
     return true;
   }
 
-  /** Makes a number the message's first 8 bytes, as IEEE 754 has it. */
+  /** Writes a number into the first 8 bytes of the message, in IEEE 754 format. */
   writeNumber(value: number): void {
     this.#numbers[MESSAGE_AT / 8] = value;
   }
 
   /**
-   * Calculates the tag of the first bytes, and overwrites what is behind them. Little-endian, in two halves.
+   * Returns the tag of the first `byteLength` bytes as two little-endian halves, and overwrites the bytes
+   * after them.
    */
   digest(byteLength: number): { readonly low: number; readonly high: number } {
     const end = MESSAGE_AT + BLOCK_BYTES * (Math.floor(byteLength / BLOCK_BYTES) + 1);
-    // The last block is filled up with zeros, and has the length modulo 256 as its last byte.
+    // The last block is padded with zeros, and its last byte is the length modulo 256.
     const [last, at] = [end / 4 - 1, (MESSAGE_AT + byteLength) >>> 2];
     const rest = this.#words[at]! & ((1 << ((byteLength & 3) << 3)) - 1);
     if (at < last) this.#words[at] = rest;
@@ -78,9 +79,7 @@ export class SipHash {
   }
 }
 
-/**
- * Numbers of the types, sections and instructions that are used, as the WebAssembly specification has them.
- */
+/** The numbers of types, sections and instructions, from the WebAssembly specification. */
 const [I32, I64, FUNCTION, EMPTY] = [0x7f, 0x7e, 0x60, 0x40];
 const [TYPES, IMPORTS, FUNCTIONS, EXPORTS, CODE] = [1, 2, 3, 7, 10];
 const [LOOP, END, BRANCH_IF] = [0x03, 0x0b, 0x0d];
@@ -88,7 +87,7 @@ const [GET, SET, TEE, I64_LOAD, I64_STORE, I32_CONST, I64_CONST] = [0x20, 0x21, 
 const [I32_LESS, I32_ADD, I64_ADD, I64_XOR, I64_ROTL] = [0x49, 0x6a, 0x7c, 0x85, 0x89];
 const ALIGNED_8 = 3;
 
-/** The function's parameters, where the blocks begin and end, and its variables. */
+/** The function's parameters, which are the begin and the end of the blocks, and its variables. */
 const [FROM, TO, V0, V1, V2, V3, BLOCK] = [0, 1, 2, 3, 4, 5, 6];
 
 const MODULE = new WebAssembly.Module(
@@ -156,7 +155,7 @@ function text(characters: string): number[] {
   return sized([...new TextEncoder().encode(characters)]);
 }
 
-/** A length, as LEB128, and what has it. */
+/** Returns the content after its length in LEB128. */
 function sized(content: readonly number[]): number[] {
   const length: number[] = [];
   for (let rest = content.length; rest > 0 || length.length === 0; rest >>>= 7) {

@@ -1,18 +1,18 @@
-/** Keeps what the servers know of a node's subscriptions in line with what the node wants. */
+/** Keeps the subscriptions on the servers equal to the subscriptions that the node desires. */
 import { keySlot } from "./key_slot.ts";
 import type { RedisConnection } from "./redis_connection.ts";
 import type { RedisConnections } from "./redis_connections.ts";
 
-/** Channels per command: Redis does nothing else while it works on one, so that it must not take long. */
+/** Channels per command: Redis runs one command at a time, so a command must be short. */
 const CHUNK_SIZE = 1_000;
 
-/** What should be subscribed. */
+/** The channels to be subscribed. */
 export interface DesiredSubscriptions {
   has(channel: string): boolean;
   keys(): Iterable<string>;
 }
 
-/** The subscriptions on all connections; new ones for new connections. */
+/** The subscriptions on all connections. New connections need a new object. */
 export class Subscriptions {
   readonly #connections: RedisConnections;
   readonly #desired: DesiredSubscriptions;
@@ -29,27 +29,29 @@ export class Subscriptions {
   }
 
   /**
-   * Subscribes all that is wanted; resolves when it is confirmed. As what follows, it rejects with
-   * BusUnavailable.
+   * Subscribes all desired channels. Resolves when the servers have confirmed. This and all later methods
+   * reject with BusUnavailableError.
    */
   async subscribeAll(): Promise<void> {
     await Promise.all([...this.#desired.keys()].map((channel) => this.update(channel)));
   }
 
   /**
-   * Takes notice that a channel may be wanted now and wasn't before, or the other way round. Resolves when
-   * the server has confirmed it. Changes of one turn go together.
+   * Subscribes or unsubscribes a channel, by whether it is desired now. Resolves when the server has
+   * confirmed. The changes of one microtask run leave together.
    */
   update(channel: string): Promise<void> {
     return this.#byConnection.get(this.#connections.get(channel))!.update(channel);
   }
 
-  /** How many subscribers each of these channels has, this node's among them: by all changes so far. */
+  /**
+   * Returns the number of subscribers of each channel, after all changes so far. This node is one of them.
+   */
   async countSubscribers(channels: readonly string[]): Promise<ReadonlyMap<string, number>> {
     const counts = new Map<string, number>();
     const groups = Map.groupBy(channels, (channel) => this.#connections.get(channel));
     await Promise.all([...groups].flatMap(([connection, group]) => {
-      // Ahead of the question, on the same connection.
+      // The changes precede the query on the same connection.
       this.#byConnection.get(connection)!.flush().catch(() => {});
       return chunks(group).map(async (chunk) => {
         const chunkCounts = await connection.subscribers(chunk);
@@ -64,12 +66,12 @@ class ConnectionSubscriptions {
   readonly #connection: RedisConnection;
   readonly #desired: DesiredSubscriptions;
   readonly #bySlot: boolean;
-  readonly #requested = new Set<string>(); // subscribed by what was sent so far
+  readonly #requested = new Set<string>(); // by the commands sent so far
   #changed = new Set<string>();
   #scheduledFlush: Promise<void> | undefined;
   #confirmed: Promise<unknown> = Promise.resolve();
 
-  /** `bySlot`: a command may only name channels of one slot of a cluster. */
+  /** `bySlot`: all channels of a command must be in one slot of a cluster. */
   constructor(connection: RedisConnection, desired: DesiredSubscriptions, bySlot: boolean) {
     this.#connection = connection;
     this.#desired = desired;
@@ -81,7 +83,7 @@ class ConnectionSubscriptions {
     return this.#scheduledFlush ??= Promise.resolve().then(() => this.flush());
   }
 
-  /** Sends the changes now; resolves when the server has confirmed all there ever were. */
+  /** Sends the changes now. Resolves when the server has confirmed these and all earlier changes. */
   async flush(): Promise<void> {
     const [subscribe, unsubscribe]: [string[], string[]] = [[], []];
     for (const channel of this.#changed) {
@@ -97,7 +99,7 @@ class ConnectionSubscriptions {
     }
     this.#changed = new Set();
     this.#scheduledFlush = undefined;
-    // The server answers in order, but each answer may be waited for by another caller.
+    // The server replies in order, but each reply may have another caller that waits for it.
     this.#confirmed = Promise.all([
       this.#confirmed,
       ...this.#commands(subscribe).map((chunk) => this.#connection.subscribe(chunk)),

@@ -1,11 +1,11 @@
 /**
- * What a session has yet to be pushed of its conversations, read from the store page by page and merged: each
- * conversation in seq order, and between conversations the oldest message first.
+ * The messages that a session has still to be pushed. They are read from the store page by page, and merged:
+ * within a conversation in seq order, between conversations the oldest message first.
  */
 import type { Page, Peer, StoredMessage } from "../../store/store.ts";
 import type { ConversationState } from "./conversation_state.ts";
 
-/** Reads a page; the store's `read` for one user. */
+/** Reads a page: the store's `read` for one user. */
 export type ReadPage = (
   peer: Peer,
   after: number | undefined,
@@ -13,36 +13,38 @@ export type ReadPage = (
   maxBytes: number,
 ) => Promise<Page>;
 
-/** The next message of a backlog, and where it belongs. */
+/** A message of a backlog, with its conversation. */
 export interface BacklogEntry {
   readonly conversation: ConversationState;
   readonly message: StoredMessage;
 }
 
-/** A conversation that is behind. */
+/** A conversation with messages to push, and the page of them that is in memory. */
 interface Stream {
   readonly conversation: ConversationState;
   /**
-   * The time of its next message; before all others where that isn't known, so that it is looked at first.
+   * The time of the next message. While it is unknown it is before all others, so that the page is read
+   * first.
    */
   headTime: number;
   page: readonly StoredMessage[];
-  index: number; // in page
+  index: number; // of the next message in page
 }
 
 const NO_STREAMS = new Map<ConversationState, Stream>(); // stays empty
 const UNKNOWN_TIME = -Infinity;
-// conversations with a page in memory; of others only the time of their next message is known
+/** Conversations with a page in memory. Of the others only the time of the next message is in memory. */
 const MAX_OPEN_PAGES = 32;
-const MAX_PAGE_MESSAGES = 256; // messages read at once from one conversation
-// bytes of bodies held at once, shared by the pages (each has one message at least)
+/** Messages per page. */
+const MAX_PAGE_MESSAGES = 256;
+/** Bytes of message text in all pages of a session. A page has at least one message, however long. */
 const MAX_OPEN_PAGES_BYTES = 65_536;
 
-/** The conversations in which a session is behind the log. */
+/** The conversations of a session that have messages to push. */
 export class Backlog {
   readonly #read: ReadPage;
-  #streams: Map<ConversationState, Stream> = NO_STREAMS; // replaced with the first: thousands of sessions have none
-  #openPages = 0; // how many streams have one
+  #streams: Map<ConversationState, Stream> = NO_STREAMS; // most sessions never need a map of their own
+  #openPages = 0; // the number of streams with a page
 
   constructor(read: ReadPage) {
     this.#read = read;
@@ -56,12 +58,12 @@ export class Backlog {
     return this.#streams.has(conversation);
   }
 
-  /** Whether it is in there with messages that have been read: the next of it to push is one of these. */
+  /** Returns whether a page of the conversation is in memory. Its next message is on that page. */
   hasPage(conversation: ConversationState): boolean {
     return (this.#streams.get(conversation)?.page.length ?? 0) > 0;
   }
 
-  /** Adds a conversation. `since` is the time of the first message to push, where it is known. */
+  /** Adds a conversation. `since` is the time of the first message to push, if it is known. */
   add(conversation: ConversationState, since: number = UNKNOWN_TIME): void {
     if (this.#streams === NO_STREAMS) this.#streams = new Map();
     if (!this.has(conversation)) {
@@ -69,21 +71,21 @@ export class Backlog {
     }
   }
 
-  /** Takes a conversation out. */
+  /** Removes a conversation. */
   remove(conversation: ConversationState): void {
     const stream = this.#streams.get(conversation);
     if (stream) this.#dropPage(stream);
     this.#streams.delete(conversation);
   }
 
-  /** Forgets pages that were read ahead; they are read again when they are wanted. */
+  /** Drops the pages from memory. They are read again when they are needed. */
   dropPages(): void {
     for (const stream of this.#streams.values()) this.#dropPage(stream);
   }
 
   /**
-   * The next message, which stays the next one until {@link Backlog.shift}; undefined when no conversation is
-   * behind any more. Rejects as the store does, and may then be called again.
+   * Returns the next message, which stays the next one until {@link Backlog.shift}, or undefined if the
+   * backlog is empty. Rejects as the store does, and may then be called again.
    */
   async peek(): Promise<BacklogEntry | undefined> {
     for (;;) {
@@ -98,13 +100,13 @@ export class Backlog {
     }
   }
 
-  /** Goes past the message that {@link Backlog.peek} gave. */
+  /** Advances past the message that {@link Backlog.peek} has returned. */
   shift({ conversation, message }: BacklogEntry): void {
     conversation.lastPushedSeq = message.seq;
-    // newer than the page's reason, and its hint may be lost
+    // the message may have been committed after the page was requested, and its hint may be lost
     if (message.seq > conversation.lastKnownSeq) conversation.lastKnownSeq = message.seq;
     const stream = this.#streams.get(conversation);
-    if (!stream) return; // it was taken out meanwhile
+    if (!stream) return; // removed meanwhile
     const next = stream.page[++stream.index];
     if (next) stream.headTime = next.time;
     else if (conversation.lastPushedSeq >= conversation.lastKnownSeq) this.remove(conversation);
@@ -122,8 +124,8 @@ export class Backlog {
     if (conversation.lastPushedSeq === undefined) {
       conversation.cursor = conversation.lastPushedSeq = page.after;
     }
-    if (this.#streams.get(conversation) !== stream) return; // it was taken out meanwhile
-    // those before were pushed meanwhile
+    if (this.#streams.get(conversation) !== stream) return; // removed meanwhile
+    // earlier messages were pushed while the page was read
     const messages = page.messages.filter(({ seq }) => seq > conversation.lastPushedSeq!);
     const [first] = messages;
     if (first) {
@@ -131,13 +133,13 @@ export class Backlog {
       stream.headTime = first.time;
       if (++this.#openPages > MAX_OPEN_PAGES) this.#dropLastPage();
     } else if (page.messages.length === 0 && conversation.lastKnownSeq === lastKnownSeq) {
-      // What the store doesn't have isn't there, unless we were told of it only after we had asked.
+      // The store has no more messages, and none was announced since the page was requested.
       conversation.lastKnownSeq = conversation.lastPushedSeq;
       this.remove(conversation);
     }
   }
 
-  /** Lets go of the page that will be wanted last. */
+  /** Drops the page that will be needed last. */
   #dropLastPage(): void {
     let last: Stream | undefined;
     for (const stream of this.#streams.values()) {

@@ -1,25 +1,28 @@
-/** What a session remembers of its conversations, within a bound. */
+/** The state of the conversations of a session, within a bound. */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { Peer } from "../../store/store.ts";
 
-/** How far a session is in one conversation. */
+/** A session's progress in one conversation. */
 export interface ConversationState {
   readonly peer: Peer;
   /**
-   * Everything up to this seq has been pushed, or was the user's own. Undefined: the store's cursor tells.
+   * All messages up to this seq have been pushed, or are the user's own. While it is undefined, the store's
+   * cursor counts.
    */
   lastPushedSeq: number | undefined;
-  /** The highest seq that is known to exist. */
+  /** The highest seq that this session knows of. */
   lastKnownSeq: number;
-  /** The cursor, as far as this session knows it; undefined before it does. */
+  /** The cursor, or undefined until the session has read it from the store. */
   cursor: number | undefined;
 }
 
 /** The conversations of one session. */
 export class ConversationStates {
   readonly #maxStates: number;
-  #states: Map<Peer, ConversationState> | undefined; // made with the first: thousands of sessions have none
+  /** Created with the first state: most idle sessions have none. */
+  #states: BoundedMap<Peer, ConversationState> | undefined;
 
-  /** `limit` is how many are remembered. */
+  /** `maxStates` is the most conversations whose state is cached. */
   constructor(maxStates: number) {
     this.#maxStates = maxStates;
   }
@@ -28,15 +31,11 @@ export class ConversationStates {
     return this.#states?.get(peer);
   }
 
-  /** Adds one. If there are as many as may be, the oldest is forgotten in its place, and given back. */
+  /**
+   * Adds the state of a conversation that has none. Returns the oldest state if it was evicted for this one.
+   */
   add(state: ConversationState): ConversationState | undefined {
-    const states = this.#states ??= new Map();
-    let evicted: ConversationState | undefined;
-    if (states.size >= this.#maxStates) {
-      [evicted] = states.values();
-      states.delete(evicted!.peer);
-    }
-    states.set(state.peer, state);
-    return evicted;
+    this.#states ??= new BoundedMap(this.#maxStates);
+    return this.#states.set(state.peer, state);
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Pushes a session its messages: at once while the session has all that came before, else from the store
- * until it has (invariants I2 and I4). A reader that is slow is not waited for: what it can't take stays in
- * the log.
+ * Pushes messages to a session (invariants I2 and I4). A message that continues its conversation is pushed at
+ * once. After a gap, the server pushes messages from the store until the session has caught up. The server
+ * never waits for a slow client: messages for which its connection has no room stay in the store.
  */
 import { describeError, type Log } from "../../log.ts";
 import type { Page, Peer, Store, StoredMessage, Unread } from "../../store/store.ts";
@@ -12,19 +12,19 @@ import { chatMessage, type ServerMessage } from "../protocol/dialect.ts";
 import type { WorkQueue } from "../scheduling/work_queue.ts";
 import { type ConversationState, ConversationStates } from "./conversation_state.ts";
 
-/** A message that was just committed, with its bytes for all who get it in the same dialect. */
+/** A message that was just committed, with its encoding for all recipients of the framed dialect. */
 export class CommittedMessage {
   readonly message: StoredMessage;
   readonly #to: number;
   #framed: Uint8Array | undefined;
 
-  /** `to` is the recipient of a pair's message, or minus the group. */
+  /** `to` is the recipient, or minus the group's id. */
   constructor(message: StoredMessage, to: number) {
     this.message = message;
     this.#to = to;
   }
 
-  /** Pushes it; framed bytes are made once, however many get them. */
+  /** Sends the message on a connection. It is encoded once for all framed connections. */
   sendTo(connection: Connection, onWritten?: () => void): void {
     if (connection.dialect?.name === "framed") {
       this.#framed ??= connection.dialect.encode(chatMessage(this.message, this.#to))!;
@@ -33,34 +33,36 @@ export class CommittedMessage {
   }
 }
 
-/** What a delivery needs of the node around it. */
+/** The parts of a node that deliveries use. */
 export interface DeliveryDeps {
   readonly store: Store;
   readonly cursors: CursorWriter;
   readonly log: Log;
-  /** The queue of the bulk class, for reading backlogs. */
+  /** The queue of the bulk class, in which backlogs are read. */
   readonly bulkQueue: Pick<WorkQueue, "run" | "charge">;
-  /** The user has unread messages in this group, and so is a member. */
+  /**
+   * Subscribes a group in which the store has unread messages for the user: its "joined" hint may be lost.
+   */
   ensureJoined(user: number, group: number): void;
-  /** The user has been pushed messages of this conversation that the store does not have any more. */
+  /** Reports that the store has lost messages that were pushed to the user. */
   reportLostMessages(user: number, peer: Peer): void;
 }
 
 /**
- * Conversations that are looked for at once after a login; more follow as the first are said to be DELIVERED.
+ * Unread conversations per call of the store. More are loaded when the client has acknowledged some of these.
  */
 const MAX_UNREAD_CONVERSATIONS = 1_000;
-/** Conversations whose state a session remembers; one that is forgotten is looked up again. Bounds memory. */
+/** Conversations whose state a session caches. The state of an evicted one is read from the store again. */
 const MAX_CACHED_CONVERSATIONS = 4_096;
 /**
- * Milliseconds that the bulk class is charged for each message of a page. In truth a message takes about
- * 0.009 ms: users who come back get a larger share of the event loop than clients that exceed their rate.
+ * Milliseconds that each message of a backlog's page charges to the bulk class. Its real cost is 0.009 ms.
+ * The charge is lower, so that backlogs get a larger share of the time than requests over the rate.
  */
 const MS_PER_PUSH = 0.0025;
-/** ms after which a read that the store refused is tried again. */
+/** Milliseconds until a read that failed is tried again. */
 const RETRY_MS = 1_000;
 
-/** The pushing to one session. */
+/** The delivery of messages to one session. */
 export class Delivery {
   readonly #user: number;
   readonly #connection: Connection;
@@ -70,8 +72,12 @@ export class Delivery {
   #started = false;
   #stopped = false;
   #pumping = false;
-  #hasMoreUnread = false; // more conversations were unread than were asked for: a look is due when some are DELIVERED
-  #resyncPending = false; // a look is due now
+  /**
+   * Whether the store has more unread conversations than were loaded. The others are loaded after an
+   * acknowledgement, when the backlog is empty.
+   */
+  #hasMoreUnread = false;
+  #resyncPending = false;
   #retryTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(user: number, connection: Connection, deps: DeliveryDeps) {
@@ -82,14 +88,16 @@ export class Delivery {
   }
 
   /**
-   * Finds out what was missed. Called when the node has subscribed for the user, not before (invariant I3).
+   * Loads the unread conversations. Must be called after the node has subscribed the user's channel
+   * (invariant I3).
    */
   async loadUnread(): Promise<void> {
     await this.#deps.cursors.flushUser(this.#user);
     let unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
     const ahead = this.#ahead(unread);
     if (ahead.size > 0) {
-      // What was pushed while the store was asked is in its next answer, unless the store has lost it.
+      // A message that was pushed during the first call may be missing in its result. If the second call
+      // misses it too, the store has lost it.
       unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
       for (const { peer, last } of unread) {
         if (last < (ahead.get(peer) ?? 0)) return this.#deps.reportLostMessages(this.#user, peer);
@@ -106,7 +114,7 @@ export class Delivery {
     }
   }
 
-  /** By conversations, how far pushing has got where that is beyond the store's last seq. */
+  /** Returns the last pushed seqs, by conversation, that are beyond the store's last seq. */
   #ahead(unread: readonly Unread[]): Map<Peer, number> {
     const ahead = new Map<Peer, number>();
     for (const { peer, last } of unread) {
@@ -116,7 +124,10 @@ export class Delivery {
     return ahead;
   }
 
-  /** Puts into a login's answer what of the missed messages belongs and fits there, the oldest first. */
+  /**
+   * Adds unread messages to the reply to a login, oldest first, as many as fit. Leaves the reply as it is if
+   * the dialect has no field for them. `onWritten` acknowledges them.
+   */
   async attachBacklog(reply: ServerMessage): Promise<{ reply: ServerMessage; onWritten?: () => void }> {
     const builder = this.#connection.dialect?.buildBacklog(reply);
     if (!builder) return { reply };
@@ -131,36 +142,38 @@ export class Delivery {
     return { reply: builder.build(), onWritten };
   }
 
-  /** From now on messages are pushed. */
+  /** Starts to push messages. */
   start(): void {
     this.#started = true;
     this.#pump();
   }
 
-  /** No more is pushed. */
+  /** Stops pushing. */
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#retryTimer);
   }
 
-  /** Looks once more at what was missed, now or as soon as the store lets it. */
+  /**
+   * Loads the unread conversations again, as soon as the store is available and the connection is writable.
+   */
   requestResync(): void {
     this.#resyncPending = true;
     this.#pump();
   }
 
-  /** There is room on the connection again. */
+  /** Continues when the connection is writable again. */
   resume(): void {
     if (!this.#backlog.isEmpty || this.#resyncPending) this.#pump();
   }
 
-  /** A message was committed in one of the user's conversations; it may be the user's own. */
+  /** Delivers a message that was committed in one of the user's conversations. It may be the user's own. */
   deliver(peer: Peer, committed: CommittedMessage): void {
     const { seq, sender } = committed.message;
     const isOwn = sender === this.#user;
     let conversation = this.#conversations.get(peer);
     if (!conversation) {
-      const isFirst = isOwn && seq === 1; // nothing was before it
+      const isFirst = isOwn && seq === 1; // the conversation had no message before
       conversation = this.#addConversation({
         peer,
         lastPushedSeq: isFirst ? 0 : undefined,
@@ -174,7 +187,7 @@ export class Delivery {
     const isNext = seq - 1 === conversation.lastPushedSeq && !this.#backlog.hasPage(conversation);
     if (isNext && this.#started && (isOwn || this.#connection.isWritable)) {
       conversation.lastPushedSeq = seq;
-      if (conversation.lastKnownSeq === seq) this.#backlog.remove(conversation); // a look had been quicker than this
+      if (conversation.lastKnownSeq === seq) this.#backlog.remove(conversation); // a resync found it first
       if (isOwn) this.#advanceOwn(conversation, seq - 1, seq);
       else committed.sendTo(this.#connection, this.#ackCallback(peer, seq));
       return;
@@ -184,9 +197,8 @@ export class Delivery {
   }
 
   /**
-   * The client says that it has a conversation up to `seq`. It counts as far as there are messages now, as
-   * the cursor is only written later; and in conversations with none for this session there is nothing to
-   * say.
+   * Advances the cursor: the client has received the conversation up to `seq`. A `seq` beyond the last known
+   * message counts as that message. Conversations of which this session has no message are ignored.
    */
   acknowledge(peer: Peer, seq: number): void {
     const conversation = this.#conversations.get(peer);
@@ -197,8 +209,9 @@ export class Delivery {
     if (this.#hasMoreUnread && this.#backlog.isEmpty) this.#pump();
   }
 
+  /** Pushes the backlog while the connection is writable, and loads more of it. One call runs at a time. */
   async #pump(): Promise<void> {
-    // A store that has just refused is asked again when the timer says so, and not for each hint.
+    // After a failed read the store is called again when the timer expires, and not for each hint.
     if (this.#pumping || !this.#started || this.#stopped || this.#retryTimer !== undefined) return;
     this.#pumping = true;
     try {
@@ -220,8 +233,11 @@ export class Delivery {
       }
       if (!this.#connection.isWritable) this.#backlog.dropPages();
     } catch (error) {
-      this.#resyncPending = true; // if it was a look that failed
-      this.#deps.log.warn("backlog not read", { user: this.#user, why: describeError(error) });
+      this.#resyncPending = true; // loadUnread may have failed
+      this.#deps.log.warn("cannot read unread messages; retrying", {
+        user: this.#user,
+        error: describeError(error),
+      });
       if (!this.#stopped) {
         this.#retryTimer = setTimeout(() => {
           this.#retryTimer = undefined;
@@ -231,7 +247,7 @@ export class Delivery {
     } finally {
       this.#pumping = false;
     }
-    // What was offered while the last look came back empty-handed.
+    // Messages may have been delivered while the last call found none.
     if (
       (!this.#backlog.isEmpty || this.#resyncPending) && this.#connection.isWritable &&
       this.#retryTimer === undefined
@@ -240,7 +256,7 @@ export class Delivery {
     }
   }
 
-  /** The next missed message that isn't the user's own. */
+  /** Returns the next unread message that is not the user's own. */
   async #peek(): Promise<BacklogEntry | undefined> {
     for (;;) {
       const entry = await this.#backlog.peek();
@@ -252,8 +268,9 @@ export class Delivery {
   }
 
   /**
-   * The user's own message needs no DELIVERED: it moves the cursor, if that is where the pushing was
-   * `before` it. In between there is no message, though an operator may have deleted some.
+   * Advances the cursor over the user's own message, which needs no DELIVERED, if the client has acknowledged
+   * the conversation up to `before`. That is the seq of the preceding message. It may be less than `seq - 1`:
+   * an operator may have deleted messages in between.
    */
   #advanceOwn(conversation: ConversationState, before: number | undefined, seq: number): void {
     if (conversation.cursor !== before) return;
@@ -261,7 +278,7 @@ export class Delivery {
     this.#deps.cursors.advance(this.#user, conversation.peer, seq);
   }
 
-  /** Reads a page: in the bulk class, but for the pages of a login's reply. */
+  /** Reads a page: in the bulk queue, except during a login, which would wait for it. */
   async #readPage(peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page> {
     const { store, bulkQueue } = this.#deps;
     const read = () => store.read(this.#user, peer, after, limit, maxBytes);
@@ -275,11 +292,11 @@ export class Delivery {
     return this.#connection.dialect?.ackOnWrite ? () => this.#onWritten(peer, seq) : undefined;
   }
 
-  /** A message was written to a client that says no DELIVERED. */
+  /** Acknowledges a message that was written to a client without DELIVERED. */
   #onWritten(peer: Peer, seq: number): void {
     const conversation = this.#conversations.get(peer);
     if (conversation) this.acknowledge(peer, seq);
-    else this.#deps.cursors.advance(this.#user, peer, seq); // forgotten meanwhile; the seq is true all the same
+    else this.#deps.cursors.advance(this.#user, peer, seq); // evicted meanwhile
   }
 
   #recipientOf({ conversation }: BacklogEntry): number {
@@ -290,7 +307,7 @@ export class Delivery {
     const evicted = this.#conversations.add(conversation);
     if (evicted && this.#backlog.has(evicted)) {
       this.#backlog.remove(evicted);
-      this.#hasMoreUnread = true; // it will be found again
+      this.#hasMoreUnread = true; // it is loaded again later
     }
     return conversation;
   }

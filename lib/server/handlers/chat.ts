@@ -1,4 +1,4 @@
-/** ONE_CHAT_MSG and GROUP_CHAT_MSG: committed first, then answered and delivered (invariants I1 and I3). */
+/** ONE_CHAT_MSG and GROUP_CHAT_MSG: commit first, then acknowledge and deliver (invariants I1 and I3). */
 import type { Peer } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { type ReplyBody, RequestError } from "../protocol/reply_body.ts";
@@ -17,7 +17,8 @@ export function oneChat(
   return chat(node, session, toid, msg, cid);
 }
 
-const PUSHES_PER_REQUEST = 4; // to members on this node, that cost as much as a simple request
+/** Pushes to members on this node that cost as much as a simple request. */
+const PUSHES_PER_REQUEST = 4;
 
 export async function groupChat(
   { node, rateLimiter }: Client,
@@ -34,7 +35,7 @@ async function chat(
   session: Session,
   peer: Peer,
   body: string,
-  cid: string = crypto.randomUUID(), // without the sender's own, a retry can't be told from a new message
+  cid: string = crypto.randomUUID(), // without a cid of the sender, a retry is a new message
 ): Promise<ReplyBody> {
   const sender = session.user;
   const append = (isRepeat: boolean) =>
@@ -46,18 +47,15 @@ async function chat(
   const { seq, time, duplicate } = unwrap(result, {
     not_found: peer > 0 ? `there is no user ${peer}` : `there is no group ${-peer}`,
     forbidden: `you are not a member of group ${-peer}`,
-    disk_full: "the server's disk is nearly full; nothing was accepted",
-    cid_reused: "cid is the one of your message in another conversation",
+    disk_full: "the server's disk is nearly full; the message was not accepted",
+    cid_reused: "cid is already used by your message in another conversation",
   });
   if (duplicate) void node.redeliver(session, peer, seq);
   else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });
   return { seq, time };
 }
 
-/**
- * A pair lacks one of its users: throws a {@link RequestError} if that is the sender, whose account was
- * deleted.
- */
+/** Throws a {@link RequestError} if the account of the sender was deleted. */
 async function assertAccountExists(node: Node, sender: number): Promise<void> {
   if (await node.store.findUser({ id: sender })) return;
   throw new RequestError(Errno.NOT_FOUND, "your account does not exist any more");

@@ -1,4 +1,4 @@
-/** CONTACTS: whom the user knows. */
+/** CONTACTS: the user's friends and groups. */
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
 import type { ReplyBody } from "../protocol/reply_body.ts";
 import type { Client } from "../sessions/client.ts";
@@ -11,7 +11,7 @@ export async function contacts(
   _fields: unknown,
   rid: Rid | undefined,
 ): Promise<ReplyBody> {
-  const base = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // it counts towards the frame's size
+  const base = { msgid: Msg.CONTACTS_ACK, errno: Errno.OK, rid }; // withRoster counts its bytes, too
   const { msgid: _, ...reply } = connection.dialect!.withRoster(base, await loadRoster(node, session));
   return reply;
 }

@@ -1,6 +1,6 @@
 /**
- * DELIVERED: the client has a conversation up to a seq. It is the only thing that moves a cursor (invariant
- * I4).
+ * DELIVERED: the client has received a conversation up to a seq. Only this request advances a cursor
+ * (invariant I4).
  */
 import type { Client } from "../sessions/client.ts";
 import type { Session } from "../sessions/session.ts";

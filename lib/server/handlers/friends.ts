@@ -1,4 +1,7 @@
-/** ADD_FRIEND_MSG: puts a user on the sender's list. It is the sender's alone: the other need not agree. */
+/**
+ * ADD_FRIEND_MSG: adds a user to the sender's friends. The relation is one-way: the other user need not
+ * agree.
+ */
 import { Errno } from "../../wire/protocol.ts";
 import { type ReplyBody, RequestError } from "../protocol/reply_body.ts";
 import type { Client } from "../sessions/client.ts";
@@ -14,7 +17,7 @@ export async function addFriend(
   if (friendid === session.user) throw new RequestError(Errno.BAD_REQUEST, "friendid is your own id");
   const { name } = unwrap(await node.store.addFriend(session.user, friendid), {
     not_found: `there is no user ${friendid}`,
-    full: `you have ${node.config.maxFriends} friends, which is the most there can be`,
+    full: `you have ${node.config.maxFriends} friends, which is the limit`,
   });
   const online = (await node.online([friendid])).has(friendid);
   session.markPresenceSent(friendid, online);

@@ -8,7 +8,7 @@ import { checkNewName } from "./name.ts";
 import { pageSize } from "./page.ts";
 import { unwrap } from "./refusal.ts";
 
-/** Members in one answer when the request doesn't say. */
+/** Members per reply if the request has no limit. */
 const DEFAULT_MEMBERS_LIMIT = 100;
 
 export async function createGroup(
@@ -18,8 +18,8 @@ export async function createGroup(
 ): Promise<ReplyBody> {
   const name = checkNewName("groupname", groupname, "group", node.config);
   const { id } = unwrap(await node.store.createGroup(session.user, name, groupdesc ?? ""), {
-    taken: `the name ${JSON.stringify(name)} is taken`,
-    full: `you are in ${node.config.maxGroups} groups, which is the most there can be`,
+    name_in_use: `the name ${JSON.stringify(name)} is taken`,
+    full: `you are in ${node.config.maxGroups} groups, which is the limit`,
   });
   await node.onGroupJoined(session.user, id);
   return { groupid: id };
@@ -30,17 +30,17 @@ export async function joinGroup(
   session: Session,
   { groupid, msg, message }: { groupid: number; msg?: unknown; message?: unknown },
 ): Promise<ReplyBody> {
-  // In another numbering of the C++ servers this is a message to the group, which must not make its sender a
-  // member.
+  // In another numbering of the C++ servers this id is a message to the group. Such a message must not make
+  // its sender a member.
   if (msg !== undefined || message !== undefined) {
     throw new RequestError(
       Errno.BAD_REQUEST,
-      `there is a text in it: msgid ${Msg.ADD_GROUP} joins a group, and ${Msg.GROUP_CHAT} sends a message to it`,
+      `unexpected text: msgid ${Msg.ADD_GROUP} joins a group, ${Msg.GROUP_CHAT} sends a message to it`,
     );
   }
   const { name } = unwrap(await node.store.joinGroup(session.user, groupid), {
     not_found: `there is no group ${groupid}`,
-    full: "the group has as many members as there can be, or you are in as many groups",
+    full: "the group has the maximum number of members, or you are in the maximum number of groups",
   });
   await node.onGroupJoined(session.user, groupid);
   return { groupid, groupname: name };

@@ -1,4 +1,4 @@
-/** HISTORY: what was said in a conversation, page by page into the past. */
+/** HISTORY: the messages of a conversation, page by page into the past. */
 import { Errno, MAX_SERVER_FRAME_BYTES, type Rid } from "../../wire/protocol.ts";
 import { type ReplyBody, RequestError } from "../protocol/reply_body.ts";
 import type { Client } from "../sessions/client.ts";
@@ -8,11 +8,14 @@ import { pageSize } from "./page.ts";
 import { namedPeer } from "./peer.ts";
 import { unwrap } from "./refusal.ts";
 
-/** Messages in one answer when the request doesn't say. */
+/** Messages per reply if the request has no limit. */
 const DEFAULT_HISTORY_LIMIT = 50;
-/** Bytes of message text read for one answer. As JSON they may be more, so what is sent is measured again. */
+/**
+ * Bytes of message text that are read for one reply. Their JSON may be longer, so the reply is measured
+ * again.
+ */
 const MAX_TEXT_BYTES = 262_144;
-/** Bytes of an answer that are neither messages nor rid: far more than its other fields take. */
+/** Bytes of a reply besides the messages and the rid: far more than the other fields take. */
 const FRAME_OVERHEAD_BYTES = 1_024;
 
 /** The fields of a HISTORY. */
@@ -49,7 +52,7 @@ export async function history(
   };
 }
 
-/** The last of the messages: as many as there is room for, in bytes. */
+/** Returns as many of the last messages as fit into `remainingBytes`. */
 function latest(messages: readonly ChatMessage[], remainingBytes: number): readonly ChatMessage[] {
   const lastOmitted = messages.findLastIndex((message) =>
     (remainingBytes -= jsonByteLength(message) + 1) < 0

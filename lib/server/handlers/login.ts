@@ -1,4 +1,4 @@
-/** LOGIN_MSG: by password, or by the token of an earlier login. */
+/** LOGIN_MSG: login with a password, or with the token of an earlier login. */
 import type { Requester } from "../../passwords/password_hasher.ts";
 import type { Account } from "../../store/store.ts";
 import { Errno, Msg, type Rid } from "../../wire/protocol.ts";
@@ -26,7 +26,7 @@ import {
   TOKEN_TIME_UNIT_MS,
 } from "../sessions/tokens.ts";
 
-/** The fields of a login; which of them must be there together is checked here. */
+/** The fields of a login. This file checks which of them are required together. */
 export interface LoginFields {
   readonly id: number | undefined;
   readonly name: string | undefined;
@@ -35,37 +35,39 @@ export interface LoginFields {
   readonly force: boolean | undefined;
 }
 
-/** The account that a client with a password claims. */
+/** The account in which a client logs in with a password. */
 type ClaimedUser = { readonly id: number } | { readonly name: string };
 
 interface Token {
   readonly text: string;
   readonly hash: Uint8Array;
   readonly expires: number; // milliseconds since 1970, UTC
-  /** How far that can be put off, in the same unit. */
+  /** The latest time to which the expiry can be extended, in milliseconds since 1970, UTC. */
   readonly maxExpires: number;
 }
 
 interface Authentication extends AuthenticatedUser {
-  /** What it was proven by, if not by a password. */
+  /** The token with which the client has authenticated, if not with a password. */
   readonly token?: Token;
-  /** Whose session's token a new one is to be, if it was by a password. */
+  /** The device for which a new token is issued, after a login with a password. */
   readonly device?: DeviceCookie;
 }
 
 /** Bulk items that a login counts as: it takes several store calls, and as much time as many messages. */
 const LOGIN_WEIGHT = 4;
 
-const RETRY_AFTER_MS = 1_000; // ms, for a login that is cut off by a shutdown
+/** Milliseconds after which a client should retry a login that a shutdown has interrupted. */
+const RETRY_AFTER_MS = 1_000;
 
 /**
- * {@link CLOCK_TOLERANCE_MS} is at most this part of a token's time: one that was made to be short stays
- * short.
+ * The largest part of a token's lifetime that {@link CLOCK_TOLERANCE_MS} may be, so that a short lifetime
+ * stays short.
  */
 const MAX_CLOCK_TOLERANCE_FRACTION = 1 / 100;
 
 /**
- * A token's expiry is put off when this part of its time has gone, and not at every login: it costs a commit.
+ * The part of a token's lifetime after which its expiry is extended. Extending it at every login would cost a
+ * commit each.
  */
 const RENEW_FRACTION = 1 / 8;
 
@@ -82,12 +84,12 @@ export async function login(
     );
   }
   const auth = await authenticate(client, fields);
-  // A token is its session's own: who shows it is that session's client, come back.
+  // The client of a token has the account's session already: it has reconnected.
   const force = fields.force === true || auth.token !== undefined;
   const startSession = () => admit(client, auth, force, rid);
   const isRateExceeded = node.rateLimiters.forUser(auth.id)?.isLoginRateExceeded(performance.now());
   await (isRateExceeded ? node.bulkQueue.run(startSession, LOGIN_WEIGHT) : startSession());
-  return undefined; // the answer is sent already, in front of what was missed
+  return undefined; // completeLogin has sent the reply, before the unread messages
 }
 
 async function admit(
@@ -100,7 +102,7 @@ async function admit(
   const session = await acquireSession(node, connection, auth, force);
   try {
     await node.loginSemaphore.runFirst(() => completeLogin(client, session, auth, rid));
-    // also after a takeover: what that one had to tell it may not have told
+    // also after a takeover: the replaced session may not have been announced yet
     node.presence.announce(session.user);
   } catch (error) {
     await releaseSession(node, session);
@@ -108,10 +110,7 @@ async function admit(
   }
 }
 
-/**
- * Who the client has proved to be. An unknown user gets the same answer as a wrong password, after the same
- * work.
- */
+/** Authenticates the client. An unknown user gets the same reply as a wrong password, after the same work. */
 async function authenticate(
   client: Client,
   { id, name, password, token }: LoginFields,
@@ -135,7 +134,10 @@ async function authenticate(
   );
 }
 
-/** The earlier token, which is not valid, may show the device to be the account's. */
+/**
+ * Authenticates by password. A token that is not valid any more can still prove a known device of the
+ * account.
+ */
 async function authenticateByPassword(
   client: Client,
   claimed: ClaimedUser,
@@ -150,7 +152,7 @@ async function authenticateByPassword(
   const place = node.knownPlaces.get(account?.id, rateLimitKey, deviceId);
   const requester = client.requester(place.standing);
   const { valid, needsRehash } = await node.loginThrottle.check(
-    "id" in claimed ? claimed.id : normalizeName(claimed.name), // all forms of a name are one account's
+    "id" in claimed ? claimed.id : normalizeName(claimed.name), // all forms of a name are one account
     place,
     () => node.passwords.verify(password, account && node.storedPasswords.credentialOf(account), requester),
   );
@@ -159,7 +161,7 @@ async function authenticateByPassword(
   return { ...account, device: makeDeviceCookie(account.id, stored, deviceId) };
 }
 
-/** An account of earlier times may have a name in any form: as it is given it counts first. */
+/** Finds the account. Names of old accounts may not be normalized: the name as given takes precedence. */
 async function findUser({ store }: Node, claimed: ClaimedUser): Promise<Account | undefined> {
   const account = await store.findUser(claimed);
   if (account || "id" in claimed) return account;
@@ -168,8 +170,8 @@ async function findUser({ store }: Node, claimed: ClaimedUser): Promise<Account 
 }
 
 /**
- * The password again, hashed at today's cost, and what is stored then; it can wait for the next login if it
- * must.
+ * Hashes the password at the configured cost and stores the hash. Returns the stored hash. After a failure it
+ * returns the old hash, and the next login tries again.
  */
 async function rehash(
   node: Node,
@@ -182,12 +184,17 @@ async function rehash(
     await node.store.setPassword(account.id, hash, account.password);
     return hash;
   } catch (error) {
-    node.log.warn("password not hashed anew", { user: account.id, why: error as Error });
+    node.log.warn("cannot rehash a password; the next login retries", {
+      user: account.id,
+      error: error as Error,
+    });
     return account.password;
   }
 }
 
-/** Undefined if the token is not, or no longer, its account's. */
+/**
+ * Authenticates by token. Returns undefined if the token is not the account's current one, or has expired.
+ */
 async function authenticateByToken(node: Node, text: string): Promise<Authentication | undefined> {
   const { tokenTtl, tokenLifetime } = node.config;
   const now = node.now();
@@ -195,7 +202,7 @@ async function authenticateByToken(node: Node, text: string): Promise<Authentica
   const saved = claimed && await node.store.findSession(claimed.user);
   if (!saved || !hashesEqual(saved.tokenHash, claimed.hash)) return undefined;
   const { user: id, name, tokenHash, expires } = saved;
-  // One of an earlier version doesn't tell its age: it is not put off any more.
+  // A token of an earlier version has no issue time: its expiry is not extended.
   const maxExpires = claimed.issuedAt === undefined ? expires : claimed.issuedAt + tokenLifetime;
   const tolerance = Math.min(CLOCK_TOLERANCE_MS, tokenTtl * MAX_CLOCK_TOLERANCE_FRACTION);
   if (Math.min(expires, maxExpires) + tolerance <= now) return undefined;
@@ -203,9 +210,9 @@ async function authenticateByToken(node: Node, text: string): Promise<Authentica
 }
 
 /**
- * With the user's channel subscribed: subscribes the groups' too, and only then looks at what was missed
- * (invariant I3); answers, and starts the pushing. The token is changed last: a login that fails before
- * leaves the old one good.
+ * Completes a login whose user's channel is subscribed. Subscribes the groups' channels, then loads the
+ * unread messages (invariant I3). Sends the reply, and starts the delivery. The token is replaced last, so
+ * that a login that fails leaves the old token valid.
  */
 async function completeLogin(
   client: Client,
@@ -215,7 +222,7 @@ async function completeLogin(
 ): Promise<void> {
   const { node, connection } = client;
   const { user: id, name } = session;
-  // Another login may take the account over, or the connection end, while we wait.
+  // Another login may replace this one, or the connection end, during each await.
   const assertActive = () => {
     if (node.sessions.get(id) !== session) throw alreadyOnlineError();
     if (!connection.isOpen) {
@@ -250,14 +257,14 @@ async function completeLogin(
   node.knownPlaces.add(id, client.rateLimitKey);
   const bytes = connection.dialect!.encode(reply);
   if (bytes) {
-    client.rateLimiter?.charge(0, bytes.length, performance.now()); // the user's, and not the stranger's it was
+    client.rateLimiter?.charge(0, bytes.length, performance.now()); // the limiter of the user by now
     connection.sendBytes(bytes, onWritten);
   }
   session.start();
-  node.log.debug("entered", { user: id, from: client.remoteAddress });
+  node.log.debug("session started", { user: id, from: client.remoteAddress });
 }
 
-/** The token that the client is to come back with: its own, or a new one in place of the account's last. */
+/** Returns the token for the next login: the one that the client has, or a new one that replaces it. */
 function tokenFor(node: Node, { id, token, device }: Authentication): Token & { isNew: boolean } {
   const { tokenTtl, tokenLifetime } = node.config;
   const now = node.now();

@@ -6,7 +6,7 @@ import type { Session } from "../sessions/session.ts";
 export async function logout(client: Client, session: Session): Promise<ReplyBody> {
   const { store, cursors } = client.node;
   await store.deleteSession({ user: session.user, loginEpoch: session.loginEpoch });
-  await cursors.flushUser(session.user); // wherever the next login is, it looks from there on
+  await cursors.flushUser(session.user); // the next login may be on another node, and loads by the cursors
   await client.detachSession();
   return {};
 }

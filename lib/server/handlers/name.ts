@@ -1,12 +1,11 @@
-/** Names that requests bring for new users and groups. */
+/** Checks of names for new users and groups. */
 import type { Config } from "../../config/options.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 import { type NameKind, normalizeName, validateName } from "../protocol/names.ts";
 
 /**
- * Returns the name in the form in which it is stored, or throws a {@link RequestError} that says what is
- * wrong with it.
+ * Returns the name in its stored form. Throws a {@link RequestError} with the reason if it is not allowed.
  */
 export function checkNewName(
   field: string,

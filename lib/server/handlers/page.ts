@@ -1,11 +1,11 @@
-/** How much of a list one answer gets. */
+/** The size of a page of a list. */
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 import { integer } from "../protocol/validators.ts";
 
 /**
- * How many a page may have: what the request asks for, else what is `usual`, where no more than `most` are
- * given out. Throws a {@link RequestError} if it asks for more: a shorter page would look like the last one.
+ * Returns the number of entries of a page: `limit`, or else the default. Throws a {@link RequestError} if
+ * `limit` is over the maximum, because a shorter page would look like the last one.
  */
 export function pageSize(limit: number | undefined, defaultSize: number, maxSize: number): number {
   if (limit === undefined) return Math.min(defaultSize, maxSize);

@@ -1,7 +1,4 @@
-/**
- * Passwords that requests bring for new accounts, by NIST SP 800-63B: their length counts, and how soon they
- * are guessed.
- */
+/** Checks of passwords for new accounts, as in NIST SP 800-63B: a minimum length, and no common password. */
 import type { Config } from "../../config/options.ts";
 import { COMMON_PASSWORDS } from "../../passwords/common_passwords.ts";
 import { Errno } from "../../wire/protocol.ts";
@@ -9,11 +6,11 @@ import { RequestError } from "../protocol/reply_body.ts";
 
 const SAME_CHARACTER = /^(.)\1*$/su;
 
-let commonSet: ReadonlySet<string> | undefined; // made when it is first needed: that takes a millisecond
+let commonSet: ReadonlySet<string> | undefined; // created at first use, because that takes a millisecond
 
 /**
- * Throws a {@link RequestError} that says what is wrong with a new password. Those of accounts that exist are
- * never looked at. `name` is the account's.
+ * Throws a {@link RequestError} with the reason if a new password is not allowed. `name` is the name of the
+ * account. Passwords of existing accounts are not checked.
  */
 export function checkNewPassword(
   password: string,
@@ -26,11 +23,11 @@ export function checkNewPassword(
   if (folded === foldCase(name)) reject("password is the account's name");
   commonSet ??= new Set(COMMON_PASSWORDS.trim().split(/\s+/));
   if (commonSet.has(folded) || SAME_CHARACTER.test(folded)) {
-    reject("password is one of the first that are guessed");
+    reject("password is too common: choose one that is harder to guess");
   }
 }
 
-/** The text as it is compared with others: without case, and in one form. */
+/** Returns the text for comparison: case-folded and normalized. */
 function foldCase(text: string): string {
   return text.normalize("NFKC").toLowerCase();
 }

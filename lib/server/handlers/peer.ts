@@ -1,11 +1,11 @@
-/** Which conversation a request is about, where it can be a pair's or a group's. */
+/** The conversation of a request that names a user or a group. */
 import type { Peer } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 
 /**
- * The conversation that a request names by `id` (the other user) or `groupid`; it must be exactly one of
- * them.
+ * Returns the conversation that a request names by `id` (the other user) or `groupid`. Throws a {@link
+ * RequestError} unless exactly one of them is set.
  */
 export function namedPeer({ id, groupid }: { id: number | undefined; groupid: number | undefined }): Peer {
   if ((id === undefined) === (groupid === undefined)) {

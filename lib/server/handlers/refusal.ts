@@ -1,10 +1,10 @@
-/** Turns what the store refuses into what the client is told. */
+/** Maps rejections of the store to error replies. */
 import type { Rejection } from "../../store/store.ts";
 import { Errno } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 
 const ERRNO: Record<Rejection["refused"], Errno> = {
-  taken: Errno.FAILED,
+  name_in_use: Errno.FAILED,
   full: Errno.FAILED,
   not_found: Errno.NOT_FOUND,
   forbidden: Errno.FORBIDDEN,
@@ -13,10 +13,10 @@ const ERRNO: Record<Rejection["refused"], Errno> = {
   over_quota: Errno.RATE_LIMITED,
 };
 
-/** Milliseconds until it makes sense to try again, of what passes by itself or by an operator's doing. */
+/** Milliseconds after which a client should retry, for rejections that are temporary. */
 const RETRY_AFTER_MS: Partial<Record<Rejection["refused"], number>> = { disk_full: 10_000 };
 
-/** Gives the result back, or throws a {@link RequestError} with the words for the refusal. */
+/** Returns the result, or throws a {@link RequestError} with the message for the rejection. */
 export function unwrap<T extends object>(
   result: T | Rejection,
   messages: Partial<Record<Rejection["refused"], string>>,

@@ -1,4 +1,4 @@
-/** REG_MSG: makes an account. */
+/** REG_MSG: creates an account. */
 import { BusUnavailableError } from "../../bus/bus.ts";
 import type { ReplyBody } from "../protocol/reply_body.ts";
 import type { Client } from "../sessions/client.ts";
@@ -19,26 +19,29 @@ export async function register(
     client.rateLimitKey,
     () => passwords.hash(password, client.requester("new")),
   );
-  // An account of earlier times may have the same name in another form.
+  // The name of an old account may be the same name in another Unicode form.
   const others = new Set([fields.name, name.normalize("NFD")]);
   others.delete(name);
   const found = await Promise.all(Array.from(others, (other) => store.findUser({ name: other })));
   const isTaken = found.some((account) => account !== undefined);
-  const { id } = unwrap(isTaken ? { refused: "taken" } : await store.createUser(name, hash), {
-    taken: `the name ${JSON.stringify(name)} is taken`,
+  const { id } = unwrap(isTaken ? { refused: "name_in_use" } : await store.createUser(name, hash), {
+    name_in_use: `the name ${JSON.stringify(name)} is taken`,
   });
   client.onRegistered();
   await checkIdUnused(client.node, id);
   return { id };
 }
 
-/** A user who is online by an id that was only now given out had it in another history of the database. */
+/**
+ * Reports lost data if a user is online with an id that was assigned just now: the store has forgotten that
+ * user.
+ */
 async function checkIdUnused({ sessions, bus, storeEpoch }: Node, id: number): Promise<void> {
   try {
     if (sessions.get(id) || (await bus.online([id])).has(id)) {
       storeEpoch.reportLoss(`the account of user ${id}`);
     }
   } catch (error) {
-    if (!(error instanceof BusUnavailableError)) throw error; // each node looks at its own users by and by
+    if (!(error instanceof BusUnavailableError)) throw error; // each node finds the loss later
   }
 }

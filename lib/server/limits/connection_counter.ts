@@ -1,9 +1,12 @@
-/** What the limits per address go by, and how many connections are open from each. */
+/** The keys of the limits per address, and the number of open connections per key. */
 import { isIPv4, isIPv6 } from "node:net";
 import type { CidrList } from "../../wire/networks.ts";
 
-const HEXTETS_OF_48 = 3; // what a site is given at the most: a customer may have any number of /64 in it
-// of an IPv6 address's eight groups: a customer is given at least a /64, and may use all of it
+/** The hextets of a /48: the largest prefix that a site gets. A customer may have any number of /64 in it. */
+const HEXTETS_OF_48 = 3;
+/**
+ * The hextets of a /64: the smallest prefix that a customer gets. The customer may use all of its addresses.
+ */
 const HEXTETS_OF_64 = 4;
 
 /** The /96 networks whose last 32 bits are an IPv4 address. */
@@ -14,9 +17,9 @@ const IPV4_EMBEDDED_PREFIXES = [
 ];
 
 /**
- * What an address is counted by: itself, the /64 that an IPv6 address is in, or the IPv4 address that is
- * written as an IPv6 one, or translated to one: all clients of a NAT64 share its /64. Undefined for what is
- * no address.
+ * Returns the key by which an address is counted: an IPv4 address, or the /64 of an IPv6 address. An IPv4
+ * address that is mapped or translated to IPv6 counts as IPv4, because all clients of a NAT64 share its /64.
+ * Returns undefined if `host` is no address.
  */
 export function rateLimitKey(host: string): string | undefined {
   if (isIPv4(host)) return host;
@@ -29,23 +32,23 @@ export function rateLimitKey(host: string): string | undefined {
   return hextets.slice(0, HEXTETS_OF_64).map((group) => group.toString(16)).join(":") + "::/64";
 }
 
-/** The network that an {@link rateLimitKey} is in: an IPv4 /24, or an IPv6 /48. */
+/** Returns the network of a {@link rateLimitKey}: an IPv4 /24, or an IPv6 /48. */
 export function networkKey(key: string): string {
   if (isIPv4(key)) return key.slice(0, key.lastIndexOf(".")) + ".0/24";
   return key.split(":").slice(0, HEXTETS_OF_48).join(":") + "::/48";
 }
 
 /**
- * What has the same owner as an {@link rateLimitKey}, as far as can be told: the IPv4 address itself, as its
- * neighbours are others', or the IPv6 /48.
+ * Returns the site of a {@link rateLimitKey}, which probably has one owner: the IPv4 address itself, or the
+ * IPv6 /48.
  */
 export function siteKey(key: string): string {
   return isIPv4(key) ? key : networkKey(key);
 }
 
-/** An IPv6 address's eight numbers. */
+/** Returns the eight numbers of an IPv6 address. */
 function hextetsOf(host: string): number[] {
-  const [address] = host.split("%"); // a zone says where it is reached, not who it is
+  const [address] = host.split("%"); // the zone does not belong to the address
   const normalized = new URL(`http://[${address}]`).hostname.slice(1, -1); // without an IPv4 part
   const [front = "", back] = normalized.split("::");
   const numbers = (part = "") => part === "" ? [] : part.split(":").map((group) => parseInt(group, 16));
@@ -53,18 +56,20 @@ function hextetsOf(host: string): number[] {
   return [...first, ...new Array<number>(8 - first.length - last.length).fill(0), ...last];
 }
 
-/** A connection's place among those of its address. */
+/** A connection's slot among those of its address. */
 export class ConnectionSlot {
   readonly #counts: Map<string, number>;
   #isReleased = false;
 
-  /** `address`: what the limits per address count it by; undefined if they don't. */
+  /**
+   * `key` is the {@link rateLimitKey}, or undefined if the connection is exempt from the limits per address.
+   */
   constructor(readonly key: string | undefined, counts: Map<string, number>) {
     this.#counts = counts;
     if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
   }
 
-  /** The connection has ended; it may be said twice. */
+  /** Releases the slot, when the connection has ended. Further calls do nothing. */
   release(): void {
     if (this.#isReleased || this.key === undefined) return;
     this.#isReleased = true;
@@ -76,24 +81,24 @@ export class ConnectionSlot {
 
 /** Counts the open connections of each address. */
 export class ConnectionCounter {
-  readonly #counts = new Map<string, number>(); // by addressKey
+  readonly #counts = new Map<string, number>(); // by rateLimitKey
   readonly #maxPerAddress: number;
   readonly #exempt: readonly CidrList[];
 
-  /** At most `most` connections from each; from those in `uncounted` any number. */
+  /** Addresses in `exempt` may have any number of connections. */
   constructor(maxPerAddress: number, exempt: readonly CidrList[]) {
     this.#maxPerAddress = maxPerAddress;
     this.#exempt = exempt;
   }
 
-  /** From how many addresses connections are counted now. */
+  /** The number of addresses with counted connections. */
   get size(): number {
     return this.#counts.size;
   }
 
   /**
-   * One more connection from this address, which counts in any case if `always`. Throws a {@link TooManyConnectionsError}
-   * when there are as many as there may be.
+   * Counts one more connection from an address. With `ignoreExemptions` it counts an exempt address, too.
+   * Throws a {@link TooManyConnectionsError} if the address is at its limit.
    */
   acquire(host: string, ignoreExemptions = false): ConnectionSlot {
     const isExempt = !ignoreExemptions && this.#exempt.some((networks) => networks.contains(host));
@@ -105,7 +110,7 @@ export class ConnectionCounter {
   }
 }
 
-/** An address has all the connections that it may have. */
+/** The error when an address is at its limit of connections. */
 export class TooManyConnectionsError extends Error {
   override readonly name = "TooManyConnectionsError";
 

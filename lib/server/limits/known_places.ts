@@ -1,64 +1,58 @@
 /**
- * From where, or by which device, a user has logged in before: such a place has attempts of its own, which no
- * other client can use up, and its passwords are hashed first. As OWASP's device cookies, but that the
- * address counts as well.
+ * The known places of a user: addresses and devices from which the user has logged in before. A known place
+ * has login attempts of its own, which other clients cannot use up, and its passwords are hashed first. This
+ * extends OWASP's device cookies to addresses.
  */
 import { Buffer } from "node:buffer";
+import { BoundedMap } from "../../bounded_map.ts";
 import { KeyedRateLimiter } from "../../bus/gcra.ts";
 import type { RateLimit } from "../../bus/bus.ts";
 import type { Standing } from "../../passwords/password_hasher.ts";
 
 /**
- * Users' addresses that a node remembers, some 10 MB of them; then the one that was seen the longest ago is
- * forgotten. A forgotten one is a new one.
+ * Known addresses of all users, some 10 MB of them. Beyond that, the one that was used the longest ago is
+ * evicted.
  */
 const MAX_PLACES = 100_000;
 
 /**
- * Logins by password of a user from a known place that go before others' in ten minutes: a person needs
- * fewer.
+ * Logins by password from a known place that are hashed first: five in ten minutes, more than a person needs.
  */
 const PRIORITY_LOGIN_RATE: RateLimit = { burst: 5, periodMs: 600_000 };
 
-/** Whose password is tried, and from where. */
+/** The place from which a password is tried. */
 export interface LoginPlace {
-  /** What the limits per address count it by; undefined if they don't. */
+  /** The key of the limits per address; undefined if the client is exempt. */
   readonly address: string | undefined;
-  /** By what it is known to be the user's; undefined if it isn't. */
+  /** The known device or address; undefined if the place is not known. */
   readonly knownBy: string | undefined;
   readonly standing: Standing;
 }
 
-/**
- * Remembers the addresses of users on this node: another node, or a restarted one, knows none of them yet.
- */
+/** Known addresses on this node. Other nodes do not share them, and a restart forgets them. */
 export class KnownPlaces {
-  readonly #places = new Set<string>();
+  readonly #places: BoundedMap<string, true>;
   readonly #priorityLogins = new KeyedRateLimiter();
-  readonly #max: number;
 
-  /** At most `max` are remembered. */
+  /** `max` is the most known addresses of all users. */
   constructor(max = MAX_PLACES) {
-    this.#max = max;
+    this.#places = new BoundedMap(max);
   }
 
-  /** The user has proved to be it, from this address; undefined is none. */
+  /** Adds the address from which a user has authenticated, if it is not exempt. */
   add(user: number, address: string | undefined): void {
     if (address === undefined) return;
-    const place = placeKey(user, address);
-    this.#places.delete(place); // to stand behind the others, of which the first is forgotten first
-    this.#places.add(place);
-    if (this.#places.size > this.#max) this.#places.delete(this.#places.keys().next().value!);
+    this.#places.set(placeKey(user, address), true);
   }
 
   /**
-   * The place of a login by password, which counts among the user's. `user` is undefined if there is no such
-   * user, `device` if the client has shown none of the user's.
+   * Returns the place of a login by password, and counts that login. `user` is undefined if the user is
+   * unknown, `device` if the client has no device cookie of the user.
    */
   get(user: number | undefined, address: string | undefined, device?: Uint8Array): LoginPlace {
     if (user !== undefined && device) {
       const knownBy = `device ${Buffer.from(device).toString("hex")}`;
-      // of all: each login makes another one
+      // All devices of a user count together, because each login can create another one.
       return { address, knownBy, standing: this.#standing(user, "device") };
     }
     if (user === undefined || address === undefined || !this.#places.has(placeKey(user, address))) {

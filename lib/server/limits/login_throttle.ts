@@ -1,7 +1,7 @@
 /**
- * How often passwords may be tried and accounts be made, in the whole cluster: asked before anything is
- * hashed. While the other nodes can't be reached each node counts for itself, so that an outage opens no
- * gate.
+ * Limits on logins by password and on registrations, in the whole cluster. They are checked before a password
+ * is hashed. While the bus is unavailable each node counts by itself, so that an outage does not lift the
+ * limits.
  */
 import { createHash } from "node:crypto";
 import { KeyedRateLimiter } from "../../bus/gcra.ts";
@@ -14,41 +14,38 @@ import { RequestError } from "../protocol/reply_body.ts";
 import type { LoginPlace } from "./known_places.ts";
 
 /**
- * Milliseconds that a client is told to wait at the most: what one attempt takes to come back with the
- * default limits. To ask too soon costs little, and the limits may have been raised by then.
+ * The most milliseconds in `retry_after`: the time in which one attempt is refilled with the default limits.
+ * A retry costs little, and the limits may be raised meanwhile.
  */
 const MAX_RETRY_AFTER_MS = 60_000;
 
-/** Characters of a name's hash in a bucket's name: 128 bits, so that no two names share a bucket. */
+/** Hex digits of a name's hash in a bucket's name: 128 bits, so that no two names share a bucket. */
 const NAME_HASH_LENGTH = 32;
 
 /**
- * Wrong passwords for one account from all places that are not known to be its owner's, in times of those
- * from one of them; and in how many times {@link ThrottleLimits.attemptsWindow}. By default 100 an hour, as
- * OWASP ASVS 4 has it. It is more than one place can use up for long: 10 a while and 100 in 6 of them.
+ * The limit on wrong passwords for one account from all unknown places together. It is given as factors of
+ * the limit per place and of {@link ThrottleLimits.attemptsWindow}. By default it is 100 an hour, as in OWASP
+ * ASVS 4. One place alone gets 60 an hour, and so cannot use it up.
  */
 const TOTAL_BURST_FACTOR = 10;
 const TOTAL_PERIOD_FACTOR = 6;
 
 /**
- * Wrong passwords from each of these places beyond that: others' guesses never lock an owner out of a new
- * place.
+ * Wrong passwords that each unknown place may send when the account's total is used up. So an attacker never
+ * locks the owner out at a new place.
  */
 const FALLBACK_BURST = 1;
 
-/** The place of those whom the limits per address don't count. */
+/** The place of all clients that are exempt from the limits per address. */
 const EXEMPT = "exempt";
 
-/** The limits. */
+/** The configured limits. */
 export type ThrottleLimits = Pick<
   Config,
   "maxFailedLogins" | "maxLoginsPerAddress" | "maxRegistrationsPerAddress" | "attemptsWindow"
 >;
 
-/**
- * A limit: the beginning of its buckets' names, how much they hold, and what is said when there is no more in
- * one.
- */
+/** A limit: the prefix of its buckets' names, the rate, and the error message when it is exceeded. */
 interface AttemptLimit {
   readonly kind: string;
   readonly rateLimit: RateLimit;
@@ -57,7 +54,9 @@ interface AttemptLimit {
 
 const TOO_MANY_FAILED_PASSWORDS = "too many wrong passwords for this account";
 
-/** Counts attempts. An address that isn't counted is undefined. */
+/**
+ * The counters of logins, registrations and wrong passwords. The address of an exempt client is undefined.
+ */
 export class LoginThrottle {
   readonly #bus: Pick<Bus, "tryConsume">;
   readonly #localLimiter = new KeyedRateLimiter();
@@ -95,24 +94,28 @@ export class LoginThrottle {
   }
 
   /**
-   * Carries out a login by password, and counts it for the address whatever comes of it; but not if it fails
-   * by no fault of the client's. Like what follows, it throws a {@link RequestError} instead when there were
-   * too many.
+   * Runs `work`, a login by password, and counts it for the address. A login that fails by a fault of the
+   * server is refunded. Rejects with a {@link RequestError} if the limit is exceeded.
    */
   login<T>(address: string | undefined, work: () => Promise<T>): Promise<T> {
     return this.#chargeAddress(this.#logins, address, work);
   }
 
-  /** Makes an account's password hash, and counts it for the address. */
+  /**
+   * Runs `hash`, the hashing of a new account's password, and counts a registration for the address. Refunds
+   * and rejects as {@link login}.
+   */
   register<T>(address: string | undefined, hash: () => Promise<T>): Promise<T> {
     return this.#chargeAddress(this.#registrations, address, hash);
   }
 
   /**
-   * Checks a password, and counts it if it was wrong. It is counted before, so that checks at the same time
-   * can't be more either. `account` is what the client calls it by, its id or its name: the count tells
-   * neither whether there is such an account nor which name an id has. A known place has a count of its own.
-   * All others' count together as well, and where that is used up each of them may be wrong once.
+   * Runs `check`, the check of a password, and counts it if the password is wrong. The attempt is counted
+   * before the check, and refunded after it if the password is right, so that concurrent checks cannot exceed
+   * the limit. `account` is the id or name in the request, whether or not such an account exists. So the
+   * counts reveal neither its existence nor which id has which name. Each place has a count of its own.
+   * Unknown places also share a total for the account. When the total is used up, each unknown place has
+   * {@link FALLBACK_BURST} attempts left. Rejects with a {@link RequestError} if a limit is exceeded.
    */
   check<T extends { readonly valid: boolean }>(
     account: number | string,
@@ -144,9 +147,7 @@ export class LoginThrottle {
     return withRefund(() => this.#consume(limit, address), work, () => true, isCharged);
   }
 
-  /**
-   * Takes one of all places' wrong passwords for the account, or else the one that this place has of its own.
-   */
+  /** Consumes an attempt of the account's total or, if that is used up, of this place's fallback. */
   async #consumeTotal(account: string, source: string): Promise<Refund> {
     const result = await this.#tryConsume(this.#failedPasswordsTotal, account);
     return typeof result === "number"
@@ -154,14 +155,14 @@ export class LoginThrottle {
       : result;
   }
 
-  /** Takes one. Throws a {@link RequestError} if there is none. */
+  /** Consumes one attempt. Throws a {@link RequestError} if the limit is exceeded. */
   async #consume(limit: AttemptLimit, name: string): Promise<Refund> {
     const result = await this.#tryConsume(limit, name);
     if (typeof result !== "number") return result;
     throw new RequestError(Errno.RATE_LIMITED, limit.message, Math.min(result, MAX_RETRY_AFTER_MS));
   }
 
-  /** Takes one, or gives the milliseconds until there is one. */
+  /** Consumes one attempt and returns its refund, or else the milliseconds until there is one. */
   async #tryConsume({ kind, rateLimit }: AttemptLimit, name: string): Promise<Refund | number> {
     const bucket = `${kind}:${name}`;
     let limiter: Pick<Bus, "tryConsume"> | KeyedRateLimiter = this.#bus;
@@ -178,16 +179,16 @@ export class LoginThrottle {
       try {
         await limiter.tryConsume(bucket, rateLimit, -1);
       } catch (error) {
-        if (!(error instanceof BusUnavailableError)) throw error; // else it is lost, and comes back by and by
+        if (!(error instanceof BusUnavailableError)) throw error; // the attempt is lost, and refilled in time
       }
     };
   }
 }
 
-/** Gives back what was taken, to where it was taken from. */
+/** Refunds an attempt to the limiter from which it was consumed. */
 type Refund = () => Promise<void>;
 
-/** Does work for which one is taken, and gives it back unless the result, or the error, counts. */
+/** Consumes an attempt and runs the work. Refunds the attempt unless the result, or the error, is charged. */
 async function withRefund<T>(
   consume: () => Promise<Refund>,
   work: () => Promise<T>,
@@ -208,7 +209,7 @@ async function withRefund<T>(
   }
 }
 
-/** A name as a part of a bucket's: short, and of plain characters only. */
+/** Returns a hash of a name for a bucket's name: short, and without special characters. */
 function hashName(name: string): string {
   return createHash("sha256").update(name).digest("hex").slice(0, NAME_HASH_LENGTH);
 }

@@ -1,7 +1,7 @@
 /**
- * How many bytes an account may store in a day, in the whole cluster. The nodes count in one bucket of the
- * bus. A session pays ahead, as one message after the other would be a question to Redis each; while the bus
- * can't be reached each node counts for itself, so that an outage opens no gate.
+ * The storage quota: the bytes that an account may store per day in the whole cluster. All nodes share one
+ * bucket per account on the bus. A session reserves bytes in advance, so that most messages need no call of
+ * Redis. While the bus is unavailable each node counts by itself, so that an outage does not lift the limit.
  */
 import { Buffer } from "node:buffer";
 import { KeyedRateLimiter } from "../../bus/gcra.ts";
@@ -13,38 +13,32 @@ import { RequestError } from "../protocol/reply_body.ts";
 const DAY_MS = 86_400_000;
 
 /**
- * Bytes that a message takes in the log beside its text: its row's other columns, and its place in two
- * indexes, roughly.
+ * The approximate bytes of a stored message besides its text: the other columns of the row, and two index
+ * entries.
  */
 export const ROW_BYTES = 200;
 
 /**
- * Bytes that a session pays ahead the first time. They are lost with it: a client that often reconnects has
- * enough.
+ * Bytes of the first reservation of a session. They are lost when the session ends, so that they should be
+ * few.
  */
 const FIRST_RESERVATION_BYTES = 4_096;
 
-/**
- * Bytes that it pays ahead at most, doubling them each time: hundreds of short messages, and a small part of
- * a day's.
- */
+/** Bytes of the largest reservation; each is twice the last one. It is hundreds of short messages. */
 const MAX_RESERVATION_BYTES = 65_536;
 
-/**
- * Milliseconds that a client is told to wait at most: to ask too soon costs little, and the limit may be
- * raised by then.
- */
+/** The most milliseconds in `retry_after`. A retry costs little, and the limit may be raised meanwhile. */
 const MAX_RETRY_AFTER_MS = 60_000;
 
-/** What a session has paid ahead. */
+/** The bytes that a session has reserved. */
 interface Reservation {
   bytes: number;
-  nextBytes: number; // bytes to pay ahead the next time
+  nextBytes: number; // bytes of the next reservation
   waitingCount: number; // messages that wait for the bus
-  lastWaiting: Promise<unknown>; // of these
+  lastWaiting: Promise<unknown>; // settles when the last of these messages has begun
 }
 
-/** The account of a session, by which it is told apart from others. */
+/** A session. Its identity is the key of its reservation. */
 interface QuotaHolder {
   readonly user: number;
 }
@@ -54,14 +48,14 @@ export function storedBytes(body: string, cid: string): number {
   return ROW_BYTES + Buffer.byteLength(body) + Buffer.byteLength(cid);
 }
 
-/** Counts what accounts store. */
+/** Counts the bytes that accounts store. */
 export class StorageQuota {
   readonly #bus: Pick<Bus, "tryConsume">;
   readonly #localLimiter: Pick<KeyedRateLimiter, "tryConsume">;
   readonly #rateLimit: RateLimit | undefined;
   readonly #reservations = new WeakMap<QuotaHolder, Reservation>();
 
-  /** `dailyBytes`: 0 for no limit. `own`: another one in tests. */
+  /** `dailyBytes` is 0 for no limit. `localLimiter` counts while the bus is unavailable. */
   constructor(
     bus: Pick<Bus, "tryConsume">,
     dailyBytes: number,
@@ -73,9 +67,10 @@ export class StorageQuota {
   }
 
   /**
-   * Has a message of so many bytes stored, in the order of the calls for a session; it is counted unless it
-   * is a repeat, or is not stored. If the account has stored too much, only a repeat is accepted (`append` is
-   * told so); for any other message it rejects with a {@link RequestError}.
+   * Stores a message of so many bytes by `append`, in the order of the calls for a session. Duplicates, and
+   * messages that are not stored, are not counted. If the account is over its quota, `append` is called with
+   * `true` and accepts only duplicates. For other messages this method then rejects with a {@link
+   * RequestError}.
    */
   store(
     session: QuotaHolder,
@@ -101,7 +96,7 @@ export class StorageQuota {
     return this.#enqueue(session, reservation, bytes, run, () => append(true));
   }
 
-  /** Behind those of the session that wait already: none overtakes another. */
+  /** Stores a message after those of the session that wait for a reservation, in their order. */
   async #enqueue(
     session: QuotaHolder,
     reservation: Reservation,
@@ -113,7 +108,7 @@ export class StorageQuota {
     const started = reservation.lastWaiting.then(async () => {
       try {
         await this.#reserve(session, reservation, bytes);
-        return { result: run() }; // begun, and not waited for
+        return { result: run() }; // started, and not awaited
       } finally {
         reservation.waitingCount--;
       }
@@ -150,7 +145,7 @@ export class StorageQuota {
     if (wait > 0) {
       throw new RequestError(
         Errno.RATE_LIMITED,
-        "your account has stored as much as it may in a day",
+        "storage quota exceeded: the account has stored its daily maximum",
         Math.min(wait, MAX_RETRY_AFTER_MS),
       );
     }

@@ -1,6 +1,6 @@
 /**
- * Where a connection comes from: its peer's address, or what a trusted proxy says in front of the first
- * message.
+ * The address of the client of a connection: that of the socket, or that in the PROXY header of a trusted
+ * proxy.
  */
 import type { Config } from "../../config/options.ts";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
@@ -19,23 +19,19 @@ import {
 } from "../limits/connection_counter.ts";
 import type { ProxyHeaderReader } from "./connection_context.ts";
 
-/** A connection's origin. */
+/** The address of a client, as far as it is known. */
 export interface ClientAddress extends ProxyHeaderReader {
-  /** The client's address and port, as far as it is known now. */
+  /** The client's address and port. Before a PROXY header it is that of the proxy. */
   readonly remoteAddress: string;
   /**
-   * Its place among the connections of that address; undefined until a trusted proxy has said whom it
-   * forwards.
+   * The connection's slot among those of its address; undefined before the PROXY header of a trusted proxy.
    */
   readonly slot: ConnectionSlot | undefined;
 }
 
 const LOOPBACK = CidrList.parse("127.0.0.0/8,::1");
 
-/**
- * Milliseconds between two lines about clients that seem to be on this machine, which is usual where one
- * develops.
- */
+/** Milliseconds between two log lines about clients that seem to be on this machine, as in development. */
 const INTERNAL_LOG_INTERVAL_MS = 3_600_000;
 
 type ClientAddressConfig = Pick<
@@ -44,8 +40,9 @@ type ClientAddressConfig = Pick<
 >;
 
 /**
- * Whether each connection of a trusted proxy must say whose it is. By itself that is so where only proxies
- * connect, as they are on this machine and no other machine can reach the port.
+ * Returns whether each connection of a trusted proxy must have a PROXY header with the client's address. With
+ * `auto` it must if only local proxies can connect: the server listens on loopback addresses, and trusts one
+ * of them.
  */
 export function requiresProxyHeader({ host, proxyRequired, trustedProxies }: ClientAddressConfig): boolean {
   if (proxyRequired !== "auto") return proxyRequired === "yes";
@@ -54,7 +51,7 @@ export function requiresProxyHeader({ host, proxyRequired, trustedProxies }: Cli
   return hosts.every((host) => LOOPBACK.contains(host)) && hosts.some((host) => trusted.contains(host));
 }
 
-/** Tells the origins of a server's connections, and counts them by address. */
+/** Finds the client addresses of a server's connections, and counts the connections per address. */
 export class ClientAddresses {
   readonly #log: Log;
   readonly #trusted: CidrList;
@@ -67,8 +64,8 @@ export class ClientAddresses {
   readonly #isHeaderRequired: boolean;
 
   /**
-   * The proxies are trusted; they and `exemptAddresses` may have any number of connections, but not as
-   * clients whom a required header names.
+   * Trusted proxies and `exemptAddresses` may have any number of connections. Clients that a required PROXY
+   * header names as such addresses are counted.
    */
   constructor(log: Log, config: ClientAddressConfig) {
     this.#log = log;
@@ -78,7 +75,7 @@ export class ClientAddresses {
     this.#counter = new ConnectionCounter(config.maxConnectionsPerAddress, [this.#trusted, exempt]);
   }
 
-  /** The origin of a connection from this address. Throws an Error when there are too many from there. */
+  /** Returns the client address of a new connection. Throws a {@link TooManyConnectionsError}. */
   resolve({ hostname, port }: Deno.NetAddr): ClientAddress {
     const remoteAddress = formatAddress(hostname, port);
     if (!this.#trusted.contains(hostname)) {
@@ -88,15 +85,16 @@ export class ClientAddresses {
       acquireForwarded: ({ host }) => this.#acquireForwarded(remoteAddress, host),
       acquireUnnamed: () => this.#acquire(hostname),
       onUnnamedMessage: () => this.#warnMissingHeader(remoteAddress),
-      onMalformed: (why) =>
+      onMalformed: (error) =>
         this.#malformedLog.log((count) =>
-          this.#log.warn("malformed PROXY header", { from: remoteAddress, why, count })
+          this.#log.warn("malformed PROXY header", { from: remoteAddress, error, count })
         ),
     });
   }
 
   /**
-   * The place of whom a proxy names. That another proxy, or this machine, is the client is mostly a mistake.
+   * Acquires a slot for the client in a PROXY header. A client that is a proxy, or this machine, is usually a
+   * mistake.
    */
   #acquireForwarded(remoteAddress: string, host: string): ConnectionSlot {
     const isInternal = LOOPBACK.contains(host) || this.#trusted.contains(host);
@@ -117,11 +115,11 @@ export class ClientAddresses {
   #warnMissingHeader(remoteAddress: string): void {
     const [event, hint]: readonly [string, string] = this.#isHeaderRequired
       ? [
-        "refused a connection whose trusted proxy does not say for whom it is",
-        "--proxy-required no lets it in",
+        "refused a connection of a trusted proxy without the client's address",
+        "--proxy-required no accepts it",
       ]
       : [
-        "no limit per address holds for a trusted proxy's connection without its client's address",
+        "no limit per address holds for a connection of a trusted proxy without the client's address",
         "--proxy-required",
       ];
     this.#missingHeaderLog.log((count) => this.#log.warn(event, { from: remoteAddress, count, hint }));
@@ -134,14 +132,14 @@ export class ClientAddresses {
       if (error instanceof TooManyConnectionsError) {
         const { address } = error;
         this.#tooManyLog.log((count) =>
-          this.#log.warn("too many connections of one address", { address, count })
+          this.#log.warn("too many connections from one address", { address, count })
         );
       }
       throw error;
     }
   }
 
-  /** Says that a PROXY header from one that isn't trusted may be a mistake. */
+  /** Logs a PROXY header from an address that is not trusted: it may be a mistake. */
   readonly #warnUntrusted = (remoteAddress: string, bytes: Uint8Array): void => {
     if (!beginsProxyHeader(bytes[0]!)) return;
     this.#untrustedLog.log((count) =>
@@ -153,7 +151,7 @@ export class ClientAddresses {
   };
 }
 
-/** The origin of any other connection: nothing is taken from its bytes. */
+/** The address of a connection that is not from a trusted proxy. It has no PROXY header. */
 class DirectAddress implements ClientAddress {
   readonly remoteAddress: string;
   readonly slot: ConnectionSlot;
@@ -177,19 +175,19 @@ class DirectAddress implements ClientAddress {
 
 const EMPTY = new Uint8Array(0);
 
-/** What is done with what comes from a trusted proxy. */
+/** The events of a connection from a trusted proxy. */
 interface ProxyEvents {
-  /** Gives the place of the client that a header names. */
+  /** Acquires a slot for the client that the header names. */
   acquireForwarded(source: ProxySource): ConnectionSlot;
-  /** Gives the place of a connection whose header names no client, or that has none. */
+  /** Acquires a slot for a connection without a client in a header. */
   acquireUnnamed(): ConnectionSlot;
-  /** Told when a message comes on such a connection. */
+  /** Called when a message arrives on such a connection. */
   onUnnamedMessage(): void;
-  /** Told what is wrong with a header. */
-  onMalformed(why: string): void;
+  /** Called when a header is malformed. */
+  onMalformed(error: string): void;
 }
 
-/** The origin of a connection from a trusted proxy, which is the client's once the header is read. */
+/** The address of a connection from a trusted proxy: that of the client when the header has been read. */
 class ProxiedAddress implements ClientAddress {
   remoteAddress: string;
   slot: ConnectionSlot | undefined;
@@ -198,7 +196,8 @@ class ProxiedAddress implements ClientAddress {
   #buffered: Uint8Array = EMPTY;
 
   /**
-   * `isRequired`: without a client's address no message is taken. A proxy may look whether the port is there.
+   * With `isRequired` no message is accepted without the client's address. A health check of a proxy, which
+   * sends none, is accepted.
    */
   constructor(remoteAddress: string, isRequired: boolean, events: ProxyEvents) {
     this.remoteAddress = remoteAddress;
@@ -232,7 +231,7 @@ class ProxiedAddress implements ClientAddress {
       return this.#events.acquireForwarded(source);
     }
     if (!isAlone) this.#events.onUnnamedMessage();
-    if (this.#isRequired) throw new Error("the proxy does not say for whom the connection is");
+    if (this.#isRequired) throw new Error("the PROXY header has no address of a client");
     return this.#events.acquireUnnamed();
   }
 }

@@ -1,26 +1,30 @@
 /**
- * Tells load balancers and supervisors how this process is, over HTTP on a port of its own. By hand, and not
- * by `Deno.serve`, which bounds neither the number of connections nor their patience: strangers may reach the
- * port too.
+ * The health checks for load balancers and supervisors, over HTTP on a port of their own. It does not use
+ * `Deno.serve`, which bounds neither the number of connections nor their duration. Untrusted clients may
+ * reach the port.
  */
 import { describeError, type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
+import { sleep } from "../../sleep.ts";
 
-/** Connections at once; a load balancer needs one for a moment. For one more the oldest is closed. */
+/** The most connections. A load balancer needs one for a moment. At the limit, the oldest one is closed. */
 export const MAX_CONNECTIONS = 64;
-const REQUEST_TIMEOUT_MS = 2_000; // ms for a request to come and its answer to be read
-const MAX_REQUEST_BYTES = 8_192; // bytes of a request, as other servers have it
-const ACCEPT_RETRY_MS = 100; // ms after a failed accept (most often: no file descriptor left)
+/** Milliseconds for a request and its response. */
+const REQUEST_TIMEOUT_MS = 2_000;
+/** Bytes of the longest request, as in other servers. */
+const MAX_REQUEST_BYTES = 8_192;
+/** Milliseconds after a failed accept, most often for lack of a file descriptor. */
+const ACCEPT_RETRY_MS = 100;
 
-/** What is answered. */
+/** A response. */
 interface HttpResponse {
   readonly status: string;
   readonly body: object;
   readonly headers?: readonly string[];
 }
 
-/** `GET /ready` and `GET /live`. */
+/** The server of `GET /ready` and `GET /live`. */
 export class HealthServer implements AsyncDisposable {
-  /** Whether new connections are welcome. Not so before it is said, as the process is starting then. */
+  /** Whether load balancers should send new clients. False until the process has started. */
   ready = false;
   readonly #listener: Deno.TcpListener;
   readonly #log: Log;
@@ -36,7 +40,7 @@ export class HealthServer implements AsyncDisposable {
     this.#accepting = this.#accept();
   }
 
-  /** Closes it and all of its connections. */
+  /** Closes the listener and all connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosing = true;
     this.#listener.close();
@@ -52,7 +56,7 @@ export class HealthServer implements AsyncDisposable {
         if (this.#conns.size >= MAX_CONNECTIONS) {
           const [oldest] = this.#conns;
           close(oldest![0]);
-          await oldest![1]; // until then it has a descriptor: many may come at once
+          await oldest![1]; // until then it has a file descriptor
         }
         this.#conns.set(conn, this.#serve(conn).finally(() => this.#conns.delete(conn)));
       } catch (error) {
@@ -60,12 +64,12 @@ export class HealthServer implements AsyncDisposable {
         this.#acceptFailureLog.log((count) =>
           this.#log.error("accept failed on the health port", { error: describeError(error), count })
         );
-        await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+        await sleep(ACCEPT_RETRY_MS);
       }
     }
   }
 
-  /** Answers one request, and closes when the other side has. */
+  /** Responds to one request, and closes the connection when the client has closed it. */
   async #serve(conn: Deno.TcpConn): Promise<void> {
     const timeout = setTimeout(() => close(conn), REQUEST_TIMEOUT_MS);
     try {
@@ -74,12 +78,12 @@ export class HealthServer implements AsyncDisposable {
         const bytes = new TextEncoder().encode(serialize(this.#route(request)));
         for (let at = 0; at < bytes.length;) at += await conn.write(bytes.subarray(at));
         await conn.closeWrite();
-        // Closing with bytes unread would reset the connection, and take the answer with it.
+        // Closing with unread bytes would reset the connection, and the response would be lost.
         const rest = new Uint8Array(MAX_REQUEST_BYTES);
         while (await conn.read(rest) !== null);
       }
     } catch {
-      // it was closed, by either side
+      // one of the sides has closed it
     }
     clearTimeout(timeout);
     close(conn);
@@ -88,13 +92,17 @@ export class HealthServer implements AsyncDisposable {
   #route(head: string): HttpResponse {
     const [, method, path] = /^([A-Z]+) ([^ ?]+)(?:\?[^ ]*)? HTTP\/1\.\d\r\n/.exec(head) ?? [];
     if (method === undefined) {
-      return { status: "400 Bad Request", body: { error: "not a request of HTTP/1" } };
+      return { status: "400 Bad Request", body: { error: "not an HTTP/1 request" } };
     }
     if (path !== "/ready" && path !== "/live") {
-      return { status: "404 Not Found", body: { error: "there are /ready and /live" } };
+      return { status: "404 Not Found", body: { error: "not found: use /ready or /live" } };
     }
     if (method !== "GET") {
-      return { status: "405 Method Not Allowed", body: { error: "only GET" }, headers: ["Allow: GET"] };
+      return {
+        status: "405 Method Not Allowed",
+        body: { error: "method not allowed: use GET" },
+        headers: ["Allow: GET"],
+      };
     }
     if (path === "/live") return { status: "200 OK", body: { live: true } };
     const { ready } = this;
@@ -102,7 +110,10 @@ export class HealthServer implements AsyncDisposable {
   }
 }
 
-/** A request's line and headers; undefined if the other side closes before. Throws if they are too long. */
+/**
+ * Reads the head of a request. Returns undefined if the client closes before its end. Throws if it is too
+ * long.
+ */
 async function readHead(conn: Deno.TcpConn): Promise<string | undefined> {
   const decoder = new TextDecoder("latin1");
   const buffer = new Uint8Array(MAX_REQUEST_BYTES);
@@ -134,6 +145,6 @@ function close(conn: Deno.TcpConn): void {
   try {
     conn.close();
   } catch {
-    // it is closed already
+    // it was closed before
   }
 }

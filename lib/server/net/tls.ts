@@ -1,7 +1,4 @@
-/**
- * The server's side of TLS: its certificate, which may change while it runs, and connections that are made
- * with it.
- */
+/** The server's side of TLS: its certificate, which can be reloaded, and its connections. */
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
 import type { Config } from "../../config/options.ts";
@@ -9,17 +6,17 @@ import { describeError, type Log, LogThrottle } from "../../log.ts";
 import type { ClientAddress } from "./client_address.ts";
 import { TlsSocket } from "./tls_socket.ts";
 
-/** Where certificate and key are. */
+/** The paths of certificate and key. */
 type TlsFiles = Pick<Config, "tlsCert" | "tlsKey">;
 
-/** Puts TLS over connections. */
+/** Wraps connections in TLS. */
 export class Tls {
   readonly #log: Log;
   readonly #files: TlsFiles;
   readonly #handshakeFailureLog = new LogThrottle();
   #context: SecureContext;
 
-  /** Reads the files. Throws an Error of one line that names the file and what is wrong with it. */
+  /** Reads the files. Throws an Error of one line with the file and the problem. */
   constructor(files: TlsFiles, log: Log) {
     this.#files = files;
     this.#log = log;
@@ -27,26 +24,26 @@ export class Tls {
   }
 
   /**
-   * Reads the files again, for connections from now on. If they aren't right, the log says so and all stays
-   * as it is.
+   * Reloads the files for new connections. If they are invalid, it logs an error, and the old certificate
+   * stays.
    */
   reload(): void {
     try {
       this.#context = this.#read();
-      this.#log.info("TLS certificate read again", { file: this.#files.tlsCert });
+      this.#log.info("TLS certificate reloaded", { file: this.#files.tlsCert });
     } catch (error) {
-      this.#log.error("TLS certificate not read again", { why: describeError(error) });
+      this.#log.error("cannot reload the TLS certificate", { error: describeError(error) });
     }
   }
 
-  /** TLS over a connection, behind the header of a proxy that forwards it as it comes. */
+  /** Wraps a connection in TLS. A PROXY header is read before the handshake. */
   wrap(socket: Deno.TcpConn, address: ClientAddress): TlsSocket {
     return new TlsSocket(socket, {
       secureContext: this.#context,
       proxyHeader: address,
-      onHandshakeError: (why) => {
+      onHandshakeError: (error) => {
         this.#handshakeFailureLog.log((count) =>
-          this.#log.debug("TLS handshake failed", { from: address.remoteAddress, why, count })
+          this.#log.debug("TLS handshake failed", { from: address.remoteAddress, error, count })
         );
       },
     });
@@ -65,7 +62,7 @@ export class Tls {
   }
 }
 
-/** A file, and how it is called in errors. */
+/** A file, with its name in error messages. */
 interface PemFile {
   readonly name: string;
   readonly path: string;
@@ -77,29 +74,29 @@ function readFile(option: string, path: string): PemFile {
   try {
     return { name, path, text: Deno.readTextFileSync(path) };
   } catch (error) {
-    throw new Error(`${name} can't be read`, { cause: error });
+    throw new Error(`Cannot read ${name}`, { cause: error });
   }
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-// these, and those on the curves that TLS clients know
+/** The key types that TLS clients support, besides those on {@link CURVES}. */
 const KEY_TYPES: readonly (string | undefined)[] = ["rsa", "ed25519"];
 const CURVES: readonly (string | undefined)[] = ["prime256v1", "secp384r1", "secp521r1"];
 
 /**
- * Tells whether the two would do: the runtime would say so to none but the first client. Gives the
- * certificate's end.
+ * Checks that certificate and key are valid and belong together. The runtime would only notice at the first
+ * handshake. Returns the expiry of the certificate.
  */
 function checkKeyPair(cert: PemFile, key: PemFile): Date {
   const chain = (cert.text.match(CERTIFICATE) ?? []).map((text) => {
     try {
       return new X509Certificate(text);
     } catch {
-      throw new Error(`${cert.name} holds a certificate that can't be understood`);
+      throw new Error(`${cert.name} contains an invalid certificate`);
     }
   });
   const [leaf] = chain;
-  if (!leaf) throw new Error(`${cert.name} holds no certificate in PEM form`);
+  if (!leaf) throw new Error(`${cert.name} contains no certificate in PEM format`);
   const privateKey = parseKey(key);
   if (!leaf.checkPrivateKey(privateKey)) {
     throw new Error(`${key.name} is not the key of the first certificate in ${cert.path}`);
@@ -112,11 +109,11 @@ function parseKey({ name, text }: PemFile): KeyObject {
   try {
     key = createPrivateKey(text);
   } catch {
-    throw new Error(`${name} holds no private key in PEM form, or one with a passphrase`);
+    throw new Error(`${name} contains no private key in PEM format, or one with a passphrase`);
   }
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
   if (!KEY_TYPES.includes(type) && !CURVES.includes(details?.namedCurve)) {
-    throw new Error(`${name} holds a key of a kind that TLS clients don't know`);
+    throw new Error(`${name} contains a key of a type that TLS clients do not support`);
   }
   return key;
 }

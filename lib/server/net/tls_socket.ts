@@ -1,8 +1,8 @@
 /**
- * TLS over an accepted connection, with the same few methods. The runtime's own listener for TLS can't be
- * given another certificate, nor reads what a proxy sends in front of the handshake; `TLSSocket` over a
- * stream of ours can both. Over a socket of `node:net` it would be faster, but take in without bound what is
- * not read (seen with Deno 2.9).
+ * TLS over an accepted connection, with the methods of a plain socket. The runtime's TLS listener can neither
+ * change its certificate nor read a PROXY header before the handshake. `TLSSocket` over a stream of our own
+ * can do both. Over a socket of `node:net` it would be faster, but would buffer unread bytes without bound
+ * (seen with Deno 2.9).
  */
 import type { Socket as NodeSocket } from "node:net";
 import { Duplex } from "node:stream";
@@ -10,38 +10,41 @@ import { setImmediate } from "node:timers";
 import { type SecureContext, TLSSocket } from "node:tls";
 import type { ProxyHeaderReader, Socket } from "./connection_context.ts";
 
-const MIN_READ_BYTES = 1_024; // bytes: all that an idle connection holds for reading
-const MAX_READ_BYTES = 16_384; // bytes: a TLS record has as many
-const MAX_WRITE_BYTES = 65_536; // bytes given to TLS at once, so that a slow reader is seen to take something
+/** Bytes of the read buffer of an idle connection. */
+const MIN_READ_BYTES = 1_024;
+/** Bytes of the largest read buffer: the size of a TLS record. */
+const MAX_READ_BYTES = 16_384;
+/** Bytes per write to TLS, so that the write-stall timeout sees the progress of a slow client. */
+const MAX_WRITE_BYTES = 65_536;
 
-/** What a TLS connection begins with. */
+/** The options of a TLS connection. */
 export interface TlsSocketOptions {
   readonly secureContext: SecureContext;
-  /** Is given what stands in front of the handshake. */
+  /** Reads the PROXY header before the handshake. */
   readonly proxyHeader: ProxyHeaderReader;
-  /** Told why there is no handshake, if one was begun. */
+  /** Called when a handshake fails. */
   onHandshakeError(error: Error): void;
 }
 
-/** One client's TLS connection. Only one call of {@link read} at a time. */
+/** A TLS connection of a client. At most one call of {@link read} may be in progress. */
 export class TlsSocket implements Socket {
   readonly #socket: Deno.TcpConn;
   readonly #options: TlsSocketOptions;
-  #cipher: CipherStream | undefined; // these two once the handshake has begun
+  #cipher: CipherStream | undefined; // undefined before the handshake, as is #tls
   #tls: TLSSocket | undefined;
-  #plaintext: Uint8Array[] = []; // decrypted, and not read yet
+  #plaintext: Uint8Array[] = []; // decrypted bytes that are not read yet
   #isSecure = false;
   #isEnded = false;
   #error: Error | undefined;
-  #resumeRead: (() => void) | undefined; // for `read`, where it waits
+  #resumeRead: (() => void) | undefined; // resumes `read` where it waits
 
-  /** TLS over `socket`, which belongs to it from now on. */
+  /** Takes over `socket`. */
   constructor(socket: Deno.TcpConn, options: TlsSocketOptions) {
     this.#socket = socket;
     this.#options = options;
   }
 
-  /** As `Deno.Conn` has it. Rejects if the handshake fails, or the preface is refused. */
+  /** Reads as `Deno.Conn` does. Rejects if the handshake fails or the PROXY header is refused. */
   async read(into: Uint8Array): Promise<number | null> {
     const cipher = this.#cipher ??= await this.#awaitHandshake();
     if (!cipher) return null;
@@ -63,21 +66,26 @@ export class TlsSocket implements Socket {
     }
   }
 
-  /** Resolves, to how many of the bytes it took, when the system has them encrypted. */
+  /**
+   * Writes the first {@link MAX_WRITE_BYTES} of the bytes, or all. Resolves to the number of bytes when the
+   * socket has taken their encrypted form. Rejects before the handshake has started.
+   */
   write(bytes: Uint8Array): Promise<number> {
     const chunk = bytes.subarray(0, MAX_WRITE_BYTES);
     return new Promise((resolve, reject) => {
-      if (!this.#tls) throw new Error("there is no handshake");
+      if (!this.#tls) throw new Error("Cannot write: the TLS handshake has not started");
       this.#tls.write(chunk, (error) => error ? reject(error) : resolve(chunk.length));
     });
   }
 
   /**
-   * Says that nothing more will be written; the other side still may. It isn't waited for the other side to
-   * hear it.
+   * Closes the sending side. The client may still send. Resolves before the client has received the close.
+   * Rejects before the handshake is complete.
    */
   closeWrite(): Promise<void> {
-    if (!this.#isSecure) return Promise.reject(new Error("there is no handshake"));
+    if (!this.#isSecure) {
+      return Promise.reject(new Error("Cannot close the sending side: the TLS handshake is not complete"));
+    }
     this.#tls?.end();
     return Promise.resolve();
   }
@@ -88,7 +96,10 @@ export class TlsSocket implements Socket {
     else this.#socket.close();
   }
 
-  /** Waits for the handshake's first bytes: until then this costs no more than it would without TLS. */
+  /**
+   * Waits for the first bytes of the handshake, and starts it. Resolves to undefined if the client closes
+   * first. Until then the connection costs no more than one without TLS.
+   */
   async #awaitHandshake(): Promise<CipherStream | undefined> {
     const buffer = new Uint8Array(MIN_READ_BYTES);
     let proxyHeader: ProxyHeaderReader | undefined = this.#options.proxyHeader;
@@ -103,7 +114,7 @@ export class TlsSocket implements Socket {
 
   async #startHandshake(first: Uint8Array): Promise<CipherStream> {
     const cipher = new CipherStream(this.#socket);
-    // The types ask for a socket, but Node's documentation has it that any stream will do.
+    // The types require a socket, but according to Node's documentation any stream works.
     const tls = new TLSSocket(cipher as Duplex as NodeSocket, {
       isServer: true,
       secureContext: this.#options.secureContext,
@@ -117,8 +128,8 @@ export class TlsSocket implements Socket {
     });
     cipher.on("error", (error) => this.#update(() => this.#error ??= error));
     this.#tls = tls;
-    // It starts at the next tick. If there were bytes by then, and wrong ones, the runtime would fail in a
-    // way that can't be caught (seen with Deno 2.9).
+    // TLSSocket starts at the next tick. Invalid bytes before that make the runtime fail with an error that
+    // cannot be caught (seen with Deno 2.9).
     await new Promise<void>((resolve) => setImmediate(resolve));
     cipher.push(first);
     return cipher;
@@ -132,8 +143,8 @@ export class TlsSocket implements Socket {
 }
 
 /**
- * The encrypted side. It reads only when it is told to: what is not wanted stays in the kernel, and holds up
- * its sender.
+ * The stream of encrypted bytes. It reads only on demand, so that unread bytes block the sender
+ * (backpressure).
  */
 class CipherStream extends Duplex {
   readonly #socket: Deno.TcpConn;
@@ -145,7 +156,7 @@ class CipherStream extends Duplex {
     this.#socket = socket;
   }
 
-  /** Reads as long as `wanted` says so. */
+  /** Reads as long as `isWanted` returns true. */
   async readWhile(isWanted: () => boolean): Promise<void> {
     if (this.#isReading) return;
     this.#isReading = true;
@@ -175,7 +186,7 @@ class CipherStream extends Duplex {
     try {
       this.#socket.close();
     } catch {
-      // the runtime had closed it
+      // the runtime has closed it
     }
     done(error);
   }

@@ -1,4 +1,5 @@
 /** The frames that wait to be written to one connection. */
+import { sleep } from "../../sleep.ts";
 import { acquireBuffer, releaseBuffer } from "../../wire/buffers.ts";
 import { Waiters } from "./waiters.ts";
 
@@ -121,7 +122,7 @@ abstract class BaseWriteQueue implements WriteQueue {
     try {
       while (this.#queue.length > 0) {
         for (let delayMs; (delayMs = this.writeDelayMs()) > 0;) { // timers may come early
-          await new Promise((resolve) => setTimeout(resolve, Math.ceil(delayMs)));
+          await sleep(Math.ceil(delayMs));
         }
         if (this.#isClosed) break;
         const bytes = this.nextWrite();

@@ -1,4 +1,4 @@
-/** The classic dialect on its way out: what C++ clients can read without aborting. */
+/** The encoding of the classic dialect, which C++ clients can read without aborting. */
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
 import {
   type ChatMessage,
@@ -13,8 +13,8 @@ import {
 const encoder = new TextEncoder();
 
 /**
- * Control characters but tab and line feed: these clients write what they get to the terminal, which obeys an
- * ESC, or one of C1. A `?` in their place takes no more bytes than they did.
+ * Control characters except tab and line feed. These clients write texts to the terminal, which obeys escape
+ * sequences. The `?` that replaces a control character is not longer.
  */
 const CONTROL = /[^\P{Cc}\t\n]/gu;
 
@@ -22,7 +22,7 @@ function sanitizeText(text: string): string {
   return text.replaceAll("\r\n", "\n").replace(CONTROL, "?");
 }
 
-/** The texts among a message's fields without control characters. */
+/** Returns the fields with their control characters replaced. */
 function sanitizeFields<T extends object>(fields: T): T {
   const texts = Object.entries(fields).filter((entry): entry is [string, string] =>
     typeof entry[1] === "string"
@@ -38,11 +38,12 @@ function sanitizeRoster({ friends, groups }: Roster): Roster {
 }
 
 /**
- * Returns the classic dialect. `maxBytes` bounds each message with its NUL; 0 means the framed dialect's bound.
+ * Returns the classic dialect. `maxBytes` bounds each message with its NUL; 0 is the bound of the framed
+ * dialect.
  * See {@link Dialect.writeIntervalMs}.
  */
 export function classicDialect(maxBytes: number, writeIntervalMs: number): Dialect {
-  const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // for the JSON; the NUL takes a byte
+  const maxJsonBytes = (maxBytes || MAX_SERVER_FRAME_BYTES) - 1; // without the NUL at the end
   return {
     name: "classic",
     encode(message) {
@@ -52,7 +53,7 @@ export function classicDialect(maxBytes: number, writeIntervalMs: number): Diale
           return encodeTerminated(truncate(message as ChatMessage, maxJsonBytes));
         case Msg.LOGIN_ACK:
         case Msg.REGISTER_ACK: {
-          const { rid: _, ...rest } = message; // these clients send none
+          const { rid: _, ...rest } = message; // these clients send no rid
           return encodeTerminated(sanitizeFields(rest));
         }
         default:
@@ -60,7 +61,7 @@ export function classicDialect(maxBytes: number, writeIntervalMs: number): Diale
       }
     },
     withRoster(message, roster) {
-      const { token: _, ...rest } = message; // no use to them, and every byte counts
+      const { token: _, ...rest } = message; // these clients cannot use it, and the message is short
       const full = (fitted: Roster) => ({ ...rest, ...stringifyRoster(fitted) });
       return full(
         fitRoster(sanitizeRoster(roster), (fitted) => jsonByteLength(full(fitted)) <= maxJsonBytes),
@@ -89,7 +90,7 @@ function encodeTerminated(message: ServerMessage): Uint8Array {
   return encoder.encode(JSON.stringify(message) + "\0");
 }
 
-/** Arrays of objects become arrays of strings, each an object as JSON; what is empty is left out. */
+/** Returns the lists of a roster as arrays of JSON strings, without the empty lists. */
 function stringifyRoster(roster: Roster): Record<string, unknown> {
   return {
     ...stringifyList("friends", roster.friends),
@@ -105,12 +106,12 @@ function stringifyList(name: string, items: readonly unknown[]): Record<string, 
   return items.length === 0 ? {} : { [name]: items.map((item) => JSON.stringify(item)) };
 }
 
-/** What these clients know of a message, with the time in words. */
+/** Returns the fields of a message that these clients know, with the time as text. */
 function toClassicMessage({ seq: _, cid: __, ...message }: ChatMessage): ServerMessage & { msg: string } {
   return { ...sanitizeFields(message), time: formatLocalTime(message.time) };
 }
 
-/** `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the C++ servers wrote it. */
+/** Returns the time as `YYYY-MM-DD HH:MM:SS` in the server's time zone, as the C++ servers send it. */
 export function formatLocalTime(time: number): string {
   const date = new Date(time);
   const pad2 = (number: number) => String(number).padStart(2, "0");
@@ -118,7 +119,10 @@ export function formatLocalTime(time: number): string {
   return `${day} ${pad2(date.getHours())}:${pad2(date.getMinutes())}:${pad2(date.getSeconds())}`;
 }
 
-/** A message of at most `room` bytes: a longer `msg` is cut between two characters and ends in `…`. */
+/**
+ * Returns a message of at most `maxJsonBytes`: a longer `msg` is truncated between two characters, and ends
+ * in `…`.
+ */
 function truncate(message: ChatMessage, maxJsonBytes: number): ServerMessage {
   const full = toClassicMessage(message);
   if (jsonByteLength(full) <= maxJsonBytes) return full;

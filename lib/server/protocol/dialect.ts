@@ -1,19 +1,18 @@
 /**
- * How messages look to a client: the one place where the framed and the classic dialect differ on the way
- * out.
+ * The encoding of messages to clients. Only here the framed and the classic dialect differ on the way out.
  */
 import { Buffer } from "node:buffer";
 import type { StoredMessage } from "../../store/store.ts";
 import { encodeFrame } from "../../wire/framed.ts";
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../../wire/protocol.ts";
 
-/** Any message from the server, as it stands in docs/PROTOCOL.md. */
+/** A message of the server, as in docs/PROTOCOL.md. */
 export interface ServerMessage {
   readonly msgid: number;
   readonly [field: string]: unknown;
 }
 
-/** A message of a conversation as its recipients get it: 6 of a pair, or 10 of a group. */
+/** A message of a conversation for its recipients: ONE_CHAT of a pair, GROUP_CHAT of a group. */
 export interface ChatMessage extends ServerMessage {
   readonly id: number;
   readonly name: string;
@@ -33,7 +32,7 @@ export interface ListedUser {
   readonly role?: "creator" | "normal";
 }
 
-/** `online` or `offline`, as the protocol says it. */
+/** Returns the state as the protocol has it. */
 export function stateOf(online: boolean): ListedUser["state"] {
   return online ? "online" : "offline";
 }
@@ -47,30 +46,33 @@ export interface ListedGroup {
   readonly users: readonly ListedUser[];
 }
 
-/** Whom a user knows, as 2 and 29 tell it. */
+/** The friends and groups of a user, as in LOGIN_ACK and CONTACTS_ACK. */
 export interface Roster {
   readonly friends: readonly ListedUser[];
   readonly groups: readonly ListedGroup[];
 }
 
-/** A login's answer that missed messages are put into. */
+/** A builder of a reply to a login that contains unread messages. */
 export interface BacklogBuilder {
-  /** Adds one, if it fits. */
+  /** Adds a message. Returns false if it does not fit. */
   add(message: ChatMessage): boolean;
-  /** The answer with all that were added. */
+  /** Returns the reply with the messages that were added. */
   build(): ServerMessage;
 }
 
-/** The words and the ways of one dialect. */
+/** A dialect of the protocol. */
 export interface Dialect {
   readonly name: "framed" | "classic";
-  /** The bytes of a message, or undefined where the dialect has no such message. */
+  /** Returns the bytes of a message, or undefined if the dialect has no such message. */
   encode(message: ServerMessage): Uint8Array | undefined;
-  /** `message` with as much of the roster as one message can hold. */
+  /** Returns the message with as much of the roster as fits. */
   withRoster(message: ServerMessage, roster: Roster): ServerMessage;
-  /** Begins to put missed messages into a login's answer; undefined where that isn't done. */
+  /**
+   * Returns a builder of a reply to a login with unread messages, or undefined if the dialect sends them
+   * separately.
+   */
   buildBacklog(reply: ServerMessage): BacklogBuilder | undefined;
-  /** Whether a message counts as delivered when the socket has taken it, as there is no DELIVERED. */
+  /** Whether a message counts as delivered when it has been written, because the dialect has no DELIVERED. */
   readonly ackOnWrite: boolean;
   /** Milliseconds between two writes of one message each. 0: messages may share a write. */
   readonly writeIntervalMs: number;
@@ -89,9 +91,7 @@ export const framedDialect: Dialect = {
   writeIntervalMs: 0,
 };
 
-/**
- * A stored message as its recipients get it. `to` is the recipient of a pair's message, or minus the group.
- */
+/** Returns a stored message for its recipients. `to` is the recipient, or minus the group's id. */
 export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
   const { sender: id, senderName: name, body: msg, time, seq, cid } = stored;
   return to > 0
@@ -99,14 +99,14 @@ export function chatMessage(stored: StoredMessage, to: number): ChatMessage {
     : { msgid: Msg.GROUP_CHAT, id, name, groupid: -to, msg, time, seq, cid };
 }
 
-/** Bytes of a value as JSON. */
+/** Returns the length of a value as JSON, in bytes. */
 export function jsonByteLength(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value));
 }
 
 /**
- * The most of a roster that `fits`: what is too much is left out from the end of the groups' `users` (of all
- * groups alike), then of `groups`, then of `friends`.
+ * Returns the largest part of a roster that fits. It leaves out entries from the end: first `users` (of all
+ * groups alike), then `groups`, then `friends`.
  */
 export function fitRoster(roster: Roster, fits: (roster: Roster) => boolean): Roster {
   if (fits(roster)) return roster;
@@ -128,7 +128,7 @@ export function fitRoster(roster: Roster, fits: (roster: Roster) => boolean): Ro
   return largestFitting(roster.friends.length, friendsOnly, fits) ?? friendsOnly(0);
 }
 
-/** The last of `of(0)` … `of(most)` that fits, if they grow and any does. */
+/** Returns the last of `make(0)` … `make(max)` that fits, or undefined. Their sizes must increase. */
 function largestFitting<T>(
   max: number,
   make: (count: number) => T,

@@ -12,7 +12,7 @@ export class RequestError extends Error {
   constructor(
     readonly errno: Errno,
     message: string,
-    /** Milliseconds after which a retry may succeed, where that makes sense. */
+    /** Milliseconds after which the client may retry; undefined if a retry is useless. */
     readonly retryAfter?: number,
   ) {
     super(message);

@@ -1,23 +1,23 @@
-/** The kinds of fields that requests have: what each accepts, in code and in words. */
+/** The validators of request fields, each with a description. */
 import { FieldLimit } from "../../wire/protocol.ts";
 import { isNameLengthValid } from "./names.ts";
 
-/** A kind of field. */
+/** A validator of a field. */
 export interface Field<T> {
   /** Whether the field may be absent; then its value is undefined. */
   readonly optional: boolean;
-  /** What it must be, to end the sentence "x must be …". */
+  /** The description of accepted values, to end the sentence "x must be …". */
   readonly description: string;
-  /** Whether a value is one. */
+  /** Returns whether the field accepts a value. */
   accepts(value: unknown): boolean;
   /** Only for the compiler: the type of an accepted value. */
   readonly type?: T;
 }
 
-/** The names and kinds of a request's fields. */
+/** The fields of a request by their names. */
 export type Schema = Readonly<Record<string, Field<unknown>>>;
 
-/** The values that a request with these fields comes with. */
+/** The values of the fields of a request. */
 export type SchemaValues<F extends Schema> = {
   readonly [Name in keyof F]: F[Name] extends Field<infer T> ? T : never;
 };
@@ -25,7 +25,7 @@ export type SchemaValues<F extends Schema> = {
 /** A user's or group's id, or a seq. */
 export const id: Field<number> = integer(1, FieldLimit.INTEGER);
 
-/** A whole number from `min` to `max`, both included. */
+/** Returns a validator of whole numbers from `min` to `max`, both included. */
 export function integer(min: number, max: number): Field<number> {
   return {
     optional: false,
@@ -41,7 +41,7 @@ export const boolean: Field<boolean> = {
   accepts: (value) => typeof value === "boolean",
 };
 
-/** Text of `min` to `max` characters (code points); without `max`, the frame is the bound. */
+/** Returns a validator of text of `min` to `max` code points. Without `max`, the frame size is the bound. */
 export function text(min: number, max = Infinity): Field<string> {
   const count = max === Infinity ? `at least ${min} character` : `${min} to ${max} characters`;
   return {
@@ -52,8 +52,7 @@ export function text(min: number, max = Infinity): Field<string> {
 }
 
 /**
- * What a user or a group is newly called: the characters are those of the normal form. names.ts has the other
- * rules.
+ * The name of a new user or group. The length is that of the normal form. For the other rules see names.ts.
  */
 export const newName: Field<string> = {
   optional: false,
@@ -63,18 +62,20 @@ export const newName: Field<string> = {
     !/\p{Cc}/u.test(value) && /\P{Z}/u.test(value),
 };
 
-/** What a user is called already: an account of earlier times may have any name. */
+/** The name of an existing user. An account of an earlier version may have any name. */
 export const existingName: Field<string> = {
   ...text(1, FieldLimit.NAME),
   accepts: (value) => typeof value === "string" && value.isWellFormed() && isNameLengthValid(value),
 };
 
-/** A field that may be absent. */
+/** Returns the field as one that may be absent. */
 export function optional<T>(field: Field<T>): Field<T | undefined> {
   return { ...field, optional: true } as Field<T | undefined>;
 }
 
-/** What is wrong with a message's fields, if anything is: it names the field and says what it must be. */
+/**
+ * Returns the first problem of a message's fields, with the field's name and its description, or undefined.
+ */
 export function validate(fields: Schema, message: Readonly<Record<string, unknown>>): string | undefined {
   for (const name in fields) {
     const field = fields[name]!;
@@ -87,8 +88,8 @@ export function validate(fields: Schema, message: Readonly<Record<string, unknow
 }
 
 /**
- * Counts code points only where code units leave it open: there are never more of the first than of the
- * second.
+ * Compares the number of code points with the bounds. It counts them only if the number of code units is not
+ * enough.
  */
 function hasLength(text: string, min: number, max: number): boolean {
   if (text.length < min || text.length > 2 * max) return false;

@@ -1,22 +1,28 @@
 /**
- * Hashes, in the background, the passwords that were taken over from a server that kept them as they were.
- * Logins go first: it is one at a time, and only while no login waits.
+ * Hashes plain-text passwords of an upgraded database in the background. It hashes one at a time, and only
+ * while no login waits for a hash.
  */
 import type { Log } from "../../log.ts";
+import { sleep } from "../../sleep.ts";
 import { PLAINTEXT_PREFIX, type Store } from "../../store/store.ts";
 import type { PasswordHasher } from "../../passwords/password_hasher.ts";
 
-const BATCH_SIZE = 1_000; // accounts fetched together
-const POLL_INTERVAL_MS = 100; // ms between two looks whether a login still waits
+/** Accounts per call of the store. */
+const BATCH_SIZE = 1_000;
+/** Milliseconds between two checks of whether a login still waits. */
+const POLL_INTERVAL_MS = 100;
 
-/** What it is done with. */
+/** The parts of a node that hashing uses. */
 export interface RehashDeps {
   readonly store: Store;
   readonly passwords: PasswordHasher;
   readonly log: Log;
 }
 
-/** Hashes what isn't hashed. Rejects as the store does; begun again, it goes on. `stopped` ends it early. */
+/**
+ * Hashes all plain-text passwords. Rejects as the store does; another call continues. `isStopped` ends it
+ * early.
+ */
 export async function rehashAll(
   { store, passwords, log }: RehashDeps,
   isStopped: () => boolean,
@@ -26,17 +32,15 @@ export async function rehashAll(
     const accounts = await store.plaintextAccounts(after, BATCH_SIZE);
     if (accounts.length === 0) break;
     after = accounts.at(-1)!.id;
-    // In no order, so that several nodes at work seldom take the same one.
+    // In random order, so that several nodes seldom hash the same one.
     for (const { id } of accounts.toSorted(() => Math.random() - 0.5)) {
-      while (passwords.hasQueued && !isStopped()) {
-        await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
-      }
+      while (passwords.hasQueued && !isStopped()) await sleep(POLL_INTERVAL_MS);
       if (isStopped()) return;
       const password = (await store.findUser({ id }))?.password;
-      if (!password?.startsWith(PLAINTEXT_PREFIX)) continue; // done by another node, or at a login
+      if (!password?.startsWith(PLAINTEXT_PREFIX)) continue; // hashed by another node, or at a login
       await store.setPassword(id, await passwords.hash(password.slice(PLAINTEXT_PREFIX.length)), password);
       count++;
     }
   }
-  if (count > 0) log.info("passwords hashed that were not", { count });
+  if (count > 0) log.info("plain-text passwords hashed", { count });
 }

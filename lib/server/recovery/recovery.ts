@@ -1,7 +1,6 @@
 /**
- * Makes good what hints did not bring: while the bus is away, when it is back, and when another node has
- * gone. The store has the truth in each case: who has begun a later login, who has messages waiting, who is
- * shown as online.
+ * Makes up for lost notifications ("hints"): during and after an outage of the bus, and when another node has
+ * crashed. The store is the source of truth for later logins, unread messages and online users.
  */
 import type { Bus } from "../../bus/bus.ts";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
@@ -9,21 +8,33 @@ import type { Login, Store } from "../../store/store.ts";
 import { BackgroundTask } from "../scheduling/background_task.ts";
 import type { CursorWriter } from "../delivery/cursor_writer.ts";
 import type { Presence } from "../sessions/presence.ts";
-import type { Session } from "../sessions/session.ts";
+import type { Session, SessionEndReason } from "../sessions/session.ts";
 import type { SessionRegistry } from "../sessions/session_registry.ts";
 
-const POLL_INTERVAL_MS = 1_000; // ms between two looks into the store while the bus is unavailable or a node is silent
-// ms after the bus is back until it is believed who is not there: others may be slower
+/** Milliseconds between two polls of the store while the bus is unavailable or another node is silent. */
+const POLL_INTERVAL_MS = 1_000;
+/**
+ * Milliseconds in which other nodes reconnect to the bus after an outage. Before that, absence means nothing.
+ */
 const REJOIN_GRACE_MS = 2_000;
-// ms between two sweeps at any time: a login may have begun whose answer was lost
+/**
+ * Milliseconds between two sweeps in normal operation. They end logins that began in the store without a
+ * session.
+ */
 const SWEEP_INTERVAL_MS = 300_000;
-// ms between two looks at any time: another node may be cut off from the bus, and not know
+/**
+ * Milliseconds between two reconciliations in normal operation: a partitioned node does not know that it is
+ * one.
+ */
 const RECONCILE_INTERVAL_MS = 30_000;
-const BATCH_SIZE = 500; // users looked up together
-const MAX_CONCURRENT_LOCKS = 100; // accounts looked at together, each under its lock
-const SWEEP_LOCK_ID = 0; // in place of a user's id, for the lock on sweeping: one node at a time does it
+/** Users per call of the store. */
+const BATCH_SIZE = 500;
+/** Accounts that a sweep checks at the same time, each under its lock. */
+const MAX_CONCURRENT_LOCKS = 100;
+/** The id of the lock on sweeping, which no user has: one node sweeps at a time. */
+const SWEEP_LOCK_ID = 0;
 
-/** What recovery works with. */
+/** The parts of a node that recovery uses. */
 export interface RecoveryDeps {
   readonly store: Store;
   readonly bus: Bus;
@@ -31,80 +42,66 @@ export interface RecoveryDeps {
   readonly presence: Presence;
   readonly cursors: Pick<CursorWriter, "flushUser">;
   readonly log: Log;
-  readonly storeEpoch: { reportLoss(what: string): void };
+  readonly storeEpoch: { reportLoss(lostData: string): void };
 }
 
-/** What a node does about outages. */
+/** A node's recovery from outages of the bus and of other nodes. */
 export class Recovery {
   readonly #deps: RecoveryDeps;
-  readonly #onReplaced: (session: Session) => void;
-  readonly #onAccountDeleted: (session: Session) => void;
+  readonly #terminateSession: (session: Session, reason: SessionEndReason) => void;
   readonly #reconcileTask: BackgroundTask;
   readonly #sweepTask: BackgroundTask;
   readonly #refreshTask: BackgroundTask;
   readonly #recheckTask: BackgroundTask;
   readonly #confirmTask: BackgroundTask;
-  /** Users whose accounts another node says to have taken over. */
+  /** Users of this node whose accounts were taken over, according to a hint of another node. */
   readonly #claimedUsers = new Set<number>();
   readonly #ignoredTakeovers = new LogThrottle(MINUTE_MS);
   readonly #timers: readonly ReturnType<typeof setInterval>[];
   #stopped = false;
   #isBusDown = false;
   #isNodeSilent = false;
-  /** Logins may have been ended by others, who took this node for gone. */
+  /** Whether another node may have ended logins of this node, because this node seemed to have crashed. */
   #reclaimPending = false;
   #pollTimer: ReturnType<typeof setInterval> | undefined;
 
   /**
-   * `takenOver` is called for a session whose account has begun a later login elsewhere, `vanished` for one
-   * whose account is gone.
+   * `terminateSession` is called for sessions that a later login has replaced, and for those of deleted
+   * accounts.
    */
-  constructor(
-    deps: RecoveryDeps,
-    onReplaced: (session: Session) => void,
-    onAccountDeleted: (session: Session) => void,
-  ) {
+  constructor(deps: RecoveryDeps, terminateSession: (session: Session, reason: SessionEndReason) => void) {
     this.#deps = deps;
-    this.#onAccountDeleted = onAccountDeleted;
-    this.#onReplaced = onReplaced;
-    const { log, presence } = deps;
-    this.#reconcileTask = new BackgroundTask(
-      "looking for what hints did not bring",
-      () => this.#reconcile(),
-      log,
-    );
-    this.#sweepTask = new BackgroundTask("looking for users of crashed nodes", () => this.#runSweep(), log);
-    this.#refreshTask = new BackgroundTask(
-      "looking at all friends",
+    this.#terminateSession = terminateSession;
+    const { presence } = deps;
+    const task = (name: string, work: () => Promise<void>) => new BackgroundTask(name, work, deps.log);
+    this.#reconcileTask = task("reconciling sessions with the database", () => this.#reconcile());
+    this.#sweepTask = task("ending the logins of crashed nodes", () => this.#sweep());
+    this.#refreshTask = task(
+      "checking the presence of all friends",
       () => presence.refresh(() => this.#stopped),
-      log,
     );
-    this.#recheckTask = new BackgroundTask(
-      "looking at friends who are online",
-      () => presence.recheckOnline(),
-      log,
-    );
-    this.#confirmTask = new BackgroundTask("confirming takeovers", () => this.#confirmTakeovers(), log);
+    this.#recheckTask = task("checking the presence of online friends", () => presence.recheckOnline());
+    this.#confirmTask = task("confirming takeovers", () => this.#confirmTakeovers());
     this.#timers = [
       setInterval(() => this.#scheduleReconcile(), RECONCILE_INTERVAL_MS),
       setInterval(() => this.#sweepTask.schedule(), SWEEP_INTERVAL_MS),
     ];
   }
 
-  /** The node has begun: whom an earlier one has left as online, no longer is. */
+  /** Starts. The first sweep ends the logins that an earlier run of this node has left. */
   start(): void {
     this.#sweepTask.schedule();
   }
 
-  /** The bus is away: the store is polled in its place. */
+  /** Polls the store until {@link onBusUp}. */
   onBusDown(error: Error): void {
     if (this.#stopped) return;
-    this.#deps.log.info("asking the database until the other nodes can be reached", { why: error });
+    this.#deps.log.info("polling the database until the other nodes can be reached", { error });
     this.#isBusDown = true;
     this.#updatePolling();
   }
 
-  /** The bus is back. */
+  /** Ends the polling, and makes up for the hints that were lost during the outage. */
   onBusUp(): void {
     this.#isBusDown = false;
     this.#updatePolling();
@@ -114,8 +111,8 @@ export class Recovery {
   }
 
   /**
-   * Another node has come, or come back: its users are online, which this node may not have been told. While
-   * it was cut off it may have committed messages and begun logins of this node's users.
+   * Makes up for hints of a node that has joined or rejoined. This node may not know which of its users are
+   * online. During a partition it may have committed messages, and begun logins of this node's users.
    */
   onNodeJoined(): void {
     this.#scheduleReconcile();
@@ -123,13 +120,13 @@ export class Recovery {
   }
 
   /**
-   * Whether another node has not been heard for seconds, or has vanished and may still be there: while it is
-   * so, the store is polled for what that node's hints don't bring.
+   * Polls the store while another node is silent, in place of the hints of that node. A node is silent if its
+   * heartbeats are missing, or if it has vanished from the bus and may still run.
    */
   onNodeSilent(isSilent: boolean): void {
     if (this.#stopped) return;
     this.#deps.log.info(
-      isSilent ? "another node is silent: asking the database too" : "no other node is silent",
+      isSilent ? "another node is silent: polling the database" : "no other node is silent",
     );
     this.#isNodeSilent = isSilent;
     this.#updatePolling();
@@ -137,49 +134,53 @@ export class Recovery {
   }
 
   /**
-   * By a hint, a user who is logged in here has begun a later login on another node. The store has the last
-   * word; while it is unavailable the session goes on, which changes nothing that is the later login's.
+   * Checks the hint that a user of this node has begun a later login on another node. While the store is
+   * unavailable the session goes on: the store rejects its writes to anything that belongs to the later
+   * login.
    */
   onTakeover(user: number): void {
     this.#claimedUsers.add(user);
     this.#confirmTask.schedule();
   }
 
-  /** It isn't known whether a login has begun that would have no session. */
+  /** Schedules a sweep for a login that may have begun in the store without a session. */
   onUncertainLogin(): void {
     this.#sweepTask.schedule(REJOIN_GRACE_MS);
   }
 
   /**
-   * Another node has gone. What it had committed without saying so is found, and its users are offline. In
-   * the store they become so a little later: many come back at once, and should not find them busy.
+   * Makes up for a node that has left or crashed. Finds the messages that it committed without a hint, and
+   * its users, who are offline now. The store has them as online until a later sweep, because many of them
+   * reconnect at once and must not find their accounts locked.
    */
   onNodeLeft(): void {
-    this.#deps.log.info("another node has gone");
+    this.#deps.log.info("another node has left");
     this.#recheckTask.schedule();
     this.#scheduleReconcile();
     this.#sweepTask.schedule(REJOIN_GRACE_MS);
   }
 
-  /** Does no more of it. Resolves when nothing is under way. */
+  /** Stops all tasks. Resolves when no run is in progress. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timers.forEach(clearInterval);
     clearInterval(this.#pollTimer);
-    await Promise.all(
-      [this.#reconcileTask, this.#sweepTask, this.#refreshTask, this.#recheckTask, this.#confirmTask].map((
-        task,
-      ) => task.stop()),
-    );
+    const tasks = [
+      this.#reconcileTask,
+      this.#sweepTask,
+      this.#refreshTask,
+      this.#recheckTask,
+      this.#confirmTask,
+    ];
+    await Promise.all(tasks.map((task) => task.stop()));
   }
 
-  /** Lets go of the accounts that were claimed, where the store has a later login. */
+  /** Releases the claimed accounts for which the store has a later login. */
   async #confirmTakeovers(): Promise<void> {
     const { store, sessions, log } = this.#deps;
     while (this.#claimedUsers.size > 0 && !this.#stopped) {
       const batch = [...this.#claimedUsers].slice(0, BATCH_SIZE);
-      // a claim that comes from now on is looked at once more
-      for (const user of batch) this.#claimedUsers.delete(user);
+      for (const user of batch) this.#claimedUsers.delete(user); // a claim from now on is checked once more
       const latestEpochs = await store.latestLoginEpochs(batch).catch((error) => {
         for (const user of batch) this.#claimedUsers.add(user);
         throw error;
@@ -198,13 +199,16 @@ export class Recovery {
     }
   }
 
-  /** What the client has acknowledged, its next node is to know before it looks for what was missed. */
+  /**
+   * Ends a session that was replaced. The store gets its cursors first: the next node loads the unread by
+   * them.
+   */
   async #releaseSession(session: Session): Promise<void> {
     await this.#deps.cursors.flushUser(session.user);
-    this.#onReplaced(session);
+    this.#terminateSession(session, "replaced");
   }
 
-  /** Looks for what hints did not bring, and sets logins right as soon as the bus is there. */
+  /** Reconciles at once, and reclaims accounts as soon as the bus is available. */
   #scheduleReconcile(): void {
     this.#reclaimPending = true;
     this.#reconcileTask.schedule();
@@ -222,8 +226,8 @@ export class Recovery {
   }
 
   /**
-   * Ends sessions that were taken over without a word, resumes the logins of the others in the store if told
-   * so, and lets those with messages waiting look for them.
+   * Ends sessions that were replaced without a hint. Lets the other sessions load their unread messages. With
+   * `reclaims`, also sets the accounts of the other sessions to online in the store.
    */
   async #reconcileUsers(reclaims: boolean): Promise<void> {
     const { store, sessions, presence } = this.#deps;
@@ -233,7 +237,7 @@ export class Recovery {
       const latestEpochs = await store.latestLoginEpochs(batch);
       for (const user of batch) {
         const session = sessions.get(user);
-        if (session && !latestEpochs.has(user)) this.#onAccountDeleted(session);
+        if (session && !latestEpochs.has(user)) this.#terminateSession(session, "account_deleted");
       }
       for (const [user, epoch] of latestEpochs) {
         const session = sessions.get(user);
@@ -242,8 +246,8 @@ export class Recovery {
           this.#deps.storeEpoch.reportLoss(`the login of user ${user}`);
           return;
         }
-        this.#onReplaced(session);
-        presence.announce(user); // perhaps without a session
+        this.#terminateSession(session, "replaced");
+        presence.announce(user); // the later login may have no session
         this.onUncertainLogin();
       }
       if (reclaims) await store.reclaimAccounts(this.#loginsOf(batch));
@@ -251,7 +255,7 @@ export class Recovery {
     }
   }
 
-  /** Polls while hints may be lost, and not else. */
+  /** Starts or stops the polling: it goes on as long as hints may be lost. */
   #updatePolling(): void {
     if (this.#isBusDown || this.#isNodeSilent) {
       this.#pollTimer ??= setInterval(() => this.#reconcileTask.schedule(), POLL_INTERVAL_MS);
@@ -268,8 +272,8 @@ export class Recovery {
     return sessions.map(({ user, loginEpoch }) => ({ user, loginEpoch }));
   }
 
-  /** Ends the logins of users who are online by the store and nowhere on the bus. */
-  async #runSweep(): Promise<void> {
+  /** Ends the logins of users who are online in the store and not on the bus. */
+  async #sweep(): Promise<void> {
     const { store, bus } = this.#deps;
     const unlock = await bus.lock(SWEEP_LOCK_ID);
     try {
@@ -290,7 +294,10 @@ export class Recovery {
     }
   }
 
-  /** Under the lock, as a user who is just logging in is online by the store first. */
+  /**
+   * Ends a login unless its user is online on the bus. The lock excludes a login that has only begun in the
+   * store.
+   */
   async #releaseAccount(login: Login): Promise<void> {
     const { store, bus } = this.#deps;
     const unlock = await bus.lock(login.user);

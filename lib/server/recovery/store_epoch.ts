@@ -1,7 +1,7 @@
 /**
- * The store's epoch, which is another one once committed data is gone: a backup was restored, or a replica
- * took over that had not received all. Then seqs, ids and logins are given out again, and whatever the node
- * remembers is wrong.
+ * The store's epoch. It is renewed when committed data is lost: a backup was restored, or a replica was
+ * promoted that had not received everything. Then seqs, ids and login epochs are assigned again, and the
+ * state of the node is invalid.
  */
 import type { Bus } from "../../bus/bus.ts";
 import { describeError, type Log } from "../../log.ts";
@@ -9,19 +9,19 @@ import type { Store, StoreIdentity } from "../../store/store.ts";
 import { BackgroundTask } from "../scheduling/background_task.ts";
 
 /**
- * ms between two looks at the store's epoch: for so long a node may go on with what it remembers of another
+ * Milliseconds between two checks of the epoch. For so long a node may go on with the state of another
  * history.
  */
 const EPOCH_CHECK_INTERVAL_MS = 1_000;
 
-/** What the check works with. */
+/** The parts of a node that the check uses. */
 export interface EpochDeps {
   readonly store: Store;
   readonly bus: Pick<Bus, "adopt">;
   readonly log: Log;
 }
 
-/** A node's knowledge of the epoch. */
+/** The epoch in which a node works, and its checks. */
 export class StoreEpoch {
   readonly #deps: EpochDeps;
   readonly #onChanged: () => void;
@@ -31,7 +31,9 @@ export class StoreEpoch {
   #timer: ReturnType<typeof setInterval> | undefined;
   #identity: StoreIdentity = { deployment: "", epoch: "" };
 
-  /** `changed` drops all that the node remembers of the store, before the node goes on in the new epoch. */
+  /**
+   * `onChanged` drops the node's state of the old history. It is called before the node adopts the new epoch.
+   */
   constructor(deps: EpochDeps, onChanged: () => void) {
     this.#deps = deps;
     this.#onChanged = onChanged;
@@ -39,15 +41,15 @@ export class StoreEpoch {
     this.#renewTask = new BackgroundTask("renewing the store's epoch", () => this.#renew(), deps.log);
   }
 
-  /** Reads the epoch. Rejects as the store does. */
+  /** Reads the epoch and starts the checks. Rejects as the store does. */
   async open(): Promise<void> {
     this.#adopt(await this.#deps.store.identity());
     this.#timer = setInterval(() => this.#checkTask.schedule(), EPOCH_CHECK_INTERVAL_MS);
   }
 
   /**
-   * Fulfilled, with the reason, if the database becomes another deployment's: the node's names on the bus are
-   * the old one's, and it must not go on under them.
+   * Fulfilled, with the reason, if the database belongs to another deployment now. The node must stop,
+   * because its names on the bus are those of the old deployment.
    */
   get deploymentChanged(): Promise<Error> {
     return this.#deploymentChanged.promise;
@@ -58,13 +60,15 @@ export class StoreEpoch {
     return this.#identity.epoch;
   }
 
-  /** The store lacks what it had committed: the epoch is renewed for all nodes. `what` is for the log. */
-  reportLoss(what: string): void {
-    this.#deps.log.error("the database lacks committed data", { error: what });
+  /**
+   * Renews the epoch of all nodes, because the store lacks committed data. `lostData` names it for the log.
+   */
+  reportLoss(lostData: string): void {
+    this.#deps.log.error("the database lacks committed data", { data: lostData });
     this.#renewTask.schedule();
   }
 
-  /** Resolves when nothing is in progress. */
+  /** Stops the checks. Resolves when none is in progress. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await Promise.all([this.#checkTask.stop(), this.#renewTask.stop()]);
@@ -80,16 +84,16 @@ export class StoreEpoch {
     const identity = await store.identity();
     const isOtherDeployment = identity.deployment !== this.#identity.deployment;
     if (identity.epoch === this.current && !isOtherDeployment) return;
-    log.error("the database was restored or replaced: all sessions end", {
+    log.error("the database was restored or replaced: ending all sessions", {
       epoch: identity.epoch,
       before: this.current,
     });
     try {
       this.#onChanged();
     } catch (error) {
-      log.error("sessions not ended", { error: describeError(error) });
+      log.error("cannot end the sessions", { error: describeError(error) });
     }
-    if (isOtherDeployment) { // the new epoch isn't adopted: nothing is written any more
+    if (isOtherDeployment) { // the store rejects all further writes, because its new epoch is not adopted
       clearInterval(this.#timer);
       this.#deploymentChanged.resolve(new Error(`the database is deployment ${identity.deployment} now`));
       return;

@@ -11,7 +11,10 @@ export interface WorkLimits {
 
 /** One class of work. */
 export interface WorkClass extends WorkLimits {
-  /** Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. */
+  /**
+   * Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. Only for a class with
+   * {@link whileIdle}: the queue of any other class yields once before each slice, and does not pause.
+   */
   readonly pauseRatio: number;
   /** Upper bound of a pause, in milliseconds. */
   readonly maxPauseMs: number;
@@ -103,7 +106,7 @@ export class WorkQueue {
     this.#isDispatching = false;
   }
 
-  /** Yields once, and until the pause is over or the node is idle. */
+  /** Yields once. With `whileIdle`, also yields until the pause is over or the node is idle. */
   async #pause(): Promise<void> {
     const { whileIdle } = this.#class;
     if (!whileIdle) return await this.#eventLoop.yieldToIo();

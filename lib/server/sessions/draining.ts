@@ -1,27 +1,36 @@
 /**
- * How the clients of a server that is to stop leave it: each is told when to move, and served until then. The
- * moves are spread over some time, so that the other nodes aren't stormed.
+ * Draining: moves the clients of a server that stops to other nodes. Each client is notified when to
+ * reconnect, and served until then. The times are spread, so that the reconnects do not overload the other
+ * nodes.
  */
 import { Msg } from "../../wire/protocol.ts";
 import type { Client } from "./client.ts";
 
-const RECONNECT_MS_PER_CONNECTION = 0.5; // ms per connection to spread the moves over: 2,000 logins a second
-const MIN_RECONNECT_SPREAD_MS = 500; // ms to spread them over at least, and for a login that is on its way to arrive
-const RECONNECT_FRACTION = 0.7; // of all the time: the moves are asked for within it
-// Of all the time: a client is served for so much longer than it was told, so that its next login can take
-// the account over, of which its friends hear nothing as a rule. The rest of the time is for the last
-// replies.
+/** Milliseconds per connection over which the reconnects are spread: 2,000 logins a second. */
+const RECONNECT_MS_PER_CONNECTION = 0.5;
+/**
+ * Milliseconds over which the reconnects are spread at least. A login request in transit arrives within that
+ * time.
+ */
+const MIN_RECONNECT_SPREAD_MS = 500;
+/** The part of the drain timeout over which the reconnects are spread at most. */
+const RECONNECT_FRACTION = 0.7;
+/**
+ * The part of the drain timeout for which a client is served after its time to reconnect. Within it the next
+ * login replaces the session, so that friends see no change. The rest of the drain timeout is for the last
+ * replies.
+ */
 const RECONNECT_GRACE_FRACTION = 0.1;
 
-/** The leave of all of a server's clients. */
+/** The draining of one server. All times are by `performance.now`. */
 export class Draining {
-  readonly #deadline: number; // by performance.now, as all times here
+  readonly #deadline: number;
   readonly #reconnectDeadline: number;
   readonly #unauthenticatedDeadline: number;
   readonly #graceMs: number;
   readonly #servedUntil = new WeakMap<Client, number>();
 
-  /** Begins it, at `now`: for about that many connections, and all over within that many milliseconds. */
+  /** Begins at `now`, for about that many connections. All are closed after `timeoutMs`. */
   constructor(connections: number, timeoutMs: number, now: number) {
     this.#deadline = now + timeoutMs;
     this.#reconnectDeadline = now +
@@ -33,7 +42,7 @@ export class Draining {
     this.#graceMs = RECONNECT_GRACE_FRACTION * timeoutMs;
   }
 
-  /** Looks at one connection; called again and again. */
+  /** Notifies a client, or ends its connection, if it is time. Called periodically for each client. */
   check(client: Client, now: number): void {
     const { connection } = client;
     if (!connection.isOpen) return;
@@ -41,13 +50,16 @@ export class Draining {
       const until = this.#servedUntil.get(client) ?? this.#notify(client, now);
       if (now >= Math.min(until, this.#deadline)) void connection.end(undefined, this.#remainingMs(now));
     } else if (now >= this.#deadline || (now >= this.#unauthenticatedDeadline && connection.inFlight === 0)) {
-      // A client without a login leaves early; but a login in progress is answered, and its client is then
-      // like the others.
+      // An unauthenticated client is closed early. A login in progress is completed, and its client is then
+      // drained like the others.
       void connection.end(notice(this.#retryAfterMs(now)), this.#remainingMs(now));
     }
   }
 
-  /** Tells a client when to move; gives until when it is served. A classic one can't be told. */
+  /**
+   * Notifies a client when to reconnect. Returns the time until which it is served. Classic clients get no
+   * notice.
+   */
   #notify(client: Client, now: number): number {
     const retryAfter = this.#retryAfterMs(now);
     client.connection.send(notice(retryAfter));
@@ -56,7 +68,7 @@ export class Draining {
     return until;
   }
 
-  /** In how many ms a client is to move. */
+  /** Returns the milliseconds after which a client should reconnect. */
   #retryAfterMs(now: number): number {
     return Math.round(Math.random() * Math.max(0, this.#reconnectDeadline - now));
   }

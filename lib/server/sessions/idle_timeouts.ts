@@ -1,21 +1,23 @@
-/**
- * Finds connections that are not used: that never log in, have gone silent, or take nothing of what they are
- * sent.
- */
+/** Timeouts: closes connections that do not log in, are silent, or do not read. */
 import type { Config } from "../../config/options.ts";
 import { Msg } from "../../wire/protocol.ts";
 import type { Client } from "./client.ts";
 
-const MIN_READ_BYTES_PER_MS = 4; // bytes per ms: who reads more slowly than a 1990s modem is taken for dead
-const CLOSE_TIMEOUT_MS = 1_000; // ms to take the NOTICE: a client that is closed for silence hardly reads it
+/** Bytes per millisecond that a live client reads at least: the rate of a 1990s modem. */
+const MIN_READ_BYTES_PER_MS = 4;
+/** Milliseconds in which a client can read the NOTICE. A silent client seldom does. */
+const CLOSE_TIMEOUT_MS = 1_000;
 
-/** Looks at one connection, at `now` by `performance.now`; called again and again. */
+/**
+ * Closes a connection if one of its timeouts has expired at `now` (by `performance.now`). Called
+ * periodically.
+ */
 export function checkTimeouts(client: Client, now: number, config: Config): void {
   const { connection } = client;
   if (!connection.isOpen) return;
   if (connection.bufferedAmount > 0 && now - connection.lastWriteAt > config.writeStallTimeout) {
-    // Nothing can be said to it: what was said before is not read either.
-    client.node.log.debug("closed: it reads nothing", {
+    // No notice is sent: the client does not read.
+    client.node.log.debug("closed: the client does not read", {
       from: client.remoteAddress,
       waiting: connection.bufferedAmount,
     });
@@ -30,11 +32,11 @@ export function checkTimeouts(client: Client, now: number, config: Config): void
   }
 }
 
-/** Until the header is there, it isn't known whom a connection counts for, nor what it could be told. */
+/** Closes a connection without a PROXY header. Before the header, its client and its dialect are unknown. */
 function checkHeader(client: Client, now: number, config: Config): void {
   if (now - client.unauthenticatedSince < config.proxyHeaderTimeout) return;
   if (!client.isHeaderOverdue) {
-    client.isHeaderOverdue = true; // a busy node may not have got to what is there: it does before the next look
+    client.isHeaderOverdue = true; // a busy node reads a header that has arrived before the next check
     return;
   }
   client.node.log.debug("closed: no PROXY header in time", { from: client.remoteAddress });
@@ -42,7 +44,8 @@ function checkHeader(client: Client, now: number, config: Config): void {
 }
 
 /**
- * Closes a client that does not log in; but a login that was begun in time, and waits for its turn, may end.
+ * Closes a client that does not log in. A login that has begun in time may be completed, also if it is
+ * queued.
  */
 function checkLogin(client: Client, now: number, { loginTimeout }: Config): void {
   const { connection } = client;
@@ -55,7 +58,10 @@ function checkLogin(client: Client, now: number, { loginTimeout }: Config): void
   close(client, "no login in time");
 }
 
-/** A framed peer must answer a PING. A classic one can't be asked: see `abandoned` in entrance.ts. */
+/**
+ * Closes a framed client that does not reply to PING. For classic clients see `isStale` in
+ * session_lifecycle.ts.
+ */
 function checkSilence(client: Client, now: number, { pingInterval, pongTimeout }: Config): void {
   const { connection } = client;
   if (now - connection.lastReadAt < pingInterval) return;
@@ -64,14 +70,14 @@ function checkSilence(client: Client, now: number, { pingInterval, pongTimeout }
     connection.send({ msgid: Msg.PING });
     return;
   }
-  // A slow reader gets to the PING only after the megabytes that the kernel holds in front of it.
+  // The kernel may buffer megabytes, which a slow client reads before the PING.
   if (now - client.lastPingAt >= pongTimeout + connection.bytesSinceLastRead / MIN_READ_BYTES_PER_MS) {
-    close(client, "no answer to PING");
+    close(client, "no reply to PING");
   }
 }
 
 function close(client: Client, reason: string): void {
   client.node.log.debug(`closed: ${reason}`, { from: client.remoteAddress });
-  void client.endSession(); // the account is free from now on, not only when the peer has gone
+  void client.endSession(); // releases the account at once, and not only when the connection is closed
   void client.connection.end({ msgid: Msg.NOTICE, kind: "closing", errmsg: reason }, CLOSE_TIMEOUT_MS);
 }

@@ -1,7 +1,7 @@
 /**
- * Which friends of a user are online. That a user came or went is only a hint to look: a node that is told of
- * it asks the bus, so that the last word is right however often and wherever the user comes and goes
- * meanwhile.
+ * The presence of users: sends each session the states of its friends. A notification only names a user whose
+ * state may have changed. The node that receives it asks the bus for the state. So the last state that a
+ * client gets is right, however often the user logs in and out.
  */
 import type { Bus } from "../../bus/bus.ts";
 import type { Log } from "../../log.ts";
@@ -9,13 +9,18 @@ import type { Store } from "../../store/store.ts";
 import { BackgroundTask } from "../scheduling/background_task.ts";
 import type { SessionRegistry } from "./session_registry.ts";
 
-const FOLLOWER_BATCH_SIZE = 1_000; // user ids fetched at once: a celebrity's are never all in memory
-const USER_BATCH_SIZE = 1_000; // users asked about at once
-const SESSION_BATCH_SIZE = 100; // sessions whose friends are fetched at once: at most 100,000 rows, mostly far fewer
-const MAX_CONCURRENT_ANNOUNCEMENTS = 32; // users announced at once: after an outage of the store there may be many
-const MAX_PENDING = 100_000; // users whose coming or going waits to be told; of more than that it isn't
+/** Followers per call of the store, so that the memory for a user with many followers is bounded. */
+const FOLLOWER_BATCH_SIZE = 1_000;
+/** Users per question to the bus. */
+const USER_BATCH_SIZE = 1_000;
+/** Sessions whose friends one call of the store returns: at most 100,000 rows, and usually far fewer. */
+const SESSION_BATCH_SIZE = 100;
+/** Users that are announced at the same time: after an outage of the store many may wait. */
+const MAX_CONCURRENT_ANNOUNCEMENTS = 32;
+/** Users that wait for their announcement. Beyond that an announcement is dropped. */
+const MAX_PENDING = 100_000;
 
-/** What presence is found out and told with. */
+/** The parts of a node that presence uses. */
 export interface PresenceDeps {
   readonly store: Store;
   readonly bus: Bus;
@@ -23,39 +28,43 @@ export interface PresenceDeps {
   readonly log: Log;
 }
 
-/** Tells the sessions of this node about their users' friends. */
+/** Sends the sessions of this node the states of their friends. */
 export class Presence {
   readonly #deps: PresenceDeps;
   readonly #maxPending: number;
-  /** Who came or went, and whom it concerns has not been told. */
+  /** Users whose followers have not been notified yet. */
   readonly #pending = new Set<number>();
   readonly #announceTask: BackgroundTask;
-  /** Who may have come or gone, and who of those here has them as friends. */
+  /** Users whose state may have changed, each with its followers on this node. */
   readonly #changed = new Map<number, Set<number>>();
   #checking: Promise<void> | undefined;
 
-  /** At most `most` users wait for being told of. */
+  /** `maxPending` is the most users that wait for their announcement. */
   constructor(deps: PresenceDeps, maxPending = MAX_PENDING) {
     this.#deps = deps;
     this.#maxPending = maxPending;
-    this.#announceTask = new BackgroundTask("telling who came and went", () => this.#announceAll(), deps.log);
+    this.#announceTask = new BackgroundTask(
+      "announcing logins and logouts",
+      () => this.#announceAll(),
+      deps.log,
+    );
   }
 
-  /** Tells all followers, here and elsewhere, that a user came or went, as soon as the store names them. */
+  /** Notifies the followers on all nodes that a user's state has changed, as soon as the store lists them. */
   announce(user: number): void {
     if (this.#pending.size < this.#maxPending) this.#pending.add(user);
     this.#announceTask.schedule();
   }
 
-  /** A user whom `watcher`, who is logged in here, has as a friend may have come or gone. */
+  /** Checks the state of a user, which may have changed, for a follower on this node. */
   onChanged(user: number, follower: number): void {
     this.#addChanged(user, follower);
     this.#check().catch(() => {});
   }
 
   /**
-   * Looks again at all who are shown as online here, as some may be gone without a word. Rejects as the bus
-   * does.
+   * Checks the states of all users that clients of this node see as online. The users of a crashed node have
+   * gone offline without an announcement. Rejects as the bus does.
    */
   async recheckOnline(): Promise<void> {
     for (const { user, presenceSent } of this.#deps.sessions) {
@@ -64,7 +73,7 @@ export class Presence {
     await this.#check();
   }
 
-  /** Looks again at all friends of all who are here. Rejects as the store and the bus do. */
+  /** Checks the states of all friends of all sessions. Rejects as the store and the bus do. */
   async refresh(isStopped: () => boolean): Promise<void> {
     const { store, sessions } = this.#deps;
     const users = [...sessions].map(({ user }) => user);
@@ -76,7 +85,7 @@ export class Presence {
     }
   }
 
-  /** Announces no more. Resolves when nothing is in progress. */
+  /** Stops the announcements. Resolves when none is in progress. */
   async stop(): Promise<void> {
     await this.#announceTask.stop();
   }
@@ -84,7 +93,7 @@ export class Presence {
   async #announceAll(): Promise<void> {
     while (this.#pending.size > 0) {
       const batch = [...this.#pending].slice(0, MAX_CONCURRENT_ANNOUNCEMENTS);
-      for (const user of batch) this.#pending.delete(user); // who comes or goes from now on is told once more
+      for (const user of batch) this.#pending.delete(user); // a change from now on is announced once more
       await Promise.all(batch.map((user) =>
         this.#notifyFollowers(user).catch((error) => {
           this.#pending.add(user);
@@ -99,7 +108,7 @@ export class Presence {
     for (let after = 0;;) {
       const followers = await store.followers(user, after, FOLLOWER_BATCH_SIZE);
       for (const follower of followers) {
-        // The session here may be an old one that hasn't heard yet of the one that has followed it elsewhere.
+        // The session on this node may be an old one, which a session on another node has just replaced.
         if (sessions.get(follower)) this.onChanged(user, follower);
         bus.publish(follower, { kind: "presence", user });
       }
@@ -114,22 +123,22 @@ export class Presence {
     else this.#changed.set(user, new Set([follower]));
   }
 
-  /** Looks at all that has been noted: one look at a time, so that the last one has the last word. */
+  /** Checks all users in #changed. One check runs at a time, so that the last result counts. */
   #check(): Promise<void> {
     return this.#checking ??= this.#checkAll().finally(() => {
       this.#checking = undefined;
-      if (this.#changed.size > 0) this.#check().catch(() => {}); // noted just now
+      if (this.#changed.size > 0) this.#check().catch(() => {}); // added during the check
     });
   }
 
   async #checkAll(): Promise<void> {
-    await undefined; // all that is heard of in one turn is asked together
+    await undefined; // changes of one event-loop turn are asked for together
     const { bus, sessions } = this.#deps;
     while (this.#changed.size > 0) {
       const batch = [...this.#changed].slice(0, USER_BATCH_SIZE);
       for (const [user] of batch) this.#changed.delete(user);
       const online = await bus.online(batch.map(([user]) => user)).catch((error) => {
-        this.#changed.clear(); // all users are looked at when the bus is back
+        this.#changed.clear(); // all users are checked when the bus is available again
         throw error;
       });
       for (const [user, followers] of batch) {

@@ -1,14 +1,15 @@
 /**
- * A user's friends and groups, and which of the users in them are online: the answers to LOGIN_MSG and
+ * A user's friends and groups, with the states of the users in them, for the replies to LOGIN_MSG and
  * CONTACTS.
  */
 import { type Roster, stateOf } from "../protocol/dialect.ts";
 import type { Node } from "../node.ts";
 import type { Session } from "./session.ts";
 
-const USERS_PER_GROUP = 50; // of each group's members in 2 and 29; MEMBERS pages through all
+/** Members of each group in a reply. MEMBERS pages through all of them. */
+const USERS_PER_GROUP = 50;
 
-/** The session's user's friends and groups, each user with the state of this moment. */
+/** Loads the friends and groups of the session's user, with the current state of each user. */
 export async function loadRoster(node: Node, session: Session): Promise<Roster> {
   const { friends, groups } = await node.store.contacts(session.user, USERS_PER_GROUP);
   const ids = new Set([...friends, ...groups.flatMap((group) => group.users)].map(({ id }) => id));

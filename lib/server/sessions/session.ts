@@ -1,4 +1,4 @@
-/** A user who is logged in on a connection of this node. */
+/** Sessions: users who are logged in on a connection of this node. */
 import { Msg } from "../../wire/protocol.ts";
 import type { Connection } from "../net/connection.ts";
 import { Delivery, type DeliveryDeps } from "../delivery/delivery.ts";
@@ -6,20 +6,26 @@ import { stateOf } from "../protocol/dialect.ts";
 
 const NONE: ReadonlySet<number> = new Set();
 
-/** One login, from its acceptance until its connection ends, it logs out, or another takes over. */
+/**
+ * A reason for which the server ends a session: a later login, a deleted account, or a store with another
+ * history.
+ */
+export type SessionEndReason = "replaced" | "account_deleted" | "store_restored";
+
+/** A login, from its acceptance until a logout, the end of its connection, or a takeover. */
 export class Session {
   readonly user: number;
   readonly name: string;
-  /** Its number among the account's logins: a session is over when there is one with a higher number. */
+  /** The number of the login among those of the account. A login with a higher epoch ends the session. */
   readonly loginEpoch: number;
   readonly connection: Connection;
   readonly delivery: Delivery;
   #groups: Set<number> | undefined;
-  /** Friends who are online as far as the client has been told. */
+  /** The friends that the client knows as online. */
   #presenceSent: Set<number> | undefined;
   #started = false;
-  #pendingRosterReplies = 0; // answers under way that tell which friends are online
-  /** Friends whose state has changed while it couldn't be told: the last state of each is enough. */
+  #pendingRosterReplies = 0; // replies in progress that contain the state of all friends
+  /** The last state of friends whose PRESENCE could not be sent yet. */
   #pendingPresence: Map<number, boolean> | undefined;
 
   constructor(
@@ -35,14 +41,14 @@ export class Session {
     this.delivery = new Delivery(account.id, connection, deps);
   }
 
-  /** From now on, with the login's answer sent, the client is told what happens. */
+  /** Starts to send messages and PRESENCE. Called when the reply to the login has been sent. */
   start(): void {
     this.#started = true;
     this.onDrain();
     this.delivery.start();
   }
 
-  /** The connection has room again. */
+  /** Sends the messages that wait. Called when the connection is writable again. */
   onDrain(): void {
     if (!this.#started) return;
     if (this.#pendingPresence && this.#pendingRosterReplies === 0) {
@@ -53,30 +59,31 @@ export class Session {
     this.delivery.resume();
   }
 
-  /** The groups whose messages it gets. */
+  /** The groups whose messages the session receives. */
   get groups(): ReadonlySet<number> {
     return this.#groups ?? NONE;
   }
 
-  /** It gets a group's messages from now on. */
+  /** Adds a group: from now on the session receives its messages. */
   addGroup(group: number): void {
     (this.#groups ??= new Set()).add(group);
   }
 
-  /** Whether the login has been answered. */
+  /** Whether the reply to the login has been sent. */
   get isStarted(): boolean {
     return this.#started;
   }
 
-  /** The friends who are online as far as the client has been told. */
+  /** The friends that the client knows as online. */
   get presenceSent(): ReadonlySet<number> {
     return this.#presenceSent ?? NONE;
   }
 
   /**
-   * Asks `look` which of all its friends are online, for an answer that tells the client. Behind the answer
-   * it is told what was heard meanwhile, which may be newer, and, if it isn't the login's, once more by
-   * PRESENCE what is news: so that a client may go by either.
+   * Fetches the friends who are online, for a reply that contains their states. After the reply the client
+   * gets a PRESENCE for each change that arrived meanwhile, which may be newer. If the reply is not that of
+   * the login, the client also gets a PRESENCE for each state that differs from what it knew. So a client may
+   * go by either.
    */
   async syncPresence(fetchOnline: () => Promise<Iterable<number>>): Promise<void> {
     this.#pendingRosterReplies++;
@@ -88,7 +95,7 @@ export class Session {
         for (const user of online.symmetricDifference(this.presenceSent)) {
           const [fetched, pending] = [online.has(user), this.#pendingPresence?.get(user)];
           if (pending === undefined) (this.#pendingPresence ??= new Map()).set(user, fetched);
-          // or it would not be told what was heard
+          // otherwise the pending state would count as sent, and be dropped
           else if (pending !== fetched) this.markPresenceSent(user, fetched);
         }
       }
@@ -100,19 +107,19 @@ export class Session {
     }
   }
 
-  /** A friend is online, or is not: the client is told, unless it knows. */
+  /** Sends a friend's state, unless the client knows it. Defers it while the connection is not writable. */
   pushPresence(user: number, online: boolean): void {
     if (!this.#started || this.#pendingRosterReplies > 0 || !this.connection.isWritable) {
       (this.#pendingPresence ??= new Map()).set(user, online);
       return;
     }
-    this.#pendingPresence?.delete(user); // older than this, and must not be told behind it
+    this.#pendingPresence?.delete(user); // this state replaces it
     if (online === this.presenceSent.has(user)) return;
     this.markPresenceSent(user, online);
     this.connection.send({ msgid: Msg.PRESENCE, id: user, state: stateOf(online) });
   }
 
-  /** What the client is told of one friend. */
+  /** Records the state of a friend that the client has been sent. */
   markPresenceSent(user: number, online: boolean): void {
     if (online) (this.#presenceSent ??= new Set()).add(user);
     else this.#presenceSent?.delete(user);

@@ -1,27 +1,37 @@
-/** How users come in and leave: one live session per account, wherever in the cluster it is. */
+/** The begin and the end of sessions. An account has at most one live session in the cluster. */
 import { BusUnavailableError } from "../../bus/bus.ts";
+import { sleep } from "../../sleep.ts";
 import { Errno, Msg } from "../../wire/protocol.ts";
 import { RequestError } from "../protocol/reply_body.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Node } from "../node.ts";
-import { Session } from "./session.ts";
+import { Session, type SessionEndReason } from "./session.ts";
 
-const TAKEOVER_TIMEOUT_MS = 1_000; // ms that another node gets to let go; a frozen one never will
-const TAKEOVER_POLL_MS = 20; // ms between two looks
+/** Milliseconds in which another node has to release the account. A frozen node never releases it. */
+const TAKEOVER_TIMEOUT_MS = 1_000;
+/** Milliseconds between two checks of whether the other node has released the account. */
+const TAKEOVER_POLL_MS = 20;
 
-/** Whose owner has proved to be it. */
+/** The notices with which connections end, by the reason for which the server ends the session. */
+const NOTICES = {
+  replaced: { kind: "kicked", errmsg: "the account has logged in on another connection" },
+  account_deleted: { kind: "kicked", errmsg: "the account does not exist" },
+  store_restored: { kind: "closing", errmsg: "the database was restored: log in again" },
+} as const satisfies Record<SessionEndReason, { kind: "kicked" | "closing"; errmsg: string }>;
+
+/** An account whose owner has authenticated. */
 export interface AuthenticatedUser {
   readonly id: number;
   readonly name: string;
-  /** Whether the account is in use as far as the store knows: goes for an answer while the bus is away. */
+  /** Whether the store has the account as online. It counts while the bus is unavailable. */
   readonly online: boolean;
-  /** The hash of the token by which it was proved, if that was it. */
+  /** The hash of the token, if the user has authenticated with one. */
   readonly tokenHash?: Uint8Array;
 }
 
 /**
- * Makes a session for an account. `force` takes it over from another connection; without it, one that is
- * alive keeps it. Throws a {@link RequestError}.
+ * Creates a session for an account. With `force` it replaces a session on another connection. Without `force`
+ * it throws a {@link RequestError} if another connection of the account is alive.
  */
 export async function acquireSession(
   node: Node,
@@ -38,18 +48,18 @@ export async function acquireSession(
       (existing !== undefined && existing.connection.isOpen && !isStale(node, existing));
     if (isAlive && !force) throw alreadyOnlineError();
 
-    // From here on the account is this login's, whatever nodes that can't be reached now believe.
+    // From here on the account belongs to this login, also where another node does not know it yet.
     const session = new Session(account, await claimAccount(node, account), connection, node);
     try {
       node.bus.publish(id, { kind: "takeover", loginEpoch: session.loginEpoch });
       if (isElsewhere && unlock) await waitForRelease(node, id);
-      const other = node.sessions.get(id); // without a lock another one may have come meanwhile
+      const other = node.sessions.get(id); // without a lock another login may have begun meanwhile
       if (other && other.loginEpoch > session.loginEpoch) throw alreadyOnlineError();
-      if (other) onReplaced(node, other);
+      if (other) terminateSession(node, other, "replaced");
       await node.sessions.add(session);
     } catch (error) {
       if (!(await releaseQuietly(node, session))) node.logoutBatch.add(session);
-      node.presence.announce(id); // another session may have let go for this one
+      node.presence.announce(id); // another session may have been released for this one
       throw error;
     }
     return session;
@@ -59,52 +69,34 @@ export async function acquireSession(
 }
 
 /**
- * Ends a session: its user is offline from now on, unless it had been taken over already. When it resolves,
- * which is all it does, other nodes see the user gone.
+ * Ends a session. Its user is offline from now on, unless another session has replaced this one. Never
+ * rejects. When it resolves, other nodes see the user as offline.
  */
 export async function releaseSession(node: Node, session: Session): Promise<void> {
   if (!await releaseQuietly(node, session)) return;
-  node.log.debug("left", { user: session.user });
+  node.log.debug("session ended", { user: session.user });
   node.presence.announce(session.user);
 }
 
-/** Ends a session whose account is gone, and its connection with it. */
-export function onAccountDeleted(node: Node, session: Session): void {
-  session.delivery.stop();
-  if (!node.sessions.remove(session) || !session.isStarted) return;
-  node.log.warn("the account of a session is gone", { user: session.user });
-  void session.connection.end({ msgid: Msg.NOTICE, kind: "kicked", errmsg: "the account does not exist" });
-}
-
-/** Ends a session whose account goes on elsewhere, and its connection with it. */
-export function onReplaced(node: Node, session: Session): void {
+/**
+ * Ends a session that the user has not ended, and its connection. A session whose login is in progress gets
+ * no notice: the login is refused.
+ */
+export function terminateSession(node: Node, session: Session, reason: SessionEndReason): void {
   session.delivery.stop();
   if (!node.sessions.remove(session)) return;
-  // What came for the user until now was offered to this one alone: the other looks for it.
-  node.bus.publish(session.user, { kind: "look" });
-  node.log.debug("taken over", { user: session.user });
-  if (!session.isStarted) return; // its login will be refused, and may be tried again
-  void session.connection.end({
-    msgid: Msg.NOTICE,
-    kind: "kicked",
-    errmsg: "the account has logged in on another connection",
-  });
+  const { user, isStarted, connection } = session;
+  if (reason === "replaced") {
+    // Messages of the last moments were delivered to this session only: the new session loads them.
+    node.bus.publish(user, { kind: "resync" });
+    node.log.debug("session replaced", { user });
+  }
+  if (!isStarted) return;
+  if (reason === "account_deleted") node.log.warn("the account of a session is gone", { user });
+  void connection.end({ msgid: Msg.NOTICE, ...NOTICES[reason] });
 }
 
-/**
- * Ends a session, and its connection, as the store's history is another one now. The client may log in again.
- */
-export function onStoreRestored(node: Node, session: Session): void {
-  session.delivery.stop();
-  if (!node.sessions.remove(session) || !session.isStarted) return; // a login in progress is refused
-  void session.connection.end({
-    msgid: Msg.NOTICE,
-    kind: "closing",
-    errmsg: "the database was restored: log in again",
-  });
-}
-
-/** Ends a session; false if it was over already. */
+/** Ends a session without an announcement. Returns false if it had ended before. */
 async function releaseQuietly(node: Node, session: Session): Promise<boolean> {
   session.delivery.stop();
   const unsubscribed = node.sessions.remove(session);
@@ -114,7 +106,7 @@ async function releaseQuietly(node: Node, session: Session): Promise<boolean> {
   return true;
 }
 
-/** Begins a login in the store; gives its number. */
+/** Begins a login in the store. Returns its epoch. */
 async function claimAccount(node: Node, { id, tokenHash }: AuthenticatedUser): Promise<number> {
   let loginEpoch: number;
   try {
@@ -123,12 +115,13 @@ async function claimAccount(node: Node, { id, tokenHash }: AuthenticatedUser): P
     node.recovery.onUncertainLogin();
     throw error;
   }
-  if (loginEpoch === 0) throw invalidTokenError(); // it was replaced since it was looked at
+  if (loginEpoch === 0) throw invalidTokenError(); // the token was replaced since it was checked
   return loginEpoch;
 }
 
 /**
- * The lock on an account's login. While the bus is away there is none: the number of a login alone decides.
+ * Acquires the lock on an account's login. Returns undefined while the bus is unavailable: then the login
+ * epoch alone decides.
  */
 async function tryLock(node: Node, user: number): Promise<(() => Promise<void>) | undefined> {
   try {
@@ -140,8 +133,9 @@ async function tryLock(node: Node, user: number): Promise<(() => Promise<void>) 
 }
 
 /**
- * Whether the client may be gone. A framed peer is asked with PING; a classic one can't be, so its silence
- * for as long as it takes to find a framed one dead lets its owner in again.
+ * Returns whether a classic client may be dead. The server cannot send PING to a classic client. So the
+ * client counts as dead after a silence in which the server would have closed the connection of a framed
+ * client.
  */
 function isStale(node: Node, { connection }: Session): boolean {
   const { pingInterval, pongTimeout } = node.config;
@@ -149,23 +143,23 @@ function isStale(node: Node, { connection }: Session): boolean {
   return connection.dialect?.name === "classic" && silentMs > pingInterval + pongTimeout;
 }
 
-/** Waits for another node to let go, but not for long. */
+/** Waits until another node has released the account, at most {@link TAKEOVER_TIMEOUT_MS}. */
 async function waitForRelease(node: Node, user: number): Promise<void> {
   for (let waitedMs = 0; waitedMs < TAKEOVER_TIMEOUT_MS; waitedMs += TAKEOVER_POLL_MS) {
     if (!(await node.online([user])).has(user)) return;
-    await new Promise((resolve) => setTimeout(resolve, TAKEOVER_POLL_MS));
+    await sleep(TAKEOVER_POLL_MS);
   }
 }
 
-/** What a login is told that doesn't get the account, or loses it to another before it is through. */
+/** Returns the error for a login that does not get the account, or loses it to another login. */
 export function alreadyOnlineError(): RequestError {
   return new RequestError(Errno.ALREADY_ONLINE, "the account is in use on another connection");
 }
 
-/** What a login is told whose token isn't the account's session's. */
+/** Returns the error for a login with a token that is not the account's current one. */
 export function invalidTokenError(): RequestError {
   return new RequestError(
     Errno.FAILED,
-    "the token is not, or no longer, valid: log in with the password",
+    "the token is not valid any more: log in with the password",
   );
 }

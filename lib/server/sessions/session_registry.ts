@@ -1,14 +1,17 @@
 /**
- * The sessions of this node, by user and by group, and the bus subscriptions that follow from them: a node
- * subscribes a user's channel while the user is logged in on it, and a group's while a member is.
+ * The sessions of this node, by user and by group, and their subscriptions. A node subscribes a user's
+ * channel while the user is logged in on it, and a group's channel while a member of the group is.
  */
 import type { Bus } from "../../bus/bus.ts";
 import type { Session } from "./session.ts";
 
-/** The members of a group who are logged in here. */
+/** The sessions of a group on this node. */
 interface LocalGroup {
   readonly sessions: Set<Session>;
-  /** Fulfilled when the group's hints are received; all who join wait for it, not only the first. */
+  /**
+   * Fulfilled when the group's channel is subscribed. Every session that joins waits for it, not only the
+   * first.
+   */
   readonly subscribed: Promise<void>;
 }
 
@@ -36,13 +39,13 @@ export class SessionRegistry {
     return this.#groups.get(group)?.sessions ?? NO_SESSIONS;
   }
 
-  /** Adds the only session of its user. When it resolves, hints for the user are received. */
+  /** Adds the only session of a user. When it resolves, this node receives the hints for the user. */
   add(session: Session): Promise<void> {
     this.#users.set(session.user, session);
     return this.#bus.subscribe(session.user);
   }
 
-  /** When it resolves, the session is offered the group's messages. */
+  /** Adds a session to a group. When it resolves, the session receives the group's messages. */
   async join(session: Session, group: number): Promise<void> {
     if (session.groups.has(group) || this.get(session.user) !== session) return;
     session.addGroup(group);
@@ -55,8 +58,8 @@ export class SessionRegistry {
   }
 
   /**
-   * Takes it out of everything; undefined if it was out already. When it resolves, which is all it does, the
-   * other nodes see the user gone.
+   * Removes a session from its user and its groups. Returns undefined if it was removed before, or else a
+   * promise that never rejects. When the promise is fulfilled, the other nodes see the user as offline.
    */
   remove(session: Session): Promise<void> | undefined {
     if (this.get(session.user) !== session) return undefined;

@@ -1,6 +1,5 @@
 /**
- * What stands in the place of an account's password: the server's own forms, and what was written there by
- * SQL.
+ * The values in the password column: the forms that the server writes, and values that were written by SQL.
  */
 import type { Log } from "../../log.ts";
 import { type Cost, PHC_PATTERN } from "../../passwords/password_hasher.ts";
@@ -8,38 +7,39 @@ import { type Account, FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../stor
 import { FieldLimit } from "../../wire/protocol.ts";
 
 /**
- * Milliseconds between two lines in the log about one account, which strangers can try as often as they like.
+ * Milliseconds between two log lines about one account. Unauthenticated clients can cause them at any rate.
  */
 const WARNING_INTERVAL_MS = 60_000;
 
-/** Accounts that are remembered as told of; then all are forgotten, which costs some lines. */
+/** Accounts whose last log line is remembered. Beyond that all are forgotten, which costs some more lines. */
 const MAX_WARNED = 10_000;
 
 /**
- * A hash may take so many times the memory, and the time, of one at the configured cost or at
- * {@link DEFAULT_COST}, if that is more. The operator may have lowered the cost since it was made: 8 is three
- * steps of scrypt's `ln`. With the default cost it is 256 MiB and about two seconds, which one thread can
- * spend without others waiting much longer.
+ * The factor by which a hash may exceed the memory, and the time, of the configured cost or of {@link
+ * DEFAULT_COST}, whichever is more. The operator may have lowered the cost since the hash was made: 8 is
+ * three steps of scrypt's `ln`. With the default cost it is 256 MiB and about two seconds, which delays other
+ * logins little.
  */
 const MAX_COST_RATIO = 8;
 
 /**
- * The options' default, so that a cost that was made very low, as for tests, makes no other hash too dear.
+ * The default of the options. A very low configured cost, as in tests, must not make usual hashes too
+ * expensive.
  */
 const DEFAULT_COST: Cost = { ln: 15, r: 8, p: 3 };
 
-/** Characters of the longest value that is read as a hash; the server's own have about 90. */
+/** Characters of the longest value that can be a hash. The server's own hashes have about 90. */
 const MAX_HASH_LENGTH = 255;
 
-/** Base64 digits of 128 bits: shorter keys could be hit by chance. */
+/** Base64 digits of 128 bits: a shorter key could match by chance. */
 const MIN_KEY_DIGITS = 22;
 
-/** What no password is checked against: takes the time of a check all the same. */
+/** A credential that no password matches. Checking it takes as long as any other. */
 const NO_HASH = "*";
 
 const foreignHash = new RegExp(FOREIGN_HASH_PATTERN, "s");
 
-/** Looks at what is stored as passwords before they are checked. */
+/** Checks stored passwords before a password is compared with them. */
 export class StoredPasswords {
   readonly #log: Pick<Log, "warn">;
   readonly #acceptsPlain: boolean;
@@ -47,7 +47,7 @@ export class StoredPasswords {
   readonly #maxTime: number;
   readonly #nextWarningAt = new Map<number, number>();
 
-  /** `cost` is the configured one. */
+  /** `cost` is the configured cost. */
   constructor(log: Pick<Log, "warn">, acceptsPlain: boolean, cost: Cost) {
     this.#log = log;
     this.#acceptsPlain = acceptsPlain;
@@ -56,8 +56,8 @@ export class StoredPasswords {
   }
 
   /**
-   * What a password is to be checked against. Plain text that is accepted is marked as the upgrade marks it.
-   * The value itself is never logged.
+   * Returns the credential with which a password is compared. Plain text, if it is accepted, gets the prefix
+   * that the upgrade writes. The value itself is never logged.
    */
   credentialOf({ id, password }: Account): string {
     if (password.startsWith(PLAINTEXT_PREFIX)) return password;
@@ -93,22 +93,22 @@ export class StoredPasswords {
     if (now < (this.#nextWarningAt.get(user) ?? 0)) return;
     if (this.#nextWarningAt.size >= MAX_WARNED) this.#nextWarningAt.clear();
     this.#nextWarningAt.set(user, now + WARNING_INTERVAL_MS);
-    this.#log.warn("stored password is not a hash of the server's", { user, help });
+    this.#log.warn("a stored password is not a hash of this server", { user, help });
   }
 }
 
-/** The cost of a hash; undefined where scrypt has no such cost (RFC 7914, section 6). */
+/** Returns the cost of a hash, or undefined if scrypt has no such cost (RFC 7914, section 6). */
 function costOf(hash: RegExpExecArray): Cost | undefined {
   const [ln, r, p] = hash.slice(1, 4).map(Number) as [number, number, number];
   return ln >= 1 && r >= 1 && p >= 1 && ln < 16 * r ? { ln, r, p } : undefined;
 }
 
-/** Bytes. */
+/** Returns the memory of a hash in bytes. */
 function memoryOf({ ln, r, p }: Cost): number {
   return 128 * r * (2 ** ln + p);
 }
 
-/** In units of about 0.4 µs. */
+/** Returns the time of a hash in units of about 0.4 µs. */
 function timeOf({ ln, r, p }: Cost): number {
   return 2 ** ln * r * p;
 }

@@ -1,41 +1,44 @@
 /**
- * A session's token: `USER.SECRET`. The store keeps only a hash, which is enough: the secret is random and
- * long. Its first half tells a device that has logged in to the account before, also when the token itself is
- * no longer valid. Its last bytes tell when it was made, so that it can't be used for ever; they are hashed
- * with the rest, and so can't be changed.
+ * Session tokens: `USER.SECRET`. The store has only a hash of the secret. A fast hash is enough, because the
+ * secret is long and random. The first half of the secret identifies a device that has logged in to the
+ * account before. It does so also when the token is not valid any more. The last bytes are the issue time,
+ * which limits the lifetime of the token. They are part of the hash, so a client cannot change them.
  */
 import { Buffer } from "node:buffer";
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
-const DEVICE_ID_BYTES = 8; // random bytes
-const DEVICE_MAC_BYTES = 8; // bytes; to guess it is tried with the server, and gains some attempts at the password
-// bytes, so 104 random bits that no device ever tells: no hash that is slow on purpose is needed
+/** Random bytes that identify a device. */
+const DEVICE_ID_BYTES = 8;
+/**
+ * Bytes of the MAC of the device id. A guess must be tried with the server, and gains only more login
+ * attempts.
+ */
+const DEVICE_MAC_BYTES = 8;
+/** Random bytes that are new in each token: 104 bits, which need no slow hash. */
 const RANDOM_BYTES = 13;
-const TIME_BYTES = 3; // bytes at the end: hours since 1970, enough for 1,900 years
+/** Bytes of the issue time at the end, in hours since 1970: enough for 1,900 years. */
+const TIME_BYTES = 3;
 const TIME_OFFSET = DEVICE_ID_BYTES + DEVICE_MAC_BYTES + RANDOM_BYTES;
 const TOKEN_PATTERN = /^([1-9]\d{0,9})\.([A-Za-z0-9_-]{43})$/;
 
-/** Milliseconds in which the time of a token is counted, rounded up. */
+/** Milliseconds of the unit of the issue time, which is rounded up. */
 export const TOKEN_TIME_UNIT_MS = 3_600_000;
 
 /**
- * Milliseconds since 1970, UTC: no token of this form is older. Those of earlier versions end in random
- * bytes, and one in 600 of them seems to have been made since: it may have to be replaced by a login by
- * password earlier than the others.
+ * The earliest issue time, in milliseconds since 1970, UTC: an earlier one is not an issue time. Tokens of an
+ * earlier version end in random bytes. One in 600 of those tokens seems to have a valid issue time. It may
+ * expire early.
  */
 const EARLIEST_ISSUE_TIME_MS = Date.UTC(2024, 0, 1);
 
-/**
- * ms that the clocks of two nodes may differ by: a token counts so much longer, as another node may have made
- * it.
- */
+/** Milliseconds by which the clocks of two nodes may differ. A token is valid for so much longer. */
 export const CLOCK_TOLERANCE_MS = 2 * 60 * 60 * 1_000;
 
 /** The first half of a token. */
 export type DeviceCookie = Uint8Array;
 
 /**
- * A new token of a device, and the hash to keep of it. Without a device it is one that is never known again.
+ * Returns a new token of a device, and its hash for the store. Without a device, the token identifies none.
  * `now` is in milliseconds since 1970, UTC.
  */
 export function issueToken(
@@ -50,9 +53,9 @@ export function issueToken(
 }
 
 /**
- * A device of the account with this stored password, as OWASP's device cookies are. It is known by that
- * alone, on every node, until the password changes or is hashed anew; a client learns nothing of the hash by
- * it. `id` is that of an earlier device of the account, which this one is.
+ * Returns the cookie of a device (as OWASP's device cookies) for an account with this stored password. All
+ * nodes recognize it without a record, until the stored password changes. It reveals nothing about the hash.
+ * `id` is the id of the device if it is known already.
  */
 export function makeDeviceCookie(
   user: number,
@@ -62,7 +65,10 @@ export function makeDeviceCookie(
   return Buffer.concat([id, macOf(user, password, id)]);
 }
 
-/** The id of the account's device by which a token was made, valid or not; undefined if it tells of none. */
+/**
+ * Returns the id of the device of a token, valid or not. Returns undefined if it is not a device of the
+ * account.
+ */
 export function parseDeviceId(token: string, user: number, password: string): Uint8Array | undefined {
   const secret = TOKEN_PATTERN.exec(token)?.[2];
   if (secret === undefined) return undefined;
@@ -82,8 +88,9 @@ function macOf(user: number, password: string, id: Uint8Array): Uint8Array {
 }
 
 /**
- * Whose token it says it is, the hash to compare with the one kept, and when it was made (milliseconds since
- * 1970, UTC; undefined if it doesn't say that, or says a time to come); undefined if it isn't a token at all.
+ * Parses a token: the user, the hash to compare with the stored one, and the issue time in milliseconds since
+ * 1970, UTC. The issue time is undefined if there is none or if it is in the future. Returns undefined if the
+ * text is no token.
  */
 export function parseToken(
   token: string,
@@ -96,7 +103,7 @@ export function parseToken(
   return { user: Number(match[1]), hash: hashOf(match[2]!), issuedAt };
 }
 
-/** Compares two hashes in a time that tells nothing. */
+/** Compares two hashes in constant time. */
 export function hashesEqual(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }

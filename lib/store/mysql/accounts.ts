@@ -1,22 +1,24 @@
-/** Accounts, and the friends on their lists. */
+/** Accounts, and their lists of friends. */
 import { type Account, PLAINTEXT_PREFIX, type Rejection, type StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
 import { IS_USER_ID_USED, skipUsedIds } from "./identity.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 const SELECT_ACCOUNT = sql`SELECT id, name, password, state FROM User`;
 
-/** Makes an account. */
+/** Creates an account. Rejects a name that another account has. */
 export async function createUser(
   connection: MysqlConnection,
   name: string,
   passwordHash: string,
 ): Promise<{ id: number } | Rejection> {
-  const [existing] = await connection.query(sql`SELECT 1 FROM User WHERE name = ${name}`); // as a failed INSERT uses up an id
-  if (existing!.rows.length > 0) return { refused: "taken" };
+  // A failed INSERT would use up an id.
+  const [existing] = await connection.query(sql`SELECT 1 FROM User WHERE name = ${name}`);
+  if (existing!.rows.length > 0) return { refused: "name_in_use" };
   try {
     const [, inserted, referred] = await connection.query(
       BEGIN,
@@ -27,12 +29,13 @@ export async function createUser(
     await connection.query(COMMIT);
     return { id: inserted!.insertId };
   } catch (error) {
-    if ((error as DatabaseError).kind === "duplicate") return { refused: "taken" }; // by another node, just now
+    // Another node has just created it.
+    if ((error as DatabaseError).kind === "duplicate") return { refused: "name_in_use" };
     throw error;
   }
 }
 
-/** Finds an account. */
+/** Finds an account by id or name. */
 export async function findUser(
   pool: Pool,
   by: { readonly id: number } | { readonly name: string },
@@ -42,7 +45,10 @@ export async function findUser(
   return found!.rows.map(accountOf)[0];
 }
 
-/** Changes a password that still is `was`, byte by byte: a password that isn't hashed may end in a blank. */
+/**
+ * Replaces a password that still is `expectedHash`. The comparison is binary: a plaintext password may end in
+ * a space.
+ */
 export async function setPassword(
   connection: MysqlConnection,
   user: number,
@@ -55,15 +61,16 @@ export async function setPassword(
   );
 }
 
-/** Accounts whose passwords are not hashed. */
+/** Returns accounts with plaintext passwords and ids above `after`, by id. */
 export async function plaintextAccounts(pool: Pool, after: number, limit: number): Promise<Account[]> {
   const [found] = await pool.read(
-    sql`${SELECT_ACCOUNT} WHERE id > ${after} AND password LIKE ${`${PLAINTEXT_PREFIX}%`} ORDER BY id LIMIT ${limit}`,
+    sql`${SELECT_ACCOUNT} WHERE id > ${after} AND password LIKE ${`${PLAINTEXT_PREFIX}%`}
+        ORDER BY id LIMIT ${limit}`,
   );
   return found!.rows.map(accountOf);
 }
 
-/** Puts a friend on a list. */
+/** Adds a friend to the user's list, which is bounded by `friendsPerUser`. */
 export async function addFriend(
   connection: MysqlConnection,
   { friendsPerUser }: StoreLimits,

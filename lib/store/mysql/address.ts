@@ -1,66 +1,70 @@
-/** Where the database is and who goes there, from a URL that holds a password. */
+/** The address of the database, and the account to use there, from a URL that holds a password. */
 import type { ConnectionOptions } from "mysql2";
 import { connect, type Socket } from "node:net";
 
-const DEFAULT_PORT = 3_306; // MySQL's own
+const DEFAULT_PORT = 3_306; // the default of MySQL
 
-/** How a connection by TLS checks the server, as the driver's options: one object, from which it makes its context once. */
+/**
+ * The checks of the server's certificate, as options of the driver. All connections share one object, so that
+ * the driver creates the TLS context once.
+ */
 export interface MysqlTls {
-  /** Certificates of authorities in PEM form; those that the runtime trusts, if it isn't given. */
+  /** Certificates of authorities in PEM form. By default, those that the runtime trusts. */
   readonly ca?: string;
   readonly rejectUnauthorized: true;
-  /** The name in the certificate is the host's. */
+  /** The certificate must name the host. */
   readonly verifyIdentity: true;
 }
 
-/** What the URL doesn't say of how the database is used. */
+/** The options of access that are not in the URL. */
 export interface AccessOptions {
-  /** Authorities to trust, in PEM form. They make all connections TLS. */
+  /** Authorities to trust, in PEM form. If set, all connections use TLS. */
   readonly ca?: string;
-  /** The password, where the URL has none. */
+  /** The password, in place of the one in the URL. */
   readonly password?: string;
   /** Whether all nodes write to one and the same member of a Galera cluster. */
   readonly singleWriter?: boolean;
 }
 
-/** A database and the account that uses it. */
+/** A database, and the account that uses it. */
 export interface MysqlAddress {
   readonly host: string;
   readonly port: number;
   readonly user: string;
   readonly password: string;
   readonly database: string;
-  /** `host:port/database`, for people to read. */
+  /** `host:port/database`, for log lines and error texts. */
   readonly name: string;
-  /** Set where the connections must be TLS. They never are anything else then. */
+  /** Set if the connections must use TLS. A connection without TLS is then never made. */
   readonly tls?: MysqlTls;
   /** See {@link AccessOptions}. */
   readonly singleWriter?: boolean;
 }
 
 /**
- * Takes `mysql://user:password@host:port/database` apart; what URLs have a meaning for is percent-encoded in it. With
- * `mysqls:` in place of `mysql:` the connections are TLS.
- * Throws an Error of one line, which does not have the URL in it, if it is something else.
+ * Parses `mysql://user:password@host:port/database`; reserved characters must be percent-encoded. With
+ * `mysqls:` the connections use TLS. Throws an Error of one line, without the URL, for any other text.
  */
 export function parseAddress(url: string, options: AccessOptions = {}): MysqlAddress {
   const address = tryParse(url, options);
-  if (!address) throw new Error("a MySQL database is named by mysql://user:password@host:port/database");
+  if (!address) {
+    throw new Error("the address of a MySQL database must be like mysql://user:password@host:port/database");
+  }
   return address;
 }
 
-/** What the driver needs of an address. */
+/** Returns the options of the driver for an address. */
 export function driverOptions(address: MysqlAddress): ConnectionOptions & { readonly database: string } {
   const { host, port, user, password, database, tls } = address;
   const stream = () => connectTo(address);
   return { host, port, user, password, database, stream, ...(tls ? { ssl: tls } : {}) };
 }
 
-/** Begins a connection. */
+/** Opens a socket to the database. */
 export function connectTo({ host, port }: MysqlAddress): Socket {
   const socket = connect({ host, port, noDelay: true, keepAlive: true });
-  // The name that a certificate is checked for, if the driver gives none: it gives no addresses, and "localhost" would
-  // be checked for in their place.
+  // The name to check the certificate for. Without it the driver, which ignores addresses, would check for
+  // "localhost".
   return Object.assign(socket, { _host: host });
 }
 
@@ -74,7 +78,7 @@ function tryParse(
     const isTls = protocol === "mysqls:" || ca !== undefined;
     if (!/^mysqls?:$/.test(protocol) || !hostname || !user || !database || search || hash) return undefined;
     return {
-      host: hostname.replace(/^\[(.*)\]$/, "$1"), // an IPv6 address stands in brackets
+      host: hostname.replace(/^\[(.*)\]$/, "$1"), // an IPv6 address is in brackets
       port: port ? Number(port) : DEFAULT_PORT,
       user,
       password: passwordOption ?? decodeURIComponent(password),

@@ -1,45 +1,47 @@
-/** How one batch of messages gets into the log: one transaction of two round trips, whatever its size. */
+/** Appends one batch of messages to the log, of any size, in one transaction of two round trips. */
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { type ConversationCache, conversationName } from "./conversation_cache.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
 const [WAIT_FOR_LOCKS, SKIP_LOCKED] = [sql``, sql`SKIP LOCKED`];
 /**
- * Milliseconds after a time-out for which the conversations are waited for: they can be locked by the transaction that
- * timed out, which goes on until its end, or until the server sees that its connection is gone.
+ * Milliseconds after a timeout during which attempts wait for locked conversations. The lock may belong to
+ * the transaction that timed out. It lasts until that transaction ends, or until the server notices the
+ * closed connection.
  */
 const OWN_LOCK_WAIT_MS = 8_000;
 
-const LOCKED_ERROR = new DatabaseError("locked", "the conversation is locked by somebody else");
+const LOCKED_ERROR = new DatabaseError("locked", "another transaction holds the lock of the conversation");
 
-/** What becomes of a message. */
+/** The result for a message. */
 export type AppendResult = Appended | Rejection;
 
-/** What is known of a message's cid: which message it is the id of. */
+/** The message that a client message id (cid) belongs to. */
 interface CidEntry {
   readonly conversation: string;
   readonly seq: number;
   readonly time: number;
 }
 
-/** A batch of messages, which may take more than one attempt. */
+/** A batch of messages, which may need several attempts. */
 export class AppendBatch {
   readonly #messages: readonly NewMessage[];
   readonly #cache: ConversationCache;
   readonly #fence: Fence;
-  readonly #keys: readonly ConversationKey[]; // of the messages' conversations, by their places
+  readonly #keys: readonly ConversationKey[]; // of the messages' conversations, in the order of messages
   readonly #conversations: ReadonlyMap<string, ConversationKey>;
-  /** Whether cids are looked up in the log first. Hardly any is there, so that it is done only after a failure. */
+  /** Whether to look up cids in the log first. Duplicates are rare, so that only a retry looks them up. */
   #checksCids = false;
-  /** Whether conversations are passed over that somebody else keeps locked. They are waited for once. */
+  /** Whether to skip conversations that are still locked after one wait. */
   #skipsLocked = false;
-  /** What was asked to be committed without its being known whether that was done. */
+  /** The messages of commits whose outcome is unknown. */
   readonly #uncertain: Map<string, CidEntry>;
-  /** Until when conversations that are locked are waited for, in performance.now()'s time. */
+  /** The end of the wait for locked conversations, on the clock of performance.now(). */
   #lockWaitDeadline = 0;
 
   constructor(
@@ -57,12 +59,12 @@ export class AppendBatch {
     this.#conversations = new Map(this.#keys.map((key) => [conversationName(key), key]));
   }
 
-  /** Whether an attempt got no answer in time. */
+  /** Whether an attempt has timed out. */
   get hasTimedOut(): boolean {
     return this.#lockWaitDeadline > 0;
   }
 
-  /** A part of the messages, for further attempts after one that failed. */
+  /** Returns a part of the batch, for further attempts after a failed one. */
   part(from: number, to: number): AppendBatch {
     const part = new AppendBatch(this.#messages.slice(from, to), this.#cache, this.#fence, this.#uncertain);
     part.#checksCids ||= this.#checksCids;
@@ -71,17 +73,17 @@ export class AppendBatch {
   }
 
   /**
-   * Tries to store the messages, and gives the answers to them in their order when that is committed: an error for those
-   * of a conversation that is kept locked, perhaps by a node that is frozen. Rejects with a
-   * {@link DatabaseError}; it may then be called again, also where it isn't known whether that was committed.
+   * Attempts to store the messages. Resolves to the results in the order of messages, after the commit. A
+   * message of a conversation that stays locked, perhaps by a frozen node, gets an error. Rejects with a
+   * {@link DatabaseError}. A further attempt is safe then, also if the outcome of the commit is unknown.
    */
   async attempt(connection: MysqlConnection): Promise<(AppendResult | DatabaseError)[]> {
     try {
       return await this.#attempt(connection);
     } catch (error) {
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "silent" || kind === "duplicate") this.#checksCids = true;
-      if (kind === "silent") this.#lockWaitDeadline = performance.now() + OWN_LOCK_WAIT_MS;
+      if (kind === "connection_lost" || kind === "timeout" || kind === "duplicate") this.#checksCids = true;
+      if (kind === "timeout") this.#lockWaitDeadline = performance.now() + OWN_LOCK_WAIT_MS;
       if (kind === "locked" && performance.now() >= this.#lockWaitDeadline) this.#skipsLocked = true;
       throw error;
     }
@@ -109,7 +111,8 @@ export class AppendBatch {
         return { seq: first.seq, time: first.time, duplicate };
       }
       if (message.mustBeDuplicate) return { refused: "over_quota" };
-      const storedTime = Math.max(time, log.times.get(conversation) ?? 0); // within a conversation time never decreases
+      // Times never decrease within a conversation.
+      const storedTime = Math.max(time, log.times.get(conversation) ?? 0);
       log.times.set(conversation, storedTime);
       const entry = { conversation, seq: last + 1, time: storedTime };
       seen.set(id, entry);
@@ -123,7 +126,7 @@ export class AppendBatch {
       await this.#write(connection, stored, log.lastSeqs);
     } catch (error) {
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "silent") {
+      if (kind === "connection_lost" || kind === "timeout") {
         for (const [id, entry] of planned) this.#uncertain.set(id, entry);
       }
       throw error;
@@ -133,8 +136,8 @@ export class AppendBatch {
   }
 
   /**
-   * Begins the transaction: locks the conversations, in the order of their keys, so that no two nodes wait for each
-   * other; and only then looks up who is a member, and the cids.
+   * Begins the transaction. Locks the conversations in the order of their keys, which excludes deadlocks
+   * between nodes. Only then reads memberships and cids.
    */
   async #beginAndLock(connection: MysqlConnection, missing: ReadonlySet<string>): Promise<LogState> {
     const keys = [...this.#conversations].filter(([name]) => !missing.has(name)).map(([, key]) => key);
@@ -154,7 +157,7 @@ export class AppendBatch {
     for (const name of keys.map(conversationName)) {
       if (lastSeqs.has(name) || this.#skipsLocked) continue;
       this.#cache.delete(name);
-      throw new DatabaseError("conflict", "a conversation that was there is gone");
+      throw new DatabaseError("conflict", "a conversation no longer exists");
     }
     return {
       lastSeqs,
@@ -182,13 +185,13 @@ export class AppendBatch {
   }
 }
 
-/** What the log and the groups say at the beginning of an attempt. */
+/** The state of log and groups at the beginning of an attempt. */
 interface LogState {
-  /** By the conversations' names. */
+  /** By the names of conversations. */
   readonly lastSeqs: Map<string, number>;
-  /** Of the conversations' last messages, by the same. */
+  /** The times of the last messages, by the names of conversations. */
   readonly times: Map<string, number>;
-  /** `group user` of those of the senders that are in the groups. */
+  /** `group user` for each sender that is a member. */
   readonly members: ReadonlySet<string>;
   readonly cids: ReadonlyMap<string, CidEntry>;
 }

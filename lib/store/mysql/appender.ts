@@ -1,4 +1,4 @@
-/** Brings messages into the log: as many as have come in one transaction, again where others were in the way. */
+/** Appends the messages of a node to the log in batches, and retries after conflicts. */
 import type { NewMessage } from "../store.ts";
 import { AppendBatch, type AppendResult } from "./append.ts";
 import { BatchSize } from "./batch_size.ts";
@@ -8,19 +8,28 @@ import { type BatchPolicy, GroupCommitQueue, type Pending } from "./group_commit
 import { ConversationCache } from "./conversation_cache.ts";
 import { MAX_RETRY_MS, type Pool, waitBeforeRetry } from "./pool.ts";
 
-/** Messages in one batch: enough to make a commit's cost per message vanish, and done in some ten milliseconds. */
+/**
+ * Messages in one batch: enough to make the cost of a commit per message negligible, and done in some ten
+ * milliseconds.
+ */
 const MESSAGES_PER_BATCH = 1_000;
 
-/** Bytes that a UTF-16 unit takes in a statement at most: as UTF-8, or escaped. */
+/** Bytes that a UTF-16 unit takes in a statement at most, in UTF-8 or escaped. */
 const BYTES_PER_UNIT = 3;
 
-/** What a message is taken for, its text aside: at least what its numbers take in a statement. */
+/**
+ * The length of a message without its text, in UTF-16 units: at least the length of its numbers in a
+ * statement.
+ */
 const MESSAGE_OVERHEAD = 256;
 
-/** How often a cid that nobody has found may still be there: other nodes can have been faster, but not each time. */
+/**
+ * Retries after a duplicate cid that the lookup has not found: another node may store a cid in between, but
+ * not each time.
+ */
 const MAX_DUPLICATE_RETRIES = 3;
 
-/** What a batch needs. */
+/** The shared state of all batches. */
 interface AppendContext {
   readonly pool: Pool;
   readonly size: BatchSize;
@@ -28,8 +37,8 @@ interface AppendContext {
 }
 
 /**
- * The order in which a node's messages get into the log. `alone` is for changes that have to be in order with them.
- * `pool` is for it alone; no statement is longer than `maxPacket` bytes.
+ * Returns the queue in which a node's messages get into the log. `pool` must have no other user. No statement
+ * is longer than `maxPacketBytes`.
  */
 export function appendQueue(
   pool: Pool,
@@ -62,12 +71,12 @@ function sizeOf({ cid, body }: NewMessage): number {
 type Batch = readonly Pending<NewMessage, AppendResult>[];
 
 function lengthOf(batch: Batch): number {
-  return batch.reduce((text, { call }) => text + sizeOf(call), 0);
+  return batch.reduce((length, { call }) => length + sizeOf(call), 0);
 }
 
 /**
- * Stores a batch. If the database doesn't take one of its messages, that one fails alone. If the batch takes too long to
- * be answered, it is stored in parts that are small enough.
+ * Stores a batch. If the database rejects a message, that message fails alone. If the batch times out, stores
+ * it in parts that are small enough.
  */
 async function storeBatch(context: AppendContext, batch: Batch, append: AppendBatch): Promise<void> {
   try {
@@ -78,15 +87,15 @@ async function storeBatch(context: AppendContext, batch: Batch, append: AppendBa
       else resolve(result);
     }
   } catch (error) {
-    const kind = error instanceof DatabaseError ? error.kind : "bad"; // a value that can't be written
-    if (kind === "silent") {
+    const kind = error instanceof DatabaseError ? error.kind : "invalid"; // a value that has no literal
+    if (kind === "timeout") {
       if (!context.size.recordTimeout(lengthOf(batch)) || batch.length === 1) throw error;
       for (const [from, to] of splitBatch(batch, context.size.length)) {
         await storeBatch(context, batch.slice(from, to), append.part(from, to));
       }
       return;
     }
-    if (batch.length === 1 || (kind !== "bad" && kind !== "duplicate")) throw error;
+    if (batch.length === 1 || (kind !== "invalid" && kind !== "duplicate")) throw error;
     const half = batch.length >> 1;
     for (const [from, to] of [[0, half], [half, batch.length]] as const) {
       const part = batch.slice(from, to);
@@ -97,20 +106,22 @@ async function storeBatch(context: AppendContext, batch: Batch, append: AppendBa
   }
 }
 
-/** The places where parts of a batch begin and end, each of so much text at most or of one message. */
+/**
+ * Returns the begin and the end of each part. A part has at most `maxLength` UTF-16 units, or is one message.
+ */
 function splitBatch(batch: Batch, maxLength: number): (readonly [number, number])[] {
-  const found: (readonly [number, number])[] = [];
-  let [from, text] = [0, 0];
+  const parts: (readonly [number, number])[] = [];
+  let [from, length] = [0, 0];
   for (const [i, { call }] of batch.entries()) {
-    text += sizeOf(call);
-    if (text <= maxLength || i === from) continue;
-    found.push([from, i]);
-    [from, text] = [i, sizeOf(call)];
+    length += sizeOf(call);
+    if (length <= maxLength || i === from) continue;
+    parts.push([from, i]);
+    [from, length] = [i, sizeOf(call)];
   }
-  return [...found, [from, batch.length]];
+  return [...parts, [from, batch.length]];
 }
 
-/** Tries until it is done, or there is no sense in it. */
+/** Retries the batch until it is committed, or until a retry cannot help. */
 async function commitWithRetry(
   { pool, size }: AppendContext,
   append: AppendBatch,
@@ -129,7 +140,8 @@ async function commitWithRetry(
         ? performance.now() < deadline
         : kind === "duplicate"
         ? ++duplicates <= MAX_DUPLICATE_RETRIES
-        : kind === "lost" && ++lost === 1 && !append.hasTimedOut; // once, on a fresh connection, if one can be had at once
+        // Once, and only if a new connection is available.
+        : kind === "connection_lost" && ++lost === 1 && !append.hasTimedOut;
       if (!shouldRetry) throw error;
       if (kind === "conflict") await waitBeforeRetry();
     }

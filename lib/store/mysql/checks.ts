@@ -1,20 +1,20 @@
-/** What the server asks of a database server before it trusts it with messages. */
+/** Checks that a database server is safe to store messages. */
 import { SCHEMA_VERSION } from "./schema/migrate.ts";
 import { inList, type Sql, sql } from "./sql.ts";
 
-/** The oldest versions that have all that is used here: window functions, and rows locked without their neighbours. */
+/** The oldest versions with all features in use: window functions, and row locks without gap locks. */
 const MIN_VERSIONS = { MySQL: [8, 0], MariaDB: [10, 6] } as const;
 
-/** Bytes that a statement must be allowed to have: the longest message, escaped, and room for others. */
+/** Bytes that a statement may need: the longest message, escaped, and the rest of the statement. */
 const MIN_PACKET_BYTES = 4 * 1_024 * 1_024;
 
-/** What was found. */
+/** The result of the checks. */
 export interface ServerInfo {
-  /** Bytes of the longest statement that the server takes. */
+  /** Bytes of the longest statement that the server accepts. */
   readonly maxPacketBytes: number;
 }
 
-/** What must be asked of a server that a connection has just been made to, for {@link checkServer}. */
+/** The queries of a new connection, for {@link checkServer}. */
 export const SERVER_QUERIES: readonly Sql[] = [
   sql`SELECT version() AS version`,
   sql`SHOW GLOBAL VARIABLES WHERE ${
@@ -30,16 +30,16 @@ export const SERVER_QUERIES: readonly Sql[] = [
 ];
 
 /**
- * What is asked again and again while a connection is in use, for {@link recheckServer}: what can change without its end.
- * It is much cheaper than SHOW VARIABLES.
+ * The query that is repeated while a connection is in use, for {@link recheckServer}. It covers the settings
+ * that may change at any time, and is much cheaper than SHOW VARIABLES.
  */
 export const RECHECK_QUERY: Sql = sql`SELECT @@GLOBAL.innodb_flush_log_at_trx_commit AS flush,
   @@GLOBAL.log_bin AS log_bin, @@GLOBAL.sync_binlog AS sync_binlog,
   (SELECT MAX(version) FROM SchemaVersion) AS version`;
 
 /**
- * Throws an Error of one line if the server, by its answers to {@link SERVER_QUERIES}, is too old, or set up so that a
- * committed message can be lost.
+ * Checks the results of {@link SERVER_QUERIES}. Throws an Error of one line if the server is too old, or
+ * configured so that it can lose a committed message.
  */
 export function checkServer(found: Rows, variables: Rows, isSingleWriter: boolean): ServerInfo {
   checkVersion(found[0]!.version as string);
@@ -48,56 +48,61 @@ export function checkServer(found: Rows, variables: Rows, isSingleWriter: boolea
   return { maxPacketBytes: Number(settings.get("max_allowed_packet")) };
 }
 
-/** Throws an Error of one line if the answer to {@link RECHECK_QUERY} is no longer what is needed. */
+/**
+ * Checks the result of {@link RECHECK_QUERY}. Throws an Error of one line if the server is no longer safe.
+ */
 export function recheckServer([row]: Rows): void {
   checkDurability(String(row!.flush), row!.log_bin === 1, String(row!.sync_binlog));
   const version = Number(row!.version);
   if (version > SCHEMA_VERSION) {
     throw new Error(
-      `the database's schema has version ${version} by now, and this program knows ${SCHEMA_VERSION}: ` +
-        "nothing is written to it; use the program's newer release",
+      `the schema of the database has version ${version}, and this program supports ` +
+        `${SCHEMA_VERSION} only: use a newer release of the program`,
     );
   }
 }
 
 type Rows = readonly Readonly<Record<string, unknown>>[];
 
-/** Refuses what is older than {@link MIN_VERSIONS}. `version` is as the server tells it. */
+/** Rejects versions older than {@link MIN_VERSIONS}. `version` is the server's own text. */
 export function checkVersion(version: string): void {
   if (/tidb/i.test(version)) {
-    throw new Error(`MySQL or MariaDB is needed; this is TiDB (${version}), which has not been tried yet`);
+    throw new Error(`MySQL or MariaDB is required; this is TiDB (${version}), which has not been tested`);
   }
   const product = /mariadb/i.test(version) ? "MariaDB" : "MySQL";
   const [major, minor] = MIN_VERSIONS[product];
-  const [, x, y] = /(\d+)\.(\d+)\./.exec(version.replace(/^5\.5\.5-/, "")) ?? []; // as MariaDB may call itself
+  // A prefix of some MariaDB versions.
+  const [, x, y] = /(\d+)\.(\d+)\./.exec(version.replace(/^5\.5\.5-/, "")) ?? [];
   if (Number(x) > major || (Number(x) === major && Number(y) >= minor)) return;
-  throw new Error(`${product} ${major}.${minor} or later is needed, and this is ${version}`);
+  throw new Error(`${product} ${major}.${minor} or later is required; this is ${version}`);
 }
 
 /**
- * Refuses settings with which a commit can be answered before it is safe (invariant I1), by the server's names of them.
- * The binary log counts too: after a crash, InnoDB rolls back what is prepared but not in it. And so do several members
- * of a Galera cluster: one aborts transactions for what another has committed, and not each statement's answer says so.
+ * Rejects settings with which the server may confirm a commit that is not durable (invariant I1). The binary
+ * log counts too: after a crash, InnoDB rolls back prepared transactions that are not in the log. Several
+ * members of a Galera cluster count too. One member aborts transactions that conflict with commits of
+ * another, and some statements do not report it.
  */
 export function checkSettings(settings: ReadonlyMap<string, string>, isSingleWriter = false): void {
   const isLogged = settings.get("log_bin") === "ON";
   checkDurability(settings.get("innodb_flush_log_at_trx_commit"), isLogged, settings.get("sync_binlog"));
   if (isLogged && settings.get("binlog_format") === "STATEMENT") {
     throw new Error(
-      "binlog_format is STATEMENT, which InnoDB doesn't write at READ COMMITTED; SET GLOBAL binlog_format = 'ROW' mends it",
+      "binlog_format is STATEMENT, which InnoDB does not support at READ COMMITTED; " +
+        "run SET GLOBAL binlog_format = 'ROW'",
     );
   }
   if (settings.get("wsrep_on") === "ON" && !isSingleWriter) {
     throw new Error(
-      "wsrep_on is ON, and messages that were accepted can be lost when nodes write to several members of a " +
-        "Galera cluster; --single-writer says that all nodes use one and the same member",
+      "wsrep_on is ON: nodes that write to several members of a Galera cluster can lose acknowledged " +
+        "messages; set --single-writer if all nodes use one and the same member",
     );
   }
   const packet = Number(settings.get("max_allowed_packet"));
   if (!(packet >= MIN_PACKET_BYTES)) {
     throw new Error(
-      `max_allowed_packet is ${packet}, which the longest messages don't fit in; ` +
-        `SET GLOBAL max_allowed_packet = ${MIN_PACKET_BYTES} or more mends it`,
+      `max_allowed_packet is ${packet}, which is too small for the longest messages; ` +
+        `run SET GLOBAL max_allowed_packet = ${MIN_PACKET_BYTES}, or a larger value`,
     );
   }
 }
@@ -109,7 +114,7 @@ function checkDurability(flush: string | undefined, isLogged: boolean, sync: str
 
 function durabilityError(setting: string, value: string | undefined): Error {
   return new Error(
-    `${setting} is ${value}, with which a message that was accepted can be lost when the machine crashes; ` +
-      `SET GLOBAL ${setting} = 1 mends it (and in the server's configuration file, for its next start)`,
+    `${setting} is ${value}: a crash of the machine can lose acknowledged messages; ` +
+      `run SET GLOBAL ${setting} = 1, and set it in the server's configuration file for the next start`,
   );
 }

@@ -1,18 +1,19 @@
-/** Whom users know: friends, groups, and the members of those. */
+/** Contacts of users: friends, groups, and members of groups. */
 import type { Contacts, Member, Rejection } from "../store.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
 import { inList, Sql, sql } from "./sql.ts";
 
-/** Who has the user as a friend. */
+/** Returns the users that have `user` as a friend, with ids above `after`, by id. */
 export async function followers(pool: Pool, user: number, after: number, limit: number): Promise<number[]> {
   const [found] = await pool.read(
-    sql`SELECT userid FROM Friend WHERE friendid = ${user} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
+    sql`SELECT userid FROM Friend
+        WHERE friendid = ${user} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
   );
   return found!.rows.map(({ userid }) => userid as number);
 }
 
-/** Whom each of these users has as friends. */
+/** Returns the friends of each of these users. */
 export async function friendsOf(
   pool: Pool,
   users: readonly number[],
@@ -23,7 +24,7 @@ export async function friendsOf(
   return found!.rows as { user: number; friend: number }[];
 }
 
-/** The user's friends and groups, each with its first members. */
+/** Returns the user's friends and groups, each group with its first members. */
 export async function contacts(pool: Pool, user: number, usersPerGroup: number): Promise<Contacts> {
   const [friends, groups] = await pool.read(
     sql`SELECT id, name FROM Friend JOIN User ON id = friendid WHERE userid = ${user} ORDER BY friendid`,
@@ -47,7 +48,7 @@ export async function contacts(pool: Pool, user: number, usersPerGroup: number):
   };
 }
 
-/** A group's members, to a member. */
+/** Returns the members of a group, with ids above `after`, by id. Rejects users that are not members. */
 export async function members(
   pool: Pool,
   user: number,
@@ -65,7 +66,7 @@ export async function members(
   return found!.rows.map(memberOf);
 }
 
-/** Two statements: the one has a row if the group exists, the other if the user is in it. */
+/** Returns two statements. The first has a row if the group exists, the second if the user is a member. */
 export function membershipQueries(user: number, group: number): [Sql, Sql] {
   return [
     sql`SELECT 1 FROM AllGroup WHERE id = ${group}`,
@@ -73,7 +74,10 @@ export function membershipQueries(user: number, group: number): [Sql, Sql] {
   ];
 }
 
-/** Of each group by itself, as otherwise all members of all groups would be looked at. */
+/**
+ * Reads the first members of each group by a query of its own: one query for all groups would read all
+ * members.
+ */
 async function firstMembers(pool: Pool, groups: readonly number[], limit: number): Promise<readonly Row[]> {
   if (groups.length === 0) return [];
   const each = groups.map((group) =>

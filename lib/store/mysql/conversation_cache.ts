@@ -1,51 +1,60 @@
-/** The conversations that messages can be appended to: making what isn't there yet, and remembering what is. */
+/** The conversations that exist in the database. Creates missing ones, and caches the others. */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { ConversationKey } from "../conversation.ts";
-import { BEGIN, COMMIT, type MysqlConnection, type Row } from "./mysql_connection.ts";
+import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
-/** Conversations to remember, some 10 MB of them; the others are looked up again, which costs a round trip. */
+/**
+ * Conversations in the cache, about 10 MB of them. A conversation outside of the cache costs one more round
+ * trip.
+ */
 const MAX_CACHED_CONVERSATIONS = 100_000;
 
-/** A conversation's key as a Map's. */
+/** Returns the key of a conversation as a string, for a Map. */
 export function conversationName([low, high]: ConversationKey): string {
   return `${low} ${high}`;
 }
 
-/** Compares two keys as the database's indexes do: locks are taken in this order, so that no two wait for each other. */
+/**
+ * Compares two keys in the order of the database's indexes. Locks are taken in this order, which excludes
+ * deadlocks.
+ */
 export function compareKeys(a: readonly number[], b: readonly number[]): number {
   const differs = a.findIndex((value, i) => value !== b[i]);
   return differs < 0 ? 0 : a[differs]! - b[differs]!;
 }
 
-/** Conversations that are known to be in the database, and so are their users or groups, which are never deleted. */
+/**
+ * A cache of conversations that exist in the database. So do their users or groups, which are never deleted.
+ */
 export class ConversationCache {
-  /** Each with the last seq that this node has committed, or 0. */
-  readonly #lastSeqs = new Map<string, number>();
-  readonly #max: number;
+  /** The last seq that this node has committed in each conversation, or 0. */
+  readonly #lastSeqs: BoundedMap<string, number>;
 
-  /** At most `most` are remembered, those that were found last. */
+  /** The cache retains the `max` conversations that were added or written to last. */
   constructor(max = MAX_CACHED_CONVERSATIONS) {
-    this.#max = max;
+    this.#lastSeqs = new BoundedMap(max);
   }
 
-  /** Whether one of these conversations is shorter now than when this node committed its last message. */
+  /** Returns whether one of these conversations is shorter than this node's last commit in it. */
   isAhead(lastSeqs: ReadonlyMap<string, number>): boolean {
     return [...lastSeqs].some(([name, last]) => last < (this.#lastSeqs.get(name) ?? 0));
   }
 
-  /** This node has committed messages up to these seqs. */
+  /** Records the last seqs of a commit of this node. */
   recordCommit(lastSeqs: ReadonlyMap<string, number>): void {
     for (const [name, last] of lastSeqs) if (this.#lastSeqs.has(name)) this.#lastSeqs.set(name, last);
   }
 
-  /** Forgets all: the database's history is another one. */
+  /** Empties the cache: another history of the database begins. */
   clear(): void {
     this.#lastSeqs.clear();
   }
 
   /**
-   * Sees to it that these conversations are there, outside of any transaction. Gives the names of those that can't be,
-   * since there are no such users, or no such group.
+   * Creates missing conversations, outside of any transaction. Returns the names of those that cannot exist,
+   * because a user or the group does not exist.
    */
   async ensure(
     connection: MysqlConnection,
@@ -72,12 +81,15 @@ export class ConversationCache {
     return new Set(unknown.keys());
   }
 
-  /** Forgets a conversation that turned out not to be there. */
+  /** Removes a conversation that the database does not have. */
   delete(name: string): void {
     this.#lastSeqs.delete(name);
   }
 
-  /** Makes conversations, in the order of their keys, and their members' cursors. Those that are there stay as they are. */
+  /**
+   * Creates conversations, in the order of their keys, and the cursors of their members. Existing ones stay
+   * unchanged.
+   */
   async #create(connection: MysqlConnection, keys: readonly ConversationKey[]): Promise<void> {
     const pairs = keys.filter(([low]) => low > 0);
     const groups = keys.filter(([low]) => low === 0).map(([, high]) => high);
@@ -107,7 +119,9 @@ export class ConversationCache {
     );
   }
 
-  /** The last seqs of conversations whose rows an operator has deleted: none is given out twice. */
+  /**
+   * Returns the last seqs of conversations whose rows an operator has deleted, so that no seq is used twice.
+   */
   async #recoverLastSeqs(
     connection: MysqlConnection,
     keys: readonly ConversationKey[],
@@ -139,7 +153,6 @@ export class ConversationCache {
     const name = conversationName(key);
     unknown.delete(name);
     this.#lastSeqs.set(name, 0);
-    if (this.#lastSeqs.size > this.#max) this.#lastSeqs.delete(this.#lastSeqs.keys().next().value!);
   }
 }
 

@@ -1,16 +1,17 @@
-/** How far the members of conversations have acknowledged them. */
+/** The cursors of the members of conversations. */
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import type { CursorUpdate } from "../store.ts";
 import type { Fence } from "./fence.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
-/** A cursor: whose, of which conversation, and where it is. */
+/** A cursor of a user in a conversation. */
 type Cursor = readonly [user: number, ...ConversationKey, seq: number];
 
 /**
- * Moves cursors forward, never back. Those that aren't there are ignored. A seq beyond the conversation's last one was
- * committed and seen, and is gone: that is reported to `fence`, and the cursor stays.
+ * Advances cursors, and never moves them back. Ignores missing cursors. A seq above the last one of its
+ * conversation was committed and is lost: the cursor stays, and `fence` gets a report of the loss.
  */
 export async function advanceCursors(
   connection: MysqlConnection,
@@ -31,7 +32,7 @@ export async function advanceCursors(
          ), 0) AS last_seq
          FROM MemberCursor LEFT JOIN Conversation USING (low, high)
          WHERE ${inList("(userid, low, high)", names)}
-         ORDER BY userid, low, high`, // in this order they are locked, so that no two nodes wait for each other
+         ORDER BY userid, low, high`, // the order of locks, which excludes deadlocks between nodes
   );
   const advanced = existing!.rows.flatMap(({ userid, low, high, seq, counted, last_seq: last }) => {
     const name = [userid, low, high] as readonly number[];
@@ -41,7 +42,7 @@ export async function advanceCursors(
         fence.reportDataLoss();
         return [];
       }
-      to = last as number; // an operator has deleted the conversation's row: what was its last seq isn't known
+      to = last as number; // an operator has deleted the row of the conversation, and with it the last seq
     }
     return to > (seq as number) ? [[...name, to]] : [];
   });

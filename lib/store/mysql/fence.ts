@@ -1,20 +1,20 @@
-/** What keeps a node that knows one history of the database from changing another one. */
+/** Prevents a node that knows one history of the database from writing to another one. */
 import { DatabaseError } from "./errors.ts";
 import { type Sql, sql } from "./sql.ts";
 
 /**
- * Reads the epoch in a transaction, and keeps it as it is until the end: a renewal waits for the change, or the change
- * sees the renewal.
+ * Reads the epoch in a transaction, and locks it until the end. So a renewal waits for the transaction, or
+ * the transaction sees the renewal.
  */
 export const SELECT_EPOCH: Sql = sql`SELECT epoch FROM StoreIdentity WHERE id = 1 LOCK IN SHARE MODE`;
 
-/** The epoch that a store's connections change the database in. All connections of a store share one. */
+/** The epoch in which the connections of a store write. All connections of a store share one fence. */
 export class Fence {
   #epoch = "";
   #hasLostData = false;
   readonly #adoptListeners: (() => void)[] = [];
 
-  /** Called when another epoch begins: what is cached of the log is of another history then. */
+  /** Adds a listener that is called when another epoch begins. Caches of the log are invalid then. */
   onAdopt(listener: () => void): void {
     this.#adoptListeners.push(listener);
   }
@@ -23,28 +23,40 @@ export class Fence {
     return this.#epoch;
   }
 
-  /** Whether the database was seen to lack what it had committed: then its epoch must be renewed. */
+  /** Whether the database was found to lack committed data. The epoch must be renewed in this case. */
   get hasLostData(): boolean {
     return this.#hasLostData;
   }
 
-  /** Changes are made in this epoch from now on. */
+  /** Sets the epoch for all later writes. */
   adoptEpoch(epoch: string): void {
     this.#epoch = epoch;
     this.#hasLostData = false;
     for (const listener of this.#adoptListeners) listener();
   }
 
-  /** The database lacks what it had committed: it was restored, or a replica took over that had not received all. */
+  /**
+   * Records that the database lacks committed data: it was restored, or a replica without all commits became
+   * the master. Returns the error to throw.
+   */
   reportDataLoss(): DatabaseError {
     this.#hasLostData = true;
-    return new DatabaseError("refused", "the database lacks messages, logins or users that it had committed");
+    return new DatabaseError(
+      "unavailable",
+      "the database lacks messages, logins or users that it had committed",
+    );
   }
 
-  /** Throws a {@link DatabaseError} unless the database's epoch, read in the transaction that changes it, is ours. */
+  /**
+   * Throws a {@link DatabaseError} unless `epoch` is the fence's. `epoch` must have been read in the writing
+   * transaction.
+   */
   check(epoch: unknown): void {
     if (this.#hasLostData || epoch !== this.#epoch) {
-      throw new DatabaseError("refused", "the database was restored or replaced: its epoch is another one");
+      throw new DatabaseError(
+        "unavailable",
+        "the database was restored or replaced: its epoch is another one",
+      );
     }
   }
 }

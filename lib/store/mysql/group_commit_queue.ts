@@ -1,40 +1,46 @@
 /**
- * Group commit: while one batch of calls is on its way to the database and back, the next one gathers. So the cost of
- * a commit is shared by all that came in the meantime, and nothing waits for a timer.
+ * Group commit: while one batch is on its way to the database and back, the next batch collects calls. So all
+ * calls of that time share the cost of one commit, and no call waits for a timer.
  */
 import { StoreUnavailableError } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 
-/** Calls that may wait before further ones are turned away: what a slow database works off within seconds. */
+/** Calls that may wait: a slow database needs some seconds for them. */
 const MAX_WAITING = 100_000;
 
-/** Bytes of calls that may wait: a thousand of the longest messages, which a slow database takes seconds for too. */
+/**
+ * Bytes of calls that may wait: a thousand of the longest messages, for which a slow database needs some
+ * seconds too.
+ */
 const MAX_WAITING_BYTES = 64 * 1_024 * 1_024;
 
-/** A call, and how to tell its caller what became of it. The first word counts. */
+/** A call, and the functions that settle it. Only the first settlement counts. */
 export interface Pending<C, R> {
   readonly call: C;
   resolve(result: R): void;
   reject(error: Error): void;
 }
 
-/** How calls of a kind go together. */
+/** The rules for batches of a kind of call. */
 export interface BatchPolicy<C, R> {
-  /** Roughly the bytes that a call holds. */
+  /** Returns the approximate size of a call in bytes. */
   sizeOf(call: C): number;
-  /** Begins a batch: gives what decides, call after call, whether one still goes into it. The first always does. */
+  /**
+   * Begins a batch. Returns a function that tells for each call, in order, whether it fits. The first call
+   * always goes in.
+   */
   startBatch(): (call: C) => boolean;
   /**
-   * Carries out a batch, in order, and tells each caller. If it rejects, so do all calls that it has not settled, and
-   * those that wait too unless a statement was to blame: they would only find out one batch after the other.
+   * Runs a batch in order, and settles its calls. A rejection settles the remaining calls. It also rejects
+   * all waiting calls if the database is unavailable: each further batch would fail in the same way.
    */
   run(batch: readonly Pending<C, R>[]): Promise<void>;
 }
 
-/** What runs alone, between batches. */
-type Barrier = Pending<() => Promise<unknown>, unknown> & { readonly alone: true };
+/** Work that runs alone, between batches. */
+type Barrier = Pending<() => Promise<unknown>, unknown> & { readonly isBarrier: true };
 
-/** Carries out calls in the order in which they are made. */
+/** Runs calls in the order in which they are made. */
 export class GroupCommitQueue<C, R> {
   readonly #policy: BatchPolicy<C, R>;
   readonly #pending: (Pending<C, R> | Barrier)[] = [];
@@ -45,11 +51,13 @@ export class GroupCommitQueue<C, R> {
     this.#policy = policy;
   }
 
-  /** Makes a call. Rejects with {@link StoreUnavailableError} if too much waits already. */
+  /** Adds a call. Rejects with {@link StoreUnavailableError} if too many calls wait. */
   async add(call: C): Promise<R> {
     const bytes = this.#pendingBytes + this.#policy.sizeOf(call);
     if (bytes > MAX_WAITING_BYTES) {
-      throw new StoreUnavailableError("too many bytes are waiting for the database");
+      throw new StoreUnavailableError(
+        `Cannot send to the database: calls of ${this.#pendingBytes} bytes are waiting`,
+      );
     }
     return await new Promise<R>((resolve, reject) => {
       this.#enqueue({ call, resolve, reject });
@@ -57,16 +65,16 @@ export class GroupCommitQueue<C, R> {
     });
   }
 
-  /** Does something after all calls that were made so far and before all that are made later. Rejects as `add`. */
+  /** Runs work after all earlier calls and before all later ones. Rejects as `add` does. */
   async barrier<T>(work: () => Promise<T>): Promise<T> {
     return await new Promise<T>((resolve, reject) => {
-      this.#enqueue({ call: work, alone: true, resolve: resolve as (result: unknown) => void, reject });
+      this.#enqueue({ call: work, isBarrier: true, resolve: resolve as (result: unknown) => void, reject });
     });
   }
 
   #enqueue(pending: Pending<C, R> | Barrier): void {
     if (this.#pending.length >= MAX_WAITING) {
-      throw new StoreUnavailableError(`${MAX_WAITING} calls are waiting for the database`);
+      throw new StoreUnavailableError(`Cannot send to the database: ${MAX_WAITING} calls are waiting`);
     }
     this.#pending.push(pending);
     if (!this.#isRunning) void this.#run();
@@ -74,9 +82,9 @@ export class GroupCommitQueue<C, R> {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    await undefined; // so that all calls of one turn go together
+    await undefined; // lets the calls of one microtask run form one batch
     for (let first; (first = this.#pending[0]);) {
-      if ("alone" in first) {
+      if ("isBarrier" in first) {
         this.#pending.shift();
         await first.call().then(first.resolve, first.reject);
       } else await this.#runBatch();
@@ -91,7 +99,9 @@ export class GroupCommitQueue<C, R> {
     } catch (error) {
       for (const { reject } of batch) reject(error as Error);
       const { kind } = error as DatabaseError;
-      if (kind === "lost" || kind === "refused" || kind === "silent") this.#rejectAll(error as Error);
+      if (kind === "connection_lost" || kind === "unavailable" || kind === "timeout") {
+        this.#rejectAll(error as Error);
+      }
     }
   }
 
@@ -99,7 +109,7 @@ export class GroupCommitQueue<C, R> {
     const fits = this.#policy.startBatch();
     const batch: Pending<C, R>[] = [];
     for (const pending of this.#pending) {
-      if ("alone" in pending || (!fits(pending.call) && batch.length > 0)) break;
+      if ("isBarrier" in pending || (!fits(pending.call) && batch.length > 0)) break;
       batch.push(pending);
       this.#pendingBytes -= this.#policy.sizeOf(pending.call);
     }

@@ -1,11 +1,12 @@
-/** Making and joining groups. */
+/** Creating and joining groups. */
 import type { Rejection, StoreLimits } from "../store.ts";
 import type { DatabaseError } from "./errors.ts";
 import { IS_GROUP_ID_USED, skipUsedIds } from "./identity.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
-/** Makes a group with its creator as the first member. */
+/** Creates a group with its creator as the first member. */
 export async function createGroup(
   connection: MysqlConnection,
   { groupsPerUser }: StoreLimits,
@@ -16,10 +17,10 @@ export async function createGroup(
   const [, , named, groups] = await connection.query(
     BEGIN,
     lockUser(creator),
-    sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`, // looked up, as a failed INSERT uses up an id
+    sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`, // a failed INSERT would use up an id
     sql`SELECT count(*) AS count FROM GroupUser WHERE userid = ${creator}`,
   );
-  if (named!.rows.length > 0) return { refused: "taken" };
+  if (named!.rows.length > 0) return { refused: "name_in_use" };
   if (groups!.rows[0]!.count as number >= groupsPerUser) return { refused: "full" };
   try {
     const [inserted, referred] = await connection.query(
@@ -28,7 +29,8 @@ export async function createGroup(
     );
     if (referred!.rows[0]!.used) await skipUsedIds(connection);
     await connection.query(
-      sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (last_insert_id(), ${creator}, 'creator')`,
+      sql`INSERT INTO GroupUser (groupid, userid, grouprole)
+          VALUES (last_insert_id(), ${creator}, 'creator')`,
       sql`INSERT INTO Conversation (low, high, last_seq) VALUES (0, last_insert_id(), 0)`,
       sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${creator}, 0, last_insert_id(), 0)`,
       COMMIT,
@@ -37,14 +39,14 @@ export async function createGroup(
   } catch (error) {
     if ((error as DatabaseError).kind !== "duplicate") throw error;
     const [named] = await connection.query(sql`SELECT 1 FROM AllGroup WHERE groupname = ${name}`);
-    if (named!.rows.length > 0) return { refused: "taken" }; // by another node, just now
+    if (named!.rows.length > 0) return { refused: "name_in_use" }; // another node has just created it
     throw error;
   }
 }
 
 /**
- * Makes the user a member. The cursor is put at the last seq as it is now: what another node commits until this is
- * committed counts as missed, so that nothing can be.
+ * Adds the user to a group. The new cursor is the last seq at this moment. Messages that other nodes commit
+ * before the end of this transaction count as unread, so that none is lost.
  */
 export async function joinGroup(
   connection: MysqlConnection,
@@ -71,7 +73,7 @@ export async function joinGroup(
   await connection.query(
     sql`INSERT INTO GroupUser (groupid, userid, grouprole) VALUES (${group}, ${user}, 'normal')`,
     sql`UPDATE AllGroup SET members = members + 1 WHERE id = ${group}`,
-    // An earlier member's cursor may have stayed behind.
+    // A cursor of an earlier membership may exist.
     sql`INSERT INTO MemberCursor (userid, low, high, seq) VALUES (${user}, 0, ${group}, ${last})
         ON DUPLICATE KEY UPDATE seq = VALUES(seq)`,
     COMMIT,
@@ -79,7 +81,10 @@ export async function joinGroup(
   return { name };
 }
 
-/** A user's own limits hold across nodes because each change that they are about locks the user first. */
+/**
+ * Returns the statement that locks a user. Each change under a per-user limit locks the user first, so that
+ * the limit holds across nodes.
+ */
 export function lockUser(user: number): ReturnType<typeof sql> {
   return sql`SELECT 1 FROM User WHERE id = ${user} FOR UPDATE`;
 }

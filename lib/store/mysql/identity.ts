@@ -1,4 +1,4 @@
-/** The database's identity, and its counters of ids. */
+/** The identity of the database, and its counters of ids. */
 import { newClusterKey, newId } from "../new_id.ts";
 import type { StoreIdentity } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
@@ -6,10 +6,13 @@ import type { Pool } from "./pool.ts";
 import type { MysqlConnection } from "./mysql_connection.ts";
 import { inList, Sql, sql } from "./sql.ts";
 
-/** Tables that the schema of the same version did not always have, by their names in schema.sql. */
+/** Tables that older databases of the same schema version lack, by their names in schema.sql. */
 const LATER_TABLES = ["StoreIdentity", "ClusterKey"];
 
-/** Gives the database its identity and key if it has none, and lifts its counters of ids above every id in use. */
+/**
+ * Creates the identity and the key of the database if they are missing, and raises the id counters above all
+ * ids in use.
+ */
 export async function ensureIdentity(connection: MysqlConnection): Promise<StoreIdentity> {
   const [found] = await connection.query(
     sql`SELECT table_name AS name FROM information_schema.tables
@@ -17,7 +20,7 @@ export async function ensureIdentity(connection: MysqlConnection): Promise<Store
   );
   for (const name of LATER_TABLES) {
     if (found!.rows.some((row) => row.name === name)) continue;
-    // Made by a release before this table, whose nodes may still be running.
+    // An older release created the database, and nodes of it may still run.
     const { targetTable } = await import("./schema/target_schema.ts");
     const { statement } = targetTable(name);
     await connection.query(new Sql(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")));
@@ -31,8 +34,8 @@ export async function ensureIdentity(connection: MysqlConnection): Promise<Store
 }
 
 /**
- * Whether rows refer to the id that this connection has just given out. An operator can have deleted the user or group,
- * or loaded a part of a dump. Part of the transaction that gives it out.
+ * Returns whether rows refer to the id that this connection has just allocated. An operator may have deleted
+ * the user or group, or loaded a part of a dump. Must run in the transaction that allocates the id.
  */
 export const IS_USER_ID_USED: Sql = sql`SELECT
     EXISTS (SELECT 1 FROM Friend WHERE userid = LAST_INSERT_ID())
@@ -41,31 +44,34 @@ export const IS_USER_ID_USED: Sql = sql`SELECT
     OR EXISTS (SELECT 1 FROM MemberCursor WHERE userid = LAST_INSERT_ID())
     OR EXISTS (SELECT 1 FROM Message WHERE sender = LAST_INSERT_ID())
     OR EXISTS (SELECT 1 FROM Session WHERE userid = LAST_INSERT_ID()) AS used`;
-/** As {@link IS_USER_ID_USED}, of a group's id. */
+/** The same as {@link IS_USER_ID_USED}, for the id of a group. */
 export const IS_GROUP_ID_USED: Sql = sql`SELECT
     EXISTS (SELECT 1 FROM GroupUser WHERE groupid = LAST_INSERT_ID())
     OR EXISTS (SELECT 1 FROM Conversation WHERE low = 0 AND high = LAST_INSERT_ID()) AS used`;
 
-/** Takes an id back that rows refer to, and lifts the counters. Throws a {@link DatabaseError}: try again. */
+/**
+ * Rolls back the allocation of an id that rows refer to, and raises the counters. Throws a
+ * {@link DatabaseError} that makes the caller retry.
+ */
 export async function skipUsedIds(connection: MysqlConnection): Promise<never> {
   await connection.rollback();
   await raiseIdCounters(connection);
-  throw new DatabaseError("conflict", "rows refer to the id that was given out");
+  throw new DatabaseError("conflict", "rows refer to the id that was allocated");
 }
 
-/** The identity as it is now. */
+/** Reads the identity. */
 export async function readIdentity(pool: Pool): Promise<StoreIdentity> {
   return identityOf((await pool.read(SELECT_IDENTITY))[0]!.rows);
 }
 
-/** The key as it was made. */
+/** Reads the key of the deployment. */
 export async function readClusterKey(pool: Pool): Promise<string> {
   const [row] = (await pool.read(sql`SELECT secret FROM ClusterKey WHERE id = 1`))[0]!.rows;
-  if (!row) throw new Error("the table ClusterKey is empty: start a node anew, which fills it");
+  if (!row) throw new Error("the table ClusterKey is empty: restart a node, which fills it");
   return row.secret as string;
 }
 
-/** Renews the epoch if it still is `was`, or, without it, whatever it is. */
+/** Renews the epoch if it still is `expectedEpoch`, or in any case if that is undefined. */
 export async function renewEpoch(connection: MysqlConnection, expectedEpoch?: string): Promise<void> {
   await connection.query(
     sql`UPDATE StoreIdentity SET epoch = ${newId()}
@@ -73,7 +79,10 @@ export async function renewEpoch(connection: MysqlConnection, expectedEpoch?: st
   );
 }
 
-/** Makes the database another deployment's, with another key and epoch: what it was copied from keeps the old ones. */
+/**
+ * Gives the database a new deployment id, key and epoch. The database that it was copied from retains the old
+ * ones.
+ */
 export async function renewDeployment(connection: MysqlConnection): Promise<void> {
   await connection.query(
     sql`UPDATE ClusterKey SET secret = ${newClusterKey()} WHERE id = 1`,
@@ -85,19 +94,21 @@ const SELECT_IDENTITY = sql`SELECT deployment, epoch FROM StoreIdentity WHERE id
 
 function identityOf(rows: readonly Readonly<Record<string, unknown>>[]): StoreIdentity {
   const [row] = rows;
-  if (!row) throw new Error("the table StoreIdentity is empty: start a node anew, which fills it");
+  if (!row) throw new Error("the table StoreIdentity is empty: restart a node, which fills it");
   return { deployment: row.deployment as string, epoch: row.epoch as string };
 }
 
 /**
- * An operator may have deleted the row with the highest id, or loaded a part of a dump: ids that rows refer to are
- * never given out again. Each maximum is read from the end of an index.
+ * Raises the id counters above all ids that rows refer to, so that no id is used twice. An operator may have
+ * deleted the row with the highest id, or loaded a part of a dump. Each maximum is one read at the end of an
+ * index.
  */
 async function raiseIdCounters(connection: MysqlConnection): Promise<void> {
   const [users, groups] = await connection.query(
     sql`SELECT GREATEST(
           (SELECT COALESCE(MAX(userid), 0) FROM Friend), (SELECT COALESCE(MAX(friendid), 0) FROM Friend),
-          (SELECT COALESCE(MAX(userid), 0) FROM GroupUser), (SELECT COALESCE(MAX(userid), 0) FROM MemberCursor),
+          (SELECT COALESCE(MAX(userid), 0) FROM GroupUser),
+          (SELECT COALESCE(MAX(userid), 0) FROM MemberCursor),
           (SELECT COALESCE(MAX(sender), 0) FROM Message), (SELECT COALESCE(MAX(userid), 0) FROM Session)
         ) AS used, (SELECT COALESCE(MAX(id), 0) FROM User) AS last`,
     sql`SELECT GREATEST(

@@ -1,24 +1,34 @@
-/** Logins and sessions: they come in storms, when thousands reconnect at once, and are gathered as messages are. */
+/**
+ * Logins and saved sessions. Thousands of clients may reconnect at once, so that logins are committed in
+ * batches.
+ */
 import type { Login, SavedSession } from "../store.ts";
 import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
-import { BEGIN, COMMIT, type MysqlConnection } from "./mysql_connection.ts";
+import type { MysqlConnection } from "./mysql_connection.ts";
 import { inList, type Sql, sql, valuesList } from "./sql.ts";
+import { BEGIN, COMMIT } from "./transaction.ts";
 
-/** Users in one batch: enough to make a commit's cost per login vanish, and done in some ten milliseconds. */
+/**
+ * Users in one batch: enough to make the cost of a commit per login negligible, and done in some ten
+ * milliseconds.
+ */
 const MAX_USERS_PER_BATCH = 1_000;
 
-/** What a call holds while it waits, roughly. */
+/** The approximate size of a waiting call, per user. */
 const BYTES_PER_USER = 256;
 
-/** A change of what is known of users' logins. */
+/** A change of users' logins. */
 export type LoginChange =
-  | { readonly kind: "begin"; readonly user: number; readonly tokenHash: Uint8Array | undefined }
-  | { readonly kind: "end" | "resume"; readonly logins: readonly Login[] }
+  | { readonly kind: "claim"; readonly user: number; readonly tokenHash: Uint8Array | undefined }
+  | { readonly kind: "release" | "reclaim"; readonly logins: readonly Login[] }
   | { readonly kind: "save"; readonly login: Login; readonly tokenHash: Uint8Array; readonly expires: number }
   | { readonly kind: "delete"; readonly login: Login };
 
-/** The order in which a node's logins begin and end. A `begin` gives the login's number, a `save` 1 if it was done. */
+/**
+ * Returns the queue of a node's logins and logouts. A `claim` resolves to the login epoch, a `save` to 1 if
+ * it was done.
+ */
 export function loginQueue(pool: Pool): GroupCommitQueue<LoginChange, number> {
   return new GroupCommitQueue<LoginChange, number>({
     sizeOf: (change) => BYTES_PER_USER * usersOf(change).length,
@@ -26,9 +36,9 @@ export function loginQueue(pool: Pool): GroupCommitQueue<LoginChange, number> {
       const users = new Set<number>();
       return (change) => {
         const more = usersOf(change);
-        // Each user once, so that the changes of a batch need no order among themselves.
+        // Each user once: the changes of a batch then need no order.
         const fits = users.size + more.length <= MAX_USERS_PER_BATCH && !more.some((user) => users.has(user));
-        for (const user of more) users.add(user); // also if it doesn't fit: the first call goes in all the same
+        for (const user of more) users.add(user); // also without a fit, as the first call goes in anyway
         return fits;
       };
     },
@@ -38,24 +48,27 @@ export function loginQueue(pool: Pool): GroupCommitQueue<LoginChange, number> {
 
 function usersOf(change: LoginChange): readonly number[] {
   switch (change.kind) {
-    case "begin":
+    case "claim":
       return [change.user];
-    case "end":
-    case "resume":
+    case "release":
+    case "reclaim":
       return change.logins.map(({ user }) => user);
     default:
       return [change.login.user];
   }
 }
 
-/** One transaction of two round trips: locks the users, sees whose logins still are their last, and then writes. */
+/**
+ * Commits a batch in one transaction of two round trips: locks the users, compares the login epochs, and
+ * writes.
+ */
 async function commitBatch(
   connection: MysqlConnection,
   batch: readonly Pending<LoginChange, number>[],
 ): Promise<void> {
   const changes = batch.map(({ call }) => call);
   const users = changes.flatMap(usersOf);
-  const claimsWithToken = changes.filter((change) => change.kind === "begin").filter(({ tokenHash }) =>
+  const claimsWithToken = changes.filter((change) => change.kind === "claim").filter(({ tokenHash }) =>
     tokenHash
   );
   const [, locked, tokens] = await connection.query(
@@ -72,16 +85,16 @@ async function commitBatch(
   const saved: (readonly [number, Uint8Array, number])[] = [];
   const results = changes.map((change) => {
     switch (change.kind) {
-      case "begin": {
+      case "claim": {
         const before = latestEpochs.get(change.user);
         const hash = change.tokenHash?.toHex();
         if (before === undefined || (hash !== undefined && hash !== tokenOf.get(change.user))) return 0;
         claimed.push(change.user);
         return before + 1;
       }
-      case "end":
+      case "release":
         return released.push(...change.logins.filter(isLatest).map(({ user }) => user));
-      case "resume":
+      case "reclaim":
         return reclaimed.push(...change.logins.filter(isLatest).map(({ user }) => user));
       case "save":
         return isLatest(change.login) ? saved.push([change.login.user, change.tokenHash, change.expires]) : 0;
@@ -110,21 +123,22 @@ async function commitBatch(
   for (const [i, { resolve }] of batch.entries()) resolve(results[i]!);
 }
 
-/** The number of the last login of each of these users. */
+/** Returns the latest login epoch of each of these users. */
 export async function latestLoginEpochs(pool: Pool, users: readonly number[]): Promise<Map<number, number>> {
   const [found] = await pool.read(sql`SELECT id, logins FROM User WHERE ${inList("id", users)}`);
   return new Map(found!.rows.map(({ id, logins }) => [id as number, logins as number]));
 }
 
-/** Accounts whose state is online. */
+/** Returns the logins of accounts that are online, with ids above `after`, by id. */
 export async function onlineLogins(pool: Pool, after: number, limit: number): Promise<Login[]> {
   const [found] = await pool.read(
-    sql`SELECT id AS user, logins AS loginEpoch FROM User WHERE id > ${after} AND state = 'online' ORDER BY id LIMIT ${limit}`,
+    sql`SELECT id AS user, logins AS loginEpoch FROM User
+        WHERE id > ${after} AND state = 'online' ORDER BY id LIMIT ${limit}`,
   );
   return found!.rows as unknown as Login[];
 }
 
-/** The account's session. */
+/** Returns the saved session of an account. */
 export async function findSession(pool: Pool, user: number): Promise<SavedSession | undefined> {
   const [found] = await pool.read(
     sql`SELECT name, token_hash, expires FROM Session JOIN User ON id = userid WHERE userid = ${user}`,

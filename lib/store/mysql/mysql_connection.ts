@@ -1,4 +1,4 @@
-/** One connection to the database, with the settings that all statements here rely on. */
+/** One connection to the database, with the settings that all statements of the store require. */
 import { type Connection, createConnection } from "mysql2";
 import type { Socket } from "node:net";
 import { connectTo, driverOptions, type MysqlAddress } from "./address.ts";
@@ -12,117 +12,88 @@ import {
 } from "./errors.ts";
 import { type Fence, SELECT_EPOCH } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
+import { BEGIN, checkTransaction, COMMIT, EXPANSIONS, INTERNAL_STATEMENTS, ROLLBACK } from "./transaction.ts";
 
-/** Milliseconds for a connection to be made and the password to be checked. */
+/** Milliseconds for connecting and authentication. */
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
- * Milliseconds of silence after which no answer is waited for: far more than anything here takes on a server that works,
- * lock waits included, and little enough for clients to be told that it doesn't. Over a slow link a large request takes
- * as long to be sent; a large answer is waited for as long as more of it comes.
+ * Milliseconds without received bytes after which a query times out. That is far more than any query takes on
+ * a working server, lock waits included. It also covers the transmission of a large request over a slow link.
+ * A large reply may take longer as long as bytes arrive.
  */
 const QUERY_TIMEOUT_MS = 10_000;
 
-/** Seconds that a statement waits for a lock: a commit elsewhere, on a slow disk; and far less than ANSWER_TIME. */
+/**
+ * Seconds that a statement waits for a lock: longer than a commit on a slow disk, and far below
+ * {@link QUERY_TIMEOUT_MS}.
+ */
 const LOCK_WAIT_TIMEOUT_SECONDS = 1;
 
 /**
- * Seconds after which the server ends a connection that is silent. If a node freezes or its machine dies within a
- * transaction, its locks are held for as long.
+ * Seconds after which the server ends an idle connection. If a node freezes or its machine fails in a
+ * transaction, the locks of the transaction last as long.
  */
 const WAIT_TIMEOUT_SECONDS = 10;
 
-/** Milliseconds of silence after which a connection isn't used again: before the server might just be ending it. */
+/** Milliseconds after which an idle connection is not reused: well before the server may end it. */
 export const MAX_IDLE_MS = 5_000;
 
 /**
- * Milliseconds after which a connection asks anew whether the server still keeps what it commits: an operator can change
- * that at any moment. A question costs some hundredths of a millisecond, and no round trip.
+ * Milliseconds between two checks that the server's commits are durable: an operator may change that at any
+ * time. A check takes some hundredths of a millisecond, and no extra round trip.
  */
 const RECHECK_INTERVAL_MS = 1_000;
 
-/** Milliseconds for a connection to be closed in good order. */
+/** Milliseconds for an orderly close. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/**
- * Begins a transaction. In the first place of a {@link MysqlConnection.query}; {@link COMMIT} in the last place of that one or
- * a later one ends it, or else it is rolled back.
- */
-export const BEGIN: Sql = sql`START TRANSACTION`;
-/** Commits a transaction; see {@link BEGIN}. */
-export const COMMIT: Sql = sql`COMMIT`;
-const ROLLBACK = sql`ROLLBACK`;
-
-/**
- * A member of a replicated group can give up a transaction between two statements of one round trip, and carry out those
- * that follow outside of it. So these are not committed each by itself; and a savepoint, which is gone with the
- * transaction that it was set in, stops at the end what is not whole.
- */
-const AUTOCOMMIT_OFF = sql`SET SESSION autocommit = 0`;
-const AUTOCOMMIT_ON = sql`SET SESSION autocommit = 1`;
-const SAVEPOINT = sql`SAVEPOINT whole`;
-const RELEASE_SAVEPOINT = sql`RELEASE SAVEPOINT whole`;
-
-/** What is sent in the place of a statement. */
-const EXPANSIONS: ReadonlyMap<Sql, readonly Sql[]> = new Map([
-  [BEGIN, [AUTOCOMMIT_OFF, BEGIN, SAVEPOINT]],
-  [COMMIT, [RELEASE_SAVEPOINT, COMMIT, AUTOCOMMIT_ON]],
-  [ROLLBACK, [ROLLBACK, AUTOCOMMIT_ON]],
-]);
-
-/** Statements whose answers callers don't see. */
-const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([
-  AUTOCOMMIT_OFF,
-  AUTOCOMMIT_ON,
-  SAVEPOINT,
-  RELEASE_SAVEPOINT,
-]);
-
-/** The bit in the server's status that says that there is a transaction; a part of its protocol. */
-const STATUS_IN_TRANSACTION = 1;
-
-/** The bit of what a server can do for TLS; a part of its protocol. */
+/** The bit of the TLS capability in the server's handshake. */
 const CLIENT_SSL_FLAG = 0x800;
 
 /**
- * Whatever the server's defaults are. The character set before all else: some servers are set up to take what they are
- * sent for another one, in which a quote can be a part of a letter. Strictness: no value is ever changed to fit. The backslash escapes, as in what
- * {@link sql} writes. READ COMMITTED: a statement sees what is committed when it begins, and locks no gaps. MariaDB must
- * not make a join of a long list, which would be locked in the join's order.
+ * The settings that the store requires, whatever the server's defaults are.
+ * - The character set is first. Some servers interpret text in another one by default, in which a quote can
+ *   be part of a letter.
+ * - Strict mode: the server never changes a value to make it fit. The backslash escapes, as {@link sql}
+ *   writes it.
+ * - READ COMMITTED: a statement sees all commits before its begin, and locks no gaps.
+ * - MariaDB must not convert a long list to a join, which would lock rows in the order of the join.
  */
 const SETTINGS = [
   sql`SET NAMES utf8mb4 COLLATE utf8mb4_bin`,
   sql`SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED`,
   sql`SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION autocommit = 1,
-    SESSION innodb_lock_wait_timeout = ${LOCK_WAIT_TIMEOUT_SECONDS}, SESSION wait_timeout = ${WAIT_TIMEOUT_SECONDS}
+    SESSION innodb_lock_wait_timeout = ${LOCK_WAIT_TIMEOUT_SECONDS},
+    SESSION wait_timeout = ${WAIT_TIMEOUT_SECONDS}
     /*M! , SESSION in_predicate_conversion_threshold = 0 */`,
 ];
 
-/** Errors after which a connection is not used again. */
-const FATAL_KINDS: ReadonlySet<ErrorKind> = new Set<ErrorKind>(["lost", "refused", "silent"]);
+/** Errors after which a connection is not reused. */
+const FATAL_KINDS: ReadonlySet<ErrorKind> = new Set<ErrorKind>(["connection_lost", "unavailable", "timeout"]);
 
-const TIMEOUT_MESSAGE = `the database gave no answer for ${QUERY_TIMEOUT_MS} ms`;
+const TIMEOUT_MESSAGE = `the database did not reply within ${QUERY_TIMEOUT_MS} ms`;
 
-/** What a statement gives. */
+/** The result of a statement. */
 export interface QueryResult {
-  /** By their columns' names; none, where it only changes something. */
+  /** The rows, by column names. Empty for a statement that only changes data. */
   readonly rows: readonly Row[];
-  /** The id that the statement has given out, or 0. */
+  /** The id that the statement has allocated, or 0. */
   readonly insertId: number;
 }
 
-/** A row. */
+/** A row of a result. */
 export type Row = Readonly<Record<string, unknown>>;
 
-/** A connection. One caller at a time uses it. */
+/** A connection to the database. It has one caller at a time. */
 export class MysqlConnection {
   readonly #socket: Socket;
   readonly #driver: Connection;
   readonly #fence: Fence | undefined;
   #isBroken = false;
   #inTransaction = false;
-  #lastUsedAt = performance.now(); // last
-  #lastCheckedAt = performance.now(); // whether the server is safe, last
+  #lastUsedAt = performance.now();
+  #lastCheckedAt = performance.now();
   #serverInfo: ServerInfo | undefined;
   readonly #hasSchema: boolean;
 
@@ -145,8 +116,9 @@ export class MysqlConnection {
   }
 
   /**
-   * Connects. Rejects with a {@link DatabaseError}, which is {@link UnsafeServerError} if the server is not to be written to. The
-   * schema is only looked at where the address names a database. `fence` is checked in each transaction.
+   * Connects. Rejects with a {@link DatabaseError}; it is an {@link UnsafeServerError} if writing to the
+   * server is unsafe. The schema is only checked if the address names a database. `fence` is checked in each
+   * transaction.
    */
   static async open(address: MysqlAddress, fence?: Fence): Promise<MysqlConnection> {
     const connection = new MysqlConnection(address, fence);
@@ -161,8 +133,8 @@ export class MysqlConnection {
   }
 
   /**
-   * Connects, and lets go again. Rejects as {@link MysqlConnection.open} does, with the reason where the server's certificate or
-   * the lack of TLS is wrong, and does not look at how the server is set up.
+   * Connects, and closes the connection. Does not check the server's settings. Rejects as
+   * {@link MysqlConnection.open} does; the error names a wrong certificate or a lack of TLS.
    */
   static async probe(address: MysqlAddress): Promise<void> {
     const connection = new MysqlConnection(address, undefined);
@@ -175,12 +147,12 @@ export class MysqlConnection {
     await connection.close();
   }
 
-  /** What was found about the server. */
+  /** The results of the checks of the server. */
   get serverInfo(): ServerInfo {
     return this.#serverInfo!;
   }
 
-  /** Whether it can be used (again). */
+  /** Whether the connection can be used or reused. */
   get isUsable(): boolean {
     return !this.#isBroken && performance.now() - this.#lastUsedAt < MAX_IDLE_MS;
   }
@@ -191,9 +163,9 @@ export class MysqlConnection {
   }
 
   /**
-   * Sends statements, all at once, and gives their results. If one fails, those after it are not carried out. Rejects
-   * with a {@link DatabaseError}, after `lost` and `silent` of which, and after `refused` by the server, the session is not
-   * usable: another may be, on a server that has taken over.
+   * Sends all statements in one request, and returns their results. A failed statement prevents those after
+   * it. Rejects with a {@link DatabaseError}. After `connection_lost`, `timeout` and the server's
+   * `unavailable` the connection is not usable. Another connection may be, to a server that has taken over.
    */
   async query(...statements: readonly Sql[]): Promise<QueryResult[]> {
     const rechecks = !this.#inTransaction && this.#serverInfo && this.#hasSchema &&
@@ -205,26 +177,26 @@ export class MysqlConnection {
     const isCommit = this.#inTransaction && statements.at(-1) === COMMIT;
     const sent = fenced.flatMap((statement) => EXPANSIONS.get(statement) ?? [statement]);
     if (rechecks) sent.unshift(RECHECK_QUERY);
-    const answer = await this.#send(sent.map(({ text }) => text).join(";\n"));
-    const all = sent.length === 1 ? [answer] : answer as unknown[];
+    const reply = await this.#send(sent.map(({ text }) => text).join(";\n"));
+    const all = sent.length === 1 ? [reply] : reply as unknown[];
     if (rechecks) this.#recheck(all[0]);
     if (isCommit) this.#inTransaction = false;
-    const answers = all.slice(rechecks ? 1 : 0).filter((_, i) =>
+    const replies = all.slice(rechecks ? 1 : 0).filter((_, i) =>
       !INTERNAL_STATEMENTS.has(sent[rechecks ? i + 1 : i]!)
     );
-    if (this.#inTransaction && statements[0] !== ROLLBACK) checkTransaction(answers);
-    const results = answers.map(resultOf);
+    if (this.#inTransaction && statements[0] !== ROLLBACK) checkTransaction(replies);
+    const results = replies.map(resultOf);
     if (fence) fence.check(results.splice(1, 1)[0]!.rows[0]?.epoch);
     return results;
   }
 
-  /** Leaves nothing of a transaction. */
+  /** Rolls the transaction back. */
   async rollback(): Promise<void> {
     await this.query(ROLLBACK);
     this.#inTransaction = false;
   }
 
-  /** Says goodbye and waits until nothing of the connection is left. */
+  /** Closes the connection in order, and resolves when it has ended. */
   async close(): Promise<void> {
     if (!this.#isBroken) {
       const closed = new Promise<void>((resolve) => this.#socket.once("close", () => resolve()));
@@ -236,7 +208,7 @@ export class MysqlConnection {
     this.destroy();
   }
 
-  /** Lets go of the connection at once, whatever the server does. */
+  /** Ends the connection immediately. */
   destroy(): void {
     this.#isBroken = true;
     this.#driver.destroy();
@@ -254,20 +226,20 @@ export class MysqlConnection {
     }
   }
 
-  /** Settings and checks, in one round trip. */
+  /** Sends the settings and the checks in one round trip. */
   async #configure(isSingleWriter: boolean): Promise<void> {
     const checks = this.#hasSchema ? [...SERVER_QUERIES, RECHECK_QUERY] : SERVER_QUERIES;
-    const answers = await this.query(...SETTINGS, ...checks);
-    const [found, variables, recheck] = answers.slice(SETTINGS.length);
+    const results = await this.query(...SETTINGS, ...checks);
+    const [found, variables, recheck] = results.slice(SETTINGS.length);
     this.#requireSafe(() => {
       this.#serverInfo = checkServer(found!.rows, variables!.rows, isSingleWriter);
       if (recheck) recheckServer(recheck.rows);
     });
   }
 
-  #recheck(answer: unknown): void {
+  #recheck(reply: unknown): void {
     this.#lastCheckedAt = performance.now();
-    this.#requireSafe(() => recheckServer(resultOf(answer).rows));
+    this.#requireSafe(() => recheckServer(resultOf(reply).rows));
   }
 
   #requireSafe(check: () => void): void {
@@ -287,8 +259,8 @@ export class MysqlConnection {
           timer = setTimeout(() => {
             if (this.#socket.bytesRead > bytesRead) wait(this.#socket.bytesRead);
             else {
-              this.#socket.resetAndDestroy(); // what is still on its way is not sent: the next connection needs the link
-              reject(new DatabaseError("silent", TIMEOUT_MESSAGE));
+              this.#socket.resetAndDestroy(); // drops the unsent bytes: the next connection needs the link
+              reject(new DatabaseError("timeout", TIMEOUT_MESSAGE));
             }
           }, QUERY_TIMEOUT_MS);
         };
@@ -306,18 +278,7 @@ export class MysqlConnection {
   }
 }
 
-/**
- * Throws if the server has given the transaction up by itself and says so in nothing but a bit, as members of a
- * replicated group can. Answers of rows don't show it.
- */
-function checkTransaction(answers: readonly unknown[]): void {
-  const isThere = answers.every((answer) =>
-    Array.isArray(answer) || ((answer as { serverStatus: number }).serverStatus & STATUS_IN_TRANSACTION) !== 0
-  );
-  if (!isThere) throw new DatabaseError("conflict", "the database has given up a transaction unasked");
-}
-
-function resultOf(answer: unknown): QueryResult {
-  if (Array.isArray(answer)) return { rows: answer as Row[], insertId: 0 };
-  return { rows: [], insertId: (answer as { insertId: number }).insertId };
+function resultOf(reply: unknown): QueryResult {
+  if (Array.isArray(reply)) return { rows: reply as Row[], insertId: 0 };
+  return { rows: [], insertId: (reply as { insertId: number }).insertId };
 }

@@ -1,4 +1,4 @@
-/** The store that many nodes share: a database on MySQL or MariaDB. */
+/** The store for many nodes: a database on MySQL or MariaDB. */
 import type {
   Account,
   Appended,
@@ -17,11 +17,13 @@ import type {
   StoreLimits,
   Unread,
 } from "../store.ts";
+import { KeyedMutex } from "../../keyed_mutex.ts";
 import { StoreUnavailableError } from "../store.ts";
 import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
 import type { AppendResult } from "./append.ts";
 import { appendQueue } from "./appender.ts";
+import { compareClocks } from "./clock.ts";
 import * as contacts from "./contacts.ts";
 import { advanceCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
@@ -29,29 +31,24 @@ import { Fence } from "./fence.ts";
 import type { GroupCommitQueue } from "./group_commit_queue.ts";
 import { ensureIdentity, readClusterKey, readIdentity, renewEpoch } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
-import { KeyedQueue } from "./keyed_queue.ts";
 import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
 import { migrate, type MigrationLog } from "./schema/migrate.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
-import { sql } from "./sql.ts";
 
-/** ms that a node's clock may differ from the database's before it says so: more than clocks that are kept right do. */
-const MAX_CLOCK_DIFFERENCE_MS = 60_000;
-
-/** How a store is opened. */
+/** The options of a store. */
 export interface MysqlOptions extends AccessOptions {
-  /** Told of what is done to the database when it is opened. */
+  /** Receives the steps of the schema's migration. */
   readonly log: MigrationLog;
-  /** Connections at most: one of them is for messages, the others for everything else. 2 at least. */
+  /** The maximum of connections, at least 2: one for messages, and the others for everything else. */
   readonly maxConnections: number;
 }
 
 /**
- * A {@link Store} that any number of nodes use at once. One connection brings the node's messages into the log, batch
- * by batch; the others share everything else, so that no login waits for messages, or they for it.
+ * A {@link Store} for any number of nodes. One connection appends the node's messages to the log, in batches.
+ * The other connections do everything else, so that logins and messages do not wait for each other.
  */
 export class MysqlStore implements Store {
   readonly #limits: StoreLimits;
@@ -60,10 +57,10 @@ export class MysqlStore implements Store {
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
   readonly #fence: Fence;
-  #lastUserId = 0; // the highest id that this node has given out
-  readonly #keyedChanges = new KeyedQueue();
-  #callsInFlight = 0; // under way
-  #drained: PromiseWithResolvers<void> | undefined; // fulfilled when none is
+  #lastUserId = 0; // the highest id that this node has allocated
+  readonly #changeMutex = new KeyedMutex<string>(overloadError);
+  #callsInFlight = 0;
+  #drained: PromiseWithResolvers<void> | undefined; // resolves when no call is in flight
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -83,14 +80,14 @@ export class MysqlStore implements Store {
   }
 
   /**
-   * Opens the database that `url` names (see {@link parseAddress}), making what isn't there. Rejects
-   * with an Error of one line, without the password, if it can't be reached or used, or if its server is set up so that
-   * committed messages can be lost.
+   * Opens the database at `url` (see {@link parseAddress}), and creates or migrates its tables. Rejects with
+   * an Error of one line, without the password, if the database is unavailable or unsuitable, or if its
+   * server can lose committed messages.
    */
   static async open(url: string, limits: StoreLimits, options: MysqlOptions): Promise<MysqlStore> {
     const address = parseAddress(url, options);
     try {
-      const server = await MysqlConnection.open({ ...address, database: "" }); // which need not be there yet
+      const server = await MysqlConnection.open({ ...address, database: "" }); // it may not exist yet
       await compareClocks(server, options.log).finally(() => server.close());
       const { maxPacketBytes } = server.serverInfo;
       await migrate(driverOptions(address), options.log);
@@ -100,7 +97,7 @@ export class MysqlStore implements Store {
       fence.adoptEpoch(epoch);
       return new MysqlStore(address, limits, options.maxConnections, maxPacketBytes, fence);
     } catch (error) {
-      throw new Error(`cannot open the database ${address.name}: ${reasonOf(error)}`);
+      throw new Error(`Cannot open the database ${address.name}: ${reasonOf(error)}`);
     }
   }
 
@@ -111,7 +108,7 @@ export class MysqlStore implements Store {
       (connection) => accounts.createUser(connection, name, passwordHash),
     );
     if ("id" in created) {
-      if (created.id <= before) throw this.#fence.reportDataLoss(); // the id of an account that is gone
+      if (created.id <= before) throw this.#fence.reportDataLoss(); // the earlier account is lost
       this.#lastUserId = Math.max(this.#lastUserId, created.id);
     }
     return created;
@@ -150,15 +147,15 @@ export class MysqlStore implements Store {
   }
 
   claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#call(() => this.#loginQueue.add({ kind: "begin", user, tokenHash }));
+    return this.#call(() => this.#loginQueue.add({ kind: "claim", user, tokenHash }));
   }
 
   async releaseAccounts(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#loginQueue.add({ kind: "end", logins }));
+    await this.#call(() => this.#loginQueue.add({ kind: "release", logins }));
   }
 
   async reclaimAccounts(logins: readonly Login[]): Promise<void> {
-    await this.#call(() => this.#loginQueue.add({ kind: "resume", logins }));
+    await this.#call(() => this.#loginQueue.add({ kind: "reclaim", logins }));
   }
 
   latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
@@ -208,12 +205,13 @@ export class MysqlStore implements Store {
         `user ${creator}`,
         (connection) => createGroup(connection, this.#limits, creator, name, description),
       );
-    return this.#call(() => this.#keyedChanges.run(`group ${name}`, make)); // who asks first for a name gets it
+    return this.#call(() => this.#changeMutex.run(`group ${name}`, make)); // names in the order of calls
   }
 
   joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
     return this.#call(async () => {
-      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before isn't missed, and appends needn't wait
+      // Earlier messages count as read, and later ones need not wait.
+      await this.#appendQueue.barrier(() => Promise.resolve());
       return await this.#change(
         `user ${user}`,
         (connection) => joinGroup(connection, this.#limits, user, group),
@@ -232,8 +230,9 @@ export class MysqlStore implements Store {
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
     if (updates.length === 0) return Promise.resolve();
     return this.#call(async () => {
-      await this.#appendQueue.barrier(() => Promise.resolve()); // what was appended before is there, and appends needn't wait
-      await this.#keyedChanges.run(
+      // Earlier messages are stored, and later ones need not wait.
+      await this.#appendQueue.barrier(() => Promise.resolve());
+      await this.#changeMutex.run(
         "cursors",
         () => this.#pool.change((connection) => advanceCursors(connection, this.#fence, updates)),
       );
@@ -272,9 +271,9 @@ export class MysqlStore implements Store {
     return this.#closing ??= this.#close();
   }
 
-  /** Makes a change, after all that were asked for before with the same key. */
+  /** Changes the database after all earlier changes with the same key. */
   #change<T>(key: string, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
-    return this.#call(() => this.#keyedChanges.run(key, () => this.#pool.change(work)));
+    return this.#call(() => this.#changeMutex.run(key, () => this.#pool.change(work)));
   }
 
   async #call<T>(work: () => Promise<T>): Promise<T> {
@@ -295,10 +294,6 @@ export class MysqlStore implements Store {
   }
 }
 
-/** Warns if this machine's clock and the database's differ: messages' times and tokens' expiry come from nodes' clocks. */
-async function compareClocks(server: MysqlConnection, log: MigrationLog): Promise<void> {
-  const [found] = await server.query(sql`SELECT CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS SIGNED) AS now`);
-  const differenceMs = Date.now() - (found!.rows[0]!.now as number);
-  if (Math.abs(differenceMs) <= MAX_CLOCK_DIFFERENCE_MS) return;
-  log.warn("this machine's clock differs from the database's", { differenceMs });
+function overloadError(waiters: number): StoreUnavailableError {
+  return new StoreUnavailableError(`Cannot change the database: ${waiters} changes are waiting`);
 }

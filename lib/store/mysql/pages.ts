@@ -9,7 +9,7 @@ import { inList, Sql, sql } from "./sql.ts";
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** Conversations looked at in one statement for the first message after a gap. */
+/** Conversations in one statement that looks for the first message after a gap. */
 const GAPS_PER_QUERY = 200;
 
 /** A conversation with messages after a user's cursor. */
@@ -21,7 +21,7 @@ interface UnreadRow {
   readonly since: number;
 }
 
-/** Conversations with messages after the user's cursor, the longest waiting first. */
+/** Returns the user's conversations with unread messages, the longest waiting first. */
 export async function unread(pool: Pool, user: number, limit: number): Promise<Unread[]> {
   const [found, gaps] = await pool.read(
     sql`SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq, time
@@ -37,7 +37,7 @@ export async function unread(pool: Pool, user: number, limit: number): Promise<U
     .map(({ key, cursor, last, since }) => ({ peer: peerOf(user, key), cursor, last, since }));
 }
 
-/** Which of these users have messages after their cursors. */
+/** Returns those of these users that have unread messages. */
 export async function usersWithUnread(pool: Pool, users: readonly number[]): Promise<number[]> {
   const [found, gaps] = await pool.read(
     sql`SELECT DISTINCT userid
@@ -54,8 +54,8 @@ export async function usersWithUnread(pool: Pool, users: readonly number[]): Pro
 }
 
 /**
- * The cursors whose next message isn't there, although it should be, or whose conversation's row is not: an operator
- * has deleted it.
+ * Returns a query for cursors whose next message, or whose conversation, is missing: an operator has deleted
+ * it.
  */
 function gapQuery(users: readonly number[]): Sql {
   return sql`
@@ -69,8 +69,8 @@ function gapQuery(users: readonly number[]): Sql {
 }
 
 /**
- * What is there after gaps. Each is looked for by itself: with the seq as a constant it is one step in the index, where
- * a join would read the conversation from its beginning.
+ * Returns the first messages after gaps, by one subquery each. A subquery with a constant seq is one step in
+ * the index, while a join would read the conversation from its beginning.
  */
 async function unreadAfterGaps(pool: Pool, gaps: readonly Row[]): Promise<UnreadRow[]> {
   const unreadRows: UnreadRow[] = [];
@@ -100,7 +100,7 @@ function unreadRowOf({ userid, low, high, cursor_seq: cursor, last_seq: last, ti
   };
 }
 
-/** Messages after `after`, or after the user's cursor. */
+/** Returns messages after the seq `after`, or by default after the user's cursor. */
 export async function read(
   pool: Pool,
   user: number,
@@ -124,7 +124,7 @@ export async function read(
   return { after, messages: found!.rows.length > 0 ? page!.rows.map(messageOf) : [] };
 }
 
-/** The messages just before a seq. */
+/** Returns the messages before the seq `before`, or by default the last ones. */
 export async function history(
   pool: Pool,
   user: number,
@@ -147,8 +147,8 @@ export async function history(
 }
 
 /**
- * The first messages in this order, as many as the page may have: their sizes are looked at first, so that no more
- * bodies are fetched than there is room for.
+ * Returns a query for the first messages in this order, up to the limits of a page. It reads the sizes first,
+ * so that the server fetches no body in vain.
  */
 function messages(
   [low, high]: ConversationKey,

@@ -1,20 +1,24 @@
-/** Connections to the database that many callers take turns in using. */
+/** A pool of connections to the database. */
+import { sleep } from "../../sleep.ts";
 import type { MysqlAddress } from "./address.ts";
 import { DatabaseError, UnsafeServerError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { MAX_IDLE_MS, MysqlConnection, type QueryResult } from "./mysql_connection.ts";
 import type { Sql } from "./sql.ts";
 
-/** Callers that may wait for a connection; further ones are turned away. What they wait for takes milliseconds. */
+/** Callers that may wait for a connection. A connection is free again within milliseconds. */
 const MAX_WAITING = 10_000;
 
 /** Milliseconds that a caller waits for a connection. */
 const ACQUIRE_TIMEOUT_MS = 10_000;
 
-/** Milliseconds for which a transaction is tried again, when others are in its way. */
+/** Milliseconds for which a transaction is retried after conflicts. */
 export const MAX_RETRY_MS = 10_000;
 
-/** Milliseconds of the longest pause before that: of the order of a commit, so that the others get done. */
+/**
+ * The longest pause before a retry, in milliseconds: about the duration of a commit, so that the other
+ * transaction ends.
+ */
 const MAX_RETRY_DELAY_MS = 20;
 
 /** A caller that waits for a connection. */
@@ -23,15 +27,15 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** At most a number of connections, each made when it is wanted and made anew when it was lost. */
+/** A bounded number of connections. Each is opened on demand, and replaced when it is lost. */
 export class Pool {
   readonly #address: MysqlAddress;
   readonly #size: number;
   readonly #fence: Fence | undefined;
   readonly #idle: MysqlConnection[] = [];
-  readonly #waiters = new Set<Waiter>(); // only while there are as many connections as there may be
+  readonly #waiters = new Set<Waiter>(); // only while the pool has all the connections it can get
   readonly #closing = new Set<Promise<void>>();
-  #openCount = 0; // also those that are being made
+  #openCount = 0; // including connections that are being opened
   #evictionTimer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
@@ -42,8 +46,8 @@ export class Pool {
   }
 
   /**
-   * Lets `work` use a connection. A transaction that it leaves open is rolled back. Rejects with what `work` rejects
-   * with, or with a {@link DatabaseError} if there is no connection to be had.
+   * Runs `work` with a connection, and rolls back a transaction that `work` leaves open. Rejects as `work`
+   * does, or with a {@link DatabaseError} if no connection is available.
    */
   async use<T>(work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
     const connection = await this.#acquire();
@@ -57,18 +61,18 @@ export class Pool {
     }
   }
 
-  /** Reads, all at once. Tries again, once, if the connection turns out to be lost. */
+  /** Runs queries in one request. Retries once if the connection is lost. */
   async read(...statements: readonly Sql[]): Promise<QueryResult[]> {
     const work = (connection: MysqlConnection) => connection.query(...statements);
     try {
       return await this.use(work);
     } catch (error) {
-      if (!(error instanceof DatabaseError && error.kind === "lost")) throw error;
+      if (!(error instanceof DatabaseError && error.kind === "connection_lost")) throw error;
       return await this.use(work);
     }
   }
 
-  /** As {@link Pool.use}, and again for a while when another transaction was in the way. */
+  /** Runs `work` as {@link Pool.use} does, and retries it for a while after conflicts. */
   async change<T>(work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
     for (const deadline = performance.now() + MAX_RETRY_MS;;) {
       try {
@@ -82,7 +86,7 @@ export class Pool {
     }
   }
 
-  /** Closes the connections. No caller may be using it, or want to. */
+  /** Closes all connections. No call may be in flight or follow. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#evictionTimer);
@@ -111,30 +115,38 @@ export class Pool {
     } catch (error) {
       this.#openCount--;
       if (this.#shouldWait(error)) throw error;
-      // Those who wait would find the same, one after the other.
+      // Waiting callers would get the same error, one after another.
       for (const { reject } of this.#waiters) reject(error as Error);
       this.#waiters.clear();
       throw error;
     }
   }
 
-  /** Whether there is no further connection to be had, most often as there are too many, but there are some. */
+  /**
+   * Whether no further connection is available while the pool has some: most often the server has too many.
+   */
   #shouldWait(error: unknown): boolean {
     const { kind } = error as DatabaseError;
-    return this.#openCount > 0 && (kind === "refused" || kind === "silent") &&
+    return this.#openCount > 0 && (kind === "unavailable" || kind === "timeout") &&
       !(error instanceof UnsafeServerError);
   }
 
   async #waitForIdle(): Promise<MysqlConnection> {
     if (this.#waiters.size >= MAX_WAITING) {
-      throw new DatabaseError("refused", `${MAX_WAITING} calls are waiting for a connection to the database`);
+      throw new DatabaseError(
+        "unavailable",
+        `Cannot connect to the database: ${MAX_WAITING} calls are waiting for a connection`,
+      );
     }
     const { promise, resolve, reject } = Promise.withResolvers<MysqlConnection>();
     const waiter = { resolve, reject };
     const timer = setTimeout(() => {
       this.#waiters.delete(waiter);
       reject(
-        new DatabaseError("refused", `no connection to the database was free for ${ACQUIRE_TIMEOUT_MS} ms`),
+        new DatabaseError(
+          "unavailable",
+          `Cannot connect to the database: no connection was free for ${ACQUIRE_TIMEOUT_MS} ms`,
+        ),
       );
     }, ACQUIRE_TIMEOUT_MS);
     this.#waiters.add(waiter);
@@ -148,7 +160,8 @@ export class Pool {
   #release(connection: MysqlConnection): void {
     if (!connection.isUsable) {
       this.#destroy(connection);
-      if (this.#waiters.size > 0) this.#connect().then((replacement) => this.#release(replacement), () => {}); // it told those who wait
+      // Its failure has rejected the waiters.
+      if (this.#waiters.size > 0) this.#connect().then((replacement) => this.#release(replacement), () => {});
       return;
     }
     const [next] = this.#waiters;
@@ -162,7 +175,7 @@ export class Pool {
     }
   }
 
-  /** Ends what has not been used for long before the server does, which would complain of it in its log. */
+  /** Closes idle connections before the server does, which would log a warning. */
   #evictIdle(): void {
     for (const connection of this.#idle.filter(({ isUsable }) => !isUsable)) {
       this.#idle.splice(this.#idle.indexOf(connection), 1);
@@ -185,7 +198,10 @@ export class Pool {
   }
 }
 
-/** Lets the transaction that was in the way get done; at random, so that no two keep meeting. */
+/**
+ * Waits until the conflicting transaction may have ended. The delay is random, so that two transactions do
+ * not meet again.
+ */
 export function waitBeforeRetry(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.random() * MAX_RETRY_DELAY_MS));
+  return sleep(Math.random() * MAX_RETRY_DELAY_MS);
 }

@@ -1,4 +1,6 @@
-/** `main.ts renew-epoch`: for operators who have restored or copied a database, or promoted a replica. */
+/**
+ * The command `main.ts renew-epoch`, for operators who restored or copied a database, or promoted a replica.
+ */
 import type { StoreIdentity } from "../store.ts";
 import { type AccessOptions, parseAddress } from "./address.ts";
 import { reasonOf } from "./errors.ts";
@@ -6,19 +8,20 @@ import { ensureIdentity, renewDeployment, renewEpoch } from "./identity.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
 
 /**
- * Renews the epoch of the database that `url` names, and gives its identity. With `newDeployment` the deployment's id is
- * another one as well. Rejects with an Error of one line, without the password.
+ * Renews the epoch of the database at `url`, and returns its identity. With `newDeployment` the database also
+ * gets a new deployment id. Rejects with an Error of one line, without the password.
  */
 export async function renewEpochAt(
   url: string,
   access: AccessOptions,
   newDeployment: boolean,
 ): Promise<StoreIdentity> {
-  const address = parseAddress(url, { ...access, singleWriter: true }); // one write, on whichever member is asked
+  // A single write, which is safe on any member.
+  const address = parseAddress(url, { ...access, singleWriter: true });
   try {
     const connection = await MysqlConnection.open(address);
     try {
-      await ensureIdentity(connection); // a dump of an earlier release has none
+      await ensureIdentity(connection); // the dump of an older release has no identity
       await (newDeployment ? renewDeployment(connection) : renewEpoch(connection));
       return await ensureIdentity(connection);
     } finally {

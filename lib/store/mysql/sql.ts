@@ -1,19 +1,21 @@
-/** SQL as text that values can only get into as literals: what a user wrote never becomes a part of a statement. */
+/** Builds SQL text. Values become literals, so that text of users never becomes part of a statement. */
 
-/** What can stand in a statement as a literal. Numbers are whole; bytes are of the type VARBINARY. */
+/** A value that can be a literal. Numbers must be integers. Bytes have the type VARBINARY. */
 export type SqlValue = number | string | Uint8Array;
 
-/** A statement, or a piece of one. */
+/** A statement, or a part of one. */
 export class Sql {
   readonly text: string;
 
-  /** Use {@link sql}, {@link valuesList} and {@link inList}, which know how to write values. */
+  /** Use {@link sql}, {@link valuesList} and {@link inList} instead: they write values as literals. */
   constructor(text: string) {
     this.text = text;
   }
 }
 
-/** Makes a statement of a template: pieces of SQL go in as they are, all other values as literals. */
+/**
+ * Builds a statement from a template. Parts of SQL are inserted unchanged, and all other values as literals.
+ */
 export function sql(strings: TemplateStringsArray, ...values: readonly (SqlValue | Sql)[]): Sql {
   let text = strings[0]!;
   for (const [i, value] of values.entries()) {
@@ -22,12 +24,15 @@ export function sql(strings: TemplateStringsArray, ...values: readonly (SqlValue
   return new Sql(text);
 }
 
-/** `(1, 'a'), (2, 'b')`, as VALUES wants it. There must be one at least. */
+/** Returns `(1, 'a'), (2, 'b')` for VALUES. The list must not be empty. */
 export function valuesList(values: readonly (readonly SqlValue[])[]): Sql {
   return new Sql(values.map(literalOrTuple).join());
 }
 
-/** `id IN (1, 2)` or `(low, high) IN ((1, 2), (3, 4))`: the condition that columns have one of these values. */
+/**
+ * Returns `id IN (1, 2)` or `(low, high) IN ((1, 2), (3, 4))`: the condition that the columns have one of
+ * these values.
+ */
 export function inList(columns: string, values: readonly (SqlValue | readonly SqlValue[])[]): Sql {
   return new Sql(values.length > 0 ? `${columns} IN (${values.map(literalOrTuple).join()})` : "FALSE");
 }
@@ -38,13 +43,14 @@ function literalOrTuple(value: SqlValue | readonly SqlValue[]): string {
 }
 
 /**
- * Quotes and backslashes are doubled. A doubled quote is one in every mode of the server; with a backslash in its place
- * the literal would end there in NO_BACKSLASH_ESCAPES, which no connection here has.
+ * Returns a literal, with quotes and backslashes doubled. A doubled quote is safe in every mode of the
+ * server. A quote after a backslash would end the literal in the mode NO_BACKSLASH_ESCAPES, which no
+ * connection of the store uses.
  */
 function literal(value: SqlValue): string {
   if (typeof value === "string") return `'${value.replace(/['\\]/g, "$&$&")}'`;
   if (typeof value === "number") {
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a whole number`);
+    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer`);
     return `${value}`;
   }
   return `x'${value.toHex()}'`;

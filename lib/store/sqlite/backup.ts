@@ -1,4 +1,4 @@
-/** Copying the embedded database, and putting a copy back in its place. */
+/** Backup and restore of the embedded database: the commands of the same names. */
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "../new_id.ts";
 import { damageIn } from "./damage.ts";
@@ -16,24 +16,27 @@ import {
   PRIVATE_MODE,
   statIfExists,
 } from "./private_file.ts";
+import { refuseIncomplete } from "./start_checks.ts";
 
-/** ms to wait for a server that is committing. */
+/** Wait for the lock of a server that commits; a commit takes far less than a second on any disk. */
 const BUSY_TIMEOUT_MS = 5_000;
 
-/** SQLite's files beside one that is being made. */
+/** Suffixes of the files that SQLite creates beside an unfinished copy. */
 const PART_FILE_SUFFIXES = ["", "-wal", "-shm", "-journal"];
 
 /**
- * Writes a copy of the database in `file` to `copy`, which must not be there yet. A server may be using the database:
- * the copy has all that was committed when it began. Rejects with an Error of one line.
+ * Writes a copy of the database in `file` to the new file `copy`. A server may use the database meanwhile:
+ * the copy holds every transaction that was committed at its beginning. Rejects with an Error of one line.
  */
 export async function backup(file: string, copy: string): Promise<void> {
-  const part = `${copy}.${newId()}${PART_SUFFIX}`; // several may run at once
+  const part = `${copy}.${newId()}${PART_SUFFIX}`; // random: several backups may run at once
   try {
     const folder = folderOf(copy);
-    if (folder && !await statIfExists(folder)) throw new Error(`there is no folder ${folder}`);
-    if (await statIfExists(copy)) throw new Error(`${copy} is there already`);
-    await requireComplete(file, "it");
+    if (folder && !await statIfExists(folder)) {
+      throw new Error(`the folder ${folder} does not exist: create it`);
+    }
+    await refuseExisting(copy);
+    await refuseUnusable(file);
     await createPrivateFile(part);
     const db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS, readOnly: true });
     try {
@@ -42,7 +45,7 @@ export async function backup(file: string, copy: string): Promise<void> {
     } finally {
       db.close();
     }
-    if (await statIfExists(copy)) throw new Error(`${copy} is there already`); // from one that ran at the same time
+    await refuseExisting(copy); // another backup may have created it meanwhile
     await syncFile(part);
     await renameDurably(part, copy);
   } catch (error) {
@@ -51,26 +54,26 @@ export async function backup(file: string, copy: string): Promise<void> {
   }
 }
 
-/** What a restore has done. */
+/** The outcome of a restore. */
 export interface RestoreResult {
-  /** The store's epoch from now on. */
+  /** The store's new epoch. */
   readonly epoch: string;
-  /** Where the database is now that was there before, if one was. */
+  /** The new name of the previous database, if there was one. */
   readonly replaced: string | undefined;
 }
 
 /**
- * Puts a copy that {@link backup} has made, or a database with its -wal beside it, in the place of `file`, and renews the
- * store's epoch. The file has the owner and the permissions of the one that was there; that one is renamed, not
- * deleted. A symbolic link stays one. Rejects with an Error of one line if a server is using the file or the copy is
- * damaged; then nothing has changed.
+ * Replaces the database `file` with a copy, and renews the store's epoch. The copy is a file that
+ * {@link backup} wrote, or a database with its -wal beside it. The previous database is renamed, and the new
+ * file gets its owner and its permissions. A symbolic link stays a symbolic link. Rejects with an Error of
+ * one line if a server uses the file or the copy is damaged, and then changes nothing.
  */
 export async function restore(copy: string, file: string): Promise<RestoreResult> {
   const path = await resolvePath(file);
   const part = path + PART_SUFFIX;
-  let isOurs = false; // what has the part's name
+  let isOurs = false; // whether this call may remove the file `part`
   try {
-    await requireComplete(copy, "the copy");
+    await refuseUnusable(copy);
     using _lock = await lockDatabaseFile(path);
     const there = await statIfExists(path);
     isOurs = true;
@@ -78,7 +81,7 @@ export async function restore(copy: string, file: string): Promise<RestoreResult
     await copyFiles(await Deno.realPath(copy), part, there);
     const epoch = prepareCopy(part);
     await copyOwner([part, `${path}.lock`], path, there);
-    await syncFile(part); // before the database is moved: a disk that is full or broken says so here, after minutes maybe
+    await syncFile(part); // before the database is moved: a full or broken disk fails here
     const replaced = await moveExisting(path);
     await renameDurably(part, path);
     await removeNotes(file, path);
@@ -89,30 +92,28 @@ export async function restore(copy: string, file: string): Promise<RestoreResult
   }
 }
 
-/** Throws if a database is missing or empty, or a part of it lies elsewhere. */
-async function requireComplete(file: string, what: string): Promise<void> {
-  if (!await statIfExists(file)) throw new Error("there is no such file");
-  const path = await Deno.realPath(file);
-  using open = await Deno.open(path);
-  const { size, expected } = readHeader(open);
-  if (size === 0) throw new Error(`${what} is empty`);
-  const [wal, shm] = [await statIfExists(`${path}-wal`), await statIfExists(`${path}-shm`)];
-  if (shm && !wal) {
-    throw new Error(`${path}-wal is missing, and may hold messages; without ${path}-shm it is not missed`);
-  }
-  if (!wal?.size && size < expected) {
-    throw new Error(`${what} is cut off: ${size} of ${expected} bytes are there`);
-  }
+async function refuseExisting(copy: string): Promise<void> {
+  if (await statIfExists(copy)) throw new Error(`${copy} exists: choose another name`);
 }
 
-/** Copies a database, and its write-ahead log if there is one. No server may be writing to them. */
+/** Throws if a database is missing, empty or incomplete. */
+async function refuseUnusable(file: string): Promise<void> {
+  if (!await statIfExists(file)) throw new Error(`${file} does not exist`);
+  const path = await Deno.realPath(file);
+  using open = await Deno.open(path);
+  const header = readHeader(open);
+  if (header.size === 0) throw new Error(`${file} is empty`);
+  await refuseIncomplete(path, header);
+}
+
+/** Copies a database, and its write-ahead log if there is one. Throws if a server uses the database. */
 async function copyFiles(source: string, part: string, there: Deno.FileInfo | undefined): Promise<void> {
   const hasLog = ((await statIfExists(`${source}-wal`))?.size ?? 0) > 0;
   using open = await Deno.open(source);
   const { dev, ino } = open.statSync();
-  const isLocked = there?.dev === dev && there.ino === ino; // by us
+  const isLocked = there?.dev === dev && there.ino === ino; // restore() holds the lock
   if (hasLog && Deno.build.os === "linux" && !isLocked && !await open.tryLock(false)) {
-    throw new Error("a server is using the copy: make a backup of it first");
+    throw new Error(`a server is using ${source}: make a backup of it, and restore that`);
   }
   for (const suffix of hasLog ? ["", "-wal"] : [""]) {
     await createPrivateFile(part + suffix);
@@ -121,13 +122,13 @@ async function copyFiles(source: string, part: string, there: Deno.FileInfo | un
   }
 }
 
-/** Verifies a copy, brings it up to date, and gives it a new epoch. */
+/** Verifies a copy, upgrades its schema, and renews its epoch. Returns the new epoch. */
 function prepareCopy(part: string): string {
   const copy = new DatabaseSync(part);
   try {
     if (versionOf(copy) === 0) {
       throw new Error(
-        "the copy holds no tables: if a server was using it, its data was in a -wal, which is not beside it",
+        "the copy has no tables: if a server used it, put its -wal, which has the tables, beside it",
       );
     }
     const damage = damageIn(copy);
@@ -148,7 +149,7 @@ function prepareCopy(part: string): string {
   }
 }
 
-/** Gives files the owner of the database that was there, or of its folder, so that the server's account can use them. */
+/** Gives files the owner and the permissions of the previous database, or the owner of its folder. */
 async function copyOwner(files: string[], path: string, there: Deno.FileInfo | undefined): Promise<void> {
   const model = there ?? await statIfExists(folderOf(path) || ".");
   const { uid, gid } = model ?? {};
@@ -169,8 +170,9 @@ async function copyOwner(files: string[], path: string, there: Deno.FileInfo | u
 }
 
 /**
- * Renames what is there. The database first: were only its write-ahead log moved when the machine stops, a start would
- * miss commits without a word. A log without its database is an error at the start. Returns the database's new name.
+ * Renames the previous database, then its write-ahead log. A crash between the two leaves a log without a
+ * database, which a start refuses. The other order would leave a database without its last commits. Returns
+ * the new name.
  */
 async function moveExisting(path: string): Promise<string | undefined> {
   const now = `${path}.before-${fileTimestamp()}`;
@@ -186,13 +188,13 @@ async function moveExisting(path: string): Promise<string | undefined> {
   return isThere ? replaced : undefined;
 }
 
-/** Has the disk take a file. */
+/** Writes a file through to the disk. */
 async function syncFile(part: string): Promise<void> {
   using written = await Deno.open(part, { read: true, write: true });
   await written.sync();
 }
 
-/** Gives a file its name, also on the disk. */
+/** Renames a file, and writes the new name through to the disk. */
 async function renameDurably(part: string, name: string): Promise<void> {
   await Deno.rename(part, name);
   using folder = await Deno.open(folderOf(name) || ".", { read: true });

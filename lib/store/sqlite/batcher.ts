@@ -1,56 +1,58 @@
 /**
- * Group commit: while the thread that holds the database is busy with one batch of calls, the next one gathers.
- * So the cost of a commit is shared by all that came in the meantime, and nothing waits for a timer.
+ * Group commit: calls that arrive while the database thread runs one batch form the next batch. They share
+ * the cost of one commit, and none of them waits for a timer.
  */
 import { type StoreLimits, StoreUnavailableError } from "../store.ts";
 import {
   type Attach,
-  type CallArguments,
-  type CallResult,
-  type ChangeName,
   type FileLoss,
   type LockedFile,
   pack,
-  type ReadName,
-  type StoreCall,
   type WorkerFailure,
   type WorkerReply,
   type WorkerRequest,
 } from "./calls.ts";
 import { DatabaseLostError } from "./lost_error.ts";
 import type { DiskSpace } from "./free_space.ts";
+import {
+  type CallArguments,
+  type CallResult,
+  type OperationName,
+  OPERATIONS,
+  type StoreCall,
+} from "./operations.ts";
 import { CallQueue, type PendingCall } from "./queue.ts";
 
-/** Changes in one batch: enough to make a commit's cost per change vanish, and done in about a tenth of a second. */
+/** Enough to make a commit's cost per change negligible; such a batch takes about 100 ms. */
 const MAX_CHANGES_PER_BATCH = 4_096;
 
-/** Reads in one batch: fewer, since one can bring a page of many messages, and all answers are in memory at once. */
+/** Fewer than changes: a read can return a page of many messages, and all results are in memory at once. */
 const MAX_READS_PER_BATCH = 256;
 
-/** A way to the thread that holds the database: the worker itself, or a port of which it has the other end. */
+/** The database thread: its worker, or a port to it. */
 export type DatabaseThread = Worker | MessagePort;
 
-/** Puts calls together into batches for a thread that answers each {@link WorkerRequest}, in order. */
+/** Combines calls into batches for the database thread, which replies to each request in order. */
 export class Batcher {
-  /** Fulfilled, with the reason, if the worker dies; every call is rejected from then on. Ports don't tell. */
+  /** Fulfilled with the error if the worker dies, after which all calls are rejected. Never on a port. */
   readonly failed: Promise<Error>;
   /**
-   * Fulfilled, with the reason, if the database's files are removed, moved or replaced; every call is rejected from
-   * then on. What was committed can be saved: see {@link Batcher.rescue}. Ports don't tell.
+   * Fulfilled with the error if the database's files are removed, moved, replaced or truncated. All calls are
+   * rejected from then on. {@link Batcher.rescue} saves the committed data. Pending forever on a port.
    */
   readonly lost: Promise<DatabaseLostError>;
 
-  /** Told when the disk has little room, and when it has more again. Ports don't tell. */
+  /** Called when the disk's free space falls below the limit or rises above it. Never called on a port. */
   onDiskSpace: (space: DiskSpace) => void = () => {};
 
   readonly #thread: DatabaseThread;
-  readonly #changes = new CallQueue<StoreCall<ChangeName>>(MAX_CHANGES_PER_BATCH);
-  readonly #reads = new CallQueue<StoreCall<ReadName>>(MAX_READS_PER_BATCH);
+  readonly #changes = new CallQueue(MAX_CHANGES_PER_BATCH);
+  readonly #reads = new CallQueue(MAX_READS_PER_BATCH);
   #running: Promise<void> | undefined;
-  #reply: PromiseWithResolvers<WorkerReply> | undefined; // of the request under way
-  #lastControl: Promise<void> | undefined; // the last request that is no batch
-  #closedError: StoreUnavailableError | undefined; // why no more calls are taken
-  #threadError: Error | undefined; // what the worker died of
+  #reply: PromiseWithResolvers<WorkerReply> | undefined; // of the request in progress
+  #lastControl: Promise<void> | undefined; // the end of the last request that is not a batch
+  #closedError: StoreUnavailableError | undefined; // the error of all further calls
+  #threadError: Error | undefined; // the error that ended the worker
 
   constructor(thread: DatabaseThread) {
     this.#thread = thread;
@@ -69,8 +71,8 @@ export class Batcher {
     };
     if (thread instanceof MessagePort) return;
     thread.onerror = (event) => {
-      event.preventDefault(); // else it would end this thread too
-      const error = new Error(`the database's thread died: ${event.message}`);
+      event.preventDefault(); // the default is to end this thread, too
+      const error = new Error(`the database thread failed: ${event.message}`);
       this.#threadError = error;
       this.#closedError = toUnavailableError(error);
       this.#reply?.reject(error);
@@ -78,79 +80,75 @@ export class Batcher {
     };
   }
 
-  /** Opens the database. Rejects, with an Error of one line, if that can't be done. */
+  /** Opens the database. Rejects with an Error of one line. */
   async open(file: string, limits: StoreLimits, locked?: LockedFile, minFreeSpace = 0): Promise<void> {
     await this.#control({ kind: "open", file, limits, minFreeSpace, locked });
   }
 
-  /** Waits until the thread that copies the write-ahead log has begun, and has opened the file. */
+  /** Waits until the checkpoint thread has opened the file. */
   async start(): Promise<void> {
     await this.#control({ kind: "start" });
   }
 
-  /** Looks whether the database's files are in their places: if not, `lost` is fulfilled before this is. */
+  /** Checks the database's files. If they are lost, `lost` is fulfilled before the returned promise. */
   async check(): Promise<void> {
     await this.#control({ kind: "check" });
   }
 
   /**
-   * Saves what was committed before the files were lost; see {@link WorkerRequest}. Rejects if that can't be done. Fulfilled with
-   * what is wrong, if a copy was made and lacks something.
+   * Saves the data that was committed before the files were lost; see {@link WorkerRequest}. Returns the
+   * defect of the copy if one was made and is incomplete. Rejects if the data cannot be saved.
    */
   async rescue(aside: string, copy?: string): Promise<string | undefined> {
     const { results } = await this.#control({ kind: "rescue", copy, aside });
     return results[0] as string | undefined;
   }
 
-  /** Calls a method that changes something: it is fulfilled when that is committed. */
-  change<N extends ChangeName>(name: N, ...args: CallArguments<N>): Promise<CallResult<N>> {
-    return this.#enqueue(this.#changes, [name, ...args] as unknown as StoreCall<ChangeName>);
+  /** Calls an operation. A change is fulfilled once it is committed; a read sees all earlier commits. */
+  call<N extends OperationName>(...call: [name: N, ...args: CallArguments<N>]): Promise<CallResult<N>> {
+    if (this.#closedError) return Promise.reject(this.#closedError);
+    const queue = OPERATIONS[call[0]] === "change" ? this.#changes : this.#reads;
+    return new Promise((resolve, reject) => {
+      queue.add({
+        call: call as unknown as StoreCall,
+        resolve: resolve as (result: unknown) => void,
+        reject,
+      });
+      this.#running ??= this.#run();
+    });
   }
 
-  /** Calls a method that only looks: it sees at least what was committed before. */
-  read<N extends ReadName>(name: N, ...args: CallArguments<N>): Promise<CallResult<N>> {
-    return this.#enqueue(this.#reads, [name, ...args] as unknown as StoreCall<ReadName>);
-  }
-
-  /** Has the thread serve the other end of the port as well. */
+  /** Makes the database thread serve the port's other end, too. */
   attach(port: MessagePort): void {
     const request: Attach = { kind: "attach", port };
     this.#thread.postMessage(request, [port]);
   }
 
-  /** Takes no more calls, and waits for those there are. */
+  /** Rejects all further calls, and waits for the earlier ones. */
   async drain(): Promise<void> {
     this.#closedError ??= new StoreUnavailableError("the database is closed");
     await this.#running;
   }
 
-  /** Does the same, and then closes the database for all that use it. */
+  /** Drains, and then closes the database for all threads that use it. */
   async close(): Promise<void> {
     await this.drain();
-    await this.#control({ kind: "close" }).catch(() => {}); // a dead worker holds nothing any more
-  }
-
-  #enqueue<C extends StoreCall<ChangeName | ReadName>, R>(queue: CallQueue<C>, call: C): Promise<R> {
-    if (this.#closedError) return Promise.reject(this.#closedError);
-    return new Promise<R>((resolve, reject) => {
-      queue.add({ call, resolve: resolve as (result: unknown) => void, reject });
-      this.#running ??= this.#run();
-    });
+    await this.#control({ kind: "close" }).catch(() => {}); // the worker died
   }
 
   async #run(): Promise<void> {
-    await undefined; // so that all calls of one turn go together
+    await undefined; // all calls of the same event-loop task go into one batch
     while (!this.#changes.isEmpty || !this.#reads.isEmpty) {
       const changes = this.#changes.take();
       const reads = this.#reads.take();
       try {
-        const answer = await this.#request({
+        const reply = await this.#request({
           kind: "batch",
           changes: pack(changes.map(({ call }) => call)),
           reads: pack(reads.map(({ call }) => call)),
         });
-        this.#reads.putBack(reads.splice(answer.results.length - changes.length)); // those there was no time for
-        settleCalls([...changes, ...reads], answer);
+        this.#reads.putBack(reads.splice(reply.results.length - changes.length)); // beyond the read budget
+        settleCalls([...changes, ...reads], reply);
       } catch (error) {
         for (const { reject } of [...changes, ...reads]) reject(toUnavailableError(error));
       }
@@ -158,16 +156,16 @@ export class Batcher {
     this.#running = undefined;
   }
 
-  /** Asks for something else than a batch, when nothing else is under way. */
+  /** Sends a request that is not a batch, once all earlier requests are done. */
   #control(request: Exclude<WorkerRequest, { kind: "batch" }>): Promise<WorkerReply> {
     const before = this.#lastControl;
-    const answer = (async () => {
+    const reply = (async () => {
       await before;
       await this.#running;
       return await this.#request(request);
     })();
-    this.#lastControl = answer.then(() => {}, () => {});
-    return answer;
+    this.#lastControl = reply.then(() => {}, () => {});
+    return reply;
   }
 
   #request(request: WorkerRequest): Promise<WorkerReply> {
@@ -178,7 +176,7 @@ export class Batcher {
   }
 }
 
-function settleCalls(calls: readonly PendingCall<unknown>[], { results, failures }: WorkerReply): void {
+function settleCalls(calls: readonly PendingCall[], { results, failures }: WorkerReply): void {
   for (const [i, { resolve, reject }] of calls.entries()) {
     if (failures.has(i)) reject(toUnavailableError(failures.get(i)));
     else resolve(results[i]);
@@ -186,5 +184,5 @@ function settleCalls(calls: readonly PendingCall<unknown>[], { results, failures
 }
 
 function toUnavailableError(cause: unknown): StoreUnavailableError {
-  return new StoreUnavailableError(`the database gave up: ${(cause as Error).message}`, { cause });
+  return new StoreUnavailableError(`the database failed: ${(cause as Error).message}`, { cause });
 }

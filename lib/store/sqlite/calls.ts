@@ -1,103 +1,39 @@
-/** What the two threads of the embedded store say to each other. */
-import type { Appended, Peer, Rejection, Store, StoreLimits } from "../store.ts";
+/** The messages between a caller's thread and the database thread of the embedded store. */
+import type { StoreLimits } from "../store.ts";
 import type { FileFault, FileIdentity } from "./file_watch.ts";
+import type { ChangeName, OperationName, ReadName, StoreCall } from "./operations.ts";
 
-/** The store's methods that change something: they run in a batch's transaction. */
-export type ChangeName =
-  | "createUser"
-  | "setPassword"
-  | "claimAccount"
-  | "releaseAccounts"
-  | "reclaimAccounts"
-  | "saveSession"
-  | "deleteSession"
-  | "addFriend"
-  | "createGroup"
-  | "joinGroup"
-  | "append"
-  | "renewEpoch"
-  | "advanceCursors";
-
-/** The store's methods that only look: they run after it. */
-export type ReadName =
-  | "findUser"
-  | "clusterKey"
-  | "identity"
-  | "plaintextAccounts"
-  | "latestLoginEpochs"
-  | "onlineLogins"
-  | "findSession"
-  | "followers"
-  | "friendsOf"
-  | "contacts"
-  | "members"
-  | "unread"
-  | "usersWithUnread"
-  | "read"
-  | "history";
-
-/** The methods as they are called between the threads: the most frequent ones with nothing but simple values. */
-interface Methods extends Omit<Store, "append" | "advanceCursors"> {
-  /** Gives the seq alone when the rest of an {@link Appended} is what the caller knows. */
-  append(
-    sender: number,
-    peer: Peer,
-    cid: string,
-    body: string,
-    time: number,
-    mustBeDuplicate?: boolean,
-  ): Promise<number | Appended | Rejection>;
-  /** Each user, peer and seq, one after the other. */
-  advanceCursors(updates: readonly number[]): Promise<void>;
-}
-
-/** A method's arguments. */
-export type CallArguments<N extends ChangeName | ReadName> = Parameters<Methods[N]>;
-
-/** What a method's promise is fulfilled with. */
-export type CallResult<N extends ChangeName | ReadName> = Awaited<ReturnType<Methods[N]>>;
-
-/** The store's methods as they are on the thread that holds the database: without promises. */
-export type SyncMethods<N extends ChangeName | ReadName> = {
-  [K in N]: (...args: CallArguments<K>) => CallResult<K>;
-};
-
-/** One call of a method. */
-export type StoreCall<N extends ChangeName | ReadName> = {
-  [K in N]: [name: K, ...args: CallArguments<K>];
-}[N];
-
-/** Makes the thread that holds the database serve the thread at the other end of the port as well. Not answered. */
+/** Makes the database thread serve the port's other end, too. It has no reply. */
 export interface Attach {
   readonly kind: "attach";
   readonly port: MessagePort;
 }
 
-/** Calls that are carried out together. */
+/** Calls that run together: the changes in one transaction, then the reads. */
 export interface Batch {
   readonly changes: readonly StoreCall<ChangeName>[];
   readonly reads: readonly StoreCall<ReadName>[];
 }
 
-/** Calls one after the other in a flat array, each behind its length: several times cheaper to copy between threads. */
+/** Calls in one flat array, each preceded by its length: several times cheaper to copy between threads. */
 export type Packed = readonly unknown[];
 
-/** A {@link Batch} on its way. */
+/** A {@link Batch} in the form for the thread boundary. */
 export interface PackedBatch {
   readonly kind: "batch";
   readonly changes: Packed;
   readonly reads: Packed;
 }
 
-/** Makes calls fit for the way. */
-export function pack(calls: readonly StoreCall<ChangeName | ReadName>[]): Packed {
+/** Packs calls for the thread boundary. */
+export function pack(calls: readonly StoreCall[]): Packed {
   const packed: unknown[] = [];
   for (const call of calls) packed.push(call.length, ...call);
   return packed;
 }
 
-/** The inverse of {@link pack}. */
-export function unpack<N extends ChangeName | ReadName>(packed: Packed): StoreCall<N>[] {
+/** Unpacks the result of {@link pack}. */
+export function unpack<N extends OperationName>(packed: Packed): StoreCall<N>[] {
   const calls: StoreCall<N>[] = [];
   for (let at = 0; at < packed.length;) {
     const begin = at + 1;
@@ -107,53 +43,55 @@ export function unpack<N extends ChangeName | ReadName>(packed: Packed): StoreCa
   return calls;
 }
 
-/** The file that was locked before the database is opened; see {@link FileLock}. */
+/** The file that the caller locked before the database is opened; see {@link FileLock}. */
 export interface LockedFile {
   readonly path: string;
   readonly identity: FileIdentity;
-  /** Commits may be missing: clients must not take seqs that are given out again for those that they know. */
+  /** Whether commits may be missing. The epoch is renewed then, because seqs may be assigned again. */
   readonly isUnclosed: boolean;
 }
 
 /**
- * To the thread that opened the database, without being asked: its files are not where they were. From then on all
- * batches are answered with a {@link WorkerFailure}.
+ * An unsolicited message to the thread that opened the database: the database's files are lost. All further
+ * batches get a {@link WorkerFailure}.
  */
 export interface FileLoss {
   readonly lost: FileFault & { readonly wal: FileIdentity | undefined };
 }
 
-/** To the thread that holds the database. Each is answered with one {@link WorkerReply} or {@link WorkerFailure}, in order. */
+/** A request to the database thread. Each gets one {@link WorkerReply} or {@link WorkerFailure}, in order. */
 export type WorkerRequest =
   | {
     readonly kind: "open";
     readonly file: string;
     readonly limits: StoreLimits;
-    /** Bytes; see {@link FreeSpace}. */
+    /** In bytes; see {@link FreeSpace}. */
     readonly minFreeSpace: number;
     readonly locked: LockedFile | undefined;
   }
   | PackedBatch
-  /** Waits until the thread of the checkpoints has begun, and has opened the file: before a server listens. */
+  /** Waits until the checkpoint thread has opened the file. */
   | { readonly kind: "start" }
-  /** Looks whether the database's files are in their places; if not, the answer comes after a {@link Loss}. */
+  /** Checks the database's files. If they are lost, a {@link FileLoss} precedes the reply. */
   | { readonly kind: "check" }
   /**
-   * Saves what was committed before a {@link Loss}; with `copy`, all of it in a new file of that name. Moves the files
-   * that are useless then, and would spoil another database, out of its place: their names end in `aside` then.
+   * Saves the data that was committed before a {@link FileLoss}: in the database file, or in the new file
+   * `copy`. Files that are then useless, and would damage another database, get names that end in `aside`.
    */
   | { readonly kind: "rescue"; readonly copy: string | undefined; readonly aside: string }
   | { readonly kind: "close" };
 
-/** What became of a batch's calls; of none, if it was another request (of a rescue: what is wrong with the copy). */
+/**
+ * The results of a batch's calls. A rescue has one result, the defect of the copy; other requests have none.
+ */
 export interface WorkerReply {
-  /** Of all the changes first, then of the reads: of one at least, and as many as there was time for. */
+  /** The results of all changes, then those of the reads within the read budget: at least one read. */
   readonly results: readonly unknown[];
-  /** What the calls threw that have no result, by their place among the results. */
+  /** The errors of failed calls, by their index in `results`. */
   readonly failures: ReadonlyMap<number, unknown>;
 }
 
-/** A request that could not be carried out, or not be answered, as a whole: no call of it may count as done. */
+/** The failure of a whole request: none of its calls counts as done. */
 export interface WorkerFailure {
   readonly error: unknown;
 }

@@ -1,13 +1,13 @@
-/** The store's changes, as they run inside a batch's transaction on the thread that holds the database. */
+/** The store's changes, on the database thread. They run inside a batch's transaction. */
 import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Login, Peer, Rejection, StoreLimits } from "../store.ts";
-import type { ChangeName, SyncMethods } from "./calls.ts";
+import type { ChangeName, SyncOperations } from "./operations.ts";
 import type { FreeSpace } from "./free_space.ts";
 import { type ConversationKey, conversationKey } from "../conversation.ts";
 import { newId } from "../new_id.ts";
 import { conversationName, type Memtable, type RecentMessage } from "./memtable.ts";
 
-/** A row of Message. */
+/** The columns of a `Message` row that identify a duplicate. */
 type MessageRow = {
   readonly low: number;
   readonly high: number;
@@ -15,22 +15,24 @@ type MessageRow = {
   readonly time: number;
 };
 
-/** A conversation that the batch has touched. */
+/** The state of a conversation within the batch. */
 interface Conversation {
   readonly key: ConversationKey;
-  lastSeq: number; // seq
-  lastTime: number; // of the last message that is there; 0 if there is none
+  lastSeq: number;
+  lastTime: number; // of the last message that is not deleted; 0 if there is none
 }
 
-/** Use: any number of changes in one transaction, and `forget` after it. */
-export class Changes implements SyncMethods<ChangeName> {
+/**
+ * The changes of {@link Store}. Make any number of them in one transaction, and call `clearCache` after it.
+ */
+export class Changes implements SyncOperations<ChangeName> {
   readonly #limits: StoreLimits;
   readonly #memtable: Memtable;
   readonly #space: Pick<FreeSpace, "isLow">;
   readonly #sql: ReturnType<typeof prepare>;
-  /** What the batch has touched, by key. */
+  /** The conversations that the batch has read or changed, by {@link conversationName}. */
   readonly #conversations = new Map<string, Conversation>();
-  /** The same by sender and peer, for those who were found to be allowed to send there. */
+  /** The same conversations by sender and peer, for senders whose permission the batch has checked. */
   readonly #routes = new Map<string, Conversation>();
 
   constructor(
@@ -46,7 +48,7 @@ export class Changes implements SyncMethods<ChangeName> {
   }
 
   createUser(name: string, passwordHash: string): { id: number } | Rejection {
-    if (this.#sql.userNamed.get(name)) return { refused: "taken" }; // looked up, as a failed INSERT uses up an id
+    if (this.#sql.userNamed.get(name)) return { refused: "name_in_use" }; // a failed INSERT uses up an id
     return { id: Number(this.#sql.createUser.run(name, passwordHash).lastInsertRowid) };
   }
 
@@ -85,7 +87,7 @@ export class Changes implements SyncMethods<ChangeName> {
   }
 
   createGroup(creator: number, name: string, description: string): { id: number } | Rejection {
-    if (this.#sql.groupNamed.get(name)) return { refused: "taken" };
+    if (this.#sql.groupNamed.get(name)) return { refused: "name_in_use" };
     if (this.#isAtGroupLimit(creator)) return { refused: "full" };
     const id = Number(this.#sql.createGroup.run(name, description).lastInsertRowid);
     this.#sql.addMember.run(id, creator, "creator");
@@ -117,7 +119,7 @@ export class Changes implements SyncMethods<ChangeName> {
     if ("refused" in conversation) return conversation;
     const { key } = conversation;
     const seq = conversation.lastSeq + 1;
-    const storedTime = Math.max(time, conversation.lastTime); // within a conversation time never decreases
+    const storedTime = Math.max(time, conversation.lastTime); // time never decreases within a conversation
     const first = this.#memtable.find(sender, cid);
     if (first) return duplicateOf(key, first);
     if ((mustBeDuplicate || this.#space.isLow) && !this.#sql.messageOf.get(sender, cid)) {
@@ -145,13 +147,13 @@ export class Changes implements SyncMethods<ChangeName> {
     }
   }
 
-  /** Leaves behind what was known of conversations within the batch. */
+  /** Drops the batch's state of conversations. */
   clearCache(): void {
     this.#conversations.clear();
     this.#routes.clear();
   }
 
-  /** Finds the conversation that `sender` may send to as `peer`; a pair's first message makes it. */
+  /** Returns the conversation if `sender` may send to `peer`. The first message of two users creates it. */
   #route(sender: number, peer: Peer): Conversation | Rejection {
     if (peer < 0 && !this.#sql.isMember.get(-peer, sender)) {
       return { refused: this.#sql.group.get(-peer) ? "forbidden" : "not_found" };
@@ -163,7 +165,10 @@ export class Changes implements SyncMethods<ChangeName> {
     return conversation;
   }
 
-  /** Makes a pair's conversation, if both are there; a group has one from the beginning, unless it was deleted. */
+  /**
+   * Creates the conversation of two users if both exist. A group's conversation is created with the group,
+   * and again here if an operator deleted its row.
+   */
   #createConversation(key: ConversationKey): Conversation | undefined {
     const [low, high] = key;
     if (low === 0) {
@@ -178,7 +183,7 @@ export class Changes implements SyncMethods<ChangeName> {
     return this.#conversation(key);
   }
 
-  /** Makes the row of a conversation anew that an operator has deleted: no seq is given out twice. */
+  /** Recreates a conversation's row that an operator deleted. No seq is assigned twice after it. */
   #restoreConversation(key: ConversationKey): number | undefined {
     const last = this.#sql.recoverLastSeq.get(...key)!.last as number;
     if (last === 0) return undefined;
@@ -204,7 +209,7 @@ export class Changes implements SyncMethods<ChangeName> {
   }
 }
 
-/** The answer to a cid that the sender has used before (invariant I5). */
+/** Returns the result for a cid that the sender has used before (invariant I5). */
 function duplicateOf(
   key: ConversationKey,
   first: Pick<RecentMessage, "key" | "seq" | "time">,

@@ -1,7 +1,7 @@
 /**
- * The thread that copies the write-ahead log into the database file, beside the one that commits: the copying, and the
- * disk's time for it, then hold up no commit. It opens the file once, before anything is acknowledged: later another
- * file may have its name.
+ * The checkpoint thread: it copies the write-ahead log into the database file, so that neither the copying
+ * nor the disk delays a commit. It opens the file once, before any acknowledgement: later the name may belong
+ * to another file.
  */
 import { DatabaseSync } from "node:sqlite";
 import type { CheckpointCommand, CheckpointReply } from "./checkpoints.ts";
@@ -10,7 +10,7 @@ import { verifyDatabase } from "./newest.ts";
 
 const port = globalThis as unknown as {
   onmessage: (event: MessageEvent<CheckpointCommand>) => void;
-  postMessage(answer: CheckpointReply): void;
+  postMessage(reply: CheckpointReply): void;
 };
 
 let db: DatabaseSync | undefined;
@@ -29,14 +29,14 @@ port.onmessage = ({ data }) => {
 function open({ file, identity }: CheckpointCommand & { kind: "open" }): void {
   const verifyName = () => {
     if (identity && !isSameFile(fileIdentity(Deno.statSync(file)), identity)) {
-      throw new Error(`${file} was replaced in this moment`);
+      throw new Error(`another program replaced ${file} during the start`);
     }
   };
-  verifyName(); // SQLite would make a file that is missing
+  verifyName(); // SQLite would create a missing file
   const opened = new DatabaseSync(file);
   try {
-    verifyName(); // nothing has been read or written yet
-    opened.prepare("PRAGMA wal_checkpoint(PASSIVE)").get(); // the log and its index are opened by the first use
+    verifyName(); // again, before anything is read or written
+    opened.prepare("PRAGMA wal_checkpoint(PASSIVE)").get(); // opens the log and its index, too
   } catch (error) {
     opened.close();
     throw error;
@@ -48,7 +48,7 @@ function copy(): number {
   try {
     return (db!.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as { log: number }).log;
   } catch {
-    return 0; // the database's own checkpoints go on, and say what is wrong
+    return 0; // the checkpoints of the database thread continue, and report the error
   }
 }
 

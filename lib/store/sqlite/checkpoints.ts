@@ -1,16 +1,16 @@
-/** When the write-ahead log is copied into the database file: beside the commits, as long as there are any. */
+/** Schedules checkpoints: the copying of the write-ahead log into the database file, while commits go on. */
 import type { DatabaseSync } from "node:sqlite";
 import type { FileIdentity } from "./file_watch.ts";
 import type { LatestCommit } from "./newest.ts";
 
-/** To the thread that copies. Each is answered, in order. */
+/** A command to the checkpoint thread, which replies to each, in order. */
 export type CheckpointCommand =
   | { readonly kind: "open"; readonly file: string; readonly identity: FileIdentity | undefined }
   | { readonly kind: "copy" }
   | { readonly kind: "verify"; readonly latestCommit: LatestCommit }
   | { readonly kind: "close" };
 
-/** From that thread: once, that it takes orders; then its answers. `pages` is how many the log holds. */
+/** A message from the checkpoint thread: `ready` once, then the replies. `pages` is the log's size. */
 export type CheckpointReply =
   | { readonly kind: "ready" }
   | { readonly kind: "opened" | "verified"; readonly error: string | undefined }
@@ -18,20 +18,21 @@ export type CheckpointReply =
   | { readonly kind: "closed" };
 
 /**
- * Milliseconds between two copies. A commit must wait while the disk takes what was copied, so that many small ones
- * are better than few large ones: after a second of a busy node a commit waited for 100 ms.
+ * Interval of checkpoints. A commit waits while the disk writes a checkpoint. With an interval of one second,
+ * a commit on a busy node waited 100 ms.
  */
 const COPY_INTERVAL_MS = 20;
 
-/** Pages of 4 KiB after which the log is begun anew: a file that grows costs more to write to than one that is used again. */
+/** Size of the log, in pages of 4 KiB, at which it restarts: writing is slower in a file that grows. */
 const MAX_LOG_PAGES = 1_000;
 
 /**
- * The log can be begun anew when all of it has been copied, and while commits go on that is only so if the committing
- * thread copies the rest itself. So much is copied beside it first, each time only what was committed meanwhile: until
- * a copy took so few milliseconds, or so many were made.
+ * SQLite restarts the log when all of it is copied. While commits go on, the database thread itself must copy
+ * the rest. The checkpoint thread first repeats its copy until one is this short, so that the rest is small.
  */
 const SHORT_COPY_MS = 8;
+
+/** Maximum number of such copies, for a disk on which no copy is short. */
 const MAX_COPIES = 3;
 
 const WORKER_MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
@@ -40,27 +41,27 @@ const WORKER_MODULE = new URL("./checkpoint_worker.ts", import.meta.url);
 export class Checkpoints {
   readonly #worker: Worker;
   readonly #copyRest: () => void;
-  #lastCopyAt = 0; // when one was begun
+  #lastCopyAt = 0; // the start of the last copy, by performance.now()
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isCopying = false;
-  #copying: Promise<void> | undefined; // the copy under way
-  #isDue = false; // something was committed since the copy under way was begun
+  #copying: Promise<void> | undefined; // the copy in progress
+  #isDue = false; // whether something was committed since that copy began
   #isPaused = false;
-  #copies = 0; // since there was reason to begin anew
-  readonly #ready: Promise<void>; // the thread takes orders, or is dead
+  #copies = 0; // since the log exceeded MAX_LOG_PAGES
+  readonly #ready: Promise<void>; // the thread accepts commands, or is dead
   #opening: Promise<unknown> | undefined;
   #isOpen = false;
   #isDead = false;
-  /** For the answer to an order; undefined is told if the thread is dead. */
-  #onReply: ((answer: CheckpointReply | undefined) => void) | undefined;
+  /** Called with the reply to the last command, or with undefined if the thread dies. */
+  #onReply: ((reply: CheckpointReply | undefined) => void) | undefined;
 
-  /** For the thread that holds the database open as `db`; `module` is what the other one runs. */
+  /** Starts the checkpoint thread of the open database `db`. Tests set `module`. */
   constructor(db: DatabaseSync, module: URL = WORKER_MODULE) {
     const rest = db.prepare("PRAGMA wal_checkpoint(PASSIVE)");
     this.#copyRest = () => void rest.get();
     this.#worker = new Worker(module, { type: "module", name: "checkpoint" });
     this.#worker.onerror = (event) => {
-      event.preventDefault(); // the committing thread, which goes on, copies from now on: less often, and more at once
+      event.preventDefault(); // SQLite's checkpoints in the database thread continue: fewer and larger
       this.#isDead = true;
       this.#onReply?.(undefined);
     };
@@ -71,21 +72,21 @@ export class Checkpoints {
   }
 
   /**
-   * Has the thread open the file as soon as it has begun: the runtime takes a second for one that does not belong to the
-   * main thread. The thread opens no other file than that of this identity: then, as if it were dead, it copies nothing.
+   * Makes the thread open the file once it has started, which takes a second for a worker of a worker. If the
+   * file has another identity, the thread does not open it, and no copies follow.
    */
   async open(file: string, identity?: FileIdentity): Promise<void> {
     await this.#ready;
-    if (this.#isPaused) return; // and may be closed
+    if (this.#isPaused) return; // close() may have run
     const opening = this.#send({ kind: "open", file, identity });
     this.#opening = opening;
-    const answer = await opening;
-    this.#isOpen = answer?.kind === "opened" && answer.error === undefined;
+    const reply = await opening;
+    this.#isOpen = reply?.kind === "opened" && reply.error === undefined;
     if (!this.#isOpen) this.#isDead = true;
     else if (this.#isDue) this.onCommit();
   }
 
-  /** Something was committed: call it between transactions. It is in the file soon, also if nothing follows. */
+  /** Schedules a checkpoint after a commit. Call it between transactions.*/
   onCommit(): void {
     if (this.#isPaused || this.#isDead || this.#timer !== undefined) return;
     if (this.#isCopying || !this.#isOpen) {
@@ -100,7 +101,7 @@ export class Checkpoints {
     }, wait);
   }
 
-  /** Begins no more copies, and waits for the one under way. */
+  /** Stops further copies, and waits for the one in progress. */
   async pause(): Promise<void> {
     this.#isPaused = true;
     clearTimeout(this.#timer);
@@ -108,18 +109,18 @@ export class Checkpoints {
   }
 
   /**
-   * Has the thread read the file, of which it holds no page in memory. Rejects if the file is damaged, lacks the newest,
-   * or can't be read. Pause before.
+   * Makes the thread read the file, of which it has no pages in memory. Rejects if the file is damaged,
+   * incomplete or not readable. Call {@link pause} before.
    */
   async verify(latestCommit: LatestCommit): Promise<void> {
     await this.#opening;
-    if (!this.#isOpen) throw new Error("there is no thread to read it");
-    const answer = await this.#send({ kind: "verify", latestCommit });
-    if (answer?.kind !== "verified") throw new Error("there is no thread to read it");
-    if (answer.error !== undefined) throw new Error(answer.error);
+    if (!this.#isOpen) throw new Error("the checkpoint thread is not running");
+    const reply = await this.#send({ kind: "verify", latestCommit });
+    if (reply?.kind !== "verified") throw new Error("the checkpoint thread is not running");
+    if (reply.error !== undefined) throw new Error(reply.error);
   }
 
-  /** Ends the thread, which lets go of the file. One that has not begun yet is not waited for. */
+  /** Closes the thread's file and ends the thread, also one that has not started yet. */
   async close(): Promise<void> {
     await this.pause();
     await this.#opening;
@@ -141,8 +142,8 @@ export class Checkpoints {
   async #copyOnce(): Promise<void> {
     this.#isDue = false;
     this.#lastCopyAt = performance.now();
-    const answer = await this.#send({ kind: "copy" });
-    if (answer?.kind !== "done" || answer.pages < MAX_LOG_PAGES || this.#isPaused) return;
+    const reply = await this.#send({ kind: "copy" });
+    if (reply?.kind !== "done" || reply.pages < MAX_LOG_PAGES || this.#isPaused) return;
     if (performance.now() - this.#lastCopyAt >= SHORT_COPY_MS && ++this.#copies < MAX_COPIES) {
       return await this.#copyOnce();
     }
@@ -150,7 +151,7 @@ export class Checkpoints {
     this.#copyRest();
   }
 
-  /** One order at a time. Gives undefined if the thread is dead. */
+  /** Sends a command, one at a time. Returns undefined if the thread is dead. */
   #send(command: CheckpointCommand): Promise<CheckpointReply | undefined> {
     if (this.#isDead) return Promise.resolve(undefined);
     return new Promise((resolve) => {

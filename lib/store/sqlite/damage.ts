@@ -1,11 +1,13 @@
-/** Whether a database is damaged, as SQLite itself finds. */
+/** Detection of a damaged database by SQLite's own check. */
 import type { DatabaseSync } from "node:sqlite";
 
-/** Returns the first damage in a database, in one line; undefined if there is none. Reads all of the database. */
+/**
+ * Returns the first damage in a database, in one line; undefined if there is none. Reads the whole database.
+ */
 export function damageIn(db: DatabaseSync): string | undefined {
-  const { integrity_check: found } = db.prepare("PRAGMA integrity_check(1)").get() as {
+  const { integrity_check: result } = db.prepare("PRAGMA integrity_check(1)").get() as {
     integrity_check: string;
   };
-  if (found === "ok") return undefined;
-  return found.replace(/^\*\*\*.*\n/, "").split("\n")[0]!; // the first line may be a heading
+  if (result === "ok") return undefined;
+  return result.replace(/^\*\*\*.*\n/, "").split("\n")[0]!; // the first line may be a heading
 }

@@ -1,4 +1,4 @@
-/** Opening the database file: whose it is, how it is set up, and the schema where it is new. */
+/** Opens and closes the database file: checks, settings, schema and upgrades. */
 import { DatabaseSync } from "node:sqlite";
 import { newClusterKey, newId } from "../new_id.ts";
 import { type FileHeader, readHeader } from "./file_header.ts";
@@ -7,40 +7,42 @@ import schema from "./schema.sql" with { type: "text" };
 /** Marks a database file as this program's; "Chat" in ASCII. */
 const APPLICATION_ID = 0x43686174;
 
-/** What makes a file of each version, from 1 on, one of the next: what those releases left behind goes on. */
+/** The statements that upgrade a file from each version, 1 and up, to the next one. */
 const UPGRADES = [
-  `ALTER TABLE Cursor RENAME TO MemberCursor; -- also where the view names it
+  `ALTER TABLE Cursor RENAME TO MemberCursor; -- also in the view
    ALTER TABLE User ADD COLUMN logins INTEGER NOT NULL DEFAULT 0;`,
   `DROP VIEW OfflineMessage;
    ${["RecentMessage", "AnyMessage", "OfflineMessage"].map(definitionOf).join("\n")}`,
   definitionOf("StoreIdentity"),
 ];
 
-/** The version of the schema, kept as SQLite's `user_version`. 0 is an empty file's. */
+/** The version of the schema, which SQLite stores as `user_version`. An empty file has version 0. */
 const SCHEMA_VERSION = UPGRADES.length + 1;
 
-/** Milliseconds to wait for an operator's tool that is writing. A batch is tried twice before it is given up. */
+/** Wait for the lock of an operator's tool that writes. A batch is tried twice, and fails after 2 s. */
 const BUSY_TIMEOUT_MS = 1_000;
 
-/** KiB of pages kept in memory. What is settled of a conversation touches pages of the log and its index, far apart. */
+/** Size of the page cache: compaction touches pages all over the table `Message` and its index. */
 const CACHE_SIZE_KIB = 32 * 1_024;
 
-/** A database that is gone when it is closed, in place of a file. */
+/** The name of a database in memory, which exists until it is closed. */
 export const IN_MEMORY = ":memory:";
 
 /**
- * Pages of 4 KiB in the write-ahead log before the committing thread copies them into the database by itself: far more
- * than the thread beside it lets gather, see checkpoints.ts.
+ * Size of the write-ahead log, in pages of 4 KiB, at which the database thread makes a checkpoint itself. The
+ * checkpoint thread restarts the log far earlier; see checkpoints.ts.
  */
 const AUTOCHECKPOINT_PAGES = 16_384;
 
-/** Bytes that the write-ahead log is cut back to after an operator's long look has made it grow. */
+/**
+ * Size to which SQLite truncates the write-ahead log after an operator's long transaction has made it grow.
+ */
 const MAX_LOG_BYTES = 64 * 1_024 * 1_024;
 
 /**
- * Opens the database in `file` ({@link IN_MEMORY}: none), makes the schema if the file is
- * new or empty, and brings an older one up to date. Throws an Error of one line if it can't be opened or isn't this
- * program's. `verify` is called before the file is read or written, and throws if it isn't the right one.
+ * Opens the database in `file`, or {@link IN_MEMORY}. Creates the schema in a new or empty file, and upgrades
+ * an older one. Throws an Error of one line if the file cannot be opened or is not a database of this
+ * program. `verify` is called before the file is read or written, and throws if it is the wrong file.
  */
 export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   let db: DatabaseSync | undefined;
@@ -48,22 +50,22 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
     const { size, expected } = file === IN_MEMORY ? EMPTY_HEADER : headerOf(file);
     db = new DatabaseSync(file, { timeout: BUSY_TIMEOUT_MS });
     verify?.();
-    const version = versionOf(db); // before anything is written to what may be another program's file
+    const version = versionOf(db); // before any write: the file may be another program's
     if (version === 0) {
       if (size > 0) throw new Error(NO_TABLES_MESSAGE);
       createSchema(db);
     }
     db.exec(`
       PRAGMA journal_mode = WAL;
-      PRAGMA synchronous = FULL; -- a commit is on the disk before it counts (invariant I1)
+      PRAGMA synchronous = FULL; -- a commit is on the disk before its acknowledgement (invariant I1)
       PRAGMA cache_size = -${CACHE_SIZE_KIB}; -- negative: in KiB
       PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES};
       PRAGMA journal_size_limit = ${MAX_LOG_BYTES};
     `);
-    if (size < expected) requireAllPages(db); // before a statement meets a page that is missing
+    if (size < expected) requireAllPages(db); // before a statement needs a missing page
     if (version > 0 && version < SCHEMA_VERSION) upgrade(db, version);
     ensureIdentity(db);
-    // Into the file, so that it alone is the database as far as it can be.
+    // Copies the log, so that the file alone is as complete as possible.
     db.exec("PRAGMA wal_checkpoint(PASSIVE)");
     return db;
   } catch (error) {
@@ -72,17 +74,17 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
   }
 }
 
-/** What is said of a file that was in use, and whose tables are in the write-ahead log that it lacks. */
+/** The reason for refusing a file that was in use and whose tables are in its missing write-ahead log. */
 export const NO_TABLES_MESSAGE =
-  "it holds no tables: if a server was using it, put its -wal beside it; else remove the file to begin with a new one";
+  "it has no tables: if a server used it, put its -wal beside it; otherwise remove it to start anew";
 
-/** Gives an error's message without the SQL that SQLite's errors bring along, and of a few words more than one line. */
+/** Returns the first line of an error's message, without the SQL text that SQLite's errors contain. */
 export function oneLine(error: unknown): string {
   const { message } = error as Error;
   return message.replace(/ in \s[\s\S]* at offset \d+$/, "").split("\n")[0]!;
 }
 
-/** Makes the schema in the file itself, before there is a write-ahead log: a young database is never in that alone. */
+/** Creates the schema before there is a write-ahead log, so that the file itself always has the tables. */
 function createSchema(db: DatabaseSync): void {
   db.exec(`
     PRAGMA synchronous = FULL;
@@ -104,21 +106,23 @@ function upgrade(db: DatabaseSync, version: number): void {
     `);
   } catch (error) {
     throw new Error(
-      `its schema is not that of version ${version}, which its user_version says: ${oneLine(error)}`,
+      `its schema is not that of version ${version}, its user_version: ${oneLine(error)}`,
       { cause: error },
     );
   }
 }
 
-/** Throws if pages are missing, in the file and in its log. */
+/** Throws if pages are missing in the file and in its log. */
 function requireAllPages(db: DatabaseSync): void {
-  const { quick_check: found } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
-  if (found !== "ok") throw new Error("it was cut off: pages at its end are missing");
+  const { quick_check: result } = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
+  if (result !== "ok") throw new Error("it is truncated: put the complete file back, or restore a backup");
 }
 
 const EMPTY_HEADER: FileHeader = { size: 0, expected: 0, changes: undefined, usesWal: false };
 
-/** Before SQLite opens it: a process that closes a file loses SQLite's locks on it. */
+/**
+ * Reads a file's header. Call it before SQLite opens the file: closing a descriptor releases SQLite's locks.
+ */
 function headerOf(file: string): FileHeader {
   try {
     using open = Deno.openSync(file);
@@ -130,8 +134,8 @@ function headerOf(file: string): FileHeader {
 }
 
 /**
- * Closes a database so that its file alone is all of it, and says so. If another program is reading, the next one to
- * close it does a part of that.
+ * Closes a database so that the file alone is complete, and its header says so. While another program reads,
+ * the log remains, and the last program to close the database copies it.
  */
 export function closeDatabase(db: DatabaseSync): void {
   try {
@@ -142,7 +146,7 @@ export function closeDatabase(db: DatabaseSync): void {
   db.close();
 }
 
-/** The version of the file's schema, 0 if there is nothing in it yet. Throws if what is there isn't ours to use. */
+/** Returns a file's schema version; 0 if it is empty. Throws if it is newer, or not this program's. */
 export function versionOf(db: DatabaseSync): number {
   const { application_id } = db.prepare("PRAGMA application_id").get() as { application_id: number };
   const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
@@ -152,7 +156,8 @@ export function versionOf(db: DatabaseSync): number {
   if (application_id === APPLICATION_ID) {
     if (user_version >= 1 && user_version <= SCHEMA_VERSION) return user_version;
     throw new Error(
-      `its schema has version ${user_version}, this program knows ${SCHEMA_VERSION}; use the program's newer release`,
+      `its schema version is ${user_version}, and this release supports 1 to ${SCHEMA_VERSION}: ` +
+        `use a newer release`,
     );
   }
   if (application_id !== 0 || user_version !== 0 || objects !== 0) {
@@ -162,8 +167,9 @@ export function versionOf(db: DatabaseSync): number {
 }
 
 /**
- * Gives a store its identity if it has none, and lifts the counters of ids above every id that a row refers to: an
- * operator may have deleted the row with the highest id, or loaded a part of a dump, and ids are never reused.
+ * Creates the store's identity if it has none, and raises the id counters above every id that a row refers
+ * to. Ids are never reused, even after an operator deleted the row with the highest id or loaded a part of a
+ * dump.
  */
 function ensureIdentity(db: DatabaseSync): void {
   const { users } = db.prepare(
@@ -194,7 +200,7 @@ function ensureIdentity(db: DatabaseSync): void {
   }
 }
 
-/** Gives a store its key if it has none. A file of a release before keys gets the table without becoming a newer one's. */
+/** Creates the cluster key if there is none. Older files get its table without a change of their version. */
 function ensureClusterKey(db: DatabaseSync): void {
   if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'ClusterKey'").get()) {
     db.exec(definitionOf("ClusterKey"));
@@ -203,7 +209,7 @@ function ensureClusterKey(db: DatabaseSync): void {
   db.prepare("INSERT INTO ClusterKey (id, secret) VALUES (1, ?)").run(newClusterKey());
 }
 
-/** What the schema says of a table or view. */
+/** Returns the schema's statement that creates a table or view. */
 function definitionOf(name: string): string {
   const [statement] = new RegExp(`^CREATE (TABLE|VIEW) ${name} [^;]*;`, "m").exec(schema)!;
   return statement;

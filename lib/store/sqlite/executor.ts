@@ -1,20 +1,21 @@
-/** Carries out batches of calls on the thread that holds the database: many changes, one commit. */
+/** Runs batches of calls on the database thread: all changes in one commit. */
 import type { DatabaseSync } from "node:sqlite";
 import type { StoreLimits } from "../store.ts";
-import type { Batch, ChangeName, ReadName, StoreCall, SyncMethods, WorkerReply } from "./calls.ts";
+import type { Batch, WorkerReply } from "./calls.ts";
 import { Changes } from "./changes.ts";
 import { type LatestCommit, latestCommitAfter, readLatestCommit } from "./newest.ts";
 import type { FreeSpace } from "./free_space.ts";
+import type { ChangeName, OperationName, ReadName, StoreCall, SyncOperations } from "./operations.ts";
 import { Reads } from "./reads.ts";
 import { Memtable } from "./memtable.ts";
 
 /**
- * Milliseconds for the reads of each batch, so that slow ones don't keep the next commit waiting: of the order of a
- * commit on a slow disk. The read under way when they are over is finished.
+ * Time limit for the reads of a batch, so that slow reads do not delay the next commit. It is about the
+ * duration of a commit on a slow disk. A read in progress is finished.
  */
 const READ_BUDGET_MS = 5;
 
-/** Runs batches on a database that it alone uses. */
+/** Runs batches on a database that nothing else writes to. */
 export class Executor {
   readonly #db: DatabaseSync;
   readonly #memtable: Memtable;
@@ -23,7 +24,7 @@ export class Executor {
   readonly #sql: ReturnType<typeof prepare>;
   #latestCommit: LatestCommit;
 
-  /** `recent` is another than the default in tests. */
+  /** Tests set `memtable`. */
   constructor(
     db: DatabaseSync,
     limits: StoreLimits,
@@ -38,38 +39,39 @@ export class Executor {
     this.#latestCommit = readLatestCommit(db);
   }
 
-  /** The newest that is committed, whatever the file says by now. */
+  /** The newest committed data, also after a fault of the file. */
   get latestCommit(): LatestCommit {
     return this.#latestCommit;
   }
 
   /**
-   * Commits the batches' changes as one transaction, and then does each one's reads, as many as there is time for:
-   * its answer has no results for the others. What fails is in the answers; it never throws.
+   * Commits the changes of all batches in one transaction, and then runs each batch's reads until the time
+   * limit is over. The reply has no results for the remaining reads. Errors are in the replies; the method
+   * never throws.
    */
   run(batches: readonly Batch[]): WorkerReply[] {
     const changes = batches.flatMap(({ changes }) => changes);
     const failures = new Map<number, unknown>();
     const results = changes.length > 0 ? this.#commit(changes, failures) : [];
     this.#latestCommit = latestCommitAfter(this.#latestCommit, changes, results);
-    let begin = 0;
+    let begin = 0; // the index of the batch's first result
     return batches.map((batch) => {
       const end = begin + batch.changes.length;
       const own = [...failures].filter(([i]) => begin <= i && i < end)
         .map(([i, error]) => [i - begin, error] as const);
-      const answer = this.#read(batch.reads, results.slice(begin, end), new Map(own));
+      const reply = this.#read(batch.reads, results.slice(begin, end), new Map(own));
       begin = end;
-      return answer;
+      return reply;
     });
   }
 
-  /** Adds what the reads give to an answer about changes. */
+  /** Runs a batch's reads, and appends their results to those of its changes. */
   #read(
     reads: readonly StoreCall<ReadName>[],
     results: unknown[],
     failures: Map<number, unknown>,
   ): WorkerReply {
-    const begun = performance.now();
+    const startedAt = performance.now();
     for (const call of reads) {
       let result: unknown;
       try {
@@ -78,7 +80,7 @@ export class Executor {
         failures.set(results.length, error);
       }
       results.push(result);
-      if (performance.now() - begun >= READ_BUDGET_MS) break;
+      if (performance.now() - startedAt >= READ_BUDGET_MS) break;
     }
     return { results, failures };
   }
@@ -91,11 +93,11 @@ export class Executor {
         return results;
       });
     } catch {
-      // Once more, more slowly: if one call is to blame, it fails alone.
+      // Repeated below with a savepoint for each call, so that only the failing call is rejected.
     }
     try {
       return this.#transaction(() =>
-        calls.map((call, i) => this.#alone(call, (error) => failures.set(i, error)))
+        calls.map((call, i) => this.#invokeInSavepoint(call, (error) => failures.set(i, error)))
       );
     } catch (error) {
       for (const i of calls.keys()) failures.set(i, error);
@@ -120,8 +122,8 @@ export class Executor {
     }
   }
 
-  /** One call inside a transaction. If it throws, it leaves nothing behind, unless the transaction is lost. */
-  #alone(call: StoreCall<ChangeName>, failed: (error: unknown) => void): unknown {
+  /** Runs a change in a savepoint, and undoes it if it throws. Throws if SQLite ended the transaction. */
+  #invokeInSavepoint(call: StoreCall<ChangeName>, onError: (error: unknown) => void): unknown {
     const { mark } = this.#memtable;
     this.#sql.save.run();
     let result: unknown;
@@ -131,8 +133,8 @@ export class Executor {
       if (!this.#db.isTransaction) throw error;
       this.#memtable.rollback(mark);
       this.#changes.clearCache();
-      this.#sql.undo.run();
-      failed(error);
+      this.#sql.rollbackTo.run();
+      onError(error);
     }
     this.#sql.release.run();
     return result;
@@ -145,15 +147,15 @@ function prepare(db: DatabaseSync) {
     commit: db.prepare("COMMIT"),
     rollback: db.prepare("ROLLBACK"),
     save: db.prepare("SAVEPOINT one"),
-    undo: db.prepare("ROLLBACK TO one"),
+    rollbackTo: db.prepare("ROLLBACK TO one"),
     release: db.prepare("RELEASE one"),
   };
 }
 
-function invoke<N extends ChangeName | ReadName>(
-  target: SyncMethods<N>,
+function invoke<N extends OperationName>(
+  target: SyncOperations<N>,
   [name, ...args]: StoreCall<N>,
 ): unknown {
-  // A call's name and arguments belong together by its type, which is lost where they are taken apart.
+  // The type of StoreCall ties the arguments to the name; destructuring loses that.
   return (target[name] as (...args: unknown[]) => unknown).apply(target, args);
 }

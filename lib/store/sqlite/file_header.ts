@@ -1,26 +1,32 @@
-/** What a database file's first bytes say, read without SQLite: it would see nothing wrong in a part of a file. */
+/** Reads a database file's header without SQLite, which does not detect a truncated file. */
 
-/** The bytes of SQLite's file header. */
+/** Size of SQLite's file header. */
 const HEADER_BYTES = 100;
 
 const MAGIC = "SQLite format 3\0";
 
-/** Of the header's read version: the file was in use with a write-ahead log, and was not closed since. */
+/**
+ * Value of the header's read version while a file is in use with a write-ahead log, and until it is closed.
+ */
 const WAL_VERSION = 2;
 
-/** A database file as its header describes it. */
+/** The content of a database file's header. */
 export interface FileHeader {
-  /** Bytes that the file has. */
+  /** Size of the file, in bytes. */
   readonly size: number;
-  /** Bytes that the file must have, unless a write-ahead log holds the rest; 0 if the header does not say. */
+  /**
+   * Size in bytes according to the header, unless a write-ahead log has the rest; 0 if the header has none.
+   */
   readonly expected: number;
-  /** How often the file's first page was changed, as SQLite counts; undefined if the file is no database. */
+  /** SQLite's counter of the file's changes; undefined if the file is not a database. */
   readonly changes: number | undefined;
-  /** Whether the file's newest data may be in a write-ahead log. */
+  /** Whether newer data may be in a write-ahead log. */
   readonly usesWal: boolean;
 }
 
-/** Reads the header of an open file. What is no database has `expected` 0 and no write-ahead log. */
+/**
+ * Reads the header of an open file. A file that is not a database has `expected` 0 and no write-ahead log.
+ */
 export function readHeader(file: Deno.FsFile): FileHeader {
   const { size } = file.statSync();
   const bytes = readAt(file, 0, HEADER_BYTES);
@@ -29,16 +35,16 @@ export function readHeader(file: Deno.FsFile): FileHeader {
   }
   const view = new DataView(bytes.buffer);
   const pageSize = view.getUint16(16) === 1 ? 65_536 : view.getUint16(16);
-  const isCounted = view.getUint32(24) === view.getUint32(92); // else an old SQLite wrote it, and left the count
+  const isSizeValid = view.getUint32(24) === view.getUint32(92); // SQLite before 3.7 does not update the size
   return {
     size,
-    expected: isCounted ? view.getUint32(28) * pageSize : 0,
+    expected: isSizeValid ? view.getUint32(28) * pageSize : 0,
     changes: view.getUint32(24),
     usesWal: view.getUint8(19) === WAL_VERSION,
   };
 }
 
-/** Reads bytes at a place in an open file; gives undefined if they are not all there. */
+/** Reads `count` bytes at an offset of an open file; returns undefined if the file ends before. */
 export function readAt(
   file: Deno.FsFile,
   offset: number,

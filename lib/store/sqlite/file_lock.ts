@@ -1,32 +1,33 @@
-/** The lock on a database file: at most one process may change it, by whatever name that process knows it. */
+/** The lock on a database file: at most one server process may use the file, under any of its names. */
 import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
 import { folderOf, ignoreIf, PRIVATE_MODE } from "./private_file.ts";
-import { refuseIncomplete, refuseMissing } from "./start_checks.ts";
+import { refuseMissing, refuseUnsafe } from "./start_checks.ts";
 
-/** A database file that no other process of this program may use until the lock is disposed of. */
+/** A lock that keeps other servers from using a database file until it is disposed of. */
 export interface FileLock extends Disposable {
   /** The file's path without symbolic links. SQLite's other files are beside it. */
   readonly path: string;
-  /** The locked file; undefined if there is none, which only {@link lockDatabaseFile} without `create` allows. */
+  /** The locked file; undefined if it does not exist, which is possible without `create` only. */
   readonly identity: FileIdentity | undefined;
-  /** Whether the file was in use, was not closed, and has no write-ahead log: commits that were in it may be missing. */
+  /** Whether the file was not closed and has no write-ahead log: its last commits may be missing. */
   readonly isUnclosed: boolean;
-  /** Returns whether the locked file still has a name, wherever that is. */
+  /** Returns whether the locked file still has a name in any folder. */
   isLinked(): boolean;
 }
 
-/** The files that this thread holds. */
+/** The files that this thread has locked, by {@link inodeKey}. */
 const lockedFiles = new Set<string>();
 
 /**
- * Locks a database file. Rejects with an Error of one line while a server, or another holder of the lock, has it.
+ * Locks a database file. Rejects with an Error of one line while another process or another lock uses the
+ * file. With `create`, as at a start, it creates a missing file and refuses an incomplete one.
  *
- * On Linux the lock is a flock(2) on the database itself. SQLite's locks are of another kind there, so other tools can
- * use the database meanwhile. Elsewhere the two kinds exclude each other. There, and for files that are about to be
- * replaced, the lock is the file `FILE.lock` beside the database.
+ * On Linux the lock is a flock(2) on the database itself. SQLite uses locks of another kind there, so that
+ * other tools can read the database meanwhile. On other systems the two kinds exclude each other. On those,
+ * and for a file that is about to be replaced, the lock is on `FILE.lock` beside the database.
  *
- * A process that closes a file loses SQLite's locks on it. So close all databases on `file` before the lock is
- * disposed of. `create` is for a start: it makes a missing file, and refuses one of which a part lies elsewhere.
+ * A process that closes any descriptor of a file loses SQLite's locks on it. Close all databases on `file`
+ * before disposing of the lock.
  */
 export async function lockDatabaseFile(file: string, { create = false } = {}): Promise<FileLock> {
   const holding = new DisposableStack();
@@ -40,15 +41,15 @@ export async function lockDatabaseFile(file: string, { create = false } = {}): P
     );
     const identity = open && fileIdentity(open.statSync());
     if (identity && !isSameFile(identity, fileIdentity(await Deno.stat(file)))) {
-      throw new Error("it was replaced in this moment; try again");
+      throw new Error("another program replaced it during the start: start again");
     }
-    const isUnclosed = create && open !== undefined && await refuseIncomplete(path, open) && !isRecovered;
+    const isUnclosed = create && open !== undefined && await refuseUnsafe(path, open) && !isRecovered;
     const owned = holding.move();
     return {
       path,
       identity,
       isUnclosed,
-      isLinked: () => open !== undefined && open.statSync().nlink !== 0, // null where the system doesn't tell
+      isLinked: () => open !== undefined && open.statSync().nlink !== 0, // null on Windows
       [Symbol.dispose]: () => owned.dispose(),
     };
   } catch (error) {
@@ -57,10 +58,10 @@ export async function lockDatabaseFile(file: string, { create = false } = {}): P
   }
 }
 
-/** Opens a file and locks it. On systems without separate kinds of locks, the database itself is opened only. */
+/** Opens a file and locks it. Outside Linux the database itself is opened without a lock. */
 async function openLocked(holding: DisposableStack, file: string, create: boolean): Promise<Deno.FsFile> {
   const known = await Deno.stat(file).catch(ignoreIf(Deno.errors.NotFound));
-  // This must come before the file is opened: closing it again would take SQLite's locks from their holder.
+  // Checked before the file is opened: closing it again would release the locks of SQLite in this process.
   if (known && lockedFiles.has(inodeKey(known))) throw new Error(IN_USE_MESSAGE);
   const open = await Deno.open(file, { read: true, write: true, create, mode: PRIVATE_MODE });
   holding.use(open);
@@ -72,14 +73,14 @@ async function openLocked(holding: DisposableStack, file: string, create: boolea
   return open;
 }
 
-/** Locks a file, unless that is the one that is locked already. */
+/** Locks a file, unless it is the file that `locked` has open. */
 async function lockUnlessSame(holding: DisposableStack, file: string, locked: Deno.FsFile): Promise<void> {
   const { NotFound, NotCapable } = Deno.errors;
   try {
     const known = await Deno.stat(file).catch(ignoreIf(NotFound));
     if (!known || inodeKey(known) !== inodeKey(locked.statSync())) await openLocked(holding, file, true);
   } catch (error) {
-    if (!(error instanceof NotCapable)) throw error; // the permissions may end at a symbolic link
+    if (!(error instanceof NotCapable)) throw error; // the permissions may not include a link's target
   }
 }
 
@@ -89,7 +90,7 @@ function inodeKey({ dev, ino }: Deno.FileInfo): string {
   return `${dev}:${ino}`;
 }
 
-/** Returns the path without symbolic links, also if its file does not exist. */
+/** Resolves symbolic links in a path, also if the file does not exist. */
 export async function resolvePath(file: string): Promise<string> {
   const { NotFound, NotADirectory, NotCapable } = Deno.errors;
   const path = await Deno.realPath(file).catch(ignoreIf(NotFound, NotADirectory));

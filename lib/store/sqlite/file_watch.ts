@@ -1,17 +1,19 @@
-/** Whether the files of an open database are still where they were: what is committed to others is lost. */
+/** Detects that files of an open database were moved, replaced or truncated: commits would be lost. */
 import { readHeader } from "./file_header.ts";
 import { WalProbe } from "./wal_probe.ts";
 
-/** What tells a file from all others, whatever its name. Both are 0 where the system does not say. */
+/** A file's device and inode, which do not depend on its name. Both are 0 on systems without them. */
 export interface FileIdentity {
   readonly dev: number;
   readonly ino: number;
 }
 
-/** What has happened to one of the files. */
+/** The fault of one of the files. */
 export interface FileFault {
   readonly reason: string;
-  /** Whether a file that is in its place has lost its end or was overwritten: what is open cannot be trusted then. */
+  /**
+   * Whether a file was truncated or overwritten in place. The data of open descriptors is incomplete then.
+   */
   readonly isTruncated: boolean;
 }
 
@@ -20,7 +22,7 @@ interface WatchedFile {
   readonly identity: FileIdentity;
 }
 
-/** SQLite's files beside a database: the write-ahead log, and its index in memory that all processes share. */
+/** Suffixes of SQLite's files beside a database: the write-ahead log, and its index in shared memory. */
 export const COMPANION_SUFFIXES = ["-wal", "-shm"] as const;
 
 export function fileIdentity({ dev, ino }: Deno.FileInfo): FileIdentity {
@@ -31,7 +33,9 @@ export function isSameFile(one: FileIdentity, other: FileIdentity): boolean {
   return one.dev === other.dev && one.ino === other.ino;
 }
 
-/** Watches the files of one open database. Make it before the database is opened, and dispose of it after closing. */
+/**
+ * Checks the files of a database. Create it before the database is opened, and dispose of it after closing.
+ */
 export class FileWatch implements Disposable {
   readonly #file: string;
   readonly #path: string;
@@ -39,13 +43,13 @@ export class FileWatch implements Disposable {
   readonly #database: Deno.FsFile;
   #companions: readonly WatchedFile[] = [];
   #walProbe: WalProbe | undefined;
-  // Of the database when it was looked at last:
-  #size = 0; // bytes
+  // The header at the last check:
+  #sizeBytes = 0;
   #changes = 0;
 
   /**
-   * For a database that will be open under the name `file`. `path` is that name without symbolic links, and
-   * `identity` the file that was locked. Throws if the database is another one by now.
+   * Watches a database that will be opened under the name `file`. `path` is that name without symbolic links,
+   * and `identity` the locked file. Throws if the name belongs to another file by now.
    */
   constructor(file: string, path: string, identity: FileIdentity) {
     this.#file = file;
@@ -54,16 +58,18 @@ export class FileWatch implements Disposable {
     this.#database = Deno.openSync(file);
     if (isSameFile(fileIdentity(this.#database.statSync()), identity)) return;
     this.#database.close();
-    throw new Error(`${file} was replaced in this moment; try again`);
+    throw new Error(`another program replaced ${file} during the start: start again`);
   }
 
-  /** Throws if the name no longer belongs to the locked file. Call it after SQLite has opened the name, and before use. */
+  /**
+   * Throws if the name no longer belongs to the locked file. Call it between SQLite's opening and first use.
+   */
   verify(): void {
     const { reason } = this.#checkPlace({ path: this.#file, identity: this.#identity }) ?? {};
     if (reason !== undefined) throw new Error(reason);
   }
 
-  /** Watches the log and its index as well, once the database is in use. */
+  /** Also watches the log and its index. Call it once the database is in use. */
   watchLog(): void {
     try {
       this.#companions = COMPANION_SUFFIXES.map((suffix) => {
@@ -72,38 +78,35 @@ export class FileWatch implements Disposable {
       });
       this.#walProbe = new WalProbe(this.#path);
     } catch (error) {
-      // The permissions may end at a symbolic link: then the database alone is watched.
+      // The permissions may not include the target of a symbolic link. Only the database is watched then.
       if (!(error instanceof Deno.errors.NotCapable)) throw error;
       this.#companions = [];
     }
   }
 
-  /** The write-ahead log, if it is watched. */
+  /** The write-ahead log's identity, if it is watched. */
   get wal(): FileIdentity | undefined {
     return this.#companions[0]?.identity;
   }
 
-  /**
-   * Returns what has happened to one of the files, or undefined if all are in their places and whole. Throws if that
-   * can't be found out.
-   */
+  /** Returns the first fault of the files, if there is one. Throws if they are not readable. */
   check(): FileFault | undefined {
     return this.#checkPlace({ path: this.#file, identity: this.#identity }, true) ??
-      this.#companions.map((watched) => this.#checkPlace(watched)).find((found) => found !== undefined) ??
+      this.#companions.map((watched) => this.#checkPlace(watched)).find((fault) => fault !== undefined) ??
       this.#checkLog();
   }
 
   /**
-   * Moves the log out of the way, now that all is saved: beside another database it would spoil that. The names end in
-   * `aside` then. With `database`, the database itself too. Files of others stay; but in the database's own place no
-   * log is right any more.
+   * Renames the log, once all data is saved, to a name that ends in `aside`: beside another database it would
+   * damage that one. With `includeDatabase` renames the database, too. Files of other databases stay, except
+   * a log beside the database itself.
    */
-  moveAside(aside: string, database: boolean): void {
+  moveAside(aside: string, includeDatabase: boolean): void {
     const isHere = this.#isAt(this.#path, this.#identity);
     const [wal, shm] = COMPANION_SUFFIXES.map((suffix) => this.#path + suffix) as [string, string];
     if (isHere || this.#isAt(wal, this.#companions[0]?.identity)) tryRename(wal, wal + aside);
-    if (isHere || this.#isAt(shm, this.#companions[1]?.identity)) tryRemove(shm); // there is nothing in it but an index
-    if (isHere && database) tryRename(this.#path, this.#path + aside);
+    if (isHere || this.#isAt(shm, this.#companions[1]?.identity)) tryRemove(shm); // it is an index only
+    if (isHere && includeDatabase) tryRename(this.#path, this.#path + aside);
   }
 
   #isAt(path: string, identity: FileIdentity | undefined): boolean {
@@ -137,14 +140,16 @@ export class FileWatch implements Disposable {
     return this.#walProbe?.isComplete() === false ? truncatedFault(this.#companions[0]!.path) : undefined;
   }
 
-  /** A file that has shrunk may have been vacuumed: then its header says so. Its changes are never undone. */
+  /**
+   * Checks size and change counter, which never decreases. A vacuum shrinks the file and updates the header.
+   */
   #checkHeader(): FileFault | undefined {
     const { size, expected, changes } = readHeader(this.#database);
-    if (size === 0 || (size < this.#size && size < expected)) return truncatedFault(this.#path);
+    if (size === 0 || (size < this.#sizeBytes && size < expected)) return truncatedFault(this.#path);
     if (changes === undefined || changes < this.#changes) {
       return { reason: `${this.#path} was overwritten while the server used it`, isTruncated: true };
     }
-    this.#size = size;
+    this.#sizeBytes = size;
     this.#changes = changes;
     return undefined;
   }
@@ -155,14 +160,14 @@ function movedFault(what: string): FileFault {
 }
 
 function truncatedFault(path: string): FileFault {
-  return { reason: `${path} was cut off while the server used it`, isTruncated: true };
+  return { reason: `${path} was truncated while the server used it`, isTruncated: true };
 }
 
 function tryRename(path: string, to: string): void {
   try {
     Deno.renameSync(path, to);
   } catch {
-    // It is missing, or must stay: the note keeps the next start from using it.
+    // The file is missing or not writable. The note prevents the next start from using it.
   }
 }
 
@@ -170,6 +175,6 @@ function tryRemove(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // The same.
+    // As in tryRename.
   }
 }

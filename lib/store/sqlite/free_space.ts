@@ -1,28 +1,30 @@
-/** The free space on the database's disk: below a limit new messages are refused, before the disk is full. */
+/**
+ * The free space on the database's disk: below a limit, new messages are rejected before the disk is full.
+ */
 import { statfsSync } from "node:fs";
 
-/** Milliseconds between two checks: within them some ten MB of messages may come. A check costs microseconds. */
+/** Interval of checks, in which about 10 MB of messages can arrive. A check costs microseconds. */
 const CHECK_INTERVAL_MS = 250;
 
-/** The state of a disk after it has changed. */
+/** A change of a disk's state. */
 export interface DiskSpace {
   readonly space: "low" | "enough" | "unknown";
-  /** Bytes that are free; for `unknown` the error's message instead. */
+  /** Free space in bytes; the error's message if the space is unknown. */
   readonly free: number | string;
 }
 
-/** Checks the free space of a disk, at most once in {@link CHECK_INTERVAL_MS}. */
+/** The free space of a disk, read at most once per {@link CHECK_INTERVAL_MS}. */
 export class FreeSpace {
   readonly #file: string;
   readonly #minBytes: number;
   readonly #onChange: (space: DiskSpace) => void;
   readonly #freeBytes: (file: string) => number;
   #space: DiskSpace["space"] = "enough";
-  #checkedAt = -Infinity; // by performance.now
+  #checkedAt = -Infinity; // by performance.now()
 
   /**
-   * For the disk of `file`, on which at least `min` bytes must be free; 0 for no limit. `changed` is called when the
-   * state changes. Tests replace `freeBytes`.
+   * Watches the disk of `file`, on which at least `minBytes` must be free; 0 means no limit. `onChange` is
+   * called when the state changes. Tests set `freeBytes`.
    */
   constructor(
     file: string,
@@ -36,7 +38,7 @@ export class FreeSpace {
     this.#freeBytes = freeBytes;
   }
 
-  /** Whether less is free than must be. False if that is unknown. */
+  /** Whether the free space is below the limit; false if it is unknown. */
   get isLow(): boolean {
     if (this.#minBytes === 0) return false;
     const now = performance.now();
@@ -49,10 +51,10 @@ export class FreeSpace {
 
   /** Checks the disk now. */
   check(): void {
-    const found = this.#measure();
-    if (found.space === this.#space) return;
-    this.#space = found.space;
-    this.#onChange(found);
+    const measured = this.#measure();
+    if (measured.space === this.#space) return;
+    this.#space = measured.space;
+    this.#onChange(measured);
   }
 
   #measure(): DiskSpace {
@@ -65,7 +67,7 @@ export class FreeSpace {
   }
 }
 
-/** Bytes that this process may still write to the file's disk. */
+/** Returns the bytes that this process may still write to the file's disk. */
 function freeBytesOf(file: string): number {
   const { bavail, bsize } = statfsSync(file);
   return bavail * bsize;

@@ -1,20 +1,20 @@
 /**
- * Which database a write-ahead log belongs to. The log itself does not say so, and SQLite runs any log into the file that
- * lies beside it. So a server writes it into its lock's file.
+ * The record of the database that a write-ahead log belongs to, in the server's lock file. The log itself has
+ * no such record, and SQLite applies any log to the database beside it.
  */
 import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
 import { statIfExists } from "./private_file.ts";
 
-/** Notes the log of an open database, in the lock's file beside that. */
+/** Records the log of an open database in the lock file beside it. */
 export function recordOwner(path: string, database: FileIdentity, wal: FileIdentity): void {
   try {
     Deno.writeTextFileSync(`${path}.lock`, `${JSON.stringify({ database, wal })}\n`);
   } catch {
-    // Where locks forbid that a locked file is written.
+    // On Windows a locked file is not writable.
   }
 }
 
-/** Throws if the log beside a database is that of another one, which was replaced. */
+/** Throws if the log beside a database belongs to a previous database that was replaced. */
 export async function refuseForeignLog(path: string): Promise<void> {
   const [database, wal] = [await statIfExists(path), await statIfExists(`${path}-wal`)];
   if (!database || !wal?.size) return;
@@ -25,10 +25,10 @@ export async function refuseForeignLog(path: string): Promise<void> {
       return;
     }
   } catch {
-    return; // nothing is noted
+    return; // no record
   }
   throw new Error(
-    `${path}-wal holds messages of the database that was there before: put that back, ` +
-      `or move ${path}-wal away to go on with what is there now`,
+    `${path}-wal holds messages of the database that was replaced: put that database back, ` +
+      `or move ${path}-wal away to go on with the current one`,
   );
 }

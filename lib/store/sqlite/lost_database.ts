@@ -1,4 +1,6 @@
-/** What is done when the files of an open database are lost: all is saved, and the log and a note say where it is. */
+/**
+ * Rescues a database whose files were lost: saves its data, and reports in the log and a note where it is.
+ */
 import type { Batcher } from "./batcher.ts";
 import type { FileLock } from "./file_lock.ts";
 import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
@@ -6,13 +8,13 @@ import type { DatabaseLostError } from "./lost_error.ts";
 import { permittedBeside, rescueName, writeNote } from "./lost_note.ts";
 import { fileTimestamp, statIfExists } from "./private_file.ts";
 
-/** The part of a log that the store writes to. */
+/** The part of the server's log that the store uses. */
 export interface StoreLog {
   warn(event: string, fields: Record<string, string>): void;
   error(event: string, fields: Record<string, string>): void;
 }
 
-/** Where the data is now. */
+/** The outcome of a rescue: the place of the data. */
 interface RescueResult {
   readonly event: string;
   readonly action: string;
@@ -21,8 +23,8 @@ interface RescueResult {
 }
 
 /**
- * Says that the files are lost, and saves what was committed to them. Never rejects. Fulfilled with a function that
- * says once more where the data is.
+ * Logs the loss of the files, saves the data that was committed to them, and logs its place. Never rejects.
+ * Returns a function that logs the outcome again.
  */
 export async function rescueLostDatabase(
   batcher: Batcher,
@@ -34,13 +36,13 @@ export async function rescueLostDatabase(
   const names = [file, lock.path];
   const note = { time: new Date().toISOString(), reason: loss.message, wal: loss.wal };
   const whole = lock.isLinked() && lock.identity && !loss.isTruncated ? [lock.identity] : [];
-  // First, since the process may be killed at any time.
+  // A preliminary note, because the process may be killed during the rescue.
   const action = `look for the database with its -wal, or for a copy of it, and move it to ${file}`;
   await writeNote(names, { ...note, action, whole });
-  log?.error("the database file is lost: nothing can be stored or read until a restart", {
+  log?.error("the database file is lost: all store operations fail until a restart", {
     error: loss.message,
     action:
-      "wait for the next line of the log, which says where the data is; then stop the server, put the file back",
+      "wait for the next entry, which says where the data is; then stop the server, and put the file back",
   });
   try {
     const saved = await rescue(batcher, file, lock, loss);
@@ -53,11 +55,11 @@ export async function rescueLostDatabase(
     const fields = {
       error: (error as Error).message,
       action: loss.isTruncated
-        ? "stop the server, restore a backup: what was in the file is gone"
-        : `do not stop the server before /proc/${Deno.pid}/fd has been searched for the database and its -wal`,
+        ? "stop the server, and restore a backup: the file's data is lost"
+        : `do not stop the server yet: copy the database and its -wal from /proc/${Deno.pid}/fd first`,
     };
     log?.error("cannot copy the lost database", fields);
-    return () => log?.error("the database file was lost, and could not be copied", fields);
+    return () => log?.error("the database file was lost and could not be copied", fields);
   }
 }
 
@@ -84,12 +86,12 @@ async function rescue(
       errors.push((error as Error).message);
       continue;
     }
-    if (problem !== undefined) throw new Error(problem); // it would be the same in any other place
+    if (problem !== undefined) throw new Error(problem); // the same in any other place
     const info = await statIfExists(copy);
     return {
       event: "all acknowledged data was copied",
       copy,
-      action: `stop the server, move ${copy} to ${file}, start the server`,
+      action: `stop the server, move ${copy} to ${file}, and start the server`,
       whole: info ? [fileIdentity(info)] : [],
     };
   }
@@ -103,12 +105,12 @@ async function savedInFile(file: string, { path, identity }: FileLock): Promise<
   const action = isNamed
     ? "restart the server"
     : `stop the server, ${
-      isThere ? `let ${file} be ${path} again` : `move the database to ${file}`
-    }, start the server`;
+      isThere ? `make ${file} a link to ${path} again` : `move the database to ${file}`
+    }, and start the server`;
   return {
     event: isThere
       ? `all acknowledged data is in the database file ${path}`
-      : "all acknowledged data is in the database file, where that is now",
+      : "all acknowledged data is in the database file, which was moved",
     action,
     whole: identity ? [identity] : [],
   };
@@ -119,7 +121,7 @@ async function hasIdentity(file: string, identity: FileIdentity): Promise<boolea
   return info !== undefined && isSameFile(fileIdentity(info), identity);
 }
 
-/** For when the folder is gone and nothing can be written beside it. */
+/** Returns a path in a new temporary folder, if the permissions allow one: the last resort. */
 async function temporaryPath(): Promise<string | undefined> {
   const { state } = await Deno.permissions.query({ name: "write" });
   return state === "granted" ? `${await Deno.makeTempDir({ prefix: "chat-" })}/chat.db` : undefined;

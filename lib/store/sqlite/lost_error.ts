@@ -1,12 +1,12 @@
-/** What the store fails with from the loss of its files on. */
+/** The error of all calls after the loss of the database's files. */
 import type { FileFault, FileIdentity } from "./file_watch.ts";
 
-/** The database's files are not what was committed to. */
+/** The loss of the database's files: they are not the files that the commits went to. */
 export class DatabaseLostError extends Error {
   override readonly name = "DatabaseLostError";
-  /** Whether a file that is in its place has lost its end. */
+  /** See {@link FileFault}. */
   readonly isTruncated: boolean;
-  /** The write-ahead log that belongs to the database. */
+  /** The identity of the database's write-ahead log. */
   readonly wal: FileIdentity | undefined;
 
   constructor({ reason, isTruncated, wal }: FileFault & { readonly wal: FileIdentity | undefined }) {

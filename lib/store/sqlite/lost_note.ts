@@ -1,33 +1,35 @@
-/** The note beside a lost database: without it the next start would begin with an empty one, or with a wrong one. */
+/** The note beside a lost database, which prevents the next start from using an empty or a wrong database. */
 import { type FileIdentity, fileIdentity, isSameFile } from "./file_watch.ts";
 import { fileTimestamp, folderOf, PART_SUFFIX, PRIVATE_MODE, statIfExists } from "./private_file.ts";
 
 const RESCUED_INFIX = ".rescued-";
 const NOTE_SUFFIX = ".lost";
 
-/** Only the server's account may list the folder, as is so for the one that it made. */
+/** Permissions of a recreated folder: only the server's account may list it. */
 const PRIVATE_FOLDER_MODE = 0o700;
 
-/** What an operator and the next start have to know. */
+/** The note's content, for an operator and for the next start. */
 export interface LostNote {
   readonly time: string;
   readonly reason: string;
-  /** What to do now, in words. */
+  /** The instruction for the operator. */
   readonly action: string;
-  /** The files that hold all acknowledged data: with one of them in the database's place a start goes on. */
+  /** The files that have all acknowledged data. A start requires one of them in the database's place. */
   readonly whole: readonly FileIdentity[];
-  /** The write-ahead log that belongs to them. */
+  /** The write-ahead log of those files. */
   readonly wal: FileIdentity | undefined;
 }
 
-/** Returns a name beside the folder of a file, for when the folder is gone; undefined if the folder has no name. */
+/**
+ * Returns a name beside a file's folder, for a folder that is removed; undefined if the folder has no name.
+ */
 function besideFolder(file: string): string | undefined {
   const folder = folderOf(file);
   const name = folder.replace(/[/\\]+$/, "");
   return /(^|[/\\])\.{0,2}$/.test(name) ? undefined : `${name}-${file.slice(folder.length)}`;
 }
 
-/** The same, if the permissions reach so far: at a terminal the user would be asked for more. */
+/** Returns the name of {@link besideFolder} if the permissions include it. Never asks for permissions. */
 export function permittedBeside(file: string): string | undefined {
   const path = besideFolder(file);
   if (path === undefined) return undefined;
@@ -36,15 +38,15 @@ export function permittedBeside(file: string): string | undefined {
   return isGranted("read") && isGranted("write") ? path : undefined;
 }
 
-/** Returns a name for a copy of the database that is free now, and is found by the next start. */
+/** Returns a new name for a copy of the database, which the next start finds with {@link rescuedCopyOf}. */
 export function rescueName(place: string): string {
   return `${place}${RESCUED_INFIX}${fileTimestamp()}`;
 }
 
 /**
- * Writes the note beside each of a database's names, or beside its folder if that is gone, in place of an earlier one.
- * Where the permissions do not reach beside the folder, that is made anew for the note. Returns the files; none if it
- * can't be written anywhere.
+ * Writes the note beside each of a database's names, or beside the folder if that is removed, and replaces an
+ * earlier note. Recreates the folder if the permissions include no other place. Returns the written files,
+ * which may be none.
  */
 export async function writeNote(names: readonly string[], note: LostNote): Promise<string[]> {
   const text = JSON.stringify(note, undefined, 2) + "\n";
@@ -66,7 +68,7 @@ export async function writeNote(names: readonly string[], note: LostNote): Promi
   return written;
 }
 
-/** Removes the notes of a database that is in its place again. */
+/** Removes the notes beside a database's names. */
 export async function removeNotes(...names: readonly string[]): Promise<void> {
   for (const place of new Set(names.flatMap(notePlaces))) {
     await Deno.remove(place + NOTE_SUFFIX).catch(() => {});
@@ -74,8 +76,8 @@ export async function removeNotes(...names: readonly string[]): Promise<void> {
 }
 
 /**
- * Throws if the database was lost, and what is in its place now is not whole. Returns whether it was lost, and is back:
- * then the notes are removed.
+ * Throws if a note says that the database was lost and the file in its place is not one of the note's.
+ * Returns whether the database was lost and is in its place again; the notes are then removed.
  */
 export async function refuseLost(file: string, path: string): Promise<boolean> {
   const names = [file, path];
@@ -87,8 +89,8 @@ export async function refuseLost(file: string, path: string): Promise<boolean> {
     const isWhole = here !== undefined && note.whole.some((whole) => isSameFile(whole, fileIdentity(here)));
     if (!isWhole) {
       throw new Error(
-        `a server lost it at ${note.time} (${note.reason}), and what is there now is not what was saved: ` +
-          `${note.action}; or remove ${name} to go on with what is there now`,
+        `a server lost it at ${note.time} (${note.reason}), and the current file is not the saved one: ` +
+          `${note.action}; or remove ${name} to go on with the current file`,
       );
     }
     if (wal && wal.size > 0 && !(note.wal && isSameFile(note.wal, fileIdentity(wal)))) {
@@ -100,7 +102,7 @@ export async function refuseLost(file: string, path: string): Promise<boolean> {
   return false;
 }
 
-/** Returns a copy that was made of a database when it was lost, if there is one. */
+/** Returns the copy of a lost database that an earlier rescue made, if there is one. */
 export async function rescuedCopyOf(file: string): Promise<string | undefined> {
   for (const place of notePlaces(file)) {
     const folder = folderOf(place);
@@ -111,7 +113,7 @@ export async function rescuedCopyOf(file: string): Promise<string | undefined> {
         if (((await statIfExists(folder + name))?.size ?? 0) > 0) return folder + name;
       }
     } catch {
-      // A folder that can't be listed: opening the file tells more about the reason.
+      // The folder cannot be listed. Opening the file reports the reason.
     }
   }
   return undefined;
@@ -127,14 +129,14 @@ async function readNote(name: string): Promise<LostNote | undefined> {
   try {
     text = await Deno.readTextFile(name);
   } catch {
-    return undefined; // most often there is none
+    return undefined; // no note
   }
   try {
     const { time, reason, action, whole, wal } = JSON.parse(text) as LostNote;
     return { time, reason, action, whole: [...whole], wal };
   } catch {
     throw new Error(
-      `${name} says that the database was lost, and can't be read: look for copies of the database`,
+      `${name} says that the database was lost, and is damaged: look for copies of the database`,
     );
   }
 }

@@ -1,66 +1,67 @@
 /**
- * The newest messages. They lie in the order in which they came, so that a commit writes one page for many of them and
- * not several for each. From there they are settled: moved, many at a time and sorted, to where each conversation's
- * lie together. Until then they are found in memory.
+ * The memtable: the newest messages, in memory and in the table `RecentMessage`. The table is in arrival
+ * order, so that a commit writes one page for many messages instead of several pages for each. Compaction
+ * moves a generation of messages, sorted by conversation, to the table `Message`. The structure is that of a
+ * log-structured merge-tree (LSM) with one level.
  */
 import type { DatabaseSync } from "node:sqlite";
 import type { ConversationKey } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
 import { textOf } from "./text.ts";
 
-/** A message that is not settled. */
+/** A message that is not compacted yet. */
 export interface RecentMessage extends Omit<StoredMessage, "senderName"> {
-  /** Its place in the order in which they came. */
+  /** The position in arrival order: the key in `RecentMessage`. */
   readonly n: number;
   readonly key: ConversationKey;
 }
 
-/** Of one conversation, those that a transaction settles. */
+/** The messages of one conversation that a transaction compacts. */
 interface Run {
   readonly key: ConversationKey;
   count: number;
-  last: number; // seq
+  lastSeq: number;
 }
 
 /**
- * Messages that begin to be settled together. The more they are, the more of them share a page of their conversation.
- * All of them are in memory, and at most as many that came after them.
+ * Weight of the messages that are compacted together. In a larger generation more messages of a conversation
+ * share a page. Memory holds at most two generations: the one in compaction, and the incoming one.
  */
 const GENERATION_SIZE = 16_384;
 
-/** A message counts as one, and as one more for so many characters: what is settled, and is in memory, is bytes. */
+/** UTF-16 units of a body that add 1 to its message's weight of 1: large messages fill more pages. */
 const CHARACTERS_PER_WEIGHT = 512;
 
-/** How many are settled for each that comes: one generation is done before the next is there. */
+/** Weight to compact per weight that arrives. Above 1, a generation is compacted before the next is full. */
 const COMPACTION_RATIO = 1.25;
 
 const NO_MESSAGES: readonly RecentMessage[] = [];
 
-/** Use on the thread that holds the database, which no other changes. */
+/** The memtable of a database that nothing else writes to. Use it on the database thread. */
 export class Memtable {
   readonly #sql: ReturnType<typeof prepare>;
   readonly #generationSize: number;
-  /** By conversation, in seq order. */
+  /** All messages by conversation, in seq order. */
   readonly #conversations = new Map<string, RecentMessage[]>();
-  /** By conversation: how far cursors were past the last message, when the process began. */
+  /** The highest cursor of each conversation whose cursors were past its last message at the start. */
   readonly #cursorSeqs = new Map<string, number>();
-  /** By sender, and then by cid. */
+  /** All messages by sender, and then by cid. */
   readonly #cids = new Map<number, Map<string, RecentMessage>>();
-  /** Those of no generation yet, in the order in which they came. */
+  /** The generation that is filling, in arrival order. */
   #incoming: RecentMessage[] = [];
-  #incomingWeight = 0; // of them, as they count
-  #lastPosition = 0; // the last one's place
-  /** The generation that is being settled, sorted so that the next one is at the end, where it is taken from. */
+  #incomingWeight = 0;
+  #lastPosition = 0; // `n` of the last message
+  /** The generation in compaction, in reverse order of key and seq: the next message is at the end. */
   #compacting: RecentMessage[] = [];
-  #compactingThrough = 0; // the last place in it
-  /** What the transaction under way settles of it. */
+  #compactingThrough = 0; // the highest `n` in it
+  /** The runs that the current transaction compacts. */
   #pendingRuns: Run[] = [];
 
-  /** Finds what an earlier process has left. A `generation` other than the default is for tests. */
+  /** Loads the messages that an earlier process left in `RecentMessage`. Tests set `generationSize`. */
   constructor(db: DatabaseSync, generationSize = GENERATION_SIZE) {
     this.#sql = prepare(db);
     this.#generationSize = generationSize;
-    this.#sql.deleteCompacted.run(); // of a generation that was begun, and whose end is not known any more
+    this.#sql.deleteCompacted.run(); // rows of a generation whose compaction a stop interrupted
     for (const { n, low, high, seq, sender, cid, body, time } of this.#sql.leftover.iterate()) {
       this.#insert({
         n: n as number,
@@ -81,28 +82,28 @@ export class Memtable {
   }
 
   /**
-   * A conversation's last seq; undefined if that in its row is the one. A cursor was there once: a seq up to it is not
-   * given out again, though an operator has deleted its message.
+   * Returns a conversation's last seq; undefined if `last_seq` in its row is current. No seq up to a cursor
+   * is assigned again, even if an operator deleted the message.
    */
   lastSeq(key: ConversationKey): number | undefined {
     const name = conversationName(key);
-    const [last, cursorSeq] = [this.#conversations.get(name)?.at(-1)?.seq, this.#cursorSeqs.get(name)];
-    return last !== undefined && cursorSeq !== undefined ? Math.max(last, cursorSeq) : last ?? cursorSeq;
+    const [last, cursor] = [this.#conversations.get(name)?.at(-1)?.seq, this.#cursorSeqs.get(name)];
+    return last !== undefined && cursor !== undefined ? Math.max(last, cursor) : last ?? cursor;
   }
 
-  /** A conversation's newest messages in seq order, up to its last one. */
+  /** Returns a conversation's uncompacted messages in seq order. They end with its last message. */
   messages(key: ConversationKey): readonly RecentMessage[] {
     return this.#conversations.get(conversationName(key)) ?? NO_MESSAGES;
   }
 
-  /** The one that the sender gave this cid. */
+  /** Returns the sender's message with this cid, if it is not compacted. */
   find(sender: number, cid: string): RecentMessage | undefined {
     return this.#cids.get(sender)?.get(cid);
   }
 
   /**
-   * Takes a message, in a transaction: the next of its conversation, with a cid that {@link find} doesn't know. Gives
-   * false, and leaves it, if the sender has used the cid for one that is settled.
+   * Inserts the next message of a conversation, in a transaction. {@link find} must not know its cid. Returns
+   * false and inserts nothing if a compacted message of the sender has the cid.
    */
   add(message: Omit<RecentMessage, "n">): boolean {
     const { key: [low, high], seq, sender, cid, time, body } = message;
@@ -112,12 +113,12 @@ export class Memtable {
     return true;
   }
 
-  /** For {@link rollback} and {@link compact}: what came before it. */
+  /** Returns the current position, for {@link rollback} and {@link compact}. */
   get mark(): number {
     return this.#incoming.length;
   }
 
-  /** Forgets those that came after the mark, as what brought them is undone. */
+  /** Removes the messages that were added after the mark: their transaction was rolled back. */
   rollback(mark: number): void {
     for (const { n, key, sender, cid, body } of this.#incoming.splice(mark).reverse()) {
       this.#lastPosition = n - 1;
@@ -128,7 +129,10 @@ export class Memtable {
     this.#pendingRuns = [];
   }
 
-  /** Settles some, at the end of a transaction that has brought those after the mark. */
+  /**
+   * Compacts a part of the generation, at the end of a transaction. The part's weight follows from the
+   * messages that the transaction added after the mark; see {@link COMPACTION_RATIO}.
+   */
   compact(mark: number): void {
     const incoming = this.#incoming.slice(mark);
     let weight = incoming.reduce((sum, { body }) => sum + weightOf(body), 0) * COMPACTION_RATIO;
@@ -140,16 +144,16 @@ export class Memtable {
       const run = this.#pendingRuns.at(-1);
       if (run?.key[0] === key[0] && run.key[1] === key[1]) {
         run.count++;
-        run.last = seq;
-      } else this.#pendingRuns.push({ key, count: 1, last: seq });
+        run.lastSeq = seq;
+      } else this.#pendingRuns.push({ key, count: 1, lastSeq: seq });
     }
     if (positions.length === 0) return;
     this.#sql.compact.run(JSON.stringify(positions));
-    for (const { key, last } of this.#pendingRuns) this.#sql.setLastSeq.run(last, ...key);
+    for (const { key, lastSeq } of this.#pendingRuns) this.#sql.setLastSeq.run(lastSeq, ...key);
     if (positions.length === this.#compacting.length) this.#sql.deleteThrough.run(this.#compactingThrough);
   }
 
-  /** That transaction was committed. */
+  /** Drops the messages that the last commit compacted, and starts compacting the next full generation. */
   onCommit(): void {
     for (const { key, count } of this.#pendingRuns) {
       this.#deleteMessages(key, 0, count);
@@ -168,8 +172,8 @@ export class Memtable {
   #insert(message: RecentMessage): void {
     const { n, key, sender, cid, body } = message;
     const name = conversationName(key);
-    const others = this.#conversations.get(name);
-    if (others) others.push(message);
+    const messages = this.#conversations.get(name);
+    if (messages) messages.push(message);
     else this.#conversations.set(name, [message]);
     const cids = this.#cids.get(sender);
     if (cids) cids.set(cid, message);
@@ -197,7 +201,7 @@ function weightOf(body: string): number {
   return 1 + body.length / CHARACTERS_PER_WEIGHT;
 }
 
-/** A conversation's key as one string. */
+/** Returns a conversation's key as one string. */
 export function conversationName([low, high]: ConversationKey): string {
   return `${low} ${high}`;
 }

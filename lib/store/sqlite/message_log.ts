@@ -1,4 +1,4 @@
-/** The message log as it is read: what is settled and what is recent as one. */
+/** Reads the message log: compacted messages from the table `Message`, the others from the memtable. */
 import { Buffer } from "node:buffer";
 import type { DatabaseSync } from "node:sqlite";
 import type { ConversationKey } from "../conversation.ts";
@@ -6,7 +6,7 @@ import type { StoredMessage } from "../store.ts";
 import type { Memtable } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
-/** Use between transactions: it sees what is committed. */
+/** The readable message log. Use it between transactions, so that it shows committed messages only. */
 export class MessageLog {
   readonly #memtable: Memtable;
   readonly #sql: ReturnType<typeof prepare>;
@@ -16,12 +16,14 @@ export class MessageLog {
     this.#sql = prepare(db);
   }
 
-  /** A conversation's last seq, if that in its row is `settled`. */
+  /** Returns a conversation's last seq. `storedLastSeq` is `last_seq` in the conversation's row. */
   lastSeq(key: ConversationKey, storedLastSeq: number): number {
     return this.#memtable.lastSeq(key) ?? storedLastSeq;
   }
 
-  /** The time of the first message after a seq; undefined if there is none. An operator may have deleted the next one. */
+  /**
+   * Returns the time of the first message after a seq, if there is one. Operators may have deleted messages.
+   */
   timeAfter(key: ConversationKey, seq: number): number | undefined {
     const recent = this.#memtable.messages(key);
     const at = firstAfter(recent, seq);
@@ -32,12 +34,14 @@ export class MessageLog {
     return recent[at]?.time;
   }
 
-  /** Messages after a seq in their order: up to `limit` while they fit into `maxBytes`, and the first in any case. */
+  /**
+   * Returns messages after a seq in seq order: at most `limit`, and `maxBytes` of bodies, but at least one.
+   */
   after(key: ConversationKey, seq: number, limit: number, maxBytes: number): StoredMessage[] {
     return limitBytes(this.#after(key, seq, limit), maxBytes);
   }
 
-  /** The same of those before a seq, the last one first. */
+  /** Returns messages before a seq in reverse order, with the limits of {@link after}. */
   before(key: ConversationKey, seq: number, limit: number, maxBytes: number): StoredMessage[] {
     return limitBytes(this.#before(key, seq, limit), maxBytes);
   }
@@ -76,7 +80,7 @@ export class MessageLog {
   }
 }
 
-/** The index of the first message after a seq, or their number: an operator's deletions leave gaps. */
+/** Returns the index of the first message after a seq, or the number of messages if there is none. */
 function firstAfter(messages: readonly { readonly seq: number }[], seq: number): number {
   let [low, high] = [0, messages.length];
   while (low < high) {
@@ -109,7 +113,7 @@ function limitBytes(messages: Iterable<StoredMessage>, maxBytes: number): Stored
   return page;
 }
 
-/** A message whose sender's account an operator has deleted is there all the same: with no name. */
+/** Messages of deleted accounts are included: their senderName is empty. */
 const MESSAGES = `
   SELECT seq, sender, coalesce(User.name, '') AS senderName, CAST(cid AS BLOB) AS cid, CAST(body AS BLOB) AS body, time
   FROM Message LEFT JOIN User ON User.id = sender WHERE low = ? AND high = ?`;

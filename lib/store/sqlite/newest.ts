@@ -1,17 +1,21 @@
-/** What a copy of the database must hold: the newest that was committed. A commit is in it with all before it. */
+/**
+ * The latest commit, by which a copy of the database is verified: a copy that has it has all earlier commits.
+ */
 import type { DatabaseSync } from "node:sqlite";
 import { conversationKey } from "../conversation.ts";
 import type { Appended } from "../store.ts";
-import type { ChangeName, StoreCall } from "./calls.ts";
+import type { ChangeName, StoreCall } from "./operations.ts";
 import { damageIn } from "./damage.ts";
 
-/** The newest message, as its conversation and seq, and the newest account's id; 0 if there is none. */
+/** The newest committed data. */
 export interface LatestCommit {
+  /** The newest message; undefined if the memtable had none at the start and none was added. */
   readonly message: readonly [low: number, high: number, seq: number] | undefined;
+  /** The highest account id; 0 if there is no account. */
   readonly user: number;
 }
 
-/** Finds out what an open database holds. */
+/** Reads the newest data of an open database. */
 export function readLatestCommit(db: DatabaseSync): LatestCommit {
   const row = db.prepare("SELECT low, high, seq FROM RecentMessage ORDER BY n DESC LIMIT 1").get() as
     | { low: number; high: number; seq: number }
@@ -20,7 +24,7 @@ export function readLatestCommit(db: DatabaseSync): LatestCommit {
   return { message: row && [row.low, row.high, row.seq], user };
 }
 
-/** Brings up to date what was the newest before a commit of these calls, which had these results. */
+/** Returns the newest data after a commit of calls with their results. */
 export function latestCommitAfter(
   before: LatestCommit,
   calls: readonly StoreCall<ChangeName>[],
@@ -37,14 +41,14 @@ export function latestCommitAfter(
   return { message, user };
 }
 
-/** Returns the seq that an `append` gave to a new message; undefined if it stored none. */
+/** Returns the seq of the message that an `append` stored; undefined if it stored none. */
 function newSeq(result: unknown): number | undefined {
   if (typeof result === "number") return result;
   const { duplicate, seq } = (result ?? {}) as Partial<Appended>;
-  return duplicate === false ? seq : undefined; // it has another time than was asked for
+  return duplicate === false ? seq : undefined; // a message whose time was adjusted
 }
 
-/** Throws an Error of one line if a database is damaged or lacks the newest. */
+/** Throws an Error of one line if a database is damaged or lacks the latest commit. */
 export function verifyDatabase(db: DatabaseSync, { message, user }: LatestCommit): void {
   const damage = damageIn(db);
   if (damage !== undefined) throw new Error(`it is damaged: ${damage}`);

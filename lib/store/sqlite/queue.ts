@@ -1,53 +1,55 @@
-/** Where calls wait for the database: in order, and bounded in number and in bytes. */
+/** The queue of calls that wait for the database thread, bounded in number and in bytes. */
 import { StoreUnavailableError } from "../store.ts";
-import type { ChangeName, ReadName, StoreCall } from "./calls.ts";
+import type { StoreCall } from "./operations.ts";
 
-/** Calls that may wait before further ones are turned away: what a slow disk works off within seconds. */
-const MAX_WAITING = 100_000;
+/**
+ * Maximum number of waiting calls, which a slow disk processes within seconds. Further calls are rejected.
+ */
+const MAX_WAITING_CALLS = 100_000;
 
-/** Bytes of calls that may wait: a thousand of the longest messages, which a slow disk writes within seconds too. */
+/** Maximum size of all waiting calls: 1,000 of the longest messages, which a slow disk writes in seconds. */
 const MAX_WAITING_BYTES = 64 * 1_024 * 1_024;
 
-/** Bytes of calls in one batch: they are copied on their way to the database's thread, all at once. */
+/** Maximum size of the calls of one batch, which is copied between the threads at once. */
 const MAX_BATCH_BYTES = 4 * 1_024 * 1_024;
 
-/** Bytes that a call is taken for, its text aside: what is kept of it while it waits, roughly. */
+/** Approximate size of a waiting call, without its text. */
 const CALL_OVERHEAD_BYTES = 256;
 
-/** A call, and how to tell its caller what became of it. */
-export interface PendingCall<C> {
-  readonly call: C;
+/** A call, and the resolvers of its promise. */
+export interface PendingCall {
+  readonly call: StoreCall;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Calls in the order in which they were made. */
-export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
+/** A FIFO queue of calls. */
+export class CallQueue {
   readonly #maxBatchSize: number;
-  readonly #pending: PendingCall<C>[] = [];
+  readonly #pending: PendingCall[] = [];
   #pendingBytes = 0;
 
-  /** A queue from which at most `batch` calls are taken at once. */
-  constructor(batch: number) {
-    this.#maxBatchSize = batch;
+  /** Creates a queue with at most `maxBatchSize` calls per batch. */
+  constructor(maxBatchSize: number) {
+    this.#maxBatchSize = maxBatchSize;
   }
 
   get isEmpty(): boolean {
     return this.#pending.length === 0;
   }
 
-  /** Puts a call at the end. Throws {@link StoreUnavailableError} if too much waits already. */
-  add(pending: PendingCall<C>): void {
+  /** Appends a call. Throws {@link StoreUnavailableError} if the queue is full. */
+  add(pending: PendingCall): void {
     const bytes = this.#pendingBytes + sizeOf(pending.call);
-    if (this.#pending.length >= MAX_WAITING || bytes > MAX_WAITING_BYTES) {
+    if (this.#pending.length >= MAX_WAITING_CALLS || bytes > MAX_WAITING_BYTES) {
       throw new StoreUnavailableError(`${this.#pending.length} calls are waiting for the database`);
     }
     this.#pendingBytes = bytes;
     this.#pending.push(pending);
   }
 
-  /** Takes the first calls, as many as go into one batch: one at least, if there is any. */
-  take(): PendingCall<C>[] {
+  /** Removes and returns the calls of the next batch: at least one if the queue is not empty. */
+  take(): PendingCall[] {
     let [count, bytes] = [0, 0];
     for (const { call } of this.#pending) {
       const size = sizeOf(call);
@@ -59,14 +61,16 @@ export class CallQueue<C extends StoreCall<ChangeName | ReadName>> {
     return this.#pending.splice(0, count);
   }
 
-  /** Puts calls that were taken, and not carried out, back at the front. */
-  putBack(calls: readonly PendingCall<C>[]): void {
+  /** Puts calls that were taken but not run back to the front. */
+  putBack(calls: readonly PendingCall[]): void {
     for (const { call } of calls) this.#pendingBytes += sizeOf(call);
     this.#pending.unshift(...calls);
   }
 }
 
-/** Roughly the bytes of a call. Only messages have long texts; their UTF-16 units are counted, which costs nothing. */
-function sizeOf(call: StoreCall<ChangeName | ReadName>): number {
+/**
+ * Returns a call's approximate size in bytes. Only messages have long texts, of which the UTF-16 units count.
+ */
+function sizeOf(call: StoreCall): number {
   return call[0] === "append" ? CALL_OVERHEAD_BYTES + call[3].length + call[4].length : CALL_OVERHEAD_BYTES;
 }

@@ -1,4 +1,4 @@
-/** The store's reads, as they run on the thread that holds the database. */
+/** The store's reads, on the database thread. */
 import type { DatabaseSync } from "node:sqlite";
 import {
   type Account,
@@ -15,24 +15,26 @@ import {
   type StoreIdentity,
   type Unread,
 } from "../store.ts";
-import type { ReadName, SyncMethods } from "./calls.ts";
+import type { ReadName, SyncOperations } from "./operations.ts";
 import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
 import { MessageLog } from "./message_log.ts";
 import type { Memtable } from "./memtable.ts";
 import { textOf } from "./text.ts";
 
-/** A conversation, and how far one of its members has it. */
+/** A conversation from the view of one of its members. */
 interface Membership {
   readonly user: number;
   readonly key: ConversationKey;
+  /** The seq up to which the user acknowledged the conversation. */
   readonly cursor: number;
+  /** The conversation's last seq. */
   readonly last: number;
 }
 
 type Row = Record<string, unknown>;
 
-/** Use between transactions: it sees what is committed. */
-export class Reads implements SyncMethods<ReadName> {
+/** The reads of {@link Store}. Use them between transactions, so that they show committed data only. */
+export class Reads implements SyncOperations<ReadName> {
   readonly #log: MessageLog;
   readonly #sql: ReturnType<typeof prepare>;
 
@@ -129,15 +131,17 @@ export class Reads implements SyncMethods<ReadName> {
       .reverse();
   }
 
-  /** The time of the first message after a cursor; undefined if there is none, perhaps as an operator deleted them. */
+  /**
+   * Returns the time of the first message after a cursor; undefined if there is none, also after deletions.
+   */
   #since(key: ConversationKey, cursor: number, last: number): number | undefined {
     return last > cursor ? this.#log.timeAfter(key, cursor) : undefined;
   }
 
   #conversationsOf(users: readonly number[]): Membership[] {
-    return this.#sql.conversations.all(JSON.stringify(users)).map(({ user, low, high, cursor, settled }) => {
+    return this.#sql.conversations.all(JSON.stringify(users)).map(({ user, low, high, cursor, lastSeq }) => {
       const key = [low as number, high as number] as const;
-      const last = this.#log.lastSeq(key, settled as number);
+      const last = this.#log.lastSeq(key, lastSeq as number);
       return { user: user as number, key, cursor: cursor as number, last };
     });
   }
@@ -152,7 +156,7 @@ export class Reads implements SyncMethods<ReadName> {
     };
   }
 
-  /** Why the user may not look at a conversation, if so. */
+  /** Returns the rejection if the user may not read a conversation. */
   #accessRejection(user: number, peer: Peer): Rejection | undefined {
     if (peer > 0) return this.#sql.userById.get(peer) ? undefined : { refused: "not_found" };
     if (this.#sql.isMember.get(-peer, user)) return undefined;
@@ -200,7 +204,7 @@ function prepare(db: DatabaseSync) {
     ),
     groupExists: db.prepare("SELECT 1 FROM AllGroup WHERE id = ?"),
     isMember: db.prepare("SELECT 1 FROM GroupUser WHERE groupid = ? AND userid = ?"),
-    // 'creator' sorts before 'normal'
+    // "creator" sorts before "normal"
     firstMembers: db.prepare(
       `SELECT id, name, grouprole AS role
        FROM GroupUser JOIN User ON id = userid WHERE groupid = ? ORDER BY grouprole, userid LIMIT ?`,
@@ -213,7 +217,7 @@ function prepare(db: DatabaseSync) {
     conversations: db.prepare(
       `SELECT userid AS user, low, high, seq AS cursor, coalesce(last_seq, (
          SELECT max(seq) FROM Message WHERE low = MemberCursor.low AND high = MemberCursor.high
-       ), 0) AS settled
+       ), 0) AS lastSeq
        FROM json_each(?) CROSS JOIN MemberCursor ON userid = value LEFT JOIN Conversation USING (low, high)`,
     ),
     cursor: db.prepare("SELECT seq FROM MemberCursor WHERE userid = ? AND low = ? AND high = ?"),

@@ -1,12 +1,12 @@
-/** Saves what was committed to a database whose files were removed or moved: the open ones can still be read. */
+/** Saves the committed data of a lost database: its files are still open, and readable without a name. */
 import { backup, DatabaseSync } from "node:sqlite";
 import { createPrivateFile, PART_SUFFIX } from "./private_file.ts";
 import { type LatestCommit, verifyDatabase } from "./newest.ts";
 
-/** Pages of 4 KiB that are copied at a time. */
+/** Pages of 4 KiB per step of the copy: 4 MiB, which takes milliseconds. */
 const PAGES_PER_STEP = 1_024;
 
-/** Copies the write-ahead log into the open database file. Rejects if the file may lack anything committed. */
+/** Copies the whole write-ahead log into the open database file. Throws if a part cannot be copied. */
 export function checkpointFully(db: DatabaseSync): void {
   const { busy, log, checkpointed } = db.prepare("PRAGMA wal_checkpoint(FULL)").get() as Record<
     string,
@@ -16,8 +16,8 @@ export function checkpointFully(db: DatabaseSync): void {
 }
 
 /**
- * Copies all that the open database holds into a new file. Rejects if that can't be written. Fulfilled with what is wrong,
- * in one line that names the copy, if the newest is not in it.
+ * Copies the open database into the new file `copy`. Returns undefined if the copy has the latest commit;
+ * otherwise its defect, in one line that names the incomplete copy. Rejects if the copy cannot be written.
  */
 export async function copyDatabase(
   db: DatabaseSync,
@@ -29,7 +29,7 @@ export async function copyDatabase(
   try {
     await backup(db, part, { rate: PAGES_PER_STEP });
   } catch (error) {
-    for (const suffix of ["", "-journal"]) await Deno.remove(part + suffix).catch(() => {}); // most often the disk is full
+    for (const suffix of ["", "-journal"]) await Deno.remove(part + suffix).catch(() => {});
     throw error;
   }
   try {
@@ -37,17 +37,17 @@ export async function copyDatabase(
   } catch (error) {
     const incomplete = `${copy}.incomplete`;
     await Deno.rename(part, incomplete);
-    return `${incomplete} is what can be read: ${(error as Error).message}`;
+    return `${incomplete} has the readable part of the database: ${(error as Error).message}`;
   }
   await Deno.rename(part, copy);
   return undefined;
 }
 
-/** Not through the connection that made it, which holds pages in memory. */
+/** Verifies a copy through a new connection, which has no pages in memory. */
 function verifyCopy(part: string, latestCommit: LatestCommit): void {
   const db = new DatabaseSync(part);
   try {
-    db.exec("PRAGMA journal_mode = DELETE"); // a file that needs no write-ahead log beside it
+    db.exec("PRAGMA journal_mode = DELETE"); // so that the file needs no write-ahead log
     verifyDatabase(db, latestCommit);
   } finally {
     db.close();

@@ -1,60 +1,52 @@
-/** The embedded store: an SQLite file, with nothing to install and no other process. */
+/** The embedded store: an SQLite file, without installation and without another process. */
 import {
-  type Account,
   type Appended,
-  type Contacts,
   type CursorUpdate,
-  type Login,
-  type Member,
   type NewMessage,
-  type Page,
-  type Peer,
   type Rejection,
-  type SavedSession,
   type Store,
-  type StoredMessage,
-  type StoreIdentity,
   type StoreLimits,
   StoreUnavailableError,
-  type Unread,
 } from "../store.ts";
 import { Batcher } from "./batcher.ts";
 import { IN_MEMORY } from "./database.ts";
 import type { DiskSpace } from "./free_space.ts";
 import { lockDatabaseFile } from "./file_lock.ts";
+import { ForwardingStore } from "./forwarding_store.ts";
 import { rescueLostDatabase, type StoreLog } from "./lost_database.ts";
 
 export { IN_MEMORY, type StoreLog };
 
-/** A {@link Store} in a file that one server process at a time uses, from any of its threads. */
-export class SqliteStore implements Store {
+/** A {@link Store} in a file. One server process at a time uses it, from any number of threads. */
+export class SqliteStore extends ForwardingStore implements Store {
   /**
-   * Fulfilled, with the reason, if the store can't go on; all calls are rejected from then on. Only the store that
-   * opened the file is told: calls of those that share it are then not answered any more.
+   * Fulfilled with the error if the database thread fails; all calls are rejected from then on. Stores that
+   * share the database are not notified, and their calls remain pending.
    */
   readonly failed: Promise<Error>;
 
   /**
-   * Fulfilled, with the reason, if the database's files are removed, moved or replaced. All calls are rejected from then
-   * on, also those of the stores that share the file, and the log says what to do. The process must not exit with 0.
+   * Fulfilled with the error if the database's files are removed, moved, replaced or truncated. All calls are
+   * rejected from then on, also those of stores that share the database. The log says where the data is and
+   * what to do. The process must exit with a status other than 0.
    */
   readonly lost: Promise<Error>;
 
-  readonly #batcher: Batcher;
   readonly #close: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
   private constructor(batcher: Batcher, close: () => Promise<void>) {
-    this.#batcher = batcher;
+    super(batcher);
     this.#close = close;
     this.failed = batcher.failed;
     this.lost = batcher.lost;
   }
 
   /**
-   * Opens the database in `file`, making it if it isn't there; {@link IN_MEMORY} is one for tests. Rejects with
-   * an Error of one line if the file can't be opened, is something else, or is in use by another server. The log is
-   * told if the database's files are lost later, or their disk has less than `minFreeSpace` bytes left (0: no mark).
+   * Opens the database in `file`, and creates a missing one; {@link IN_MEMORY} is a database for tests.
+   * Rejects with an Error of one line if the file is not a database of this program or is in use by another
+   * server. `log` gets an entry when the files are lost or the disk has less than `minFreeSpace` free bytes
+   * (0: no limit).
    */
   static async open(
     file: string,
@@ -66,18 +58,18 @@ export class SqliteStore implements Store {
     const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "database" });
     const batcher = new Batcher(worker);
     if (log) batcher.onDiskSpace = (space) => logDiskSpace(log, space, minFreeSpace);
-    let rescuing: Promise<() => void> | undefined;
+    let rescue: ReturnType<typeof rescueLostDatabase> | undefined;
     const store = new SqliteStore(batcher, async () => {
       await batcher.drain();
-      await batcher.check().catch(() => {}); // a dead worker
-      const repeat = await rescuing;
+      await batcher.check().catch(() => {}); // rejected if the worker died
+      const logOutcome = await rescue;
       await batcher.close();
-      repeat?.(); // what was said of it is far above in the log by now
+      logOutcome?.(); // again, at the end of the log
       worker.terminate();
-      lock?.[Symbol.dispose](); // after the database: closing the file takes SQLite's locks from it
+      lock?.[Symbol.dispose](); // after the database: closing the file releases SQLite's locks
     });
     if (lock) {
-      void batcher.lost.then((error) => rescuing = rescueLostDatabase(batcher, file, lock, error, log));
+      void batcher.lost.then((error) => rescue = rescueLostDatabase(batcher, file, lock, error, log));
     }
     try {
       const { path, identity, isUnclosed = false } = lock ?? {};
@@ -93,14 +85,14 @@ export class SqliteStore implements Store {
   }
 
   /**
-   * Waits until all threads have begun and have opened the file, so that nothing opens it while the server listens: its name
-   * may be another file's then, and a process may have no descriptors left.
+   * Waits until all threads have opened the file. Call it before the server listens: later the name may
+   * belong to another file, and the process may have no free descriptor.
    */
   async start(): Promise<void> {
-    await this.#batcher.start();
+    await this.batcher.start();
   }
 
-  /** The database that another store has given a share of: see {@link SqliteStore.share}. */
+  /** Opens a store on the port that {@link SqliteStore.share} of another store returned. */
   static fromPort(port: MessagePort): SqliteStore {
     const batcher = new Batcher(port);
     return new SqliteStore(batcher, async () => {
@@ -110,151 +102,31 @@ export class SqliteStore implements Store {
   }
 
   /**
-   * Gives a share of the database, for {@link SqliteStore.fromPort} on this thread or any other. What is called there
-   * goes to the database's thread directly, in batches of its own. Closing the one leaves the other as it is; but
-   * those that share the file must be closed before the one that opened it.
+   * Returns a port for {@link SqliteStore.fromPort} on any thread of the process. That store sends batches of
+   * its own to the database thread. Close it before the store that opened the file.
    */
   share(): MessagePort {
     if (this.#closing) throw new StoreUnavailableError("the database is closed");
     const { port1, port2 } = new MessageChannel();
-    this.#batcher.attach(port1);
+    this.batcher.attach(port1);
     return port2;
-  }
-
-  createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
-    return this.#batcher.change("createUser", name, passwordHash);
-  }
-
-  findUser(by: { id: number } | { name: string }): Promise<Account | undefined> {
-    return this.#batcher.read("findUser", by);
-  }
-
-  setPassword(user: number, passwordHash: string, expectedHash: string): Promise<void> {
-    return this.#batcher.change("setPassword", user, passwordHash, expectedHash);
-  }
-
-  clusterKey(): Promise<string> {
-    return this.#batcher.read("clusterKey");
-  }
-
-  identity(): Promise<StoreIdentity> {
-    return this.#batcher.read("identity");
-  }
-
-  renewEpoch(expectedEpoch: string): Promise<void> {
-    return this.#batcher.change("renewEpoch", expectedEpoch);
-  }
-
-  /** A file that a server has open is never restored under it: the epoch is that of the opening. */
-  adoptEpoch(): void {}
-
-  plaintextAccounts(after: number, limit: number): Promise<readonly Account[]> {
-    return this.#batcher.read("plaintextAccounts", after, limit);
-  }
-
-  claimAccount(user: number, tokenHash?: Uint8Array): Promise<number> {
-    return this.#batcher.change("claimAccount", user, tokenHash);
-  }
-
-  reclaimAccounts(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("reclaimAccounts", logins);
-  }
-
-  releaseAccounts(logins: readonly Login[]): Promise<void> {
-    return this.#batcher.change("releaseAccounts", logins);
-  }
-
-  latestLoginEpochs(users: readonly number[]): Promise<ReadonlyMap<number, number>> {
-    return this.#batcher.read("latestLoginEpochs", users);
-  }
-
-  onlineLogins(after: number, limit: number): Promise<readonly Login[]> {
-    return this.#batcher.read("onlineLogins", after, limit);
-  }
-
-  saveSession(login: Login, tokenHash: Uint8Array, expires: number): Promise<boolean> {
-    return this.#batcher.change("saveSession", login, tokenHash, expires);
-  }
-
-  findSession(user: number): Promise<SavedSession | undefined> {
-    return this.#batcher.read("findSession", user);
-  }
-
-  deleteSession(login: Login): Promise<void> {
-    return this.#batcher.change("deleteSession", login);
-  }
-
-  addFriend(user: number, friend: number): Promise<{ name: string } | Rejection> {
-    return this.#batcher.change("addFriend", user, friend);
-  }
-
-  followers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#batcher.read("followers", user, after, limit);
-  }
-
-  friendsOf(
-    users: readonly number[],
-  ): Promise<readonly { readonly user: number; readonly friend: number }[]> {
-    return this.#batcher.read("friendsOf", users);
-  }
-
-  contacts(user: number, usersPerGroup: number): Promise<Contacts> {
-    return this.#batcher.read("contacts", user, usersPerGroup);
-  }
-
-  createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
-    return this.#batcher.change("createGroup", creator, name, description);
-  }
-
-  joinGroup(user: number, group: number): Promise<{ name: string } | Rejection> {
-    return this.#batcher.change("joinGroup", user, group);
-  }
-
-  members(user: number, group: number, after: number, limit: number): Promise<readonly Member[] | Rejection> {
-    return this.#batcher.read("members", user, group, after, limit);
   }
 
   async append(
     { sender, peer, cid, body, time, mustBeDuplicate }: NewMessage,
   ): Promise<Appended | Rejection> {
-    const result = await this.#batcher.change("append", sender, peer, cid, body, time, mustBeDuplicate);
+    const result = await this.batcher.call("append", sender, peer, cid, body, time, mustBeDuplicate);
     return typeof result === "number" ? { seq: result, time, duplicate: false } : result;
   }
 
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
-    return this.#batcher.change(
-      "advanceCursors",
-      updates.flatMap(({ user, peer, seq }) => [user, peer, seq]),
-    );
+    return this.batcher.call("advanceCursors", updates.flatMap(({ user, peer, seq }) => [user, peer, seq]));
   }
 
-  unread(user: number, limit: number): Promise<readonly Unread[]> {
-    return this.#batcher.read("unread", user, limit);
-  }
-
-  usersWithUnread(users: readonly number[]): Promise<readonly number[]> {
-    return this.#batcher.read("usersWithUnread", users);
-  }
-
-  read(
-    user: number,
-    peer: Peer,
-    after: number | undefined,
-    limit: number,
-    maxBytes: number,
-  ): Promise<Page> {
-    return this.#batcher.read("read", user, peer, after, limit, maxBytes);
-  }
-
-  history(
-    user: number,
-    peer: Peer,
-    before: number | undefined,
-    limit: number,
-    maxBytes: number,
-  ): Promise<readonly StoredMessage[] | Rejection> {
-    return this.#batcher.read("history", user, peer, before, limit, maxBytes);
-  }
+  /**
+   * Does nothing: the file of an open store is never restored, so that its epoch is the one of the opening.
+   */
+  adoptEpoch(): void {}
 
   close(): Promise<void> {
     return this.#closing ??= this.#close();
@@ -264,20 +136,22 @@ export class SqliteStore implements Store {
 function warnUnclosed(file: string, log: StoreLog | undefined): void {
   log?.warn("the database was not closed by its last server, and has no -wal beside it", {
     file,
-    hint:
-      "if the file was moved or copied without its -wal, its last messages are missing: stop the server, put the " +
-      "file as it was and its -wal there. If another program or an older release closed it, all is well",
+    action:
+      "if the file was moved or copied without its -wal, its last messages are missing: stop the server, " +
+      "and put the original file and its -wal in their places. If another program closed the database, " +
+      "nothing is missing",
   });
 }
 
-/** Says what became of the room on the disk. */
+/** Logs a change of the free space on the disk. */
 function logDiskSpace(log: StoreLog, { space, free }: DiskSpace, minFreeSpace: number): void {
   const fields = { free: `${free}`, minFreeSpace: `${minFreeSpace}` };
   if (space === "low") {
-    log.error("the disk is nearly full: new messages are refused", {
+    log.error("the disk is nearly full: new messages are rejected", {
       ...fields,
-      action: "make room; or lower --min-free-space, which leaves less for logins and DELIVERED",
+      action: "free disk space; or lower --min-free-space, which leaves less for logins and acknowledgements",
     });
-  } else if (space === "enough") log.warn("the disk has room again: new messages are taken", fields);
-  else log.warn("the room on the disk is not known: messages are taken until it is full", fields);
+  } else if (space === "enough") {
+    log.warn("the disk has enough free space again: new messages are accepted", fields);
+  } else log.warn("cannot read the free space of the disk: messages are accepted until it is full", fields);
 }

@@ -1,45 +1,45 @@
-/** Whether all that was written to a write-ahead log is still in its file. See SQLite's "WAL-mode File Format". */
+/** Detects that a write-ahead log lost written data. The format is SQLite's, "WAL-mode File Format". */
 import { readAt } from "./file_header.ts";
 
 const WAL_HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;
-const INDEX_HEADER_BYTES = 48; // twice at the beginning of the -shm
+const INDEX_HEADER_BYTES = 48; // the -shm begins with two copies of it
 
-/** Tries to read the index while another program is changing it. */
+/** Attempts at reading an index that another program is writing, which takes microseconds. */
 const MAX_ATTEMPTS = 3;
 
-/** What the index in shared memory says of the log. */
+/** The log's description in its index, which is in shared memory. */
 interface WalIndex {
-  /** Frames that count. */
+  /** Number of valid frames: one page each. */
   readonly frames: number;
-  /** Bytes of a page. */
+  /** Size of a page, in bytes. */
   readonly pageSize: number;
-  /** What all frames of a generation of the log have in common. */
+  /** The value that all frames share until the log restarts. */
   readonly salt: string;
 }
 
 /**
- * Looks into a log and its index. Both stay open until the end: a process that closes a -shm loses SQLite's locks on
- * it. So dispose of this after the database is closed.
+ * Compares a log with its index. A process that closes a -shm loses SQLite's locks on it: dispose of the
+ * probe after the database is closed.
  */
 export class WalProbe implements Disposable {
   readonly #wal: Deno.FsFile;
   readonly #shm: Deno.FsFile;
   #lastIndex: WalIndex | undefined;
 
-  /** `path` is the name of an open database without symbolic links. */
+  /** Opens the log and the index of an open database. `path` has no symbolic links. */
   constructor(path: string) {
     this.#wal = Deno.openSync(`${path}-wal`);
     this.#shm = Deno.openSync(`${path}-shm`);
   }
 
-  /** Whether the log has lost nothing. Call it after each commit: a later one fills a gap with zeros. */
+  /** Returns whether the log is complete. Call it after each commit: the next one fills a gap with zeros. */
   isComplete(): boolean {
     let index = this.#readIndex();
     while (index && !this.#containsAll(index)) {
       const now = this.#readIndex();
       if (now && now.frames === index.frames && now.salt === index.salt) return false;
-      index = now; // another program emptied the log properly meanwhile
+      index = now; // the log was restarted or extended meanwhile
     }
     this.#lastIndex = index;
     return true;
@@ -57,7 +57,7 @@ export class WalProbe implements Disposable {
     const frameBytes = FRAME_HEADER_BYTES + pageSize;
     const header = readAt(this.#wal, 0, WAL_HEADER_BYTES);
     if (!header || saltOf(header, 16) !== salt) return false;
-    // The frame that was the last one at the last look: a cut and a commit since then leave zeros in its place.
+    // The last frame of the previous check: truncation and a commit since then have left zeros in its place.
     const probed = this.#lastIndex?.salt === salt && this.#lastIndex.frames > 0
       ? this.#lastIndex.frames
       : frames;
@@ -71,8 +71,8 @@ export class WalProbe implements Disposable {
 }
 
 /**
- * Returns whether a log has lost its end, by what its index says. For a database that no process has open: a crash leaves
- * both files as they were. After a loss of power the index may be that of an earlier log, and says nothing of this one.
+ * Returns whether a log is shorter than its index says. This thread must not have the database open. After a
+ * power failure the index may describe an earlier log; the result is false then.
  */
 export function isLogTruncated(path: string): boolean {
   using wal = Deno.openSync(`${path}-wal`);
@@ -81,14 +81,15 @@ export function isLogTruncated(path: string): boolean {
   if (index === undefined || index.frames === 0) return false;
   const header = readAt(wal, 0, WAL_HEADER_BYTES);
   if (header && saltOf(header, 16) !== index.salt) return false;
-  return wal.statSync().size < sizeOf(index);
+  if (wal.statSync().size >= sizeOf(index)) return false;
+  return readIndex(shm)?.salt === index.salt; // else a server has restarted the log meanwhile
 }
 
 function sizeOf({ frames, pageSize }: WalIndex): number {
   return WAL_HEADER_BYTES + frames * (FRAME_HEADER_BYTES + pageSize);
 }
 
-/** Undefined while another program is changing it. */
+/** Reads the index; returns undefined while another program is writing it. */
 function readIndex(shm: Deno.FsFile): WalIndex | undefined {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const bytes = readAt(shm, 0, 2 * INDEX_HEADER_BYTES);
@@ -96,7 +97,7 @@ function readIndex(shm: Deno.FsFile): WalIndex | undefined {
     const second = bytes.subarray(INDEX_HEADER_BYTES);
     if (!second.every((byte, i) => byte === bytes[i])) continue;
     const view = new DataView(bytes.buffer);
-    const pageSize = view.getUint16(14, true); // in the machine's order, little-endian wherever Deno runs
+    const pageSize = view.getUint16(14, true); // the byte order of all of Deno's platforms
     return {
       frames: view.getUint32(16, true),
       pageSize: pageSize === 1 ? 65_536 : pageSize,

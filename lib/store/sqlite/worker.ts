@@ -1,15 +1,13 @@
 /**
- * The thread that holds the database, so that waiting for the disk never stops the network. It serves the thread that
- * started it, and each thread that has the other end of a port that was attached.
+ * The database thread: only this thread waits for the disk, never the network's. It serves the thread that
+ * started it, and the thread at the other end of each attached port.
  */
 import type { DatabaseSync } from "node:sqlite";
 import {
   type Attach,
   type Batch,
-  type ChangeName,
   type FileLoss,
   type PackedBatch,
-  type ReadName,
   unpack,
   type WorkerFailure,
   type WorkerReply,
@@ -23,12 +21,13 @@ import { FileWatch } from "./file_watch.ts";
 import { type DiskSpace, FreeSpace } from "./free_space.ts";
 import { recordOwner } from "./log_owner.ts";
 import { DatabaseLostError } from "./lost_error.ts";
+import type { ChangeName, ReadName } from "./operations.ts";
 import { checkpointFully, copyDatabase } from "./rescue.ts";
 
-/** Where requests come from: this worker's global scope, or a port. */
+/** The source of requests: this worker's global scope, or a port. */
 interface Endpoint {
   onmessage: ((event: MessageEvent<WorkerRequest | Attach>) => void) | null;
-  postMessage(answer: WorkerReply | WorkerFailure | FileLoss | DiskSpace): void;
+  postMessage(message: WorkerReply | WorkerFailure | FileLoss | DiskSpace): void;
 }
 
 const EMPTY_REPLY: WorkerReply = { results: [], failures: new Map() };
@@ -37,14 +36,14 @@ let db: DatabaseSync | undefined;
 let executor: Executor | undefined;
 let checkpoints: Checkpoints | undefined;
 let fileWatch: FileWatch | undefined;
-let checkpointsOpened: Promise<void> | undefined; // the file, by the thread of the checkpoints
+let checkpointsOpened: Promise<void> | undefined; // fulfilled when the checkpoint thread has opened the file
 let timer: ReturnType<typeof setInterval> | undefined;
 let lost: DatabaseLostError | undefined;
 
-/** Milliseconds between two looks at the files of an idle database. Changes are followed by one each. */
+/** Interval of the checks of an idle database's files. Each commit has a check of its own. */
 const WATCH_INTERVAL_MS = 1_000;
 
-/** Batches that are there and not carried out yet, at most one of each client. */
+/** Batches that have arrived and are not run yet: at most one of each endpoint. */
 const pendingBatches: { readonly endpoint: Endpoint; readonly batch: Batch }[] = [];
 
 const parent = globalThis as unknown as Endpoint;
@@ -54,11 +53,11 @@ function serve(endpoint: Endpoint): void {
   endpoint.onmessage = ({ data }) => {
     if (data.kind === "attach") serve(data.port);
     else if (data.kind === "batch") enqueue(endpoint, data);
-    else void handle(data).then((answer) => reply(endpoint, answer));
+    else void handle(data).then((result) => reply(endpoint, result));
   };
 }
 
-/** What came from several clients while the database was busy shares one commit, as it is there at once. */
+/** Adds a batch to the next commit, which all batches that arrive while the database is busy share. */
 function enqueue(endpoint: Endpoint, { changes, reads }: PackedBatch): void {
   const batch = { changes: unpack<ChangeName>(changes), reads: unpack<ReadName>(reads) };
   if (pendingBatches.push({ endpoint, batch }) === 1) queueMicrotask(runBatches);
@@ -67,31 +66,31 @@ function enqueue(endpoint: Endpoint, { changes, reads }: PackedBatch): void {
 function runBatches(): void {
   const pending = pendingBatches.splice(0);
   const hasChanges = pending.some(({ batch }) => batch.changes.length > 0);
-  const answers = execute(pending.map(({ batch }) => batch), hasChanges);
+  const replies = execute(pending.map(({ batch }) => batch), hasChanges);
   for (const [i, { endpoint }] of pending.entries()) {
-    reply(endpoint, Array.isArray(answers) ? answers[i]! : answers);
+    reply(endpoint, Array.isArray(replies) ? replies[i]! : replies);
   }
   if (hasChanges && !lost) checkpoints?.onCommit();
 }
 
-function execute(batches: readonly Batch[], haveChanges: boolean): WorkerReply[] | WorkerFailure {
+function execute(batches: readonly Batch[], hasChanges: boolean): WorkerReply[] | WorkerFailure {
   if (lost || !executor) return { error: lost ?? new Error("no database is open") };
   try {
-    if (haveChanges) checkFiles(); // before: SQLite would begin a log anew that was cut off
+    if (hasChanges) checkFiles(); // before the commit: SQLite would restart a truncated log
     if (lost) return { error: lost };
-    const answers = executor.run(batches);
-    if (haveChanges) checkFiles(); // between the commit and its acknowledgement
-    return lost ? { error: lost } : answers;
+    const replies = executor.run(batches);
+    if (hasChanges) checkFiles(); // between the commit and its acknowledgement
+    return lost ? { error: lost } : replies;
   } catch (error) {
     return { error };
   }
 }
 
-/** Looks whether the database's files are in their places. Throws if that can't be found out. */
+/** Checks the database's files, and reports their loss. Throws if they cannot be checked. */
 function checkFiles(): void {
-  const found = lost ? undefined : fileWatch?.check();
-  if (found === undefined) return;
-  const loss = { ...found, wal: fileWatch!.wal };
+  const fault = lost ? undefined : fileWatch?.check();
+  if (fault === undefined) return;
+  const loss = { ...fault, wal: fileWatch!.wal };
   lost = new DatabaseLostError(loss);
   parent.postMessage({ lost: loss });
 }
@@ -100,7 +99,7 @@ function tryCheckFiles(): void {
   try {
     checkFiles();
   } catch {
-    // The next change that is asked for is answered with the reason.
+    // The next change fails with the same error.
   }
 }
 
@@ -117,7 +116,7 @@ async function handle(request: Exclude<WorkerRequest, PackedBatch>): Promise<Wor
   }
 }
 
-/** Opens all that will ever be open of the database: later its name may be another's. */
+/** Opens all connections to the database. None is opened later, when its name may belong to another file. */
 function open({ file, limits, minFreeSpace, locked }: WorkerRequest & { kind: "open" }): void {
   if (locked) fileWatch = new FileWatch(file, locked.path, locked.identity);
   db = openDatabase(file, () => fileWatch?.verify());
@@ -125,7 +124,7 @@ function open({ file, limits, minFreeSpace, locked }: WorkerRequest & { kind: "o
   const space = new FreeSpace(
     file,
     file === IN_MEMORY ? 0 : minFreeSpace,
-    (seen) => parent.postMessage(seen),
+    (change) => parent.postMessage(change),
   );
   executor = new Executor(db, limits, undefined, space);
   fileWatch?.watchLog();
@@ -137,7 +136,7 @@ function open({ file, limits, minFreeSpace, locked }: WorkerRequest & { kind: "o
   if (fileWatch) timer = setInterval(tryCheckFiles, WATCH_INTERVAL_MS);
 }
 
-/** What could not be opened is not watched: nothing of it can be lost. */
+/** Opens the database, and closes its parts again if one of them fails. */
 async function tryOpen(request: WorkerRequest & { kind: "open" }): Promise<void> {
   try {
     open(request);
@@ -154,9 +153,9 @@ async function tryOpen(request: WorkerRequest & { kind: "open" }): Promise<void>
   }
 }
 
-/** Returns the fault of the copy, if one was made and it lacks something. */
+/** Saves the committed data. Returns the defect of the copy if one was made and is incomplete. */
 async function rescue({ copy, aside }: WorkerRequest & { kind: "rescue" }): Promise<string | undefined> {
-  await checkpoints!.pause(); // two copies of the log at a time exclude each other
+  await checkpoints!.pause(); // two checkpoints at a time block each other
   const { latestCommit } = executor!;
   let problem: string | undefined;
   if (copy === undefined) {
@@ -169,17 +168,17 @@ async function rescue({ copy, aside }: WorkerRequest & { kind: "rescue" }): Prom
 
 async function close(): Promise<void> {
   clearInterval(timer);
-  await checkpoints?.close(); // first, so that the last to let go, who tidies up, is this thread
-  tryCheckFiles(); // if it is lost by now, its name may be another's
+  await checkpoints?.close(); // first: this thread's connection must be the last one, which removes the log
+  tryCheckFiles(); // before the name is used: it may belong to another file
   if (db && lost) db.close();
   else if (db) closeDatabase(db);
   fileWatch?.[Symbol.dispose]();
 }
 
-function reply(endpoint: Endpoint, answer: WorkerReply | WorkerFailure): void {
+function reply(endpoint: Endpoint, result: WorkerReply | WorkerFailure): void {
   try {
-    endpoint.postMessage(answer);
-  } catch (error) { // an answer that can't be copied
+    endpoint.postMessage(result);
+  } catch (error) { // the result cannot be copied between threads
     endpoint.postMessage({ error });
   }
 }

@@ -1,9 +1,9 @@
-/** What must be right when all has healed and settled: who is shown as online, and what the server still keeps. */
+/** Checks of the final state: shown presence, members, cursors and sessions. */
 import type { Event } from "../history.ts";
 import type { Findings } from "./finding.ts";
 import type { Evidence, Of } from "./evidence.ts";
 
-/** Checks the state in the end. */
+/** Checks the final state. */
 export function checkEnd(evidence: Evidence, found: Findings): void {
   const { users, online, states } = evidence.history;
   for (const [user, events] of users) {
@@ -20,7 +20,7 @@ export function checkEnd(evidence: Evidence, found: Findings): void {
   }
 }
 
-/** The last thing that a user was told of each of its friends is true. */
+/** Checks that the last shown state of each friend is right. */
 function checkFriends({ history }: Evidence, user: number, events: readonly Event[], found: Findings): void {
   const told = events.findLast((event): event is Of<"friends"> => event.kind === "friends");
   if (!told) return found.add("presence", { user }, "online, and has not said whom it sees");
@@ -32,7 +32,9 @@ function checkFriends({ history }: Evidence, user: number, events: readonly Even
   }
 }
 
-/** All users have said DELIVERED of everything: no message of others is kept, and none is taken for had that is not there. */
+/**
+ * Checks that each cursor is at the last message of others, as all users have sent DELIVERED for everything.
+ */
 function checkCursor(evidence: Evidence, user: number, conversation: string, found: Findings): void {
   const cursor = evidence.history.cursors.get(user)?.get(conversation) ?? 0;
   const last = evidence.lastOf(conversation);

@@ -1,4 +1,4 @@
-/** A history made easy to look things up in: each lookup takes the same time, whatever the length of the run. */
+/** A history with indexes, so that each lookup takes constant time. */
 import type { Conversation, Event, History, Logged } from "../history.ts";
 
 /** An event of one kind. */
@@ -7,14 +7,14 @@ export type Of<K extends Event["kind"]> = Extract<Event, { readonly kind: K }>;
 /** A message that a user was pushed or shown. */
 export type Seen = Of<"pushed"> | Of<"shown">;
 
-/** A user's message, as the user knows it. */
+/** A message from the view of its sender. */
 export interface Sending {
   readonly sent: Of<"sent">;
-  /** All times that the server said errno 0 for it. */
+  /** All acknowledgements. */
   readonly acks: Of<"acked">[];
 }
 
-/** Messages by their seqs in one conversation; a place that is empty is a gap. */
+/** Messages of a conversation by seq; a missing seq is a gap. */
 export type Messages = ReadonlyMap<number, Logged>;
 
 const NONE: Messages = new Map();
@@ -22,7 +22,7 @@ const NONE: Messages = new Map();
 /** A history with its indexes. */
 export class Evidence {
   readonly history: History;
-  /** The log by conversation and seq; of two with the same seq the first. */
+  /** The log by conversation and seq; the first of two messages with the same seq. */
   readonly conversations: ReadonlyMap<Conversation, Messages>;
   readonly #byCid = new Map<string, Logged>();
   readonly #sendings = new Map<string, Sending>();
@@ -46,32 +46,32 @@ export class Evidence {
     }
   }
 
-  /** The messages of a conversation. */
+  /** Returns the messages of a conversation. */
   in(conversation: Conversation): Messages {
     return this.conversations.get(conversation) ?? NONE;
   }
 
-  /** The highest seq in a conversation; 0 if it has no message. */
+  /** Returns the last seq of a conversation; 0 without a message. */
   lastOf(conversation: Conversation): number {
     return this.#last.get(conversation) ?? 0;
   }
 
-  /** The row of a message in the log. */
+  /** Returns the row of a message in the log. */
   rowOf(sender: number, cid: string): Logged | undefined {
     return this.#byCid.get(idOf(sender, cid));
   }
 
-  /** What the sender knows of a message. */
+  /** Returns a message from the view of its sender. */
   sending(sender: number, cid: string): Sending | undefined {
     return this.#sendings.get(idOf(sender, cid));
   }
 
-  /** When a user first knew that a message of the log is there, by its ack or by a push; Infinity if none did. */
+  /** Returns the time of the first ack or push of a message; Infinity if there was none. */
   knownAt(row: Logged): number {
     return this.#known.get(row) ?? Infinity;
   }
 
-  /** The users whose conversation it is: in the end, which is as good as ever, since no user leaves a group. */
+  /** Returns the final members of a conversation. As no user leaves a group, it had no others before. */
   partiesOf(conversation: Conversation): readonly number[] {
     if (conversation.startsWith("g")) return this.history.members.get(conversation) ?? [];
     return conversation.split("-").map(Number);

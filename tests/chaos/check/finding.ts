@@ -1,38 +1,40 @@
-/** What the checker has to say of a run. */
+/** The findings of the checker. */
 import type { Conversation } from "../history.ts";
 
-/** What can be wrong. */
+/** The kinds of findings. */
 export type Kind =
-  /** The user has gone on trying in vain: a message was never answered with errno 0. */
+  /** A message was never acknowledged, although its sender repeated it. */
   | "unacked"
-  /** Acked and not in the log; or in the log, and a recipient never had it. */
+  /** A message was acknowledged and is not in the log, or is in the log and did not reach a recipient. */
   | "lost"
-  /** Twice in the log, or twice before a user's eyes, or twice on one session. */
-  | "doubled"
-  /** Behind one that it was known to come before, or the other way round. */
+  /** A message is twice in the log, was shown twice, or was pushed twice on one session. */
+  | "duplicated"
+  /** Two messages are in the wrong order. */
   | "reordered"
-  /** A seq that no message has, or a push that skipped a message. */
+  /** A seq has no message, or a push skipped a message. */
   | "gap"
-  /** It was never sent, or the log does not have it. */
+  /** A message was never sent, or is not in the log. */
   | "invented"
-  /** Its text, its sender or its conversation is another one than that with which it was sent. */
+  /** The text, sender or conversation of a message has changed. */
   | "altered"
-  /** The ack named another seq, or another conversation, than the one that the message has. */
+  /** An ack named another seq or conversation than that of the message. */
   | "misacked"
   /** A user was pushed its own message. */
   | "own"
-  /** A user was pushed what is not for it: of others' conversation, or from before it joined. */
+  /** A user was pushed a message of a conversation of others, or from before its membership. */
   | "leaked"
-  /** It came long after all was well, though it was there at the login and needed no hint to be found. */
+  /**
+   * A message from before a login was pushed long after the end of all faults, although it needed no hint.
+   */
   | "late"
-  /** A joining was acked, and the user is no member in the end. */
+  /** A request to join was acknowledged, and the user is no member in the end. */
   | "membership"
-  /** A user is shown as online who is not, or the other way round. */
+  /** A user is shown with the wrong state. */
   | "presence"
-  /** The server still keeps what the user has said to have, or believes in more than there is. */
+  /** A cursor is not at the last delivered message. */
   | "cursor";
 
-/** Where it was seen; what does not apply is left out. */
+/** The place of a finding; fields that do not apply are absent. */
 export interface Place {
   readonly user?: number;
   readonly in?: Conversation;
@@ -40,14 +42,14 @@ export interface Place {
   readonly cid?: string;
 }
 
-/** One thing that is wrong. */
+/** A finding. */
 export interface Finding extends Place {
   readonly kind: Kind;
-  /** What was seen, in words. */
+  /** A description of the observation. */
   readonly seen: string;
 }
 
-/** A finding as one line for people. */
+/** Formats a finding as one line. */
 export function lineOf({ kind, user, in: conversation, seq, cid, seen }: Finding): string {
   const place = [
     user === undefined ? "" : `user ${user}`,
@@ -58,17 +60,17 @@ export function lineOf({ kind, user, in: conversation, seq, cid, seen }: Finding
   return `${kind}: ${place.filter((part) => part !== "").join(", ")}: ${seen}`;
 }
 
-/** Gathers findings, each once, though more than one event may show it. */
+/** Collects findings, each once even if several events show it. */
 export class Findings {
   readonly #found = new Map<string, Finding>();
 
-  /** Notes one, unless it is known. */
+  /** Adds a finding unless it is known. */
   add(kind: Kind, place: Place, seen: string): void {
     const key = [kind, place.user, place.in, place.seq, place.cid, seen].join(" ");
     if (!this.#found.has(key)) this.#found.set(key, { kind, ...place, seen });
   }
 
-  /** All of them, in the order in which they were noted. */
+  /** All findings in the order of their additions. */
   get list(): Finding[] {
     return [...this.#found.values()];
   }

@@ -1,9 +1,9 @@
-/** Makes histories of servers without a fault, at random, for testing the checker. */
+/** Random correct histories, for tests of the checker. */
 import { Random } from "../../harness/random.ts";
 import type { Conversation, Event, History, Logged } from "../history.ts";
 
-/** A history that can be spoilt. */
-export interface Spoilable extends History {
+/** A history that tests can change. */
+export interface MutableHistory extends History {
   readonly users: Map<number, Event[]>;
   readonly log: Logged[];
   readonly online: Set<number>;
@@ -15,14 +15,14 @@ export interface Spoilable extends History {
 const USERS = 6;
 /** The only group. */
 export const GROUP: Conversation = "g1";
-/** Joins it halfway. */
-export const LATE = 2;
-/** Never joins it. */
-export const STRANGER = 5;
-/** Is offline in the end. */
-export const OFFLINE = 6;
+/** The user that joins the group in the middle. */
+export const LATE_MEMBER = 2;
+/** The user that never joins the group. */
+export const NON_MEMBER = 5;
+/** The user that is offline in the end. */
+export const OFFLINE_USER = 6;
 
-/** A message on its way into the log. */
+/** A message that is not committed yet. */
 interface Pending {
   readonly sender: number;
   readonly in: Conversation;
@@ -30,23 +30,23 @@ interface Pending {
   readonly body: string;
 }
 
-/** A user of the simulation, and what the server holds of it. */
+/** A user of the simulation, and the server's state of it. */
 class Person {
   readonly events: Event[] = [];
   session = 0;
-  /** How far its session was pushed each conversation. */
+  /** The last pushed seq of each conversation. */
   pushed = new Map<Conversation, number>();
   readonly shown = new Map<Conversation, number>();
   readonly cursors = new Map<Conversation, number>();
 }
 
-/** A good history of as many steps: sending, committing, acking, pushing, logging in again. */
-export function goodHistory(seed: number, steps = 600): Spoilable {
+/** Returns a correct history of a number of steps: sends, commits, acks, pushes and logins. */
+export function goodHistory(seed: number, steps = 600): MutableHistory {
   const random = new Random(seed);
   const people = new Map(Array.from({ length: USERS }, (_, i) => [i + 1, new Person()]));
   const ids = [...people.keys()];
   const log = new Map<Conversation, Logged[]>();
-  const members = [1, 3, 4, OFFLINE];
+  const members = [1, 3, 4, OFFLINE_USER];
   let [pending, unacked]: [Pending[], Logged[]] = [[], []];
   let at = 0;
   let sent = 0;
@@ -77,7 +77,8 @@ export function goodHistory(seed: number, steps = 600): Spoilable {
 
   function ack(): void {
     const row = random.pick(unacked);
-    if (random.below(5) > 0) unacked = unacked.filter((other) => other !== row); // else it will be acked again
+    // otherwise it is acknowledged again
+    if (random.below(5) > 0) unacked = unacked.filter((other) => other !== row);
     const { sender, cid, in: to, seq } = row;
     people.get(sender)!.events.push({ kind: "acked", at: at++, cid, to, seq });
   }
@@ -101,10 +102,10 @@ export function goodHistory(seed: number, steps = 600): Spoilable {
   }
 
   function join(): void {
-    const { events, cursors } = people.get(LATE)!;
+    const { events, cursors } = people.get(LATE_MEMBER)!;
     events.push({ kind: "joining", at: at++, group: GROUP });
-    if (pending.length > 0) commit(); // which may come to lie on either side
-    members.push(LATE);
+    if (pending.length > 0) commit(); // the message may be on either side of the join
+    members.push(LATE_MEMBER);
     cursors.set(GROUP, messages(GROUP).length);
     if (pending.length > 0) commit();
     events.push({ kind: "joined", at: at++, group: GROUP });
@@ -134,7 +135,7 @@ export function goodHistory(seed: number, steps = 600): Spoilable {
   while (pending.length > 0) commit();
   while (unacked.length > 0) ack();
   const healed = at;
-  const online = new Set(ids.filter((id) => id !== OFFLINE));
+  const online = new Set(ids.filter((id) => id !== OFFLINE_USER));
   for (const [user, person] of people) {
     login(person);
     for (const [conversation, { length }] of log) {

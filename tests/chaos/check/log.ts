@@ -1,4 +1,4 @@
-/** What the log must be like, and how it must agree with what senders have done and been told. */
+/** Checks of the log, and of its agreement with the sent messages and their acks. */
 import type { Logged } from "../history.ts";
 import type { Findings } from "./finding.ts";
 import type { Evidence, Of } from "./evidence.ts";
@@ -18,17 +18,17 @@ export function checkLog(evidence: Evidence, found: Findings): void {
   }
 }
 
-/** One message per seq and per cid, each as its sender has sent it to where it stands. */
+/** Checks that each seq and each cid has one message, with its text and conversation unchanged. */
 function checkRows(evidence: Evidence, found: Findings): void {
   for (const row of evidence.history.log) {
     const { in: conversation, seq, sender, cid, body } = row;
     const place = { user: sender, in: conversation, seq, cid };
     if (seq < 1) found.add("gap", place, "seqs begin at 1");
     if (evidence.in(conversation).get(seq) !== row) {
-      found.add("doubled", place, "a second message with this seq");
+      found.add("duplicated", place, "a second message with this seq");
     }
     const first = evidence.rowOf(sender, cid)!;
-    if (first !== row) found.add("doubled", place, `stored before as ${first.in} seq ${first.seq}`);
+    if (first !== row) found.add("duplicated", place, `stored before as ${first.in} seq ${first.seq}`);
     const sending = evidence.sending(sender, cid);
     if (!sending) found.add("invented", place, "in the log, and never sent");
     else if (sending.sent.to !== conversation) found.add("altered", place, `was sent to ${sending.sent.to}`);
@@ -39,7 +39,7 @@ function checkRows(evidence: Evidence, found: Findings): void {
   }
 }
 
-/** Seqs are 1, 2, 3, … */
+/** Checks that the seqs are 1, 2, 3, … */
 function checkGaps(evidence: Evidence, conversation: string, found: Findings): void {
   const messages = evidence.in(conversation);
   let missing = evidence.lastOf(conversation) - messages.size;
@@ -51,8 +51,8 @@ function checkGaps(evidence: Evidence, conversation: string, found: Findings): v
 }
 
 /**
- * A message that is begun when another is known to be there, to the sender or to any user, gets a higher seq:
- * seqs are given out by commits, and this commit is still to come.
+ * Checks that a message has a higher seq than every message that any user knew when it was sent, as commits
+ * assign seqs and its commit was still to come.
  */
 function checkOrder(evidence: Evidence, conversation: string, found: Findings): void {
   const rows = [...evidence.in(conversation).values()];
@@ -79,7 +79,9 @@ function checkSent(evidence: Evidence, user: number, { cid, to }: Of<"sent">, fo
   if (acks.length === 0) found.add("unacked", { user, in: to, cid }, "sent, and never acked");
 }
 
-/** What was acked is in the log, there where the ack said (invariant I1); the same each time that it was (I5). */
+/**
+ * Checks that an acknowledged message is in the log as its ack says (I1), and that all its acks agree (I5).
+ */
 function checkAck(evidence: Evidence, user: number, { cid, to, seq }: Of<"acked">, found: Findings): void {
   const place = { user, in: to, seq, cid };
   const sending = evidence.sending(user, cid);
@@ -91,7 +93,7 @@ function checkAck(evidence: Evidence, user: number, { cid, to, seq }: Of<"acked"
   }
 }
 
-/** Says how two texts differ, in few words, however long they are. */
+/** Describes the difference of two texts in a few words. */
 export function differing(was: string, is: string): string {
   let at = 0;
   while (at < was.length && was[at] === is[at]) at++;

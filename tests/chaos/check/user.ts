@@ -1,13 +1,13 @@
-/** What each user must have seen, and in what order. */
+/** Checks of the messages that each user has seen, and of their order. */
 import type { Conversation, Event } from "../history.ts";
 import type { Findings, Place } from "./finding.ts";
 import { differing } from "./log.ts";
 import type { Evidence, Of, Seen } from "./evidence.ts";
 
-/** ms in which a login must bring what was there before it, if all is well, on a machine that has much else to do. */
-const PROMPT = 15_000;
+/** ms in which a login must bring its backlog without faults on a busy machine. */
+const DELIVERY_TIMEOUT_MS = 15_000;
 
-/** Checks what one user was pushed and shown, and that nothing is missing. */
+/** Checks the messages that a user was pushed and shown, and that none is missing. */
 export function checkUser(evidence: Evidence, user: number, events: readonly Event[], found: Findings): void {
   const shown = new Map<Conversation, Map<number, number>>(); // by seq: when
   for (const event of events) {
@@ -31,9 +31,10 @@ export function checkUser(evidence: Evidence, user: number, events: readonly Eve
       if (at === undefined) {
         found.add("lost", place, `of user ${row.sender}, in the log, and was never shown`);
       } else if (
-        evidence.knownAt(row) < entered && at > Math.max(entered, evidence.history.healed) + PROMPT
+        evidence.knownAt(row) < entered &&
+        at > Math.max(entered, evidence.history.healed) + DELIVERY_TIMEOUT_MS
       ) {
-        // A login looks at what was missed when it has subscribed: that needs no hint (invariant I3).
+        // A login loads its backlog after the subscription, which needs no hint (invariant I3).
         found.add("late", place, `there before the login at ${entered} ms, and shown at ${at} ms`);
       }
     }
@@ -47,10 +48,11 @@ export function checkUser(evidence: Evidence, user: number, events: readonly Eve
 }
 
 /**
- * From which seq on a user must have a conversation: all of a pair's. Of a group's, joining puts the user's cursor at
- * the last seq, so all above must come, wherever that was. It was below any message that the user sent itself, or
- * that was shown to it, or that a user began to send when the joining had been acked; that is as much as can be
- * told from outside, since messages under way at the joining may come to lie on either side of it.
+ * Returns the first seq that a user must have received. For a pair it is 1. For a group, joining sets the
+ * cursor to the last seq, and the user must receive everything above it. That seq is below each message that
+ * the user sent, that was shown to the user, or whose sending began after the acknowledgement of the join.
+ * More cannot be determined from outside, as messages in flight at the time of the join may be on either side
+ * of it.
  */
 function dueFrom(
   evidence: Evidence,
@@ -71,16 +73,16 @@ function dueFrom(
   return due;
 }
 
-/** How far a session, or the user's eyes, have come in a conversation. */
+/** The progress of a session, or of the shown messages, in a conversation. */
 interface Track {
   last: number;
   readonly seqs: Set<number>;
 }
 
 /**
- * On one session, and before the user's eyes, a conversation's messages of others come one after the other with none
- * left out (invariant I2). A session begins no later than right behind what the user has been shown, since the user
- * can't have said DELIVERED of more (I4).
+ * Checks that pushes on a session, and shown messages, have consecutive seqs of others (invariant I2). A
+ * session begins at most one message after the shown ones, as the user cannot have sent DELIVERED for more
+ * (I4).
  */
 function checkOrder(
   evidence: Evidence,
@@ -110,7 +112,7 @@ function checkOrder(
 
   function follow({ in: conversation, seq, cid }: Seen, track: Track, goesOn: boolean, how: string): void {
     const place = { user, in: conversation, seq, cid };
-    if (track.seqs.has(seq)) found.add("doubled", place, `${how} once more`);
+    if (track.seqs.has(seq)) found.add("duplicated", place, `${how} once more`);
     else if (goesOn && seq < track.last) found.add("reordered", place, `${how} behind seq ${track.last}`);
     const skipped = firstBetween(evidence, user, conversation, track.last, seq);
     if (skipped !== undefined) {
@@ -121,7 +123,7 @@ function checkOrder(
   }
 }
 
-/** The first seq of another user between two. */
+/** Returns the first seq of another user between two seqs. */
 function firstBetween(
   evidence: Evidence,
   user: number,
@@ -138,7 +140,7 @@ function firstBetween(
   return undefined;
 }
 
-/** Each message that a user sees is the one of the log, for that user, and shown once. */
+/** Checks that a shown message equals that of the log, is addressed to the user, and is shown once. */
 function checkContents(evidence: Evidence, user: number, events: readonly Event[], found: Findings): void {
   const cids = new Map<string, number>();
   const joining = new Map(
@@ -151,7 +153,7 @@ function checkContents(evidence: Evidence, user: number, events: readonly Event[
     checkContent(evidence, event, place, found);
     if (sender === user) found.add("own", place, "is the user's own");
     if (!evidence.partiesOf(conversation).includes(user)) {
-      found.add("leaked", place, "came to a stranger");
+      found.add("leaked", place, "pushed to a user that is no member");
     }
     const row = evidence.in(conversation).get(seq);
     if (row && evidence.knownAt(row) < (joining.get(conversation) ?? -Infinity)) {
@@ -159,7 +161,7 @@ function checkContents(evidence: Evidence, user: number, events: readonly Event[
     }
     if (event.kind !== "shown") continue;
     const before = cids.get(`${sender} ${cid}`);
-    if (before !== undefined) found.add("doubled", place, `shown before as seq ${before}`);
+    if (before !== undefined) found.add("duplicated", place, `shown before as seq ${before}`);
     cids.set(`${sender} ${cid}`, seq);
   }
 }

@@ -1,18 +1,18 @@
-/** Doing what was planned for a database. */
+/** Applies a plan to a database. */
 import { GRANTS } from "./grants.ts";
 import type { Plan } from "./plan.ts";
 import { type Db, errnoOf, type Step } from "./sql.ts";
 
-/** Who is told what goes on; the server's log is one. */
+/** Receives the steps. The server's log is one implementation. */
 export interface MigrationLog {
   info(event: string, fields: Record<string, string | number>): void;
   warn(event: string, fields: Record<string, string | number>): void;
 }
 
-/** The database's error for a statement that the account may not use. */
+/** The error number for a statement that the account may not use. */
 const COMMAND_DENIED = 1142;
 
-/** Carries a plan out. Rejects with an Error that says at which step; what was done until then stays done. */
+/** Applies a plan. Rejects with an Error that names the failed step. Earlier steps stay applied. */
 export async function applyPlan(
   db: Db,
   { before, transaction, after }: Plan,
@@ -24,8 +24,8 @@ export async function applyPlan(
       try {
         await run(db);
       } catch (error) {
-        // Without its cause, which has the statement, and that may have what users wrote.
-        throw new Error(`could not ${description}: ${stepErrorText(error)}`);
+        // Without the cause: it has the statement, which may contain data of users.
+        throw new Error(`Cannot ${description}: ${stepErrorText(error)}`);
       }
     }
   };
@@ -39,6 +39,6 @@ export async function applyPlan(
 function stepErrorText(error: unknown): string {
   const { message } = error as Error;
   return errnoOf(error) === COMMAND_DENIED
-    ? `${message}; the account needs ${GRANTS} on the database`
+    ? `${message}; the account needs the rights ${GRANTS} on the database`
     : message;
 }

@@ -1,4 +1,4 @@
-/** What in a C++ server's database would give rights to the wrong users if it were taken over as it is. */
+/** Finds data in a C++ server's database that would give rights to the wrong users. */
 import { FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store.ts";
 import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
 import { type Db, queryRows, quoteName, rowCountText } from "./sql.ts";
@@ -13,7 +13,10 @@ const TABLE_ALIASES: Readonly<Record<string, readonly string[]>> = {
   OfflineMessage: ["offlinemessage", "offlinemsg", "offline", "offlinechat"],
 };
 
-/** The name of a table without what differs between these servers: case, lines, a prefix, an ending, a plural. */
+/**
+ * Returns the name of a table without the parts that differ between these servers: case, underscores, a
+ * prefix, a suffix, a plural.
+ */
 export function normalizeTableName(name: string): string {
   return name.toLowerCase()
     .replace(/^(t|tb|tbl)_/, "")
@@ -23,9 +26,10 @@ export function normalizeTableName(name: string): string {
 }
 
 /**
- * Tables that seem to be the family's under another name. Where the server would make an empty one beside them, users
- * would register the ids of old ones. Where there is one beside them already and they have rows, only the operator knows
- * which are the chat's. `old` has the tables that were found, by the names that schema.sql gives them.
+ * Returns blockers for tables that seem to be the family's under another name. If the server created an empty
+ * table beside such a table, new users would get the ids of old ones. If both exist and have rows, only an
+ * operator knows which is the chat server's. `old` has the tables that were found, by their names in
+ * schema.sql.
  */
 export async function findAliasedTables(
   db: Db,
@@ -44,28 +48,29 @@ export async function findAliasedTables(
       const count = Number(row!.count);
       if (proper && count === 0) continue;
       const seems = `the table ${table.name} (${rowCountText(count)}) seems to be ${name} under another name`;
+      const rename = `RENAME TABLE ${quoteName(table.name)} TO ${quoteName(name)}`;
       blockers.push(
         proper
-          ? `${seems}, and there is ${proper.name} as well: if it is, rename ${proper.name} and RENAME TABLE ${
-            quoteName(table.name)
-          } TO ${quoteName(name)}; if not, rename it, or give the chat server another database`
-          : `${seems}: if it is, RENAME TABLE ${quoteName(table.name)} TO ${
-            quoteName(name)
-          }; if not, give the chat server another database`,
+          ? `${seems}, and there is ${proper.name} as well: if it is, rename ${proper.name} and ${rename}; ` +
+            "if not, rename it, or give the chat server another database"
+          : `${seems}: if it is, ${rename}; if not, give the chat server another database`,
       );
     }
   }
   return blockers;
 }
 
-/** Tables by their proper names, in whatever case: these are looked for elsewhere. */
+/** Returns whether a table has one of the proper names, in any case. Other code handles these. */
 function isOurs(name: string): boolean {
   return [...TABLES.map((table) => table.name), ...Object.keys(TABLE_ALIASES)].some((own) =>
     sameName(own, name)
   );
 }
 
-/** Rows that refer to users or groups which do not exist: the next ones that get their ids would inherit them. */
+/**
+ * Returns blockers for rows that refer to users or groups that do not exist. A later user or group with that
+ * id would get the rights in these rows.
+ */
 export async function findOrphans(db: Db, old: ReadonlyMap<string, CurrentTable>): Promise<string[]> {
   const orphans = [
     await describeOrphans(db, old, "GroupUser", { groupid: "AllGroup", userid: "User" }, "a group or user"),
@@ -79,13 +84,13 @@ async function describeOrphans(
   old: ReadonlyMap<string, CurrentTable>,
   name: string,
   refersTo: Readonly<Record<string, string>>,
-  what: string,
+  targetNames: string,
 ): Promise<string | undefined> {
   const table = old.get(name);
   if (!table) return undefined;
   const conditions = Object.entries(refersTo).map(([column, target]) => {
     const there = old.get(target);
-    // Without the table there is none of them. A NULL in the list would hide all orphans.
+    // A missing table has no ids. A NULL in the list would hide all orphans.
     return there
       ? `${quoteName(column)} NOT IN (SELECT id FROM ${quoteName(there.name)} WHERE id IS NOT NULL)`
       : "TRUE";
@@ -97,13 +102,13 @@ async function describeOrphans(
   );
   const count = Number(row!.count);
   if (count === 0) return undefined;
-  return `${rowCountText(count)} of ${table.name}: of ${what} that does not exist; ` +
+  return `${rowCountText(count)} of ${table.name}: of ${targetNames} that does not exist; ` +
     `DELETE FROM ${quoteName(table.name)} WHERE ${condition}`;
 }
 
 /**
- * Passwords among those that `condition` selects which look like hashes: taken for plain text, the hash itself would
- * be the password, and the user's own would be wrong.
+ * Returns blockers for passwords that meet `condition` and look like hashes. Taken as plain text, the hash
+ * itself would be the password, and the user's own password would be wrong.
  */
 export async function findForeignHashes(db: Db, user: CurrentTable, condition: string): Promise<string[]> {
   const isHash = `CONVERT(password USING utf8mb4) REGEXP '${FOREIGN_HASH_PATTERN}'`;
@@ -114,12 +119,11 @@ export async function findForeignHashes(db: Db, user: CurrentTable, condition: s
   const count = Number(row!.count);
   if (count === 0) return [];
   const table = quoteName(user.name);
+  const rows = `${rowCountText(count)} of ${user.name}`;
   return [
-    `${
-      rowCountText(count)
-    } of ${user.name}: password looks like a hash, which would log in by itself; give these ` +
-    `users new passwords, or, where it is plain text all the same, ` +
-    `UPDATE ${table} SET password = CONCAT('${PLAINTEXT_PREFIX}', password) WHERE id = …; they are found by: ` +
-    `SELECT id, name FROM ${table} WHERE ${condition} AND ${isHash}`,
+    `${rows}: password looks like a hash, which would log in by itself; give these users new passwords, ` +
+    `or, if it is plain text, ` +
+    `UPDATE ${table} SET password = CONCAT('${PLAINTEXT_PREFIX}', password) WHERE id = …; ` +
+    `find them by: SELECT id, name FROM ${table} WHERE ${condition} AND ${isHash}`,
   ];
 }

@@ -1,36 +1,36 @@
-/** What there is in a database, as information_schema tells it. */
+/** The tables of a database, read from information_schema. */
 import { type Db, queryRows } from "./sql.ts";
 import { normalizeType, type TableIndex } from "./target_schema.ts";
 
-/** A column of a table that was found. */
+/** A column of an existing table. */
 export interface CurrentColumn {
   readonly name: string;
-  /** As the server writes it. */
+  /** The type in the server's notation. */
   readonly declaredType: string;
-  /** In the form of {@link normalizeType}. */
+  /** The type in the form of {@link normalizeType}. */
   readonly type: string;
   readonly collation: string | undefined;
   readonly nullable: boolean;
   readonly autoIncrement: boolean;
-  /** Whether the server works its value out by itself. */
+  /** Whether the server computes the value. */
   readonly generated: boolean;
   readonly default: string | undefined;
 }
 
-/** A table or a view that was found. */
+/** An existing table or view. */
 export interface CurrentTable {
   readonly name: string;
   readonly isView: boolean;
   readonly engine: string;
   readonly collation: string;
   readonly columns: readonly CurrentColumn[];
-  /** Indexes; one of a column's beginning has no column of that name. */
+  /** The indexes. A column prefix in an index has no column of that name. */
   readonly keys: readonly TableIndex[];
-  /** What it refers to other tables by. */
+  /** The columns that refer to other tables. */
   readonly foreignKeys: readonly Omit<TableIndex, "unique">[];
 }
 
-/** A database's tables, by the names that schema.sql gives them. */
+/** The tables of a database, by their names in schema.sql. */
 export class CurrentSchema {
   readonly #tables: readonly CurrentTable[];
   readonly #isCaseSensitive: boolean;
@@ -45,25 +45,25 @@ export class CurrentSchema {
     return this.#tables;
   }
 
-  /** The table that a statement means by this name. */
+  /** Returns the table that this name means in a statement. */
   table(name: string): CurrentTable | undefined {
     return this.#tables.find((table) =>
       this.#isCaseSensitive ? table.name === name : sameName(table.name, name)
     );
   }
 
-  /** All tables of this name in upper, lower or mixed case. */
+  /** Returns all tables with this name in upper, lower or mixed case. */
   tablesIgnoringCase(name: string): readonly CurrentTable[] {
     return this.#tables.filter((table) => sameName(table.name, name));
   }
 }
 
-/** Whether two names are the same but for their case, which counts for no column or key. */
+/** Returns whether two names are equal except for case, which names of columns and keys ignore. */
 export function sameName(a: string, b: string): boolean {
   return a.toLowerCase() === b.toLowerCase();
 }
 
-/** Looks at the connection's database; without one there are no tables. */
+/** Reads the schema of the connection's database. Without a database there are no tables. */
 export async function inspectSchema(db: Db): Promise<CurrentSchema> {
   const [{ mode }] = await queryRows<{ mode: number }>(db, "SELECT @@lower_case_table_names AS mode") as [
     { mode: number },
@@ -113,7 +113,7 @@ async function columnsByTable(db: Db): Promise<Map<string, CurrentColumn[]>> {
     nullable: row.nullable === "YES",
     autoIncrement: row.extra.includes("auto_increment"),
     generated: /\b(VIRTUAL|STORED|PERSISTENT)\b/i.test(row.extra),
-    // MariaDB writes a default as in a statement, and NULL in letters.
+    // MariaDB writes a default as in a statement, and NULL as text.
     default: row.fallback === null || row.fallback === "NULL"
       ? undefined
       : row.fallback.replace(/^'(.*)'$/s, "$1"),

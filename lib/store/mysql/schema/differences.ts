@@ -1,45 +1,48 @@
-/** What a table that was found lacks of the one that is wanted, as clauses of one ALTER TABLE. */
+/** The differences between an existing table and its target, as clauses of one ALTER TABLE. */
 import { type CurrentColumn, type CurrentTable, sameName } from "./current_schema.ts";
 import { quoteName } from "./sql.ts";
 import type { TableIndex, TargetColumn, TargetTable } from "./target_schema.ts";
 
-/** A column that numbers rows which nothing else tells apart, while they are being sorted out. */
+/** A column that numbers rows without a key of their own during a repair. */
 export const ROW_NUMBER_COLUMN = "chat_row";
 
-/** The clause that adds {@link ROW_NUMBER_COLUMN}; by copying, because then the numbers are in the rows' order. */
-export const ADD_ROW_NUMBERS =
-  `ADD COLUMN ${ROW_NUMBER_COLUMN} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ADD UNIQUE KEY (${ROW_NUMBER_COLUMN}), ALGORITHM = COPY`;
+/**
+ * The clause that adds {@link ROW_NUMBER_COLUMN}. It copies the table, as the numbers then follow the order
+ * of rows.
+ */
+export const ADD_ROW_NUMBERS = `ADD COLUMN ${ROW_NUMBER_COLUMN} BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, ` +
+  `ADD UNIQUE KEY (${ROW_NUMBER_COLUMN}), ALGORITHM = COPY`;
 
-const COLLATION = "utf8mb4_bin"; // of every table and text
+const COLLATION = "utf8mb4_bin"; // of every table and text column
 
-/** The column that was found in the place of a wanted one. */
+/** Returns the existing column for a target column. */
 export function findColumn(found: CurrentTable, name: string): CurrentColumn | undefined {
   return found.columns.find((column) => sameName(column.name, name));
 }
 
-/** The table's other columns: the operator's, which are left as they are. */
+/** Returns the columns that an operator has added. They stay unchanged. */
 export function extraColumns(found: CurrentTable, table: TargetTable): readonly CurrentColumn[] {
   return found.columns.filter(({ name }) =>
     name !== ROW_NUMBER_COLUMN && !table.columns.some((column) => sameName(column.name, name))
   );
 }
 
-/** Whether the column is as it should be, in all that counts for what it can hold. */
+/** Returns whether an existing column can hold the same values as the target. */
 export function columnMatches(column: TargetColumn, found: CurrentColumn): boolean {
   return column.type === found.type && column.nullable === found.nullable &&
     column.autoIncrement === found.autoIncrement && column.default === found.default &&
     (found.collation ?? COLLATION) === COLLATION;
 }
 
-/** Whether there is such an index, by whatever name. */
+/** Returns whether an index with the same columns exists, under any name. */
 export function hasIndex(found: CurrentTable, key: TableIndex): boolean {
   return found.keys.some((other) => other.unique === key.unique && sameColumns(other, key));
 }
 
-/** What makes one table into the other; nothing if it is like it already. */
+/** Returns the clauses that change the existing table into the target. Returns none for equal tables. */
 export function alterClauses(table: TargetTable, found: CurrentTable): string[] {
   const clauses: string[] = [];
-  // Another engine's format of rows may be one that InnoDB doesn't have.
+  // The row format of another engine may not exist in InnoDB.
   if (!sameName(found.engine, "InnoDB")) clauses.push("ENGINE = InnoDB", "ROW_FORMAT = DEFAULT");
   if (found.collation !== COLLATION) clauses.push(`DEFAULT CHARACTER SET utf8mb4 COLLATE ${COLLATION}`);
   if (findColumn(found, ROW_NUMBER_COLUMN)) clauses.push(`DROP COLUMN ${ROW_NUMBER_COLUMN}`);
@@ -64,7 +67,7 @@ function indexClauses(table: TargetTable, found: CurrentTable): string[] {
       continue;
     }
     const isOurs = key.columns.every((column) => table.columns.some(({ name }) => sameName(name, column)));
-    // A unique key of the server's own columns could forbid what the server means to write. Others are the operator's.
+    // A unique key on the server's own columns could prevent valid rows. Other keys are the operator's.
     if (!target && !(key.unique && isOurs)) continue;
     drops.push(key.name === "PRIMARY" ? "DROP PRIMARY KEY" : `DROP KEY ${quoteName(key.name)}`);
     if (!isOurs && key.unique) adds.push(`ADD UNIQUE KEY ${columnList(key.columns)}`);

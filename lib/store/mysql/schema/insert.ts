@@ -1,16 +1,22 @@
-/** Many rows in few statements, none of which is too long for the database. */
+/** Inserts many rows by few statements of bounded length. */
 import type { Db } from "./sql.ts";
 
-/** Rows, or ids, of one statement. More would hardly be faster: what a statement costs by itself is spread already. */
+/**
+ * Rows, or ids, per statement. Larger statements are hardly faster: the cost per statement is negligible
+ * already.
+ */
 const MAX_CHUNK_ROWS = 1_000;
 
-/** Characters of text in one statement, unless one row has more: a quarter of MySQL's smallest usual limit in UTF-8. */
+/**
+ * Characters per statement, unless one row has more: a quarter of the smallest common limit of MySQL, in
+ * UTF-8.
+ */
 const MAX_CHUNK_LENGTH = 262_144;
 
 /** A value of a row. */
 type Value = number | string;
 
-/** Inserts rows into a table, which is given with its columns. Rejects with the driver's error. */
+/** Inserts rows. `into` is a table with its columns. Rejects with the driver's error. */
 export async function insertRows(
   db: Db,
   into: string,
@@ -19,7 +25,7 @@ export async function insertRows(
   for (const chunk of inChunks(rows, lengthOf)) await db.query(`INSERT INTO ${into} VALUES ?`, [chunk]);
 }
 
-/** Cuts a list into pieces that fit into a statement each. */
+/** Divides a list into parts that fit into one statement each. */
 export function* inChunks<T>(all: readonly T[], length: (one: T) => number = () => 0): Generator<T[]> {
   let chunk: T[] = [];
   let used = 0;

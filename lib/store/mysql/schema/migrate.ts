@@ -1,4 +1,4 @@
-/** Bringing a database up to the schema that the server goes by, when it starts. */
+/** Migrates a database to the server's schema at the start. */
 import { createHash } from "node:crypto";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2/promise";
 import { applyPlan, type MigrationLog } from "./apply_plan.ts";
@@ -7,42 +7,42 @@ import { GRANTS } from "./grants.ts";
 import { makePlan } from "./plan.ts";
 import { type Db, errnoOf, queryRows, quoteName } from "./sql.ts";
 
-/** The version of the schema that is in schema.sql. */
+/** The version of the schema in schema.sql. */
 export const SCHEMA_VERSION = 1;
 
-/** How to reach a database, by name; it need not be there. */
+/** The options of a connection. The database may not exist yet. */
 export type SchemaConnection = ConnectionOptions & { readonly database: string };
 
 export type { MigrationLog };
 
-/** What would be done to a database. */
+/** The changes that a migration would make. */
 export interface UpgradeCheck {
-  /** In words, one line each; none if the database is the server's already. */
+  /** The changes, one line each. Empty if the schema is current. */
   readonly changes: readonly string[];
-  /** Why the server would refuse to do it, one line each. */
+  /** The reasons that prevent the migration, one line each. */
   readonly blockers: readonly string[];
 }
 
-/** Seconds after which a node that waits for another one says so, and goes on waiting. */
+/** Seconds after which a node logs that it waits for another node. It continues to wait. */
 const LOCK_WAIT_SECONDS = 10;
 
-/** Seconds to wait for another program that has a table in use: it would hold up all nodes. */
+/** Seconds to wait for another program that uses a table: a longer wait would block all nodes. */
 const TABLE_LOCK_WAIT_SECONDS = 60;
 
-/** Seconds after which the database gives the lock of a node up whose machine is gone without a word. */
+/** Seconds after which the database releases the lock of a node whose machine has failed. */
 const WAIT_TIMEOUT_SECONDS = 600;
 
 /** Characters in the name of a lock. */
 const MAX_LOCK_NAME_LENGTH = 64;
 
 const SETTINGS = [
-  // Strict, so that nothing is cut to fit; dates of 0 are the operator's affair.
+  // Strict: no value is truncated. Zero dates are left to the operator.
   "sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
   `lock_wait_timeout = ${TABLE_LOCK_WAIT_SECONDS}`,
   `wait_timeout = ${WAIT_TIMEOUT_SECONDS}`,
 ];
 
-/** Errors of the database that have a meaning here; the numbers are part of its protocol. */
+/** Error numbers of the database, from its protocol. */
 const ACCESS_DENIED_TO_DATABASE = 1044;
 const NO_SUCH_DATABASE = 1049;
 const NO_DATABASE = 1046;
@@ -50,9 +50,9 @@ const NO_SUCH_COLUMN = 1054;
 const NO_SUCH_TABLE = 1146;
 
 /**
- * Makes the database the server's: makes it if it isn't there, or takes it over from a C++ server. Of many that start
- * at once one does it and the others wait. It can be ended at any moment and begun again. Rejects with an Error of one
- * line that doesn't have the password in it.
+ * Creates the server's schema, or migrates the tables of a C++ server. Of many nodes that start at once, one
+ * migrates and the others wait. A migration can be interrupted and continued. Rejects with an Error of one
+ * line without the password.
  */
 export async function migrate(options: SchemaConnection, log: MigrationLog): Promise<void> {
   const db = await connect(options, true);
@@ -63,10 +63,10 @@ export async function migrate(options: SchemaConnection, log: MigrationLog): Pro
     const plan = await makePlan(
       db,
       await inspectSchema(db),
-      (rows, reasons) => log.warn("offline messages left", { rows, reasons }),
+      (rows, reasons) => log.warn("offline messages not moved", { count: rows, reasons }),
     );
     if (plan.blockers.length > 0) {
-      throw new Error(`the database can't be taken over as it is: ${plan.blockers.join("; ")}`);
+      throw new Error(`the database cannot be migrated: ${plan.blockers.join("; ")}`);
     }
     await applyPlan(db, plan, log);
   } finally {
@@ -74,7 +74,7 @@ export async function migrate(options: SchemaConnection, log: MigrationLog): Pro
   }
 }
 
-/** Tells what {@link migrate} would do, and changes nothing. Rejects as it does. */
+/** Returns the changes that {@link migrate} would make, and makes none. Rejects as it does. */
 export async function checkUpgrade(options: SchemaConnection): Promise<UpgradeCheck> {
   const db = await connect(options, false);
   try {
@@ -82,14 +82,17 @@ export async function checkUpgrade(options: SchemaConnection): Promise<UpgradeCh
     const [row] = await queryRows<{ name: string | null }>(db, "SELECT DATABASE() AS name");
     const { before, transaction, after, blockers } = await makePlan(db, await inspectSchema(db), () => {});
     const changes = [...before, ...transaction, ...after].map(({ description }) => description);
-    if (row!.name === null) changes.unshift(`make the database ${options.database}`);
+    if (row!.name === null) changes.unshift(`create the database ${options.database}`);
     return { changes, blockers };
   } finally {
     await close(db);
   }
 }
 
-/** Connects to the database, which is made if it isn't there and `make` is true; else there is none then. */
+/**
+ * Connects to the database. If it does not exist, creates it, or connects without a database if `create` is
+ * false.
+ */
 async function connect(options: SchemaConnection, create: boolean): Promise<Connection> {
   let db: Connection;
   try {
@@ -102,7 +105,8 @@ async function connect(options: SchemaConnection, create: boolean): Promise<Conn
     db = await createConnection(withRequiredOptions(server));
   }
   try {
-    // First of all: a server can be set up to take what it is sent for another character set, and quotes for letters.
+    // First of all: some servers interpret text in another character set by default, with quotes as parts of
+    // letters.
     await db.query("SET NAMES utf8mb4 COLLATE utf8mb4_bin");
     await db.query(`SET ${SETTINGS.map((setting) => `SESSION ${setting}`).join(", ")}`);
     if (create) await useDatabase(db, options.database);
@@ -113,7 +117,7 @@ async function connect(options: SchemaConnection, create: boolean): Promise<Conn
   }
 }
 
-/** What the statements here rely on, whatever else was asked for. */
+/** Adds the options that the statements of this folder require. */
 function withRequiredOptions(options: ConnectionOptions): ConnectionOptions {
   return {
     ...options,
@@ -132,26 +136,30 @@ async function useDatabase(db: Connection, name: string): Promise<void> {
       `CREATE DATABASE IF NOT EXISTS ${quoteName(name)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
     );
   } catch (error) {
-    throw new Error(`there is no database ${name}, and it can't be made: ${(error as Error).message}`);
+    throw new Error(`there is no database ${name}, and it cannot be created: ${(error as Error).message}`);
   }
   await db.query(`USE ${quoteName(name)}`);
 }
 
 function accessDeniedText(database: string, error: unknown): string {
-  return `${(error as Error).message}; an administrator can grant it all it needs: ` +
+  return `${(error as Error).message}; an administrator can grant the rights: ` +
     `GRANT ${GRANTS} ON ${quoteName(database)}.* TO that user`;
 }
 
-/** Whether the schema is of the version that is wanted. Rejects if it is of a later one. */
+/** Returns whether the schema has the current version. Rejects if its version is newer. */
 async function isCurrent(db: Db): Promise<boolean> {
   const version = await versionOf(db);
   if (version <= SCHEMA_VERSION) return version === SCHEMA_VERSION;
   throw new Error(
-    `its schema has version ${version}, this program knows ${SCHEMA_VERSION}; use the program's newer release`,
+    `its schema has version ${version}, and this program supports ${SCHEMA_VERSION} only: ` +
+      "use a newer release of the program",
   );
 }
 
-/** 0 where none is noted: in a database that is empty, half-made, or another server's. */
+/**
+ * Returns the version of the schema, or 0 without a recorded version: the database is empty, incomplete, or
+ * another server's.
+ */
 async function versionOf(db: Db): Promise<number> {
   try {
     const [row] = await queryRows<{ version: number | null }>(
@@ -165,7 +173,7 @@ async function versionOf(db: Db): Promise<number> {
   }
 }
 
-/** Waits until no other node is at it. The lock goes with the connection, at its end at the latest. */
+/** Waits until no other node migrates. The lock ends with the connection at the latest. */
 async function acquireLock(db: Db, database: string, log: MigrationLog): Promise<void> {
   const plain = `chat schema of ${database}`;
   const name = plain.length <= MAX_LOCK_NAME_LENGTH
@@ -177,8 +185,8 @@ async function acquireLock(db: Db, database: string, log: MigrationLog): Promise
       LOCK_WAIT_SECONDS,
     ]);
     if (row!.got === 1) return;
-    if (row!.got === null) throw new Error("the database gives no lock");
-    log.info("waiting", { for: "another node that brings the database up to date", database });
+    if (row!.got === null) throw new Error("the database refused the lock of the migration");
+    log.info("waiting for another node that migrates the database", { database });
   }
 }
 
@@ -186,6 +194,6 @@ async function close(db: Connection): Promise<void> {
   try {
     await db.end();
   } catch {
-    db.destroy(); // it was lost already
+    db.destroy(); // the connection was lost before
   }
 }

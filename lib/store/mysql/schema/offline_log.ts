@@ -1,22 +1,22 @@
-/** Makes conversations, with their order and each member's cursor, of rows of OfflineMessage. */
+/** Builds conversations, with order and cursors, from rows of OfflineMessage. */
 import { type OfflineText, readOfflineText, type SkipReason } from "./offline_text.ts";
 
 /** A row of OfflineMessage. */
 export interface OfflineRow {
-  /** Its number: the rows' order. */
+  /** The number of the row, which gives the order. */
   readonly number: number;
   readonly userid: number;
   readonly message: string;
 }
 
-/** Who there is. */
+/** The users and groups that exist. */
 export interface Directory {
   readonly users: ReadonlySet<number>;
-  /** Each group's members. */
+  /** The members of each group. */
   readonly groups: ReadonlyMap<number, ReadonlySet<number>>;
 }
 
-/** A message of a conversation; its seq is its place in it, counted from 1. */
+/** A message of a conversation. Its seq is its position, counted from 1. */
 export interface LogMessage {
   readonly sender: number;
   readonly time: number;
@@ -28,44 +28,47 @@ export interface LogConversation {
   readonly low: number;
   readonly high: number;
   readonly messages: readonly LogMessage[];
-  /** For each user who misses something: the seq before the first such message. Others have everything. */
+  /** For each user with unread messages: the seq before the first one. Other users have read everything. */
   readonly cursors: ReadonlyMap<number, number>;
 }
 
-/** What rows came to. */
+/** The result for all rows. */
 export interface OfflineLog {
   readonly conversations: readonly LogConversation[];
-  /** The numbers of the rows that are in the conversations now. */
+  /** The numbers of the rows that became messages. */
   readonly moved: readonly number[];
-  /** How many others there are of each kind. */
+  /** The number of skipped rows by reason. */
   readonly skipped: ReadonlyMap<SkipReason, number>;
 }
 
-/** A row that has been read. */
+/** A row with its parsed text. */
 export interface ParsedRow {
   readonly row: OfflineRow;
   readonly text: OfflineText | SkipReason;
 }
 
-/** Reads the rows' texts. `now` is in milliseconds since 1970, UTC. */
+/** Parses the texts of rows. `now` is in milliseconds since 1970, UTC. */
 export function parseRows(rows: readonly OfflineRow[], now: number): ParsedRow[] {
   return rows.map((row) => ({ row, text: readOfflineText(row.message, now) }));
 }
 
-/** A message while its conversation is put together. */
+/** A message of a conversation that is being built. */
 interface Draft {
   readonly text: OfflineText;
-  /** Who misses it. */
+  /** The users that have not read the message. */
   readonly missedBy: number[];
 }
 
-/** A row that can be taken over. */
+/** A row that can become a message. */
 interface MovableRow {
   readonly user: number;
   readonly text: OfflineText;
 }
 
-/** Puts rows together, which are in the order in which they were stored. `now` is the time where none is known. */
+/**
+ * Builds conversations from rows, which must be in the order of storage. `now` is the time of messages
+ * without a known one.
+ */
 export function buildLog(rows: readonly ParsedRow[], directory: Directory, now: number): OfflineLog {
   const movable = new Map<string, { low: number; high: number; rows: MovableRow[] }>();
   const moved: number[] = [];
@@ -106,8 +109,8 @@ function skipReason(
 }
 
 /**
- * Makes one message of the copies that a group's members were left. The same words in the same second may have been
- * said more than once: a member then has as many copies, or only the last of them, having gone away in between.
+ * Merges the copies that a group's members have of one message. A sender may repeat a text within one second.
+ * A member then has as many copies, or only the last ones, after logging out in between.
  */
 function mergeCopies(rows: readonly MovableRow[]): Draft[] {
   const byText = new Map<string, Map<number, { row: MovableRow; place: number }[]>>();
@@ -131,7 +134,8 @@ function mergeCopies(rows: readonly MovableRow[]): Draft[] {
         draft.place = Math.min(draft.place, place);
       }
     }
-    // Equal messages are in the order of their copies, so that who has only the last ones isn't given the first.
+    // Equal messages are in the order of their copies: a member with the last copies only must not get the
+    // first message.
     const places = drafts.map(({ place }) => place).sort((a, b) => a - b);
     for (const [i, { missedBy }] of drafts.entries()) {
       placed.push({ draft: { text: rows[places[i]!]!.text, missedBy }, place: places[i]! });
@@ -140,7 +144,10 @@ function mergeCopies(rows: readonly MovableRow[]): Draft[] {
   return placed.sort((a, b) => a.place - b.place).map(({ draft }) => draft);
 }
 
-/** Orders messages by time, or as they came; a cursor that comes too early costs a repeat, and never a loss. */
+/**
+ * Orders messages by time, or by storage without one. A cursor that is too low repeats a message, and never
+ * loses one.
+ */
 function orderByTime(drafts: readonly Draft[], now: number): Pick<LogConversation, "messages" | "cursors"> {
   let time = drafts.find(({ text }) => text.time !== undefined)?.text.time ?? now;
   const timed = drafts.map((draft) => ({ ...draft, time: time = draft.text.time ?? time }));

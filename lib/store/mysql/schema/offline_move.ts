@@ -1,4 +1,4 @@
-/** Moves what users have missed from the table OfflineMessage of a C++ server into the log. */
+/** Moves unread messages from the table OfflineMessage of a C++ server into the log. */
 import { ADD_ROW_NUMBERS, extraColumns, findColumn, ROW_NUMBER_COLUMN } from "./differences.ts";
 import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
 import { inChunks, insertRows } from "./insert.ts";
@@ -7,10 +7,10 @@ import type { SkipReason } from "./offline_text.ts";
 import { type Db, queryRows, quoteName, rowCountText, type Step, step } from "./sql.ts";
 import type { TargetTable } from "./target_schema.ts";
 
-/** The name of the table while, and if, there are rows in it; its own is the view's. */
+/** The name of the table while it has rows. Its original name becomes the view's. */
 export const LEFTOVER_TABLE = "OldOfflineMessage";
 
-/** The columns that are read of it. */
+/** The columns in use. */
 const COLUMNS: TargetTable["columns"] = ["userid", "message"].map((name) => ({
   name,
   definition: "",
@@ -20,7 +20,7 @@ const COLUMNS: TargetTable["columns"] = ["userid", "message"].map((name) => ({
   default: undefined,
 }));
 
-/** How to move the rows, in three parts: before the transaction that does it, within it, and after it. */
+/** The steps that move the rows: before the transaction, within it, and after it. */
 export interface OfflineMove {
   readonly before: readonly Step[];
   readonly transaction: readonly Step[];
@@ -28,17 +28,17 @@ export interface OfflineMove {
   readonly blockers: readonly string[];
 }
 
-/** The tables that are asked who there is, by the names that they have at the time. */
+/** The current names of the tables of users, groups and members. */
 export interface DirectoryTables {
   readonly users: string | undefined;
   readonly groups: string | undefined;
   readonly members: string | undefined;
 }
 
-/** Called with the rows that could not be moved. */
+/** Receives the number of rows that could not be moved, and the reasons. */
 export type OnSkipped = (count: number, reasons: string) => void;
 
-/** How to move the rows of `found`. Only looks. Rejects with the driver's error. */
+/** Plans to move the rows of `found`. Changes nothing. Rejects with the driver's error. */
 export async function planMove(
   db: Db,
   found: CurrentTable,
@@ -55,7 +55,7 @@ export async function planMove(
   const log = all.table("Message");
   if (log && (await queryRows(db, "SELECT 1 FROM Message LIMIT 1")).length > 0) {
     const [row] = await queryRows(db, `SELECT 1 FROM ${quoteName(found.name)} LIMIT 1`);
-    if (row) return blockedMove(`both Message and ${found.name} have messages: take those of one away`);
+    if (row) return blockedMove(`both Message and ${found.name} have messages: delete those of one table`);
   }
   const number = found.columns.find(({ autoIncrement }) => autoIncrement)?.name;
   const extra = extraColumns(found, { name: LEFTOVER_TABLE, statement: "", columns: COLUMNS, keys: [] })
@@ -149,7 +149,10 @@ async function dropIfEmpty(db: Db, numbered: boolean): Promise<void> {
   else if (numbered) await db.query(`ALTER TABLE ${LEFTOVER_TABLE} DROP COLUMN ${ROW_NUMBER_COLUMN}`);
 }
 
-/** What the rows of the table come to; they are numbered as they come where no column does it. */
+/**
+ * Builds conversations from the rows of a table. Without a numbering column, rows are in the order of
+ * reading.
+ */
 async function readLog(
   db: Db,
   table: string,
@@ -209,7 +212,7 @@ async function membersOf(
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** A value as text: some servers keep it in a column of bytes. */
+/** Returns a value as text: some servers have it in a binary column. */
 function textOf(value: unknown): string {
   return value instanceof Uint8Array ? utf8.decode(value) : String(value);
 }

@@ -1,18 +1,21 @@
-/** What a C++ server of this family kept for a user who was away: one JSON text, much like what it sends to clients. */
+/**
+ * Parses messages that C++ servers of this family store for offline users: JSON, much like a message to a
+ * client.
+ */
 
-/** A message that was found in a row of OfflineMessage. */
+/** A message in a row of OfflineMessage. */
 export interface OfflineText {
   readonly sender: number;
-  /** The group it was sent to; none if it was for the row's user alone. */
+  /** The group of the message; undefined for a message to the row's user. */
   readonly group: number | undefined;
   readonly body: string;
-  /** Its time as it stands there, whatever it is. */
+  /** The time as text, in any format. */
   readonly timeText: string;
-  /** The same in milliseconds since 1970, UTC, if it can be. */
+  /** The time in milliseconds since 1970, UTC, if it can be parsed. */
   readonly time: number | undefined;
 }
 
-/** Why a row can't be taken over. */
+/** The reason for skipping a row. */
 export type SkipReason =
   | "not JSON"
   | "no sender"
@@ -24,26 +27,26 @@ export type SkipReason =
   | "group unknown"
   | "recipient not in the group";
 
-/** Bytes of UTF-8 in a text: what a client may send at most, however the server is configured. */
+/** Bytes of UTF-8 in a text: the most that a client may send in any configuration. */
 const MAX_BODY_BYTES = 524_288;
 
-/** Milliseconds that a message's time may be ahead of now: two machines' clocks, not two different days. */
+/** Milliseconds that a message's time may be in the future: the clocks of two machines may differ by that. */
 const MAX_CLOCK_SKEW_MS = 86_400_000;
 
-/** Names of the sender's id, the usual one first. */
+/** Fields of the sender's id, the most common one first. */
 const SENDER_FIELDS = ["id", "from", "fromid", "sender", "senderid"];
 
-/** Reads the text of a row. `now` is in milliseconds since 1970, UTC. */
+/** Parses the text of a row. `now` is in milliseconds since 1970, UTC. */
 export function readOfflineText(text: string, now: number): OfflineText | SkipReason {
   const fields = parseObject(text);
   if (!fields) return "not JSON";
   const sender = parseId(SENDER_FIELDS.map((name) => fields[name]).find((value) => value !== undefined));
   if (sender === undefined) return "no sender";
-  const given = fields.groupid ?? undefined; // null is none
+  const given = fields.groupid ?? undefined; // null means no group
   const group = parseId(given);
   if (given !== undefined && group === undefined) return "no group";
   if (typeof fields.msg !== "string") return "no text";
-  const body = fields.msg.toWellFormed(); // UTF-8 has no halves of surrogate pairs
+  const body = fields.msg.toWellFormed(); // UTF-8 cannot encode lone surrogates
   if (encoder.encode(body).length > MAX_BODY_BYTES) return "text too long";
   const written = typeof fields.time === "string" ? fields.time : JSON.stringify(fields.time ?? null);
   return { sender, group, body, timeText: written, time: parseTime(written, now) };
@@ -67,9 +70,9 @@ function tryParse(text: string): unknown {
 }
 
 /**
- * Undoes what putting JSON into a statement without escaping it does: the database takes `\n` for a line feed, and
- * one of two backslashes away. Those servers wrote each object on one line, so that every control character was in a
- * string.
+ * Repairs JSON that was put into a statement without escaping: the database read `\n` as a line feed, and two
+ * backslashes as one. Those servers wrote each object on one line, so that every control character is inside
+ * a string.
  */
 function repairEscapes(text: string): string {
   return text
@@ -85,7 +88,10 @@ function parseId(value: unknown): number | undefined {
 
 const TIME_PATTERN = /^\s*(\d{4})-(\d{1,2})-(\d{1,2})[ T](\d{1,2}):(\d{1,2})(?::(\d{1,2}))?\s*$/;
 
-/** Reads a time in this process's time zone; none of before 1970, of the future, or of a day that isn't. */
+/**
+ * Parses a time in the time zone of this process. Returns undefined for a time before 1970, in the future, or
+ * on a day that does not exist.
+ */
 function parseTime(written: string, now: number): number | undefined {
   const numbers = TIME_PATTERN.exec(written)?.slice(1).map((digits) => Number(digits ?? 0));
   if (!numbers) return undefined;

@@ -1,4 +1,4 @@
-/** What has to be done to a database that no version of the schema is noted in, whatever is in it. */
+/** Plans the migration of a database without a recorded schema version, whatever its content. */
 import { PLAINTEXT_PREFIX } from "../../store.ts";
 import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
 import { repairTable } from "./repair_table.ts";
@@ -7,32 +7,32 @@ import { findAliasedTables, findForeignHashes, findOrphans } from "./blockers.ts
 import { type Db, queryRows, quoteName, rowCountText, type Step, step } from "./sql.ts";
 import { TABLES, type TargetTable, VERSION_STATEMENT, VIEW_STATEMENT } from "./target_schema.ts";
 
-/** How a database becomes the server's. */
+/** The steps that migrate a database. */
 export interface Plan {
-  /** Each can be the last one for now: the next plan goes on from there. */
+  /** Each may be the last one of an interrupted migration: the next plan continues after it. */
   readonly before: readonly Step[];
-  /** In one transaction, so that nothing is done to data twice. */
+  /** In one transaction, so that no change of data is made twice. */
   readonly transaction: readonly Step[];
-  /** Tidying up: where it isn't come to, a table remains that is not needed. */
+  /** Cleanup. Without it, a table remains that is not needed. */
   readonly after: readonly Step[];
-  /** What only the operator can change. While there is any, nothing is done. */
+  /** Problems that only an operator can solve. While there are any, nothing is changed. */
   readonly blockers: readonly string[];
 }
 
-/** The tables that C++ servers of this family have, and that become the server's own. */
+/** The tables of C++ servers of this family that become the server's own. */
 const LEGACY_TABLES = ["User", "Friend", "AllGroup", "GroupUser"];
 
-/** The view's name: that of a table in such databases. */
+/** The name of the view, which is a table in such databases. */
 const VIEW_NAME = "OfflineMessage";
 
 /** Characters of a password that can be marked: the column has 255. */
 const MAX_PASSWORD_LENGTH = 255 - PLAINTEXT_PREFIX.length;
 
-/** Which passwords are not the server's: neither marked nor hashed. */
+/** The condition for passwords of another server: neither marked nor hashed. */
 const FOREIGN_PASSWORD_CONDITION =
   `password NOT LIKE '${PLAINTEXT_PREFIX}%' AND password NOT LIKE '$scrypt$ln=%,r=%,p=%$%$%'`;
 
-/** Makes a plan by looking at the database. Rejects with the driver's error. */
+/** Plans the migration by reading the database. Rejects with the driver's error. */
 export async function makePlan(db: Db, found: CurrentSchema, onSkipped: OnSkipped): Promise<Plan> {
   const blockers: string[] = [];
   const before: Step[] = [];
@@ -56,7 +56,8 @@ export async function makePlan(db: Db, found: CurrentSchema, onSkipped: OnSkippe
     }
   }
   const user = legacy.get("User");
-  if (blockers.length > 0) return { before, transaction: [], after: [], blockers }; // looking on could fail
+  // Later queries could fail.
+  if (blockers.length > 0) return { before, transaction: [], after: [], blockers };
   blockers.push(...await findOrphans(db, legacy));
   if (user) blockers.push(...await findForeignHashes(db, user, FOREIGN_PASSWORD_CONDITION));
   const transaction: Step[] = user ? await markPasswords(db, user, blockers) : [];
@@ -74,12 +75,12 @@ export async function makePlan(db: Db, found: CurrentSchema, onSkipped: OnSkippe
     after.push(...move.after);
     blockers.push(...move.blockers);
   }
-  if (!found.table(VIEW_NAME)?.isView) before.push(step(`make the view ${VIEW_NAME}`, VIEW_STATEMENT));
+  if (!found.table(VIEW_NAME)?.isView) before.push(step(`create the view ${VIEW_NAME}`, VIEW_STATEMENT));
   transaction.push(...setUpGroups(legacy.has("AllGroup")), recordVersion());
   return { before, transaction, after, blockers };
 }
 
-/** The family's tables by the names that schema.sql gives them, OfflineMessage's whatever it is called by now. */
+/** Returns the family's tables by their names in schema.sql. OfflineMessage may have been renamed before. */
 function legacyTables(found: CurrentSchema, blockers: string[]): Map<string, CurrentTable> {
   const tables = new Map<string, CurrentTable>();
   for (const name of [...LEGACY_TABLES, VIEW_NAME]) {
@@ -102,7 +103,10 @@ function needsRename(found: CurrentSchema, name: string): boolean {
   return found.table(name) === undefined;
 }
 
-/** Users and groups are never deleted, and the server's own tables have no foreign keys. */
+/**
+ * Drops foreign keys on the server's columns: users and groups are never deleted, and the schema has no
+ * foreign keys.
+ */
 function dropForeignKeys(name: string, table: CurrentTable): Step[] {
   const own = TABLES.find((table) => table.name === name)?.columns.map(({ name }) => name) ?? ["userid"];
   return table.foreignKeys
@@ -115,7 +119,10 @@ function dropForeignKeys(name: string, table: CurrentTable): Step[] {
     );
 }
 
-/** A table that no other server has: one of its name is the server's, or in its way. */
+/**
+ * Creates a table that only this server has. An existing table of the same name is the server's, or a
+ * blocker.
+ */
 function createOwnTable(table: TargetTable, found: CurrentSchema, blockers: string[]): Step[] {
   const current = found.table(table.name);
   if (!current) return [createTable(table)];
@@ -129,13 +136,14 @@ function createOwnTable(table: TargetTable, found: CurrentSchema, blockers: stri
 }
 
 function createTable(table: TargetTable): Step {
-  return step(`make the table ${table.name}`, table.statement);
+  return step(`create the table ${table.name}`, table.statement);
 }
 
 async function markPasswords(db: Db, user: CurrentTable, blockers: string[]): Promise<Step[]> {
   const [row] = await queryRows<{ foreign: string; long: string }>(
     db,
-    `SELECT COUNT(*) AS \`foreign\`, COALESCE(SUM(CHAR_LENGTH(password) > ${MAX_PASSWORD_LENGTH}), 0) AS \`long\`
+    `SELECT COUNT(*) AS \`foreign\`,
+       COALESCE(SUM(CHAR_LENGTH(password) > ${MAX_PASSWORD_LENGTH}), 0) AS \`long\`
      FROM ${quoteName(user.name)} WHERE ${FOREIGN_PASSWORD_CONDITION} OR password IS NULL`,
   );
   if (Number(row!.long) > 0) {
@@ -156,7 +164,7 @@ function setUpGroups(hasGroups: boolean): Step[] {
   if (!hasGroups) return [];
   return [
     step(
-      "count each group's members, and give each its conversation and each member a cursor",
+      "count each group's members, and create its conversation and cursors",
       `UPDATE AllGroup SET members = (SELECT COUNT(*) FROM GroupUser WHERE groupid = AllGroup.id)`,
       `INSERT INTO Conversation (low, high, last_seq) SELECT 0, id, 0 FROM AllGroup
        ON DUPLICATE KEY UPDATE last_seq = Conversation.last_seq`,
@@ -168,5 +176,5 @@ function setUpGroups(hasGroups: boolean): Step[] {
 }
 
 function recordVersion(): Step {
-  return step("note the schema's version", VERSION_STATEMENT);
+  return step("record the version of the schema", VERSION_STATEMENT);
 }

@@ -1,4 +1,4 @@
-/** Making one of the tables that C++ servers of this family have into the server's own. */
+/** Changes a table of a C++ server into the server's own. */
 import {
   ADD_ROW_NUMBERS,
   alterClauses,
@@ -12,7 +12,7 @@ import type { CurrentTable } from "./current_schema.ts";
 import { type Db, queryRows, quoteName, rowCountText, type Step, step } from "./sql.ts";
 import type { TableIndex, TargetColumn, TargetTable } from "./target_schema.ts";
 
-/** What there is to do, and what only the operator can do before it. */
+/** The steps of a repair, and the problems that only an operator can solve. */
 export interface TableRepair {
   readonly steps: readonly Step[];
   readonly blockers: readonly string[];
@@ -21,12 +21,12 @@ export interface TableRepair {
 const INT_MIN = -(2 ** 31);
 const INT_MAX = 2 ** 31 - 1;
 
-/** Rounds of renaming before it is given up: a new name may be one that a later row has, which then is renamed, too. */
+/** Rounds of renaming. A new name may equal the name of a later row, which is then renamed too. */
 const MAX_RENAME_ROUNDS = 10;
 
 /**
- * How to mend the table `found`, which by then has the wanted one's name. Only looks at the table. Rejects with the
- * driver's error.
+ * Plans the changes of the table `found`, which the steps before have renamed to the target's name. Changes
+ * nothing. Rejects with the driver's error.
  */
 export async function repairTable(db: Db, table: TargetTable, found: CurrentTable): Promise<TableRepair> {
   const missing = table.columns.filter(({ name, default: fallback }) =>
@@ -44,7 +44,7 @@ export async function repairTable(db: Db, table: TargetTable, found: CurrentTabl
       !column.nullable && !column.autoIncrement && !column.generated && column.default === undefined
     )
     .map(({ name, declaredType }) =>
-      `${found.name}.${name} has no default, and the server gives it no value; allow it to have none: ` +
+      `${found.name}.${name} has no default, and the server sets no value; make it nullable: ` +
       `ALTER TABLE ${quoteName(found.name)} MODIFY ${quoteName(name)} ${declaredType} NULL`
     );
   const values = await checkValues(db, table, found);
@@ -64,33 +64,33 @@ function alterStatement(table: TargetTable, clauses: readonly string[]): string 
   return `ALTER TABLE ${quoteName(table.name)} ${clauses.join(", ")}`;
 }
 
-/** One thing to be counted in a table's rows, and what a number of them means. */
+/** A condition to count in a table's rows, and the problem that such rows have. */
 interface ValueCheck {
   readonly condition: string;
   readonly problem: string;
-  /** In place of the obstacle: the value to be put there. */
+  /** The value to write in place of a blocker. */
   readonly fill?: string;
 }
 
 async function checkValues(db: Db, table: TargetTable, found: CurrentTable): Promise<TableRepair> {
-  const counts = table.columns.flatMap((column) =>
-    valueChecks(column, found).map((count) => ({ column, ...count }))
+  const checks = table.columns.flatMap((column) =>
+    valueChecks(column, found).map((check) => ({ column, ...check }))
   );
   const steps: Step[] = [];
   const blockers: string[] = [];
-  if (counts.length === 0) return { steps, blockers };
-  const sums = counts.map(({ condition }, i) => `COALESCE(SUM(${condition}), 0) AS n${i}`);
+  if (checks.length === 0) return { steps, blockers };
+  const sums = checks.map(({ condition }, i) => `COALESCE(SUM(${condition}), 0) AS n${i}`);
   const [numbers] = await queryRows<Record<string, string>>(
     db,
     `SELECT ${sums.join(", ")} FROM ${quoteName(found.name)}`,
   );
-  for (const [i, { column, condition, problem, fill }] of counts.entries()) {
+  for (const [i, { column, condition, problem, fill }] of checks.entries()) {
     const number = Number(numbers![`n${i}`]);
     if (number === 0) continue;
     const rows = `${rowCountText(number)} of ${found.name}`;
     if (fill === undefined) {
       blockers.push(
-        `${rows}: ${column.name} ${problem}; they are found by: ` +
+        `${rows}: ${column.name} ${problem}; find them by: ` +
           `SELECT * FROM ${quoteName(found.name)} WHERE ${condition}`,
       );
     } else {
@@ -103,46 +103,46 @@ async function checkValues(db: Db, table: TargetTable, found: CurrentTable): Pro
   return { steps, blockers };
 }
 
-/** What a column's values could be that the wanted column can't hold. */
+/** Returns checks for values that the target column cannot hold. */
 function valueChecks(column: TargetColumn, found: CurrentTable): ValueCheck[] {
   const current = findColumn(found, column.name);
   if (!current) return [];
   const name = quoteName(column.name);
-  const counts: ValueCheck[] = [];
+  const checks: ValueCheck[] = [];
   const isChanged = !columnMatches(column, current);
   const fill = column.name === "password" ? "" : column.default;
   const filled = fill === undefined ? {} : { fill };
   if (current.nullable && !column.nullable) {
-    counts.push({ condition: `${name} IS NULL`, problem: "is NULL", ...filled });
+    checks.push({ condition: `${name} IS NULL`, problem: "is NULL", ...filled });
   }
   if (column.autoIncrement) {
-    counts.push({
+    checks.push({
       condition: `${name} NOT BETWEEN 1 AND ${INT_MAX}`,
       problem: `is not from 1 to ${INT_MAX}`,
     });
   } else if (isChanged && column.type.startsWith("int")) {
-    counts.push({
+    checks.push({
       condition: `${name} NOT BETWEEN ${INT_MIN} AND ${INT_MAX}`,
-      problem: "is more than 32 bits can hold",
+      problem: "does not fit into 32 bits",
     });
   }
   const width = /^varchar\((\d+)\)/.exec(column.type)?.[1];
   if (isChanged && width !== undefined) {
-    counts.push({
+    checks.push({
       condition: `CHAR_LENGTH(${name}) > ${width}`,
       problem: `is longer than ${width} characters`,
     });
   }
   const choices = /^enum(\(.*\))/.exec(column.type)?.[1];
   if (isChanged && choices !== undefined) {
-    // Servers that aren't strict put an empty text where they were given something else.
-    counts.push({ condition: `${name} = ''`, problem: "is empty", ...filled });
-    counts.push({
+    // Servers without strict mode store an empty text in place of an invalid value.
+    checks.push({ condition: `${name} = ''`, problem: "is empty", ...filled });
+    checks.push({
       condition: `${name} <> '' AND ${name} NOT IN ${choices}`,
       problem: `is none of ${choices}`,
     });
   }
-  return counts;
+  return checks;
 }
 
 async function checkIndexes(
@@ -160,14 +160,14 @@ async function checkIndexes(
     if (key.name !== "PRIMARY") {
       steps.push(renameDuplicates(table, found, key.columns[0]!, duplicates));
     } else if (key.columns.length === 1) {
-      blockers.push(`${rowCountText(duplicates)} of ${found.name} with the ${key.columns[0]} of another one`);
+      blockers.push(`${rowCountText(duplicates)} of ${found.name} with the ${key.columns[0]} of another row`);
     } else {
       const number = found.columns.find(({ autoIncrement }) => autoIncrement)?.name;
       needsRowNumbers = number === undefined;
       if (needsRowNumbers) {
         steps.push(
           step(
-            `number the rows of ${table.name}, to tell equal ones apart`,
+            `number the rows of ${table.name}, to distinguish equal rows`,
             alterStatement(table, [ADD_ROW_NUMBERS]),
           ),
         );
@@ -178,14 +178,14 @@ async function checkIndexes(
   return { steps, blockers, needsRowNumbers };
 }
 
-/** Whether values of a column that differ now still will when they are compared as code points. */
+/** Returns whether distinct values of a column stay distinct in the binary collation. */
 function staysUnique(table: TargetTable, found: CurrentTable, name: string): boolean {
   const column = table.columns.find((column) => column.name === name)!;
-  // Blanks at the end count in some collations, but not in the wanted one.
+  // Trailing spaces are significant in some collations, but not in the target's.
   return findColumn(found, name)!.collation === undefined || columnMatches(column, findColumn(found, name)!);
 }
 
-/** A column's value as it will be compared. */
+/** Returns a column as an expression in the target's collation. */
 function comparableColumn(found: CurrentTable, name: string): string {
   return findColumn(found, name)!.collation === undefined
     ? quoteName(name)
@@ -217,7 +217,7 @@ function renameDuplicates(table: TargetTable, found: CurrentTable, name: string,
   return {
     description: `append " (id)" to the ${name} in ${
       rowCountText(repeats)
-    } of ${table.name}: lower ids have the same one`,
+    } of ${table.name}: lower ids have the same value`,
     async run(db) {
       for (let round = 0; round < MAX_RENAME_ROUNDS; round++) {
         const [result] = await db.query(statement);
@@ -237,7 +237,7 @@ function deleteDuplicates(
   const role = findColumn(found, "grouprole") ? "grouprole = 'creator' DESC, " : "";
   const row = quoteName(number);
   return step(
-    `remove ${rowCountText(repeats)} of ${table.name}, being there twice${
+    `remove ${rowCountText(repeats)} of ${table.name}, which are duplicates${
       role ? " (the creator's stays)" : ""
     }`,
     `DELETE repeated FROM ${quoteName(table.name)} AS repeated JOIN (

@@ -1,38 +1,38 @@
-/** The little that bringing up the schema needs of a connection. */
+/** Helpers for the statements of a migration. */
 import type { Connection } from "mysql2/promise";
 
-/** A connection that runs one statement after the other. */
+/** A connection that runs one statement at a time. */
 export type Db = Pick<Connection, "query">;
 
-/** Runs a query and gives its rows. Rejects with the driver's error. */
+/** Runs a query, and returns its rows. Rejects with the driver's error. */
 export async function queryRows<Row>(db: Db, sql: string, values: readonly unknown[] = []): Promise<Row[]> {
   const [rows] = await db.query(sql, [...values]);
   return rows as Row[];
 }
 
-/** The name of a table, column or key, as it stands in a statement. */
+/** Returns the quoted name of a table, column or key. */
 export function quoteName(name: string): string {
   return `\`${name.replaceAll("`", "``")}\``;
 }
 
-/** The number that the database's protocol gives an error; none if it isn't the database's. */
+/** Returns the error number of the database's protocol, or undefined for any other error. */
 export function errnoOf(error: unknown): number | undefined {
   return (error as { errno?: number }).errno;
 }
 
-/** A number of rows, in words. */
+/** Returns a number of rows as text. */
 export function rowCountText(count: number): string {
   return `${count} row${count === 1 ? "" : "s"}`;
 }
 
-/** Something to be done to a database. Doing it a second time does no harm. */
+/** A change of a database. Running it twice is harmless. */
 export interface Step {
-  /** What it changes, in words for the operator. */
+  /** The change as text, for the operator. */
   readonly description: string;
   run(db: Db): Promise<void>;
 }
 
-/** A step of statements that are known beforehand. */
+/** Returns a step of fixed statements. */
 export function step(description: string, ...statements: readonly string[]): Step {
   return {
     description,

@@ -1,10 +1,10 @@
-/** What schema.sql says there must be, taken apart so that it can be compared with what there is. */
+/** The schema in schema.sql, parsed for comparison with an existing one. */
 import schema from "../../../../schema.sql" with { type: "text" };
 
-/** A column as schema.sql has it. */
+/** A column in schema.sql. */
 export interface TargetColumn {
   readonly name: string;
-  /** What follows its name in a statement. */
+  /** The part of the statement after the name. */
   readonly definition: string;
   /** In the form of {@link normalizeType}. */
   readonly type: string;
@@ -13,17 +13,17 @@ export interface TargetColumn {
   readonly default: string | undefined;
 }
 
-/** An index. The primary key's name is PRIMARY. */
+/** An index. The name of the primary key is PRIMARY. */
 export interface TableIndex {
   readonly name: string;
   readonly unique: boolean;
   readonly columns: readonly string[];
 }
 
-/** A table as schema.sql has it. */
+/** A table in schema.sql. */
 export interface TargetTable {
   readonly name: string;
-  /** The statement that makes it. */
+  /** The statement that creates the table. */
   readonly statement: string;
   readonly columns: readonly TargetColumn[];
   readonly keys: readonly TableIndex[];
@@ -41,30 +41,30 @@ const statements = schema
   .map((statement) => statement.trim())
   .filter((statement) => statement !== "");
 
-/** Every table of schema.sql, in its order. */
+/** All tables of schema.sql, in order. */
 export const TABLES: readonly TargetTable[] = statements
   .filter((statement) => statement.startsWith("CREATE TABLE "))
   .map(parseTable);
 
-/** The statement that makes the view OfflineMessage. */
+/** The statement that creates the view OfflineMessage. */
 export const VIEW_STATEMENT: string = statements.find((statement) =>
   / VIEW OfflineMessage /.test(statement)
 )!;
 
-/** The statement that says which version the schema has, which makes it the server's. */
+/** The statement that records the version, which marks the schema as complete. */
 export const VERSION_STATEMENT: string = statements.find((statement) => statement.startsWith("INSERT "))!;
 
-/** The table of that name, which schema.sql must have. */
+/** Returns the table of that name, which schema.sql must have. */
 export function targetTable(name: string): TargetTable {
   return TABLES.find((table) => table.name === name)!;
 }
 
-/** A column's type as both MySQL and MariaDB could have written it: MariaDB tells how wide it shows integers. */
+/** Returns a column type in a form that MySQL and MariaDB share: MariaDB adds a display width to integers. */
 export function normalizeType(type: string): string {
   return type.toLowerCase().replaceAll(", ", ",").replace(/^((?:tiny|small|medium|big)?int)\(\d+\)/, "$1");
 }
 
-/** Takes a table apart that is written as those in schema.sql are: a line for each column and each key. */
+/** Parses a table in the layout of schema.sql: one line per column and key. */
 function parseTable(statement: string): TargetTable {
   const lines = statement.split("\n").slice(1, -1).map((line) => line.trim().replace(/,$/, ""));
   const columns: TargetColumn[] = [];
