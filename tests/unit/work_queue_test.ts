@@ -241,3 +241,15 @@ Deno.test("work queue: many short handshakes share few yields", async () => {
   await Promise.all(Array.from({ length: 100 }, () => queue.next()));
   assert(loop.yields < 50, `${loop.yields} yields for 100`);
 });
+
+Deno.test("work queue: a class without limits of its own while idle pauses on an idle loop, too", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, { concurrency: 1, timeSliceMs: 0, pauseRatio: 10, maxPauseMs: 200 });
+  await queue.next();
+  queue.charge(10); // ms: for a pause of 100
+  const startedAt = performance.now();
+  await queue.next();
+  const pausedMs = performance.now() - startedAt;
+  assert(pausedMs >= 90, `${pausedMs}`);
+});

@@ -11,10 +11,7 @@ export interface WorkLimits {
 
 /** One class of work. */
 export interface WorkClass extends WorkLimits {
-  /**
-   * Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. Only for a class with
-   * {@link whileIdle}: the queue of any other class yields once before each slice, and does not pause.
-   */
+  /** Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. 0: it only yields. */
   readonly pauseRatio: number;
   /** Upper bound of a pause, in milliseconds. */
   readonly maxPauseMs: number;
@@ -106,13 +103,14 @@ export class WorkQueue {
     this.#isDispatching = false;
   }
 
-  /** Yields once. With `whileIdle`, also yields until the pause is over or the node is idle. */
+  /** Yields once, and until the pause is over or, with `whileIdle`, the node is idle. */
   async #pause(): Promise<void> {
-    const { whileIdle } = this.#class;
-    if (!whileIdle) return await this.#eventLoop.yieldToIo();
+    const { pauseRatio, whileIdle } = this.#class;
+    if (pauseRatio === 0 && !whileIdle) return await this.#eventLoop.yieldToIo();
     for (;;) {
       const isLoopIdle = await this.#eventLoop.pollIo();
-      this.#isIdle = isLoopIdle && performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
+      this.#isIdle = isLoopIdle && whileIdle !== undefined &&
+        performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
       const pauseMs = this.#pauseMs;
       if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
       if (isLoopIdle) await new Promise((resolve) => setTimeout(resolve, pauseMs)); // other polls take a while
