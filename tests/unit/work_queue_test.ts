@@ -154,7 +154,7 @@ Deno.test("work queue: the node is not idle for 100 ms after other work, even if
   const loop = new FakeLoop();
   loop.isIdle = true;
   const queue = new WorkQueue(loop, BULK);
-  queue.noteOtherWork();
+  queue.noteOtherWork(performance.now());
   const startedAt = performance.now();
   const { running, finish } = startItems(queue, 4);
   await settled();
@@ -164,7 +164,7 @@ Deno.test("work queue: the node is not idle for 100 ms after other work, even if
   await settled();
   assertEquals(running, [0, 1, 2, 3]);
   for (const at of [1, 2, 3]) finish(at);
-  queue.noteOtherWork();
+  queue.noteOtherWork(performance.now());
   queue.charge(2.5);
   const yieldsBefore = loop.yields;
   const chargedAt = performance.now();

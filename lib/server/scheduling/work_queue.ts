@@ -82,9 +82,9 @@ export class WorkQueue {
     return await result;
   }
 
-  /** Notes that other work starts which waits for the store or the bus, as items of this class do. */
-  noteOtherWork(): void {
-    this.#lastOtherWork = performance.now();
+  /** Notes other work that starts at `now` and waits for the store or the bus, as items of this class do. */
+  noteOtherWork(now: number): void {
+    this.#lastOtherWork = now;
   }
 
   /** Starts items until none waits, or as many are in progress as may be: `track` goes on then. */
