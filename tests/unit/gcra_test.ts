@@ -8,7 +8,7 @@ function make(most?: number): { buckets: KeyedRateLimiter; pass: (ms: number) =>
   return { buckets: new KeyedRateLimiter(() => now, most), pass: (ms) => void (now += ms) };
 }
 
-Deno.test("buckets: a token is available at the returned time, and not before", () => {
+Deno.test("keyed rate limiter: a token is available at the returned time, and not before", () => {
   for (
     const [burst, periodMs] of [[1, 1_000], [3, 1_000], [7, 60_000], [10, 600_000], [300, 600_000]] as const
   ) {
@@ -26,7 +26,7 @@ Deno.test("buckets: a token is available at the returned time, and not before", 
   }
 });
 
-Deno.test("buckets: an empty bucket is full after its period, and never exceeds the burst", () => {
+Deno.test("keyed rate limiter: an empty bucket is full after its period, and never exceeds the burst", () => {
   const { buckets, pass } = make();
   const quota = { burst: 5, periodMs: 1_000 };
   for (let round = 0; round < 3; round++) {
@@ -39,7 +39,7 @@ Deno.test("buckets: an empty bucket is full after its period, and never exceeds 
   assertEquals([buckets.tryConsume("b", quota, 5), buckets.tryConsume("b", quota, 1)], [0, 200]);
 });
 
-Deno.test("buckets: take no more than the rate allows over a long time", () => {
+Deno.test("keyed rate limiter: take no more than the rate allows over a long time", () => {
   const { buckets, pass } = make();
   const quota = { burst: 7, periodMs: 1_000 };
   let taken = 0;
@@ -50,7 +50,7 @@ Deno.test("buckets: take no more than the rate allows over a long time", () => {
   assert(taken >= 7 * 100 && taken <= 7 * 101, `${taken} in a hundred times its time`);
 });
 
-Deno.test("buckets: evict the fullest, so that no client can evict an empty one", () => {
+Deno.test("keyed rate limiter: evict the fullest, so that no client can evict an empty one", () => {
   const { buckets, pass } = make(1_000);
   const quota = { burst: 10, periodMs: 600_000 };
   assertEquals(buckets.tryConsume("victim", quota, 10), 0);
@@ -62,7 +62,7 @@ Deno.test("buckets: evict the fullest, so that no client can evict an empty one"
   assert(buckets.tryConsume("victim", quota, 1) > 0, "it is still empty");
 });
 
-Deno.test("buckets: evict full ones first, and store no refunded ones", () => {
+Deno.test("keyed rate limiter: evict full ones first, and store no refunded ones", () => {
   const { buckets, pass } = make(100);
   const quota = { burst: 2, periodMs: 1_000 };
   for (let name = 0; name < 100; name++) buckets.tryConsume(`old ${name}`, quota, 2);
