@@ -128,9 +128,9 @@ Deno.test("work queue: a slice of idle time ends after its milliseconds", async 
   assert(Math.max(...perSlice) <= 2, `${perSlice}`);
 });
 
-Deno.test("work queue: pauses 16 ms for each charged millisecond while the loop is busy", async () => {
+Deno.test("work queue: pauses 32 ms for each charged millisecond while the loop is busy", async () => {
   const queue = new WorkQueue(new FakeLoop(), BULK);
-  queue.charge(5);
+  queue.charge(2.5);
   assert(!queue.canStart);
   const startedAt = performance.now();
   await queue.next();
@@ -147,7 +147,7 @@ Deno.test("work queue: a pause ends as soon as the loop is idle", async () => {
   await settled();
   assert(!isStarted, "the loop is busy");
   loop.isIdle = true;
-  await started; // else it would take 80 s
+  await started; // else it would take 100 s
 });
 
 Deno.test("work queue: the node is not idle for 100 ms after other work, even if the loop is", async () => {
@@ -165,7 +165,7 @@ Deno.test("work queue: the node is not idle for 100 ms after other work, even if
   assertEquals(running, [0, 1, 2, 3]);
   for (const at of [1, 2, 3]) finish(at);
   queue.noteOtherWork();
-  queue.charge(5);
+  queue.charge(2.5);
   const yieldsBefore = loop.yields;
   const chargedAt = performance.now();
   await queue.next();
@@ -189,7 +189,7 @@ Deno.test("work queue: whatever was charged, the next item starts 100 ms later",
   await queue.next();
   const took = performance.now() - startedAt;
   assertLess(98, took);
-  assertLess(took, 5_000); // with all of it it would be 160 s
+  assertLess(took, 5_000); // with all of it it would be 320 s
 });
 
 Deno.test("work queue: starts an item every 100 ms beside work that is charged all the time, as for busy groups", async () => {
