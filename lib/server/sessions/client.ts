@@ -155,7 +155,8 @@ export class Client implements Handler {
   }
 
   onLeave(): void {
-    this.#leaving?.abort();
+    // Created here if need be: a login may ask for it later.
+    (this.#leaving ??= new AbortController()).abort();
   }
 
   onEnd(): void {
