@@ -46,6 +46,7 @@ export class Client implements Handler {
   #hasRegistered = false;
   #hasLoggedIn = false;
   #leaving: AbortController | undefined;
+  #isInBulk = false;
 
   /** `table` holds all requests by their msgid. */
   constructor(
@@ -93,6 +94,11 @@ export class Client implements Handler {
   /** Whether it comes through a trusted proxy whose header has not come yet. */
   get awaitsProxyHeader(): boolean {
     return this.#clientAddress.slot === undefined;
+  }
+
+  /** Whether the request that was admitted last is one of the bulk class. */
+  get isInBulk(): boolean {
+    return this.#isInBulk;
   }
 
   /** Aborted when nothing more comes from the client: work that only it waits for need not start. */
@@ -180,12 +186,16 @@ export class Client implements Handler {
       admit: (now) => {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
-        if (verdict?.color !== "red") return verdict?.color === "yellow" ? IN_BULK : AT_ONCE;
+        if (verdict?.color !== "red") {
+          this.#isInBulk = verdict?.color === "yellow";
+          return this.#isInBulk ? IN_BULK : AT_ONCE;
+        }
         const { pauseMs, retryAfterMs } = verdict;
         if (mayReject) {
           refusal = new RequestError(Errno.RATE_LIMITED, "rate limit exceeded", retryAfterMs);
         }
-        return { isBulk: !mayReject, pauseMs };
+        this.#isInBulk = !mayReject;
+        return { isBulk: this.#isInBulk, pauseMs };
       },
       run: () => refusal ? this.#errorReply(spec, message, refusal) : this.#execute(spec, message),
     };
