@@ -1,5 +1,5 @@
 /** The client of a connection, without a server. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import type { Node } from "../../lib/server/node.ts";
 import { Client } from "../../lib/server/sessions/client.ts";
@@ -18,4 +18,14 @@ Deno.test("client: its signal is aborted when it leaves, also if a login asks fo
   late.onLeave();
   assert(signal?.aborted);
   assert(late.requester("new").signal?.aborted);
+});
+
+Deno.test("client: a logout starts the time to log in again", async () => {
+  const client = newClient();
+  client.deadlineRequestCount = 3;
+  client.unauthenticatedSince = -Infinity;
+  const before = performance.now();
+  await client.detachSession();
+  assertEquals(client.deadlineRequestCount, undefined);
+  assertGreaterOrEqual(client.unauthenticatedSince, before);
 });

@@ -114,6 +114,17 @@ Deno.test("work queue: within an idle slice an item starts without a yield, unle
   assertEquals(loop.yields, before + 1, "the slice was over");
 });
 
+Deno.test("work queue: within an idle slice an item that comes late starts after those that wait", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, { ...BULK, whileIdle: { ...IDLE_LIMITS, timeSliceMs: 1_000 } });
+  const order: string[] = [];
+  const start = (name: string) => queue.next().then(() => order.push(name));
+  const first = queue.next().then(() => start("late"));
+  await Promise.all([first, start("1"), start("2")]);
+  assertEquals([order, loop.yields], [["1", "2", "late"], 1]);
+});
+
 Deno.test("work queue: a slice of idle time ends after its milliseconds", async () => {
   const loop = new FakeLoop();
   loop.isIdle = true;
