@@ -230,7 +230,7 @@ test("rates: delay a request without a reply, and do not drop it", async (server
   const bob = await newUser(server);
   const { seq } = await alice.chat(bob.id, "once");
   await bob.next(Msg.ONE_CHAT);
-  const others = Array.from({ length: 10 * BURST }, () => ({ msgid: Msg.DELIVERED, id: bob.id, seq: 1 }));
+  const others = Array.from({ length: 12 * BURST }, () => ({ msgid: Msg.DELIVERED, id: bob.id, seq: 1 }));
   const last = { msgid: Msg.DELIVERED, id: alice.id, seq: seq! };
   await bob.sendBytes(joined(...[...others, last].map(objectFrame)));
   await pause(1_000);

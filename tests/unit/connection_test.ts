@@ -397,7 +397,7 @@ Deno.test("connection: bytes that come after its end wait for the handshake clas
     await client.write(frame("2")); // ends the read that was in progress
     handshakeQueue.isHeld = true;
     await client.write(frame("3"));
-    await until(() => handshakeQueue.waiting.length === 1, "the bytes to wait");
+    await until(() => handshakeQueue.waiting.length === 1, "the bytes to wait", 2_000);
     handshakeQueue.isHeld = false;
     handshakeQueue.waiting.shift()!();
     handler.answer();
