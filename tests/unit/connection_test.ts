@@ -269,6 +269,21 @@ Deno.test("connection: a bulk request waits for its class, and is tracked in it"
     handler.answer();
   }));
 
+Deno.test("connection: an untracked bulk request waits for its class, and blocks no other", () =>
+  withConnection(async ({ bulkQueue, handler, client }) => {
+    const blocker = Promise.withResolvers<void>();
+    void bulkQueue.track(blocker.promise, BULK.whileIdle!.concurrency);
+    handler.admission = { isBulk: true, isTracked: false, pauseMs: 0 };
+    await client.write(joined(frame("1"), frame("2"), frame("3")));
+    await until(() => handler.bodies.length === 1, "the first body");
+    await pause(50);
+    assertEquals(handler.started, []);
+    blocker.resolve();
+    await until(() => handler.started.length === 3, "all of them");
+    assert(bulkQueue.canStart);
+    for (let at = 0; at < 3; at++) handler.answer();
+  }));
+
 Deno.test("connection: only an interactive request that waits counts as other work for the bulk class", () =>
   withConnection(async ({ bulkQueue, handler, client }) => {
     let noted = 0;

@@ -88,20 +88,8 @@ export async function login(
   const force = fields.force === true || auth.token !== undefined;
   const startSession = () => admit(client, auth, force, rid);
   const isRateExceeded = node.rateLimiters.forUser(auth.id)?.isLoginRateExceeded(performance.now());
-  await (isRateExceeded ? runInBulk(client, startSession) : startSession());
+  await (isRateExceeded ? node.bulkQueue.run(startSession, LOGIN_WEIGHT) : startSession());
   return undefined; // completeLogin has sent the reply, before the unread messages
-}
-
-/**
- * Runs a login in the bulk class. A request that is in the class already does not wait for it again: when all
- * items in progress did so, none would ever end.
- */
-async function runInBulk(client: Client, startSession: () => Promise<void>): Promise<void> {
-  const { bulkQueue } = client.node;
-  if (!client.isInBulk) return await bulkQueue.run(startSession, LOGIN_WEIGHT);
-  const started = startSession();
-  void bulkQueue.track(started, LOGIN_WEIGHT - 1); // the request counts as one
-  await started;
 }
 
 async function admit(

@@ -160,14 +160,14 @@ export class Connection implements Sink {
         const request = this.#handler.prepare(body);
         const parseMs = performance.now() - parsingAt;
         if (!this.#hasRoomFor(request)) await this.#wait(this.#untilRoomFor(request));
-        const { isBulk, pauseMs } = request.admit(performance.now());
+        const { isBulk, isTracked = true, pauseMs } = request.admit(performance.now());
         if (isBulk) await this.#wait(bulkQueue.next());
         if (!this.isOpen) continue; // it ended meanwhile
         const startedAt = performance.now();
         const reply = this.#start(request, body instanceof WireError ? 0 : body.length);
         if (isBulk) {
           bulkQueue.charge(parseMs + performance.now() - startedAt);
-          if (reply instanceof Promise) void bulkQueue.track(reply);
+          if (isTracked && reply instanceof Promise) void bulkQueue.track(reply);
         } else if (reply instanceof Promise) bulkQueue.noteOtherWork();
         this.#pauseMs = pauseMs;
         if (body instanceof WireError && body.fatal) void this.end();

@@ -26,6 +26,11 @@ const RETRY_AFTER_MS = 1_000; // the store and the bus rarely recover sooner
 
 const AT_ONCE: Admission = { isBulk: false, pauseMs: 0 };
 const IN_BULK: Admission = { isBulk: true, pauseMs: 0 };
+/**
+ * For requests that need no login. A login or a registration may wait long for a hash, or for the bulk class
+ * itself: as items in progress they would block all other bulk work.
+ */
+const UNTRACKED_IN_BULK: Admission = { isBulk: true, isTracked: false, pauseMs: 0 };
 
 /** The client of one connection. */
 export class Client implements Handler {
@@ -46,7 +51,6 @@ export class Client implements Handler {
   #hasRegistered = false;
   #hasLoggedIn = false;
   #leaving: AbortController | undefined;
-  #isInBulk = false;
 
   /** `table` holds all requests by their msgid. */
   constructor(
@@ -94,11 +98,6 @@ export class Client implements Handler {
   /** Whether it comes through a trusted proxy whose header has not come yet. */
   get awaitsProxyHeader(): boolean {
     return this.#clientAddress.slot === undefined;
-  }
-
-  /** Whether the request that was admitted last is one of the bulk class. */
-  get isInBulk(): boolean {
-    return this.#isInBulk;
   }
 
   /** Aborted when nothing more comes from the client: work that only it waits for need not start. */
@@ -186,16 +185,14 @@ export class Client implements Handler {
       admit: (now) => {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
-        if (verdict?.color !== "red") {
-          this.#isInBulk = verdict?.color === "yellow";
-          return this.#isInBulk ? IN_BULK : AT_ONCE;
-        }
+        const { needsLogin: isTracked } = spec;
+        if (verdict?.color === "yellow") return isTracked ? IN_BULK : UNTRACKED_IN_BULK;
+        if (verdict?.color !== "red") return AT_ONCE;
         const { pauseMs, retryAfterMs } = verdict;
         if (mayReject) {
           refusal = new RequestError(Errno.RATE_LIMITED, "rate limit exceeded", retryAfterMs);
         }
-        this.#isInBulk = !mayReject;
-        return { isBulk: this.#isInBulk, pauseMs };
+        return { isBulk: !mayReject, isTracked, pauseMs };
       },
       run: () => refusal ? this.#errorReply(spec, message, refusal) : this.#execute(spec, message),
     };
