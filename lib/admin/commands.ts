@@ -104,7 +104,7 @@ export async function runAdminCommand(
     string: [...names.filter(([, { placeholder }]) => placeholder).map(([arg]) => flagOf(arg)), "_"],
     boolean: names.filter(([, { placeholder }]) => !placeholder).map(([arg]) => flagOf(arg)),
     unknown(arg) {
-      throw new ConfigError(`Cannot ${name}: unknown argument ${arg.split("=")[0]}; ${usage}`);
+      throw new ConfigError(`Cannot run ${name}: unknown argument ${arg.split("=")[0]}; ${usage}`);
     },
   }) as Readonly<Record<string, string | boolean | undefined>>;
   if (hasPassword(String(flags.mysql ?? ""))) warn(passwordWarning("mysql"));
@@ -117,9 +117,9 @@ export async function runAdminCommand(
   for (const [arg, { isOptional }] of names) {
     const flag = flags[flagOf(arg)];
     const text = flag === true ? "yes" : flag || variables.get(variableOf(arg)) || "";
-    values[arg] = text === "" ? "" : validated(`Cannot ${name}: --${flagOf(arg)}`, arg, text);
+    values[arg] = text === "" ? "" : validated(`Cannot run ${name}: --${flagOf(arg)}`, arg, text);
     if (!isOptional && !values[arg]) {
-      throw new ConfigError(`Cannot ${name}: --${flagOf(arg)} is missing; ${usage}`);
+      throw new ConfigError(`Cannot run ${name}: --${flagOf(arg)} is missing; ${usage}`);
     }
   }
   return await run(values, warn);

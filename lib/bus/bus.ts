@@ -1,14 +1,14 @@
 /**
- * The interface to the other nodes: presence and hints. The loss of a hint delays a message until the next
- * check of the store; the message is not lost. Every implementation passes the suite in
- * tests/cluster/bus_contract.ts.
+ * The interface to the other nodes: hints, presence, locks and shared rate limits. The loss of a hint delays
+ * a message until the next check of the store; the message is not lost. Every implementation passes the suite
+ * in tests/cluster/bus_contract.ts.
  */
 import type { Peer, StoredMessage } from "../store/store.ts";
 
 /** The target of a hint: the id of a user, or minus the id of a group. */
 export type Channel = Peer;
 
-/** A message from one node to the others. */
+/** A notification from one node to the others, on one channel. */
 export type Hint =
   /**
    * A message was committed. In a conversation of two users it is on the recipient's channel, and `sender`
@@ -20,7 +20,8 @@ export type Hint =
   /** A friend of the channel's user logged in or out. {@link Bus.online} tells the current state. */
   | { readonly kind: "presence"; readonly user: number }
   /**
-   * The channel's user has become a member of this group, in a session that another login has replaced since.
+   * The channel's user has become a member of this group, and the session that joined has ended meanwhile.
+   * The user's session on another node must subscribe the group.
    */
   | { readonly kind: "joined"; readonly group: number }
   /** The channel's user has started this login: a node must end the sessions of earlier logins. */
@@ -87,8 +88,9 @@ export interface Bus {
    */
   open(listener: BusListener): Promise<void>;
   /**
-   * Subscribes a channel. When the promise resolves, the node receives hints on the channel; during an
-   * outage, from `onBusUp` on. A node's subscription of a user's channel makes that user online.
+   * Subscribes a channel. When the promise resolves, the node receives hints on the channel. During an outage
+   * it resolves too, and hints arrive from `onBusUp` on. A node's subscription of a user's channel makes that
+   * user online.
    */
   subscribe(channel: Channel): Promise<void>;
   /** Unsubscribes a channel, after all earlier calls for the same channel. Never rejects. */
@@ -104,9 +106,10 @@ export interface Bus {
    */
   online(users: readonly number[]): Promise<ReadonlySet<number>>;
   /**
-   * Acquires the lock on an account's login, so that one node at a time checks and subscribes. Resolves to a
-   * function that releases the lock and never rejects. Rejects with {@link BusUnavailableError}. A holder may
-   * lose the lock after a few seconds; the login epoch then decides.
+   * Acquires the lock on an account's login. So one login at a time checks for another session, claims the
+   * account and subscribes its channel. Resolves to a function that releases the lock and never rejects.
+   * Rejects with {@link BusUnavailableError}. A holder may lose the lock after a few seconds; the login epoch
+   * then decides.
    */
   lock(user: number): Promise<() => Promise<void>>;
   /**

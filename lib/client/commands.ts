@@ -5,7 +5,7 @@ import { escapeControls, formatName, friendLines, groupLines, historyLines, type
 import { number, type Peer, readHistory, string } from "./incoming.ts";
 import type { ChatSession } from "./session.ts";
 
-/** The surroundings of a command. */
+/** The parts of the client that commands use. */
 export interface CommandContext {
   readonly session: ChatSession;
   readonly style: Style;

@@ -21,9 +21,9 @@ export interface Options {
   /** Whether the output of `json` contains the token. */
   readonly showToken: boolean;
   readonly follow: boolean;
-  /** Time for the last replies, in milliseconds. */
+  /** Maximum wait for the next reply after the end of the input, in milliseconds. */
   readonly wait: number;
-  /** Maximum time of retries of a deferred login, in milliseconds. */
+  /** Time for which a deferred login is retried, in milliseconds. */
   readonly loginWait: number;
 }
 

@@ -5,7 +5,7 @@ import { describeError, type Log, LogThrottle } from "../log.ts";
 import type { Peer, Store, StoredMessage } from "../store/store.ts";
 import { RateLimiters } from "./limits/rate_limiter.ts";
 import { LoginThrottle } from "./limits/login_throttle.ts";
-import { BULK, LOGINS, PAGES } from "./scheduling/classes.ts";
+import { BULK, LOGINS, PAGES, UNPACED_BULK } from "./scheduling/classes.ts";
 import { EventLoop } from "./scheduling/event_loop.ts";
 import { CursorWriter } from "./delivery/cursor_writer.ts";
 import { CommittedMessage } from "./delivery/delivery.ts";
@@ -75,7 +75,7 @@ export class Node implements NodeDeps {
     this.store = deps.store;
     this.bus = deps.bus;
     this.now = deps.now;
-    this.bulkQueue = new WorkQueue(this.eventLoop, BULK);
+    this.bulkQueue = new WorkQueue(this.eventLoop, this.config.messageRate > 0 ? BULK : UNPACED_BULK);
     this.sessions = new SessionRegistry(this.bus);
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);

@@ -56,7 +56,14 @@ export interface Appended {
 
 /** The reason for which the store rejects a valid operation. */
 export interface Rejection {
-  readonly refused: "name_in_use" | "not_found" | "forbidden" | "cid_reused" | "full" | "disk_full" | "over_quota";
+  readonly refused:
+    | "name_in_use"
+    | "not_found"
+    | "forbidden"
+    | "cid_reused"
+    | "full"
+    | "disk_full"
+    | "over_quota";
 }
 
 /** A user's account. */
@@ -173,12 +180,13 @@ export interface StoreLimits {
 
 /**
  * Durable storage. Every method rejects with {@link StoreUnavailableError} when storage is not reachable.
- * Calls that change the same data run in the order of the calls. A fulfilled promise of a change means that
- * the change is committed with full durability (invariant I1).
+ * Messages of one conversation, and logins of one account, are committed in the order of the calls. Await
+ * other changes whose order matters. A fulfilled promise of a change means that the change is committed with
+ * full durability (invariant I1).
  */
 export interface Store {
   /**
-   * Creates an account. `taken`: the name is in use. Names are compared by code points, so that names with
+   * Creates an account. `name_in_use`: the name is in use. Names are compared by code points, so that names with
    * other case or accents are different. Names that differ in trailing spaces only may count as equal.
    */
   createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection>;
@@ -217,7 +225,7 @@ export interface Store {
   friendsOf(users: readonly number[]): Promise<readonly { readonly user: number; readonly friend: number }[]>;
   contacts(user: number, usersPerGroup: number): Promise<Contacts>;
 
-  /** Creates a group with its creator. `taken`: the name is in use; `full`: the creator's list is full. */
+  /** Creates a group with its creator. `name_in_use`: the name is in use; `full`: the creator's list is full. */
   createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection>;
   /**
    * Adds a member, whose cursor is at the group's last message; a repetition is no error. `not_found`: the
@@ -250,7 +258,7 @@ export interface Store {
   /**
    * Returns messages after the seq `after` (undefined: the user's cursor) in seq order, including the user's
    * own. A page has at most `limit` messages and `maxBytes` of UTF-8 in their bodies, but at least one
-   * message. The page is empty if the conversation does not exist or the user is not in it.
+   * message. The page is empty if the conversation does not exist or the user has no cursor in it.
    */
   read(user: number, peer: Peer, after: number | undefined, limit: number, maxBytes: number): Promise<Page>;
   /**

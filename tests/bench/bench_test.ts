@@ -61,5 +61,5 @@ Deno.test("bench: measures one scenario once", async () => {
   const { code, stdout } = await bench("--only", "pair-embedded", "--repeats", "1", "--seconds", "1");
   assertEquals(code, 0);
   assertMatch(stdout, /^.*Linux .*; Deno .*; \d{4}-\d\d-\d\d\. Median of 1 runs of 1 s each/);
-  assertMatch(stdout, /^\| embedded, 1 pair, 1 in flight \| [\d,]+ \(.*\) messages \|.*\| 0 \|$/m);
+  assertMatch(stdout, /^\| embedded, 1 pair, 1 in flight \| [\d,.]+ \(.*\) messages \|.*\| 0 \|$/m);
 });

@@ -238,7 +238,7 @@ async function assertChat(balancer: Balancer, nodes: readonly Server[]): Promise
   await using stack = new AsyncDisposableStack();
   const nodeOf = (id: number) =>
     until(
-      () => nodes.find((node) => node.log().includes(`"event":"entered","user":${id},`)),
+      () => nodes.find((node) => node.log().includes(`"event":"session started","user":${id},`)),
       "the login in a log",
     );
   const first = await nodeOf(alice.id);
@@ -278,7 +278,7 @@ Deno.test("haproxy.cfg: two users on two nodes chat; a node that drains gets no 
       for (let count = 0; count < 5; count++) {
         await using user = await newUser(balancer); // no connection fails meanwhile
         await until(
-          () => b!.log().includes(`"event":"entered","user":${user.id},`),
+          () => b!.log().includes(`"event":"session started","user":${user.id},`),
           "a login at the other node",
         );
       }

@@ -32,12 +32,20 @@ Deno.test("commands: backup and restore take the database from CHAT_DB unless a 
 
 Deno.test("commands: exit with one line and code 2 for missing, invalid or unknown arguments", async () => {
   const cases: readonly [args: string[], env: Record<string, string>, words: string][] = [
-    [["renew-epoch"], {}, "--mysql is missing"],
+    [["renew-epoch"], {}, "Cannot run renew-epoch: --mysql is missing"],
     [["renew-epoch"], { CHAT_MYSQL: "" }, "--mysql is missing"],
     [["renew-epoch"], { CHAT_MYSQL: "tcp://10.0.0.1:3306" }, "--mysql is missing"],
-    [["renew-epoch"], { CHAT_MYSQL: "mysql://ann:secret@host" }, "--mysql must be like"],
-    [["renew-epoch", "--mysql", "mysql://a@h/c", "--to", "x"], {}, "unknown argument --to"],
-    [["backup", "--to", "x"], {}, "--db is missing"],
+    [
+      ["renew-epoch"],
+      { CHAT_MYSQL: "mysql://ann:secret@host" },
+      "Cannot run renew-epoch: --mysql must be like",
+    ],
+    [
+      ["renew-epoch", "--mysql", "mysql://a@h/c", "--to", "x"],
+      {},
+      "Cannot run renew-epoch: unknown argument --to",
+    ],
+    [["backup", "--to", "x"], {}, "Cannot run backup: --db is missing"],
     [
       ["renew-epoch", "--mysql-password-file", "f"],
       { CHAT_MYSQL: "mysql://ann:secret@host/chat" },

@@ -112,7 +112,7 @@ Deno.test("start: exits with code 1 and names the database when it cannot be ope
     await Deno.mkdir(`${folder}/folder.db`);
     for (const db of [`${folder}/folder.db`, `${folder}/no/such/folder/chat.db`, `${folder}/text.db`]) {
       const outcome = await runProgram("main.ts", ["127.0.0.1", "0", "--db", db]);
-      assertStringIncludes(assertOneLine(outcome, 1), db);
+      assertStringIncludes(assertOneLine(outcome, 1), `Cannot open the database ${db}: `);
     }
     assertStringIncludes(
       await Deno.readTextFile(`${folder}/text.db`),

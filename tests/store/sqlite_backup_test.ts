@@ -50,7 +50,7 @@ Deno.test("backup: has all earlier commits when made beside a busy server", asyn
 
   const restored = await runProgram("main.ts", ["restore", "--from", copy, "--db", server.db]);
   assertEquals([restored.code, restored.stderr], [0, ""]);
-  const [, replaced] = /the database before it is (.+)\n/.exec(restored.stdout)!;
+  const [, replaced] = /the former database is now (.+)\n/.exec(restored.stdout)!;
   assertEquals(
     one(replaced!, "SELECT count(*) AS n FROM AnyMessage"),
     126,
@@ -183,10 +183,12 @@ Deno.test("restore: can be undone with all acknowledged data of a crashed server
   server.kill("SIGKILL");
   await server.wait();
   await alice.close();
-  const [, before] = /before it is (.+)\n/.exec(await run("restore", "--from", copy, "--db", server.db))!;
+  const [, before] = /the former database is now (.+)\n/.exec(
+    await run("restore", "--from", copy, "--db", server.db),
+  )!;
   assert((await Deno.stat(`${before}-wal`)).size > 0);
   const again = await run("restore", "--from", before!, "--db", server.db); // within the same second
-  const [, second] = /before it is (.+)\n/.exec(again)!;
+  const [, second] = /the former database is now (.+)\n/.exec(again)!;
   assertNotEquals(second, before);
   for (const file of [before!, second!]) assert((await Deno.stat(file)).size > 0);
   await server.start();

@@ -327,7 +327,15 @@ Deno.test("connection: charges the bulk class for the parsing and the start of i
     await until(() => handler.started.length === 2, "the bulk request");
     assertEquals(charges.length, 1);
     assertGreaterOrEqual(charges[0]!, 7);
+    await client.write(frame("x"));
+    await until(() => handler.bodies.length === 3, "the one that has to wait to be read");
+    await pause(20);
     handler.answer();
+    handler.answer();
+    await until(() => handler.started.length === 3, "it to start");
+    assertEquals(charges.length, 2);
+    assertGreaterOrEqual(charges[1]!, 7, "its parsing before the wait counts, too");
+    assertLess(charges[1]!, 20, "and the wait does not");
     handler.answer();
   }));
 

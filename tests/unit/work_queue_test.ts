@@ -178,7 +178,7 @@ Deno.test("work queue: the node is not idle for 100 ms after other work, even if
   const loop = new FakeLoop();
   loop.isIdle = true;
   const queue = new WorkQueue(loop, BULK);
-  queue.noteOtherWork();
+  queue.noteOtherWork(performance.now());
   const startedAt = performance.now();
   const { running, finish } = startItems(queue, 4);
   await settled();
@@ -188,7 +188,7 @@ Deno.test("work queue: the node is not idle for 100 ms after other work, even if
   await settled();
   assertEquals(running, [0, 1, 2, 3]);
   for (const at of [1, 2, 3]) finish(at);
-  queue.noteOtherWork();
+  queue.noteOtherWork(performance.now());
   queue.charge(2.5);
   const yieldsBefore = loop.yields;
   const chargedAt = performance.now();
@@ -264,4 +264,16 @@ Deno.test("work queue: many short handshakes share few yields", async () => {
   const queue = new WorkQueue(loop, HANDSHAKE);
   await Promise.all(Array.from({ length: 100 }, () => queue.next()));
   assert(loop.yields < 50, `${loop.yields} yields for 100`);
+});
+
+Deno.test("work queue: a class without limits of its own while idle pauses on an idle loop, too", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, { concurrency: 1, timeSliceMs: 0, pauseRatio: 10, maxPauseMs: 200 });
+  await queue.next();
+  queue.charge(10); // ms: for a pause of 100
+  const startedAt = performance.now();
+  await queue.next();
+  const pausedMs = performance.now() - startedAt;
+  assert(pausedMs >= 90, `${pausedMs}`);
 });

@@ -28,8 +28,9 @@ const REJOIN_GRACE_MS = 2_000;
 const HEARTBEAT_CHECKS = 2;
 
 /**
- * Checks without a heartbeat after which a node is silent: three seconds, of which a busy node may need one.
- * The unit is checks and not milliseconds: a process that was blocked has received nothing either.
+ * Checks without a heartbeat after which a node is silent: three seconds. The heartbeat of a busy node may be
+ * one second late. The unit is checks and not milliseconds: a process that was blocked has received nothing
+ * either.
  */
 const MAX_SILENT_CHECKS = 6;
 
@@ -58,10 +59,10 @@ export interface CheckResult {
   readonly isSilent: boolean;
 }
 
-/** Returns the number of subscribers of each channel. Rejects if Redis does not tell. */
+/** Returns the number of subscribers of each channel. Rejects if Redis gives no answer. */
 export type CountSubscribers = (channels: readonly string[]) => Promise<ReadonlyMap<string, number>>;
 
-/** A node whose channel exists. */
+/** A node whose channel had a subscriber at the last check. */
 interface KnownNode {
   /** Checks since the last heartbeat. */
   checksSinceHeartbeat: number;
@@ -95,14 +96,15 @@ export class PeerNodes {
     if (node) node.isLeaving = true;
   }
 
-  /** Adds the nodes with these channels. */
+  /** Adds the nodes with these channels. Ignores the channels of all nodes and of this node. */
   addAll(channels: readonly string[]): void {
     for (const channel of channels) if (this.#names.nodeId(channel) !== "") this.#add(channel);
   }
 
   /**
-   * Checks the nodes until the signal aborts. A check without counts is skipped; the next one follows. The
-   * first check also finds nodes that left during an outage.
+   * Checks the nodes every {@link CHECK_INTERVAL_MS} until the signal aborts. If Redis refuses to count the
+   * subscribers, the check only finds silent nodes. The first check also finds nodes that left during an
+   * outage.
    */
   async watch(
     { countSubscribers, sendHeartbeat, onNodeLeft, onSilenceChange }: WatchOptions,

@@ -42,7 +42,7 @@ export class RedisConnections {
       const connection = await RedisConnection.open(first, { ...options, sharded: false });
       if (!connection.inCluster && connection.isMaster) return new RedisConnections([connection], []);
       await connection.close();
-      // A replica takes no locks, and forwards payloads to its own subscribers only.
+      // A replica rejects the writes of locks, and passes payloads on to its own subscribers only.
       if (!connection.inCluster) {
         throw new RedisRefusedError(`Redis at ${first.host} is a replica: give the address of its master`);
       }
@@ -76,7 +76,7 @@ export class RedisConnections {
     await Promise.all(this.connections.map((connection) => connection.destroy(error)));
   }
 
-  /** Ends all connections after the bytes sent so far have left. */
+  /** Closes all connections, each after the bytes of earlier calls were sent. */
   async close(): Promise<void> {
     await Promise.all(this.connections.map((connection) => connection.close()));
   }

@@ -32,7 +32,7 @@ export const rates = {
     1_024,
     1_073_741_824,
     "bytes",
-    "Bytes that an idle session may send at once. At least twice --max-frame.",
+    "Bytes that an idle session may send at once. Less than twice --max-frame counts as twice --max-frame.",
   ),
   sharedRate: integer(
     5_000,

@@ -1,7 +1,7 @@
 /**
  * Pushes messages to a session (invariants I2 and I4). A message that continues its conversation is pushed at
- * once. After a gap the session is pushed messages from the store until it has caught up. The server never
- * waits for a slow client: messages for which its connection has no room stay in the store.
+ * once. After a gap, the server pushes messages from the store until the session has caught up. The server
+ * never waits for a slow client: messages for which its connection has no room stay in the store.
  */
 import { describeError, type Log } from "../../log.ts";
 import type { Page, Peer, Store, StoredMessage, Unread } from "../../store/store.ts";
@@ -40,7 +40,9 @@ export interface DeliveryDeps {
   readonly log: Log;
   /** The queue of the bulk class, in which backlogs are read. */
   readonly bulkQueue: Pick<WorkQueue, "run" | "charge">;
-  /** Subscribes a group of which the user turns out to be a member, because it has unread messages there. */
+  /**
+   * Subscribes a group in which the store has unread messages for the user: its "joined" hint may be lost.
+   */
   ensureJoined(user: number, group: number): void;
   /** Reports that the store has lost messages that were pushed to the user. */
   reportLostMessages(user: number, peer: Peer): void;
@@ -53,12 +55,11 @@ const MAX_UNREAD_CONVERSATIONS = 1_000;
 /** Conversations whose state a session caches. The state of an evicted one is read from the store again. */
 const MAX_CACHED_CONVERSATIONS = 4_096;
 /**
- * Milliseconds that a message of a page is charged. It costs 0.009 ms when users fetch their backlogs. They
- * are charged less, because they have not exceeded a rate. They should get a larger share of the time than
- * users over their rate.
+ * Milliseconds that each message of a backlog's page charges to the bulk class. Its real cost is 0.009 ms.
+ * The charge is lower, so that backlogs get a larger share of the time than requests over the rate.
  */
 const MS_PER_PUSH = 0.0025;
-/** Milliseconds until a read that the store refused is tried again. */
+/** Milliseconds until a read that failed is tried again. */
 const RETRY_MS = 1_000;
 
 /** The delivery of messages to one session. */
@@ -72,7 +73,8 @@ export class Delivery {
   #stopped = false;
   #pumping = false;
   /**
-   * Whether the store has more unread conversations than were loaded: the rest is loaded after a DELIVERED.
+   * Whether the store has more unread conversations than were loaded. The others are loaded after an
+   * acknowledgement, when the backlog is empty.
    */
   #hasMoreUnread = false;
   #resyncPending = false;
@@ -94,8 +96,8 @@ export class Delivery {
     let unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
     const ahead = this.#ahead(unread);
     if (ahead.size > 0) {
-      // A message that was pushed during the call is in the result of the next one, unless the store has lost
-      // it.
+      // A message that was pushed during the first call may be missing in its result. If the second call
+      // misses it too, the store has lost it.
       unread = await this.#deps.store.unread(this.#user, MAX_UNREAD_CONVERSATIONS);
       for (const { peer, last } of unread) {
         if (last < (ahead.get(peer) ?? 0)) return this.#deps.reportLostMessages(this.#user, peer);
@@ -123,8 +125,8 @@ export class Delivery {
   }
 
   /**
-   * Adds unread messages to the reply to a login, as the dialect has them there and as far as they fit,
-   * oldest first.
+   * Adds unread messages to the reply to a login, oldest first, as many as fit. Leaves the reply as it is if
+   * the dialect has no field for them. `onWritten` acknowledges them.
    */
   async attachBacklog(reply: ServerMessage): Promise<{ reply: ServerMessage; onWritten?: () => void }> {
     const builder = this.#connection.dialect?.buildBacklog(reply);
@@ -152,7 +154,9 @@ export class Delivery {
     clearTimeout(this.#retryTimer);
   }
 
-  /** Loads the unread conversations again, as soon as the store is available. */
+  /**
+   * Loads the unread conversations again, as soon as the store is available and the connection is writable.
+   */
   requestResync(): void {
     this.#resyncPending = true;
     this.#pump();
@@ -183,7 +187,7 @@ export class Delivery {
     const isNext = seq - 1 === conversation.lastPushedSeq && !this.#backlog.hasPage(conversation);
     if (isNext && this.#started && (isOwn || this.#connection.isWritable)) {
       conversation.lastPushedSeq = seq;
-      if (conversation.lastKnownSeq === seq) this.#backlog.remove(conversation); // its hint came late
+      if (conversation.lastKnownSeq === seq) this.#backlog.remove(conversation); // a resync found it first
       if (isOwn) this.#advanceOwn(conversation, seq - 1, seq);
       else committed.sendTo(this.#connection, this.#ackCallback(peer, seq));
       return;
@@ -205,8 +209,9 @@ export class Delivery {
     if (this.#hasMoreUnread && this.#backlog.isEmpty) this.#pump();
   }
 
+  /** Pushes the backlog while the connection is writable, and loads more of it. One call runs at a time. */
   async #pump(): Promise<void> {
-    // After a refusal the store is called again when the timer expires, and not for each hint.
+    // After a failed read the store is called again when the timer expires, and not for each hint.
     if (this.#pumping || !this.#started || this.#stopped || this.#retryTimer !== undefined) return;
     this.#pumping = true;
     try {
@@ -263,9 +268,9 @@ export class Delivery {
   }
 
   /**
-   * Advances the cursor over the user's own message, which needs no DELIVERED. It does so only if the client
-   * has acknowledged all messages up to `before`, the last one before it. An operator may have deleted
-   * messages between.
+   * Advances the cursor over the user's own message, which needs no DELIVERED, if the client has acknowledged
+   * the conversation up to `before`. That is the seq of the preceding message. It may be less than `seq - 1`:
+   * an operator may have deleted messages in between.
    */
   #advanceOwn(conversation: ConversationState, before: number | undefined, seq: number): void {
     if (conversation.cursor !== before) return;

@@ -31,8 +31,8 @@ const TOTAL_BURST_FACTOR = 10;
 const TOTAL_PERIOD_FACTOR = 6;
 
 /**
- * Wrong passwords from each unknown place beyond that, so that guesses of others never lock out an owner at a
- * new place.
+ * Wrong passwords that each unknown place may send when the account's total is used up. So an attacker never
+ * locks the owner out at a new place.
  */
 const FALLBACK_BURST = 1;
 
@@ -54,7 +54,9 @@ interface AttemptLimit {
 
 const TOO_MANY_FAILED_PASSWORDS = "too many wrong passwords for this account";
 
-/** Counts logins, registrations and wrong passwords. An exempt address is undefined. */
+/**
+ * The counters of logins, registrations and wrong passwords. The address of an exempt client is undefined.
+ */
 export class LoginThrottle {
   readonly #bus: Pick<Bus, "tryConsume">;
   readonly #localLimiter = new KeyedRateLimiter();
@@ -92,24 +94,28 @@ export class LoginThrottle {
   }
 
   /**
-   * Runs a login by password and counts it for the address, unless it fails by a fault of the server. Like
-   * the next methods, it throws a {@link RequestError} if the limit is exceeded.
+   * Runs `work`, a login by password, and counts it for the address. A login that fails by a fault of the
+   * server is refunded. Rejects with a {@link RequestError} if the limit is exceeded.
    */
   login<T>(address: string | undefined, work: () => Promise<T>): Promise<T> {
     return this.#chargeAddress(this.#logins, address, work);
   }
 
-  /** Hashes the password of a new account, and counts the registration for the address. */
+  /**
+   * Runs `hash`, the hashing of a new account's password, and counts a registration for the address. Refunds
+   * and rejects as {@link login}.
+   */
   register<T>(address: string | undefined, hash: () => Promise<T>): Promise<T> {
     return this.#chargeAddress(this.#registrations, address, hash);
   }
 
   /**
-   * Checks a password, and counts it if it is wrong. It is counted before the check and refunded afterwards,
-   * so that concurrent checks cannot exceed the limit. `account` is the id or name that the client has sent.
-   * So the count reveals neither whether the account exists nor the name of an id. A known place has a count
-   * of its own. Unknown places also share one for the account; when that is used up, each of them may still
-   * be wrong once.
+   * Runs `check`, the check of a password, and counts it if the password is wrong. The attempt is counted
+   * before the check, and refunded after it if the password is right, so that concurrent checks cannot exceed
+   * the limit. `account` is the id or name in the request, whether or not such an account exists. So the
+   * counts reveal neither its existence nor which id has which name. Each place has a count of its own.
+   * Unknown places also share a total for the account. When the total is used up, each unknown place has
+   * {@link FALLBACK_BURST} attempts left. Rejects with a {@link RequestError} if a limit is exceeded.
    */
   check<T extends { readonly valid: boolean }>(
     account: number | string,
@@ -141,7 +147,7 @@ export class LoginThrottle {
     return withRefund(() => this.#consume(limit, address), work, () => true, isCharged);
   }
 
-  /** Consumes one of the account's shared wrong passwords, or else the one of this place. */
+  /** Consumes an attempt of the account's total or, if that is used up, of this place's fallback. */
   async #consumeTotal(account: string, source: string): Promise<Refund> {
     const result = await this.#tryConsume(this.#failedPasswordsTotal, account);
     return typeof result === "number"

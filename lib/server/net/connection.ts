@@ -155,20 +155,25 @@ export class Connection implements Sink {
           if (await this.#read()) continue;
           break;
         }
-        if (performance.now() > this.#sliceEnd) await this.#wait(eventLoop.yieldToIo());
-        const parsingAt = performance.now();
+        let now = performance.now(); // read once for most requests: it costs 0.1 microseconds
+        if (now > this.#sliceEnd) now = await this.#wait(eventLoop.yieldToIo());
         const request = this.#handler.prepare(body);
-        const parseMs = performance.now() - parsingAt;
-        if (!this.#hasRoomFor(request)) await this.#wait(this.#untilRoomFor(request));
-        const { isBulk, isTracked = true, pauseMs } = request.admit(performance.now());
-        if (isBulk) await this.#wait(bulkQueue.next());
+        let parseMs = 0;
+        if (!this.#hasRoomFor(request)) {
+          parseMs = performance.now() - now;
+          now = await this.#wait(this.#untilRoomFor(request));
+        }
+        const { isBulk, isTracked = true, pauseMs } = request.admit(now);
+        if (isBulk) {
+          parseMs += performance.now() - now;
+          now = await this.#wait(bulkQueue.next());
+        }
         if (!this.isOpen) continue; // it ended meanwhile
-        const startedAt = performance.now();
         const reply = this.#start(request, body instanceof WireError ? 0 : body.length);
         if (isBulk) {
-          bulkQueue.charge(parseMs + performance.now() - startedAt);
+          bulkQueue.charge(parseMs + performance.now() - now);
           if (isTracked && reply instanceof Promise) void bulkQueue.track(reply);
-        } else if (reply instanceof Promise) bulkQueue.noteOtherWork();
+        } else if (reply instanceof Promise) bulkQueue.noteOtherWork(now);
         this.#pauseMs = pauseMs;
         if (body instanceof WireError && body.fatal) void this.end();
       }
@@ -249,13 +254,14 @@ export class Connection implements Sink {
     return true;
   }
 
-  /** Waits, and takes nothing from the client until then. Other connections run meanwhile. */
-  async #wait(until: Promise<void>): Promise<void> {
+  /** Waits, and takes nothing from the client until then. Other connections run meanwhile. Returns the time. */
+  async #wait(until: Promise<void>): Promise<number> {
     this.#isWaiting = true;
     await until;
     this.#isWaiting = false;
     this.lastReadAt = performance.now();
     this.#sliceEnd = this.lastReadAt + TIME_SLICE_MS;
+    return this.lastReadAt;
   }
 
   #pause(): Promise<void> {

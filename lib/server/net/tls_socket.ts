@@ -30,7 +30,7 @@ export interface TlsSocketOptions {
 export class TlsSocket implements Socket {
   readonly #socket: Deno.TcpConn;
   readonly #options: TlsSocketOptions;
-  #cipher: CipherStream | undefined; // undefined before the handshake, as #tls
+  #cipher: CipherStream | undefined; // undefined before the handshake, as is #tls
   #tls: TLSSocket | undefined;
   #plaintext: Uint8Array[] = []; // decrypted bytes that are not read yet
   #isSecure = false;
@@ -66,21 +66,26 @@ export class TlsSocket implements Socket {
     }
   }
 
-  /** Writes a part of the bytes. Resolves to its length when the encrypted bytes are in the socket. */
+  /**
+   * Writes the first {@link MAX_WRITE_BYTES} of the bytes, or all. Resolves to the number of bytes when the
+   * socket has taken their encrypted form. Rejects before the handshake has started.
+   */
   write(bytes: Uint8Array): Promise<number> {
     const chunk = bytes.subarray(0, MAX_WRITE_BYTES);
     return new Promise((resolve, reject) => {
-      if (!this.#tls) throw new Error("there is no handshake");
+      if (!this.#tls) throw new Error("Cannot write: the TLS handshake has not started");
       this.#tls.write(chunk, (error) => error ? reject(error) : resolve(chunk.length));
     });
   }
 
   /**
-   * Closes the sending side. The client may still send. Does not wait until the client has received the
-   * close.
+   * Closes the sending side. The client may still send. Resolves before the client has received the close.
+   * Rejects before the handshake is complete.
    */
   closeWrite(): Promise<void> {
-    if (!this.#isSecure) return Promise.reject(new Error("there is no handshake"));
+    if (!this.#isSecure) {
+      return Promise.reject(new Error("Cannot close the sending side: the TLS handshake is not complete"));
+    }
     this.#tls?.end();
     return Promise.resolve();
   }
@@ -92,8 +97,8 @@ export class TlsSocket implements Socket {
   }
 
   /**
-   * Waits for the first bytes of the handshake. Before them the connection costs no more than one without
-   * TLS.
+   * Waits for the first bytes of the handshake, and starts it. Resolves to undefined if the client closes
+   * first. Until then the connection costs no more than one without TLS.
    */
   async #awaitHandshake(): Promise<CipherStream | undefined> {
     const buffer = new Uint8Array(MIN_READ_BYTES);

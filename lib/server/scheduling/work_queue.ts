@@ -11,7 +11,7 @@ export interface WorkLimits {
 
 /** One class of work. */
 export interface WorkClass extends WorkLimits {
-  /** Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. */
+  /** Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. 0: it only yields. */
   readonly pauseRatio: number;
   /** Upper bound of a pause, in milliseconds. */
   readonly maxPauseMs: number;
@@ -84,9 +84,9 @@ export class WorkQueue {
     return await result;
   }
 
-  /** Notes that other work starts which waits for the store or the bus, as items of this class do. */
-  noteOtherWork(): void {
-    this.#lastOtherWork = performance.now();
+  /** Notes other work that starts at `now` and waits for the store or the bus, as items of this class do. */
+  noteOtherWork(now: number): void {
+    this.#lastOtherWork = now;
   }
 
   /** Starts items until none waits, or as many are in progress as may be: `track` goes on then. */
@@ -107,13 +107,14 @@ export class WorkQueue {
     this.#isDispatching = false;
   }
 
-  /** Yields once, and until the pause is over or the node is idle. */
+  /** Yields once, and until the pause is over or, with `whileIdle`, the node is idle. */
   async #pause(): Promise<void> {
-    const { whileIdle } = this.#class;
-    if (!whileIdle) return await this.#eventLoop.yieldToIo();
+    const { pauseRatio, whileIdle } = this.#class;
+    if (pauseRatio === 0 && !whileIdle) return await this.#eventLoop.yieldToIo();
     for (;;) {
       const isLoopIdle = await this.#eventLoop.pollIo();
-      this.#isIdle = isLoopIdle && performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
+      this.#isIdle = isLoopIdle && whileIdle !== undefined &&
+        performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
       const pauseMs = this.#pauseMs;
       if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
       if (isLoopIdle) await new Promise((resolve) => setTimeout(resolve, pauseMs)); // other polls take a while

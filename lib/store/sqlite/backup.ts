@@ -161,7 +161,7 @@ async function copyOwner(files: string[], path: string, there: Deno.FileInfo | u
       await Deno.chown(file, uid, gid);
     } catch (error) {
       if (there) {
-        throw new Error(`cannot give ${file} the owner of ${path}: ${(error as Error).message}`, {
+        throw new Error(`Cannot give ${file} the owner of ${path}: ${(error as Error).message}`, {
           cause: error,
         });
       }

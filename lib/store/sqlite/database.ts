@@ -70,7 +70,7 @@ export function openDatabase(file: string, verify?: () => void): DatabaseSync {
     return db;
   } catch (error) {
     db?.close();
-    throw new Error(`cannot open the database ${file}: ${oneLine(error)}`, { cause: error });
+    throw new Error(`Cannot open the database ${file}: ${oneLine(error)}`, { cause: error });
   }
 }
 

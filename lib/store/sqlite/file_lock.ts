@@ -54,7 +54,7 @@ export async function lockDatabaseFile(file: string, { create = false } = {}): P
     };
   } catch (error) {
     holding.dispose();
-    throw new Error(`cannot open the database ${file}: ${(error as Error).message}`, { cause: error });
+    throw new Error(`Cannot open the database ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
 
