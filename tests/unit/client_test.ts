@@ -29,3 +29,15 @@ Deno.test("client: a logout starts the time to log in again", async () => {
   assertEquals(client.deadlineRequestCount, undefined);
   assertGreaterOrEqual(client.unauthenticatedSince, before);
 });
+
+Deno.test("client: the first registration starts the time to log in again, and no later one", () => {
+  const client = newClient();
+  assert(client.neverAuthenticated);
+  client.unauthenticatedSince = -1;
+  client.onRegistered();
+  assertGreaterOrEqual(client.unauthenticatedSince, 0);
+  assert(!client.neverAuthenticated);
+  client.unauthenticatedSince = -1;
+  client.onRegistered();
+  assertEquals(client.unauthenticatedSince, -1);
+});
