@@ -1,11 +1,13 @@
 /** Floods of wrong passwords at the default cost: they wait, and other clients do not. */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
-import { type FramedClient, PASSWORD, register } from "../harness/framed_client.ts";
+import { type FramedClient, login, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
 import { connectFrom, TRUSTING } from "../harness/proxy.ts";
 import { type Server, serverTest } from "../harness/server.ts";
 import { until } from "../harness/wait.ts";
 import { events } from "../harness/workers.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 
 const FLOOD_PASSWORDS = 60;
 // guesses, which take 20 s at the default cost: longer than the rest of a test
@@ -98,4 +100,30 @@ serverTest("hash queue: replies to a half-closed client when no other waits", {
   await client.endWriting();
   assertEquals((await client.next(Msg.LOGIN_ACK)).errno, Errno.OK);
   await client.close();
+});
+
+serverTest("hash queue: does not delay backlogs by logins beyond the rate of their connections", {
+  args: [...TRUSTING, ...HASHED, "--unauthenticated-rate", "4", "--shared-rate", "0"],
+}, async (server) => {
+  await using sender = await newUser(server);
+  const receiver = await newUser(server);
+  await receiver.close();
+  await sender.chat(receiver.id, "while you were away");
+  const ping = { msgid: Msg.PING };
+  const pings = Array.from({ length: 6 }, () => objectFrame(ping)); // the reserve of the rate is used up
+  const count = BULK.whileIdle!.concurrency + 6;
+  const clients = await Promise.all(
+    Array.from({ length: count }, (_, at) => connectFrom(server, `198.51.100.${at}`)),
+  );
+  await Promise.all(clients.map((client, at) => {
+    const guess = { msgid: Msg.LOGIN, id: 1_000_000 + at, password: "wrong" };
+    return client.sendBytes(joined(...pings, objectFrame(guess)));
+  }));
+  await until(() => refused(server) > 0, "the first to be hashed", TIMEOUT_MS);
+  const startedAt = performance.now();
+  await using again = await login(server, { token: receiver.token });
+  await again.next(Msg.ONE_CHAT);
+  assertLess(performance.now() - startedAt, 1_000);
+  assertLess(refused(server), FEWER_PASSWORDS, "the others were waiting");
+  await Promise.all(clients.map((client) => client.close()));
 });

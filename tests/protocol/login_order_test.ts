@@ -1,7 +1,7 @@
 /** The order of a login's steps: no message is missed or pushed twice, and no invalid token is issued. */
 import { assert, assertEquals } from "@std/assert";
 import type { Bus } from "../../lib/bus/bus.ts";
-import type { Store } from "../../lib/store/store.ts";
+import { type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { ClassicClient } from "../harness/classic_client.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
@@ -130,4 +130,53 @@ Deno.test("login: does not replace a silent classic client that takes its bytes,
       "a client that neither reads nor writes may be gone",
     );
   }, { config: { pingInterval: SILENCE_MS, pongTimeout: SILENCE_MS } });
+});
+
+Deno.test("login: is refused when a later one on its node replaces it while its token is saved", async () => {
+  const [saved, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isHeld = false;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      const result = await go();
+      if (name === "saveSession" && isHeld) {
+        isHeld = false;
+        saved.resolve();
+        await gate.promise;
+      }
+      return result;
+    });
+  await withNodes(1, async (node) => {
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
+    const id = await register(node);
+    isHeld = true;
+    const forced = { msgid: Msg.LOGIN, id, password: PASSWORD, force: true };
+    await using slow = await FramedClient.connect(node);
+    const refused = slow.request(forced);
+    await saved.promise;
+    await using quick = await FramedClient.connect(node);
+    await quick.succeed(forced);
+    gate.resolve();
+    assertEquals((await refused).errno, Errno.ALREADY_ONLINE);
+    assertEquals((await slow.request({ msgid: Msg.CONTACTS })).errno, Errno.NOT_LOGGED_IN);
+    await quick.settle();
+  }, { store });
+});
+
+Deno.test("login: releases the account when it fails after the session began", async () => {
+  let fails = false;
+  const store = (real: Store) =>
+    wrapped(real, (name, go) => {
+      if (name !== "unread" || !fails) return go();
+      fails = false;
+      throw new StoreUnavailableError("a test");
+    });
+  await withNodes(1, async (node) => {
+    const id = await register(node);
+    const request = { msgid: Msg.LOGIN, id, password: PASSWORD };
+    fails = true;
+    await using failed = await FramedClient.connect(node);
+    assertEquals((await failed.request(request)).errno, Errno.UNAVAILABLE);
+    await using other = await FramedClient.connect(node);
+    assertEquals((await other.request(request)).errno, Errno.OK, "without force");
+  }, { store });
 });

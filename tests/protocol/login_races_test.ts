@@ -1,9 +1,11 @@
 /** Concurrent logins to one account by any means: one session stays, and its token is the valid one. */
 import { assertEquals } from "@std/assert";
 import { type Bus, BusUnavailableError } from "../../lib/bus/bus.ts";
+import { BULK } from "../../lib/server/scheduling/classes.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Errno, Msg, type Received } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, newGroup, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { joined, objectFrame } from "../harness/frames.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Outage } from "../harness/outage.ts";
 import { pause, until } from "../harness/wait.ts";
@@ -250,3 +252,15 @@ Deno.test("login races: a late released session withholds no message from the la
     assertEquals((await second.next((m) => m.msg === "two", HINT_TIMEOUT_MS)).seq, 2);
   }, { store });
 });
+
+Deno.test("login races: frequent logins beyond the rate of their connections do not block each other", () =>
+  withNodes(1, async (node) => {
+    await using user = await newUser(node);
+    const count = BULK.whileIdle!.concurrency + 10;
+    const clients = await Promise.all(Array.from({ length: count }, () => FramedClient.connect(node)));
+    const toBulk = Array.from({ length: 6 }, () => objectFrame({ msgid: Msg.PING })); // the reserve is used up
+    const bytes = joined(...toBulk, objectFrame({ msgid: Msg.LOGIN, token: user.token }));
+    await Promise.all(clients.map((client) => client.sendBytes(bytes)));
+    for (const client of clients) await client.next(Msg.LOGIN_ACK);
+    for (const client of clients) await client.close();
+  }, { config: { messageRate: 100, unauthenticatedRate: 4, sharedRate: 0, drainTimeout: 1_000 } }));

@@ -225,6 +225,21 @@ Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 
   assert(maxReads === max, `${maxReads} at once`);
 });
 
+test("rates: delay a request without a reply, and do not drop it", async (server) => {
+  await using alice = await newUser(server);
+  const bob = await newUser(server);
+  const { seq } = await alice.chat(bob.id, "once");
+  await bob.next(Msg.ONE_CHAT);
+  const others = Array.from({ length: 12 * BURST }, () => ({ msgid: Msg.DELIVERED, id: bob.id, seq: 1 }));
+  const last = { msgid: Msg.DELIVERED, id: alice.id, seq: seq! };
+  await bob.sendBytes(joined(...[...others, last].map(objectFrame)));
+  await pause(1_000);
+  await bob.close();
+  await using again = await login(server, { token: bob.token });
+  await pause(100);
+  assertEquals(again.drain().filter(({ msgid }) => msgid === Msg.ONE_CHAT), []);
+});
+
 serverTest("rates: requests that follow a LOGIN in the same write count for the session", {
   args: ["--unauthenticated-rate", "4", "--shared-rate", "0"],
 }, async (server) => {

@@ -125,6 +125,13 @@ Deno.test("tls socket: carries megabytes both ways in order", async () => {
   assertEquals(got, sent);
 });
 
+Deno.test("tls socket: takes 64 KiB of a long write, so that the progress of a slow client is seen", async () => {
+  const { client, side } = await secured();
+  using _client = client;
+  using _side = side;
+  assertEquals(await within(side.socket.write(new Uint8Array(200_000)), "the write"), 65_536);
+});
+
 Deno.test("tls socket: blocks a client whose bytes are not read, and loses nothing", async () => {
   const { client, side } = await secured();
   using _client = client;

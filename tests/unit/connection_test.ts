@@ -2,11 +2,17 @@
 import { assert, assertEquals, assertGreaterOrEqual, assertLess } from "@std/assert";
 import { classicDialect } from "../../lib/server/protocol/classic_dialect.ts";
 import { Connection } from "../../lib/server/net/connection.ts";
-import type { Admission, Handler, Request } from "../../lib/server/net/connection_context.ts";
+import type {
+  Admission,
+  ConnectionContext,
+  Handler,
+  Request,
+} from "../../lib/server/net/connection_context.ts";
 import { BULK } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { framedDialect, type ServerMessage } from "../../lib/server/protocol/dialect.ts";
+import { acquireBuffer } from "../../lib/wire/buffers.ts";
 import { WireError } from "../../lib/wire/decoder.ts";
 import { frame, FrameReader, joined } from "../harness/frames.ts";
 import { pause, until, within } from "../harness/wait.ts";
@@ -80,6 +86,23 @@ interface Line {
   readonly ran: Promise<void>;
 }
 
+function contextOf(
+  bulkQueue: WorkQueue,
+  handshakeQueue: HoldingQueue,
+  eventLoop = new EventLoop(),
+): ConnectionContext {
+  return {
+    eventLoop,
+    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
+    maxFrameBytes: MAX_FRAME,
+    maxInFlight: MAX_IN_FLIGHT,
+    writeBufferBytes: WRITE_BUFFER,
+    bulkQueue,
+    handshakeQueue,
+    closeTimeoutMs: 5_000,
+  };
+}
+
 async function withConnection(work: (line: Line) => Promise<void>): Promise<void> {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const [socket, client] = await Promise.all([
@@ -90,17 +113,7 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
   const handshakeQueue = new HoldingQueue();
   const eventLoop = new EventLoop();
   const bulkQueue = new WorkQueue(eventLoop, BULK);
-  const context = {
-    eventLoop,
-    dialect: (classic: boolean) => classic ? classicDialect(1_023, 0) : framedDialect,
-    maxFrameBytes: MAX_FRAME,
-    maxInFlight: MAX_IN_FLIGHT,
-    writeBufferBytes: WRITE_BUFFER,
-    bulkQueue,
-    handshakeQueue,
-    closeTimeoutMs: 5_000,
-  };
-  const server = new Connection(socket, context, () => handler);
+  const server = new Connection(socket, contextOf(bulkQueue, handshakeQueue, eventLoop), () => handler);
   const ran = server.run();
   try {
     await work({ handshakeQueue, bulkQueue, server, handler, client, ran });
@@ -113,6 +126,43 @@ async function withConnection(work: (line: Line) => Promise<void>): Promise<void
     }
     await ran;
   }
+}
+
+/**
+ * Returns a connection whose reads have each of the chunks at once. After an end by the server it reads
+ * `discarded` large ones, and then the client's end.
+ */
+function scripted(chunks: readonly Uint8Array[], discarded: number) {
+  const reads = { discarded: 0 };
+  const eventLoop = {
+    yields: 0,
+    yieldToIo(): Promise<void> {
+      this.yields++;
+      return Promise.resolve();
+    },
+  };
+  const left = [...chunks];
+  const read = async (into: Uint8Array) => {
+    const chunk = left.shift();
+    if (chunk) into.set(chunk);
+    else if (discarded > 0) { do await pause(0); while (connection.isOpen); }
+    if (chunk) return chunk.length;
+    return reads.discarded++ < discarded ? into.length : null;
+  };
+  const socket = {
+    read,
+    write: (bytes: Uint8Array) => Promise.resolve(bytes.length),
+    closeWrite: () => Promise.resolve(),
+    close: () => {},
+  };
+  const handler = new HoldingHandler();
+  const context = contextOf(new WorkQueue(new EventLoop(), BULK), new HoldingQueue());
+  const connection: Connection = new Connection(socket, { ...context, eventLoop }, () => handler);
+  return { connection, handler, reads, eventLoop };
+}
+
+function work(ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end;);
 }
 
 /** Reads the msgids that come, until the end or `count` of them. */
@@ -219,6 +269,21 @@ Deno.test("connection: a bulk request waits for its class, and is tracked in it"
     handler.answer();
   }));
 
+Deno.test("connection: an untracked bulk request waits for its class, and blocks no other", () =>
+  withConnection(async ({ bulkQueue, handler, client }) => {
+    const blocker = Promise.withResolvers<void>();
+    void bulkQueue.track(blocker.promise, BULK.whileIdle!.concurrency);
+    handler.admission = { isBulk: true, isTracked: false, pauseMs: 0 };
+    await client.write(joined(frame("1"), frame("2"), frame("3")));
+    await until(() => handler.bodies.length === 1, "the first body");
+    await pause(50);
+    assertEquals(handler.started, []);
+    blocker.resolve();
+    await until(() => handler.started.length === 3, "all of them");
+    assert(bulkQueue.canStart);
+    for (let at = 0; at < 3; at++) handler.answer();
+  }));
+
 Deno.test("connection: only an interactive request that waits counts as other work for the bulk class", () =>
   withConnection(async ({ bulkQueue, handler, client }) => {
     let noted = 0;
@@ -230,7 +295,47 @@ Deno.test("connection: only an interactive request that waits counts as other wo
     await client.write(frame("2"));
     await until(() => handler.started.length === 2, "the bulk request");
     assertEquals(noted, 1);
+    handler.admission = { isBulk: false, pauseMs: 0 };
+    const prepare = handler.prepare.bind(handler);
+    handler.prepare = (body) => ({ ...prepare(body), run: () => ({ msgid: 9 }) });
+    await client.write(frame("3"));
     handler.answer();
+    handler.answer();
+    assertEquals(await msgids(client, 3), [1, 1, 9]);
+    assertEquals(noted, 1, "a reply without a wait");
+  }));
+
+Deno.test("connection: charges the bulk class for the parsing and the start of its requests only", () =>
+  withConnection(async ({ bulkQueue, handler, client }) => {
+    const charges: number[] = [];
+    bulkQueue.charge = (ms) => charges.push(ms);
+    const prepare = handler.prepare.bind(handler);
+    handler.prepare = (body) => {
+      work(3);
+      const request = prepare(body);
+      const run = () => {
+        work(4);
+        return request.run();
+      };
+      return { ...request, run };
+    };
+    await client.write(frame("1"));
+    await until(() => handler.started.length === 1, "the interactive request");
+    assertEquals(charges, []);
+    handler.admission = { isBulk: true, pauseMs: 0 };
+    await client.write(frame("2"));
+    await until(() => handler.started.length === 2, "the bulk request");
+    assertEquals(charges.length, 1);
+    assertGreaterOrEqual(charges[0]!, 7);
+    await client.write(frame("x"));
+    await until(() => handler.bodies.length === 3, "the one that has to wait to be read");
+    await pause(20);
+    handler.answer();
+    handler.answer();
+    await until(() => handler.started.length === 3, "it to start");
+    assertEquals(charges.length, 2);
+    assertGreaterOrEqual(charges[1]!, 7, "its parsing before the wait counts, too");
+    assertLess(charges[1]!, 20, "and the wait does not");
     handler.answer();
   }));
 
@@ -277,8 +382,86 @@ Deno.test("connection: an end during a pause does not wait for it", () =>
     client.close();
     await ended;
     await within(ran, "the connection to end");
-    assertLess(performance.now() - startedAt, 1_500);
+    assertLess(performance.now() - startedAt, 800, "nor for the end of the lingering");
     assertEquals(handler.started, ["1"]);
+  }));
+
+Deno.test("connection: an end by a bad frame does not wait for the pause of its verdict", () =>
+  withConnection(async ({ handler, client, ran }) => {
+    handler.admission = { isBulk: false, pauseMs: 1_900 };
+    const startedAt = performance.now();
+    await client.write(frame("", MAX_FRAME + 1));
+    await until(() => handler.started.length === 1, "the bad frame");
+    handler.answer(7);
+    assertEquals(await msgids(client), [7]);
+    client.close();
+    await within(ran, "the connection to end");
+    assertLess(performance.now() - startedAt, 800);
+  }));
+
+Deno.test("connection: after its end starts no request that waited, and still sends the replies in flight", () =>
+  withConnection(async ({ server, handler, client, ran }) => {
+    await client.write(joined(frame("1"), frame("x")));
+    await until(() => handler.bodies.length === 2, "the one that has to wait to be read");
+    const ended = server.end({ msgid: 27 });
+    handler.answer(7);
+    await ended;
+    assertEquals(await msgids(client), [7, 27]);
+    client.close();
+    await within(ran, "the connection to end");
+    assertEquals(handler.started, ["1"]);
+  }));
+
+Deno.test("connection: bytes that come after its end wait for the handshake class", () =>
+  withConnection(async ({ server, handshakeQueue, handler, client, ran }) => {
+    await client.write(frame("1"));
+    await until(() => handler.started.length === 1, "the request");
+    const ended = server.end();
+    await client.write(frame("2")); // ends the read that was in progress
+    handshakeQueue.isHeld = true;
+    await client.write(frame("3"));
+    await until(() => handshakeQueue.waiting.length === 1, "the bytes to wait", 2_000);
+    handshakeQueue.isHeld = false;
+    handshakeQueue.waiting.shift()!();
+    handler.answer();
+    await ended;
+    client.close();
+    await within(ran, "the connection to end");
+    assertEquals(handler.bodies, ["1"]);
+  }));
+
+Deno.test("connection: discards 256 KiB after its end, and closes a client that sends more", async () => {
+  const { connection, handler, reads } = scripted([frame("1")], 20);
+  const ran = connection.run();
+  await until(() => handler.started.length === 1, "the request");
+  void connection.end();
+  handler.answer();
+  await within(ran, "the connection to end");
+  assertEquals(reads.discarded, 5, "4 reads of 64 KiB, and the one that is too much");
+});
+
+Deno.test("connection: yields to other connections when each read of a client is short, too", async () => {
+  const count = 40;
+  const { connection, handler, eventLoop } = scripted(Array.from({ length: count }, () => frame("1")), 0);
+  const prepare = handler.prepare.bind(handler);
+  handler.prepare = (body) => {
+    work(0.5);
+    return { ...prepare(body), run: () => undefined };
+  };
+  await within(connection.run(), "the connection to end");
+  assertEquals(handler.bodies.length, count);
+  assertGreaterOrEqual(eventLoop.yields, 4, "for 20 ms of work in slices of 2 ms");
+});
+
+Deno.test("connection: releases the memory of an incomplete frame at its end", () =>
+  withConnection(async ({ server, client, ran }) => {
+    const part = new Uint8Array(100_000).fill(121);
+    const startedAt = server.lastReadAt;
+    await client.write(joined(frame("", 200_000), part));
+    await until(() => server.lastReadAt > startedAt, "the bytes");
+    client.close();
+    await within(ran, "the connection to end");
+    assertEquals(acquireBuffer(131_072)[50_000], 121, "the buffer is in the pool");
   }));
 
 Deno.test("connection: starts no request beyond the maximum in flight (I7)", () =>

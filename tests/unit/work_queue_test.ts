@@ -3,6 +3,7 @@ import { assert, assertEquals, assertLess } from "@std/assert";
 import { BULK, HANDSHAKE } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
+import { until } from "../harness/wait.ts";
 
 /** An event loop that says whether it is idle as the test likes, and counts its yields. */
 class FakeLoop extends EventLoop {
@@ -101,7 +102,7 @@ Deno.test("work queue: within an idle slice an item starts without a yield, unle
   loop.isIdle = true;
   const queue = new WorkQueue(loop, { ...BULK, whileIdle: { ...IDLE_LIMITS, timeSliceMs: 1_000 } });
   await queue.next();
-  for (let at = 0; at < 100; at++) {
+  for (let at = 1; at < IDLE_LIMITS.concurrency; at++) {
     await queue.next();
     queue.charge(1);
   }
@@ -112,6 +113,29 @@ Deno.test("work queue: within an idle slice an item starts without a yield, unle
   const before = loop.yields;
   await handshakes.next();
   assertEquals(loop.yields, before + 1, "the slice was over");
+});
+
+Deno.test("work queue: of items that come together within an idle slice no more start than may be in progress (I7)", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, { ...BULK, whileIdle: { ...IDLE_LIMITS, timeSliceMs: 1_000 } });
+  await queue.next(); // begins the slice
+  const { running, finish } = startItems(queue, 200);
+  await settled();
+  assertEquals(running.length, IDLE_LIMITS.concurrency);
+  for (let at = 0; at < 200; at++) finish(at);
+  await until(() => running.length === 200, "the others");
+});
+
+Deno.test("work queue: within an idle slice an item that comes late starts after those that wait", async () => {
+  const loop = new FakeLoop();
+  loop.isIdle = true;
+  const queue = new WorkQueue(loop, { ...BULK, whileIdle: { ...IDLE_LIMITS, timeSliceMs: 1_000 } });
+  const order: string[] = [];
+  const start = (name: string) => queue.next().then(() => order.push(name));
+  const first = queue.next().then(() => start("late"));
+  await Promise.all([first, start("1"), start("2")]);
+  assertEquals([order, loop.yields], [["1", "2", "late"], 1]);
 });
 
 Deno.test("work queue: a slice of idle time ends after its milliseconds", async () => {

@@ -169,3 +169,16 @@ Deno.test("reply queue: sends replies in the order of the requests, whichever is
   await replies.untilAtMost(0);
   assertEquals([sent, replies.bytes], [["at once", "first", "after both"], 0]);
 });
+
+Deno.test("write queue: asks for more only when less than half of the high water mark is buffered", async () => {
+  const socket = new SlowSocket();
+  const queue = new PacedWriteQueue(socket, 0);
+  const bytes = 20;
+  const perFrame = bytes + ENTRY_OVERHEAD_BYTES;
+  Object.defineProperty(socket, "highWaterMark", { value: 4 * perFrame });
+  for (let count = 0; count < 4; count++) queue.push(frame(bytes));
+  const buffered: number[] = [];
+  socket.onDrain = () => buffered.push(queue.bufferedAmount / perFrame);
+  await socket.letAll();
+  assertEquals(buffered, [1, 0]);
+});

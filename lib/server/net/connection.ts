@@ -158,15 +158,21 @@ export class Connection implements Sink {
         let now = performance.now(); // read once for most requests: it costs 0.1 microseconds
         if (now > this.#sliceEnd) now = await this.#wait(eventLoop.yieldToIo());
         const request = this.#handler.prepare(body);
-        if (!this.#hasRoomFor(request)) now = await this.#wait(this.#untilRoomFor(request));
-        const { isBulk, pauseMs } = request.admit(now);
-        const parseMs = isBulk ? performance.now() - now : 0;
-        if (isBulk) now = await this.#wait(bulkQueue.next());
+        let parseMs = 0;
+        if (!this.#hasRoomFor(request)) {
+          parseMs = performance.now() - now;
+          now = await this.#wait(this.#untilRoomFor(request));
+        }
+        const { isBulk, isTracked = true, pauseMs } = request.admit(now);
+        if (isBulk) {
+          parseMs += performance.now() - now;
+          now = await this.#wait(bulkQueue.next());
+        }
         if (!this.isOpen) continue; // it ended meanwhile
         const reply = this.#start(request, body instanceof WireError ? 0 : body.length);
         if (isBulk) {
           bulkQueue.charge(parseMs + performance.now() - now);
-          if (reply instanceof Promise) void bulkQueue.track(reply);
+          if (isTracked && reply instanceof Promise) void bulkQueue.track(reply);
         } else if (reply instanceof Promise) bulkQueue.noteOtherWork(now);
         this.#pauseMs = pauseMs;
         if (body instanceof WireError && body.fatal) void this.end();

@@ -32,6 +32,7 @@ export class WorkQueue {
   #active = 0;
   #isDispatching = false;
   #isIdle = false; // at the last poll
+  #startsLeft = 0; // in this slice: items that start together are tracked only afterwards
   // by performance.now
   #lastOtherWork = -Infinity;
   #sliceEnd = -Infinity;
@@ -50,7 +51,8 @@ export class WorkQueue {
 
   /** Resolves when the caller may run one item: at once within a time slice in which no other item waits. */
   next(): Promise<void> {
-    if (this.#waiting.length === 0 && performance.now() < this.#sliceEnd && this.canStart) {
+    if (this.#waiting.length === 0 && this.#isInSlice) {
+      this.#startsLeft--;
       return Promise.resolve();
     }
     return new Promise((resolve) => {
@@ -94,11 +96,13 @@ export class WorkQueue {
       await this.#pause();
       if (this.#active >= this.#limits.concurrency) break;
       this.#sliceEnd = performance.now() + this.#limits.timeSliceMs;
+      this.#startsLeft = this.#limits.concurrency - this.#active;
       do {
+        this.#startsLeft--;
         this.#lastStart = performance.now();
         this.#waiting.shift()!();
         await undefined; // the item runs until its first await
-      } while (this.#waiting.length > 0 && performance.now() < this.#sliceEnd && this.canStart);
+      } while (this.#waiting.length > 0 && this.#isInSlice);
     }
     this.#isDispatching = false;
   }
@@ -115,6 +119,11 @@ export class WorkQueue {
       if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
       if (isLoopIdle) await new Promise((resolve) => setTimeout(resolve, pauseMs)); // other polls take a while
     }
+  }
+
+  /** Whether an item may start in the current time slice. */
+  get #isInSlice(): boolean {
+    return this.#startsLeft > 0 && performance.now() < this.#sliceEnd && this.canStart;
   }
 
   get #limits(): WorkLimits {

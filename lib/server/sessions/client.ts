@@ -26,6 +26,11 @@ const RETRY_AFTER_MS = 1_000; // the store and the bus rarely recover sooner
 
 const AT_ONCE: Admission = { isBulk: false, pauseMs: 0 };
 const IN_BULK: Admission = { isBulk: true, pauseMs: 0 };
+/**
+ * For requests that need no login. A login or a registration may wait long for a hash, or for the bulk class
+ * itself: as items in progress they would block all other bulk work.
+ */
+const UNTRACKED_IN_BULK: Admission = { isBulk: true, isTracked: false, pauseMs: 0 };
 
 /** The client of one connection. */
 export class Client implements Handler {
@@ -155,7 +160,8 @@ export class Client implements Handler {
   }
 
   onLeave(): void {
-    this.#leaving?.abort();
+    // Created here if need be: a login may ask for it later.
+    (this.#leaving ??= new AbortController()).abort();
   }
 
   onEnd(): void {
@@ -179,12 +185,14 @@ export class Client implements Handler {
       admit: (now) => {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
-        if (verdict?.color !== "red") return verdict?.color === "yellow" ? IN_BULK : AT_ONCE;
+        const { needsLogin: isTracked } = spec;
+        if (verdict?.color === "yellow") return isTracked ? IN_BULK : UNTRACKED_IN_BULK;
+        if (verdict?.color !== "red") return AT_ONCE;
         const { pauseMs, retryAfterMs } = verdict;
         if (mayReject) {
           refusal = new RequestError(Errno.RATE_LIMITED, "rate limit exceeded", retryAfterMs);
         }
-        return { isBulk: !mayReject, pauseMs };
+        return { isBulk: !mayReject, isTracked, pauseMs };
       },
       run: () => refusal ? this.#errorReply(spec, message, refusal) : this.#execute(spec, message),
     };
