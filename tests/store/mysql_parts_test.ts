@@ -154,3 +154,14 @@ Deno.test("group commit: bounds the bytes of waiting calls, and accepts calls ag
   next();
   assertEquals((await Promise.all([first, large, small, more])).length, 4);
 });
+
+Deno.test("group commit: rejects calls and barriers when 100,000 calls wait (I7)", async () => {
+  const { queue, next } = makeQueue();
+  const lost = [queue.add(16)]; // it times out, and with it all that wait
+  await settle();
+  for (let waiting = 0; waiting < 100_000; waiting++) lost.push(queue.add(1));
+  await assertRejects(() => queue.add(1), StoreUnavailableError, "100000 calls are waiting");
+  await assertRejects(() => queue.barrier(() => Promise.resolve()), StoreUnavailableError);
+  next();
+  assert((await Promise.allSettled(lost)).every(({ status }) => status === "rejected"));
+});
