@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
 import type { ConversationKey } from "../../lib/store/conversation.ts";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { ConversationCache, conversationName } from "../../lib/store/mysql/conversation_cache.ts";
+import { conversationName } from "../../lib/store/conversation.ts";
+import { ConversationCache } from "../../lib/store/mysql/conversation_cache.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";

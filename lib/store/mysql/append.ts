@@ -1,9 +1,9 @@
 /** Appends one batch of messages to the log, of any size, in one transaction of two round trips. */
-import { type ConversationKey, conversationKey } from "../conversation.ts";
+import { type ConversationKey, conversationKey, conversationName } from "../conversation.ts";
 import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { type ConversationCache, conversationName } from "./conversation_cache.ts";
+import type { ConversationCache } from "./conversation_cache.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";

@@ -5,7 +5,7 @@
  * log-structured merge-tree (LSM) with one level.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { ConversationKey } from "../conversation.ts";
+import { type ConversationKey, conversationName } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
 import { textOf } from "./text.ts";
 
@@ -199,11 +199,6 @@ export class Memtable {
 
 function weightOf(body: string): number {
   return 1 + body.length / CHARACTERS_PER_WEIGHT;
-}
-
-/** Returns a conversation's key as one string. */
-export function conversationName([low, high]: ConversationKey): string {
-  return `${low} ${high}`;
 }
 
 function prepare(db: DatabaseSync) {
