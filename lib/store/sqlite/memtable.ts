@@ -7,7 +7,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { type ConversationKey, conversationName } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
-import { textOf } from "./text.ts";
+import { textOf } from "../text.ts";
 
 /** A message that is not compacted yet. */
 export interface RecentMessage extends Omit<StoredMessage, "senderName"> {
