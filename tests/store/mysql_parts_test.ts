@@ -154,3 +154,20 @@ Deno.test("group commit: bounds the bytes of waiting calls, and accepts calls ag
   next();
   assertEquals((await Promise.all([first, large, small, more])).length, 4);
 });
+
+Deno.test("group commit: bounds the number of waiting calls, and accepts calls again afterwards", async () => {
+  const { queue, next } = makeQueue();
+  const lost = queue.add(14);
+  await settle();
+  const waiting = Array.from({ length: 100_000 }, () => queue.add(1));
+  for (const call of [() => queue.add(1), () => queue.barrier(() => Promise.resolve())]) {
+    await assertRejects(call, StoreUnavailableError, "100000 calls are waiting");
+  }
+  next();
+  const results = await Promise.allSettled([lost, ...waiting]);
+  assertEquals(results.filter(({ status }) => status === "rejected").length, 100_001);
+  const again = queue.add(5);
+  await settle();
+  next();
+  assertEquals(await again, 10);
+});
