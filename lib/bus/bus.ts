@@ -69,6 +69,11 @@ export class BusUnavailableError extends Error {
   override readonly name = "BusUnavailableError";
 }
 
+/** Returns the error of all calls after {@link Bus.close}. */
+export function closedError(): BusUnavailableError {
+  return new BusUnavailableError("the bus is closed");
+}
+
 /** Returns the error of a lock that is not granted because too many requests wait for locks. */
 export function lockOverloadError(waiters: number): BusUnavailableError {
   return new BusUnavailableError(`Cannot lock a user: ${waiters} requests wait for locks`);

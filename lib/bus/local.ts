@@ -3,8 +3,8 @@ import { KeyedMutex } from "../keyed_mutex.ts";
 import {
   type Bus,
   type BusListener,
-  BusUnavailableError,
   type Channel,
+  closedError,
   type Hint,
   lockOverloadError,
   type RateLimit,
@@ -111,8 +111,4 @@ class LocalBus implements Bus {
   #notify(listeners: readonly BusListener[], call: (listener: BusListener) => void): void {
     queueMicrotask(() => listeners.forEach(call));
   }
-}
-
-function closedError(): BusUnavailableError {
-  return new BusUnavailableError("the bus is closed");
 }

@@ -4,6 +4,7 @@ import {
   type BusListener,
   BusUnavailableError,
   type Channel,
+  closedError,
   type Hint,
   type RateLimit,
 } from "./bus.ts";
@@ -100,8 +101,4 @@ export class PortBus implements Bus {
     else if (event.kind === "onSilenceChange") this.#listener?.onSilenceChange(event.isSilent);
     else this.#listener?.[event.kind]();
   }
-}
-
-function closedError(): BusUnavailableError {
-  return new BusUnavailableError("the bus is closed");
 }

@@ -15,3 +15,8 @@ export function peerOf(user: number, [low, high]: ConversationKey): Peer {
   if (low === 0) return -high;
   return low === user ? high : low;
 }
+
+/** Returns the key of a conversation as a string, for a Map. */
+export function conversationName([low, high]: ConversationKey): string {
+  return `${low} ${high}`;
+}

@@ -1,6 +1,7 @@
 /** The contract of the bus for buckets: rates that all nodes share. */
 import { assert, assertEquals } from "@std/assert";
-import { type BusTest, freshBucket, HOURLY, TIMEOUT_MS } from "./bus_fixture.ts";
+import { TIMEOUT_MS } from "../harness/wait.ts";
+import { type BusTest, freshBucket, HOURLY } from "./bus_fixture.ts";
 
 /** Milliseconds by which a timer may be early, by another clock than its own. */
 const TIMER_SLACK_MS = 5;

@@ -1,5 +1,6 @@
 /** Helpers for the contract of the bus: two nodes, and a listener that records all events. */
 import type { Bus, BusListener, Channel, Hint, RateLimit } from "../../lib/bus/bus.ts";
+import { TIMEOUT_MS } from "../harness/wait.ts";
 
 /** The connections of two nodes to one bus without other nodes. */
 export interface TwoNodes {
@@ -8,9 +9,6 @@ export interface TwoNodes {
   /** Closes connections that the test has not closed, and removes the resources of the bus. */
   close(): Promise<void>;
 }
-
-/** Milliseconds for a condition to become true: far more than it takes on a busy machine. */
-export const TIMEOUT_MS = 20_000;
 
 /** Returns a hint of a message that tests the encoding of a bus. */
 export const message = (seq: number): Hint => ({
@@ -114,14 +112,4 @@ let buckets = 0;
 /** Returns an unused bucket. */
 export function freshBucket(): string {
   return `test:${++buckets}:2001:db8::/64`;
-}
-
-/** Repeats a query until its result is as wanted, or time is up. Returns the last result. */
-export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean): Promise<T> {
-  const deadline = Date.now() + TIMEOUT_MS;
-  while (true) {
-    const answer = await ask();
-    if (wanted(answer) || Date.now() > deadline) return answer;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }

@@ -1,6 +1,7 @@
 /** The contract of the bus for presence: online users, and nodes that leave. */
 import { assertEquals } from "@std/assert";
-import { type BusTest, message, until } from "./bus_fixture.ts";
+import { until } from "../harness/wait.ts";
+import { type BusTest, message } from "./bus_fixture.ts";
 
 export function presenceContract(test: BusTest): void {
   test("a user is online while any node is subscribed, the calling one included", async (a, b) => {
@@ -24,8 +25,8 @@ export function presenceContract(test: BusTest): void {
   test("a node that closes takes its users offline and receives nothing more", async (a, b, _, atB) => {
     await Promise.all([a.subscribe(1), b.subscribe(1), b.subscribe(2)]);
     await b.close();
-    const users = await until(() => a.online([1, 2]), (online) => online.size === 1);
-    assertEquals(users, new Set([1]));
+    await until(async () => (await a.online([1, 2])).size === 1, "the other node's user to be offline");
+    assertEquals(await a.online([1, 2]), new Set([1]));
     a.publish(2, message(1));
     await a.online([2]);
     assertEquals(atB.hints, []);

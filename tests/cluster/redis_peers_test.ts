@@ -17,8 +17,9 @@ Deno.test("Redis peers: a killed node leaves, its users are offline, and its loc
     args: [
       "eval",
       `import { RedisBus } from "./lib/bus/redis/redis_bus.ts";
+       import { EventRecorder } from "./tests/cluster/bus_fixture.ts";
        const bus = new RedisBus(["${redis.url}"], { info() {}, warn() {}, error() {} }, "d", "${SECRET}");
-       await bus.open({ receive() {}, down() {}, up() {}, came() {}, gone() {}, silent() {} });
+       await bus.open(new EventRecorder());
        await bus.lock(42);
        await bus.subscribe(42);`,
     ],

@@ -40,7 +40,7 @@ Deno.test("min-free-space: is not low when the space is unknown, and reports tha
   }
   assertEquals(told, [{ space: "unknown", free: "no" }]);
   new FreeSpace("file", 0, () => told.push({ space: "low", free: 0 }), () => 0).isLow;
-  assertEquals(told.length, 1, "without a mark nothing is looked at");
+  assertEquals(told.length, 1, "without a limit nothing is checked");
 });
 
 Deno.test("min-free-space: accepts a duplicate of a compacted message when the space is low", () => {
@@ -69,7 +69,7 @@ Deno.test("min-free-space: accepts a duplicate of a compacted message when the s
 /** Distance of the limit from the free bytes: other tests create and remove databases meanwhile. */
 const MARGIN = 1_073_741_824;
 
-Deno.test("min-free-space: below the mark new messages are refused, repeats and all else are not, until there is room", async () => {
+Deno.test("min-free-space: rejects new messages below the limit, and accepts duplicates and all other requests", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-space-" });
   try {
     const { bavail, bsize } = statfsSync(folder);

@@ -1,8 +1,8 @@
 /** The cost of the MySQL store's calls: round trips, statements and rows. */
 import { assert, assertEquals, assertLess, assertLessOrEqual } from "@std/assert";
-import type { ConversationKey } from "../../lib/store/conversation.ts";
+import { type ConversationKey, conversationName } from "../../lib/store/conversation.ts";
 import { parseAddress } from "../../lib/store/mysql/address.ts";
-import { ConversationCache, conversationName } from "../../lib/store/mysql/conversation_cache.ts";
+import { ConversationCache } from "../../lib/store/mysql/conversation_cache.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";

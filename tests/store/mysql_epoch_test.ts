@@ -4,7 +4,7 @@ import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
 import { until } from "../harness/wait.ts";
 import { withStores } from "./mysql_fixture.ts";
-import { granted, makeUsers, send } from "./store_fixture.ts";
+import { granted, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
@@ -101,14 +101,21 @@ mariadb.test("epoch: rejects writes, and not reads, of a store that does not kno
     const [a, b] = await makeUsers(store, 2) as [number, number];
     granted(await send(store, a, b, "1"));
     const login = await store.claimAccount(a);
+    const group = await makeGroup(store, "old", [a]);
     await other.renewEpoch((await other.identity()).epoch);
     const changes: (() => Promise<unknown>)[] = [
       () => send(store, a, b, "2"),
       () => store.advanceCursors([{ user: b, peer: a, seq: 1 }]),
+      () => store.createUser("new", "hash"),
+      () => store.setPassword(b, "other", "hash 2"),
       () => store.claimAccount(b),
+      () => store.saveSession({ user: a, loginEpoch: login }, new Uint8Array(32), NOON),
+      () => store.deleteSession({ user: a, loginEpoch: login }),
       () => store.releaseAccounts([{ user: a, loginEpoch: login }]),
+      () => store.reclaimAccounts([{ user: a, loginEpoch: login }]),
       () => store.addFriend(a, b),
       () => store.createGroup(a, "g", ""),
+      () => store.joinGroup(b, group),
     ];
     for (const change of changes) await assertRejects(change, StoreUnavailableError);
     assertEquals(await db.sql("SELECT COUNT(*) AS n FROM Message"), [{ n: 1 }]);

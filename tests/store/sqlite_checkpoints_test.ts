@@ -3,6 +3,7 @@
  */
 import { assertEquals, assertLess, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
+import type { DatabaseSync } from "node:sqlite";
 import { Checkpoints } from "../../lib/store/sqlite/checkpoints.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { fileIdentity } from "../../lib/store/sqlite/file_watch.ts";
@@ -105,6 +106,26 @@ Deno.test("sqlite checkpoints: allow commits and close when the checkpoint threa
     assertLess(1, n);
     db.close();
   }));
+
+Deno.test("sqlite checkpoints: continue when the database thread cannot copy the rest of the log", async () => {
+  const longLog = new URL(
+    `data:text/javascript,onmessage = ({ data }) =>
+      postMessage(data.kind === "open" ? { kind: "opened" } : { kind: "done", pages: 1_000_000 });
+    postMessage({ kind: "ready" });`,
+  );
+  let attempts = 0;
+  const get = () => {
+    attempts++;
+    throw new Error("disk I/O error");
+  };
+  const checkpoints = new Checkpoints({ prepare: () => ({ get }) } as unknown as DatabaseSync, longLog);
+  await checkpoints.open("chat.db");
+  for (const expected of [1, 2]) {
+    checkpoints.onCommit();
+    await until(() => attempts >= expected, `attempt ${expected}`);
+  }
+  await checkpoints.close();
+});
 
 Deno.test("sqlite checkpoints: open the locked file only, and create none", () =>
   withFile(async (file) => {

@@ -3,12 +3,12 @@
  * attempt after a release. A lock is a key that expires, so that it outlives a crash of its holder by seconds
  * only.
  */
-import type { Redis } from "ioredis";
-import { BusUnavailableError, lockOverloadError } from "../bus.ts";
+import { BusUnavailableError, closedError, lockOverloadError } from "../bus.ts";
 import { KeyedMutex } from "../../keyed_mutex.ts";
-import type { Names } from "./names.ts";
+import { newId } from "../../new_id.ts";
 import { sleep } from "../../sleep.ts";
-import { randomId } from "./payload.ts";
+import type { Names } from "./names.ts";
+import type { SendCommand } from "./redis_connections.ts";
 
 /** Milliseconds after which a lock expires that was not released: far more than a login takes. */
 const LEASE_MS = 5_000;
@@ -40,9 +40,6 @@ const [HELD, FOREIGN] = [0, 2];
 
 /** Releases a lock, unless it has expired and another node holds it. */
 const RELEASE = `if redis.call("GET", KEYS[1]) == ARGV[1] then redis.call("DEL", KEYS[1]) end`;
-
-/** Sends a command to the server that owns a key. */
-export type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
 /** The locks of a node. */
 export class Locks {
@@ -113,7 +110,7 @@ export class Locks {
   }
 
   async #acquireKey(user: number, deadline: number): Promise<string> {
-    const [key, token] = [this.#names.lock(user), randomId()];
+    const [key, token] = [this.#names.lock(user), newId()];
     const [minMs, maxMs] = RETRY_MS;
     // Before the attempts, so that closing also releases the lock of one in flight.
     this.#held.set(token, key);
@@ -123,7 +120,7 @@ export class Locks {
         await sleep(minMs + Math.random() * (maxMs - minMs), this.#signal);
         if (this.#signal.aborted) break;
       }
-      if (this.#signal.aborted) throw new BusUnavailableError("the bus is closed");
+      if (this.#signal.aborted) throw closedError();
       return token;
     } catch (error) {
       this.#held.delete(token);

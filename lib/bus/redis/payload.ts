@@ -5,7 +5,7 @@
  */
 import type { Hint } from "../bus.ts";
 
-/** The length of {@link randomId} in characters. Every payload begins with such an id. */
+/** The length of a node's id, from `newId`, in characters. Every payload begins with the id of its sender. */
 const ID_LENGTH = 16;
 
 /**
@@ -14,12 +14,6 @@ const ID_LENGTH = 16;
  * kinds.
  */
 const VERSION = "1";
-
-/** Returns a new id for a node: 64 random bits in hexadecimal. */
-export function randomId(): string {
-  return [...crypto.getRandomValues(new Uint8Array(ID_LENGTH / 2))]
-    .map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 /** A payload: a hint, or an announcement. */
 export type Payload = Hint | Announcement;

@@ -5,6 +5,7 @@
 import type { Buffer } from "node:buffer";
 import { type Log, LogThrottle, MINUTE_MS } from "../../log.ts";
 import type { Channel, Hint } from "../bus.ts";
+import { newId } from "../../new_id.ts";
 import { ReplayGuard } from "./replay_guard.ts";
 import {
   type AnnouncementKind,
@@ -13,7 +14,6 @@ import {
   headerOf,
   isAnnouncement,
   type Payload,
-  randomId,
   senderOf,
 } from "./payload.ts";
 import { Signer } from "./signer.ts";
@@ -27,7 +27,7 @@ export const ALL_NODES_CHANNEL = 0;
 /** The codec of one node. */
 export class PayloadCodec {
   /** The node's id, which no other node has. */
-  readonly id = randomId();
+  readonly id = newId();
   readonly #header = headerOf(this.id);
   readonly #signer: Signer;
   readonly #log: Pick<Log, "warn">;

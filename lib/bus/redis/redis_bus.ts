@@ -7,6 +7,7 @@ import {
   type BusListener,
   BusUnavailableError,
   type Channel,
+  closedError,
   type Hint,
   type RateLimit,
 } from "../bus.ts";
@@ -292,8 +293,4 @@ export class RedisBus implements Bus {
 function toBusError(error: unknown): BusUnavailableError {
   if (error instanceof BusUnavailableError) return error;
   throw error;
-}
-
-function closedError(): BusUnavailableError {
-  return new BusUnavailableError("the bus is closed");
 }

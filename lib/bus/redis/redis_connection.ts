@@ -9,7 +9,7 @@
 import { Redis } from "ioredis";
 import type { Buffer } from "node:buffer";
 import { setImmediate } from "node:timers";
-import { BusUnavailableError } from "../bus.ts";
+import { BusUnavailableError, closedError } from "../bus.ts";
 
 /** Milliseconds between two pings. */
 const PING_INTERVAL_MS = 500;
@@ -101,9 +101,9 @@ export class RedisConnection {
 
   /** Connects. Rejects with {@link BusUnavailableError}, or {@link RedisRefusedError}. */
   static async open(url: URL, options: RedisConnectionOptions): Promise<RedisConnection> {
-    if (options.signal.aborted) throw new BusUnavailableError("the bus is closed");
+    if (options.signal.aborted) throw closedError();
     const connection = new RedisConnection(url, options);
-    const onAbort = () => connection.#fail(new Error("the bus is closed"));
+    const onAbort = () => connection.#fail(closedError());
     const timer = setTimeout(
       () => connection.#fail(new Error(`no reply within ${CONNECT_TIMEOUT_MS} ms`)),
       CONNECT_TIMEOUT_MS,

@@ -3,6 +3,7 @@
  * is lost or the cluster changes, all are replaced. That costs a short outage, and avoids tracking of partial
  * states.
  */
+import type { Redis } from "ioredis";
 import { BusUnavailableError } from "../bus.ts";
 import { keySlot, SLOT_COUNT } from "./key_slot.ts";
 import { RedisConnection, type RedisConnectionOptions, RedisRefusedError } from "./redis_connection.ts";
@@ -17,6 +18,9 @@ export interface RedisConnectionsOptions
    */
   readonly urls: readonly URL[];
 }
+
+/** Sends a command to the server that owns a key. */
+export type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
 /** The connections to all servers. */
 export class RedisConnections {

@@ -1,7 +1,7 @@
 /** The token buckets that all nodes share: as in gcra.ts, but Redis has the numbers and the clock. */
-import type { Redis } from "ioredis";
 import { incrementMicros } from "../gcra.ts";
 import type { RateLimit } from "../bus.ts";
+import type { SendCommand } from "./redis_connections.ts";
 
 /**
  * Takes tokens. Returns 0, or the microseconds until the bucket holds enough. Also returns 1 if the key was
@@ -23,9 +23,6 @@ if tat > max then return {tat - max, foreign} end
 if tat <= now then redis.call("DEL", KEYS[1])
 else redis.call("SET", KEYS[1], string.format("%.0f", tat), "PX", math.ceil((tat - now) / 1000)) end
 return {0, foreign}`;
-
-/** Sends a command to the server that owns a key. */
-type SendCommand = <T>(key: string, send: (redis: Redis) => Promise<T>) => Promise<T>;
 
 /** The result of {@link tryConsume}. */
 export interface ConsumeResult {

@@ -56,9 +56,11 @@ export async function setPassword(
   expectedHash: string,
 ): Promise<void> {
   await connection.query(
+    BEGIN,
     sql`UPDATE User SET password = ${passwordHash}
         WHERE id = ${user} AND CAST(password AS BINARY) = CAST(${expectedHash} AS BINARY)`,
   );
+  await connection.query(COMMIT); // a request of its own: the epoch is checked before it
 }
 
 /** Returns accounts with plaintext passwords and ids above `after`, by id. */

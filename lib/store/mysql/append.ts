@@ -1,9 +1,10 @@
 /** Appends one batch of messages to the log, of any size, in one transaction of two round trips. */
-import { type ConversationKey, conversationKey } from "../conversation.ts";
+import { type ConversationKey, conversationKey, conversationName } from "../conversation.ts";
 import type { Appended, NewMessage, Rejection } from "../store.ts";
+import { textOf } from "../text.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import { type ConversationCache, conversationName } from "./conversation_cache.ts";
+import type { ConversationCache } from "./conversation_cache.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
@@ -164,7 +165,7 @@ export class AppendBatch {
       times: new Map(timed!.rows.map((row) => [conversationNameOf(row), row.time as number])),
       members: new Set(joined!.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
       cids: new Map(found!.rows.map((row) => [
-        cidKey(row.sender as number, utf8.decode(row.cid as Uint8Array)),
+        cidKey(row.sender as number, textOf(row.cid)),
         { conversation: conversationNameOf(row), seq: row.seq as number, time: row.time as number },
       ])),
     };
@@ -195,8 +196,6 @@ interface LogState {
   readonly members: ReadonlySet<string>;
   readonly cids: ReadonlyMap<string, CidEntry>;
 }
-
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function cidKey(sender: number, cid: string): string {
   return `${sender} ${cid}`;

@@ -1,6 +1,6 @@
 /** The conversations that exist in the database. Creates missing ones, and caches the others. */
 import { BoundedMap } from "../../bounded_map.ts";
-import type { ConversationKey } from "../conversation.ts";
+import { type ConversationKey, conversationName } from "../conversation.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { inList, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
@@ -10,11 +10,6 @@ import { BEGIN, COMMIT } from "./transaction.ts";
  * trip.
  */
 const MAX_CACHED_CONVERSATIONS = 100_000;
-
-/** Returns the key of a conversation as a string, for a Map. */
-export function conversationName([low, high]: ConversationKey): string {
-  return `${low} ${high}`;
-}
 
 /**
  * Compares two keys in the order of the database's indexes. Locks are taken in this order, which excludes

@@ -1,5 +1,5 @@
 /** The identity of the database, and its counters of ids. */
-import { newClusterKey, newId } from "../new_id.ts";
+import { newClusterKey, newId } from "../../new_id.ts";
 import type { StoreIdentity } from "../store.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Pool } from "./pool.ts";

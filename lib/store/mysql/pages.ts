@@ -1,13 +1,12 @@
 /** Reading the message log. */
 import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
 import type { Page, Peer, Rejection, StoredMessage, Unread } from "../store.ts";
+import { textOf } from "../text.ts";
 import { membershipQueries } from "./contacts.ts";
 import { compareKeys } from "./conversation_cache.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
 import { inList, Sql, sql } from "./sql.ts";
-
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Conversations in one statement that looks for the first message after a gap. */
 const GAPS_PER_QUERY = 200;
@@ -177,7 +176,7 @@ function messageOf({ seq, sender, senderName, cid, body, time }: Row): StoredMes
     seq: seq as number,
     sender: sender as number,
     senderName: senderName as string,
-    cid: utf8.decode(cid as Uint8Array),
+    cid: textOf(cid),
     body: body as string,
     time: time as number,
   };

@@ -1,6 +1,6 @@
 /** Backup and restore of the embedded database: the commands of the same names. */
 import { DatabaseSync } from "node:sqlite";
-import { newId } from "../new_id.ts";
+import { newId } from "../../new_id.ts";
 import { damageIn } from "./damage.ts";
 import { NO_TABLES_MESSAGE, oneLine, openDatabase, versionOf } from "./database.ts";
 import { readHeader } from "./file_header.ts";

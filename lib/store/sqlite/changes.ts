@@ -3,9 +3,9 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Appended, Login, Peer, Rejection, StoreLimits } from "../store.ts";
 import type { ChangeName, SyncOperations } from "./operations.ts";
 import type { FreeSpace } from "./free_space.ts";
-import { type ConversationKey, conversationKey } from "../conversation.ts";
-import { newId } from "../new_id.ts";
-import { conversationName, type Memtable, type RecentMessage } from "./memtable.ts";
+import { type ConversationKey, conversationKey, conversationName } from "../conversation.ts";
+import { newId } from "../../new_id.ts";
+import type { Memtable, RecentMessage } from "./memtable.ts";
 
 /** The columns of a `Message` row that identify a duplicate. */
 type MessageRow = {

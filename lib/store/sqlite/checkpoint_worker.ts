@@ -48,7 +48,7 @@ function copy(): number {
   try {
     return (db!.prepare("PRAGMA wal_checkpoint(PASSIVE)").get() as { log: number }).log;
   } catch {
-    return 0; // the checkpoints of the database thread continue, and report the error
+    return 0; // all commits are in the log, and a later copy repeats the attempt
   }
 }
 

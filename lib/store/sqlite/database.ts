@@ -1,6 +1,6 @@
 /** Opens and closes the database file: checks, settings, schema and upgrades. */
 import { DatabaseSync } from "node:sqlite";
-import { newClusterKey, newId } from "../new_id.ts";
+import { newClusterKey, newId } from "../../new_id.ts";
 import { type FileHeader, readHeader } from "./file_header.ts";
 import schema from "./schema.sql" with { type: "text" };
 

@@ -5,9 +5,9 @@
  * log-structured merge-tree (LSM) with one level.
  */
 import type { DatabaseSync } from "node:sqlite";
-import type { ConversationKey } from "../conversation.ts";
+import { type ConversationKey, conversationName } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
-import { textOf } from "./text.ts";
+import { textOf } from "../text.ts";
 
 /** A message that is not compacted yet. */
 export interface RecentMessage extends Omit<StoredMessage, "senderName"> {
@@ -199,11 +199,6 @@ export class Memtable {
 
 function weightOf(body: string): number {
   return 1 + body.length / CHARACTERS_PER_WEIGHT;
-}
-
-/** Returns a conversation's key as one string. */
-export function conversationName([low, high]: ConversationKey): string {
-  return `${low} ${high}`;
 }
 
 function prepare(db: DatabaseSync) {

@@ -4,7 +4,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { ConversationKey } from "../conversation.ts";
 import type { StoredMessage } from "../store.ts";
 import type { Memtable } from "./memtable.ts";
-import { textOf } from "./text.ts";
+import { textOf } from "../text.ts";
 
 /** The readable message log. Use it between transactions, so that it shows committed messages only. */
 export class MessageLog {

@@ -19,7 +19,7 @@ import type { ReadName, SyncOperations } from "./operations.ts";
 import { type ConversationKey, conversationKey, peerOf } from "../conversation.ts";
 import { MessageLog } from "./message_log.ts";
 import type { Memtable } from "./memtable.ts";
-import { textOf } from "./text.ts";
+import { textOf } from "../text.ts";
 
 /** A conversation from the view of one of its members. */
 interface Membership {

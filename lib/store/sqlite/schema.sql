@@ -102,7 +102,8 @@ CREATE TABLE MemberCursor (
 ) WITHOUT ROWID;
 
 -- One row: the random ids of the deployment and of the store's epoch. The deployment's id is created with the
--- file. The command restore renews the epoch.
+-- file. The epoch is renewed when committed data may be lost: by the command restore, and at a start on a
+-- file that its server did not close and that has no write-ahead log.
 CREATE TABLE StoreIdentity (
   id         INTEGER PRIMARY KEY CHECK (id = 1),
   deployment TEXT NOT NULL,

@@ -15,7 +15,7 @@ import {
 } from "./calls.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { closeDatabase, IN_MEMORY, openDatabase } from "./database.ts";
-import { newId } from "../new_id.ts";
+import { newId } from "../../new_id.ts";
 import { Executor } from "./executor.ts";
 import { FileWatch } from "./file_watch.ts";
 import { type DiskSpace, FreeSpace } from "./free_space.ts";

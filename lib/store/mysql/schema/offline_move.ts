@@ -1,4 +1,5 @@
 /** Moves unread messages from the table OfflineMessage of a C++ server into the log. */
+import { textOf } from "../../text.ts";
 import { ADD_ROW_NUMBERS, extraColumns, findColumn, ROW_NUMBER_COLUMN } from "./differences.ts";
 import { type CurrentSchema, type CurrentTable, sameName } from "./current_schema.ts";
 import { inChunks, insertRows } from "./insert.ts";
@@ -167,7 +168,7 @@ async function readLog(
      ${number === undefined ? "" : `ORDER BY ${numbers}`}`,
   );
   const read = parseRows(
-    rows.map((row) => ({ ...row, userid: Number(row.userid), message: textOf(row.message) })),
+    rows.map((row) => ({ ...row, userid: Number(row.userid), message: messageText(row.message) })),
     now,
   );
   if (read.length === 0) return buildLog([], { users: new Set(), groups: new Map() }, now);
@@ -210,11 +211,9 @@ async function membersOf(
   return found;
 }
 
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-
 /** Returns a value as text: some servers have it in a binary column. */
-function textOf(value: unknown): string {
-  return value instanceof Uint8Array ? utf8.decode(value) : String(value);
+function messageText(value: unknown): string {
+  return value instanceof Uint8Array ? textOf(value) : String(value);
 }
 
 function sumCounts(skipped: ReadonlyMap<SkipReason, number>): number {

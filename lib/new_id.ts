@@ -1,8 +1,8 @@
-/** Creates random ids of deployments and epochs, and the cluster key of a deployment. */
+/** Creates random ids of deployments, epochs and nodes, and the cluster key of a deployment. */
 
 const ID_BYTES = 8; // 64 random bits: two equal ids are practically impossible
 
-/** Returns a new id of a deployment or an epoch: 16 hexadecimal digits. */
+/** Returns a new random id: 16 hexadecimal digits. */
 export function newId(): string {
   return crypto.getRandomValues(new Uint8Array(ID_BYTES)).toHex();
 }
