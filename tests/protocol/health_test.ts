@@ -1,5 +1,7 @@
 /** The health port for load balancers: readiness for connections, and liveness of the process. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { HealthServer, MAX_CONNECTIONS } from "../../lib/server/net/health.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
 import { freePort } from "../harness/ports.ts";
@@ -126,6 +128,19 @@ test("health: refuses other requests, and closes connections without one", [], a
   }));
   server.kill("SIGTERM");
   assertEquals(await server.wait(), 0);
+});
+
+Deno.test("health: closes the oldest connection at the limit (I7)", async () => {
+  const port = freePort();
+  await using _health = new HealthServer(HOST, port, new Log("error", "text", () => {}));
+  const conns: Deno.TcpConn[] = [];
+  for (let at = 0; at < MAX_CONNECTIONS; at++) conns.push(await Deno.connect({ hostname: HOST, port }));
+  const isFirstClosed = conns[0]!.read(new Uint8Array(1)).then((read) => read === null);
+  assertEquals((await ask(port, "/live"))?.[0], 200);
+  const later = ask(port, "/live").then(() => false); // the first one ended before this request
+  assert(await Promise.race([isFirstClosed, later]));
+  await later;
+  for (const conn of conns) conn.close();
 });
 
 Deno.test("health: reports 503 during the start, which fails when its port is in use", async () => {

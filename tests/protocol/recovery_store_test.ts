@@ -67,6 +67,42 @@ Deno.test("recovery: leaves the user offline when a refused login may have begun
   }, between);
 });
 
+Deno.test("recovery: I9 writes no cursor and no logout of an earlier history of the store", async () => {
+  let epoch: string | undefined; // of the later history
+  let failing = true;
+  const written: number[] = []; // the users
+  const store = (real: Store) =>
+    wrapped(real, async (name, go, [updates]) => {
+      if (name === "identity" && epoch) return { ...await real.identity(), epoch };
+      if (name === "advanceCursors" || name === "releaseAccounts") {
+        if (failing) throw new StoreUnavailableError("fails on purpose");
+        written.push(...(updates as readonly { user: number }[]).map(({ user }) => user));
+      }
+      return await go();
+    });
+  await withNodes(1, async (node) => {
+    await using alice = await newUser(node!);
+    await using bob = await newUser(node!);
+    await using carol = await newUser(node!);
+    await alice.chat(bob.id, "one");
+    await bob.next(Msg.ONE_CHAT);
+    await bob.delivered({ id: alice.id }, 1);
+    await bob.settle();
+    await carol.succeed({ msgid: Msg.LOGOUT });
+    epoch = "another";
+    await bob.serverCloses();
+    failing = false;
+    await using dave = await newUser(node!);
+    await using erin = await newUser(node!);
+    await dave.chat(erin.id, "one");
+    await erin.next(Msg.ONE_CHAT);
+    await erin.delivered({ id: dave.id }, 1);
+    await erin.succeed({ msgid: Msg.LOGOUT });
+    await until(() => written.filter((user) => user === erin.id).length === 2, "erin's cursor and logout");
+    assertEquals(written.filter((user) => [alice.id, bob.id, carol.id].includes(user)), []);
+  }, { store });
+});
+
 Deno.test("recovery: sends a user's departure when the store recovers", async () => {
   let failing = false;
   const between = {

@@ -117,6 +117,8 @@ Deno.test("recovery: shows the users of a crashed node as offline, also in the s
   }, between);
 });
 
+const UNPROMPTED_MS = 15_000; // less than the interval of unprompted reconciliations
+
 Deno.test("recovery: delivers a message whose hint was lost when its sender repeats it", async () => {
   let losing = true;
   const bus = (bus: Bus) => wrapped(bus, (name, go) => name === "publish" && losing ? undefined : go());
@@ -128,18 +130,16 @@ Deno.test("recovery: delivers a message whose hint was lost when its sender repe
     await alice.groupChat(groupid, "all", "cid-2");
     losing = false;
     assertEquals((await alice.chat(bob.id, "another text", "cid-1")).seq, 1);
-    assertEquals((await bob.next(Msg.ONE_CHAT)).msg, "one");
+    assertEquals((await bob.next(Msg.ONE_CHAT, UNPROMPTED_MS)).msg, "one");
     assertEquals((await alice.groupChat(groupid, "", "cid-2")).errno, Errno.BAD_REQUEST);
     assertEquals((await alice.groupChat(groupid, "all", "cid-2")).seq, 1);
-    assertEquals((await bob.next(Msg.GROUP_CHAT)).msg, "all");
+    assertEquals((await bob.next(Msg.GROUP_CHAT, UNPROMPTED_MS)).msg, "all");
     await alice.chat(bob.id, "one", "cid-1");
     await alice.settle();
     await bob.settle();
     assertEquals([alice.drain(), bob.drain()], [[], []], "no user is informed twice");
   }, { bus });
 });
-
-const UNPROMPTED_MS = 15_000; // less than the interval of unprompted reconciliations
 
 Deno.test("recovery: finds messages without hints when a node joins, and while one is silent", async () => {
   let losing = false;

@@ -4,8 +4,9 @@
  * meant.
  */
 import { assertEquals } from "@std/assert";
-import { FramedClient, newUser } from "../harness/framed_client.ts";
-import { withNodes } from "../harness/nodes.ts";
+import type { Store } from "../../lib/store/store.ts";
+import { FramedClient, login, newUser, register } from "../harness/framed_client.ts";
+import { withNodes, wrapped } from "../harness/nodes.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { sharedServer } from "../harness/server.ts";
 
@@ -47,3 +48,26 @@ sharedServer()(
     assertEquals(pushedTexts(client), []);
   },
 );
+
+Deno.test("I8: a connection is pushed nothing that was being read at its LOGOUT", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === "read") {
+        asked.resolve();
+        await gate.promise;
+      }
+      return await go();
+    });
+  await withNodes(1, async (node) => {
+    await using sender = await newUser(node!);
+    const id = await register(node!);
+    await sender.chat(id, "unread");
+    await using client = await login(node!, { id });
+    await asked.promise;
+    await client.succeed({ msgid: Msg.LOGOUT });
+    gate.resolve();
+    await client.settle();
+    assertEquals(pushedTexts(client), []);
+  }, { store });
+});

@@ -1,6 +1,7 @@
 /** Tests of the embedded store's batches: their size, the queue's limits, and failures. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { Batcher } from "../../lib/store/sqlite/batcher.ts";
+import { CallQueue, type PendingCall } from "../../lib/store/sqlite/queue.ts";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { NOON } from "./store_fixture.ts";
 
@@ -52,6 +53,15 @@ Deno.test("sqlite batcher: rejects calls when 64 MiB wait, until some are done",
       await Promise.all([...calls, read]);
     }
   }));
+
+Deno.test("sqlite queue: rejects calls when 100,000 wait (I7)", () => {
+  const queue = new CallQueue(1);
+  const pending = { call: ["claimAccount", 1], resolve() {}, reject() {} } satisfies PendingCall;
+  for (let waiting = 0; waiting < 100_000; waiting++) queue.add(pending);
+  assertThrows(() => queue.add(pending), StoreUnavailableError, "100000 calls are waiting");
+  queue.take();
+  queue.add(pending);
+});
 
 Deno.test("sqlite batcher: runs reads beyond the budget first in the next batch, after its changes", () =>
   withWorker(

@@ -27,9 +27,13 @@ function conversation(
   return { peer, lastPushedSeq, lastKnownSeq, cursor: lastPushedSeq };
 }
 
-async function drain(backlog: Backlog): Promise<[peer: number, seq: number, time: number][]> {
+async function drain(
+  backlog: Backlog,
+  onPeek = () => {},
+): Promise<[peer: number, seq: number, time: number][]> {
   const out: [number, number, number][] = [];
   for (let next; (next = await backlog.peek());) {
+    onPeek();
     out.push([next.conversation.peer, next.message.seq, next.message.time]);
     backlog.shift(next);
   }
@@ -70,14 +74,18 @@ Deno.test("backlog: raises the last known seq when a page has later messages", a
   assertEquals([heard.lastPushedSeq, heard.lastKnownSeq], [4, 4]);
 });
 
-Deno.test("backlog: reads hundreds of long conversations completely, with few pages in memory", async () => {
+Deno.test("backlog: reads hundreds of long conversations completely, with few pages in memory (I7)", async () => {
   const log: Log = new Map();
   for (let peer = 1; peer <= 200; peer++) log.set(peer, Array.from({ length: 150 }, (_, i) => peer + i * 7));
   const stats = { reads: 0, most: 0 };
   const backlog = new Backlog(reader(log, stats));
-  for (const [peer, times] of log) backlog.add(conversation(peer, 0, times.length));
-  const out = await drain(backlog);
-  assertEquals(out.length, 200 * 150);
+  const conversations = [...log].map(([peer, times]) => conversation(peer, 0, times.length));
+  for (const conversation of conversations) backlog.add(conversation);
+  let maxPages = 0;
+  const out = await drain(backlog, () => {
+    maxPages = Math.max(maxPages, conversations.filter((each) => backlog.hasPage(each)).length);
+  });
+  assertEquals([out.length, maxPages], [200 * 150, 32]);
   for (const [peer, times] of log) {
     assertEquals(out.filter(([p]) => p === peer).map(([, seq]) => seq), times.map((_, i) => i + 1));
   }
@@ -100,6 +108,17 @@ Deno.test("backlog: returns the oldest message first among any number of convers
     const times = (await drain(backlog)).map(([, , time]) => time);
     assertEquals(times, Array.from({ length: 200 * 15 }, (_, i) => i + 1));
   }
+});
+
+Deno.test("backlog: ends when more conversations than it has pages for begin at the same time", async () => {
+  const log: Log = new Map(Array.from({ length: 100 }, (_, at) => [at + 1, [7, 7]]));
+  const [stats, maxReads] = [{ reads: 0, most: 0 }, 1_000];
+  const read = reader(log, stats);
+  const backlog = new Backlog((...page) =>
+    stats.reads < maxReads ? read(...page) : Promise.reject("reads on")
+  );
+  for (const peer of log.keys()) backlog.add(conversation(peer, 0, 2));
+  assertEquals((await drain(backlog)).length, 200);
 });
 
 Deno.test("backlog: skips a conversation whose announced message does not exist", async () => {

@@ -86,3 +86,108 @@ Deno.test("delivery: advances the cursor over the user's own message, and not ov
     assertEquals(moved, [2, 4, 5]);
     await Promise.resolve();
   }));
+
+/** Returns a delivery with these unread conversations. `log` has their messages, and reads wait for `gates`. */
+function withLog(
+  log: ReadonlyMap<number, readonly ReturnType<typeof message>[]>,
+  gates: ReadonlyMap<number, Promise<void>> = new Map(),
+) {
+  const pushed: [peer: number, seq: number][] = [];
+  const reads: number[] = []; // the peers
+  const deps = {
+    store: {
+      unread: (_user: number, limit: number) => {
+        const acknowledged = new Set(pushed.map(([peer]) => peer));
+        const unread = [...log].filter(([peer]) => !acknowledged.has(peer)).slice(0, limit);
+        return Promise.resolve(
+          unread.map(([peer, messages]) => ({ peer, cursor: 0, last: messages.at(-1)!.seq, since: 0 })),
+        );
+      },
+      read: async (_user: number, peer: number, after = 0) => {
+        reads.push(peer);
+        await gates.get(peer);
+        return { after, messages: log.get(peer)!.filter(({ seq }) => seq > after) };
+      },
+    },
+    cursors: { flushUser: () => Promise.resolve() },
+    bulkQueue: { run: (read: () => Promise<unknown>) => read(), charge() {} },
+  } as unknown as DeliveryDeps;
+  const connection = {
+    isWritable: true,
+    dialect: { name: "framed", encode: ({ id, seq }: { id: number; seq: number }) => Uint8Array.of(id, seq) },
+    sendBytes: ([id, seq]: Uint8Array) => pushed.push([id!, seq!]),
+    send: ({ id, seq }: { id: number; seq: number }) => pushed.push([id, seq]),
+  } as unknown as Connection;
+  return { delivery: new Delivery(1, connection, deps), connection, pushed, reads };
+}
+
+Deno.test("I2 delivery: pushes nothing before its start, and then everything in order", async () => {
+  const { delivery, pushed } = withLog(new Map([[PEER, [message(1), message(2)]]]));
+  await delivery.loadUnread();
+  delivery.deliver(PEER, new CommittedMessage(message(1), PEER));
+  delivery.deliver(PEER, new CommittedMessage(message(2), PEER));
+  await settled();
+  assertEquals(pushed, []);
+  delivery.start();
+  await settled();
+  assertEquals(pushed, [[PEER, 1], [PEER, 2]]);
+  delivery.stop();
+});
+
+Deno.test("I2 delivery: pushes a message once when its hint comes after it was read into a page", async () => {
+  const other = PEER + 1;
+  const gate = Promise.withResolvers<void>();
+  const log = new Map([[PEER, [{ ...message(1), time: 1 }]], [other, [message(1, other)]]]);
+  const { delivery, pushed } = withLog(log, new Map([[other, gate.promise]]));
+  await delivery.loadUnread();
+  delivery.start();
+  await settled(); // the later message is in memory, and the page of the other one is being read
+  delivery.deliver(PEER, new CommittedMessage(message(1), PEER));
+  gate.resolve();
+  await settled();
+  assertEquals(pushed, [[other, 1], [PEER, 1]]);
+  delivery.stop();
+});
+
+Deno.test("I7 delivery: drops the pages of a slow reader, and reads them again later", async () => {
+  const { delivery, connection, pushed, reads } = withLog(new Map([[PEER, [message(1), message(2)]]]));
+  let isSlow = true;
+  Object.defineProperty(connection, "isWritable", { get: () => !isSlow || pushed.length === 0 });
+  await delivery.loadUnread();
+  delivery.start();
+  await settled();
+  assertEquals([pushed, reads], [[[PEER, 1]], [PEER]]);
+  isSlow = false;
+  delivery.resume();
+  await settled();
+  assertEquals([pushed, reads], [[[PEER, 1], [PEER, 2]], [PEER, PEER]]);
+  delivery.stop();
+});
+
+Deno.test("I7 delivery: pushes the messages of conversations whose state was evicted", async () => {
+  const count = 5_000; // more than a session caches
+  const peers = Array.from({ length: count }, (_, at) => at + PEER);
+  const log = new Map(peers.map((peer) => [peer, [message(1, peer)]]));
+  const { delivery, pushed } = withLog(log);
+  for (const peer of peers) delivery.deliver(peer, new CommittedMessage(message(1, peer), 1));
+  delivery.start();
+  await settled();
+  assertEquals(new Set(pushed.map(([peer]) => peer)).size, count);
+  delivery.stop();
+});
+
+Deno.test("I8 delivery: pushes nothing that was being read when it stopped", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { delivery, pushed } = withLog(new Map([[PEER, [message(1)]]]), new Map([[PEER, gate.promise]]));
+  await delivery.loadUnread();
+  delivery.start();
+  await settled();
+  delivery.stop();
+  gate.resolve();
+  await settled();
+  assertEquals(pushed, []);
+});
+
+function settled(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve));
+}

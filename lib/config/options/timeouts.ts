@@ -19,8 +19,8 @@ export const timeouts = {
   drainTimeout: duration(
     10_000,
     0,
-    "On SIGTERM or SIGINT the server asks all clients to reconnect elsewhere within this time. It then " +
-      "waits as long for requests in flight.",
+    "On SIGTERM or SIGINT the server asks all clients to reconnect elsewhere, and serves them meanwhile. " +
+      "It closes the remaining connections after this time.",
   ),
   proxyHeaderTimeout: duration(
     5_000,

@@ -139,11 +139,14 @@ export class Backlog {
     }
   }
 
-  /** Drops the page that will be needed last. */
+  /**
+   * Drops the page that will be needed last. Of equal times that is the last one, as {@link Backlog.peek} takes
+   * the first. Otherwise a page could be dropped each time that it was read.
+   */
   #dropLastPage(): void {
     let last: Stream | undefined;
     for (const stream of this.#streams.values()) {
-      if (stream.page.length > 0 && (!last || stream.headTime > last.headTime)) last = stream;
+      if (stream.page.length > 0 && (!last || stream.headTime >= last.headTime)) last = stream;
     }
     this.#dropPage(last!);
   }
