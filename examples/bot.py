@@ -18,11 +18,13 @@ import time
 LOGIN, REGISTER, CHAT, DELIVERED, PING, PONG, NOTICE = 1, 4, 6, 21, 24, 25, 27
 OK, FAILED, RATE_LIMITED, UNAVAILABLE = 0, 1, 8, 9
 
-SILENCE_S = 90  # the server sends a PING after 60 s of silence; a longer silence means a dead connection
-MIN_BACKOFF_S, MAX_BACKOFF_S = 0.5, 30  # between two attempts to connect, as the protocol advises
+# The server sends a PING after 60 s of silence. A longer silence means a dead connection.
+SILENCE_S = 90
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.5, 30  # between two attempts, as the protocol advises
 DEFAULT_RETRY_MS = 1_000  # for a refusal without retry_after
 
-ANSWER = "you said: "  # a message that begins like this is no question: two echo bots must not talk for ever
+# A message that begins like this gets no answer, so that two echo bots do not talk for ever.
+ANSWER = "you said: "
 MAX_ECHO_CHARACTERS = 1_000  # far below the largest message, 64 KiB
 
 

@@ -9,11 +9,13 @@
 const Msg = { LOGIN: 1, REGISTER: 4, CHAT: 6, DELIVERED: 21, PING: 24, PONG: 25, NOTICE: 27 };
 const Errno = { OK: 0, FAILED: 1, RATE_LIMITED: 8, UNAVAILABLE: 9 };
 
-const SILENCE_MS = 90_000; // the server sends a PING after 60 s of silence; a longer silence means a dead connection
-const [MIN_BACKOFF_MS, MAX_BACKOFF_MS] = [500, 30_000]; // between two attempts to connect, as the protocol advises
+// The server sends a PING after 60 s of silence. A longer silence means a dead connection.
+const SILENCE_MS = 90_000;
+const [MIN_BACKOFF_MS, MAX_BACKOFF_MS] = [500, 30_000]; // between two attempts, as the protocol advises
 const DEFAULT_RETRY_MS = 1_000; // for a refusal without retry_after
 
-const ANSWER = "you said: "; // a message that begins like this is no question: two echo bots must not talk for ever
+// A message that begins like this gets no answer, so that two echo bots do not talk for ever.
+const ANSWER = "you said: ";
 const MAX_ECHO_CHARACTERS = 1_000; // far below the largest message, 64 KiB
 
 interface Message {
@@ -102,7 +104,7 @@ class Connection {
 
 let token: unknown; // of the session: it logs in again without the cost of a password's hash
 
-/** Logs in by token, else by password, and registers the name if both fail. Returns the reply to the login. */
+/** Logs in by token, else by password; registers the name if both fail. Returns the reply to the login. */
 async function logIn(connection: Connection, name: string, password: string): Promise<Message> {
   let reply = token === undefined ? undefined : await connection.request({ msgid: Msg.LOGIN, token });
   if (reply?.errno !== Errno.OK) reply = await connection.request({ msgid: Msg.LOGIN, name, password });

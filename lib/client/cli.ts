@@ -1,6 +1,7 @@
 /** The client's program, from its command line to its exit code. */
 import { clearTextWarning } from "./clear_text.ts";
 import { escapeControls, styleFor } from "./format.ts";
+import { messageOf } from "./message_of.ts";
 import { type Options, parseOptions, UsageError } from "./options.ts";
 import { Screen } from "./screen.ts";
 import { envVariable, isGranted } from "./permissions.ts";
@@ -116,7 +117,7 @@ function readFile(option: string, path: string): string {
   try {
     return Deno.readTextFileSync(path);
   } catch (error) {
-    throw new UsageError(`${option}: ${error instanceof Error ? error.message : error}`);
+    throw new UsageError(`${option}: ${messageOf(error)}`);
   }
 }
 

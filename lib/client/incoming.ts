@@ -57,9 +57,9 @@ export function errnoOf(reply: Message): number {
   return number(reply.errno);
 }
 
-/** Returns whether the request of this reply may succeed later. */
-export function isRetryable(reply: Message): boolean {
-  return errnoOf(reply) === Errno.RATE_LIMITED || errnoOf(reply) === Errno.UNAVAILABLE;
+/** Returns whether the request of this reply, or of this rejection, may succeed later. */
+export function isRetryable({ errno }: Message | RefusedError): boolean {
+  return errno === Errno.RATE_LIMITED || errno === Errno.UNAVAILABLE;
 }
 
 const MIN_RETRY_MS = 20; // prevents a busy loop with a server that sends 0

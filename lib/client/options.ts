@@ -1,6 +1,7 @@
 /** The client's command line. */
 import { parseArgs } from "@std/cli/parse-args";
 import { VERSION } from "../version.ts";
+import { FieldLimit } from "../wire/protocol.ts";
 import { LOGIN_WAIT_MS, stripNamePrefix, type UserRef } from "./login.ts";
 import type { Address } from "./transport.ts";
 
@@ -122,7 +123,7 @@ export function parseOptions(args: readonly string[]): Options | string {
     user: user !== undefined
       ? { name: stripNamePrefix(user) }
       : id !== undefined
-      ? { id: integer("--id", id, 1, 2 ** 31 - 1) }
+      ? { id: integer("--id", id, 1, FieldLimit.INTEGER) }
       : undefined,
     passwordFile: value("password-file"),
     register: parsed.register === true,

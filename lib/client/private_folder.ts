@@ -21,8 +21,8 @@ export interface Lock {
 
 /**
  * A private folder in a parent folder. The first write creates both. All methods throw
- * {@link UnsafeFileError} if a folder or a file belongs to another user or is open to others. They pass errors of
- * the runtime on.
+ * {@link UnsafeFileError} if a folder or a file belongs to another user or is open to others. They pass errors
+ * of the runtime on.
  */
 export class PrivateFolder {
   readonly #path: string;

@@ -3,6 +3,7 @@
  * read the files, and the client sends a token only to the servers for which it was saved.
  */
 import type { SavedLogin, TokenStore, UserRef } from "./login.ts";
+import { messageOf } from "./message_of.ts";
 import { type Lock, PrivateFolder, UnsafeFileError } from "./private_folder.ts";
 import type { Address } from "./transport.ts";
 
@@ -148,7 +149,7 @@ export class SavedLogins implements TokenStore {
     try {
       return work();
     } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
+      const problem = messageOf(error);
       const text = `${what}: ${problem}`;
       if (!this.#warned.has(problem)) this.#warn(text);
       this.#warned.add(problem);

@@ -15,6 +15,7 @@ import {
 import { RefusedError } from "./incoming.ts";
 import { MAX_LINE_BYTES, readLines } from "./lines.ts";
 import { register, type SavedLogin, type UserRef } from "./login.ts";
+import { messageOf } from "./message_of.ts";
 import { MAX_QUEUED_REQUESTS } from "./request_queue.ts";
 import { settlesWithin, TaskSet } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
@@ -243,7 +244,3 @@ class Script implements SessionListener {
 }
 
 const encoder = new TextEncoder();
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

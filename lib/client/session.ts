@@ -7,7 +7,16 @@ import { Errno, MAX_CLIENT_FRAME_BYTES, Msg } from "../wire/protocol.ts";
 import { cidGenerator } from "./cids.ts";
 import { Contacts } from "./contacts.ts";
 import { Inbox } from "./inbox.ts";
-import { errorText, number, type Peer, readChat, RefusedError, retryAfterMs, string } from "./incoming.ts";
+import {
+  errorText,
+  isRetryable,
+  number,
+  type Peer,
+  readChat,
+  RefusedError,
+  retryAfterMs,
+  string,
+} from "./incoming.ts";
 import {
   type Credentials,
   type LoggedIn,
@@ -17,6 +26,7 @@ import {
   type Prompts,
   type UserRef,
 } from "./login.ts";
+import { messageOf } from "./message_of.ts";
 import { RequestQueue } from "./request_queue.ts";
 import { backoffMs, type Servers } from "./servers.ts";
 import { sleep } from "../sleep.ts";
@@ -202,7 +212,7 @@ export class ChatSession {
       }
     } catch (error) {
       connection.abort("failed");
-      this.#endReason ??= { kind: "failed", message: error instanceof Error ? error.message : String(error) };
+      this.#endReason ??= { kind: "failed", message: messageOf(error) };
     }
     this.#connection = undefined;
     this.#inbox.stop();
@@ -310,6 +320,5 @@ const encoder = new TextEncoder();
 
 function isTransient(error: unknown): boolean {
   if (error instanceof ConnectionLostError) return true;
-  return error instanceof RefusedError &&
-    (error.errno === Errno.RATE_LIMITED || error.errno === Errno.UNAVAILABLE);
+  return error instanceof RefusedError && isRetryable(error);
 }

@@ -17,6 +17,7 @@ import {
 } from "./format.ts";
 import { RefusedError } from "./incoming.ts";
 import { parseUserRef, register, type UserRef } from "./login.ts";
+import { messageOf } from "./message_of.ts";
 import { TaskSet } from "./task_set.ts";
 import type { SavedLogins } from "./saved_logins.ts";
 import type { Screen } from "./screen.ts";
@@ -228,7 +229,6 @@ class Terminal implements SessionListener {
 
   #printError(what: string, error: unknown): void {
     if (this.#interrupt.signal.aborted) return;
-    const text = error instanceof Error ? error.message : String(error);
-    this.#screen.print(this.#style.alarm(`${escapeControls(what)}: ${escapeControls(text)}`));
+    this.#screen.print(this.#style.alarm(`${escapeControls(what)}: ${escapeControls(messageOf(error))}`));
   }
 }

@@ -3,6 +3,7 @@ import { WireError } from "../wire/decoder.ts";
 import { encodeFrame, FramedDecoder } from "../wire/framed.ts";
 import { type Message, parseMessage } from "../wire/message.ts";
 import { MAX_SERVER_FRAME_BYTES, Msg } from "../wire/protocol.ts";
+import { messageOf } from "./message_of.ts";
 
 /** The address of a server. */
 export interface Address {
@@ -211,7 +212,7 @@ function failureText(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) return "connection refused";
   if (error instanceof Deno.errors.ConnectionReset) return "the server reset the connection";
   if (error instanceof Deno.errors.UnexpectedEof) return CLOSED;
-  const text = error instanceof Error ? error.message : String(error);
+  const text = messageOf(error);
   // The runtime has no error types for faults of TLS.
   if (text.includes("UnknownIssuer")) {
     return "no known authority issued the server's certificate; --ca names further ones";

@@ -25,7 +25,8 @@ export async function locateDatabase(log: Log): Promise<string> {
   if (await exists(DEFAULT_DB)) {
     if (!hasFormer) return DEFAULT_DB;
     throw new Error(
-      `Cannot choose the database: both ${FORMER_DB} and ${DEFAULT_DB} exist; name one with --db, or move one`,
+      `Cannot choose the database: both ${FORMER_DB} and ${DEFAULT_DB} exist; ` +
+        "name one with --db, or move one",
     );
   }
   if (hasFormer || await hasTraces()) {

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { clearTextWarning } from "../../lib/client/clear_text.ts";
 import { PrivateFolder, UnsafeFileError } from "../../lib/client/private_folder.ts";
 import { MAX_SAVED_LOGINS, SavedLogins } from "../../lib/client/saved_logins.ts";
+import type { Address } from "../../lib/client/transport.ts";
 import { runClient } from "../harness/program.ts";
 
 const uid = Deno.uid()!;
@@ -126,6 +127,28 @@ Deno.test("private folder: gives a lock to one holder, also while lock files are
     });
     await Promise.all(programs);
     assertEquals([...Deno.readDirSync(`${root}/here`)].map(({ name }) => name), ["a.json"]);
+  });
+});
+
+Deno.test("saved logins: finds a token only for the host, the port and the TLS of its login", async () => {
+  await withRoot((root) => {
+    const hostname = "chat.example";
+    const tls = { caCerts: [] };
+    using stack = new DisposableStack();
+    const savedAt = (...servers: Address[]) => {
+      const saved = new SavedLogins(root, servers, uid, quiet);
+      stack.defer(() => saved.release());
+      return saved;
+    };
+    savedAt({ hostname, port: 1, tls }).save({ id: 1, name: "ann", token: "1.x" });
+    assertEquals(savedAt({ hostname: "CHAT.example", port: 1, tls }).find()?.token, "1.x");
+    for (
+      const other of [
+        { hostname, port: 1 },
+        { hostname, port: 2, tls },
+        { hostname: "other.example", port: 1, tls },
+      ]
+    ) assertEquals(savedAt(other).find(), undefined, JSON.stringify(other));
   });
 });
 

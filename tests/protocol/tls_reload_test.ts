@@ -15,7 +15,7 @@ const RELOADS = 20;
  */
 const PAUSE_MS = 10;
 const RELOADED = "TLS certificate reloaded";
-const NOT_RELOADED = "cannot reload the TLS certificate";
+const NOT_RELOADED = "Cannot reload the TLS certificate";
 
 /** Two authorities with a certificate each, and the path of the server's certificate. */
 interface Certificates {

@@ -1,7 +1,8 @@
 /**
  * Reads the examples in docs/PROTOCOL.md, and compares received messages with them.
  *
- * An example is a block fenced as `chat`. Each line begins with a client, named by a letter (small: a classic one):
+ * An example is a block fenced as `chat`. Each line begins with a client, named by a letter (small: a classic
+ * one):
  *
  *     A> {"msgid":24}                    A sends this message
  *     A< {"msgid":20,"time":<t1>, …}     the next message that A receives
@@ -9,9 +10,9 @@
  *     A> (closes)                        A closes the connection; with <, the server does
  *     ! SIGTERM                          the server receives this signal
  *
- * An indented line continues the one above, and `#` begins a comment line. `<a name>` is a placeholder for a value
- * that differs between runs: bare for a number, inside a string for text. Its first occurrence takes the received
- * value, and later ones must equal it.
+ * An indented line continues the one above, and `#` begins a comment line. `<a name>` is a placeholder for a
+ * value that differs between runs: bare for a number, inside a string for text. Its first occurrence takes the
+ * received value, and later ones must equal it.
  */
 
 /** One line of a block. */
@@ -41,7 +42,7 @@ export interface Bytes {
 export interface Example {
   /** The line of the document where the block begins, from 1. */
   readonly line: number;
-  /** Options of a separate server. Undefined for a block that continues with the server of the block before. */
+  /** Options of a separate server. Undefined for a block that continues with that of the block before. */
   readonly server: readonly string[] | undefined;
   readonly steps: readonly Step[];
 }
@@ -103,8 +104,8 @@ const IN_TEXT = /<([^<>]+)>/g;
 export type Bindings = Map<string, string | number>;
 
 /**
- * Returns the expected message with values in place of its placeholders. A placeholder without a value takes the one
- * at its place in `actual`. The example is correct if the result equals `actual`.
+ * Returns the expected message with values in place of its placeholders. A placeholder without a value takes
+ * the one at its place in `actual`. The example is correct if the result equals `actual`.
  */
 export function filled(expected: unknown, actual: unknown, bindings: Bindings): unknown {
   if (typeof expected === "string") return filledText(expected, actual, bindings);

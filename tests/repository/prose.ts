@@ -79,7 +79,7 @@ function paragraphsIn(text: string, skip: (line: string) => boolean): Sentence[]
   return found;
 }
 
-/** The text as it is read: a link is its label, an image and a footnote are nothing, inline code is one word. */
+/** Returns the text as it is read: a link is its label, images and footnotes are nothing, code is one word. */
 function plain(text: string): string {
   return text
     .replace(/!\[[^\]]*\]\([^)]*\)|\[\^[^\]]+\]:?/g, "")
@@ -88,7 +88,7 @@ function plain(text: string): string {
     .replaceAll("**", "");
 }
 
-/** An end of a sentence: a mark behind a word, and then a new word that does not begin with a small letter. */
+/** Splits after a mark behind a word, before a new word that does not begin with a small letter. */
 function split(text: string): string[] {
   return text.split(/(?<=[^\s.][.!?][")*]*)\s+(?=[^\p{Ll}])/u).map((part) => part.trim()).filter((part) =>
     part !== ""

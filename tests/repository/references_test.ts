@@ -98,7 +98,7 @@ Deno.test("documents: every link to a heading leads to one", async () => {
   }
 });
 
-/** The anchors of a document's headings as GitHub makes them: lower case, dashes for spaces, no other punctuation. */
+/** Returns the anchors of headings as GitHub makes them: lower case, dashes for spaces, no other punctuation. */
 function headingsOf(markdown: string): Set<string> {
   return new Set(
     [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>

@@ -1,4 +1,4 @@
-/** The tasks and the names of the tests. Every test belongs to a task, and unit tests need no server and no service. */
+/** The tasks and the names of the tests. Every test belongs to a task, and unit tests need no server. */
 import { assert, assertEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 

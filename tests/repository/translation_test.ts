@@ -1,11 +1,11 @@
 /**
- * The Chinese README has the content of the English one, as far as a program can compare them: the same headings,
- * code blocks, tables, lists, paragraphs, inline code, numbers and links.
+ * The Chinese README has the content of the English one, as far as a program can compare them: the same
+ * headings, code blocks, tables, lists, paragraphs, inline code, numbers and links.
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { ROOT } from "../harness/program.ts";
 
-/** The parts of one section that a translation does not change, in an order that is the same in all languages. */
+/** The parts of one section that a translation does not change, in an order that all languages share. */
 interface Section {
   readonly level: number;
   /** Code blocks with their fences, and with a comment in the line before. */
@@ -33,7 +33,7 @@ function sections(markdown: string): Section[] {
   }));
 }
 
-/** Returns the kind of a paragraph, an item or a table row, and the parts of it that no translation changes. */
+/** Returns the kind of a paragraph, an item or a table row, and its parts that no translation changes. */
 function unchanged(piece: string): string[] {
   const kind = /^(?:[#|-]|<!--)?/.exec(piece)![0];
   const columns = kind === "|" ? [`${piece.split(/(?<!\\)\|/).length - 2} columns`] : [];

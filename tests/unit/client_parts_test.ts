@@ -296,6 +296,13 @@ Deno.test("options: parses the forms of server addresses", () => {
   }
 });
 
+Deno.test("options: takes an id up to 2147483647, and rejects a larger one", () => {
+  const options = parseOptions(["a:1", "--id", "2147483647"]);
+  assert(typeof options !== "string");
+  assertEquals(options.user, { id: 2_147_483_647 });
+  assertThrows(() => parseOptions(["a:1", "--id", "2147483648"]), UsageError, "--id must be");
+});
+
 Deno.test("options: rejects an option with a value that is given twice", () => {
   const repeated = (...args: string[]) =>
     assertThrows(() => parseOptions(["a:1", ...args]), UsageError).message;

@@ -53,3 +53,11 @@ Deno.test("request queue: ignores a second reply to a deferred request", async (
   queue.onReply(answer(1, { errno: Errno.OK }));
   assertEquals((await reply).errno, Errno.OK);
 });
+
+Deno.test("request queue: ignores a reply with the rid of another request", async () => {
+  const { queue } = connected();
+  const reply = queue.add({ msgid: Msg.ADD_FRIEND, friendid: 2 } as RequestMessage, true);
+  queue.onReply(answer(2, { errno: Errno.FORBIDDEN }));
+  queue.onReply(answer(1, { errno: Errno.OK }));
+  assertEquals((await reply).errno, Errno.OK);
+});

@@ -177,13 +177,11 @@ Deno.test("classic: turns any bytes into bodies and errors", () => {
   }
 });
 
-Deno.test("classic: reports consecutive invalid bytes once", () => {
-  const items = decodeAll(
-    new ClassicDecoder(MAX_BYTES),
-    [encoder.encode("x".repeat(1_000)), encoder.encode("yy")],
-    MAX_BYTES,
-  );
-  assertEquals(items.length, 1);
+Deno.test("classic: reports consecutive invalid bytes once, and again after a NUL", () => {
+  const errorsOf = (...chunks: string[]) =>
+    decodeAll(new ClassicDecoder(MAX_BYTES), chunks.map((chunk) => encoder.encode(chunk)), MAX_BYTES).length;
+  assertEquals(errorsOf("x".repeat(1_000), "yy"), 1);
+  assertEquals(errorsOf("xx\0", "yy\0"), 2);
 });
 
 Deno.test("message: parses a sent message, and returns an error for any other bytes", () => {
@@ -207,7 +205,9 @@ Deno.test("message: returns an error with the reason and the known fields of an 
     assert(!parsed.fatal && parsed.message.length > 0);
     return parsed;
   };
-  for (const body of ["", " ", "{", "nonsense", '{"msgid":24}x', "\ufeff{}", "{'msgid':24}"]) errorOf(body);
+  for (const body of ["", " ", "{", "nonsense", '{"msgid":24}x', '\ufeff{"msgid":24}', "{'msgid':24}"]) {
+    errorOf(body);
+  }
   for (const body of ["[]", "null", "24", '"24"', "true", '[{"msgid":24}]', "{}"]) errorOf(body);
   for (const msgid of ['"24"', "24.5", "null", "[24]", "1e300", "true"]) {
     assertEquals(errorOf(`{"msgid":${msgid},"rid":7}`).about, { rid: 7 });

@@ -210,6 +210,17 @@ Deno.test("config: rejects an option without another one that it needs", () => {
   assertEquals(configured(["--proxy-required", "yes", "--trusted-proxies", "::1"]).proxyRequired, "yes");
   assertEquals(configured(["--proxy-required", "no"]).proxyRequired, "no");
   assertEquals(refused(["--health-host", "127.0.0.1"]), "--health-host needs --health-port");
+  for (const service of ["mysql", "redis"]) {
+    const file = `--${service}-password-file`;
+    assertEquals(refused([file, "f"]), `${file} needs --${service}`);
+    const urls = ["--mysql", "mysql://h/d", "--redis", "redis://h"];
+    const withPassword = urls.map((word) => word.replace(`${service}://h`, `${service}://u:secret@h`));
+    assertEquals(
+      refused([...withPassword, file, "f"]),
+      `both the URL of --${service} and ${file} give a password: remove one of them`,
+    );
+  }
+  assertEquals(refused(["--mysql-ca", "f"]), "--mysql-ca needs --mysql");
   assertEquals(configured(["--health-host", "::1", "--health-port", "1"]).healthHost, "::1");
 });
 

@@ -234,7 +234,7 @@ export class Delivery {
       if (!this.#connection.isWritable) this.#backlog.dropPages();
     } catch (error) {
       this.#resyncPending = true; // loadUnread may have failed
-      this.#deps.log.warn("cannot read unread messages; retrying", {
+      this.#deps.log.warn("Cannot read unread messages; retrying", {
         user: this.#user,
         error: describeError(error),
       });

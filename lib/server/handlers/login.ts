@@ -184,7 +184,7 @@ async function rehash(
     await node.store.setPassword(account.id, hash, account.password);
     return hash;
   } catch (error) {
-    node.log.warn("cannot rehash a password; the next login retries", {
+    node.log.warn("Cannot rehash a password; the next login retries", {
       user: account.id,
       error: error as Error,
     });

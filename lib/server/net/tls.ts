@@ -32,7 +32,7 @@ export class Tls {
       this.#context = this.#read();
       this.#log.info("TLS certificate reloaded", { file: this.#files.tlsCert });
     } catch (error) {
-      this.#log.error("cannot reload the TLS certificate", { error: describeError(error) });
+      this.#log.error("Cannot reload the TLS certificate", { error: describeError(error) });
     }
   }
 

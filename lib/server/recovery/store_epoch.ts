@@ -91,7 +91,7 @@ export class StoreEpoch {
     try {
       this.#onChanged();
     } catch (error) {
-      log.error("cannot end the sessions", { error: describeError(error) });
+      log.error("Cannot end the sessions", { error: describeError(error) });
     }
     if (isOtherDeployment) { // the store rejects all further writes, because its new epoch is not adopted
       clearInterval(this.#timer);

@@ -58,7 +58,7 @@ export async function rescueLostDatabase(
         ? "stop the server, and restore a backup: the file's data is lost"
         : `do not stop the server yet: copy the database and its -wal from /proc/${Deno.pid}/fd first`,
     };
-    log?.error("cannot copy the lost database", fields);
+    log?.error("Cannot copy the lost database", fields);
     return () => log?.error("the database file was lost and could not be copied", fields);
   }
 }

@@ -153,5 +153,5 @@ function logDiskSpace(log: StoreLog, { space, free }: DiskSpace, minFreeSpace: n
     });
   } else if (space === "enough") {
     log.warn("the disk has enough free space again: new messages are accepted", fields);
-  } else log.warn("cannot read the free space of the disk: messages are accepted until it is full", fields);
+  } else log.warn("Cannot read the free space of the disk: messages are accepted until it is full", fields);
 }
