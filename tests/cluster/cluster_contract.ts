@@ -82,10 +82,10 @@ export function clusterContractTests(name: string, options: ClusterOptions): voi
       assertEquals(byId(groups![0]!.users), byId(expected));
     }
     await others[0]!.close();
-    await alice!.groupChat(groupid, "while one is away");
+    await alice!.groupChat(groupid, "while one is offline");
     await using again = await login(cluster.node(0), { id: others[0]!.id });
     const last = await again.next(
-      (m) => m.msgid === Msg.GROUP_CHAT && m.msg === "while one is away",
+      (m) => m.msgid === Msg.GROUP_CHAT && m.msg === "while one is offline",
       HINT_TIMEOUT_MS,
     );
     assertEquals(last.seq, users.length + 1);
