@@ -221,6 +221,46 @@ for (const isHintLost of [false, true]) {
   });
 }
 
+Deno.test("login races: delivers a message committed while a group of a lost hint is subscribed (I3)", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const subscribing = Promise.withResolvers<void>();
+  const subscribe = Promise.withResolvers<void>();
+  let moved: number | undefined; // the group
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "joinGroup") return await go();
+      asked.resolve();
+      await gate.promise;
+      return await go();
+    });
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go, [channel, hint]) => {
+      if (name === "publish" && (hint as { kind: string }).kind === "joined") return undefined; // it is lost
+      if (name !== "subscribe" || moved === undefined || channel !== -moved) return go();
+      subscribing.resolve();
+      return subscribe.promise.then(go);
+    });
+  await withNodes(2, async (a, b) => {
+    using _release = { [Symbol.dispose]: () => subscribe.resolve() }; // also when the test fails before
+    await using creator = await newUser(a!);
+    const groupid = await newGroup(creator);
+    await using first = await newUser(a!);
+    await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
+    await asked.promise;
+    await using second = await login(b!, { token: first.token });
+    moved = groupid;
+    gate.resolve();
+    await first.next((m) => m.rid === "join");
+    await creator.groupChat(groupid, "one");
+    await newGroup(second); // causes a resync
+    assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "one");
+    await subscribing.promise;
+    await creator.groupChat(groupid, "two");
+    subscribe.resolve();
+    assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "two");
+  }, { store, bus });
+});
+
 Deno.test("login races: a late released session withholds no message from the later one", async () => {
   const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
