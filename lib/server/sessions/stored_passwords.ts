@@ -2,6 +2,7 @@
  * The values in the password column: the forms that the server writes, and values that were written by SQL.
  */
 import { BoundedMap } from "../../bounded_map.ts";
+import { options } from "../../config/options.ts";
 import type { Log } from "../../log.ts";
 import { type Cost, PHC_PATTERN } from "../../passwords/password_hasher.ts";
 import { type Account, FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store/store.ts";
@@ -27,7 +28,11 @@ const MAX_COST_RATIO = 8;
  * The default of the options. A very low configured cost, as in tests, must not make usual hashes too
  * expensive.
  */
-const DEFAULT_COST: Cost = { ln: 15, r: 8, p: 3 };
+const DEFAULT_COST: Cost = {
+  ln: options.scryptLn.default,
+  r: options.scryptR.default,
+  p: options.scryptP.default,
+};
 
 /** Characters of the longest value that can be a hash. The server's own hashes have about 90. */
 const MAX_HASH_LENGTH = 255;
