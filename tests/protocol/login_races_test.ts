@@ -261,6 +261,20 @@ Deno.test("login races: delivers a message committed while a group of a lost hin
   }, { store, bus });
 });
 
+Deno.test("login races: a login on another node after a LOGOUT gets no acknowledged message again", async () => {
+  await withNodes(2, async (a, b) => {
+    await using sender = await newUser(a!);
+    await using first = await newUser(a!);
+    await sender.chat(first.id, "one");
+    await first.next(Msg.ONE_CHAT);
+    await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
+    await first.succeed({ msgid: Msg.LOGOUT });
+    await using second = await login(b!, { id: first.id });
+    await sender.chat(first.id, "two");
+    assertEquals((await second.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS)).msg, "two");
+  });
+});
+
 Deno.test("login races: a late released session withholds no message from the later one", async () => {
   const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>

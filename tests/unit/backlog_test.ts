@@ -75,9 +75,17 @@ Deno.test("backlog: reads hundreds of long conversations completely, with few pa
   for (let peer = 1; peer <= 200; peer++) log.set(peer, Array.from({ length: 150 }, (_, i) => peer + i * 7));
   const stats = { reads: 0, most: 0 };
   const backlog = new Backlog(reader(log, stats));
-  for (const [peer, times] of log) backlog.add(conversation(peer, 0, times.length));
-  const out = await drain(backlog);
+  const conversations = Array.from(log, ([peer, times]) => conversation(peer, 0, times.length));
+  for (const conversation of conversations) backlog.add(conversation);
+  const out: [peer: number, seq: number][] = [];
+  let mostPages = 0;
+  for (let next; (next = await backlog.peek());) {
+    mostPages = Math.max(mostPages, conversations.filter((one) => backlog.hasPage(one)).length);
+    out.push([next.conversation.peer, next.message.seq]);
+    backlog.shift(next);
+  }
   assertEquals(out.length, 200 * 150);
+  assertEquals(mostPages, 32, "pages in memory at a time");
   for (const [peer, times] of log) {
     assertEquals(out.filter(([p]) => p === peer).map(([, seq]) => seq), times.map((_, i) => i + 1));
   }
