@@ -275,6 +275,35 @@ Deno.test("login races: a login on another node after a LOGOUT gets no acknowled
   });
 });
 
+Deno.test("login races: the store refuses the end of a login when a later one has begun elsewhere", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isFirst = true;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "saveSession" || !isFirst) return await go();
+      isFirst = false;
+      asked.resolve();
+      await gate.promise;
+      return await go();
+    });
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go, [, hint]) => {
+      const isLost = name === "publish" && (hint as { kind: string }).kind === "takeover";
+      return isLost ? undefined : go();
+    });
+  await withNodes(2, async (a, b) => {
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
+    const id = await register(a!);
+    await using early = await FramedClient.connect(a!);
+    const reply = early.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    await asked.promise;
+    await using later = await FramedClient.connect(b!);
+    await later.login({ id }, { force: true });
+    gate.resolve();
+    assertEquals((await reply).errno, Errno.ALREADY_ONLINE);
+  }, { store, bus });
+});
+
 Deno.test("login races: a late released session withholds no message from the later one", async () => {
   const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>
