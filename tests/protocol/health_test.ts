@@ -1,5 +1,7 @@
 /** The health port for load balancers: readiness for connections, and liveness of the process. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Log } from "../../lib/log.ts";
+import { HealthServer, MAX_CONNECTIONS } from "../../lib/server/net/health.ts";
 import { Msg } from "../harness/protocol_numbers.ts";
 import { newUser } from "../harness/framed_client.ts";
 import { freePort } from "../harness/ports.ts";
@@ -126,6 +128,23 @@ test("health: refuses other requests, and closes connections without one", [], a
   }));
   server.kill("SIGTERM");
   assertEquals(await server.wait(), 0);
+});
+
+Deno.test("health: closes the oldest connection when one more comes than its limit (I7)", async () => {
+  const port = freePort();
+  await using _health = new HealthServer(HOST, port, new Log("error", "text", () => {}));
+  const conns: Deno.Conn[] = [];
+  while (conns.length <= MAX_CONNECTIONS) conns.push(await Deno.connect({ hostname: HOST, port }));
+  try {
+    const [oldest, next] = conns as [Deno.Conn, Deno.Conn];
+    assertEquals(await within(oldest.read(new Uint8Array(1)).catch(() => null), "the end"), null);
+    await next.write(new TextEncoder().encode("GET /live HTTP/1.1\r\n\r\n"));
+    const reply = new Uint8Array(1_024);
+    const size = await next.read(reply);
+    assertStringIncludes(new TextDecoder().decode(reply.subarray(0, size ?? 0)), "200 OK", "still served");
+  } finally {
+    for (const conn of conns) conn.close();
+  }
 });
 
 Deno.test("health: reports 503 during the start, which fails when its port is in use", async () => {
