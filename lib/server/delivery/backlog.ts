@@ -139,11 +139,11 @@ export class Backlog {
     }
   }
 
-  /** Drops the page that will be needed last. */
+  /** Drops the page that will be needed last. Among equal times that is the last one, as `peek` takes the first. */
   #dropLastPage(): void {
     let last: Stream | undefined;
     for (const stream of this.#streams.values()) {
-      if (stream.page.length > 0 && (!last || stream.headTime > last.headTime)) last = stream;
+      if (stream.page.length > 0 && (!last || stream.headTime >= last.headTime)) last = stream;
     }
     this.#dropPage(last!);
   }
