@@ -2,6 +2,7 @@
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
+import { within } from "../harness/wait.ts";
 
 const PEER = 2;
 
@@ -86,3 +87,41 @@ Deno.test("delivery: advances the cursor over the user's own message, and not ov
     assertEquals(moved, [2, 4, 5]);
     await Promise.resolve();
   }));
+
+Deno.test("delivery: pushes the messages of conversations whose state was evicted (I7)", async () => {
+  const peers = Array.from({ length: 5_000 }, (_, at) => PEER + at); // more than a session caches
+  const unread = new Set<number>();
+  const deps = {
+    store: {
+      unread: (_user: number, limit: number) =>
+        Promise.resolve([...unread].slice(0, limit).map((peer) => ({ peer, cursor: 0, last: 1, since: 0 }))),
+      read: (_user: number, peer: number) => Promise.resolve({ after: 0, messages: [message(1, peer)] }),
+    },
+    cursors: {
+      flushUser: () => Promise.resolve(),
+      advance: (_user: number, peer: number) => unread.delete(peer),
+    },
+    bulkQueue: { run: (work: () => Promise<unknown>) => work(), charge() {} },
+  } as unknown as DeliveryDeps;
+  const pushed: number[] = [];
+  const done = Promise.withResolvers<void>();
+  const connection = {
+    isWritable: false,
+    send({ id }: { id: number }) {
+      pushed.push(id);
+      queueMicrotask(() => delivery.acknowledge(id, 1));
+      if (pushed.length === peers.length) done.resolve();
+    },
+  };
+  const delivery = new Delivery(1, connection as unknown as Connection, deps);
+  delivery.start();
+  for (const peer of peers) {
+    unread.add(peer);
+    delivery.deliver(peer, new CommittedMessage(message(1, peer), 1));
+  }
+  connection.isWritable = true;
+  delivery.resume();
+  await within(done.promise, "all messages");
+  delivery.stop();
+  assertEquals(pushed.toSorted((a, b) => a - b), peers);
+});
