@@ -1,6 +1,6 @@
 /**
- * The thread that hashes passwords, one after the other. It has a low priority, because a hash takes a
- * quarter of a second of a core. A flood of guesses would otherwise delay all messages.
+ * The thread that hashes passwords, one after the other. It has a low priority, because a hash takes a third
+ * of a second of a core. A flood of guesses would otherwise delay all messages.
  */
 import { scryptSync } from "node:crypto";
 import { getPriority, setPriority } from "node:os";

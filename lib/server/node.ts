@@ -148,7 +148,8 @@ export class Node implements NodeDeps {
   /** See {@link DeliveryDeps}. So a node finds a member whose "joined" hint was lost. */
   ensureJoined(user: number, group: number): void {
     const session = this.sessions.get(user);
-    if (session) this.sessions.join(session, group).catch(() => {}); // the bus is being closed
+    if (!session || session.groups.has(group)) return;
+    this.onGroupJoined(user, group).catch(() => {}); // the bus is being closed
   }
 
   /** Delivers the group's messages to the session of a user who has become a member, wherever it is. */

@@ -221,6 +221,89 @@ for (const isHintLost of [false, true]) {
   });
 }
 
+Deno.test("login races: delivers a message committed while a group of a lost hint is subscribed (I3)", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const subscribing = Promise.withResolvers<void>();
+  const subscribe = Promise.withResolvers<void>();
+  let moved: number | undefined; // the group
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "joinGroup") return await go();
+      asked.resolve();
+      await gate.promise;
+      return await go();
+    });
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go, [channel, hint]) => {
+      if (name === "publish" && (hint as { kind: string }).kind === "joined") return undefined; // it is lost
+      if (name !== "subscribe" || moved === undefined || channel !== -moved) return go();
+      subscribing.resolve();
+      return subscribe.promise.then(go);
+    });
+  await withNodes(2, async (a, b) => {
+    using _release = { [Symbol.dispose]: () => subscribe.resolve() }; // also when the test fails before
+    await using creator = await newUser(a!);
+    const groupid = await newGroup(creator);
+    await using first = await newUser(a!);
+    await first.send({ msgid: Msg.ADD_GROUP, groupid, rid: "join" });
+    await asked.promise;
+    await using second = await login(b!, { token: first.token });
+    moved = groupid;
+    gate.resolve();
+    await first.next((m) => m.rid === "join");
+    await creator.groupChat(groupid, "one");
+    await newGroup(second); // causes a resync
+    assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "one");
+    await subscribing.promise;
+    await creator.groupChat(groupid, "two");
+    subscribe.resolve();
+    assertEquals((await second.next(Msg.GROUP_CHAT, HINT_TIMEOUT_MS)).msg, "two");
+  }, { store, bus });
+});
+
+Deno.test("login races: a login on another node after a LOGOUT gets no acknowledged message again", async () => {
+  await withNodes(2, async (a, b) => {
+    await using sender = await newUser(a!);
+    await using first = await newUser(a!);
+    await sender.chat(first.id, "one");
+    await first.next(Msg.ONE_CHAT);
+    await first.send({ msgid: Msg.DELIVERED, id: sender.id, seq: 1 });
+    await first.succeed({ msgid: Msg.LOGOUT });
+    await using second = await login(b!, { id: first.id });
+    await sender.chat(first.id, "two");
+    assertEquals((await second.next(Msg.ONE_CHAT, HINT_TIMEOUT_MS)).msg, "two");
+  });
+});
+
+Deno.test("login races: the store refuses the end of a login when a later one has begun elsewhere", async () => {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isFirst = true;
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name !== "saveSession" || !isFirst) return await go();
+      isFirst = false;
+      asked.resolve();
+      await gate.promise;
+      return await go();
+    });
+  const bus = (real: Bus) =>
+    wrapped(real, (name, go, [, hint]) => {
+      const isLost = name === "publish" && (hint as { kind: string }).kind === "takeover";
+      return isLost ? undefined : go();
+    });
+  await withNodes(2, async (a, b) => {
+    using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
+    const id = await register(a!);
+    await using early = await FramedClient.connect(a!);
+    const reply = early.request({ msgid: Msg.LOGIN, id, password: PASSWORD });
+    await asked.promise;
+    await using later = await FramedClient.connect(b!);
+    await later.login({ id }, { force: true });
+    gate.resolve();
+    assertEquals((await reply).errno, Errno.ALREADY_ONLINE);
+  }, { store, bus });
+});
+
 Deno.test("login races: a late released session withholds no message from the later one", async () => {
   const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const store = (real: Store) =>

@@ -92,6 +92,18 @@ Deno.test("backlog: reads hundreds of long conversations completely, with few pa
   assert(stats.most <= 65_536 / 100, `${stats.most} messages in a page`);
 });
 
+Deno.test("backlog: reads more conversations than pages when all messages have one time", async () => {
+  const log: Log = new Map(Array.from({ length: 100 }, (_, at) => [at + 1, [10, 10]]));
+  const stats = { reads: 0, most: 0 };
+  const read = reader(log, stats);
+  const backlog = new Backlog((...page) => {
+    if (stats.reads > 1_000) throw new Error("the same page is read again and again");
+    return read(...page);
+  });
+  for (const peer of log.keys()) backlog.add(conversation(peer, 0, 2));
+  assertEquals((await drain(backlog)).length, 200);
+});
+
 Deno.test("backlog: returns the oldest message first among any number of conversations", async () => {
   const log: Log = new Map();
   for (let peer = 1; peer <= 200; peer++) {

@@ -30,7 +30,7 @@ Deno.test("session: drops a pending offline when a newer online is sent", () => 
   session.pushPresence(FRIEND, true);
   connection.isWritable = false;
   session.pushPresence(FRIEND, false);
-  connection.isWritable = true; // below the limit, and still above half of it: room() comes later
+  connection.isWritable = true; // below the limit, and still above half of it: onDrain comes later
   session.pushPresence(FRIEND, true);
   session.onDrain();
   assertEquals(told, ["online"]);

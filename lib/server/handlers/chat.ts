@@ -38,8 +38,8 @@ async function chat(
   cid: string = crypto.randomUUID(), // without a cid of the sender, a retry is a new message
 ): Promise<ReplyBody> {
   const sender = session.user;
-  const append = (isRepeat: boolean) =>
-    node.store.append({ sender, peer, cid, body, time: node.now(), mustBeDuplicate: isRepeat });
+  const append = (mustBeDuplicate: boolean) =>
+    node.store.append({ sender, peer, cid, body, time: node.now(), mustBeDuplicate });
   const result = await node.storageQuota.store(session, storedBytes(body, cid), append);
   if ("refused" in result && result.refused === "not_found" && peer > 0) {
     await assertAccountExists(node, sender);

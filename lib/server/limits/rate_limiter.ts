@@ -1,7 +1,8 @@
 /**
- * The rates of clients: a meter with the colours of RFC 2697. A client has a committed rate of its own, and
- * shares the excess rate of the node with all others. Times are by `performance.now`.
+ * The rate limits of clients, with the colours of the meter of RFC 2697. A client has a committed rate of its
+ * own, and shares the excess rate of the node with all others. Times are by `performance.now`.
  */
+import { BoundedMap } from "../../bounded_map.ts";
 import type { Config } from "../../config/options.ts";
 import { type Rate, RequestByteBuckets, TokenBucket } from "./token_bucket.ts";
 
@@ -19,7 +20,7 @@ const BYTES_PER_REFUSAL = 4_096; // of a refused request that costs as much as t
 const LOGIN_RATE: Rate = { perSecond: 0.5, burst: 2 };
 const MAX_DEBT_MS = 4_000; // of the committed rate: replies charge no further debt beyond it
 
-/** What a meter says of one request. */
+/** The result of policing one request. */
 export interface Verdict {
   /**
    * Green: within the committed rate, with its reserve. Yellow: below the reserve, or within the shared rate.
@@ -35,7 +36,7 @@ export interface Verdict {
 const GREEN: Verdict = { color: "green", pauseMs: 0, retryAfterMs: 0 };
 const YELLOW: Verdict = { color: "yellow", pauseMs: 0, retryAfterMs: 0 };
 
-/** The meter of one client. */
+/** The rate limiter of one client. */
 export class RateLimiter {
   readonly #committed: RequestByteBuckets;
   readonly #shared: RequestByteBuckets | undefined;
@@ -131,37 +132,34 @@ function bucketsFor(
 // Users: as many as a node has connections. A user whose limiter was evicted starts with a full burst.
 const MAX_CACHED_USERS = 20_000;
 
-/** The meters of a node's users, which outlive sessions: a user who reconnects has no more than before. */
+/** The rate limiters of a node's users, which outlive sessions: a user who reconnects has no more than before. */
 export class RateLimiters {
   readonly #config: Config;
   readonly #shared: RequestByteBuckets | undefined;
   readonly #sharedForUnauthenticated: RequestByteBuckets | undefined;
-  readonly #maxUsers: number;
-  readonly #users = new Map<number, RateLimiter>(); // the least recently used first
+  readonly #users: BoundedMap<number, RateLimiter>;
 
   /** At most `maxUsers` are cached. */
   constructor(config: Config, maxUsers = MAX_CACHED_USERS) {
     this.#config = config;
     this.#shared = sharedForSessions(config);
     this.#sharedForUnauthenticated = sharedForUnauthenticated(config);
-    this.#maxUsers = maxUsers;
+    this.#users = new BoundedMap(maxUsers);
   }
 
-  /** Returns the meter of a user; undefined if users are not limited. */
+  /** Returns the rate limiter of a user; undefined if users are not limited. */
   forUser(user: number): RateLimiter | undefined {
     let limiter = this.#users.get(user);
-    if (limiter) this.#users.delete(user); // to be inserted as the last one
-    else {
+    if (!limiter) {
       const committed = committedForSession(this.#config);
       if (!committed) return undefined;
       limiter = new RateLimiter(committed, this.#shared);
     }
-    this.#users.set(user, limiter);
-    if (this.#users.size > this.#maxUsers) this.#users.delete(this.#users.keys().next().value!);
+    this.#users.set(user, limiter); // now the most recently used
     return limiter;
   }
 
-  /** Returns a meter for an unauthenticated connection; undefined if these are not limited. */
+  /** Returns a rate limiter for an unauthenticated connection; undefined if these are not limited. */
   forUnauthenticated(): RateLimiter | undefined {
     const committed = committedForUnauthenticated(this.#config);
     return committed && new RateLimiter(committed, this.#sharedForUnauthenticated);

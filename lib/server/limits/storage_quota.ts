@@ -75,7 +75,7 @@ export class StorageQuota {
   store(
     session: QuotaHolder,
     bytes: number,
-    append: (isDuplicate: boolean) => Promise<Appended | Rejection>,
+    append: (mustBeDuplicate: boolean) => Promise<Appended | Rejection>,
   ): Promise<Appended | Rejection> {
     if (!this.#rateLimit) return append(false);
     const reservation = this.#reservationOf(session);

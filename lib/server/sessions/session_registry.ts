@@ -47,7 +47,7 @@ export class SessionRegistry {
 
   /** Adds a session to a group. When it resolves, the session receives the group's messages. */
   async join(session: Session, group: number): Promise<void> {
-    if (session.groups.has(group) || this.get(session.user) !== session) return;
+    if (this.get(session.user) !== session) return;
     session.addGroup(group);
     let localGroup = this.#groups.get(group);
     if (!localGroup) {

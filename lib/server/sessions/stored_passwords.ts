@@ -1,6 +1,8 @@
 /**
  * The values in the password column: the forms that the server writes, and values that were written by SQL.
  */
+import { BoundedMap } from "../../bounded_map.ts";
+import { options } from "../../config/options.ts";
 import type { Log } from "../../log.ts";
 import { type Cost, PHC_PATTERN } from "../../passwords/password_hasher.ts";
 import { type Account, FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store/store.ts";
@@ -11,7 +13,7 @@ import { FieldLimit } from "../../wire/protocol.ts";
  */
 const WARNING_INTERVAL_MS = 60_000;
 
-/** Accounts whose last log line is remembered. Beyond that all are forgotten, which costs some more lines. */
+/** Accounts whose last log line is cached. An evicted one may be logged again sooner. */
 const MAX_WARNED = 10_000;
 
 /**
@@ -26,7 +28,11 @@ const MAX_COST_RATIO = 8;
  * The default of the options. A very low configured cost, as in tests, must not make usual hashes too
  * expensive.
  */
-const DEFAULT_COST: Cost = { ln: 15, r: 8, p: 3 };
+const DEFAULT_COST: Cost = {
+  ln: options.scryptLn.default,
+  r: options.scryptR.default,
+  p: options.scryptP.default,
+};
 
 /** Characters of the longest value that can be a hash. The server's own hashes have about 90. */
 const MAX_HASH_LENGTH = 255;
@@ -45,7 +51,7 @@ export class StoredPasswords {
   readonly #acceptsPlain: boolean;
   readonly #maxMemoryBytes: number;
   readonly #maxTime: number;
-  readonly #nextWarningAt = new Map<number, number>();
+  readonly #nextWarningAt = new BoundedMap<number, number>(MAX_WARNED);
 
   /** `cost` is the configured cost. */
   constructor(log: Pick<Log, "warn">, acceptsPlain: boolean, cost: Cost) {
@@ -91,7 +97,6 @@ export class StoredPasswords {
   #warn(user: number, help: string): void {
     const now = performance.now();
     if (now < (this.#nextWarningAt.get(user) ?? 0)) return;
-    if (this.#nextWarningAt.size >= MAX_WARNED) this.#nextWarningAt.clear();
     this.#nextWarningAt.set(user, now + WARNING_INTERVAL_MS);
     this.#log.warn("a stored password is not a hash of this server", { user, help });
   }
