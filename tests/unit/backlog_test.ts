@@ -122,17 +122,6 @@ Deno.test("backlog: returns the oldest message first among any number of convers
   }
 });
 
-Deno.test("backlog: ends when more conversations than it has pages for begin at the same time", async () => {
-  const log: Log = new Map(Array.from({ length: 100 }, (_, at) => [at + 1, [7, 7]]));
-  const [stats, maxReads] = [{ reads: 0, most: 0 }, 1_000];
-  const read = reader(log, stats);
-  const backlog = new Backlog((...page) =>
-    stats.reads < maxReads ? read(...page) : Promise.reject("reads on")
-  );
-  for (const peer of log.keys()) backlog.add(conversation(peer, 0, 2));
-  assertEquals((await drain(backlog)).length, 200);
-});
-
 Deno.test("backlog: skips a conversation whose announced message does not exist", async () => {
   const backlog = new Backlog(reader(new Map([[1, [1, 2]]])));
   backlog.add(conversation(1, 0, 99));

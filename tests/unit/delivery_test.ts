@@ -2,7 +2,6 @@
 import { assertEquals } from "@std/assert";
 import type { Connection } from "../../lib/server/net/connection.ts";
 import { CommittedMessage, Delivery, type DeliveryDeps } from "../../lib/server/delivery/delivery.ts";
-import { within } from "../harness/wait.ts";
 
 const PEER = 2;
 

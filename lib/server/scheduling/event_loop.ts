@@ -7,6 +7,7 @@
  * the sockets were polled.
  */
 import { setImmediate } from "node:timers";
+import { sleep } from "../../sleep.ts";
 
 /** Least milliseconds between a poll and the next yield that polls again: a poll costs about 0.02 ms. */
 const MIN_POLL_INTERVAL_MS = 1;
@@ -64,7 +65,7 @@ export class EventLoop implements Disposable {
     const startedAt = performance.now();
     try {
       if (this.#pipe) await roundTrip(this.#pipe);
-      else await new Promise((resolve) => setTimeout(resolve));
+      else await sleep(0);
     } catch {
       this[Symbol.dispose](); // the node or another program closed the pipe
     }

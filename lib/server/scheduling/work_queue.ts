@@ -1,4 +1,5 @@
 /** A FIFO queue for one class of work: bounds its concurrency and its share of the event loop. */
+import { sleep } from "../../sleep.ts";
 import type { EventLoop } from "./event_loop.ts";
 
 /** How much of a class may run. */
@@ -117,7 +118,7 @@ export class WorkQueue {
         performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
       const pauseMs = this.#pauseMs;
       if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
-      if (isLoopIdle) await new Promise((resolve) => setTimeout(resolve, pauseMs)); // other polls take a while
+      if (isLoopIdle) await sleep(pauseMs); // other polls take a while
     }
   }
 
