@@ -66,12 +66,12 @@ export const bugs = {
     }, {
       file: "lib/server/handlers/chat.ts",
       from:
-        "const append = (isRepeat: boolean) =>\n    node.store.append({ sender, peer, cid, body, time: node.now(), mustBeDuplicate: isRepeat });",
+        "const append = (mustBeDuplicate: boolean) =>\n    node.store.append({ sender, peer, cid, body, time: node.now(), mustBeDuplicate });",
       to: `const now = node.now();
   const early = (seq: number) =>
     node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time: now });
-  const append = (isRepeat: boolean) =>
-    node.store.append({ sender, peer, cid, body, time: now, mustBeDuplicate: isRepeat, early });`,
+  const append = (mustBeDuplicate: boolean) =>
+    node.store.append({ sender, peer, cid, body, time: now, mustBeDuplicate, early });`,
     }, {
       file: "lib/server/handlers/chat.ts",
       from: "else node.deliver(session, peer, { seq, sender, senderName: session.name, cid, body, time });",
