@@ -28,9 +28,10 @@ export interface ChatPlan extends Pace {
 export interface ChatResult extends Balance, Costs {
   readonly sent: number;
   readonly acked: number;
-  /** Refused with an errno other than 0. */
+  /** Refused attempts. */
   readonly refused: number;
   readonly messagesPerSecond: number;
+  readonly refusedPerSecond: number;
   readonly ackLatency: Latency;
   readonly deliveryLatency: Latency;
   /** The send delay of this program when messages are due at fixed times. */
@@ -64,7 +65,6 @@ class Pair {
   }
 
   async close(): Promise<void> {
-    this.#recipient.stop();
     for (const peer of this.#peers) await peer.close();
   }
 }
@@ -93,6 +93,7 @@ export async function chat(servers: readonly Address[], plan: ChatPlan): Promise
     refused: run.refused,
     ...sumOf(pairs.map(({ balance }) => balance)),
     messagesPerSecond: part.acked / part.seconds,
+    refusedPerSecond: part.refused / part.seconds,
     ackLatency: run.ackLatency,
     deliveryLatency: run.deliveryLatency,
     lateness: plan.rate === undefined ? undefined : run.lateness,
