@@ -27,18 +27,21 @@ export interface ChatPlan extends Pace {
  */
 export interface ChatResult extends Balance, Costs {
   readonly sent: number;
-  readonly acked: number;
+  /** Undefined in the classic dialect, which has no acknowledgements. */
+  readonly acked: number | undefined;
   /** Refused attempts. */
   readonly refused: number;
+  /** Acknowledged, or in the classic dialect delivered. */
   readonly messagesPerSecond: number;
   readonly refusedPerSecond: number;
-  readonly ackLatency: Latency;
+  readonly ackLatency: Latency | undefined;
   readonly deliveryLatency: Latency;
   /** The send delay of this program when messages are due at fixed times. */
   readonly lateness: Latency | undefined;
 }
 
-const SETUP_CONCURRENCY = 20; // users that are registered and logged in at the same time
+/** Users that are registered and logged in at the same time. */
+export const SETUP_CONCURRENCY = 20;
 
 /** A sender with its recipient. */
 class Pair {

@@ -13,6 +13,9 @@ The default scenario is pairs, in which each sender has a window of messages in 
                 latencies begin at the due time
   --seconds N   length of the measured part (default 10)
   --size N      characters of a message (default 100)
+  --dialect framed|classic
+                classic: as the clients of the C++ family, also to servers of that family; it has no
+                acknowledgements, so a message is in flight until it is delivered (default framed)
   --pid PID,... processes whose CPU time and memory are measured: servers, databases, …
 With several servers a sender is on one and its recipient on the next. Scenario group:
   --group N     members, on the servers in turn; --window, --rate, --seconds and --size as above
@@ -41,11 +44,20 @@ const SCENARIOS = ["pairs", "group", "absent", "logins", "idle", "storm"] as con
 const SCENARIOS_OF_OPTION: Readonly<Record<string, readonly Scenario[]>> = {
   senders: ["group"],
   rate: ["pairs", "group"],
+  dialect: ["pairs"],
   kill: ["storm"],
 };
 
 /** The name of a scenario. */
 export type Scenario = typeof SCENARIOS[number];
+
+/** The name of a wire format, see docs/PROTOCOL.md. */
+export type Dialect = "framed" | "classic";
+
+/** Returns whether a value names a dialect. */
+export function isDialect(value: unknown): value is Dialect {
+  return value === "framed" || value === "classic";
+}
 
 /** An error in the command line. */
 export class UsageError extends Error {}
@@ -107,6 +119,13 @@ export class Options {
     if (this.#given.rate === undefined) return { window: this.number("window", 1), rate: undefined };
     if (this.#given.window !== undefined) throw new UsageError("--rate takes no --window");
     return { window: 0, rate: this.number("rate") };
+  }
+
+  /** The dialect of pairs. */
+  get dialect(): Dialect {
+    const dialect = this.#given.dialect ?? "framed";
+    if (!isDialect(dialect)) throw new UsageError("--dialect must be framed or classic");
+    return dialect;
   }
 
   /** The kind of `--logins`. */

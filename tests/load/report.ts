@@ -25,9 +25,9 @@ export function chatRows(result: ChatResult): readonly Row[] {
   return [
     ...countRows(result),
     ["messages/s", result.messagesPerSecond.toFixed(0)],
-    timeRow("ack", result.ackLatency),
+    ...timeRows("ack", result.ackLatency),
     timeRow("delivery", result.deliveryLatency),
-    ...latenessRows(result.lateness),
+    ...timeRows("send delay", result.lateness),
     ...costRows(result),
   ];
 }
@@ -42,7 +42,7 @@ export function groupRows(result: GroupResult): readonly Row[] {
     ["deliveries/s", result.deliveriesPerSecond.toFixed(0)],
     timeRow("ack", result.ackLatency),
     timeRow("delivery", result.deliveryLatency),
-    ...latenessRows(result.lateness),
+    ...timeRows("send delay", result.lateness),
     ...costRows(result, "million deliveries"),
   ];
 }
@@ -98,11 +98,11 @@ export function stormRows(result: StormResult): readonly Row[] {
 }
 
 function countRows(
-  counts: Balance & { readonly sent: number; readonly acked: number; readonly refused: number },
+  counts: Balance & { readonly sent: number; readonly acked: number | undefined; readonly refused: number },
 ): readonly Row[] {
   return [
     ["sent", `${counts.sent}`],
-    ["acknowledged", `${counts.acked}`],
+    ...counts.acked === undefined ? [] : [["acknowledged", `${counts.acked}`] as const],
     ["refused", `${counts.refused}`],
     ["delivered", `${counts.delivered}`],
     ["lost", `${counts.lost}`],
@@ -116,8 +116,8 @@ function timeRow(what: string, { p50, p95, p99, max }: Latency): Row {
   return [`${what} ms, p50 / p95 / p99 / max`, values.join(" / ")];
 }
 
-function latenessRows(lateness: Latency | undefined): readonly Row[] {
-  return lateness === undefined ? [] : [timeRow("send delay", lateness)];
+function timeRows(what: string, times: Latency | undefined): readonly Row[] {
+  return times === undefined ? [] : [timeRow(what, times)];
 }
 
 function costRows({ cpu, ownCpu }: Costs, unit = "million"): readonly Row[] {
