@@ -50,7 +50,10 @@ const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome
   },
   async logins(options) {
     const { seconds, pids } = measured(options);
-    const plan = { by: options.loginsBy, window: options.number("window", 1), seconds, pids };
+    const window = options.number("window", 1);
+    const users = options.number("users", window);
+    if (users < window) throw new UsageError("--users must be at least --window");
+    const plan = { by: options.loginsBy, users, window, seconds, pids };
     const result = await logins(options.servers, plan);
     return { result, rows: report.loginRows(result), isBad: false };
   },

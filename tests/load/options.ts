@@ -24,6 +24,7 @@ Scenario offline recipients, which log in when all messages are sent:
   --absent N    senders, each with a recipient; --window, --seconds and --size as above
 Scenario repeated logins:
   --logins password|token   --window concurrent logins, for --seconds
+  --users N     users, who log in one after the other (default --window)
 Scenario idle connections:
   --idle N      logged-in idle connections; needs --pid, prints the server's memory
 Scenario reconnect storm: the first server dies with messages in flight, its clients reconnect to the others:
@@ -45,6 +46,7 @@ const SCENARIOS_OF_OPTION: Readonly<Record<string, readonly Scenario[]>> = {
   senders: ["group"],
   rate: ["pairs", "group"],
   dialect: ["pairs"],
+  users: ["logins"],
   kill: ["storm"],
 };
 
