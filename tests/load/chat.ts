@@ -29,11 +29,11 @@ export interface ChatResult extends Balance, Costs {
   readonly sent: number;
   /** Undefined in the classic dialect, which has no acknowledgements. */
   readonly acked: number | undefined;
-  /** Refused attempts. */
-  readonly refused: number;
+  /** Refused attempts; undefined in the classic dialect. */
+  readonly refused: number | undefined;
   /** Acknowledged, or in the classic dialect delivered. */
   readonly messagesPerSecond: number;
-  readonly refusedPerSecond: number;
+  readonly refusedPerSecond: number | undefined;
   readonly ackLatency: Latency | undefined;
   readonly deliveryLatency: Latency;
   /** The send delay of this program when messages are due at fixed times. */

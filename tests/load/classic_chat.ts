@@ -105,10 +105,10 @@ export async function classicChat(servers: readonly Address[], plan: ChatPlan): 
   return {
     sent: run.sent,
     acked: undefined,
-    refused: 0,
+    refused: undefined,
     ...sumOf(pairs.map(({ balance }) => balance)),
     messagesPerSecond: part.arrived / part.seconds,
-    refusedPerSecond: 0,
+    refusedPerSecond: undefined,
     ackLatency: undefined,
     deliveryLatency: run.deliveryLatency,
     lateness: plan.rate === undefined ? undefined : run.lateness,

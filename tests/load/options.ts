@@ -64,6 +64,21 @@ export function isDialect(value: unknown): value is Dialect {
 /** An error in the command line. */
 export class UsageError extends Error {}
 
+/** Returns the address that `HOST:PORT` means. */
+export function addressOf(text: string): Address {
+  const [, host, port] = /^([^:]+):(\d+)$/.exec(text) ?? [];
+  if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
+  return { host, port: Number(port) };
+}
+
+/** Returns the numbers of the processes in a list with commas. */
+export function pidsOf(list: string): readonly number[] {
+  return list.split(",").filter((pid) => pid !== "").map((pid) => {
+    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
+    return Number(pid);
+  });
+}
+
 /** A parsed command line, valid as far as that does not depend on the scenario. */
 export class Options {
   readonly help: boolean;
@@ -99,21 +114,16 @@ export class Options {
 
   /** The servers, at least one. */
   get servers(): readonly [Address, ...Address[]] {
-    const [first, ...others] = (this.#given._ as readonly (string | number)[]).map((text) => {
-      const [, host, port] = /^([^:]+):(\d+)$/.exec(`${text}`) ?? [];
-      if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
-      return { host, port: Number(port) };
-    });
+    const [first, ...others] = (this.#given._ as readonly (string | number)[]).map((text) =>
+      addressOf(`${text}`)
+    );
     if (!first) throw new UsageError("HOST:PORT is needed; see --help");
     return [first, ...others];
   }
 
   /** The processes to measure. */
   get pids(): readonly number[] {
-    return `${this.#given.pid ?? ""}`.split(",").filter((pid) => pid !== "").map((pid) => {
-      if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
-      return Number(pid);
-    });
+    return pidsOf(`${this.#given.pid ?? ""}`);
   }
 
   /** The pace of the senders. */
