@@ -33,8 +33,8 @@ Scenario reconnect storm: the first server dies with messages in flight, its cli
 
   --json        one JSON object in place of the table
 
-Start the server with --scrypt-ln 1, --message-rate 0 and --unauthenticated-rate 0, so that neither password
-costs nor rate limits are measured. The exit code is 1 when a message was lost, duplicated or out of order, or a
+Start the server with --scrypt-ln 1, as each run registers its users. With --message-rate 0 and
+--unauthenticated-rate 0 it has no rate limits; otherwise a refused message is sent again. The exit code is 1 when a message was lost, duplicated or out of order, or a
 client did not reconnect.
 `;
 
