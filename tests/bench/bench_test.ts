@@ -6,7 +6,7 @@ import { preloadDatabase } from "./preload.ts";
 import { foreignScenarios, onceOnlyScenarios, preloadedScenarios, scenarios } from "./scenarios.ts";
 import { optionLines, Setups } from "./setups.ts";
 import { spread } from "./statistics.ts";
-import { table } from "./table.ts";
+import { idleLine, table } from "./table.ts";
 import { openDatabase } from "../../lib/store/sqlite/database.ts";
 import { ROOT } from "../harness/program.ts";
 import { startServer } from "../harness/server.ts";
@@ -26,6 +26,7 @@ Deno.test("bench: computes the median and the range", () => {
   assertEquals(spread([5]), { median: 5, least: 5, most: 5 });
   assertEquals(spread([3, 10, 1]), { median: 3, least: 1, most: 10 });
   assertEquals(spread([4, 1, 10, 2]), { median: 3, least: 1, most: 10 });
+  assertEquals(spread([NaN, 2, 1]), { median: 2, least: 1, most: NaN });
   assertThrows(() => spread([]), Error, "nothing");
 });
 
@@ -99,12 +100,29 @@ Deno.test("bench: the table shows refusals and losses, and leaves out unknown fi
   const [rate, own] = ["2,000 (2,000 to 2,000)", "7.50 (7.50 to 7.50)"];
   assertEquals(row({}), `| title | ${rate} messages |  |  |  | ${own} |  | 0.50 / 12.0 | 0 |`);
   assertEquals(
+    row({ cpu: spread([NaN]), delivery: { p50: NaN, p99: NaN } }),
+    `| title | ${rate} messages |  | none (none to none) |  | ${own} |  | none / none | 0 |`,
+  );
+  assertEquals(
     row({
       refused: spread([0, 31, 40]),
       cpu: value,
       balance: { delivered: 48, lost: 52, duplicated: 1, outOfOrder: 0 },
     }),
     `| title | ${rate} messages | 31.0 | ${rate} |  | ${own} |  | 0.50 / 12.0 | 52 (52 %), 1, 0 |`,
+  );
+});
+
+Deno.test("bench: the line about idle connections has the memory of each at each time", () => {
+  const after = [{ seconds: 20, bytes: 9, perConnection: 2_048 }, {
+    seconds: 60,
+    bytes: 9,
+    perConnection: 1_536,
+  }];
+  assertEquals(
+    idleLine("embedded", { connections: 5_000, before: 1, after }),
+    "embedded: 5,000 users log in at once, and are idle from then on. " +
+      "Each takes so much of the server's memory: 2.00 KiB after 20 s, 1.50 KiB after 60 s.\n",
   );
 });
 

@@ -18,7 +18,7 @@ import {
   scenarios,
   storm,
 } from "./scenarios.ts";
-import { optionLines, Setups } from "./setups.ts";
+import { optionLines, Setups, setupSpecs } from "./setups.ts";
 import { idleLine, stormLine, table, wrong } from "./table.ts";
 
 const EXIT_USAGE = 2;
@@ -105,7 +105,7 @@ async function reconnect(setups: Setups): Promise<StormResult> {
 async function idleConnections(setups: Setups): Promise<string> {
   progress(idle.name);
   const result = await load(await setups.get(idle.setup), ["--idle", `${idle.connections}`]);
-  return idleLine(ofIdle(result));
+  return idleLine(setupSpecs[idle.setup].title, ofIdle(result));
 }
 
 function progress(what: string): void {

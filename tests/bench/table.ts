@@ -44,12 +44,13 @@ export function wrong({ lost, duplicated, outOfOrder }: Balance): number {
   return lost + duplicated + outOfOrder;
 }
 
-/** Returns the sentence about the memory of idle connections. */
-export function idleLine({ connections, after }: IdleResult): string {
+/** Returns the sentences about the memory of idle connections on the setup with this title. */
+export function idleLine(setup: string, { connections, after }: IdleResult): string {
   const memory = after.map(({ seconds, perConnection }) =>
-    `${figure(perConnection / BYTES_PER_KIB)} KiB of memory each ${seconds} s after the last login`
+    `${figure(perConnection / BYTES_PER_KIB)} KiB after ${seconds} s`
   );
-  return `${figure(connections)} users that log in at once, and then are idle, take ${memory.join(", ")}.\n`;
+  return `${setup}: ${figure(connections)} users log in at once, and are idle from then on. ` +
+    `Each takes so much of the server's memory: ${memory.join(", ")}.\n`;
 }
 
 /** Returns the sentence about the reconnects after a node was killed. */
@@ -88,8 +89,9 @@ function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
-/** Formats a number with three significant digits, or as a whole number if it has more. */
+/** Formats a number with three significant digits, or as a whole number if it has more; NaN as "none". */
 function figure(value: number): string {
+  if (Number.isNaN(value)) return "none";
   const digits = value >= 100 || value === 0 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
