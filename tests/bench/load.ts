@@ -17,5 +17,6 @@ export async function load(setup: Setup, args: readonly string[]): Promise<unkno
   const printed = decoder.decode(stdout);
   // After a lost message it exits with 1, too, but prints its result.
   if (printed === "") throw new Error(`the load program ended with ${code}: ${decoder.decode(stderr)}`);
-  return JSON.parse(printed);
+  // JSON has null for a value that cannot be computed, such as the latency of no delivery.
+  return JSON.parse(printed, (_, value) => value === null ? NaN : value);
 }

@@ -1,13 +1,19 @@
 /** Runs all scenarios in turn, so that a machine that becomes slower or faster affects all of them alike. */
+import { type Balance, sumOf } from "../load/delivery_check.ts";
 import { load } from "./load.ts";
 import type { Sample } from "./sample.ts";
-import type { Setups } from "./setups.ts";
-import { type Spread, spread } from "./statistics.ts";
 import type { Scenario } from "./scenarios.ts";
+import type { ProcessGroup, Setup } from "./setups.ts";
+import { type Spread, spread } from "./statistics.ts";
+
+/** Seconds of the run that is not counted. */
+const WARM_UP_SECONDS = 1;
 
 /** The scenarios to measure, and how often. */
-export interface Plan {
-  readonly scenarios: readonly Scenario[];
+export interface Plan<S extends Scenario> {
+  readonly scenarios: readonly S[];
+  /** Returns the servers of a scenario. */
+  readonly setupOf: (scenario: S) => Promise<Setup>;
   /** Measured runs of each scenario. */
   readonly repeats: number;
   /** Seconds of each run. */
@@ -22,34 +28,42 @@ export interface Measurement {
   readonly unit: Sample["unit"];
   /** Units per second. */
   readonly rate: Spread;
-  /** CPU seconds per million units of all processes but the load program. */
-  readonly cpu: Spread;
+  /** Refused attempts per second; undefined where there are no refusals. */
+  readonly refused: Spread | undefined;
+  /** CPU seconds per million units of all processes but the load program; undefined when none is known. */
+  readonly cpu: Spread | undefined;
   /** The medians of `cpu` by process group. */
   readonly cpuOf: readonly (readonly [group: string, median: number])[];
   /** CPU seconds per million units of the load program. */
   readonly ownCpu: Spread;
   /** Milliseconds to the acknowledgement and to the delivery. */
-  readonly ackP50: Spread | undefined;
-  readonly ackP99: Spread | undefined;
-  readonly deliveryP99: Spread | undefined;
-  /** Messages lost, duplicated and out of order, in all runs. */
-  readonly wrong: number;
+  readonly ack: Percentiles | undefined;
+  readonly delivery: Percentiles | undefined;
+  /** The fate of the messages of all runs. */
+  readonly balance: Balance;
+}
+
+/** The medians of the percentiles of several runs, in milliseconds. */
+export interface Percentiles {
+  readonly p50: number;
+  readonly p99: number;
 }
 
 /** Runs each scenario once as a warm-up, and then as often as the plan says. */
-export async function measure(setups: Setups, plan: Plan): Promise<Measurement[]> {
-  const runs = new Map<Scenario, (readonly Sample[])[]>(plan.scenarios.map((scenario) => [scenario, []]));
+export async function measure<S extends Scenario>(plan: Plan<S>): Promise<Measurement[]> {
+  const runs = new Map<S, (readonly Sample[])[]>(plan.scenarios.map((scenario) => [scenario, []]));
   for (let round = 0; round <= plan.repeats; round++) {
     for (const [scenario, samples] of runs) {
       plan.progress(`${round === 0 ? "warm-up" : `round ${round} of ${plan.repeats}`}: ${scenario.name}`);
-      const setup = await setups.get(scenario.setup);
-      const result = scenario.read(await load(setup, [...scenario.args, "--seconds", `${plan.seconds}`]));
-      if (round > 0) samples.push(result);
+      const seconds = round === 0 ? WARM_UP_SECONDS : plan.seconds;
+      const setup = await plan.setupOf(scenario);
+      const result = await load(setup, [...scenario.load.args, "--seconds", `${seconds}`]);
+      if (round > 0) samples.push(scenario.load.read(result));
     }
   }
   const measurements: Measurement[] = [];
   for (const [scenario, samples] of runs) {
-    const { groups } = await setups.get(scenario.setup);
+    const { groups } = await plan.setupOf(scenario);
     for (const at of samples[0]!.keys()) {
       measurements.push(summary(scenario.title, samples.map((parts) => parts[at]!), groups));
     }
@@ -57,26 +71,25 @@ export async function measure(setups: Setups, plan: Plan): Promise<Measurement[]
   return measurements;
 }
 
-function summary(
-  title: string,
-  samples: readonly Sample[],
-  groups: readonly { readonly name: string; readonly pids: readonly number[] }[],
-): Measurement {
+function summary(title: string, samples: readonly Sample[], groups: readonly ProcessGroup[]): Measurement {
   const over = (value: (sample: Sample) => number) => spread(samples.map(value));
+  const percentiles = (of: "ack" | "delivery") =>
+    samples[0]![of] &&
+    { p50: over((sample) => sample[of]!.p50).median, p99: over((sample) => sample[of]!.p99).median };
   const cpuOf = ({ costs }: Sample, pids: readonly number[]) =>
     costs.cpu.filter(({ pid }) => pids.includes(pid)).reduce((sum, { perMillion }) => sum + perMillion, 0);
-  const { part, unit, ack, delivery } = samples[0]!;
+  const { part, unit, refused } = samples[0]!;
   const all = groups.flatMap(({ pids }) => pids);
   return {
     title: `${title}${part}`,
     unit,
     rate: over(({ rate }) => rate),
-    cpu: over((sample) => cpuOf(sample, all)),
+    refused: refused === undefined ? undefined : over((sample) => sample.refused!),
+    cpu: all.length === 0 ? undefined : over((sample) => cpuOf(sample, all)),
     cpuOf: groups.map(({ name, pids }) => [name, over((sample) => cpuOf(sample, pids)).median]),
     ownCpu: over(({ costs }) => costs.ownCpu),
-    ackP50: ack && over((sample) => sample.ack!.p50),
-    ackP99: ack && over((sample) => sample.ack!.p99),
-    deliveryP99: delivery && over((sample) => sample.delivery!.p99),
-    wrong: samples.reduce((sum, { wrong }) => sum + wrong, 0),
+    ack: percentiles("ack"),
+    delivery: percentiles("delivery"),
+    balance: sumOf(samples.flatMap(({ balance }) => balance ?? [])),
   };
 }

@@ -17,12 +17,14 @@ export interface Sample {
   /** Units per second. */
   readonly rate: number;
   readonly costs: Costs;
+  /** Refused attempts per second; undefined where the load program knows no refusals. */
+  readonly refused: number | undefined;
   /** From the due time of a request to its reply. */
   readonly ack: Latency | undefined;
   /** From the due time of a message to its delivery. */
   readonly delivery: Latency | undefined;
-  /** Messages lost, duplicated and out of order. */
-  readonly wrong: number;
+  /** The fate of the messages; undefined for logins. */
+  readonly balance: Balance | undefined;
 }
 
 /** Returns the sample of a run with pairs. */
@@ -33,9 +35,10 @@ export function ofPairs(json: unknown): readonly Sample[] {
     unit: "messages",
     rate: result.messagesPerSecond,
     costs: result,
+    refused: result.refusedPerSecond,
     ack: result.ackLatency,
     delivery: result.deliveryLatency,
-    wrong: wrong(result),
+    balance: result,
   }];
 }
 
@@ -47,9 +50,10 @@ export function ofGroup(json: unknown): readonly Sample[] {
     unit: "deliveries",
     rate: result.deliveriesPerSecond,
     costs: result,
+    refused: result.refusedPerSecond,
     ack: result.ackLatency,
     delivery: result.deliveryLatency,
-    wrong: wrong(result),
+    balance: result,
   }];
 }
 
@@ -64,18 +68,20 @@ export function ofAbsent(json: unknown): readonly Sample[] {
       unit: "messages",
       rate: store.messagesPerSecond,
       costs: store,
+      refused: store.refusedPerSecond,
       ack: store.ackLatency,
       delivery: undefined,
-      wrong: 0,
+      balance: undefined,
     },
     {
       part: ": fetching",
       unit: "messages",
       rate: drain.messagesPerSecond,
       costs: drain,
+      refused: undefined,
       ack: undefined,
       delivery: undefined,
-      wrong: wrong(balance),
+      balance,
     },
   ];
 }
@@ -88,22 +94,19 @@ export function ofLogins(json: unknown): readonly Sample[] {
     unit: "logins",
     rate: result.loginsPerSecond,
     costs: result,
+    refused: undefined,
     ack: result.latency,
     delivery: undefined,
-    wrong: 0,
+    balance: undefined,
   }];
 }
 
-/** Returns the bytes of the server's memory for each idle connection. */
-export function bytesPerConnection(json: unknown): number {
-  return (json as IdleResult).perConnection;
+/** Returns the result of a run with idle connections. */
+export function ofIdle(json: unknown): IdleResult {
+  return json as IdleResult;
 }
 
 /** Returns the result of a reconnect storm. */
 export function ofStorm(json: unknown): StormResult {
   return json as StormResult;
-}
-
-function wrong({ lost, duplicated, outOfOrder }: Balance): number {
-  return lost + duplicated + outOfOrder;
 }

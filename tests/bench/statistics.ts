@@ -9,10 +9,10 @@ export interface Spread {
 
 /**
  * Returns the spread of at least one number. The median of an even count is the mean of the two in the
- * middle.
+ * middle. NaN, of a run in which nothing could be measured, counts as the largest number.
  */
 export function spread(values: readonly number[]): Spread {
-  const sorted = [...values].sort((one, other) => one - other);
+  const sorted = Float64Array.from(values).sort();
   const [least, most] = [sorted.at(0), sorted.at(-1)];
   if (least === undefined || most === undefined) throw new Error("nothing was measured");
   const above = sorted.length / 2;

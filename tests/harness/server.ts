@@ -7,6 +7,8 @@ import { until, within } from "./wait.ts";
 export interface ServerOptions {
   /** Options of the command line, besides the address and the database. */
   readonly args?: readonly string[];
+  /** Whether password costs and rate limits are the server's defaults, unless `args` names others. */
+  readonly defaultLimits?: boolean;
   readonly env?: Readonly<Record<string, string>>;
   /** The permission options of Deno; all permissions by default. */
   readonly permissions?: readonly string[];
@@ -101,8 +103,9 @@ export class Server implements Address, AsyncDisposable {
   /** Starts the server and resolves when it listens. Rejects with its log when it ends instead. */
   async start(): Promise<void> {
     const given = this.#options.args ?? [];
-    const hash = given.includes("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
-    const rate = given.includes("--message-rate") ? [] : ["--message-rate", UNLIMITED];
+    const isGiven = (option: string) => this.#options.defaultLimits || given.includes(option);
+    const hash = isGiven("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
+    const rate = isGiven("--message-rate") ? [] : ["--message-rate", UNLIMITED];
     const command = [
       ...[
         Deno.execPath(),

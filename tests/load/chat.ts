@@ -27,17 +27,21 @@ export interface ChatPlan extends Pace {
  */
 export interface ChatResult extends Balance, Costs {
   readonly sent: number;
-  readonly acked: number;
-  /** Refused with an errno other than 0. */
-  readonly refused: number;
+  /** Undefined in the classic dialect, which has no acknowledgements. */
+  readonly acked: number | undefined;
+  /** Refused attempts; undefined in the classic dialect. */
+  readonly refused: number | undefined;
+  /** Acknowledged, or in the classic dialect delivered. */
   readonly messagesPerSecond: number;
-  readonly ackLatency: Latency;
+  readonly refusedPerSecond: number | undefined;
+  readonly ackLatency: Latency | undefined;
   readonly deliveryLatency: Latency;
   /** The send delay of this program when messages are due at fixed times. */
   readonly lateness: Latency | undefined;
 }
 
-const SETUP_CONCURRENCY = 20; // users that are registered and logged in at the same time
+/** Users that are registered and logged in at the same time. */
+export const SETUP_CONCURRENCY = 20;
 
 /** A sender with its recipient. */
 class Pair {
@@ -64,7 +68,6 @@ class Pair {
   }
 
   async close(): Promise<void> {
-    this.#recipient.stop();
     for (const peer of this.#peers) await peer.close();
   }
 }
@@ -93,6 +96,7 @@ export async function chat(servers: readonly Address[], plan: ChatPlan): Promise
     refused: run.refused,
     ...sumOf(pairs.map(({ balance }) => balance)),
     messagesPerSecond: part.acked / part.seconds,
+    refusedPerSecond: part.refused / part.seconds,
     ackLatency: run.ackLatency,
     deliveryLatency: run.deliveryLatency,
     lateness: plan.rate === undefined ? undefined : run.lateness,

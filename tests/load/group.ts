@@ -31,9 +31,10 @@ export interface GroupResult extends Balance, Costs {
   readonly senders: number;
   readonly sent: number;
   readonly acked: number;
-  /** Refused with an errno other than 0. */
+  /** Refused attempts. */
   readonly refused: number;
   readonly messagesPerSecond: number;
+  readonly refusedPerSecond: number;
   readonly deliveriesPerSecond: number;
   readonly ackLatency: Latency;
   readonly deliveryLatency: Latency;
@@ -73,7 +74,6 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
   const part = await run.measure(plan.seconds, plan.pids);
   stop();
   await run.settle(() => run.isAnswered && run.arrived >= run.acked * (plan.members - 1));
-  for (const recipient of recipients) recipient.stop();
   for (const peer of peers) await peer.close();
 
   const acked = senders.flatMap((sender) => sender.acked);
@@ -85,6 +85,7 @@ export async function group(servers: readonly Address[], plan: GroupPlan): Promi
     refused: run.refused,
     ...sumOf(recipients.map(({ came }, at) => checkDelivery(came, acked, new Set(senders[at]?.acked)))),
     messagesPerSecond: part.acked / part.seconds,
+    refusedPerSecond: part.refused / part.seconds,
     deliveriesPerSecond: part.arrived / part.seconds,
     ackLatency: run.ackLatency,
     deliveryLatency: run.deliveryLatency,

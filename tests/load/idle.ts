@@ -1,4 +1,4 @@
-/** The memory of idle connections that are logged in. */
+/** The memory of idle connections after a storm of logins. */
 import { residentBytes } from "../harness/process.ts";
 import type { Address } from "../harness/server.ts";
 import { pause } from "../harness/wait.ts";
@@ -8,15 +8,21 @@ import { inParallel, Peer } from "./peer.ts";
 export interface IdleResult {
   readonly connections: number;
   readonly before: number;
-  readonly after: number;
-  readonly perConnection: number;
+  readonly after: readonly {
+    /** Seconds after the last login. */
+    readonly seconds: number;
+    readonly bytes: number;
+    readonly perConnection: number;
+  }[];
 }
 
 const CONCURRENCY = 50; // users that are registered or logged in at the same time
 // milliseconds; an idle runtime collects its garbage and returns memory within about 35 s
 const SETTLE_MS = 45_000;
+// seconds after the last login: soon, and when the runtime has returned memory
+const MEASURED_AFTER_SECONDS = [20, 60];
 
-/** Registers `count` users and measures the memory of process `pid` before and after their logins. */
+/** Registers `count` users, and measures the memory of process `pid` before and after their logins. */
 export async function idle(server: Address, count: number, pid: number): Promise<IdleResult> {
   const run = crypto.randomUUID().slice(0, 8);
   const registrars = await inParallel(CONCURRENCY, CONCURRENCY, () => Peer.connect(server));
@@ -38,9 +44,13 @@ export async function idle(server: Address, count: number, pid: number): Promise
     await peer.login(ids[at]!);
     return peer;
   });
-  await pause(SETTLE_MS);
-  const after = residentBytes(pid);
+  const after: IdleResult["after"][number][] = [];
+  for (const [at, seconds] of MEASURED_AFTER_SECONDS.entries()) {
+    await pause((seconds - (MEASURED_AFTER_SECONDS[at - 1] ?? 0)) * 1_000);
+    const bytes = residentBytes(pid);
+    after.push({ seconds, bytes, perConnection: (bytes - before) / count });
+  }
   for (const peer of peers) await peer.close();
   if (failure !== undefined) throw new Error(failure);
-  return { connections: count, before, after, perConnection: (after - before) / count };
+  return { connections: count, before, after };
 }

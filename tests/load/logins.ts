@@ -10,7 +10,9 @@ import { inParallel, Peer } from "./peer.ts";
 /** The parameters of a run. */
 export interface LoginPlan {
   readonly by: "password" | "token";
-  /** Concurrent logins, and the number of users. */
+  /** Users, who log in one after the other; at least {@link LoginPlan.window}. */
+  readonly users: number;
+  /** Concurrent logins. */
   readonly window: number;
   readonly seconds: number;
   readonly pids: readonly number[];
@@ -30,7 +32,7 @@ const SETUP_CONCURRENCY = 20; // users that are registered at the same time
 export async function logins(servers: readonly Address[], plan: LoginPlan): Promise<LoginResult> {
   const run = crypto.randomUUID().slice(0, 8);
   const server = (at: number) => servers[at % servers.length]!;
-  const users = await inParallel(plan.window, SETUP_CONCURRENCY, async (at) => {
+  const users = await inParallel(plan.users, SETUP_CONCURRENCY, async (at) => {
     const peer = await Peer.connect(server(at));
     const id = await peer.register(`${run} login ${at}`);
     const { token } = await peer.ask({ msgid: Msg.LOGIN, id, password: PASSWORD });
@@ -42,12 +44,14 @@ export async function logins(servers: readonly Address[], plan: LoginPlan): Prom
   let going = true;
   const meter = new CpuMeter(plan.pids);
   const start = performance.now();
-  const lanes = users.map(async ({ id, token }, at) => {
-    const proof = plan.by === "token" ? { token } : { id, password: PASSWORD, force: true };
-    for (let turn = at; going; turn++) {
+  const lanes = inParallel(plan.window, plan.window, async (lane) => {
+    // No two lanes share a user, so that no user logs in twice at the same time.
+    const own = users.filter((_, at) => at % plan.window === lane);
+    for (let turn = 0; going; turn++) {
+      const { id, token } = own[turn % own.length]!;
       const began = performance.now();
-      const peer = await Peer.connect(server(turn));
-      await peer.login(proof);
+      const peer = await Peer.connect(server(lane + turn));
+      await peer.login(plan.by === "token" ? { token } : { id, password: PASSWORD, force: true });
       times.push(performance.now() - began);
       await peer.close();
     }
@@ -57,7 +61,7 @@ export async function logins(servers: readonly Address[], plan: LoginPlan): Prom
   const cost = meter.perMillion(count);
   const measured = times.slice(0, count);
   going = false;
-  await Promise.all(lanes);
+  await lanes;
   return {
     logins: count,
     loginsPerSecond: count / took * 1_000,

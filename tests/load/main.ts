@@ -4,6 +4,7 @@
  */
 import { absent } from "./offline_messages.ts";
 import { chat } from "./chat.ts";
+import { classicChat } from "./classic_chat.ts";
 import { group } from "./group.ts";
 import { idle } from "./idle.ts";
 import type { Balance } from "./delivery_check.ts";
@@ -26,7 +27,7 @@ interface Outcome {
 const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome>>> = {
   async pairs(options) {
     const plan = { pairs: options.number("pairs", 50), ...options.pace, ...measured(options) };
-    const result = await chat(options.servers, plan);
+    const result = await (options.dialect === "classic" ? classicChat : chat)(options.servers, plan);
     return { result, rows: report.chatRows(result), isBad: isBad(result) };
   },
   async group(options) {
@@ -49,7 +50,10 @@ const scenarios: Readonly<Record<Scenario, (options: Options) => Promise<Outcome
   },
   async logins(options) {
     const { seconds, pids } = measured(options);
-    const plan = { by: options.loginsBy, window: options.number("window", 1), seconds, pids };
+    const window = options.number("window", 1);
+    const users = options.number("users", window);
+    if (users < window) throw new UsageError("--users must be at least --window");
+    const plan = { by: options.loginsBy, users, window, seconds, pids };
     const result = await logins(options.servers, plan);
     return { result, rows: report.loginRows(result), isBad: false };
   },

@@ -27,10 +27,14 @@ export interface OfflinePlan {
 export interface AbsentResult extends Balance {
   readonly sent: number;
   readonly acked: number;
-  /** Refused with an errno other than 0. */
+  /** Refused attempts. */
   readonly refused: number;
   /** The measured part of the sending. */
-  readonly store: Costs & { readonly messagesPerSecond: number; readonly ackLatency: Latency };
+  readonly store: Costs & {
+    readonly messagesPerSecond: number;
+    readonly refusedPerSecond: number;
+    readonly ackLatency: Latency;
+  };
   /** From the first login until the server has processed the last DELIVERED. */
   readonly drain: Costs & { readonly messagesPerSecond: number; readonly seconds: number };
 }
@@ -72,14 +76,10 @@ export async function absent(servers: readonly Address[], plan: OfflinePlan): Pr
     (at) => comeBack(server(at + 1), run, lonely[at]!),
   );
   await run.settle(() => run.arrived >= run.acked);
-  for (const { recipient } of returned) recipient.sayDelivered();
   // A reply shows that the server has processed the preceding DELIVERED.
   await Promise.all(returned.map(({ peer }) => peer.ask({ msgid: Msg.PING })));
   const [seconds, costs] = [(performance.now() - start) / 1_000, meter.stop()];
-  for (const { peer, recipient } of returned) {
-    recipient.stop();
-    await peer.close();
-  }
+  for (const { peer } of returned) await peer.close();
 
   const balance = sumOf(
     returned.map(({ recipient }, at) => checkDelivery(recipient.came, lonely[at]!.sender.acked)),
@@ -91,6 +91,7 @@ export async function absent(servers: readonly Address[], plan: OfflinePlan): Pr
     ...balance,
     store: {
       messagesPerSecond: part.acked / part.seconds,
+      refusedPerSecond: part.refused / part.seconds,
       ackLatency: run.ackLatency,
       ...part.costs(part.acked),
     },

@@ -13,6 +13,9 @@ The default scenario is pairs, in which each sender has a window of messages in 
                 latencies begin at the due time
   --seconds N   length of the measured part (default 10)
   --size N      characters of a message (default 100)
+  --dialect framed|classic
+                classic: as the clients of the C++ family, also to servers of that family; it has no
+                acknowledgements, so a message is in flight until it is delivered (default framed)
   --pid PID,... processes whose CPU time and memory are measured: servers, databases, …
 With several servers a sender is on one and its recipient on the next. Scenario group:
   --group N     members, on the servers in turn; --window, --rate, --seconds and --size as above
@@ -21,6 +24,7 @@ Scenario offline recipients, which log in when all messages are sent:
   --absent N    senders, each with a recipient; --window, --seconds and --size as above
 Scenario repeated logins:
   --logins password|token   --window concurrent logins, for --seconds
+  --users N     users, who log in one after the other (default --window)
 Scenario idle connections:
   --idle N      logged-in idle connections; needs --pid, prints the server's memory
 Scenario reconnect storm: the first server dies with messages in flight, its clients reconnect to the others:
@@ -29,8 +33,8 @@ Scenario reconnect storm: the first server dies with messages in flight, its cli
 
   --json        one JSON object in place of the table
 
-Start the server with --scrypt-ln 1, --message-rate 0 and --unauthenticated-rate 0, so that neither password
-costs nor rate limits are measured. The exit code is 1 when a message was lost, duplicated or out of order, or a
+Start the server with --scrypt-ln 1, as each run registers its users. With --message-rate 0 and
+--unauthenticated-rate 0 it has no rate limits; otherwise a refused message is sent again. The exit code is 1 when a message was lost, duplicated or out of order, or a
 client did not reconnect.
 `;
 
@@ -41,14 +45,39 @@ const SCENARIOS = ["pairs", "group", "absent", "logins", "idle", "storm"] as con
 const SCENARIOS_OF_OPTION: Readonly<Record<string, readonly Scenario[]>> = {
   senders: ["group"],
   rate: ["pairs", "group"],
+  dialect: ["pairs"],
+  users: ["logins"],
   kill: ["storm"],
 };
 
 /** The name of a scenario. */
 export type Scenario = typeof SCENARIOS[number];
 
+/** The name of a wire format, see docs/PROTOCOL.md. */
+export type Dialect = "framed" | "classic";
+
+/** Returns whether a value names a dialect. */
+export function isDialect(value: unknown): value is Dialect {
+  return value === "framed" || value === "classic";
+}
+
 /** An error in the command line. */
 export class UsageError extends Error {}
+
+/** Returns the address that `HOST:PORT` means. */
+export function addressOf(text: string): Address {
+  const [, host, port] = /^([^:]+):(\d+)$/.exec(text) ?? [];
+  if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
+  return { host, port: Number(port) };
+}
+
+/** Returns the numbers of the processes in a list with commas. */
+export function pidsOf(list: string): readonly number[] {
+  return list.split(",").filter((pid) => pid !== "").map((pid) => {
+    if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
+    return Number(pid);
+  });
+}
 
 /** A parsed command line, valid as far as that does not depend on the scenario. */
 export class Options {
@@ -85,21 +114,16 @@ export class Options {
 
   /** The servers, at least one. */
   get servers(): readonly [Address, ...Address[]] {
-    const [first, ...others] = (this.#given._ as readonly (string | number)[]).map((text) => {
-      const [, host, port] = /^([^:]+):(\d+)$/.exec(`${text}`) ?? [];
-      if (host === undefined) throw new UsageError(`not HOST:PORT: ${text}`);
-      return { host, port: Number(port) };
-    });
+    const [first, ...others] = (this.#given._ as readonly (string | number)[]).map((text) =>
+      addressOf(`${text}`)
+    );
     if (!first) throw new UsageError("HOST:PORT is needed; see --help");
     return [first, ...others];
   }
 
   /** The processes to measure. */
   get pids(): readonly number[] {
-    return `${this.#given.pid ?? ""}`.split(",").filter((pid) => pid !== "").map((pid) => {
-      if (!/^[1-9]\d*$/.test(pid)) throw new UsageError(`not a process's number: ${pid}`);
-      return Number(pid);
-    });
+    return pidsOf(`${this.#given.pid ?? ""}`);
   }
 
   /** The pace of the senders. */
@@ -107,6 +131,13 @@ export class Options {
     if (this.#given.rate === undefined) return { window: this.number("window", 1), rate: undefined };
     if (this.#given.window !== undefined) throw new UsageError("--rate takes no --window");
     return { window: 0, rate: this.number("rate") };
+  }
+
+  /** The dialect of pairs. */
+  get dialect(): Dialect {
+    const dialect = this.#given.dialect ?? "framed";
+    if (!isDialect(dialect)) throw new UsageError("--dialect must be framed or classic");
+    return dialect;
   }
 
   /** The kind of `--logins`. */

@@ -18,6 +18,8 @@ export class Peer {
    * resolves.
    */
   onMessage: (message: Received) => void = () => {};
+  /** Called after the messages of one read. */
+  onRead: () => void = () => {};
   /** Called with the reason when the connection ends before {@link close}. */
   onEnd: (reason: string) => void = () => {};
   readonly #reader = new FrameReader();
@@ -95,6 +97,7 @@ export class Peer {
       this.onMessage(message);
       if (message.rid === "ask") this.#asked?.(message);
     }
+    this.onRead();
   }
 }
 

@@ -63,6 +63,24 @@ test("load: sends messages at fixed times", async (server) => {
   assert(lateness!.p99 >= 0);
 });
 
+test("load: delivers each message in the classic dialect", async (server) => {
+  const result = await resultOf(
+    server,
+    "--pairs",
+    "2",
+    "--window",
+    "3",
+    "--dialect",
+    "classic",
+  ) as ChatResult;
+  const { sent, acked, delivered, lost, duplicated, outOfOrder, messagesPerSecond } = result;
+  assert(sent > 2 * 3, "deliveries make room");
+  assertEquals([acked, delivered], [undefined, sent]);
+  assertEquals([lost, duplicated, outOfOrder], [0, 0, 0]);
+  assert(messagesPerSecond > 0 && result.deliveryLatency.p50 > 0);
+  assertEquals([result.ackLatency, result.lateness], [undefined, undefined]);
+});
+
 test("load: prints the same figures as a table", async ({ host, port, pid }) => {
   const { code, stdout } = await load(
     ...[`${host}:${port}`, "--pid", `${pid}`, "--seconds", "1", "--pairs", "1", "--rate", "20"],
@@ -80,6 +98,8 @@ for (
     ["two scenarios", ["localhost:1", "--group", "5", "--pairs", "5"], "cannot be combined"],
     ["a rate and a window", ["localhost:1", "--rate", "5", "--window", "5"], "--window"],
     ["a rate of logins", ["localhost:1", "--logins", "token", "--rate", "5"], "--rate"],
+    ["an unknown dialect", ["localhost:1", "--dialect", "morse"], "--dialect"],
+    ["a dialect of groups", ["localhost:1", "--group", "5", "--dialect", "classic"], "--dialect"],
     ["a group of one", ["localhost:1", "--group", "1"], "two members"],
     ["more senders than members", ["localhost:1", "--group", "2", "--senders", "3"], "--senders"],
     ["not a number", ["localhost:1", "--absent", "many"], "--absent"],

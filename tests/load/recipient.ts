@@ -1,51 +1,45 @@
-/** Recipients, which acknowledge messages as the client does. */
+/** Recipients, which acknowledge all messages of one read of the socket with one DELIVERED. */
 import { Msg, type Received, type Sent } from "../harness/protocol_numbers.ts";
 import type { Peer } from "./peer.ts";
-
-const DELIVERED_INTERVAL_MS = 100; // milliseconds between two DELIVERED of a recipient, as in the client
 
 /** A recipient of one conversation. Its owner passes it the messages of its connection. */
 export class Recipient {
   /** The received seqs, in the order of arrival. */
   readonly came: number[] = [];
-  readonly #peer: Peer;
+  readonly #peer: Pick<Peer, "send" | "onRead">;
   readonly #msgid: number;
   readonly #conversation: Sent;
   readonly #arrived: (message: Received) => void;
   #said = 0; // the seq of the last DELIVERED
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * Makes a recipient. `msgid` is the kind of its messages, `conversation` has the fields that name it in DELIVERED, and
    * `arrived` is called for each message.
    */
-  constructor(peer: Peer, msgid: number, conversation: Sent, arrived: (message: Received) => void) {
+  constructor(
+    peer: Pick<Peer, "send" | "onRead">,
+    msgid: number,
+    conversation: Sent,
+    arrived: (message: Received) => void,
+  ) {
     this.#peer = peer;
     this.#msgid = msgid;
     this.#conversation = conversation;
     this.#arrived = arrived;
+    peer.onRead = () => this.#sayDelivered();
   }
 
-  /** Records a message and schedules its DELIVERED. */
+  /** Records a message. */
   take(message: Received): void {
     if (message.msgid !== this.#msgid) return;
     this.came.push(message.seq!);
     this.#arrived(message);
-    this.#timer ??= setTimeout(() => this.sayDelivered(), DELIVERED_INTERVAL_MS);
   }
 
-  /** Sends the pending DELIVERED, if there is one. */
-  sayDelivered(): void {
-    this.stop();
+  #sayDelivered(): void {
     const seq = this.came.at(-1) ?? 0;
     if (seq === this.#said) return;
     this.#said = seq;
     this.#peer.send({ msgid: Msg.DELIVERED, ...this.#conversation, seq });
-  }
-
-  /** Cancels the pending DELIVERED. */
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 }

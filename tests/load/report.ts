@@ -12,6 +12,9 @@ import type { StormResult } from "./storm.ts";
 /** A line of a table. */
 export type Row = readonly [name: string, value: string];
 
+/** The counts of messages. In the classic dialect there are no replies. */
+type Counts = Balance & Pick<ChatResult, "sent" | "acked" | "refused">;
+
 const NAME_WIDTH = 46; // characters; the longest name is that of a percentile's row
 const VALUE_WIDTH = 30; // characters; four times of up to a minute each
 
@@ -25,9 +28,9 @@ export function chatRows(result: ChatResult): readonly Row[] {
   return [
     ...countRows(result),
     ["messages/s", result.messagesPerSecond.toFixed(0)],
-    timeRow("ack", result.ackLatency),
+    ...timeRows("ack", result.ackLatency),
     timeRow("delivery", result.deliveryLatency),
-    ...latenessRows(result.lateness),
+    ...timeRows("send delay", result.lateness),
     ...costRows(result),
   ];
 }
@@ -42,7 +45,7 @@ export function groupRows(result: GroupResult): readonly Row[] {
     ["deliveries/s", result.deliveriesPerSecond.toFixed(0)],
     timeRow("ack", result.ackLatency),
     timeRow("delivery", result.deliveryLatency),
-    ...latenessRows(result.lateness),
+    ...timeRows("send delay", result.lateness),
     ...costRows(result, "million deliveries"),
   ];
 }
@@ -75,8 +78,10 @@ export function idleRows(result: IdleResult): readonly Row[] {
   return [
     ["connections", `${result.connections}`],
     ["server's memory before, MiB", mebibytes(result.before)],
-    ["server's memory after, MiB", mebibytes(result.after)],
-    ["per connection, KiB", (result.perConnection / 1_024).toFixed(2)],
+    ...result.after.flatMap(({ seconds, bytes, perConnection }): readonly Row[] => [
+      [`server's memory ${seconds} s after the logins, MiB`, mebibytes(bytes)],
+      ["per connection, KiB", (perConnection / 1_024).toFixed(2)],
+    ]),
   ];
 }
 
@@ -97,13 +102,13 @@ export function stormRows(result: StormResult): readonly Row[] {
   ];
 }
 
-function countRows(
-  counts: Balance & { readonly sent: number; readonly acked: number; readonly refused: number },
-): readonly Row[] {
+function countRows(counts: Counts): readonly Row[] {
+  const replies: Row[] = counts.acked === undefined
+    ? []
+    : [["acknowledged", `${counts.acked}`], ["refused", `${counts.refused}`]];
   return [
     ["sent", `${counts.sent}`],
-    ["acknowledged", `${counts.acked}`],
-    ["refused", `${counts.refused}`],
+    ...replies,
     ["delivered", `${counts.delivered}`],
     ["lost", `${counts.lost}`],
     ["duplicated", `${counts.duplicated}`],
@@ -116,8 +121,8 @@ function timeRow(what: string, { p50, p95, p99, max }: Latency): Row {
   return [`${what} ms, p50 / p95 / p99 / max`, values.join(" / ")];
 }
 
-function latenessRows(lateness: Latency | undefined): readonly Row[] {
-  return lateness === undefined ? [] : [timeRow("send delay", lateness)];
+function timeRows(what: string, times: Latency | undefined): readonly Row[] {
+  return times === undefined ? [] : [timeRow(what, times)];
 }
 
 function costRows({ cpu, ownCpu }: Costs, unit = "million"): readonly Row[] {

@@ -18,6 +18,8 @@ export interface Part {
   readonly acked: number;
   /** Deliveries in the measured part. */
   readonly arrived: number;
+  /** Refused attempts in the measured part. */
+  readonly refused: number;
   /** Returns the costs for a number of messages. */
   readonly costs: (count: number) => Costs;
 }
@@ -43,11 +45,11 @@ class Times {
 export class Run {
   readonly name: string = crypto.randomUUID().slice(0, 8);
   readonly text: string;
-  /** Whether a reply makes its sender send the next message. */
-  isRefilling = false;
+  /** Whether the senders send. */
+  isSending = false;
+  /** Attempts, each of which is acknowledged or refused. */
   sent = 0;
   acked = 0;
-  /** Refused with an errno other than 0. */
   refused = 0;
   /** Deliveries, correct or not. */
   arrived = 0;
@@ -59,7 +61,7 @@ export class Run {
     this.text = "x".repeat(size);
   }
 
-  /** Whether every message has a reply. */
+  /** Whether every attempt has a reply. */
   get isAnswered(): boolean {
     return this.acked + this.refused === this.sent;
   }
@@ -67,7 +69,7 @@ export class Run {
   /** Records that a connection of the run has ended. */
   ended(reason: string): void {
     this.failure ??= reason;
-    this.isRefilling = false;
+    this.isSending = false;
   }
 
   /** Records the sending of a message by its due time. */
@@ -93,13 +95,14 @@ export class Run {
     await pause(WARM_UP_MS);
     const meter = new CpuMeter(pids);
     const times = this.#times = new Times(performance.now());
-    const [acked, arrived] = [this.acked, this.arrived];
+    const [acked, arrived, refused] = [this.acked, this.arrived, this.refused];
     await pause(seconds * 1_000);
     const until = times.until = performance.now();
     const part = {
       seconds: (until - times.from) / 1_000,
       acked: this.acked - acked,
       arrived: this.arrived - arrived,
+      refused: this.refused - refused,
     };
     return { ...part, costs: meter.stop() };
   }

@@ -3,13 +3,30 @@
  * commands name fixed ports. So they run in a network and process namespace of their own, which ends with the
  * test.
  */
-import { assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
 import { cleanEnv, ROOT } from "../harness/program.ts";
 import { needTool } from "../harness/tools.ts";
 import { within } from "../harness/wait.ts";
 
 const TIMEOUT_MS = 60_000; // the commands take some seconds
 const MAX_LINES = 120; // a README is read in one go; the rest is in docs/
+
+/** A measured figure: thousands, or a share that is not none. */
+const FIGURE = /\b(?:\d+,\d{3}|[1-9]\d* %)/g;
+
+function figuresIn(cell: string): string[] {
+  return cell.match(FIGURE) ?? [];
+}
+
+/** Returns the cells of the first table that has a column of this name. The first row is the head. */
+function tableWith(markdown: string, column: string): string[][] {
+  const tables = markdown.split(/\n(?!\|)/).map((part) =>
+    part.split("\n").filter((line) => line.startsWith("| "))
+      .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()))
+      .filter((cells) => cells[0] !== "---")
+  );
+  return tables.find(([head]) => head?.includes(column))!;
+}
 
 /** Returns the five commands of a README. */
 async function commands(readme: string): Promise<readonly string[]> {
@@ -62,6 +79,23 @@ Deno.test("README: has at most 120 lines, and badges that name the workflow, the
   const file = await Deno.readTextFile(new URL(".github/workflows/ci.yml", ROOT)); // as the badge names it
   assertStringIncludes(file, "name: ci\n");
   assertStringIncludes(await Deno.readTextFile(new URL("LICENSE", ROOT)), "MIT License");
+});
+
+Deno.test("README: the measured rows of the comparison have the figures of PERFORMANCE.md", async () => {
+  const ours = tableWith(await Deno.readTextFile(new URL("README.md", ROOT)), "Tinode");
+  const measured = tableWith(await Deno.readTextFile(new URL("docs/PERFORMANCE.md", ROOT)), "Tinode");
+  const rows = ours.slice(1).filter((cells) => figuresIn(cells.slice(1).join()).length > 0);
+  assert(rows.length > 0);
+  for (const [label, ...cells] of rows) {
+    const isSource = (source: readonly string[]) =>
+      cells.every((cell, at) => {
+        const [product] = ours[0]![at + 1]!.split(" ");
+        const columns = source.filter((_, column) => measured[0]![column]!.split(" ")[0] === product);
+        const known = new Set(columns.flatMap(figuresIn));
+        return figuresIn(cell).every((figure) => known.has(figure));
+      });
+    assert(measured.slice(1).some(isSource), `PERFORMANCE.md has no row with the figures of: ${label}`);
+  }
 });
 
 Deno.test("README: starts a cluster in five commands, on which two users chat", async () => {
