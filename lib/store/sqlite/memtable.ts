@@ -109,16 +109,12 @@ export class Memtable {
     return this.#cids.get(sender)?.get(cid);
   }
 
-  /**
-   * Inserts the next message of a conversation, in a transaction. {@link find} must not know its cid. Returns
-   * false and inserts nothing if a compacted message of the sender has the cid.
-   */
-  add(message: Omit<RecentMessage, "n">): boolean {
+  /** Inserts the next message of a conversation, in a transaction. No message of the sender may have its cid. */
+  add(message: Omit<RecentMessage, "n">): void {
     const { key: [low, high], seq, sender, cid, time, body } = message;
     const n = this.#lastPosition + 1;
-    if (this.#sql.add.run(n, low, high, seq, sender, cid, time, body).changes === 0) return false;
+    this.#sql.add.get(n, low, high, seq, sender, cid, time, body); // `run` takes half as long again for its result
     this.#insert({ ...message, n });
-    return true;
   }
 
   /** Returns the current position, for {@link rollback}. */
@@ -146,9 +142,10 @@ export class Memtable {
     const due = this.#incomingWeight * COMPACTION_RATIO - this.#compactedWeight;
     if (due < this.#generationSize / COMPACTION_PARTS) return;
     const positions: number[] = [];
-    while (this.#pendingWeight < due && positions.length < this.#compacting.length) {
+    let weight = 0;
+    while (weight < due && positions.length < this.#compacting.length) {
       const { n, key, seq, body } = this.#compacting.at(-1 - positions.length)!;
-      this.#pendingWeight += weightOf(body);
+      weight += weightOf(body);
       positions.push(n);
       const run = this.#pendingRuns.at(-1);
       if (run?.key[0] === key[0] && run.key[1] === key[1]) {
@@ -157,6 +154,7 @@ export class Memtable {
       } else this.#pendingRuns.push({ key, count: 1, lastSeq: seq });
     }
     if (positions.length === 0) return;
+    this.#pendingWeight = weight;
     this.#sql.compact.run(JSON.stringify(positions));
     for (const { key, lastSeq } of this.#pendingRuns) this.#sql.setLastSeq.run(lastSeq, ...key);
     if (positions.length === this.#compacting.length) this.#sql.deleteThrough.run(this.#compactingThrough);
@@ -230,8 +228,7 @@ function prepare(db: DatabaseSync) {
        WHERE seq > last_seq GROUP BY low, high`,
     ),
     add: db.prepare(
-      `INSERT INTO RecentMessage (n, low, high, seq, sender, cid, time, body)
-       SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM Message WHERE sender = ?5 AND cid = ?6)`,
+      "INSERT INTO RecentMessage (n, low, high, seq, sender, cid, time, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     ),
     compact: db.prepare(
       `INSERT INTO Message (low, high, seq, sender, cid, time, body)
