@@ -225,11 +225,28 @@ Deno.test("sqlite memtable: compacts from the first full generation on, slightly
     assertEquals(fixture.rows, [2, GENERATION + 1], "1.25 for one, and not less");
     fixture.run([["claimAccount", 1]]);
     assertEquals(fixture.rows, [2, GENERATION + 1]);
-    range(GENERATION + 1, GENERATION + 10).forEach(next);
-    assertEquals(fixture.rows, [GENERATION, 10], "the generation is done, and gone from where it came");
-    range(GENERATION + 10, 2 * GENERATION).forEach(next);
+    range(GENERATION + 1, GENERATION + 8).forEach(next);
+    assertEquals(fixture.rows, [10, GENERATION + 8], "1.25 for each, and not more");
+    range(GENERATION + 8, GENERATION + 16).forEach(next);
+    assertEquals(fixture.rows, [GENERATION, 16], "the generation is done, and gone from where it came");
+    range(GENERATION + 16, 2 * GENERATION).forEach(next);
     assertEquals(fixture.rows, [GENERATION, GENERATION]);
+    next(2 * GENERATION);
+    assertEquals(fixture.rows, [GENERATION + 2, GENERATION + 1], "the next generation, at the same rate");
   }));
+
+Deno.test("sqlite memtable: compacts 64 parts of a generation, whatever the size of the commits", () => {
+  const large = 64 * 10;
+  withUsers((fixture) => {
+    for (const n of range(0, large)) fixture.run([message(n, 2, "")]);
+    for (const n of range(large, large + 7)) fixture.run([message(n, 2, "")]);
+    assertEquals(fixture.rows, [0, large + 7], "8.75 are less than a part");
+    fixture.run([message(large + 7, 2, "")]);
+    assertEquals(fixture.rows, [10, large + 8]);
+    fixture.run(range(large + 8, large + 32).map((n) => message(n, 2, "")));
+    assertEquals(fixture.rows, [40, large + 32], "several parts in a large commit");
+  }, large);
+});
 
 Deno.test("sqlite memtable: has fewer messages in a generation when they are large", () =>
   withUsers((fixture) => {
@@ -241,8 +258,10 @@ Deno.test("sqlite memtable: has fewer messages in a generation when they are lar
     assertEquals(fixture.rows, [0, 3]);
     next(3, 0);
     assertEquals(fixture.rows, [1, 4], "with the third it was full");
-    next(4, 0);
-    assertEquals(fixture.rows, [3, 2], "the small ones behind the large one");
+    for (const n of range(4, 18)) next(n, 0);
+    assertEquals(fixture.rows, [1, 18], "the large one counts for many");
+    next(18, 0);
+    assertEquals(fixture.rows, [3, 16], "the small ones behind the large one");
   }));
 
 Deno.test("sqlite memtable: compacts small messages by a large one's weight, not by its length", () =>
@@ -269,7 +288,7 @@ Deno.test("sqlite memtable: loses nothing when compaction fails, and resumes it 
     }
     const before = view(fixture);
     fixture.run([message(1_000, 4)]);
-    assertEquals(fixture.rows[0], 2);
+    assertEquals(fixture.rows[0], 7, "1.25 for each of five");
     for (const n of range(1_001, 1_000 + 3 * GENERATION)) fixture.run([message(n, 4)]);
     assertEquals(view(fixture), before);
   }));

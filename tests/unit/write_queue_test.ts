@@ -182,3 +182,21 @@ Deno.test("write queue: asks for more only when less than half of the high water
   await socket.letAll();
   assertEquals(buffered, [1, 0]);
 });
+
+Deno.test("write queue: keeps few slices of larger buffers, and copies the others (I7)", async () => {
+  const socket = new SlowSocket();
+  const outbox = new CoalescingWriteQueue(socket);
+  const slabs: Uint8Array[] = [];
+  for (let n = 0; n < 100; n++) {
+    const slab = new Uint8Array(4_096).fill(1);
+    slabs.push(slab);
+    outbox.push(slab.subarray(n, n + 200));
+  }
+  for (const slab of slabs) slab.fill(2); // shows in the frames that are slices
+  await socket.letAll();
+  const bytes = socket.writes.flatMap((write) => [...write]);
+  assertEquals(bytes.length, 100 * 200);
+  const slices = bytes.filter((byte) => byte === 2).length / 200;
+  assert(slices > 0 && slices < 50, `${slices} slices`);
+  assertEquals(bytes.lastIndexOf(2), slices * 200 - 1, "the first ones");
+});

@@ -39,6 +39,12 @@ export interface Sink {
 /** Bytes of memory for each frame besides its own, roughly: for small frames this is most of their cost. */
 export const ENTRY_OVERHEAD_BYTES = 128;
 
+/**
+ * Buffered bytes beyond which a frame that is a slice of a larger buffer is copied: a waiting slice keeps all
+ * of that buffer alive. Below it, a client that does not read keeps at most some 50 slabs of 4 KiB.
+ */
+const MAX_SHARED_BYTES = 8_192;
+
 interface Entry {
   readonly frame: Uint8Array;
   readonly onWritten: (() => void) | undefined;
@@ -69,7 +75,9 @@ abstract class BaseWriteQueue implements WriteQueue {
   push(frame: Uint8Array, onWritten?: () => void): void {
     if (this.#isClosed) return;
     if (this.#queuedBytes === 0) this.lastWriteAt = performance.now(); // a stall begins here
-    this.#queue.push({ frame, onWritten });
+    const isSlice = frame.length < frame.buffer.byteLength;
+    const own = isSlice && this.bufferedAmount > MAX_SHARED_BYTES ? frame.slice() : frame;
+    this.#queue.push({ frame: own, onWritten });
     this.#queuedBytes += frame.length;
     if (!this.#isWriting) this.#write();
   }

@@ -120,15 +120,12 @@ export class Changes implements SyncOperations<ChangeName> {
     const { key } = conversation;
     const seq = conversation.lastSeq + 1;
     const storedTime = Math.max(time, conversation.lastTime); // time never decreases within a conversation
-    const first = this.#memtable.find(sender, cid);
+    const first = this.#memtable.find(sender, cid) ?? this.#compacted(sender, cid);
     if (first) return duplicateOf(key, first);
-    if ((mustBeDuplicate || this.#space.isLow) && !this.#sql.messageOf.get(sender, cid)) {
+    if (mustBeDuplicate || this.#space.isLow) {
       return { refused: mustBeDuplicate ? "over_quota" : "disk_full" };
     }
-    if (!this.#memtable.add({ key, seq, sender, cid, body, time: storedTime })) {
-      const { low, high, ...first } = this.#sql.messageOf.get(sender, cid) as unknown as MessageRow;
-      return duplicateOf(key, { key: [low, high], ...first });
-    }
+    this.#memtable.add({ key, seq, sender, cid, body, time: storedTime });
     conversation.lastSeq = seq;
     conversation.lastTime = storedTime;
     return storedTime === time ? seq : { seq, time: storedTime, duplicate: false };
@@ -151,6 +148,12 @@ export class Changes implements SyncOperations<ChangeName> {
   clearCache(): void {
     this.#conversations.clear();
     this.#routes.clear();
+  }
+
+  /** Returns the sender's compacted message with this cid, if there is one. */
+  #compacted(sender: number, cid: string): Pick<RecentMessage, "key" | "seq" | "time"> | undefined {
+    const row = this.#sql.messageOf.get(sender, cid) as MessageRow | undefined;
+    return row && { key: [row.low, row.high], seq: row.seq, time: row.time };
   }
 
   /** Returns the conversation if `sender` may send to `peer`. The first message of two users creates it. */

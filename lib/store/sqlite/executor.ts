@@ -87,9 +87,9 @@ export class Executor {
 
   #commit(calls: readonly StoreCall<ChangeName>[], failures: Map<number, unknown>): unknown[] {
     try {
-      return this.#transaction((mark) => {
+      return this.#transaction(() => {
         const results = calls.map((call) => invoke(this.#changes, call));
-        this.#memtable.compact(mark);
+        this.#memtable.compact();
         return results;
       });
     } catch {
@@ -105,11 +105,11 @@ export class Executor {
     }
   }
 
-  #transaction<T>(work: (mark: number) => T): T {
+  #transaction<T>(work: () => T): T {
     const { mark } = this.#memtable;
     this.#sql.begin.run();
     try {
-      const result = work(mark);
+      const result = work();
       this.#sql.commit.run();
       this.#memtable.onCommit();
       return result;

@@ -3,7 +3,7 @@
 /** Size of SQLite's file header. */
 const HEADER_BYTES = 100;
 
-const MAGIC = "SQLite format 3\0";
+const MAGIC = new TextEncoder().encode("SQLite format 3\0");
 
 /**
  * Value of the header's read version while a file is in use with a write-ahead log, and until it is closed.
@@ -30,7 +30,7 @@ export interface FileHeader {
 export function readHeader(file: Deno.FsFile): FileHeader {
   const { size } = file.statSync();
   const bytes = readAt(file, 0, HEADER_BYTES);
-  if (!bytes || new TextDecoder().decode(bytes.subarray(0, MAGIC.length)) !== MAGIC) {
+  if (!bytes || !MAGIC.every((byte, i) => byte === bytes[i])) {
     return { size, expected: 0, changes: undefined, usesWal: false };
   }
   const view = new DataView(bytes.buffer);

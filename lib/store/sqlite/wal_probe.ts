@@ -15,7 +15,7 @@ interface WalIndex {
   /** Size of a page, in bytes. */
   readonly pageSize: number;
   /** The value that all frames share until the log restarts. */
-  readonly salt: string;
+  readonly salt: bigint;
 }
 
 /**
@@ -107,6 +107,6 @@ function readIndex(shm: Deno.FsFile): WalIndex | undefined {
   return undefined;
 }
 
-function saltOf(bytes: Uint8Array, at: number): string {
-  return bytes.subarray(at, at + 8).join(" ");
+function saltOf(bytes: Uint8Array<ArrayBuffer>, at: number): bigint {
+  return new DataView(bytes.buffer).getBigUint64(at);
 }

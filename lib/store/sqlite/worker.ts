@@ -39,9 +39,16 @@ let fileWatch: FileWatch | undefined;
 let checkpointsOpened: Promise<void> | undefined; // fulfilled when the checkpoint thread has opened the file
 let timer: ReturnType<typeof setInterval> | undefined;
 let lost: DatabaseLostError | undefined;
+let checkedAt = -Infinity; // the end of the last check of the files, by performance.now()
 
 /** Interval of the checks of an idle database's files. Each commit has a check of its own. */
 const WATCH_INTERVAL_MS = 1_000;
+
+/**
+ * Age up to which a check counts as the one before a commit: about the duration of a commit. A fault since then
+ * is like one during the commit, which the check after it detects.
+ */
+const MAX_CHECK_AGE_MS = 1;
 
 /** Batches that have arrived and are not run yet: at most one of each endpoint. */
 const pendingBatches: { readonly endpoint: Endpoint; readonly batch: Batch }[] = [];
@@ -76,7 +83,8 @@ function runBatches(): void {
 function execute(batches: readonly Batch[], hasChanges: boolean): WorkerReply[] | WorkerFailure {
   if (lost || !executor) return { error: lost ?? new Error("no database is open") };
   try {
-    if (hasChanges) checkFiles(); // before the commit: SQLite would restart a truncated log
+    const isChecked = performance.now() - checkedAt <= MAX_CHECK_AGE_MS;
+    if (hasChanges && !isChecked) checkFiles(); // before the commit: SQLite would restart a truncated log
     if (lost) return { error: lost };
     const replies = executor.run(batches);
     if (hasChanges) checkFiles(); // between the commit and its acknowledgement
@@ -89,6 +97,7 @@ function execute(batches: readonly Batch[], hasChanges: boolean): WorkerReply[] 
 /** Checks the database's files, and reports their loss. Throws if they cannot be checked. */
 function checkFiles(): void {
   const fault = lost ? undefined : fileWatch?.check();
+  checkedAt = performance.now();
   if (fault === undefined) return;
   const loss = { ...fault, wal: fileWatch!.wal };
   lost = new DatabaseLostError(loss);
