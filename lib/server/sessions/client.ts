@@ -46,23 +46,26 @@ export class Client implements Handler {
   deadlineRequestCount: number | undefined;
   readonly #clientAddress: Pick<ClientAddress, "remoteAddress" | "slot">;
   readonly #table: ReadonlyMap<number, Spec>;
+  readonly #onClosed: (client: Client) => void;
   #session: Session | undefined;
   #rateLimiter: RateLimiter | undefined;
   #hasRegistered = false;
   #hasLoggedIn = false;
   #leaving: AbortController | undefined;
 
-  /** `table` holds all requests by their msgid. */
+  /** `table` holds all requests by their msgid. `onClosed` is called when the connection is closed. */
   constructor(
     node: Node,
     connection: Connection,
     clientAddress: Pick<ClientAddress, "remoteAddress" | "slot">,
     table: ReadonlyMap<number, Spec>,
+    onClosed: (client: Client) => void,
   ) {
     this.node = node;
     this.connection = connection;
     this.#clientAddress = clientAddress;
     this.#table = table;
+    this.#onClosed = onClosed;
     this.#rateLimiter = node.rateLimiters.forUnauthenticated();
   }
 
@@ -122,6 +125,7 @@ export class Client implements Handler {
   attachSession(session: Session): void {
     this.#session = session;
     this.#hasLoggedIn = true;
+    this.#leaving = undefined; // the hash of the login is done, and a signal takes 400 bytes
     this.#rateLimiter = this.node.rateLimiters.forUser(session.user);
   }
 
@@ -137,11 +141,6 @@ export class Client implements Handler {
   /** Releases its session, if it has one. */
   async endSession(): Promise<void> {
     if (this.#session) await releaseSession(this.node, this.#session);
-  }
-
-  /** Releases its place among the connections of its address. */
-  dispose(): void {
-    this.#clientAddress.slot?.release();
   }
 
   // The members of a Handler.
@@ -166,6 +165,11 @@ export class Client implements Handler {
 
   onEnd(): void {
     void this.endSession();
+  }
+
+  onClosed(): void {
+    this.#clientAddress.slot?.release();
+    this.#onClosed(this);
   }
 
   prepare(body: Uint8Array | WireError): Request {
