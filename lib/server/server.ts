@@ -15,7 +15,7 @@ import { terminateSession } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
 import { ClientAddresses } from "./net/client_address.ts";
 import type { Tls } from "./net/tls.ts";
-import { checkTimeouts } from "./sessions/idle_timeouts.ts";
+import { checkAllTimeouts } from "./sessions/idle_timeouts.ts";
 
 const TIMEOUT_CHECK_INTERVAL_MS = 1_000; // upper bound; a shorter timeout is checked more often
 const CHECKS_PER_TIMEOUT = 4; // within the shortest timeout, so that it is observed fairly exactly
@@ -45,6 +45,7 @@ export class Server {
   readonly #acceptBucket = new TokenBucket(ACCEPT_RATE);
   #lastAcceptAt = -Infinity; // by performance.now
   #isListening = true;
+  #isCheckingTimeouts = false;
   #isDraining = false;
   #onLastClosed = () => {}; // called when no client is left
 
@@ -72,7 +73,7 @@ export class Server {
       config.pongTimeout,
     );
     this.#timeoutTimer = setInterval(
-      () => this.#checkTimeouts(),
+      () => void this.#checkTimeouts(),
       Math.min(TIMEOUT_CHECK_INTERVAL_MS, shortest / CHECKS_PER_TIMEOUT),
     );
     this.#accepting = this.#accept();
@@ -219,8 +220,10 @@ export class Server {
     }
   };
 
-  #checkTimeouts(): void {
-    const now = performance.now();
-    for (const client of this.#clients) checkTimeouts(client, now, this.#node.config);
+  async #checkTimeouts(): Promise<void> {
+    if (this.#isCheckingTimeouts) return; // the node is busy
+    this.#isCheckingTimeouts = true;
+    await checkAllTimeouts(this.#clients, this.#node.config, this.#node.eventLoop);
+    this.#isCheckingTimeouts = false;
   }
 }
