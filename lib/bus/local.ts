@@ -14,8 +14,7 @@ import { KeyedRateLimiter } from "./gcra.ts";
 /** Connects the nodes of one process. */
 export class LocalHub {
   readonly #state: HubState = {
-    listeners: new Map(),
-    subscribers: new Map(),
+    nodes: new Set(),
     mutex: new KeyedMutex(lockOverloadError),
     rateLimiter: new KeyedRateLimiter(),
   };
@@ -28,8 +27,8 @@ export class LocalHub {
 
 /** The state that the connections of one hub share. */
 interface HubState {
-  readonly listeners: Map<LocalBus, BusListener>;
-  readonly subscribers: Map<Channel, Set<LocalBus>>;
+  /** The connections that are not closed. They are few: each is asked for its channels. */
+  readonly nodes: Set<LocalBus>;
   readonly mutex: KeyedMutex<number>;
   readonly rateLimiter: KeyedRateLimiter;
 }
@@ -38,10 +37,12 @@ interface HubState {
 class LocalBus implements Bus {
   readonly #hub: HubState;
   readonly #channels = new Set<Channel>();
+  #listener: BusListener | undefined; // since open
   #isClosed = false;
 
   constructor(hub: HubState) {
     this.#hub = hub;
+    hub.nodes.add(this);
   }
 
   /** Does nothing: hints arrive without delay, and so within one epoch. */
@@ -49,42 +50,37 @@ class LocalBus implements Bus {
 
   open(listener: BusListener): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
-    const { listeners } = this.#hub;
-    this.#notify([...listeners.values()], (other) => other.onNodeJoined());
-    listeners.set(this, listener);
+    this.#notifyOthers((other) => other.onNodeJoined());
+    this.#listener = listener;
     return Promise.resolve();
   }
 
   subscribe(channel: Channel): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
     this.#channels.add(channel);
-    const subscribers = this.#hub.subscribers.get(channel);
-    if (subscribers) subscribers.add(this);
-    else this.#hub.subscribers.set(channel, new Set([this]));
     return Promise.resolve();
   }
 
   unsubscribe(channel: Channel): Promise<void> {
     this.#channels.delete(channel);
-    const subscribers = this.#hub.subscribers.get(channel);
-    if (subscribers?.delete(this) && subscribers.size === 0) this.#hub.subscribers.delete(channel);
     return Promise.resolve();
   }
 
   publish(channel: Channel, hint: Hint): void {
-    const { listeners, subscribers } = this.#hub;
-    if (this.#isClosed || !subscribers.has(channel)) return;
-    // Asynchronous, as over a network: a caller of publish is not called back during the call.
-    queueMicrotask(() => {
-      for (const node of [...subscribers.get(channel) ?? []]) {
-        if (node !== this) listeners.get(node)?.onHint(channel, hint);
-      }
-    });
+    if (this.#isClosed) return;
+    for (const node of this.#hub.nodes) {
+      if (node === this || !node.#channels.has(channel)) continue;
+      // Asynchronous, as over a network: a caller of publish is not called back during the call.
+      queueMicrotask(() => {
+        if (node.#channels.has(channel)) node.#listener?.onHint(channel, hint);
+      });
+    }
   }
 
   online(users: readonly number[]): Promise<ReadonlySet<number>> {
     if (this.#isClosed) return Promise.reject(closedError());
-    return Promise.resolve(new Set(users.filter((user) => this.#hub.subscribers.has(user))));
+    const nodes = [...this.#hub.nodes];
+    return Promise.resolve(new Set(users.filter((user) => nodes.some((node) => node.#channels.has(user)))));
   }
 
   async lock(user: number): Promise<() => Promise<void>> {
@@ -100,15 +96,20 @@ class LocalBus implements Bus {
 
   close(): Promise<void> {
     this.#isClosed = true;
-    for (const channel of this.#channels) this.unsubscribe(channel);
-    const { listeners, mutex } = this.#hub;
+    this.#channels.clear();
+    const { nodes, mutex } = this.#hub;
     mutex.releaseAll(this, closedError());
-    if (listeners.delete(this)) this.#notify([...listeners.values()], (other) => other.onNodeLeft());
+    nodes.delete(this);
+    if (this.#listener) this.#notifyOthers((other) => other.onNodeLeft());
+    this.#listener = undefined;
     return Promise.resolve();
   }
 
-  /** Calls the listeners asynchronously, as over a network. */
-  #notify(listeners: readonly BusListener[], call: (listener: BusListener) => void): void {
-    queueMicrotask(() => listeners.forEach(call));
+  /** Calls the listeners of the other nodes asynchronously, as over a network. */
+  #notifyOthers(call: (listener: BusListener) => void): void {
+    for (const node of this.#hub.nodes) {
+      const listener = node.#listener;
+      if (node !== this && listener) queueMicrotask(() => call(listener));
+    }
   }
 }

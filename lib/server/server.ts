@@ -15,7 +15,7 @@ import { terminateSession } from "./sessions/session_lifecycle.ts";
 import { Node, type NodeDeps } from "./node.ts";
 import { ClientAddresses } from "./net/client_address.ts";
 import type { Tls } from "./net/tls.ts";
-import { checkTimeouts } from "./sessions/idle_timeouts.ts";
+import { checkAllTimeouts } from "./sessions/idle_timeouts.ts";
 
 const TIMEOUT_CHECK_INTERVAL_MS = 1_000; // upper bound; a shorter timeout is checked more often
 const CHECKS_PER_TIMEOUT = 4; // within the shortest timeout, so that it is observed fairly exactly
@@ -35,7 +35,7 @@ export class Server {
   readonly #node: Node;
   readonly #listener: Deno.Listener;
   readonly #tls: Tls | undefined;
-  readonly #clients = new Map<Client, Promise<void>>(); // resolved at the end of the connection
+  readonly #clients = new Set<Client>();
   readonly #context: ConnectionContext;
   readonly #timeoutTimer: ReturnType<typeof setInterval>;
   readonly #accepting: Promise<void>;
@@ -45,7 +45,9 @@ export class Server {
   readonly #acceptBucket = new TokenBucket(ACCEPT_RATE);
   #lastAcceptAt = -Infinity; // by performance.now
   #isListening = true;
+  #isCheckingTimeouts = false;
   #isDraining = false;
+  #onLastClosed = () => {}; // called when no client is left
 
   private constructor(node: Node, listener: Deno.Listener, tls: Tls | undefined) {
     this.#node = node;
@@ -71,7 +73,7 @@ export class Server {
       config.pongTimeout,
     );
     this.#timeoutTimer = setInterval(
-      () => this.#checkTimeouts(),
+      () => void this.#checkTimeouts(),
       Math.min(TIMEOUT_CHECK_INTERVAL_MS, shortest / CHECKS_PER_TIMEOUT),
     );
     this.#accepting = this.#accept();
@@ -127,12 +129,12 @@ export class Server {
     const draining = new Draining(this.#clients.size * config.workers, timeoutMs, performance.now());
     const check = () => {
       const now = performance.now();
-      for (const client of this.#clients.keys()) draining.check(client, now);
+      for (const client of this.#clients) draining.check(client, now);
     };
     check();
     const checkTimer = setInterval(check, DRAIN_CHECK_INTERVAL_MS);
     const abortTimer = setTimeout(() => this.#abortAll(), timeoutMs + CLOSE_TIMEOUT_MS);
-    await Promise.all(this.#clients.values());
+    if (this.#clients.size > 0) await new Promise<void>((resolve) => this.#onLastClosed = resolve);
     clearTimeout(abortTimer);
     clearInterval(checkTimer);
     clearInterval(this.#timeoutTimer);
@@ -151,7 +153,7 @@ export class Server {
   }
 
   #abortAll(): void {
-    for (const { connection } of this.#clients.keys()) connection.abort();
+    for (const { connection } of this.#clients) connection.abort();
   }
 
   async #accept(): Promise<void> {
@@ -189,12 +191,13 @@ export class Server {
       socket.setKeepAlive(true); // finds lost classic clients, which know no PING
       const address = this.#clientAddresses.resolve(socket.remoteAddr as Deno.NetAddr);
       const serve = (connection: Connection) =>
-        client = new Client(this.#node, connection, address, requestTable);
+        client = new Client(this.#node, connection, address, requestTable, this.#onClosed);
       // The header of a proxy comes before the TLS handshake.
       const connection = this.#tls
         ? new Connection(this.#tls.wrap(socket, address), this.#context, serve)
         : new Connection(socket, this.#context, serve, address);
-      this.#clients.set(client!, connection.run().then(() => this.#onEnd(client!)));
+      this.#clients.add(client!);
+      void connection.run();
     } catch (error) {
       this.#node.log.debug("connection lost", { error: describeError(error) });
       try {
@@ -205,19 +208,22 @@ export class Server {
     }
   }
 
-  #onEnd(client: Client): void {
+  /** One function for all clients: a promise and a closure for each would take 240 bytes. */
+  readonly #onClosed = (client: Client): void => {
     this.#clients.delete(client);
-    client.dispose();
+    if (this.#clients.size === 0) this.#onLastClosed();
     if (
       client.neverAuthenticated &&
       this.#acceptBucket.timeUntil(ABANDONED_PENALTY, performance.now()) < MAX_PENALTY_MS
     ) {
       this.#acceptBucket.consume(ABANDONED_PENALTY);
     }
-  }
+  };
 
-  #checkTimeouts(): void {
-    const now = performance.now();
-    for (const client of this.#clients.keys()) checkTimeouts(client, now, this.#node.config);
+  async #checkTimeouts(): Promise<void> {
+    if (this.#isCheckingTimeouts) return; // the node is busy
+    this.#isCheckingTimeouts = true;
+    await checkAllTimeouts(this.#clients, this.#node.config, this.#node.eventLoop);
+    this.#isCheckingTimeouts = false;
   }
 }

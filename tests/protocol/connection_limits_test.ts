@@ -58,6 +58,7 @@ async function withLine(work: (line: Line) => Promise<void>): Promise<void> {
     onDrain() {},
     onLeave() {},
     onEnd() {},
+    onClosed() {},
   };
   const eventLoop = new EventLoop();
   const context = {

@@ -19,14 +19,16 @@ Deno.test("connection: notices the client's end while a request is in flight", (
   }));
 
 Deno.test("connection: ends without a wait for concurrent requests in flight", () =>
-  withConnection(async ({ handler, client }) => {
+  withConnection(async ({ handler, client, ran }) => {
     await client.write(frame("1"));
     await until(() => handler.started.length === 1, "the request");
     await client.closeWrite();
     await until(() => handler.ends === 1, "the end");
-    assertEquals(handler.leaves, 1);
+    assertEquals([handler.leaves, handler.closes], [1, 0]);
     handler.answer(7);
     assertEquals(await msgids(client), [7]);
+    await ran;
+    assertEquals(handler.closes, 1);
   }));
 
 Deno.test("connection: bytes that come while a request is in flight start the next one afterwards, and are whole", () =>

@@ -28,6 +28,7 @@ export class HoldingHandler implements Handler {
   readPauseMs = 0;
   leaves = 0;
   ends = 0;
+  closes = 0;
   isAuthenticated = true;
 
   onRead(): number {
@@ -62,6 +63,10 @@ export class HoldingHandler implements Handler {
 
   onEnd(): void {
     this.ends++;
+  }
+
+  onClosed(): void {
+    this.closes++;
   }
 }
 

@@ -2,7 +2,8 @@
 import { assertEquals } from "@std/assert";
 import { defaults } from "../../lib/config/config.ts";
 import type { Client } from "../../lib/server/sessions/client.ts";
-import { checkTimeouts } from "../../lib/server/sessions/idle_timeouts.ts";
+import { INTERACTIVE } from "../../lib/server/scheduling/classes.ts";
+import { checkAllTimeouts, checkTimeouts } from "../../lib/server/sessions/idle_timeouts.ts";
 
 const config = { ...defaults(), loginTimeout: 1_000, pingInterval: 1_000, pongTimeout: 500 };
 
@@ -31,7 +32,12 @@ function fakeClient(session: object | undefined) {
     deadlineRequestCount: undefined,
     endSession: () => log.push("release"),
   };
-  return { log, connection, check: (now: number) => checkTimeouts(client as unknown as Client, now, config) };
+  return {
+    log,
+    connection,
+    client: client as unknown as Client,
+    check: (now: number) => checkTimeouts(client as unknown as Client, now, config),
+  };
 }
 
 Deno.test("timeouts: a silent client gets a PING, and loses its session at once without a reply", () => {
@@ -60,4 +66,25 @@ Deno.test("timeouts: a login in flight at the deadline may end, and no later one
   connection.requestsStarted = 2;
   check(61_000);
   assertEquals(log, ["release", "end"]);
+});
+
+Deno.test("timeouts: other work runs between the time slices of a check of all clients", async () => {
+  const order: string[] = [];
+  const clients = [1, 2].map((number) => {
+    const { connection, client } = fakeClient({});
+    connection.lastReadAt = -config.pingInterval; // due for a PING
+    connection.send = () => {
+      for (const end = performance.now() + 2 * INTERACTIVE.timeSliceMs; performance.now() < end;);
+      return order.push(`ping ${number}`);
+    };
+    return client;
+  });
+  const eventLoop = {
+    yieldToIo: () => {
+      order.push("yield");
+      return Promise.resolve();
+    },
+  };
+  await checkAllTimeouts(clients, config, eventLoop);
+  assertEquals(order, ["ping 1", "yield", "ping 2"]);
 });

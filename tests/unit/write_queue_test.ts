@@ -155,7 +155,7 @@ Deno.test("write queue: paced: the interval starts at the end of a write", async
 
 Deno.test("reply queue: sends replies in the order of the requests, whichever is ready first", async () => {
   const sent: string[] = [];
-  const replies = new ReplyQueue<string>((reply) => sent.push(reply));
+  const replies = new ReplyQueue<string>({ sendReply: (reply) => sent.push(reply) });
   const [first, second] = [Promise.withResolvers<string>(), Promise.withResolvers<string | undefined>()];
   replies.add("at once", 1);
   replies.add(first.promise, 10);

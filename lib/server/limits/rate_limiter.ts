@@ -40,7 +40,7 @@ const YELLOW: Verdict = { color: "yellow", pauseMs: 0, retryAfterMs: 0 };
 export class RateLimiter {
   readonly #committed: RequestByteBuckets;
   readonly #shared: RequestByteBuckets | undefined;
-  readonly #refusals = new TokenBucket(REFUSAL_RATE);
+  #refusals: TokenBucket | undefined; // of most clients, nothing is ever refused
   readonly #logins = new TokenBucket(LOGIN_RATE);
 
   constructor(committed: RequestByteBuckets, shared?: RequestByteBuckets) {
@@ -84,8 +84,9 @@ export class RateLimiter {
   /** Returns the pause after a rejection, in milliseconds: to reject costs time, too. */
   #chargeRefusal(bytes: number, now: number): number {
     const cost = Math.max(1, bytes / BYTES_PER_REFUSAL);
-    const waitMs = this.#refusals.tryConsume(cost, now);
-    if (waitMs > 0) this.#refusals.consume(cost);
+    const refusals = this.#refusals ??= new TokenBucket(REFUSAL_RATE);
+    const waitMs = refusals.tryConsume(cost, now);
+    if (waitMs > 0) refusals.consume(cost);
     return waitMs;
   }
 }

@@ -40,6 +40,8 @@ export interface Handler {
   onLeave(): void;
   /** Called once after {@link Handler.onLeave}, when all requests in flight are concurrent ones. */
   onEnd(): void;
+  /** Called once, at last, when the connection is closed. */
+  onClosed(): void;
 }
 
 /** The bytes of a connection, as `Deno.Conn` has them. */

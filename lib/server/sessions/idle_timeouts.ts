@@ -1,12 +1,35 @@
 /** Timeouts: closes connections that do not log in, are silent, or do not read. */
 import type { Config } from "../../config/options.ts";
 import { Msg } from "../../wire/protocol.ts";
+import type { EventLoop } from "../scheduling/event_loop.ts";
+import { INTERACTIVE } from "../scheduling/classes.ts";
 import type { Client } from "./client.ts";
 
 /** Bytes per millisecond that a live client reads at least: the rate of a 1990s modem. */
 const MIN_READ_BYTES_PER_MS = 4;
 /** Milliseconds in which a client can read the NOTICE. A silent client seldom does. */
 const CLOSE_TIMEOUT_MS = 1_000;
+
+/**
+ * Checks the timeouts of all clients, with a yield after each time slice. After a restart, thousands of clients
+ * are due for a PING at the same time: all in one go would delay all other work.
+ */
+export async function checkAllTimeouts(
+  clients: Iterable<Client>,
+  config: Config,
+  eventLoop: Pick<EventLoop, "yieldToIo">,
+): Promise<void> {
+  let sliceEnd = performance.now() + INTERACTIVE.timeSliceMs;
+  for (const client of clients) {
+    let now = performance.now();
+    if (now > sliceEnd) {
+      await eventLoop.yieldToIo();
+      now = performance.now();
+      sliceEnd = now + INTERACTIVE.timeSliceMs;
+    }
+    checkTimeouts(client, now, config);
+  }
+}
 
 /**
  * Closes a connection if one of its timeouts has expired at `now` (by `performance.now`). Called
