@@ -9,6 +9,7 @@ import { BULK, LOGINS, PAGES, UNPACED_BULK } from "./scheduling/classes.ts";
 import { EventLoop } from "./scheduling/event_loop.ts";
 import { CursorWriter } from "./delivery/cursor_writer.ts";
 import { CommittedMessage } from "./delivery/delivery.ts";
+import { FanOut } from "./delivery/fan_out.ts";
 import { StoreEpoch } from "./recovery/store_epoch.ts";
 import { BackgroundTask } from "./scheduling/background_task.ts";
 import { LogoutBatch } from "./sessions/logout_batch.ts";
@@ -45,6 +46,7 @@ export class Node implements NodeDeps {
   readonly bus: Bus;
   readonly now: () => number;
   readonly sessions: SessionRegistry;
+  readonly fanOut: FanOut;
   readonly cursors: CursorWriter;
   readonly logoutBatch: LogoutBatch;
   readonly presence: Presence;
@@ -77,6 +79,7 @@ export class Node implements NodeDeps {
     this.now = deps.now;
     this.bulkQueue = new WorkQueue(this.eventLoop, this.config.messageRate > 0 ? BULK : UNPACED_BULK);
     this.sessions = new SessionRegistry(this.bus);
+    this.fanOut = new FanOut(this);
     this.cursors = new CursorWriter(this.store, this.log);
     this.logoutBatch = new LogoutBatch(this.store, this.log);
     this.presence = new Presence(this);
@@ -128,6 +131,7 @@ export class Node implements NodeDeps {
       this.storeEpoch.stop(),
       this.#rehash.stop(),
       this.presence.stop(),
+      this.fanOut.stop(),
       this.cursors.flush(),
       this.logoutBatch.flush(),
     ]);
@@ -164,8 +168,10 @@ export class Node implements NodeDeps {
   /** Delivers a message to all its recipients, on all nodes. It must be committed (invariant I3). */
   deliver(session: Session, peer: Peer, message: StoredMessage): void {
     const committed = new CommittedMessage(message, peer);
-    session.delivery.deliver(peer, committed);
-    this.#deliverToOthers(session, peer, committed);
+    if (peer > 0) {
+      session.delivery.deliver(peer, committed);
+      this.#deliverToUser(session, peer, committed);
+    } else this.#deliverToGroup(-peer, committed);
   }
 
   /**
@@ -175,7 +181,10 @@ export class Node implements NodeDeps {
   async redeliver(session: Session, peer: Peer, seq: number): Promise<void> {
     try {
       const { messages: [message] } = await this.store.read(session.user, peer, seq - 1, 1, 1);
-      if (message) this.#deliverToOthers(session, peer, new CommittedMessage(message, peer));
+      if (!message) return;
+      const committed = new CommittedMessage(message, peer);
+      if (peer > 0) this.#deliverToUser(session, peer, committed);
+      else this.#deliverToGroup(-peer, committed, session.user);
     } catch (error) {
       this.log.debug("repeated message not delivered again", { error: describeError(error) });
     }
@@ -188,35 +197,30 @@ export class Node implements NodeDeps {
 
   /** Drops all state of another history: writes on their way to the store, and sessions. */
   #discardState(terminateSession: TerminateSession): void {
+    this.fanOut.clear();
     this.cursors.clear();
     this.logoutBatch.clear();
     for (const session of [...this.sessions]) terminateSession(session, "store_restored");
   }
 
-  #deliverToOthers(session: Session, peer: Peer, committed: CommittedMessage): void {
-    const { message } = committed;
-    if (peer > 0) {
-      const recipient = this.sessions.get(peer);
-      if (recipient) recipient.delivery.deliver(session.user, committed);
-      else this.bus.publish(peer, { kind: "message", message });
-    } else {
-      const startedAt = performance.now();
-      for (const member of this.sessions.groupMembers(-peer)) {
-        if (member !== session) member.delivery.deliver(peer, committed);
-      }
-      this.bulkQueue.charge(performance.now() - startedAt);
-      this.bus.publish(peer, { kind: "message", message });
-    }
+  #deliverToUser(session: Session, user: number, committed: CommittedMessage): void {
+    const recipient = this.sessions.get(user);
+    if (recipient) recipient.delivery.deliver(session.user, committed);
+    else this.bus.publish(user, { kind: "message", message: committed.message });
+  }
+
+  /** Delivers a message to the members of a group, on all nodes. The user `except` does not get it. */
+  #deliverToGroup(group: number, committed: CommittedMessage, except?: number): void {
+    this.fanOut.add(group, committed, except);
+    this.bus.publish(-group, { kind: "message", message: committed.message });
   }
 
   #onNotification(channel: Channel, notification: Hint): void {
     if (channel < 0) {
-      const members = this.sessions.groupMembers(-channel);
       if (notification.kind === "message") {
-        const committed = new CommittedMessage(notification.message, channel);
-        for (const member of members) member.delivery.deliver(channel, committed);
+        this.fanOut.add(-channel, new CommittedMessage(notification.message, channel));
       } else if (notification.kind === "resync") {
-        for (const member of members) member.delivery.requestResync();
+        for (const member of this.sessions.groupMembers(-channel)) member.delivery.requestResync();
       }
       return;
     }

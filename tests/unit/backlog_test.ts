@@ -92,6 +92,18 @@ Deno.test("backlog: reads hundreds of long conversations completely, with few pa
   assert(stats.most <= 65_536 / 100, `${stats.most} messages in a page`);
 });
 
+Deno.test("backlog: reads as many bytes at once as a sender may have in flight", async () => {
+  const limits: number[] = [];
+  const read = reader(new Map([[1, [10]]]));
+  const backlog = new Backlog((peer, after, limit, maxBytes) => {
+    limits.push(maxBytes);
+    return read(peer, after, limit, maxBytes);
+  });
+  backlog.add(conversation(1, 0, 1));
+  await drain(backlog);
+  assertEquals(limits, [262_144]);
+});
+
 Deno.test("backlog: reads more conversations than pages when all messages have one time", async () => {
   const log: Log = new Map(Array.from({ length: 100 }, (_, at) => [at + 1, [10, 10]]));
   const stats = { reads: 0, most: 0 };

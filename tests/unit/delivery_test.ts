@@ -149,18 +149,24 @@ Deno.test("I2 delivery: pushes a message once when its hint comes after it was r
   delivery.stop();
 });
 
-Deno.test("I7 delivery: drops the pages of a slow reader, and reads them again later", async () => {
-  const { delivery, connection, pushed, reads } = withLog(new Map([[PEER, [message(1), message(2)]]]));
+Deno.test("I7 delivery: keeps one page of a slow reader, and reads the others again later", async () => {
+  const other = PEER + 1;
+  const [oldest, ...later] = [1, 2, 3].map((seq) => ({ ...message(seq), time: seq }));
+  const log = new Map([[PEER, [oldest!, ...later]], [other, [{ ...message(1, other), time: 2.5 }]]]);
+  const { delivery, connection, pushed, reads } = withLog(log);
   let isSlow = true;
   Object.defineProperty(connection, "isWritable", { get: () => !isSlow || pushed.length === 0 });
   await delivery.loadUnread();
+  delivery.deliver(PEER, new CommittedMessage(oldest!, 1));
   delivery.start();
   await settled();
-  assertEquals([pushed, reads], [[[PEER, 1]], [PEER]]);
+  assertEquals(pushed, [[PEER, 1]]);
+  const before = reads.splice(0);
+  assertEquals(before.toSorted(), [PEER, other]);
   isSlow = false;
   delivery.resume();
   await settled();
-  assertEquals([pushed, reads], [[[PEER, 1], [PEER, 2]], [PEER, PEER]]);
+  assertEquals([pushed, reads], [[[PEER, 1], [PEER, 2], [other, 1], [PEER, 3]], [other]]);
   delivery.stop();
 });
 

@@ -37,8 +37,12 @@ const UNKNOWN_TIME = -Infinity;
 const MAX_OPEN_PAGES = 32;
 /** Messages per page. */
 const MAX_PAGE_MESSAGES = 256;
-/** Bytes of message text in all pages of a session. A page has at least one message, however long. */
-const MAX_OPEN_PAGES_BYTES = 65_536;
+/**
+ * Bytes of message text in all pages of a session. A page has at least one message, however long. A
+ * sender may have as many bytes in flight. With 64 KiB, a session that was behind a busy sender with two
+ * messages of 50 KB in flight never caught up: the store reads one page per commit.
+ */
+const MAX_OPEN_PAGES_BYTES = 262_144;
 
 /** The conversations of a session that have messages to push. */
 export class Backlog {
@@ -78,9 +82,12 @@ export class Backlog {
     this.#streams.delete(conversation);
   }
 
-  /** Drops the pages from memory. They are read again when they are needed. */
-  dropPages(): void {
-    for (const stream of this.#streams.values()) this.#dropPage(stream);
+  /** Drops all pages from memory but that of the next message. They are read again when they are needed. */
+  dropLaterPages(): void {
+    const next = this.#nextStream();
+    for (const stream of this.#streams.values()) {
+      if (stream !== next) this.#dropPage(stream);
+    }
   }
 
   /**
@@ -89,14 +96,11 @@ export class Backlog {
    */
   async peek(): Promise<BacklogEntry | undefined> {
     for (;;) {
-      let first: Stream | undefined;
-      for (const stream of this.#streams.values()) {
-        if (!first || stream.headTime < first.headTime) first = stream;
-      }
-      if (!first) return undefined;
-      const message = first.page[first.index];
-      if (message) return { conversation: first.conversation, message };
-      await this.#loadPage(first);
+      const next = this.#nextStream();
+      if (!next) return undefined;
+      const message = next.page[next.index];
+      if (message) return { conversation: next.conversation, message };
+      await this.#loadPage(next);
     }
   }
 
@@ -114,6 +118,14 @@ export class Backlog {
       this.#dropPage(stream);
       stream.headTime = UNKNOWN_TIME;
     }
+  }
+
+  #nextStream(): Stream | undefined {
+    let next: Stream | undefined;
+    for (const stream of this.#streams.values()) {
+      if (!next || stream.headTime < next.headTime) next = stream;
+    }
+    return next;
   }
 
   async #loadPage(stream: Stream): Promise<void> {

@@ -231,7 +231,7 @@ export class Delivery {
         const onWritten = this.#ackCallback(peer, seq);
         this.#connection.send(chatMessage(entry.message, this.#recipientOf(entry)), onWritten);
       }
-      if (!this.#connection.isWritable) this.#backlog.dropPages();
+      if (!this.#connection.isWritable) this.#backlog.dropLaterPages();
     } catch (error) {
       this.#resyncPending = true; // loadUnread may have failed
       this.#deps.log.warn("Cannot read unread messages; retrying", {

@@ -38,7 +38,7 @@ export const PAGES = {
  * nothing slows down then. With pauses, deliveries to a busy group fell behind its senders by a minute.
  */
 export const UNPACED_BULK: WorkClass = {
-  concurrency: 64, // pages of 256 messages or 64 KiB: their memory and the store's work are bounded
+  concurrency: 64, // pages of 256 messages or 256 KiB: their memory and the store's work are bounded
   timeSliceMs: 2, // as for interactive work
   pauseRatio: 0,
   maxPauseMs: 0,
