@@ -24,7 +24,7 @@ export type SetupName = keyof typeof starters;
 export const PRELOAD: Preload = { users: 100_000, messages: 10_000_000 };
 
 /** Options without password costs and rate limits, which are not measured. */
-const UNLIMITED = ["--scrypt-ln", "1", "--message-rate", "0", "--unauthenticated-rate", "0"];
+const UNLIMITED = ["--argon2-memory", "8", "--message-rate", "0", "--unauthenticated-rate", "0"];
 
 /** MariaDB's default sizes. The harness makes them smaller for tests. */
 const LARGE_BUFFERS = ["--innodb-buffer-pool-size=128M", "--innodb-log-file-size=96M"];

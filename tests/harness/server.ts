@@ -32,7 +32,7 @@ export interface ServerOptions {
 }
 
 /** A password cost of well under a millisecond, as tests register hundreds of users. */
-const CHEAP_HASH = "4";
+const CHEAP_HASH = "8"; // KiB
 
 /** No rate limit, in tests that do not test it. */
 const UNLIMITED = "0";
@@ -101,7 +101,8 @@ export class Server implements Address, AsyncDisposable {
   /** Starts the server and resolves when it listens. Rejects with its log when it ends instead. */
   async start(): Promise<void> {
     const given = this.#options.args ?? [];
-    const hash = given.includes("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
+    const isCostGiven = given.some((arg) => arg.startsWith("--argon2-"));
+    const hash = isCostGiven ? [] : ["--argon2-memory", CHEAP_HASH];
     const rate = given.includes("--message-rate") ? [] : ["--message-rate", UNLIMITED];
     const command = [
       ...[

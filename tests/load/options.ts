@@ -29,7 +29,7 @@ Scenario reconnect storm: the first server dies with messages in flight, its cli
 
   --json        one JSON object in place of the table
 
-Start the server with --scrypt-ln 1, --message-rate 0 and --unauthenticated-rate 0, so that neither password
+Start the server with --argon2-memory 8, --message-rate 0 and --unauthenticated-rate 0, so that neither password
 costs nor rate limits are measured. The exit code is 1 when a message was lost, duplicated or out of order, or a
 client did not reconnect.
 `;

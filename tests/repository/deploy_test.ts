@@ -59,7 +59,7 @@ async function assertDrains({ command, cwd, env, isFirst = false }: Start): Prom
       args: ["-c", `exec "$@" >"${log}" 2>&1`, "sh", program!, ...args],
       cwd,
       clearEnv: true,
-      env: cleanEnv({ CHAT_SCRYPT_LN: "4", ...env }),
+      env: cleanEnv({ CHAT_ARGON2_MEMORY: "8", ...env }),
       stdin: "null",
     }).spawn();
     try {
