@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import {
   AbandonedError,
+  hashConcurrency,
   MAX_RETRY_AFTER_MS,
   OverloadedError,
   PasswordHasher,
@@ -259,6 +260,12 @@ Deno.test("passwords: free the place of a hash that fails", async () => {
   isBroken = false;
   const hash = await passwords.hash("sesame");
   assertEquals((await passwords.verify("sesame", hash)).valid, true);
+});
+
+Deno.test("passwords: at least one hash is in progress on each node, and at most 4", () => {
+  const [one, ...others] = [1, 2, 1_000].map(hashConcurrency);
+  assertEquals(one, Math.min(navigator.hardwareConcurrency, 4));
+  assertEquals(others.map((count) => count >= 1 && count <= one!), [true, true]);
 });
 
 Deno.test("passwords: a runtime that cannot hash is known at the start", async () => {

@@ -2,8 +2,7 @@
  * The values in the password column: the forms that the server writes, and values that were written by SQL.
  */
 import { BoundedMap } from "../../bounded_map.ts";
-import { defaults } from "../../config/config.ts";
-import type { Config } from "../../config/options.ts";
+import { type Config, options } from "../../config/options.ts";
 import type { Log } from "../../log.ts";
 import {
   type Argon2idCost,
@@ -42,12 +41,21 @@ const MIN_KEY_BYTES = 16;
 const NO_HASH = "*";
 
 /** The options of new hashes. */
-type Argon2Options = Pick<Config, "argon2Memory" | "argon2Passes">;
+type NewHashOptions = Pick<Config, "argon2Memory" | "argon2Passes">;
 
-/** The options that tell which stored passwords are valid. */
-export type StoredPasswordOptions =
-  & Argon2Options
-  & Pick<Config, "scryptLn" | "scryptR" | "scryptP" | "acceptPlainPasswords">;
+/** The options of the hashes of earlier releases. */
+type ScryptOptions = Pick<Config, "scryptLn" | "scryptR" | "scryptP">;
+
+/**
+ * The default costs. A very low configured cost, as in tests, must not make usual hashes too expensive.
+ */
+const DEFAULTS: NewHashOptions & ScryptOptions = {
+  argon2Memory: options.argon2Memory.default,
+  argon2Passes: options.argon2Passes.default,
+  scryptLn: options.scryptLn.default,
+  scryptR: options.scryptR.default,
+  scryptP: options.scryptP.default,
+};
 
 const foreignHash = new RegExp(FOREIGN_HASH_PATTERN, "s");
 
@@ -58,11 +66,13 @@ export class StoredPasswords {
   readonly #usualCosts: readonly Cost[];
   readonly #nextWarningAt = new BoundedMap<number, number>(MAX_WARNED);
 
-  constructor(log: Pick<Log, "warn">, config: StoredPasswordOptions) {
+  constructor(
+    log: Pick<Log, "warn">,
+    config: NewHashOptions & ScryptOptions & Pick<Config, "acceptPlainPasswords">,
+  ) {
     this.#log = log;
     this.#acceptsPlain = config.acceptPlainPasswords === "yes";
-    // Not only the configured ones: a very low cost, as in tests, must not make usual hashes too expensive.
-    this.#usualCosts = [config, defaults()].flatMap((config) => [newHashCost(config), scryptCost(config)]);
+    this.#usualCosts = [config, DEFAULTS].flatMap((costs) => [newHashCost(costs), scryptCost(costs)]);
   }
 
   /**
@@ -112,11 +122,11 @@ export class StoredPasswords {
 }
 
 /** Returns the configured cost of new hashes. One lane: a hash is the work of one thread. */
-export function newHashCost({ argon2Memory, argon2Passes }: Argon2Options): Argon2idCost {
+export function newHashCost({ argon2Memory, argon2Passes }: NewHashOptions): Argon2idCost {
   return { method: "argon2id", memory: argon2Memory, passes: argon2Passes, lanes: 1 };
 }
 
 /** Returns the cost that hashes of earlier releases had. */
-function scryptCost({ scryptLn: ln, scryptR: r, scryptP: p }: StoredPasswordOptions): ScryptCost {
+function scryptCost({ scryptLn: ln, scryptR: r, scryptP: p }: ScryptOptions): ScryptCost {
   return { method: "scrypt", ln, r, p };
 }
