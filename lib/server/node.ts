@@ -95,7 +95,7 @@ export class Node implements NodeDeps {
     );
   }
 
-  /** Starts its threads, and subscribes to the other nodes. */
+  /** Checks that it can hash passwords, and subscribes to the other nodes. */
   async open(): Promise<void> {
     await this.passwords.start();
     await this.storeEpoch.open();
