@@ -75,6 +75,8 @@ export function parseCommand(args: readonly string[], env: Environment): Command
 
   const config: Config = { ...defaults(), ...parsedValues(given) };
   validateCombination(config);
+  const changed = SCRYPT_OPTIONS.filter((name) => config[name] !== options[name].default);
+  warnings.push(...changed.map((name) => scryptWarning(given.get(name)!)));
   warnings.push(
     ...SECRET_OPTIONS.filter((name) => hasPassword(String(flags[name] ?? ""))).map(passwordWarning),
   );
@@ -163,6 +165,21 @@ function parsedValue(option: Option<Value>, { text, source }: Given): Value {
     const shownValue = option.secret ? "" : `, not "${text}"`;
     throw new ConfigError(`${source} ${(error as Error).message}${shownValue}`, { cause: error });
   }
+}
+
+/** Options that set the cost of new hashes in earlier releases. A default does no harm. */
+const SCRYPT_OPTIONS = ["scryptLn", "scryptR", "scryptP"] as const;
+
+function scryptWarning({ source }: Given): Warning {
+  return {
+    event: "an option has no effect on new password hashes, which are Argon2id",
+    fields: {
+      option: source,
+      hint:
+        "use --argon2-memory and --argon2-passes; it is only for hashes of earlier releases that cost more " +
+        "than the default",
+    },
+  };
 }
 
 /** Options whose URL may contain a password. */

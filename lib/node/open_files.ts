@@ -6,7 +6,6 @@
 import { closeSync, openSync } from "node:fs";
 import type { Config } from "../config/options.ts";
 import type { Log } from "../log.ts";
-import { hashWorkerCount } from "../passwords/password_hasher.ts";
 import { MAX_CONNECTIONS as HEALTH_CONNECTIONS } from "../server/net/health.ts";
 
 // The counts below were measured on Linux with Deno 2.9. tests/protocol/open_files_test.ts checks them.
@@ -51,10 +50,10 @@ const CLUSTER_MASTERS = 16;
 const CACHE_FILES = 9;
 
 /**
- * Descriptors that are open for a moment: certificate and key at a reload (2), a thread that replaces a dead
- * one (6), temporary files of SQLite and the copy of a lost database (5), closing connections (3).
+ * Descriptors that are open for a moment: certificate and key at a reload (2), temporary files of SQLite and
+ * the copy of a lost database (5), closing connections (3).
  */
-export const TRANSIENT_FILES = 16;
+export const TRANSIENT_FILES = 10;
 
 /** The number of files that this process may open. */
 export interface FileRoom {
@@ -67,12 +66,9 @@ export interface FileRoom {
 /**
  * Returns the descriptors that a server needs besides those that are open at its start, and those of clients.
  */
-export function reservedFiles(
-  { workers, mysql, mysqlConnections, redis, healthPort }: Config,
-  hashWorkersPerNode = hashWorkerCount(workers),
-): number {
+export function reservedFiles({ workers, mysql, mysqlConnections, redis, healthPort }: Config): number {
   const nodeThreads = workers > 1 ? workers : 0; // a single node has the main thread
-  const threads = nodeThreads + workers * hashWorkersPerNode + (mysql ? 0 : STORE_THREADS);
+  const threads = nodeThreads + (mysql ? 0 : STORE_THREADS);
   const namedMasters = redis ? redis.split(",").length : 0;
   const backendConnections = (mysql ? mysqlConnections : 0) +
     (namedMasters > 1 ? Math.max(namedMasters, CLUSTER_MASTERS) : namedMasters);

@@ -1,5 +1,5 @@
 /**
- * The queue of passwords to hash. Known users go first. The others share the threads fairly by network, and
+ * The queue of passwords to hash. Known users go first. The others share the hasher fairly by network, and
  * within a network by address. So a client that fills the queue delays only itself.
  */
 import { Shares } from "./shares.ts";
@@ -12,7 +12,7 @@ export type Standing = "known" | "new" | "frequent";
 
 /** The client for which a password is hashed. */
 export interface Requester {
-  /** The network of the address. Networks share the threads equally, however many addresses they have. */
+  /** The network of the address. Networks share the hasher equally, however many addresses they have. */
   readonly network: string;
   /** The address. The addresses of a network share its part equally. */
   readonly address: string;

@@ -13,7 +13,7 @@ import { FanOut } from "./delivery/fan_out.ts";
 import { StoreEpoch } from "./recovery/store_epoch.ts";
 import { BackgroundTask } from "./scheduling/background_task.ts";
 import { LogoutBatch } from "./sessions/logout_batch.ts";
-import { hashWorkerCount, PasswordHasher } from "../passwords/password_hasher.ts";
+import { hashConcurrency, PasswordHasher } from "../passwords/password_hasher.ts";
 import { KnownPlaces } from "./limits/known_places.ts";
 import { WorkQueue } from "./scheduling/work_queue.ts";
 import { Presence } from "./sessions/presence.ts";
@@ -22,7 +22,7 @@ import { rehashAll } from "./recovery/password_rehash.ts";
 import type { Session, SessionEndReason } from "./sessions/session.ts";
 import { SessionRegistry } from "./sessions/session_registry.ts";
 import { StorageQuota } from "./limits/storage_quota.ts";
-import { StoredPasswords } from "./sessions/stored_passwords.ts";
+import { newHashCost, StoredPasswords } from "./sessions/stored_passwords.ts";
 import { Semaphore } from "./scheduling/semaphore.ts";
 
 /** The parts that a node is given. */
@@ -85,13 +85,9 @@ export class Node implements NodeDeps {
     this.presence = new Presence(this);
     this.storeEpoch = new StoreEpoch(this, () => this.#discardState(terminateSession));
     this.recovery = new Recovery(this, terminateSession);
-    const { scryptLn: ln, scryptR: r, scryptP: p, hashQueue, workers } = this.config;
-    this.passwords = new PasswordHasher({ ln, r, p }, hashWorkerCount(workers), hashQueue);
-    this.storedPasswords = new StoredPasswords(this.log, this.config.acceptPlainPasswords === "yes", {
-      ln,
-      r,
-      p,
-    });
+    const { hashQueue, workers } = this.config;
+    this.passwords = new PasswordHasher(newHashCost(this.config), hashConcurrency(workers), hashQueue);
+    this.storedPasswords = new StoredPasswords(this.log, this.config);
     this.loginThrottle = new LoginThrottle(this.bus, this.config);
     this.rateLimiters = new RateLimiters(this.config);
     this.storageQuota = new StorageQuota(this.bus, this.config.dailyBytes);
@@ -102,7 +98,7 @@ export class Node implements NodeDeps {
     );
   }
 
-  /** Starts its threads, and subscribes to the other nodes. */
+  /** Checks that it can hash passwords, and subscribes to the other nodes. */
   async open(): Promise<void> {
     await this.passwords.start();
     await this.storeEpoch.open();

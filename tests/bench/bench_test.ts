@@ -161,6 +161,6 @@ Deno.test("bench: measures one scenario once", async () => {
     stdout,
     /^\| embedded, rates off: 1 pair, 1 in flight \| [\d,.]+ \(.*\) messages \| 0 \|.*\| 0 \|$/m,
   );
-  const options = "--db FILE --scrypt-ln 1 --message-rate 0 --unauthenticated-rate 0";
+  const options = "--db FILE --argon2-memory 8 --message-rate 0 --unauthenticated-rate 0";
   assertStringIncludes(stdout, `\n- embedded, rates off: \`${options}\`\n`);
 });

@@ -20,7 +20,7 @@ function lineOf({ code, stderr, stdout }: Outcome, expected: number): string {
 for (const set of ["server", "server-mysql"]) {
   mariadb.test(`start: the permission set ${set} in deno.json suffices for MySQL and Redis`, async (database) => {
     await using redis = await startRedis();
-    const args = ["--mysql", database.url, "--redis", redis.url, "--scrypt-ln", "1"];
+    const args = ["--mysql", database.url, "--redis", redis.url, "--argon2-memory", "8"];
     await withServer({ permissions: ["--no-prompt", `-P=${set}`], args }, async (server) => {
       await using user = await newUser(server);
       await user.settle();
@@ -34,7 +34,7 @@ mariadb.test("start: server-mysql suffices for workers, --upgrade-check and rene
   const permissions = ["--no-prompt", "-P=server-mysql"];
   const mysql = ["--mysql", database.url];
   await withServer(
-    { permissions, args: [...mysql, "--workers", "2", "--scrypt-ln", "1"] },
+    { permissions, args: [...mysql, "--workers", "2", "--argon2-memory", "8"] },
     async (server) => {
       await using user = await newUser(server);
       await user.settle();

@@ -1,7 +1,7 @@
 /** A server with as many connections as its limit of open files permits: all other work goes on. */
 import { assert, assertEquals } from "@std/assert";
 import { Msg } from "../harness/protocol_numbers.ts";
-import { FramedClient, newUser, PASSWORD, register } from "../harness/framed_client.ts";
+import { FramedClient, newUser, register } from "../harness/framed_client.ts";
 import { startMariadb } from "../harness/mariadb.ts";
 import { freePort } from "../harness/ports.ts";
 import { startRedis } from "../harness/redis.ts";
@@ -50,7 +50,7 @@ class SilentOnes implements AsyncDisposable {
 async function fill(
   server: Server,
   workers = 1,
-  beside: (unauthenticated: readonly FramedClient[]) => Promise<void> = () => Promise.resolve(),
+  beside: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> {
   const possible = possibleOf(server);
   await using open = new AsyncDisposableStack();
@@ -70,7 +70,7 @@ async function fill(
     const refused = SILENT_CONNECTIONS * workers + known - possible;
     await until(() => silent.closed >= refused, "those over the most to be closed");
     if (workers === 1) assertEquals(silent.closed, refused, "not one more");
-    await beside(unauthenticated);
+    await beside();
     // More at the same time than there are connections to a database.
     const ids = await Promise.all(unauthenticated.map((client, i) => client.register(`client ${i}`)));
     const [first, ...others] = unauthenticated;
@@ -98,23 +98,6 @@ async function fill(
 
 Deno.test("open files: 300 silent connections at a limit of 256 do not keep others from chatting", () =>
   withServer({ openFiles: LIMIT, args: LONG_TIMEOUTS }, (server) => fill(server)));
-
-Deno.test("open files: the same while a hash thread dies and another starts", () => {
-  const permissions = ["-A", "--preload", "tests/harness/killable_workers.ts"];
-  return withServer(
-    { openFiles: LIMIT, permissions, env: { MORTAL: "hash" }, args: LONG_TIMEOUTS },
-    (server) =>
-      fill(server, 1, async ([client]) => {
-        const from = server.logSize;
-        Deno.kill(server.pid, "SIGUSR1");
-        await until(() => server.log(from).includes('(in worker "hash")'), "the thread's end");
-        await until(async () => {
-          const name = crypto.randomUUID();
-          return (await client!.request({ msgid: Msg.REGISTER, name, password: PASSWORD })).errno === 0;
-        }, "another thread");
-      }),
-  );
-});
 
 Deno.test("open files: the same with workers", () =>
   withServer({ openFiles: LIMIT, args: ["--workers", "2", ...LONG_TIMEOUTS] }, (server) => fill(server, 2)));

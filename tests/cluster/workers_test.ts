@@ -171,7 +171,7 @@ serverTest("workers: the process ends after the drain of the others when one die
 });
 
 serverTest("workers: the exit code is 1 when one dies during its drain", {
-  args: [...WORKERS, "--scrypt-ln", "15", "--drain-timeout", "3s"],
+  args: [...WORKERS, "--argon2-passes", "16", "--drain-timeout", "3s"],
   permissions: KILLABLE_WORKERS,
   env: { MORTAL: "worker 2" },
 }, async (server) => {

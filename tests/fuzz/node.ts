@@ -17,7 +17,7 @@ const BOUNDLESS: Partial<Config> = {
   host: "127.0.0.1",
   port: 0,
   db: ":memory:",
-  scryptLn: 1,
+  argon2Memory: 8,
   classicWriteInterval: 0,
   messageRate: 0,
   byteRate: 0,

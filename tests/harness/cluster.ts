@@ -24,7 +24,7 @@ export interface ClusterOptions {
 const START_TRIES = 5; // another program may take a free port before the server listens on it
 
 /** The lowest password cost, as tests log in hundreds of times. */
-const CHEAP_HASH = ["--scrypt-ln", "1"];
+const CHEAP_HASH = ["--argon2-memory", "8"];
 
 /**
  * A login timeout that no test reaches: a connection that loses a race for an account stays for the next one.

@@ -42,7 +42,7 @@ export async function withNodes(
     ...defaults(),
     host: "127.0.0.1",
     port: 0,
-    scryptLn: 1,
+    argon2Memory: 8,
     messageRate: 0,
     ...between.config,
   };

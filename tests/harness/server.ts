@@ -34,7 +34,7 @@ export interface ServerOptions {
 }
 
 /** A password cost of well under a millisecond, as tests register hundreds of users. */
-const CHEAP_HASH = "4";
+const CHEAP_HASH = "8"; // KiB
 
 /** No rate limit, in tests that do not test it. */
 const UNLIMITED = "0";
@@ -104,7 +104,8 @@ export class Server implements Address, AsyncDisposable {
   async start(): Promise<void> {
     const given = this.#options.args ?? [];
     const isGiven = (option: string) => this.#options.defaultLimits || given.includes(option);
-    const hash = isGiven("--scrypt-ln") ? [] : ["--scrypt-ln", CHEAP_HASH];
+    const isCostGiven = this.#options.defaultLimits || given.some((arg) => arg.startsWith("--argon2-"));
+    const hash = isCostGiven ? [] : ["--argon2-memory", CHEAP_HASH];
     const rate = isGiven("--message-rate") ? [] : ["--message-rate", UNLIMITED];
     const command = [
       ...[

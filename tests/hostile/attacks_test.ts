@@ -166,7 +166,7 @@ serverTest("attacks: stops reading from a client that does not read its replies"
 
 // With the login throttle off, the hash queue must bound the work.
 serverTest("attacks: serves others during a flood of wrong passwords", {
-  args: ["--scrypt-ln", "12", "--max-failed-logins", "1000000"],
+  args: ["--argon2-passes", "2", "--max-failed-logins", "1000000"],
 }, async (server) => {
   await using pair = await baselinePair(server);
   const id = await register(server);

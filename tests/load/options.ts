@@ -33,9 +33,9 @@ Scenario reconnect storm: the first server dies with messages in flight, its cli
 
   --json        one JSON object in place of the table
 
-Start the server with --scrypt-ln 1, as each run registers its users. With --message-rate 0 and
---unauthenticated-rate 0 it has no rate limits; otherwise a refused message is sent again. The exit code is 1 when a message was lost, duplicated or out of order, or a
-client did not reconnect.
+Start the server with --argon2-memory 8, as each run registers its users. With --message-rate 0 and
+--unauthenticated-rate 0 it has no rate limits; otherwise a refused message is sent again. The exit code is 1
+when a message was lost, duplicated or out of order, or a client did not reconnect.
 `;
 
 /** The scenarios; the default is `pairs`. */

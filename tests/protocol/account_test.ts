@@ -204,7 +204,7 @@ test("login: gives a wrong password and an unknown user the same reply", async (
 // High enough for the hash to dominate the time, and low enough for ten hashes.
 serverTest(
   "login: takes as long for an unknown user as for a wrong password",
-  { args: ["--scrypt-ln", "13"] },
+  { args: ["--argon2-passes", "2"] },
   async (server) => {
     const id = await register(server);
     await using client = await FramedClient.connect(server);

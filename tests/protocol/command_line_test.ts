@@ -13,7 +13,7 @@ Deno.test("command line: --help and --help=all print lines of at most 80 columns
     assertStringIncludes(stdout, "main.ts restore --from COPY");
     assertEquals(stdout.split("\n").filter((line) => line.length > 80), []);
   }
-  assertEquals([common!, all!].map(({ stdout }) => stdout.includes("--scrypt-ln")), [false, true]);
+  assertEquals([common!, all!].map(({ stdout }) => stdout.includes("--argon2-memory")), [false, true]);
 });
 
 Deno.test("command line: --version prints the version, and a fault ends with exit code 2", async () => {

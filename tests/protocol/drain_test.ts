@@ -114,7 +114,7 @@ serverTest("SIGTERM: sends a classic client its pending replies and closes its c
 serverTest(
   "SIGTERM: serves logins on open connections and asks them to reconnect; closes idle unauthenticated ones",
   {
-    args: ["--scrypt-ln", "15", "--drain-timeout", "5m"],
+    args: ["--argon2-passes", "8", "--drain-timeout", "5m"],
   },
   async (server) => {
     const [busy, early, idle, mute] = await Promise.all(
@@ -186,7 +186,7 @@ serverTest("SIGTERM: accepts no new connection", {}, async (server) => {
 });
 
 serverTest("SIGTERM: ends requests that exceed the drain timeout", {
-  args: ["--drain-timeout", "500ms", "--scrypt-ln", "17"],
+  args: ["--drain-timeout", "500ms", "--argon2-passes", "40"],
 }, async (server) => {
   const waiting = 80; // passwords, which take half a minute to hash
   const clients = await Promise.all(Array.from({ length: waiting }, () => FramedClient.connect(server)));

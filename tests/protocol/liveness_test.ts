@@ -116,7 +116,7 @@ serverTest("write-stall-timeout: closes a connection that takes no bytes at all"
 });
 
 serverTest("login-timeout: closes a connection that guesses on or does not read, too", {
-  args: ["--login-timeout", "1s", "--scrypt-ln", "13", "--write-buffer-bytes", "4096"],
+  args: ["--login-timeout", "1s", "--argon2-passes", "2", "--write-buffer-bytes", "4096"],
 }, async (server) => {
   const id = await register(server);
   const [guesses, asked] = [2_000, 100_000];

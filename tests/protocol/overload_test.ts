@@ -8,7 +8,7 @@ const LOGINS = 20;
 const MAX_RETRY_AFTER_MS = 5_000; // ms, the bound for waiting passwords
 
 serverTest("overload: refuses logins with retry_after when the hash queue is full", {
-  args: ["--scrypt-ln", "14", "--hash-queue", "1"],
+  args: ["--argon2-passes", "4", "--hash-queue", "1"],
 }, async (server) => {
   const id = await register(server);
   const clients = await Promise.all(Array.from({ length: LOGINS }, () => FramedClient.connect(server)));

@@ -2,6 +2,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { Log } from "../../lib/log.ts";
 import { PasswordHasher } from "../../lib/passwords/password_hasher.ts";
+import { type Argon2idCost, deriveKey } from "../../lib/passwords/stored_hash.ts";
+import { defaults } from "../../lib/config/config.ts";
+import type { Config } from "../../lib/config/options.ts";
 import { rehashAll } from "../../lib/server/recovery/password_rehash.ts";
 import { StoredPasswords } from "../../lib/server/sessions/stored_passwords.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
@@ -12,8 +15,10 @@ import type { Address } from "../harness/server.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
 import { idOf, ROOMY } from "../store/store_fixture.ts";
 
-const CHEAP = { ln: 1, r: 1, p: 1 };
-const HASHED = "$scrypt$ln=1,r=1,p=1$";
+const CHEAP: Argon2idCost = { method: "argon2id", memory: 8, passes: 1, lanes: 1 };
+const HASHED = "$argon2id$v=19$m=8,t=1,p=1$";
+/** The beginning of hashes by {@link withNodes}. */
+const NODE_HASHED = "$argon2id$v=19$m=8,";
 
 Deno.test("rehash: hashes an old password at its login, and refuses a wrong one", async () => {
   let store: Store | undefined;
@@ -25,7 +30,7 @@ Deno.test("rehash: hashes an old password at its login, and refuses a wrong one"
     }
     assertEquals((await store!.findUser({ id }))!.password, `${PLAINTEXT_PREFIX}123456`);
     await client.succeed({ msgid: Msg.LOGIN, id, password: "123456" });
-    assertStringIncludes((await store!.findUser({ id }))!.password, "$scrypt$ln=1,");
+    assertStringIncludes((await store!.findUser({ id }))!.password, NODE_HASHED);
     await client.succeed({ msgid: Msg.LOGOUT });
     await client.succeed({ msgid: Msg.LOGIN, id, password: "123456" });
   }, { store: (real) => store = real });
@@ -74,13 +79,19 @@ Deno.test("rehash: takes a plaintext password with --accept-plain-passwords, no 
       assertEquals((await client.request({ msgid: Msg.LOGIN, id, password })).errno, Errno.FAILED);
     }
     await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
-    assertStringIncludes((await store.findUser({ id }))!.password, "$scrypt$ln=1,");
+    assertStringIncludes((await store.findUser({ id }))!.password, NODE_HASHED);
     await client.succeed({ msgid: Msg.LOGOUT });
     await client.succeed({ msgid: Msg.LOGIN, id, password: WRITTEN });
   });
   assert(log.includes("user=1") && !log.includes(WRITTEN), log);
   for (
-    const hash of ["0123456789abcdef".repeat(2), "$2b$12$abcdefghijkl", "$2b$12$abc\ndef", "$scrypt$ln=1"]
+    const hash of [
+      "0123456789abcdef".repeat(2),
+      "$2b$12$abcdefghijkl",
+      "$2b$12$abc\ndef",
+      "$scrypt$ln=1",
+      "$argon2id$v=19$m=8",
+    ]
   ) {
     const log = await withWritten(hash, "yes", async (node, id) => {
       await using client = await FramedClient.connect(node);
@@ -110,6 +121,14 @@ Deno.test("rehash: refuses a hash of excessive cost in time, and reports it with
     [`$scrypt$ln=4,r=8,p=0$${SALT}$${KEY}`, "another program's hash"],
     [`$scrypt$ln=4,r=8,p=1$${SALT}$AA`, "another program's hash"], // one password in 256 would match
     [`$scrypt$ln=4,r=8,p=1$${SALT}$${"A".repeat(255)}`, "another program's hash"],
+    [`$argon2id$v=19$m=155656,t=1,p=1$${SALT}$${KEY}`, "far above .*--argon2-memory"],
+    [`$argon2id$v=19$m=8,t=99999999,p=1$${SALT}$${KEY}`, "far above"],
+    [`$argon2id$v=19$m=${"9".repeat(60)},t=1,p=1$${SALT}$${KEY}`, "far above"],
+    [`$argon2i$v=19$m=19456,t=2,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$argon2id$v=16$m=19456,t=2,p=1$${SALT}$${KEY}`, "another program's hash"],
+    [`$argon2id$v=19$m=8,t=1,p=2$${SALT}$${KEY}`, "another program's hash"], // no valid cost
+    [`$argon2id$v=19$m=8,t=1,p=1$c2FsdA$${KEY}`, "another program's hash"], // nor a valid salt
+    [`$argon2id$v=19$m=8,t=1,p=1$${SALT}$AAAAAA`, "another program's hash"],
     ["", "1 to 128 characters"],
     ["p".repeat(129), "1 to 128 characters"],
     ["😀".repeat(129), "1 to 128 characters"],
@@ -130,27 +149,52 @@ Deno.test("rehash: refuses a hash of excessive cost in time, and reports it with
 
 Deno.test("rehash: checks a hash of the greatest permitted cost, and refuses one step more", () => {
   const account = { id: 1, name: "old", online: false };
-  const refuses = (cost: string, configured = CHEAP) => {
+  const low = { argon2Memory: 8, argon2Passes: 1, scryptLn: 1, scryptR: 1, scryptP: 1 };
+  const refuses = (cost: string, configured: Partial<Config> = low) => {
     const lines: string[] = [];
     const log = new Log("warn", "text", (line) => lines.push(line));
-    const password = `$scrypt$${cost}$${SALT}$${KEY}`;
-    const stored = new StoredPasswords(log, false, configured).credentialOf({ ...account, password });
+    const password = `$${cost}$${SALT}$${KEY}`;
+    const stored = new StoredPasswords(log, { ...defaults(), ...configured })
+      .credentialOf({ ...account, password });
     assertEquals(lines.length, stored === password ? 0 : 1);
     return stored !== password;
   };
-  assertEquals([refuses("ln=17,r=8,p=3"), refuses("ln=18,r=8,p=4")], [false, true], "time");
-  assertEquals([refuses("ln=17,r=15,p=1"), refuses("ln=18,r=9,p=1")], [false, true], "memory");
-  assertEquals([refuses("ln=15,r=8,p=24"), refuses("ln=15,r=8,p=25")], [false, true], "time by p");
-  const high = { ln: 20, r: 8, p: 1 };
-  assertEquals([
-    refuses("ln=20,r=8,p=1", high),
-    refuses("ln=22,r=8,p=1", high),
-    refuses("ln=24,r=8,p=1", high),
-  ], [
-    false,
-    false,
-    true,
-  ]);
+  const argon2id = (cost: string, configured?: Partial<Config>) =>
+    refuses(`argon2id$v=19$${cost}`, configured);
+  assertEquals([argon2id("m=19456,t=16,p=1"), argon2id("m=19456,t=17,p=1")], [false, true], "work");
+  assertEquals([argon2id("m=155648,t=2,p=1"), argon2id("m=155649,t=1,p=1")], [false, true], "memory");
+  const large = { argon2Memory: 65_536, argon2Passes: 3 };
+  assertEquals([argon2id("m=524288,t=3,p=4", large), argon2id("m=524288,t=4,p=4", large)], [false, true]);
+  const scrypt = (cost: string, configured?: Partial<Config>) => refuses(`scrypt$${cost}`, configured);
+  assertEquals([scrypt("ln=17,r=8,p=3"), scrypt("ln=18,r=8,p=4")], [false, true], "time");
+  assertEquals([scrypt("ln=17,r=15,p=1"), scrypt("ln=18,r=9,p=1")], [false, true], "memory");
+  assertEquals([scrypt("ln=15,r=8,p=24"), scrypt("ln=15,r=8,p=25")], [false, true], "time by p");
+  const high = { scryptLn: 20, scryptR: 8, scryptP: 1 };
+  assertEquals(["ln=20", "ln=22", "ln=24"].map((ln) => scrypt(`${ln},r=8,p=1`, high)), [false, false, true]);
+});
+
+Deno.test("rehash: replaces a hash of scrypt at a login by password, and the token goes on working", async () => {
+  let store: Store | undefined;
+  await withNodes(1, async (node) => {
+    const salt = new TextEncoder().encode("saltsaltsaltsalt");
+    const cost = { method: "scrypt", ln: 4, r: 8, p: 1 } as const;
+    const key = await deriveKey({ password: "sesame", salt, length: 32, cost });
+    const digits = key.toBase64({ omitPadding: true });
+    const old = `$scrypt$ln=4,r=8,p=1$${salt.toBase64({ omitPadding: true })}$${digits}`;
+    const id = idOf(await store!.createUser("old", old));
+    await using client = await FramedClient.connect(node!);
+    assertEquals((await client.request({ msgid: Msg.LOGIN, id, password: "open" })).errno, Errno.FAILED);
+    assertEquals((await store!.findUser({ id }))!.password, old);
+    const { token } = await client.succeed({ msgid: Msg.LOGIN, id, password: "sesame" });
+    const stored = (await store!.findUser({ id }))!.password;
+    assertStringIncludes(stored, NODE_HASHED);
+    await client.close();
+    await using again = await FramedClient.connect(node!);
+    await again.succeed({ msgid: Msg.LOGIN, token });
+    await again.succeed({ msgid: Msg.LOGOUT });
+    await again.succeed({ msgid: Msg.LOGIN, id, password: "sesame" });
+    assertEquals((await store!.findUser({ id }))!.password, stored, "once");
+  }, { store: (real) => store = real });
 });
 
 Deno.test("rehash: takes the longest plaintext password with --accept-plain-passwords", async () => {

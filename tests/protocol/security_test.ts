@@ -53,7 +53,7 @@ serverTest(
     const { password: hash } = db.prepare("SELECT password FROM User WHERE id = ?").get(id) as {
       password: string;
     };
-    assert(hash.startsWith("$scrypt$"));
+    assert(hash.startsWith("$argon2id$"));
     const row = db.prepare("SELECT * FROM Session WHERE userid = ?").get(id) as Record<string, unknown>;
     const tokenHash = Object.values(row).find((value) => value instanceof Uint8Array) as Uint8Array<
       ArrayBuffer
@@ -86,7 +86,7 @@ test("security: takes a name full of SQL as a name", async (server) => {
     assert(id !== victim);
     const welcome = await client.login({ name });
     assertEquals([welcome.id, welcome.name], [id, name], "an account of its own, with the name unchanged");
-    assert(!JSON.stringify(welcome).includes("$scrypt"));
+    assert(!JSON.stringify(welcome).includes("$argon2id"));
     const groupid = await client.succeed({ msgid: Msg.CREATE_GROUP, groupname: name, groupdesc: name });
     assert(groupid.groupid! > 0);
   }

@@ -67,7 +67,16 @@ serverTest("signals: a second SIGTERM, and a SIGINT without a terminal, change n
 Deno.test("signals: ^C on a terminal drains, and announces the effect of another", async () => {
   const folder = await Deno.makeTempDir({ prefix: "chat-test-" });
   try {
-    const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`, "--drain-timeout", "1h", "--scrypt-ln", "4"];
+    const args = [
+      "127.0.0.1",
+      "0",
+      "--db",
+      `${folder}/chat.db`,
+      "--drain-timeout",
+      "1h",
+      "--argon2-memory",
+      "8",
+    ];
     await using server = new ClientProcess(args, { program: "main.ts", terminal: true });
     let port = 0;
     await server.until(

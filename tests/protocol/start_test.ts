@@ -42,8 +42,8 @@ Deno.test("start: exits with code 2 and names the option when it is invalid", ()
     const db = ["--db", `${folder}/chat.db`];
     const wrong: readonly (readonly [string, readonly string[]])[] = [
       ["no-such-option", ["127.0.0.1", "0", "--no-such-option"]],
-      ["scrypt-ln", ["127.0.0.1", "0", "--scrypt-ln", "0"]],
-      ["scrypt-ln", ["127.0.0.1", "0", "--scrypt-ln", "many"]],
+      ["argon2-memory", ["127.0.0.1", "0", "--argon2-memory", "7"]],
+      ["argon2-memory", ["127.0.0.1", "0", "--argon2-memory", "many"]],
       ["ping-interval", ["127.0.0.1", "0", "--ping-interval", "5 parsecs"]],
       ["max-frame", ["127.0.0.1", "0", "--max-frame", "-1"]],
       ["log-level", ["127.0.0.1", "0", "--log-level", "shout"]],
@@ -60,8 +60,8 @@ Deno.test("start: exits with code 2 and names the option when it is invalid", ()
 Deno.test("start: exits with code 2 and names the environment variable when it is invalid", () =>
   inFolder(async (folder) => {
     const args = ["127.0.0.1", "0", "--db", `${folder}/chat.db`];
-    const outcome = await runProgram("main.ts", args, { env: { CHAT_SCRYPT_LN: "many" } });
-    assertStringIncludes(assertOneLine(outcome, 2), "CHAT_SCRYPT_LN");
+    const outcome = await runProgram("main.ts", args, { env: { CHAT_ARGON2_MEMORY: "many" } });
+    assertStringIncludes(assertOneLine(outcome, 2), "CHAT_ARGON2_MEMORY");
   }));
 
 Deno.test("start: succeeds with a warning in the environment of Kubernetes and Docker Compose", async () => {

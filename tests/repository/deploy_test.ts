@@ -59,7 +59,7 @@ async function assertDrains({ command, cwd, env, isFirst = false }: Start): Prom
       args: ["-c", `exec "$@" >"${log}" 2>&1`, "sh", program!, ...args],
       cwd,
       clearEnv: true,
-      env: cleanEnv({ CHAT_SCRYPT_LN: "4", ...env }),
+      env: cleanEnv({ CHAT_ARGON2_MEMORY: "8", ...env }),
       stdin: "null",
     }).spawn();
     try {
@@ -204,10 +204,21 @@ Deno.test("Dockerfile: copies all files, and process 1 is Deno, which drains at 
   }
 });
 
+Deno.test("deploy: every way to start returns the memory of password hashes at once", async () => {
+  const setting = "MALLOC_MMAP_THRESHOLD_=1048576";
+  assert(dockerfile.includes(`\nENV ${setting}\n`));
+  assert(unit.includes(`\nEnvironment=${setting}\n`));
+  const { tasks } = JSON.parse(await Deno.readTextFile(new URL("deno.json", ROOT)));
+  for (const task of ["start", "start:mysql"]) assert(tasks[task].startsWith(`${setting} deno run `), task);
+});
+
 Deno.test("Dockerfile: has valid options, drains before Docker kills it, and is not root", () => {
   const known = new Set(Object.keys(options).map(variableOf));
   const env = new Map(instructions("ENV").map((line) => line.split("=") as [string, string]));
-  for (const name of env.keys()) assert(known.has(name) || name.startsWith("DENO_"), name);
+  for (const name of env.keys()) {
+    const isOther = name.startsWith("DENO_") || name === "MALLOC_MMAP_THRESHOLD_";
+    assert(known.has(name) || isOther, name);
+  }
   assert(options.drainTimeout.parse(env.get("CHAT_DRAIN_TIMEOUT")!) < DOCKER_STOP_MS);
   assertEquals([instructions("USER"), instructions("STOPSIGNAL")], [["deno"], ["SIGTERM"]]);
 });

@@ -276,6 +276,26 @@ shared.test("mysql upgrade: accepts hex digits as a marked password", async (db)
   ]);
 });
 
+shared.test("mysql upgrade: leaves hashes of the server's own forms as they are", async (db) => {
+  const [argon2id, scrypt] = [
+    "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$a2V5",
+    "$scrypt$ln=15,r=8,p=3$c2FsdA$a2V5",
+  ];
+  await run(
+    db,
+    ...tables(""),
+    ...ROWS,
+    "ALTER TABLE User MODIFY password VARCHAR(255)",
+    `UPDATE User SET password = '${argon2id}' WHERE id = 5`,
+    `UPDATE User SET password = '${scrypt}' WHERE id = 7`,
+  );
+  await migrate(connectionTo(db), new RecordedLog());
+  assertEquals(await db.sql("SELECT password FROM User ORDER BY id"), [
+    { password: argon2id },
+    { password: scrypt },
+  ]);
+});
+
 shared.test("mysql upgrade: opens the server's own database with rows that refer to nothing", async (db) => {
   await migrate(connectionTo(db), new RecordedLog());
   await run(db, "INSERT INTO GroupUser (groupid, userid) VALUES (9, 9)", "CREATE TABLE users (id INT)");

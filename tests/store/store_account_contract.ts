@@ -105,7 +105,7 @@ export function accountContract(test: ContractTest): void {
     const plain = [PLAINTEXT_PREFIX, `${PLAINTEXT_PREFIX}secret`, `${PLAINTEXT_PREFIX}%_'\\ 😀`];
     const others = [
       "hash",
-      "$scrypt$ln=15$a$b",
+      "$argon2id$v=19$m=19456,t=2,p=1$a$b",
       "$plain",
       PLAINTEXT_PREFIX.toUpperCase(),
       `x${PLAINTEXT_PREFIX}y`,

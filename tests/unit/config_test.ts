@@ -48,6 +48,25 @@ Deno.test("config: flags beat arguments, which beat the environment, which beats
   assertEquals(configured([], env).loginTimeout, 5_000);
 });
 
+Deno.test("config: takes the cost of earlier releases' hashes, and warns that new ones do not have it", () => {
+  const warning = (option: string) => ({
+    event: "an option has no effect on new password hashes, which are Argon2id",
+    fields: {
+      option,
+      hint:
+        "use --argon2-memory and --argon2-passes; it is only for hashes of earlier releases that cost more " +
+        "than the default",
+    },
+  });
+  const { run, warnings } = parsed(["--scrypt-ln", "17", "--scrypt-p=1"], { CHAT_SCRYPT_R: "16" });
+  assertEquals([run.scryptLn, run.scryptR, run.scryptP], [17, 16, 1]);
+  assertEquals(warnings, ["--scrypt-ln", "CHAT_SCRYPT_R", "--scrypt-p"].map(warning));
+  assertEquals(parsed(["--argon2-memory", "65536", "--argon2-passes", "3"]), {
+    run: { ...defaults(), argon2Memory: 65_536, argon2Passes: 3 },
+    warnings: [],
+  });
+});
+
 Deno.test("config: takes a switch without a value, also before an argument", () => {
   const mysql = ["--mysql", "mysql://ann@host/chat"];
   assertEquals(configured([...mysql], {}).singleWriter, "no");

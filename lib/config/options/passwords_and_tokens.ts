@@ -2,16 +2,24 @@ import { choice, duration, flag, integer } from "../declare.ts";
 
 /** Accounts: password hashing, login throttling, session tokens, and rules for new passwords and names. */
 export const passwordsAndTokens = {
+  argon2Memory: integer(
+    19_456,
+    8,
+    1_048_576,
+    "KiB",
+    "Password hashing: the memory of a hash with Argon2id in KiB. 19 MiB with 2 passes is OWASP's advice.",
+  ),
+  argon2Passes: integer(2, 1, 100, "count", "Password hashing: the passes of Argon2id over its memory."),
   scryptLn: integer(
     15,
     1,
     20,
     "exponent",
-    "Password hashing: log2 of scrypt's cost N. 15 with r=8 and p=3 follows OWASP's advice and fits in 32 " +
-      "MiB.",
+    "Hashes of earlier releases: log2 of scrypt's cost N. Hashes of up to 8 times the cost are verified, and " +
+      "replaced by Argon2id at the next login. New hashes do not use it.",
   ),
-  scryptR: integer(8, 1, 32, "count", "Password hashing: scrypt's block size r."),
-  scryptP: integer(3, 1, 16, "count", "Password hashing: scrypt's parallelization p."),
+  scryptR: integer(8, 1, 32, "count", "Hashes of earlier releases: scrypt's block size r."),
+  scryptP: integer(3, 1, 16, "count", "Hashes of earlier releases: scrypt's parallelization p."),
   hashQueue: integer(
     1_000,
     1,

@@ -2,9 +2,16 @@
  * The values in the password column: the forms that the server writes, and values that were written by SQL.
  */
 import { BoundedMap } from "../../bounded_map.ts";
-import { options } from "../../config/options.ts";
+import { type Config, options } from "../../config/options.ts";
 import type { Log } from "../../log.ts";
-import { type Cost, PHC_PATTERN } from "../../passwords/password_hasher.ts";
+import {
+  type Argon2idCost,
+  type Cost,
+  memoryOf,
+  parseHash,
+  type ScryptCost,
+  workOf,
+} from "../../passwords/stored_hash.ts";
 import { type Account, FOREIGN_HASH_PATTERN, PLAINTEXT_PREFIX } from "../../store/store.ts";
 import { FieldLimit } from "../../wire/protocol.ts";
 
@@ -17,31 +24,38 @@ const WARNING_INTERVAL_MS = 60_000;
 const MAX_WARNED = 10_000;
 
 /**
- * The factor by which a hash may exceed the memory, and the time, of the configured cost or of {@link
- * DEFAULT_COST}, whichever is more. The operator may have lowered the cost since the hash was made: 8 is
- * three steps of scrypt's `ln`. With the default cost it is 256 MiB and about two seconds, which delays other
- * logins little.
+ * The factor by which a hash may exceed the memory, and the work, of the configured cost of its method or of
+ * the default one, whichever is more. The operator may have lowered the cost since the hash was made: 8 is
+ * three doublings. With the default cost it is 152 MiB and a third of a second for Argon2id, 256 MiB and about
+ * two seconds for scrypt, which delays other logins little.
  */
 const MAX_COST_RATIO = 8;
-
-/**
- * The default of the options. A very low configured cost, as in tests, must not make usual hashes too
- * expensive.
- */
-const DEFAULT_COST: Cost = {
-  ln: options.scryptLn.default,
-  r: options.scryptR.default,
-  p: options.scryptP.default,
-};
 
 /** Characters of the longest value that can be a hash. The server's own hashes have about 90. */
 const MAX_HASH_LENGTH = 255;
 
-/** Base64 digits of 128 bits: a shorter key could match by chance. */
-const MIN_KEY_DIGITS = 22;
+/** Bytes of a key of 128 bits: a shorter one could match by chance. */
+const MIN_KEY_BYTES = 16;
 
 /** A credential that no password matches. Checking it takes as long as any other. */
 const NO_HASH = "*";
+
+/** The options of new hashes. */
+type NewHashOptions = Pick<Config, "argon2Memory" | "argon2Passes">;
+
+/** The options of the hashes of earlier releases. */
+type ScryptOptions = Pick<Config, "scryptLn" | "scryptR" | "scryptP">;
+
+/**
+ * The default costs. A very low configured cost, as in tests, must not make usual hashes too expensive.
+ */
+const DEFAULTS: NewHashOptions & ScryptOptions = {
+  argon2Memory: options.argon2Memory.default,
+  argon2Passes: options.argon2Passes.default,
+  scryptLn: options.scryptLn.default,
+  scryptR: options.scryptR.default,
+  scryptP: options.scryptP.default,
+};
 
 const foreignHash = new RegExp(FOREIGN_HASH_PATTERN, "s");
 
@@ -49,16 +63,16 @@ const foreignHash = new RegExp(FOREIGN_HASH_PATTERN, "s");
 export class StoredPasswords {
   readonly #log: Pick<Log, "warn">;
   readonly #acceptsPlain: boolean;
-  readonly #maxMemoryBytes: number;
-  readonly #maxTime: number;
+  readonly #usualCosts: readonly Cost[];
   readonly #nextWarningAt = new BoundedMap<number, number>(MAX_WARNED);
 
-  /** `cost` is the configured cost. */
-  constructor(log: Pick<Log, "warn">, acceptsPlain: boolean, cost: Cost) {
+  constructor(
+    log: Pick<Log, "warn">,
+    config: NewHashOptions & ScryptOptions & Pick<Config, "acceptPlainPasswords">,
+  ) {
     this.#log = log;
-    this.#acceptsPlain = acceptsPlain;
-    this.#maxMemoryBytes = MAX_COST_RATIO * Math.max(memoryOf(cost), memoryOf(DEFAULT_COST));
-    this.#maxTime = MAX_COST_RATIO * Math.max(timeOf(cost), timeOf(DEFAULT_COST));
+    this.#acceptsPlain = config.acceptPlainPasswords === "yes";
+    this.#usualCosts = [config, DEFAULTS].flatMap((costs) => [newHashCost(costs), scryptCost(costs)]);
   }
 
   /**
@@ -67,14 +81,13 @@ export class StoredPasswords {
    */
   credentialOf({ id, password }: Account): string {
     if (password.startsWith(PLAINTEXT_PREFIX)) return password;
-    const hash = PHC_PATTERN.exec(password);
-    const cost = hash && costOf(hash);
-    if (hash && cost && password.length <= MAX_HASH_LENGTH && hash[5]!.length >= MIN_KEY_DIGITS) {
-      if (memoryOf(cost) <= this.#maxMemoryBytes && timeOf(cost) <= this.#maxTime) return password;
-      this.#warn(
-        id,
-        "its cost is far above that of --scrypt-ln, --scrypt-r and --scrypt-p: give the user a new password",
-      );
+    const hash = password.length <= MAX_HASH_LENGTH ? parseHash(password) : undefined;
+    if (hash && hash.key.length >= MIN_KEY_BYTES) {
+      if (this.#isAffordable(hash.cost)) return password;
+      const options = hash.cost.method === "scrypt"
+        ? "--scrypt-ln, --scrypt-r and --scrypt-p"
+        : "--argon2-memory and --argon2-passes";
+      this.#warn(id, `its cost is far above that of ${options}: give the user a new password`);
       return NO_HASH;
     }
     if (foreignHash.test(password)) {
@@ -94,6 +107,12 @@ export class StoredPasswords {
     return this.#acceptsPlain ? PLAINTEXT_PREFIX + password : NO_HASH;
   }
 
+  #isAffordable(cost: Cost): boolean {
+    const usual = this.#usualCosts.filter(({ method }) => method === cost.method);
+    return memoryOf(cost) <= MAX_COST_RATIO * Math.max(...usual.map(memoryOf)) &&
+      workOf(cost) <= MAX_COST_RATIO * Math.max(...usual.map(workOf));
+  }
+
   #warn(user: number, help: string): void {
     const now = performance.now();
     if (now < (this.#nextWarningAt.get(user) ?? 0)) return;
@@ -102,18 +121,12 @@ export class StoredPasswords {
   }
 }
 
-/** Returns the cost of a hash, or undefined if scrypt has no such cost (RFC 7914, section 6). */
-function costOf(hash: RegExpExecArray): Cost | undefined {
-  const [ln, r, p] = hash.slice(1, 4).map(Number) as [number, number, number];
-  return ln >= 1 && r >= 1 && p >= 1 && ln < 16 * r ? { ln, r, p } : undefined;
+/** Returns the configured cost of new hashes. One lane: a hash is the work of one thread. */
+export function newHashCost({ argon2Memory, argon2Passes }: NewHashOptions): Argon2idCost {
+  return { method: "argon2id", memory: argon2Memory, passes: argon2Passes, lanes: 1 };
 }
 
-/** Returns the memory of a hash in bytes. */
-function memoryOf({ ln, r, p }: Cost): number {
-  return 128 * r * (2 ** ln + p);
-}
-
-/** Returns the time of a hash in units of about 0.4 µs. */
-function timeOf({ ln, r, p }: Cost): number {
-  return 2 ** ln * r * p;
+/** Returns the cost that hashes of earlier releases had. */
+function scryptCost({ scryptLn: ln, scryptR: r, scryptP: p }: ScryptOptions): ScryptCost {
+  return { method: "scrypt", ln, r, p };
 }

@@ -29,8 +29,12 @@ const VIEW_NAME = "OfflineMessage";
 const MAX_PASSWORD_LENGTH = 255 - PLAINTEXT_PREFIX.length;
 
 /** The condition for passwords of another server: neither marked nor hashed. */
-const FOREIGN_PASSWORD_CONDITION =
-  `password NOT LIKE '${PLAINTEXT_PREFIX}%' AND password NOT LIKE '$scrypt$ln=%,r=%,p=%$%$%'`;
+const FOREIGN_PASSWORD_CONDITION = [
+  `${PLAINTEXT_PREFIX}%`,
+  "$argon2id$v=19$m=%,t=%,p=%$%$%",
+  "$scrypt$ln=%,r=%,p=%$%$%",
+]
+  .map((own) => `password NOT LIKE '${own}'`).join(" AND ");
 
 /** Plans the migration by reading the database. Rejects with the driver's error. */
 export async function makePlan(db: Db, found: CurrentSchema, onSkipped: OnSkipped): Promise<Plan> {
