@@ -5,6 +5,7 @@ import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { ConversationCache } from "../../lib/store/mysql/conversation_cache.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MAX_ROWS_PER_BATCH } from "../../lib/store/mysql/read_batches.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { Relay } from "../harness/relay.ts";
@@ -119,6 +120,52 @@ costTest("logins and sessions of a login storm go together", async (store, measu
     assertLessOrEqual(cost.statements, 16); // including the checks of a new connection
   }
   assertEquals((await store.onlineLogins(0, 2_000)).length, 1_000);
+});
+
+costTest("the reads of a login storm go together", async (store, measure) => {
+  const users = await makeCrowd(store, 200);
+  const [a] = users as [number];
+  const group = await makeGroup(store, "g", users.slice(0, 10));
+  await Promise.all(users.map((user) => send(store, a, user, `to ${user}`)));
+  await Promise.all(users.map((user) => store.addFriend(user, a)));
+  const { roundTrips, statements } = await measure(() =>
+    Promise.all(users.map(async (user, i) => {
+      await store.findSession(user);
+      const [{ friends, groups }] = await Promise.all([
+        store.contacts(user, 50),
+        store.followers(user, 0, 1_000),
+      ]);
+      assertEquals(friends.map(({ id }) => id), [a]);
+      assertEquals(groups.map(({ id }) => id), i < 10 ? [group] : []);
+      assertEquals((await store.unread(user, 200)).length, user === a ? 200 : 1); // own messages count here
+    }))
+  );
+  assertLessOrEqual(roundTrips, 20);
+  assertLessOrEqual(statements, 30);
+});
+
+costTest("reads are complete when a batch has too many rows", async (store, _, db) => {
+  const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+  const count = MAX_ROWS_PER_BATCH + 10;
+  await db.sql(`INSERT INTO Friend (userid, friendid) SELECT seq, ? FROM ${SEQS_2_TO_100000} LIMIT ?`, [
+    a,
+    count,
+  ]);
+  await store.addFriend(a, c);
+  const followers = await Promise.all([store.followers(a, 0, 1_000), store.followers(c, 0, 1_000)]);
+  assertEquals(followers.map(({ length }) => length), [1_000, 1]);
+  const more = await Promise.all([
+    store.followers(a, followers[0]!.at(-1)!, count),
+    store.followers(b, 0, 1),
+  ]);
+  assertEquals(new Set([...followers[0]!, ...more[0]]).size, count);
+
+  // Cursors without conversations are gaps, which have to be looked at.
+  const cursors = `INSERT INTO MemberCursor (userid, low, high, seq) SELECT ?, 1, 1000 + seq, 0`;
+  await db.sql(`${cursors} FROM ${SEQS_2_TO_100000} LIMIT ?`, [b, count]);
+  await Promise.all([b, c].map((user) => send(store, a, user, `to ${user}`)));
+  const unread = await Promise.all([store.unread(b, 10), store.unread(c, 10)]);
+  assertEquals(unread.map((each) => each.map(({ peer }) => peer)), [[a], [a]]);
 });
 
 costTest("a thousand cursors take two round trips and nine statements", async (store, measure) => {

@@ -206,7 +206,7 @@ async function authenticateByToken(node: Node, text: string): Promise<Authentica
   const maxExpires = claimed.issuedAt === undefined ? expires : claimed.issuedAt + tokenLifetime;
   const tolerance = Math.min(CLOCK_TOLERANCE_MS, tokenTtl * MAX_CLOCK_TOLERANCE_FRACTION);
   if (Math.min(expires, maxExpires) + tolerance <= now) return undefined;
-  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires, maxExpires } };
+  return { id, name, tokenHash, token: { text, hash: tokenHash, expires, maxExpires } };
 }
 
 /**

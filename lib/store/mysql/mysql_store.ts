@@ -35,6 +35,7 @@ import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
+import { ReadBatches } from "./read_batches.ts";
 import { migrate, type MigrationLog } from "./schema/migrate.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
 
@@ -56,6 +57,7 @@ export class MysqlStore implements Store {
   readonly #writer: Pool; // of one connection
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
+  readonly #reads: ReadBatches;
   readonly #fence: Fence;
   #lastUserId = 0; // the highest id that this node has allocated
   readonly #changeMutex = new KeyedMutex<string>(overloadError);
@@ -77,6 +79,7 @@ export class MysqlStore implements Store {
     this.#writer = new Pool(address, 1, fence);
     this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence);
     this.#loginQueue = loginQueue(this.#pool);
+    this.#reads = new ReadBatches(this.#pool);
   }
 
   /**
@@ -171,7 +174,7 @@ export class MysqlStore implements Store {
   }
 
   findSession(user: number): Promise<SavedSession | undefined> {
-    return this.#call(() => logins.findSession(this.#pool, user));
+    return this.#call(() => this.#reads.run(logins.SESSION_READ, user));
   }
 
   async deleteSession(login: Login): Promise<void> {
@@ -186,7 +189,7 @@ export class MysqlStore implements Store {
   }
 
   followers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#call(() => contacts.followers(this.#pool, user, after, limit));
+    return this.#call(() => this.#reads.run(contacts.FOLLOWER_READ, { user, after, limit }));
   }
 
   friendsOf(
@@ -196,7 +199,7 @@ export class MysqlStore implements Store {
   }
 
   contacts(user: number, usersPerGroup: number): Promise<Contacts> {
-    return this.#call(() => contacts.contacts(this.#pool, user, usersPerGroup));
+    return this.#call(() => this.#reads.run(contacts.CONTACTS_READ, { user, usersPerGroup }));
   }
 
   createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
@@ -240,7 +243,7 @@ export class MysqlStore implements Store {
   }
 
   unread(user: number, limit: number): Promise<readonly Unread[]> {
-    return this.#call(() => pages.unread(this.#pool, user, limit));
+    return this.#call(() => this.#reads.run(pages.UNREAD_READ, { user, limit }));
   }
 
   usersWithUnread(users: readonly number[]): Promise<readonly number[]> {
