@@ -10,7 +10,7 @@ import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { Relay } from "../harness/relay.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
-import { granted, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
+import { granted, idOf, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
@@ -102,6 +102,21 @@ costTest("messages during a batch go together", async (store, measure) => {
     }))
   );
   assertLessOrEqual(cost.roundTrips, 8);
+});
+
+costTest("registrations that arrive together go together", async (store, measure) => {
+  await makeUsers(store, 1); // the connection is open
+  const names = Array.from({ length: 100 }, (_, i) => `name ${i}`);
+  const cost = await measure(async () => {
+    const created = await Promise.all(["u1", ...names.slice(1)].map((name) => store.createUser(name, name)));
+    assertEquals(created[0], { refused: "name_in_use" });
+    const ids = created.slice(1).map(idOf);
+    assertEquals(new Set(ids).size, ids.length);
+    assertEquals(ids, ids.toSorted((a, b) => a - b), "in the order of calls");
+  });
+  assertLessOrEqual(cost.roundTrips, 3);
+  assertLessOrEqual(cost.statements, 10 + RECHECKS);
+  for (const name of names.slice(1)) assertEquals((await store.findUser({ name }))!.password, name);
 });
 
 costTest("logins and sessions of a login storm go together", async (store, measure) => {
