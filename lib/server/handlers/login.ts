@@ -101,9 +101,9 @@ async function admit(
   const { node, connection } = client;
   const session = await acquireSession(node, connection, auth, force);
   try {
-    await node.loginSemaphore.runFirst(() => completeLogin(client, session, auth, rid));
-    // also after a takeover: the replaced session may not have been announced yet
+    // The user is online from here on. Also after a takeover: the replaced session may not have been announced.
     node.presence.announce(session.user);
+    await node.loginSemaphore.runFirst(() => completeLogin(client, session, auth, rid));
   } catch (error) {
     await releaseSession(node, session);
     throw error;

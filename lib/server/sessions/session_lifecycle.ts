@@ -63,7 +63,7 @@ export async function acquireSession(
     }
     return session;
   } finally {
-    await unlock?.();
+    void unlock?.(); // never rejects; the login does not depend on its end
   }
 }
 
