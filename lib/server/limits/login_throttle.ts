@@ -202,7 +202,7 @@ async function withRefund<T>(
     isCharged = chargesError(error);
     throw error;
   } finally {
-    if (!isCharged) void refund(); // sent before all further commands, and nothing depends on its end
+    if (!isCharged) await refund();
   }
 }
 
