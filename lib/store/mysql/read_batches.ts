@@ -1,7 +1,8 @@
 /**
  * Reads for many users at once. Thousands of clients may log in at once, and a statement for fifty users costs
  * little more than a statement for one. So the reads that arrive during a request form the next request, with
- * one statement for all reads of a kind.
+ * one statement for all reads of a kind. A read never joins a request that was sent before: it must see all
+ * commits before its call (invariant I3).
  */
 import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { QueryResult } from "./mysql_connection.ts";
