@@ -70,6 +70,21 @@ Deno.test("recovery: leaves an account one session while the bus is unavailable"
   }, outage);
 });
 
+Deno.test("recovery: accepts a login right after the logout while the bus is unavailable", async () => {
+  const outage = new Outage();
+  await withNodes(1, async (node) => {
+    const id = await register(node!);
+    outage.begin();
+    for (let round = 0; round < 3; round++) {
+      await using user = await FramedClient.connect(node!);
+      await user.succeed({ msgid: Msg.LOGIN, id, password: PASSWORD });
+      await user.succeed({ msgid: Msg.LOGOUT });
+      await user.succeed({ msgid: Msg.LOGIN, id, password: PASSWORD });
+      await user.succeed({ msgid: Msg.LOGOUT });
+    }
+  }, outage);
+});
+
 Deno.test("recovery: sends presence changes of an outage of the bus once, afterwards", async () => {
   const outage = new Outage();
   await withNodes(2, async (a, b) => {

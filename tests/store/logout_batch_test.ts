@@ -5,7 +5,7 @@ import { LogoutBatch } from "../../lib/server/sessions/logout_batch.ts";
 import { IN_MEMORY, SqliteStore } from "../../lib/store/sqlite/sqlite_store.ts";
 import { type Login, type Store, StoreUnavailableError } from "../../lib/store/store.ts";
 import { wrapped } from "../harness/nodes.ts";
-import { until } from "../harness/wait.ts";
+import { pause, until } from "../harness/wait.ts";
 import { ROOMY } from "./store_fixture.ts";
 
 const quiet = new Log("error", "text", () => {});
@@ -43,4 +43,18 @@ Deno.test("logout batch: drops refused logouts when the store's history has chan
     logouts.add({ user: 2, loginEpoch: 1 });
   });
   assertEquals(writes, [[1], [2]]);
+});
+
+Deno.test("logout batch: writes logouts of different event-loop turns together", async () => {
+  const writes: number[][] = [];
+  const store = {
+    releaseAccounts: (logins: readonly Login[]) =>
+      Promise.resolve(void writes.push(logins.map((each) => each.user))),
+  };
+  const logouts = new LogoutBatch(store, quiet);
+  logouts.add({ user: 1, loginEpoch: 1 });
+  await pause(0); // this timer is due before that of the batch, however busy the machine is
+  logouts.add({ user: 2, loginEpoch: 1 });
+  await until(() => writes.length > 0, "the write");
+  assertEquals(writes, [[1, 2]]);
 });

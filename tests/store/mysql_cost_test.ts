@@ -5,11 +5,12 @@ import { parseAddress } from "../../lib/store/mysql/address.ts";
 import { ConversationCache } from "../../lib/store/mysql/conversation_cache.ts";
 import type { MysqlStore } from "../../lib/store/mysql/mysql_store.ts";
 import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
+import { MAX_ROWS_PER_BATCH } from "../../lib/store/mysql/read_batches.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { wrapped } from "../harness/nodes.ts";
 import { Relay } from "../harness/relay.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
-import { granted, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
+import { granted, idOf, makeCrowd, makeGroup, makeUsers, NOON, send } from "./store_fixture.ts";
 
 const mariadb = sharedMariadb();
 
@@ -103,6 +104,21 @@ costTest("messages during a batch go together", async (store, measure) => {
   assertLessOrEqual(cost.roundTrips, 8);
 });
 
+costTest("registrations that arrive together go together", async (store, measure) => {
+  await makeUsers(store, 1); // the connection is open
+  const names = Array.from({ length: 100 }, (_, i) => `name ${i}`);
+  const cost = await measure(async () => {
+    const created = await Promise.all(["u1", ...names.slice(1)].map((name) => store.createUser(name, name)));
+    assertEquals(created[0], { refused: "name_in_use" });
+    const ids = created.slice(1).map(idOf);
+    assertEquals(new Set(ids).size, ids.length);
+    assertEquals(ids, ids.toSorted((a, b) => a - b), "in the order of calls");
+  });
+  assertLessOrEqual(cost.roundTrips, 3);
+  assertLessOrEqual(cost.statements, 10 + RECHECKS);
+  for (const name of names.slice(1)) assertEquals((await store.findUser({ name }))!.password, name);
+});
+
 costTest("logins and sessions of a login storm go together", async (store, measure) => {
   const users = await makeCrowd(store, 1_000);
   const logins: number[] = [];
@@ -119,6 +135,52 @@ costTest("logins and sessions of a login storm go together", async (store, measu
     assertLessOrEqual(cost.statements, 16); // including the checks of a new connection
   }
   assertEquals((await store.onlineLogins(0, 2_000)).length, 1_000);
+});
+
+costTest("the reads of a login storm go together", async (store, measure) => {
+  const users = await makeCrowd(store, 200);
+  const [a] = users as [number];
+  const group = await makeGroup(store, "g", users.slice(0, 10));
+  await Promise.all(users.map((user) => send(store, a, user, `to ${user}`)));
+  await Promise.all(users.map((user) => store.addFriend(user, a)));
+  const { roundTrips, statements } = await measure(() =>
+    Promise.all(users.map(async (user, i) => {
+      await store.findSession(user);
+      const [{ friends, groups }] = await Promise.all([
+        store.contacts(user, 50),
+        store.followers(user, 0, 1_000),
+      ]);
+      assertEquals(friends.map(({ id }) => id), [a]);
+      assertEquals(groups.map(({ id }) => id), i < 10 ? [group] : []);
+      assertEquals((await store.unread(user, 200)).length, user === a ? 200 : 1); // own messages count here
+    }))
+  );
+  assertLessOrEqual(roundTrips, 20);
+  assertLessOrEqual(statements, 30);
+});
+
+costTest("reads are complete when a batch has too many rows", async (store, _, db) => {
+  const [a, b, c] = await makeUsers(store, 3) as [number, number, number];
+  const count = MAX_ROWS_PER_BATCH + 10;
+  await db.sql(`INSERT INTO Friend (userid, friendid) SELECT seq, ? FROM ${SEQS_2_TO_100000} LIMIT ?`, [
+    a,
+    count,
+  ]);
+  await store.addFriend(a, c);
+  const followers = await Promise.all([store.followers(a, 0, 1_000), store.followers(c, 0, 1_000)]);
+  assertEquals(followers.map(({ length }) => length), [1_000, 1]);
+  const more = await Promise.all([
+    store.followers(a, followers[0]!.at(-1)!, count),
+    store.followers(b, 0, 1),
+  ]);
+  assertEquals(new Set([...followers[0]!, ...more[0]]).size, count);
+
+  // Cursors without conversations are gaps, which have to be looked at.
+  const cursors = `INSERT INTO MemberCursor (userid, low, high, seq) SELECT ?, 1, 1000 + seq, 0`;
+  await db.sql(`${cursors} FROM ${SEQS_2_TO_100000} LIMIT ?`, [b, count]);
+  await Promise.all([b, c].map((user) => send(store, a, user, `to ${user}`)));
+  const unread = await Promise.all([store.unread(b, 10), store.unread(c, 10)]);
+  assertEquals(unread.map((each) => each.map(({ peer }) => peer)), [[a], [a]]);
 });
 
 costTest("a thousand cursors take two round trips and nine statements", async (store, measure) => {

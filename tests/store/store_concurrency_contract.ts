@@ -63,6 +63,31 @@ function accountsAtOnce(test: ContractTest): void {
     ]);
   }, { membersPerGroup: 150 });
 
+  test("returns each user's own data, up to the limit, when many users ask at once", async (store) => {
+    const users = await makeUsers(store, 4);
+    const [a, b, c, d] = users as [number, number, number, number];
+    for (const [user, friend] of [[b, a], [c, a], [d, a], [a, c], [b, d]]) {
+      await store.addFriend(user!, friend!);
+    }
+    for (const [at, [from, to]] of [[b, a], [d, a], [c, a], [a, b]].entries()) {
+      await send(store, from!, to!, `${at}`, { time: NOON + at });
+    }
+    // Own messages count as unread here: the server advances the cursor over them.
+    for (const limit of [1, 2, 3, 10]) {
+      const followers = await Promise.all(users.map((user) => store.followers(user, 0, limit)));
+      assertEquals(followers, [[b, c, d].slice(0, limit), [], [a], [b]], `followers, ${limit}`);
+      const [later, ...others] = await Promise.all([
+        store.followers(a, b, limit),
+        store.followers(a, 0, 1),
+        store.followers(c, 0, 10),
+      ]);
+      assertEquals([later, ...others], [[c, d].slice(0, limit), [b], [a]], `other pages, ${limit}`);
+      const unread = await Promise.all(users.map((user) => store.unread(user, limit)));
+      const peers = unread.map((each) => each.map(({ peer }) => peer));
+      assertEquals(peers, [[b, d, c].slice(0, limit), [a], [a], [a]], `unread, ${limit}`);
+    }
+  });
+
   test("enforces limits when many calls exceed them at once", async (store) => {
     const users = await makeCrowd(store, 40);
     const [a, ...others] = users as [number, ...number[]];

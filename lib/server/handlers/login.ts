@@ -101,9 +101,9 @@ async function admit(
   const { node, connection } = client;
   const session = await acquireSession(node, connection, auth, force);
   try {
-    await node.loginSemaphore.runFirst(() => completeLogin(client, session, auth, rid));
-    // also after a takeover: the replaced session may not have been announced yet
+    // The user is online from here on. Also after a takeover: the replaced session may not have been announced.
     node.presence.announce(session.user);
+    await node.loginSemaphore.runFirst(() => completeLogin(client, session, auth, rid));
   } catch (error) {
     await releaseSession(node, session);
     throw error;
@@ -206,7 +206,7 @@ async function authenticateByToken(node: Node, text: string): Promise<Authentica
   const maxExpires = claimed.issuedAt === undefined ? expires : claimed.issuedAt + tokenLifetime;
   const tolerance = Math.min(CLOCK_TOLERANCE_MS, tokenTtl * MAX_CLOCK_TOLERANCE_FRACTION);
   if (Math.min(expires, maxExpires) + tolerance <= now) return undefined;
-  return { id, name, online: false, tokenHash, token: { text, hash: tokenHash, expires, maxExpires } };
+  return { id, name, tokenHash, token: { text, hash: tokenHash, expires, maxExpires } };
 }
 
 /**

@@ -129,10 +129,7 @@ export class LoginThrottle {
       if (place.knownBy !== undefined) return refund;
       try {
         const refundTotal = await this.#consumeTotal(name, source);
-        return async () => {
-          await refund();
-          await refundTotal();
-        };
+        return async () => void await Promise.all([refund(), refundTotal()]);
       } catch (error) {
         await refund();
         throw error;

@@ -8,6 +8,11 @@ import { BatchWriter } from "../scheduling/batch_writer.ts";
  * dropped.
  */
 const MAX_PENDING = 100_000;
+/**
+ * Milliseconds that a logout waits for others, so that they share a commit. Only programs of operators, and
+ * nodes without a bus, see `User.state` so much later.
+ */
+const DELAY_MS = 100;
 /** The key of all entries: a user has one logout, that of the latest login. */
 const KEY = 0;
 
@@ -19,7 +24,7 @@ export class LogoutBatch extends BatchWriter {
       name: "storing logouts",
       log,
       maxPending,
-      delayMs: 0,
+      delayMs: DELAY_MS,
       flushThreshold: Infinity,
       write: (entries) =>
         store.releaseAccounts(entries.map(({ user, value: loginEpoch }) => ({ user, loginEpoch }))),

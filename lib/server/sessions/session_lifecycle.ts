@@ -23,8 +23,6 @@ const NOTICES = {
 export interface AuthenticatedUser {
   readonly id: number;
   readonly name: string;
-  /** Whether the store has the account as online. It counts while the bus is unavailable. */
-  readonly online: boolean;
   /** The hash of the token, if the user has authenticated with one. */
   readonly tokenHash?: Uint8Array;
 }
@@ -43,7 +41,8 @@ export async function acquireSession(
   const unlock = await tryLock(node, id);
   try {
     const existing = node.sessions.get(id);
-    const isElsewhere = !existing && (unlock ? (await node.bus.online([id])).has(id) : account.online);
+    const isElsewhere = !existing &&
+      (unlock ? (await node.bus.online([id])).has(id) : !force && await isOnlineInStore(node, id));
     const isAlive = isElsewhere ||
       (existing !== undefined && existing.connection.isOpen && !isStale(node, existing));
     if (isAlive && !force) throw alreadyOnlineError();
@@ -64,7 +63,7 @@ export async function acquireSession(
     }
     return session;
   } finally {
-    await unlock?.();
+    void unlock?.(); // never rejects; the login does not depend on its end
   }
 }
 
@@ -130,6 +129,12 @@ async function tryLock(node: Node, user: number): Promise<(() => Promise<void>) 
     if (error instanceof BusUnavailableError) return undefined;
     throw error;
   }
+}
+
+/** Returns whether the store has the account as online. It counts while the bus is unavailable. */
+async function isOnlineInStore({ logoutBatch, store }: Node, id: number): Promise<boolean> {
+  await logoutBatch.flushUser(id);
+  return (await store.findUser({ id }))?.online ?? false;
 }
 
 /**

@@ -1,39 +1,12 @@
 /** Accounts, and their lists of friends. */
 import { type Account, PLAINTEXT_PREFIX, type Rejection, type StoreLimits } from "../store.ts";
-import type { DatabaseError } from "./errors.ts";
 import { lockUser } from "./groups.ts";
-import { IS_USER_ID_USED, skipUsedIds } from "./identity.ts";
 import type { Pool } from "./pool.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
 import { sql } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
 const SELECT_ACCOUNT = sql`SELECT id, name, password, state FROM User`;
-
-/** Creates an account. Rejects a name that another account has. */
-export async function createUser(
-  connection: MysqlConnection,
-  name: string,
-  passwordHash: string,
-): Promise<{ id: number } | Rejection> {
-  // A failed INSERT would use up an id.
-  const [existing] = await connection.query(sql`SELECT 1 FROM User WHERE name = ${name}`);
-  if (existing!.rows.length > 0) return { refused: "name_in_use" };
-  try {
-    const [, inserted, referred] = await connection.query(
-      BEGIN,
-      sql`INSERT INTO User (name, password) VALUES (${name}, ${passwordHash})`,
-      IS_USER_ID_USED,
-    );
-    if (referred!.rows[0]!.used) await skipUsedIds(connection);
-    await connection.query(COMMIT);
-    return { id: inserted!.insertId };
-  } catch (error) {
-    // Another node has just created it.
-    if ((error as DatabaseError).kind === "duplicate") return { refused: "name_in_use" };
-    throw error;
-  }
-}
 
 /** Finds an account by id or name. */
 export async function findUser(

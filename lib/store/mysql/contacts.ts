@@ -2,16 +2,38 @@
 import type { Contacts, Member, Rejection } from "../store.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
+import { type BatchedRead, MAX_ROWS_PER_BATCH, readAlone } from "./read_batches.ts";
 import { inList, Sql, sql } from "./sql.ts";
 
-/** Returns the users that have `user` as a friend, with ids above `after`, by id. */
-export async function followers(pool: Pool, user: number, after: number, limit: number): Promise<number[]> {
-  const [found] = await pool.read(
-    sql`SELECT userid FROM Friend
-        WHERE friendid = ${user} AND userid > ${after} ORDER BY userid LIMIT ${limit}`,
-  );
-  return found!.rows.map(({ userid }) => userid as number);
+/** A page of the users that have `user` as a friend: ids above `after`, by id. */
+export interface FollowerPage {
+  readonly user: number;
+  readonly after: number;
+  readonly limit: number;
 }
+
+/** Returns pages of followers. */
+export const FOLLOWER_READ: BatchedRead<FollowerPage, readonly number[]> = {
+  statements(pages) {
+    const each = pages.map(({ user, after }) => sql`(friendid = ${user} AND userid > ${after})`.text);
+    const limit = pages.length === 1 ? pages[0]!.limit : MAX_ROWS_PER_BATCH + 1;
+    return [
+      sql`SELECT friendid, userid FROM Friend WHERE ${new Sql(each.join(" OR "))}
+          ORDER BY friendid, userid LIMIT ${limit}`,
+    ];
+  },
+  async results(pool, pages, [found]) {
+    const { rows } = found!;
+    if (pages.length > 1 && rows.length > MAX_ROWS_PER_BATCH) {
+      return await Promise.all(pages.map((page) => readAlone(pool, FOLLOWER_READ, page)));
+    }
+    return pages.map(({ user, after, limit }) =>
+      rows.filter(({ friendid, userid }) => friendid === user && userid as number > after)
+        .slice(0, limit)
+        .map(({ userid }) => userid as number)
+    );
+  },
+};
 
 /** Returns the friends of each of these users. */
 export async function friendsOf(
@@ -24,29 +46,49 @@ export async function friendsOf(
   return found!.rows as { user: number; friend: number }[];
 }
 
-/** Returns the user's friends and groups, each group with its first members. */
-export async function contacts(pool: Pool, user: number, usersPerGroup: number): Promise<Contacts> {
-  const [friends, groups] = await pool.read(
-    sql`SELECT id, name FROM Friend JOIN User ON id = friendid WHERE userid = ${user} ORDER BY friendid`,
-    sql`SELECT id, groupname AS name, groupdesc AS description, members
-        FROM GroupUser JOIN AllGroup ON id = groupid WHERE userid = ${user} ORDER BY groupid`,
-  );
-  const ids = groups!.rows.map(({ id }) => id as number);
-  const members = Map.groupBy(
-    await firstMembers(pool, ids, usersPerGroup),
-    ({ groupid }) => groupid as number,
-  );
-  return {
-    friends: friends!.rows as unknown as Contacts["friends"],
-    groups: groups!.rows.map(({ id, name, description, members: count }) => ({
-      id: id as number,
-      name: name as string,
-      description: description as string,
-      members: count as number,
-      users: (members.get(id as number) ?? []).map(memberOf),
-    })),
-  };
+/** A user whose contacts are wanted, each group with its first `usersPerGroup` members. */
+export interface ContactsOf {
+  readonly user: number;
+  readonly usersPerGroup: number;
 }
+
+/** Returns users' friends and groups, each group with its first members. */
+export const CONTACTS_READ: BatchedRead<ContactsOf, Contacts> = {
+  statements(reads) {
+    const users = inList("userid", reads.map(({ user }) => user));
+    return [
+      sql`SELECT userid, id, name FROM Friend JOIN User ON id = friendid WHERE ${users}
+          ORDER BY userid, friendid`,
+      sql`SELECT userid, id, groupname AS name, groupdesc AS description, members
+          FROM GroupUser JOIN AllGroup ON id = groupid WHERE ${users} ORDER BY userid, groupid`,
+    ];
+  },
+  async results(pool, reads, [friends, groups]) {
+    const friendsOf = Map.groupBy(friends!.rows, ({ userid }) => userid);
+    const groupsOf = Map.groupBy(groups!.rows, ({ userid }) => userid);
+    const members = Map.groupBy(
+      await firstMembers(
+        pool,
+        [...new Set(groups!.rows.map(({ id }) => id as number))],
+        Math.max(...reads.map(({ usersPerGroup }) => usersPerGroup)),
+      ),
+      ({ groupid }) => groupid,
+    );
+    return reads.map(({ user, usersPerGroup }) => ({
+      friends: (friendsOf.get(user) ?? []).map(({ id, name }) => ({
+        id: id as number,
+        name: name as string,
+      })),
+      groups: (groupsOf.get(user) ?? []).map(({ id, name, description, members: count }) => ({
+        id: id as number,
+        name: name as string,
+        description: description as string,
+        members: count as number,
+        users: (members.get(id) ?? []).slice(0, usersPerGroup).map(memberOf),
+      })),
+    }));
+  },
+};
 
 /** Returns the members of a group, with ids above `after`, by id. Rejects users that are not members. */
 export async function members(

@@ -34,17 +34,21 @@ export async function ensureIdentity(connection: MysqlConnection): Promise<Store
 }
 
 /**
- * Returns whether rows refer to the id that this connection has just allocated. An operator may have deleted
- * the user or group, or loaded a part of a dump. Must run in the transaction that allocates the id.
+ * Returns the query for `id` and `name` of new users, and whether rows refer to the id (`used`). An operator may
+ * have deleted the user, or loaded a part of a dump. Must run in the transaction that allocates the ids.
  */
-export const IS_USER_ID_USED: Sql = sql`SELECT
-    EXISTS (SELECT 1 FROM Friend WHERE userid = LAST_INSERT_ID())
-    OR EXISTS (SELECT 1 FROM Friend WHERE friendid = LAST_INSERT_ID())
-    OR EXISTS (SELECT 1 FROM GroupUser WHERE userid = LAST_INSERT_ID())
-    OR EXISTS (SELECT 1 FROM MemberCursor WHERE userid = LAST_INSERT_ID())
-    OR EXISTS (SELECT 1 FROM Message WHERE sender = LAST_INSERT_ID())
-    OR EXISTS (SELECT 1 FROM Session WHERE userid = LAST_INSERT_ID()) AS used`;
-/** The same as {@link IS_USER_ID_USED}, for the id of a group. */
+export function usedUserIds(condition: Sql): Sql {
+  return sql`SELECT id, name,
+    EXISTS (SELECT 1 FROM Friend WHERE userid = User.id)
+    OR EXISTS (SELECT 1 FROM Friend WHERE friendid = User.id)
+    OR EXISTS (SELECT 1 FROM GroupUser WHERE userid = User.id)
+    OR EXISTS (SELECT 1 FROM MemberCursor WHERE userid = User.id)
+    OR EXISTS (SELECT 1 FROM Message WHERE sender = User.id)
+    OR EXISTS (SELECT 1 FROM Session WHERE userid = User.id) AS used
+    FROM User WHERE ${condition}`;
+}
+
+/** Returns whether rows refer to the id of a group that this connection has just allocated. */
 export const IS_GROUP_ID_USED: Sql = sql`SELECT
     EXISTS (SELECT 1 FROM GroupUser WHERE groupid = LAST_INSERT_ID())
     OR EXISTS (SELECT 1 FROM Conversation WHERE low = 0 AND high = LAST_INSERT_ID()) AS used`;

@@ -6,6 +6,7 @@ import type { Login, SavedSession } from "../store.ts";
 import { GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
 import type { Pool } from "./pool.ts";
 import type { MysqlConnection } from "./mysql_connection.ts";
+import type { BatchedRead } from "./read_batches.ts";
 import { inList, type Sql, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
@@ -138,18 +139,22 @@ export async function onlineLogins(pool: Pool, after: number, limit: number): Pr
   return found!.rows as unknown as Login[];
 }
 
-/** Returns the saved session of an account. */
-export async function findSession(pool: Pool, user: number): Promise<SavedSession | undefined> {
-  const [found] = await pool.read(
-    sql`SELECT name, token_hash, expires FROM Session JOIN User ON id = userid WHERE userid = ${user}`,
-  );
-  const [row] = found!.rows;
-  if (!row) return undefined;
-  const { name, token_hash: tokenHash, expires } = row;
-  return {
-    user,
-    name: name as string,
-    tokenHash: new Uint8Array(tokenHash as Uint8Array),
-    expires: expires as number,
-  };
-}
+/** Finds the saved sessions of accounts. */
+export const SESSION_READ: BatchedRead<number, SavedSession | undefined> = {
+  statements: (users) => [
+    sql`SELECT userid, name, token_hash, expires FROM Session JOIN User ON id = userid
+        WHERE ${inList("userid", users)}`,
+  ],
+  results(_, users, [found]) {
+    const sessions = new Map(found!.rows.map((row) => [row.userid, row]));
+    return Promise.resolve(users.map((user) => {
+      const row = sessions.get(user);
+      return row && {
+        user,
+        name: row.name as string,
+        tokenHash: new Uint8Array(row.token_hash as Uint8Array),
+        expires: row.expires as number,
+      };
+    }));
+  },
+};

@@ -35,6 +35,8 @@ import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
+import { ReadBatches } from "./read_batches.ts";
+import { type NewAccount, registrationQueue } from "./registrations.ts";
 import { migrate, type MigrationLog } from "./schema/migrate.ts";
 import { MysqlConnection } from "./mysql_connection.ts";
 
@@ -56,8 +58,9 @@ export class MysqlStore implements Store {
   readonly #writer: Pool; // of one connection
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
+  readonly #registrations: GroupCommitQueue<NewAccount, { readonly id: number } | Rejection>;
+  readonly #reads: ReadBatches;
   readonly #fence: Fence;
-  #lastUserId = 0; // the highest id that this node has allocated
   readonly #changeMutex = new KeyedMutex<string>(overloadError);
   #callsInFlight = 0;
   #drained: PromiseWithResolvers<void> | undefined; // resolves when no call is in flight
@@ -72,11 +75,12 @@ export class MysqlStore implements Store {
   ) {
     this.#limits = limits;
     this.#fence = fence;
-    fence.onAdopt(() => this.#lastUserId = 0);
     this.#pool = new Pool(address, connections - 1, fence);
     this.#writer = new Pool(address, 1, fence);
     this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence);
     this.#loginQueue = loginQueue(this.#pool);
+    this.#registrations = registrationQueue(this.#pool, fence);
+    this.#reads = new ReadBatches(this.#pool);
   }
 
   /**
@@ -101,17 +105,8 @@ export class MysqlStore implements Store {
     }
   }
 
-  async createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
-    const before = this.#lastUserId;
-    const created = await this.#change(
-      `name ${name}`,
-      (connection) => accounts.createUser(connection, name, passwordHash),
-    );
-    if ("id" in created) {
-      if (created.id <= before) throw this.#fence.reportDataLoss(); // the earlier account is lost
-      this.#lastUserId = Math.max(this.#lastUserId, created.id);
-    }
-    return created;
+  createUser(name: string, passwordHash: string): Promise<{ id: number } | Rejection> {
+    return this.#call(() => this.#registrations.add({ name, passwordHash }));
   }
 
   clusterKey(): Promise<string> {
@@ -171,7 +166,7 @@ export class MysqlStore implements Store {
   }
 
   findSession(user: number): Promise<SavedSession | undefined> {
-    return this.#call(() => logins.findSession(this.#pool, user));
+    return this.#call(() => this.#reads.run(logins.SESSION_READ, user));
   }
 
   async deleteSession(login: Login): Promise<void> {
@@ -186,7 +181,7 @@ export class MysqlStore implements Store {
   }
 
   followers(user: number, after: number, limit: number): Promise<readonly number[]> {
-    return this.#call(() => contacts.followers(this.#pool, user, after, limit));
+    return this.#call(() => this.#reads.run(contacts.FOLLOWER_READ, { user, after, limit }));
   }
 
   friendsOf(
@@ -196,7 +191,7 @@ export class MysqlStore implements Store {
   }
 
   contacts(user: number, usersPerGroup: number): Promise<Contacts> {
-    return this.#call(() => contacts.contacts(this.#pool, user, usersPerGroup));
+    return this.#call(() => this.#reads.run(contacts.CONTACTS_READ, { user, usersPerGroup }));
   }
 
   createGroup(creator: number, name: string, description: string): Promise<{ id: number } | Rejection> {
@@ -240,7 +235,7 @@ export class MysqlStore implements Store {
   }
 
   unread(user: number, limit: number): Promise<readonly Unread[]> {
-    return this.#call(() => pages.unread(this.#pool, user, limit));
+    return this.#call(() => this.#reads.run(pages.UNREAD_READ, { user, limit }));
   }
 
   usersWithUnread(users: readonly number[]): Promise<readonly number[]> {

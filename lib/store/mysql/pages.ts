@@ -6,6 +6,7 @@ import { membershipQueries } from "./contacts.ts";
 import { compareKeys } from "./conversation_cache.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
+import { type BatchedRead, MAX_ROWS_PER_BATCH } from "./read_batches.ts";
 import { inList, Sql, sql } from "./sql.ts";
 
 /** Conversations in one statement that looks for the first message after a gap. */
@@ -20,8 +21,40 @@ interface UnreadRow {
   readonly since: number;
 }
 
-/** Returns the user's conversations with unread messages, the longest waiting first. */
-export async function unread(pool: Pool, user: number, limit: number): Promise<Unread[]> {
+/** A user whose unread conversations are wanted, at most `limit` of them. */
+export interface UnreadOf {
+  readonly user: number;
+  readonly limit: number;
+}
+
+/** Returns users' conversations with unread messages, the longest waiting first. */
+export const UNREAD_READ: BatchedRead<UnreadOf, readonly Unread[]> = {
+  statements: (reads) => [
+    sql`SELECT userid, MemberCursor.low, MemberCursor.high, MemberCursor.seq AS cursor_seq, last_seq, time
+        FROM MemberCursor LEFT JOIN Conversation USING (low, high) LEFT JOIN Message
+          ON Message.low = MemberCursor.low AND Message.high = MemberCursor.high
+          AND Message.seq = MemberCursor.seq + 1
+        WHERE ${inList("userid", reads.map(({ user }) => user))}
+          AND (last_seq IS NULL OR last_seq > MemberCursor.seq)
+        LIMIT ${MAX_ROWS_PER_BATCH + 1}`,
+  ],
+  async results(pool, reads, [found]) {
+    const { rows } = found!;
+    if (rows.length > MAX_ROWS_PER_BATCH) {
+      return await Promise.all(reads.map(({ user, limit }) => unreadOf(pool, user, limit)));
+    }
+    const isGap = ({ last_seq, time }: Row) => last_seq === null || time === null;
+    const unreadRows = [
+      ...rows.filter((row) => !isGap(row)).map(unreadRowOf),
+      ...await unreadAfterGaps(pool, rows.filter(isGap)),
+    ];
+    const byUser = Map.groupBy(unreadRows, ({ user }) => user);
+    return reads.map(({ user, limit }) => firstUnread(byUser.get(user) ?? [], limit));
+  },
+};
+
+/** Returns one user's conversations with unread messages, of which there are many. */
+async function unreadOf(pool: Pool, user: number, limit: number): Promise<Unread[]> {
   const [found, gaps] = await pool.read(
     sql`SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq, time
         FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)
@@ -29,11 +62,16 @@ export async function unread(pool: Pool, user: number, limit: number): Promise<U
         ORDER BY time, low, high LIMIT ${limit}`,
     gapQuery([user]),
   );
-  const unreadRows = [...found!.rows.map(unreadRowOf), ...await unreadAfterGaps(pool, gaps!.rows)];
-  return unreadRows
-    .sort((a, b) => a.since - b.since || compareKeys(a.key, b.key))
+  const rows = [...found!.rows.map(unreadRowOf), ...await unreadAfterGaps(pool, gaps!.rows)];
+  return firstUnread(rows, limit);
+}
+
+/** Returns the conversations that wait the longest, of one user. */
+function firstUnread(rows: readonly UnreadRow[], limit: number): Unread[] {
+  return rows
+    .toSorted((a, b) => a.since - b.since || compareKeys(a.key, b.key))
     .slice(0, limit)
-    .map(({ key, cursor, last, since }) => ({ peer: peerOf(user, key), cursor, last, since }));
+    .map(({ user, key, cursor, last, since }) => ({ peer: peerOf(user, key), cursor, last, since }));
 }
 
 /** Returns those of these users that have unread messages. */
