@@ -28,6 +28,16 @@ export class Fence {
     return this.#hasLostData;
   }
 
+  /**
+   * The condition that the epoch in the database is the fence's, for the first write of a transaction that
+   * ends in the same request. The transaction must begin with {@link SELECT_EPOCH}, which locks the epoch.
+   */
+  get condition(): Sql {
+    return this.#hasLostData
+      ? sql`FALSE`
+      : sql`(SELECT epoch FROM StoreIdentity WHERE id = 1) = ${this.#epoch}`;
+  }
+
   /** Sets the epoch for all later writes. */
   adoptEpoch(epoch: string): void {
     this.#epoch = epoch;
