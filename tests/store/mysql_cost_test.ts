@@ -83,7 +83,7 @@ costTest(
 );
 
 costTest(
-  "messages take one round trip and seven statements if no other node writes to their conversation",
+  "messages take one round trip and six statements if no other node writes to their conversation",
   async (store, measure) => {
     const [a, b] = await makeUsers(store, 2) as [number, number];
     await send(store, a, b, "first");
@@ -94,7 +94,7 @@ costTest(
         )
       );
       assertEquals(cost.roundTrips, 1, `of ${size}`);
-      assert(cost.statements === 7 || cost.statements === 7 + RECHECKS, `${cost.statements} of ${size}`);
+      assert(cost.statements === 6 || cost.statements === 6 + RECHECKS, `${cost.statements} of ${size}`);
     }
   },
 );

@@ -5,6 +5,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb } from "../harness/mariadb.ts";
+import { until } from "../harness/wait.ts";
 import { withStores } from "./mysql_fixture.ts";
 import { granted, makeGroup, makeUsers, NOON, send, whole } from "./store_fixture.ts";
 
@@ -60,6 +61,23 @@ mariadb.test("prediction: writes nothing in another epoch", async (db) => {
     await assertRejects(() => send(store!, a, b, "2"), StoreUnavailableError);
     assertEquals(await db.sql("SELECT last_seq FROM Conversation"), [{ last_seq: 1 }]);
     assertEquals(await db.sql("SELECT COUNT(*) AS count FROM Message"), [{ count: 1 }]);
+  });
+});
+
+mariadb.test("prediction: a renewal of the epoch waits for the transaction", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    granted(await send(store!, a, b, "1"));
+    await using operator = await db.transaction();
+    await operator.sql("SELECT * FROM Conversation FOR UPDATE");
+    const sending = send(store!, a, b, "2").catch(() => {}); // it waits for the lock for a second
+    const renewable = () => db.sql("SELECT epoch FROM StoreIdentity FOR UPDATE NOWAIT").then(() => true);
+    try {
+      await until(async () => !await renewable().catch(() => false), "a transaction that keeps the epoch");
+    } finally {
+      await operator.sql("COMMIT");
+      await sending;
+    }
   });
 });
 

@@ -235,8 +235,10 @@ export class AppendBatch {
       ...isPredicted
         ? [
           BEGIN,
-          sql`UPDATE Conversation SET last_seq = ${lastSeq} WHERE low = ${low} AND high = ${high}
-              AND last_seq = ${predicted!.seq} AND ${this.#fence.condition}`,
+          this.#fence.checkIn(
+            sql`UPDATE Conversation SET last_seq = ${lastSeq}
+                WHERE low = ${low} AND high = ${high} AND last_seq = ${predicted!.seq}`,
+          ),
         ]
         : [
           sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${valuesList(lastSeqs)}

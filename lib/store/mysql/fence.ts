@@ -1,12 +1,15 @@
 /** Prevents a node that knows one history of the database from writing to another one. */
 import { DatabaseError } from "./errors.ts";
-import { type Sql, sql } from "./sql.ts";
+import { Sql, sql } from "./sql.ts";
 
 /**
  * Reads the epoch in a transaction, and locks it until the end. So a renewal waits for the transaction, or
  * the transaction sees the renewal.
  */
 export const SELECT_EPOCH: Sql = sql`SELECT epoch FROM StoreIdentity WHERE id = 1 LOCK IN SHARE MODE`;
+
+/** A statement that does nothing in another epoch. Its transaction need not read the epoch before. */
+export class FencedSql extends Sql {}
 
 /** The epoch in which the connections of a store write. All connections of a store share one fence. */
 export class Fence {
@@ -29,13 +32,15 @@ export class Fence {
   }
 
   /**
-   * The condition that the epoch in the database is the fence's, for the first write of a transaction that
-   * ends in the same request. The transaction must begin with {@link SELECT_EPOCH}, which locks the epoch.
+   * Adds the condition that the epoch is the fence's to a statement that ends with its conditions. As the
+   * first of a transaction, it locks the epoch as {@link SELECT_EPOCH} does. So a transaction can be checked
+   * in the request that commits it.
    */
-  get condition(): Sql {
-    return this.#hasLostData
-      ? sql`FALSE`
-      : sql`(SELECT epoch FROM StoreIdentity WHERE id = 1) = ${this.#epoch}`;
+  checkIn(statement: Sql): FencedSql {
+    const epoch = this.#hasLostData ? sql`NULL` : sql`${this.#epoch}`;
+    return new FencedSql(
+      sql`${statement} AND (SELECT epoch FROM StoreIdentity WHERE id = 1 LOCK IN SHARE MODE) = ${epoch}`.text,
+    );
   }
 
   /** Sets the epoch for all later writes. */

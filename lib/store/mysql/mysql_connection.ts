@@ -10,7 +10,7 @@ import {
   toDatabaseError,
   UnsafeServerError,
 } from "./errors.ts";
-import { type Fence, SELECT_EPOCH } from "./fence.ts";
+import { type Fence, FencedSql, SELECT_EPOCH } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
 import {
   AUTOCOMMIT_OFF,
@@ -182,7 +182,7 @@ export class MysqlConnection {
       performance.now() - this.#lastCheckedAt >= RECHECK_INTERVAL_MS;
     const begins = statements[0] === BEGIN;
     if (begins) this.#inTransaction = true;
-    const fence = begins ? this.#fence : undefined;
+    const fence = begins && !(statements[1] instanceof FencedSql) ? this.#fence : undefined;
     const fenced = fence ? [BEGIN, SELECT_EPOCH, ...statements.slice(1)] : statements;
     const isCommit = this.#inTransaction && statements.at(-1) === COMMIT;
     const prefix = [...this.#autocommitSwitch(), ...rechecks ? [RECHECK_QUERY] : []];
