@@ -1,6 +1,6 @@
 /**
- * The MySQL store predicts the end of a conversation to which only this node writes. A wrong prediction changes
- * nothing in the database.
+ * The MySQL store predicts the last seq of a conversation, from its own commits and from hints. A wrong
+ * prediction changes nothing in the database.
  */
 import { assertEquals, assertRejects } from "@std/assert";
 import { StoreUnavailableError } from "../../lib/store/store.ts";
@@ -22,6 +22,19 @@ mariadb.test("prediction: I2 leaves no gap when another node has written meanwhi
     const cids = (await whole(first!, a, b)).map(({ cid }) => cid);
     assertEquals(cids, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     assertEquals(await db.sql("SELECT last_seq FROM Conversation"), [{ last_seq: 10 }]);
+  });
+});
+
+mariadb.test("prediction: I2 leaves no gap after a wrong hint, which reports no loss", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b] = await makeUsers(store!, 2) as [number, number];
+    const { epoch } = await store!.identity();
+    granted(await send(store!, a, b, "1"));
+    store!.noteCommitted(a, { seq: 7, sender: b, senderName: "u2", cid: "7", body: "", time: NOON });
+    assertEquals(granted(await send(store!, a, b, "2")).seq, 2);
+    assertEquals(granted(await send(store!, a, b, "3")).seq, 3);
+    assertEquals((await whole(store!, a, b)).map(({ seq }) => seq), [1, 2, 3]);
+    assertEquals((await store!.identity()).epoch, epoch);
   });
 });
 

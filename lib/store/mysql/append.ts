@@ -1,6 +1,6 @@
 /**
  * Appends one batch of messages to the log, of any size, in one transaction. It takes two round trips, or one
- * if the batch is of one conversation to which no other node writes.
+ * if the batch is of one conversation whose last message this node knows.
  */
 import { type ConversationKey, conversationKey, conversationName } from "../conversation.ts";
 import type { Appended, NewMessage, Rejection } from "../store.ts";
@@ -108,9 +108,8 @@ export class AppendBatch {
   }
 
   /**
-   * Returns the state of the log as this node's last commit has left it, if all messages are of one
-   * conversation of two users and no other node writes to it. A membership must be read under the lock of its
-   * group's conversation.
+   * Returns the state of the log as this node knows it, if all messages are of one conversation of two users.
+   * In a group, a membership must be read under the lock of the conversation.
    */
   #predict(): LogState | undefined {
     const [[name, [low]]] = this.#conversations as unknown as [[string, ConversationKey]];

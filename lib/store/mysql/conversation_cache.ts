@@ -6,7 +6,7 @@ import { inList, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
 /**
- * Conversations in the cache, about 14 MB of them. A conversation outside of the cache costs one more round
+ * Conversations in the cache, about 15 MB of them. A conversation outside of the cache costs one more round
  * trip.
  */
 const MAX_CACHED_CONVERSATIONS = 100_000;
@@ -26,19 +26,21 @@ export interface Tail {
   readonly time: number;
 }
 
-/** The last message that this node has committed in a conversation. */
-interface OwnTail extends Tail {
-  /** Whether another node has written since this node's last commit, when that was last checked. */
-  readonly isShared: boolean;
+/** The last message of a conversation, as far as this node knows. */
+interface KnownTail extends Tail {
+  /** The seq of the last message that this node has committed, or 0. */
+  readonly committedSeq: number;
+  /** Whether the last commit of this node has found a message that the node did not know. */
+  readonly isStale: boolean;
 }
 
-const NOTHING_COMMITTED: OwnTail = { seq: 0, time: 0, isShared: true };
+const UNKNOWN_TAIL: KnownTail = { seq: 0, time: 0, committedSeq: 0, isStale: true };
 
 /**
  * A cache of conversations that exist in the database. So do their users or groups, which are never deleted.
  */
 export class ConversationCache {
-  readonly #tails: BoundedMap<string, OwnTail>;
+  readonly #tails: BoundedMap<string, KnownTail>;
 
   /** The cache retains the `max` conversations that were added or written to last. */
   constructor(max = MAX_CACHED_CONVERSATIONS) {
@@ -47,25 +49,31 @@ export class ConversationCache {
 
   /** Returns whether one of these conversations is shorter than this node's last commit in it. */
   isAhead(tails: ReadonlyMap<string, Tail>): boolean {
-    return [...tails].some(([name, { seq }]) => seq < (this.#tails.get(name)?.seq ?? 0));
+    return [...tails].some(([name, { seq }]) => seq < (this.#tails.get(name)?.committedSeq ?? 0));
   }
 
   /**
-   * Returns the last message of a conversation to which only this node writes at present, as far as this node
-   * knows. Another node may write at any time, so the transaction must check it.
+   * Returns the last message of a conversation, if this node has known it at its last commit there. Another
+   * node may write at any time, so the transaction must check it.
    */
   predictTail(name: string): Tail | undefined {
-    const tail = this.#tails.get(name);
-    return tail?.isShared ? undefined : tail;
+    const known = this.#tails.get(name);
+    return known?.isStale ? undefined : known;
+  }
+
+  /** Records a message that another node has committed, as far as a hint says. */
+  noteTail(name: string, { seq, time }: Tail): void {
+    const known = this.#tails.get(name);
+    if (known && seq > known.seq) this.#tails.set(name, { ...known, seq, time });
   }
 
   /** Records a commit of this node: the conversations' last messages before it and after it. */
   recordCommit(before: ReadonlyMap<string, Tail>, after: ReadonlyMap<string, Tail>): void {
     for (const [name, { seq, time }] of after) {
-      const own = this.#tails.get(name);
-      if (!own) continue;
-      const isShared = own.seq > 0 && own.seq !== before.get(name)?.seq;
-      this.#tails.set(name, { seq, time, isShared });
+      const known = this.#tails.get(name);
+      if (!known) continue;
+      const isStale = known.seq > 0 && known.seq !== before.get(name)?.seq;
+      this.#tails.set(name, { seq, time, committedSeq: seq, isStale });
     }
   }
 
@@ -174,7 +182,7 @@ export class ConversationCache {
   #add(unknown: Map<string, ConversationKey>, key: ConversationKey): void {
     const name = conversationName(key);
     unknown.delete(name);
-    this.#tails.set(name, NOTHING_COMMITTED);
+    this.#tails.set(name, UNKNOWN_TAIL);
   }
 }
 

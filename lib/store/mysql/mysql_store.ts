@@ -18,12 +18,14 @@ import type {
   Unread,
 } from "../store.ts";
 import { KeyedMutex } from "../../keyed_mutex.ts";
+import { conversationKey, conversationName } from "../conversation.ts";
 import { StoreUnavailableError } from "../store.ts";
 import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
 import type { AppendResult } from "./append.ts";
 import { appendQueue } from "./appender.ts";
 import { compareClocks } from "./clock.ts";
+import { ConversationCache } from "./conversation_cache.ts";
 import * as contacts from "./contacts.ts";
 import { advanceCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
@@ -57,6 +59,7 @@ export class MysqlStore implements Store {
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
   readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
   readonly #fence: Fence;
+  readonly #conversations = new ConversationCache();
   #lastUserId = 0; // the highest id that this node has allocated
   readonly #changeMutex = new KeyedMutex<string>(overloadError);
   #callsInFlight = 0;
@@ -75,7 +78,7 @@ export class MysqlStore implements Store {
     fence.onAdopt(() => this.#lastUserId = 0);
     this.#pool = new Pool(address, connections - 1, fence);
     this.#writer = new Pool(address, 1, fence);
-    this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence);
+    this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence, this.#conversations);
     this.#loginQueue = loginQueue(this.#pool);
   }
 
@@ -225,6 +228,10 @@ export class MysqlStore implements Store {
 
   append(message: NewMessage): Promise<Appended | Rejection> {
     return this.#call(() => this.#appendQueue.add(message));
+  }
+
+  noteCommitted(recipient: number, message: StoredMessage): void {
+    this.#conversations.noteTail(conversationName(conversationKey(message.sender, recipient)), message);
   }
 
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {
