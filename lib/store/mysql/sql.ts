@@ -45,11 +45,10 @@ function literalOrTuple(value: SqlValue | readonly (SqlValue | Sql)[]): string {
  * connection of the store uses.
  */
 function literal(value: SqlValue | Sql): string {
-  if (value instanceof Sql) return value.text;
   if (typeof value === "string") return `'${value.replace(/['\\]/g, "$&$&")}'`;
   if (typeof value === "number") {
     if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer`);
     return `${value}`;
   }
-  return `x'${value.toHex()}'`;
+  return value instanceof Sql ? value.text : `x'${value.toHex()}'`;
 }
