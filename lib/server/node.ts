@@ -223,6 +223,7 @@ export class Node implements NodeDeps {
     const session = this.sessions.get(channel);
     if (!session) return;
     if (notification.kind === "message") {
+      this.store.noteCommitted?.(channel, notification.message);
       session.delivery.deliver(
         notification.message.sender,
         new CommittedMessage(notification.message, channel),

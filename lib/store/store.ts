@@ -246,6 +246,11 @@ export interface Store {
    */
   append(message: NewMessage): Promise<Appended | Rejection>;
   /**
+   * Tells the store of a hint that another node has committed a message to `recipient`. The next message of
+   * the conversation may then be stored sooner. Its correctness must not depend on the hint.
+   */
+  noteCommitted?(recipient: number, message: StoredMessage): void;
+  /**
    * Moves cursors forward, never back. Ignores unknown cursors, and seqs beyond the conversation's last one.
    * A client with such a seq received messages that the store lost, and their successors must not count as
    * delivered.

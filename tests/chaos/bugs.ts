@@ -34,8 +34,9 @@ export const bugs = {
       "a message is acknowledged and delivered when its seq is known, before its commit (against I1 and I3)",
     changes: [{
       file: "lib/store/mysql/append.ts",
-      from: "    try {\n      await this.#write(connection, stored, log.lastSeqs);",
-      to: "    this.early?.(results);\n    try {\n      await this.#write(connection, stored, log.lastSeqs);",
+      from: "    try {\n      await this.#write(connection, stored, log.tails, tails, isPredicted);",
+      to:
+        "    this.early?.(results);\n    try {\n      await this.#write(connection, stored, log.tails, tails, isPredicted);",
     }, {
       file: "lib/store/mysql/append.ts",
       from: "  readonly #messages: readonly NewMessage[];",
@@ -60,9 +61,9 @@ export const bugs = {
       to: "  readonly mustBeDuplicate?: boolean;\n  readonly early?: (seq: number) => void;\n}",
     }, {
       file: "lib/store/mysql/append.ts",
-      from: "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);",
+      from: "      stored.push([...key, entry.seq, checked, cid, entry.time, body]);",
       to:
-        "      stored.push([...key, entry.seq, sender, cid, storedTime, body]);\n      message.early?.(entry.seq);",
+        "      stored.push([...key, entry.seq, checked, cid, entry.time, body]);\n      message.early?.(entry.seq);",
     }, {
       file: "lib/server/handlers/chat.ts",
       from:

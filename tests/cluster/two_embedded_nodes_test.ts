@@ -1,6 +1,7 @@
 /** Two nodes in this process with one store and one hub. */
 import { assertEquals } from "@std/assert";
 import type { Bus, Hint } from "../../lib/bus/bus.ts";
+import type { Store, StoredMessage } from "../../lib/store/store.ts";
 import { Errno, Msg } from "../harness/protocol_numbers.ts";
 import { FramedClient, login, PASSWORD, register } from "../harness/framed_client.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
@@ -133,3 +134,29 @@ Deno.test("two nodes: I3 messages during logins and joins arrive without later m
     await entering;
     await last(again);
   }, { bus: slow }));
+
+Deno.test("two nodes: a node tells its store of the messages that the other node has committed", async () => {
+  const noted: (readonly number[])[] = [];
+  const store = (real: Store) =>
+    Object.assign(real, {
+      noteCommitted: (recipient: number, { sender, seq }: StoredMessage) =>
+        noted.push([recipient, sender, seq]),
+    });
+  await withNodes(2, async (a, b) => {
+    const ids = [
+      await register(a!, "alice"),
+      await register(a!, "bob"),
+      await register(a!, "carol"),
+    ] as const;
+    await using alice = await login(a!, { id: ids[0] });
+    await using bob = await login(b!, { id: ids[1] });
+    await using carol = await login(b!, { id: ids[2] });
+    await alice.chat(ids[1], "to bob");
+    await bob.next(Msg.ONE_CHAT);
+    await carol.chat(ids[1], "on one node");
+    await bob.next(Msg.ONE_CHAT);
+    await bob.chat(ids[0], "to alice");
+    await alice.next(Msg.ONE_CHAT);
+    assertEquals(noted, [[ids[1], ids[0], 1], [ids[0], ids[1], 2]]);
+  }, { store });
+});

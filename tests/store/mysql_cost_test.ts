@@ -62,7 +62,7 @@ async function status(db: TestDatabase, counter: string): Promise<number> {
 }
 
 costTest(
-  "a batch of messages takes two round trips and thirteen statements, of any size",
+  "a batch of messages takes two round trips and ten statements, of any size",
   async (store, measure) => {
     const users = await makeCrowd(store, 40);
     const group = await makeGroup(store, "g", users);
@@ -78,8 +78,61 @@ costTest(
         }))
       );
       assertEquals(cost.roundTrips, 2, `of ${size}`);
-      assert(cost.statements === 13 || cost.statements === 13 + RECHECKS, `${cost.statements} of ${size}`);
+      assert(cost.statements === 10 || cost.statements === 10 + RECHECKS, `${cost.statements} of ${size}`);
     }
+  },
+);
+
+costTest(
+  "messages take one round trip and six statements if the node knows the last one",
+  async (store, measure) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    await send(store, a, b, "first");
+    for (const size of [1, 10]) {
+      const cost = await measure(() =>
+        Promise.all(
+          Array.from({ length: size }, (_, i) => send(store, i % 2 ? a : b, i % 2 ? b : a, `${size} ${i}`)),
+        )
+      );
+      assertEquals(cost.roundTrips, 1, `of ${size}`);
+      assert(cost.statements === 6 || cost.statements === 6 + RECHECKS, `${cost.statements} of ${size}`);
+    }
+  },
+);
+
+costTest(
+  "messages take two round trips while the node does not know the last one, after two more once",
+  async (store, measure, db) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    await withStores(1, db, async (other) => {
+      await send(store, a, b, "first");
+      const trips: number[] = [];
+      for (let i = 0; i < 3; i++) {
+        await send(other, b, a, `other ${i}`);
+        trips.push((await measure(() => send(store, a, b, `own ${i}`))).roundTrips);
+      }
+      for (const cid of ["alone 1", "alone 2"]) {
+        trips.push((await measure(() => send(store, a, b, cid))).roundTrips);
+      }
+      assertEquals(trips, [4, 2, 2, 2, 1]);
+    });
+  },
+);
+
+costTest(
+  "messages take one round trip after a hint of another node's message",
+  async (store, measure, db) => {
+    const [a, b] = await makeUsers(store, 2) as [number, number];
+    await withStores(1, db, async (other) => {
+      await send(store, a, b, "first");
+      for (let i = 0; i < 3; i++) {
+        const { seq, time } = granted(await send(other!, b, a, `other ${i}`));
+        const hint = { seq, sender: b, senderName: "u2", cid: `other ${i}`, body: "", time };
+        store.noteCommitted(a, hint);
+        store.noteCommitted(a, { ...hint, seq: 1 }); // an older one
+        assertEquals((await measure(() => send(store, a, b, `own ${i}`))).roundTrips, 1);
+      }
+    });
   },
 );
 
@@ -88,7 +141,7 @@ costTest("the first messages of many pairs take three more round trips, together
   await send(store, a, a, "to myself"); // the connection is open
   const cost = await measure(() => Promise.all(others.map((b) => send(store, a, b, `to ${b}`))));
   assertLessOrEqual(cost.roundTrips, 5);
-  assertLessOrEqual(cost.statements, 13 + 10 + 5 + RECHECKS);
+  assertLessOrEqual(cost.statements, 10 + 10 + 5 + RECHECKS);
 });
 
 costTest("messages during a batch go together", async (store, measure) => {

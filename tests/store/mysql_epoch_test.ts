@@ -10,14 +10,17 @@ const mariadb = sharedMariadb();
 
 mariadb.test("epoch: reports a loss when a conversation is shorter than before", async (db) => {
   await withStores(1, db, async (store) => {
-    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    const [a, b, c, d] = await makeUsers(store!, 4) as [number, number, number, number];
     const { epoch } = await store!.identity();
     for (const cid of ["1", "2", "3"]) granted(await send(store!, a, b, cid));
+    granted(await send(store!, a, d, "to d"));
     await db.sql("DELETE FROM Message WHERE seq > 1");
     await db.sql("UPDATE Conversation SET last_seq = 1");
     await assertRejects(() => send(store!, a, b, "4"), StoreUnavailableError);
     // Until the epoch is renewed, also in conversations that lack nothing.
-    for (const peer of [b, c]) await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailableError);
+    for (const peer of [b, c, d]) {
+      await assertRejects(() => send(store!, a, peer, "5"), StoreUnavailableError);
+    }
     const renewed = await store!.identity();
     assertNotEquals(renewed.epoch, epoch);
     store!.adoptEpoch(renewed.epoch);

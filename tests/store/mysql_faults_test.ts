@@ -92,8 +92,7 @@ relayTest(
     const judges: (Fate | undefined)[] = ["cut its answer", "cut"];
     relay.decide = (piece) =>
       piece.includes("FOR UPDATE") || piece.includes(COMMITTING) ? judges.shift() ?? "pass" : "pass";
-    // The locks of the first attempt; then its commit; then the locks of the second attempt.
-    judges.unshift("pass");
+    // The only request of the first attempt, and the locks of the second attempt.
     const error = await assertRejects(() => send(store, a, b, "1"), StoreUnavailableError);
     assert(error.cause instanceof Error, "with what it was");
     assertEquals(judges.length, 0);

@@ -1,12 +1,15 @@
-/** Appends one batch of messages to the log, of any size, in one transaction of two round trips. */
+/**
+ * Appends one batch of messages to the log, of any size, in one transaction. It takes two round trips, or one
+ * if the batch is of one conversation whose last message this node knows.
+ */
 import { type ConversationKey, conversationKey, conversationName } from "../conversation.ts";
 import type { Appended, NewMessage, Rejection } from "../store.ts";
 import { textOf } from "../text.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
-import type { ConversationCache } from "./conversation_cache.ts";
+import type { ConversationCache, Tail } from "./conversation_cache.ts";
 import type { MysqlConnection, Row } from "./mysql_connection.ts";
-import { inList, sql, type SqlValue, valuesList } from "./sql.ts";
+import { inList, type Sql, sql, type SqlValue, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
 const [WAIT_FOR_LOCKS, SKIP_LOCKED] = [sql``, sql`SKIP LOCKED`];
@@ -91,16 +94,46 @@ export class AppendBatch {
   }
 
   async #attempt(connection: MysqlConnection): Promise<(AppendResult | DatabaseError)[]> {
+    const predicted = this.#predict();
+    if (predicted) {
+      try {
+        return await this.#append(connection, predicted, new Set(), true);
+      } catch (error) {
+        if ((error as DatabaseError).kind !== "invalid") throw error;
+        await connection.rollback(); // the prediction was wrong, or the database refuses a message
+      }
+    }
     const missing = await this.#cache.ensure(connection, this.#conversations);
-    const log = await this.#beginAndLock(connection, missing);
+    return await this.#append(connection, await this.#beginAndLock(connection, missing), missing, false);
+  }
+
+  /**
+   * Returns the state of the log as this node knows it, if all messages are of one conversation of two users.
+   * In a group, a membership must be read under the lock of the conversation.
+   */
+  #predict(): LogState | undefined {
+    const [[name, [low]]] = this.#conversations as unknown as [[string, ConversationKey]];
+    if (this.#conversations.size > 1 || low === 0 || this.#checksCids || this.#skipsLocked) return undefined;
+    const tail = this.#cache.predictTail(name);
+    return tail && { tails: new Map([[name, tail]]), members: new Set(), cids: new Map() };
+  }
+
+  /** Stores the messages after those of `log`, which is locked, or predicted and to be checked. */
+  async #append(
+    connection: MysqlConnection,
+    log: LogState,
+    missing: ReadonlySet<string>,
+    isPredicted: boolean,
+  ): Promise<(AppendResult | DatabaseError)[]> {
+    const tails = new Map(log.tails);
     const seen = new Map<string, CidEntry>();
     const planned = new Map<string, CidEntry>();
-    const stored: SqlValue[][] = [];
+    const stored: (SqlValue | Sql)[][] = [];
     const results = this.#messages.map((message, i): AppendResult | DatabaseError => {
       const { sender, peer, cid, body, time } = message;
       const key = this.#keys[i]!;
       const conversation = conversationName(key);
-      const last = log.lastSeqs.get(conversation);
+      const last = tails.get(conversation);
       if (last === undefined) return missing.has(conversation) ? { refused: "not_found" } : LOCKED_ERROR;
       if (peer < 0 && !log.members.has(`${-peer} ${sender}`)) return { refused: "forbidden" };
       const id = cidKey(sender, cid);
@@ -113,18 +146,18 @@ export class AppendBatch {
       }
       if (message.mustBeDuplicate) return { refused: "over_quota" };
       // Times never decrease within a conversation.
-      const storedTime = Math.max(time, log.times.get(conversation) ?? 0);
-      log.times.set(conversation, storedTime);
-      const entry = { conversation, seq: last + 1, time: storedTime };
+      const entry = { conversation, seq: last.seq + 1, time: Math.max(time, last.time) };
       seen.set(id, entry);
       planned.set(id, entry);
-      log.lastSeqs.set(conversation, entry.seq);
-      stored.push([...key, entry.seq, sender, cid, storedTime, body]);
-      return { seq: entry.seq, time: storedTime, duplicate: false };
+      tails.set(conversation, entry);
+      const isFirst = isPredicted && stored.length === 0;
+      const checked = isFirst ? sql`IF(ROW_COUNT() = 1, ${sender}, NULL)` : sender;
+      stored.push([...key, entry.seq, checked, cid, entry.time, body]);
+      return { seq: entry.seq, time: entry.time, duplicate: false };
     });
     if (stored.length === 0) return results;
     try {
-      await this.#write(connection, stored, log.lastSeqs);
+      await this.#write(connection, stored, log.tails, tails, isPredicted);
     } catch (error) {
       const { kind } = error as DatabaseError;
       if (kind === "connection_lost" || kind === "timeout") {
@@ -132,7 +165,7 @@ export class AppendBatch {
       }
       throw error;
     }
-    this.#cache.recordCommit(log.lastSeqs);
+    this.#cache.recordCommit(log.tails, tails);
     return results;
   }
 
@@ -144,43 +177,73 @@ export class AppendBatch {
     const keys = [...this.#conversations].filter(([name]) => !missing.has(name)).map(([, key]) => key);
     const members = this.#messages.filter(({ peer }) => peer < 0).map(({ sender, peer }) => [-peer, sender]);
     const cids = this.#checksCids ? this.#messages.map(({ sender, cid }) => [sender, cid]) : [];
-    const [, locked, timed, joined, found] = await connection.query(
+    const [, locked, timed, ...lookups] = await connection.query(
       BEGIN,
       sql`SELECT low, high, last_seq FROM Conversation WHERE ${inList("(low, high)", keys)}
           ORDER BY low, high FOR UPDATE ${this.#skipsLocked ? SKIP_LOCKED : WAIT_FOR_LOCKS}`,
       sql`SELECT low, high, time FROM Conversation JOIN Message USING (low, high)
           WHERE ${inList("(low, high)", keys)} AND Message.seq = last_seq`,
-      sql`SELECT groupid, userid FROM GroupUser WHERE ${inList("(groupid, userid)", members)}`,
-      sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${inList("(sender, cid)", cids)}`,
+      ...members.length > 0
+        ? [sql`SELECT groupid, userid FROM GroupUser WHERE ${inList("(groupid, userid)", members)}`]
+        : [],
+      ...cids.length > 0
+        ? [sql`SELECT sender, cid, low, high, seq, time FROM Message WHERE ${inList("(sender, cid)", cids)}`]
+        : [],
     );
-    const lastSeqs = new Map(locked!.rows.map((row) => [conversationNameOf(row), row.last_seq as number]));
-    if (this.#cache.isAhead(lastSeqs)) throw this.#fence.reportDataLoss();
+    const joined = members.length > 0 ? lookups.shift() : undefined;
+    const found = lookups[0];
+    const times = new Map(timed!.rows.map((row) => [conversationNameOf(row), row.time as number]));
+    const tails = new Map(locked!.rows.map((row) => {
+      const name = conversationNameOf(row);
+      return [name, { seq: row.last_seq as number, time: times.get(name) ?? 0 }];
+    }));
+    if (this.#cache.isAhead(tails)) throw this.#fence.reportDataLoss();
     for (const name of keys.map(conversationName)) {
-      if (lastSeqs.has(name) || this.#skipsLocked) continue;
+      if (tails.has(name) || this.#skipsLocked) continue;
       this.#cache.delete(name);
       throw new DatabaseError("conflict", "a conversation no longer exists");
     }
     return {
-      lastSeqs,
-      times: new Map(timed!.rows.map((row) => [conversationNameOf(row), row.time as number])),
-      members: new Set(joined!.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
-      cids: new Map(found!.rows.map((row) => [
-        cidKey(row.sender as number, textOf(row.cid)),
-        { conversation: conversationNameOf(row), seq: row.seq as number, time: row.time as number },
-      ])),
+      tails,
+      members: new Set(joined?.rows.map(({ groupid, userid }) => `${groupid} ${userid}`)),
+      cids: new Map(
+        found?.rows.map((row) => [
+          cidKey(row.sender as number, textOf(row.cid)),
+          { conversation: conversationNameOf(row), seq: row.seq as number, time: row.time as number },
+        ]),
+      ),
     };
   }
 
+  /**
+   * Writes the messages and the conversations' last seqs, and commits. A prediction is checked by an UPDATE
+   * that finds its row only if the prediction is right, and by the first message's row, which is invalid if
+   * the UPDATE has found none.
+   */
   async #write(
     connection: MysqlConnection,
-    stored: readonly (readonly SqlValue[])[],
-    lastSeqs: ReadonlyMap<string, number>,
+    messages: readonly (readonly (SqlValue | Sql)[])[],
+    before: ReadonlyMap<string, Tail>,
+    after: ReadonlyMap<string, Tail>,
+    isPredicted: boolean,
   ): Promise<void> {
-    const conversations = [...lastSeqs].map(([name, last]) => [...this.#conversations.get(name)!, last]);
+    const lastSeqs = [...after].map(([name, { seq }]) => [...this.#conversations.get(name)!, seq] as const);
+    const [[low, high, lastSeq]] = lastSeqs as [(typeof lastSeqs)[number]];
+    const [predicted] = before.values();
     await connection.query(
-      sql`INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES ${valuesList(stored)}`,
-      sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${valuesList(conversations)}
-          ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq)`,
+      ...isPredicted
+        ? [
+          BEGIN,
+          this.#fence.checkIn(
+            sql`UPDATE Conversation SET last_seq = ${lastSeq}
+                WHERE low = ${low} AND high = ${high} AND last_seq = ${predicted!.seq}`,
+          ),
+        ]
+        : [
+          sql`INSERT INTO Conversation (low, high, last_seq) VALUES ${valuesList(lastSeqs)}
+              ON DUPLICATE KEY UPDATE last_seq = VALUES(last_seq)`,
+        ],
+      sql`INSERT INTO Message (low, high, seq, sender, cid, time, body) VALUES ${valuesList(messages)}`,
       COMMIT,
     );
   }
@@ -188,10 +251,8 @@ export class AppendBatch {
 
 /** The state of log and groups at the beginning of an attempt. */
 interface LogState {
-  /** By the names of conversations. */
-  readonly lastSeqs: Map<string, number>;
-  /** The times of the last messages, by the names of conversations. */
-  readonly times: Map<string, number>;
+  /** The last messages, by the names of conversations. */
+  readonly tails: ReadonlyMap<string, Tail>;
   /** `group user` for each sender that is a member. */
   readonly members: ReadonlySet<string>;
   readonly cids: ReadonlyMap<string, CidEntry>;

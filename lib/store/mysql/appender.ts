@@ -5,7 +5,7 @@ import { BatchSize } from "./batch_size.ts";
 import { DatabaseError } from "./errors.ts";
 import type { Fence } from "./fence.ts";
 import { type BatchPolicy, GroupCommitQueue, type Pending } from "./group_commit_queue.ts";
-import { ConversationCache } from "./conversation_cache.ts";
+import type { ConversationCache } from "./conversation_cache.ts";
 import { MAX_RETRY_MS, type Pool, waitBeforeRetry } from "./pool.ts";
 
 /**
@@ -44,8 +44,8 @@ export function appendQueue(
   pool: Pool,
   maxPacketBytes: number,
   fence: Fence,
+  cache: ConversationCache,
 ): GroupCommitQueue<NewMessage, AppendResult> {
-  const cache = new ConversationCache();
   fence.onAdopt(() => cache.clear());
   const size = new BatchSize(Math.floor(maxPacketBytes / BYTES_PER_UNIT) - MESSAGE_OVERHEAD);
   const context: AppendContext = {

@@ -6,7 +6,7 @@ import { inList, sql, valuesList } from "./sql.ts";
 import { BEGIN, COMMIT } from "./transaction.ts";
 
 /**
- * Conversations in the cache, about 10 MB of them. A conversation outside of the cache costs one more round
+ * Conversations in the cache, about 15 MB of them. A conversation outside of the cache costs one more round
  * trip.
  */
 const MAX_CACHED_CONVERSATIONS = 100_000;
@@ -20,31 +20,66 @@ export function compareKeys(a: readonly number[], b: readonly number[]): number 
   return differs < 0 ? 0 : a[differs]! - b[differs]!;
 }
 
+/** The last message of a conversation. */
+export interface Tail {
+  readonly seq: number;
+  readonly time: number;
+}
+
+/** The last message of a conversation, as far as this node knows. */
+interface KnownTail extends Tail {
+  /** The seq of the last message that this node has committed, or 0. */
+  readonly committedSeq: number;
+  /** Whether the last commit of this node has found a message that the node did not know. */
+  readonly isStale: boolean;
+}
+
+const UNKNOWN_TAIL: KnownTail = { seq: 0, time: 0, committedSeq: 0, isStale: true };
+
 /**
  * A cache of conversations that exist in the database. So do their users or groups, which are never deleted.
  */
 export class ConversationCache {
-  /** The last seq that this node has committed in each conversation, or 0. */
-  readonly #lastSeqs: BoundedMap<string, number>;
+  readonly #tails: BoundedMap<string, KnownTail>;
 
   /** The cache retains the `max` conversations that were added or written to last. */
   constructor(max = MAX_CACHED_CONVERSATIONS) {
-    this.#lastSeqs = new BoundedMap(max);
+    this.#tails = new BoundedMap(max);
   }
 
   /** Returns whether one of these conversations is shorter than this node's last commit in it. */
-  isAhead(lastSeqs: ReadonlyMap<string, number>): boolean {
-    return [...lastSeqs].some(([name, last]) => last < (this.#lastSeqs.get(name) ?? 0));
+  isAhead(tails: ReadonlyMap<string, Tail>): boolean {
+    return [...tails].some(([name, { seq }]) => seq < (this.#tails.get(name)?.committedSeq ?? 0));
   }
 
-  /** Records the last seqs of a commit of this node. */
-  recordCommit(lastSeqs: ReadonlyMap<string, number>): void {
-    for (const [name, last] of lastSeqs) if (this.#lastSeqs.has(name)) this.#lastSeqs.set(name, last);
+  /**
+   * Returns the last message of a conversation, if this node has known it at its last commit there. Another
+   * node may write at any time, so the transaction must check it.
+   */
+  predictTail(name: string): Tail | undefined {
+    const known = this.#tails.get(name);
+    return known?.isStale ? undefined : known;
+  }
+
+  /** Records a message that another node has committed, as far as a hint says. */
+  noteTail(name: string, { seq, time }: Tail): void {
+    const known = this.#tails.get(name);
+    if (known && seq > known.seq) this.#tails.set(name, { ...known, seq, time });
+  }
+
+  /** Records a commit of this node: the conversations' last messages before it and after it. */
+  recordCommit(before: ReadonlyMap<string, Tail>, after: ReadonlyMap<string, Tail>): void {
+    for (const [name, { seq, time }] of after) {
+      const known = this.#tails.get(name);
+      if (!known) continue;
+      const isStale = known.seq > 0 && known.seq !== before.get(name)?.seq;
+      this.#tails.set(name, { seq, time, committedSeq: seq, isStale });
+    }
   }
 
   /** Empties the cache: another history of the database begins. */
   clear(): void {
-    this.#lastSeqs.clear();
+    this.#tails.clear();
   }
 
   /**
@@ -55,7 +90,7 @@ export class ConversationCache {
     connection: MysqlConnection,
     keys: ReadonlyMap<string, ConversationKey>,
   ): Promise<ReadonlySet<string>> {
-    const unknown = new Map([...keys].filter(([name]) => !this.#lastSeqs.has(name)));
+    const unknown = new Map([...keys].filter(([name]) => !this.#tails.has(name)));
     if (unknown.size === 0) return new Set();
     const wanted = [...unknown.values()];
     const [conversations, users, groups] = await connection.query(
@@ -78,7 +113,7 @@ export class ConversationCache {
 
   /** Removes a conversation that the database does not have. */
   delete(name: string): void {
-    this.#lastSeqs.delete(name);
+    this.#tails.delete(name);
   }
 
   /**
@@ -147,7 +182,7 @@ export class ConversationCache {
   #add(unknown: Map<string, ConversationKey>, key: ConversationKey): void {
     const name = conversationName(key);
     unknown.delete(name);
-    this.#lastSeqs.set(name, 0);
+    this.#tails.set(name, UNKNOWN_TAIL);
   }
 }
 

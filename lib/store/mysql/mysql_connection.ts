@@ -10,9 +10,18 @@ import {
   toDatabaseError,
   UnsafeServerError,
 } from "./errors.ts";
-import { type Fence, SELECT_EPOCH } from "./fence.ts";
+import { type Fence, FencedSql, SELECT_EPOCH } from "./fence.ts";
 import { type Sql, sql } from "./sql.ts";
-import { BEGIN, checkTransaction, COMMIT, EXPANSIONS, INTERNAL_STATEMENTS, ROLLBACK } from "./transaction.ts";
+import {
+  AUTOCOMMIT_OFF,
+  AUTOCOMMIT_ON,
+  BEGIN,
+  checkTransaction,
+  COMMIT,
+  EXPANSIONS,
+  INTERNAL_STATEMENTS,
+  ROLLBACK,
+} from "./transaction.ts";
 
 /** Milliseconds for connecting and authentication. */
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -92,6 +101,7 @@ export class MysqlConnection {
   readonly #fence: Fence | undefined;
   #isBroken = false;
   #inTransaction = false;
+  #hasAutocommit = true;
   #lastUsedAt = performance.now();
   #lastCheckedAt = performance.now();
   #serverInfo: ServerInfo | undefined;
@@ -172,17 +182,17 @@ export class MysqlConnection {
       performance.now() - this.#lastCheckedAt >= RECHECK_INTERVAL_MS;
     const begins = statements[0] === BEGIN;
     if (begins) this.#inTransaction = true;
-    const fence = begins ? this.#fence : undefined;
+    const fence = begins && !(statements[1] instanceof FencedSql) ? this.#fence : undefined;
     const fenced = fence ? [BEGIN, SELECT_EPOCH, ...statements.slice(1)] : statements;
     const isCommit = this.#inTransaction && statements.at(-1) === COMMIT;
-    const sent = fenced.flatMap((statement) => EXPANSIONS.get(statement) ?? [statement]);
-    if (rechecks) sent.unshift(RECHECK_QUERY);
+    const prefix = [...this.#autocommitSwitch(), ...rechecks ? [RECHECK_QUERY] : []];
+    const sent = [...prefix, ...fenced.flatMap((statement) => EXPANSIONS.get(statement) ?? [statement])];
     const reply = await this.#send(sent.map(({ text }) => text).join(";\n"));
     const all = sent.length === 1 ? [reply] : reply as unknown[];
-    if (rechecks) this.#recheck(all[0]);
+    if (rechecks) this.#recheck(all[prefix.length - 1]);
     if (isCommit) this.#inTransaction = false;
-    const replies = all.slice(rechecks ? 1 : 0).filter((_, i) =>
-      !INTERNAL_STATEMENTS.has(sent[rechecks ? i + 1 : i]!)
+    const replies = all.slice(prefix.length).filter((_, i) =>
+      !INTERNAL_STATEMENTS.has(sent[prefix.length + i]!)
     );
     if (this.#inTransaction && statements[0] !== ROLLBACK) checkTransaction(replies);
     const results = replies.map(resultOf);
@@ -235,6 +245,16 @@ export class MysqlConnection {
       this.#serverInfo = checkServer(found!.rows, variables!.rows, isSingleWriter);
       if (recheck) recheckServer(recheck.rows);
     });
+  }
+
+  /**
+   * Returns the statement that makes autocommit fit the next statements, if one is needed. It must be the
+   * first of a request, so that it runs even if a later one fails.
+   */
+  #autocommitSwitch(): readonly Sql[] {
+    if (this.#hasAutocommit !== this.#inTransaction) return [];
+    this.#hasAutocommit = !this.#inTransaction;
+    return [this.#hasAutocommit ? AUTOCOMMIT_ON : AUTOCOMMIT_OFF];
   }
 
   #recheck(reply: unknown): void {

@@ -18,12 +18,14 @@ import type {
   Unread,
 } from "../store.ts";
 import { KeyedMutex } from "../../keyed_mutex.ts";
+import { conversationKey, conversationName } from "../conversation.ts";
 import { StoreUnavailableError } from "../store.ts";
 import * as accounts from "./accounts.ts";
 import { type AccessOptions, driverOptions, type MysqlAddress, parseAddress } from "./address.ts";
 import type { AppendResult } from "./append.ts";
 import { appendQueue } from "./appender.ts";
 import { compareClocks } from "./clock.ts";
+import { ConversationCache } from "./conversation_cache.ts";
 import * as contacts from "./contacts.ts";
 import { advanceCursors } from "./cursors.ts";
 import { reasonOf } from "./errors.ts";
@@ -61,6 +63,7 @@ export class MysqlStore implements Store {
   readonly #registrations: GroupCommitQueue<NewAccount, { readonly id: number } | Rejection>;
   readonly #reads: ReadBatches;
   readonly #fence: Fence;
+  readonly #conversations = new ConversationCache();
   readonly #changeMutex = new KeyedMutex<string>(overloadError);
   #callsInFlight = 0;
   #drained: PromiseWithResolvers<void> | undefined; // resolves when no call is in flight
@@ -77,7 +80,7 @@ export class MysqlStore implements Store {
     this.#fence = fence;
     this.#pool = new Pool(address, connections - 1, fence);
     this.#writer = new Pool(address, 1, fence);
-    this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence);
+    this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence, this.#conversations);
     this.#loginQueue = loginQueue(this.#pool);
     this.#registrations = registrationQueue(this.#pool, fence);
     this.#reads = new ReadBatches(this.#pool);
@@ -220,6 +223,10 @@ export class MysqlStore implements Store {
 
   append(message: NewMessage): Promise<Appended | Rejection> {
     return this.#call(() => this.#appendQueue.add(message));
+  }
+
+  noteCommitted(recipient: number, message: StoredMessage): void {
+    this.#conversations.noteTail(conversationName(conversationKey(message.sender, recipient)), message);
   }
 
   advanceCursors(updates: readonly CursorUpdate[]): Promise<void> {

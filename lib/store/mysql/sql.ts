@@ -18,14 +18,12 @@ export class Sql {
  */
 export function sql(strings: TemplateStringsArray, ...values: readonly (SqlValue | Sql)[]): Sql {
   let text = strings[0]!;
-  for (const [i, value] of values.entries()) {
-    text += (value instanceof Sql ? value.text : literal(value)) + strings[i + 1];
-  }
+  for (const [i, value] of values.entries()) text += literal(value) + strings[i + 1];
   return new Sql(text);
 }
 
 /** Returns `(1, 'a'), (2, 'b')` for VALUES. The list must not be empty. */
-export function valuesList(values: readonly (readonly SqlValue[])[]): Sql {
+export function valuesList(values: readonly (readonly (SqlValue | Sql)[])[]): Sql {
   return new Sql(values.map(literalOrTuple).join());
 }
 
@@ -37,21 +35,20 @@ export function inList(columns: string, values: readonly (SqlValue | readonly Sq
   return new Sql(values.length > 0 ? `${columns} IN (${values.map(literalOrTuple).join()})` : "FALSE");
 }
 
-function literalOrTuple(value: SqlValue | readonly SqlValue[]): string {
-  if (typeof value !== "object" || value instanceof Uint8Array) return literal(value);
-  return `(${value.map(literal).join()})`;
+function literalOrTuple(value: SqlValue | readonly (SqlValue | Sql)[]): string {
+  return Array.isArray(value) ? `(${value.map(literal).join()})` : literal(value as SqlValue);
 }
 
 /**
- * Returns a literal, with quotes and backslashes doubled. A doubled quote is safe in every mode of the
+ * Returns a part of SQL unchanged, and any other value as a literal, with quotes and backslashes doubled. A doubled quote is safe in every mode of the
  * server. A quote after a backslash would end the literal in the mode NO_BACKSLASH_ESCAPES, which no
  * connection of the store uses.
  */
-function literal(value: SqlValue): string {
+function literal(value: SqlValue | Sql): string {
   if (typeof value === "string") return `'${value.replace(/['\\]/g, "$&$&")}'`;
   if (typeof value === "number") {
     if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer`);
     return `${value}`;
   }
-  return `x'${value.toHex()}'`;
+  return value instanceof Sql ? value.text : `x'${value.toHex()}'`;
 }

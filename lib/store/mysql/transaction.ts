@@ -17,26 +17,24 @@ export const ROLLBACK: Sql = sql`ROLLBACK`;
  * then runs the remaining statements outside of a transaction. Without autocommit, none of these is committed
  * by itself. The savepoint is lost with its transaction, so that releasing it fails before the commit of an
  * incomplete transaction.
+ *
+ * A connection changes autocommit only when the next statements need the other value: the connection that
+ * appends messages stays without it. A statement after COMMIT would delay the reply to the commit.
  */
-const AUTOCOMMIT_OFF = sql`SET SESSION autocommit = 0`;
-const AUTOCOMMIT_ON = sql`SET SESSION autocommit = 1`;
+export const AUTOCOMMIT_OFF: Sql = sql`SET SESSION autocommit = 0`;
+/** See {@link AUTOCOMMIT_OFF}. */
+export const AUTOCOMMIT_ON: Sql = sql`SET SESSION autocommit = 1`;
 const SAVEPOINT = sql`SAVEPOINT complete`;
 const RELEASE_SAVEPOINT = sql`RELEASE SAVEPOINT complete`;
 
 /** The statements to send in place of one statement. */
 export const EXPANSIONS: ReadonlyMap<Sql, readonly Sql[]> = new Map([
-  [BEGIN, [AUTOCOMMIT_OFF, BEGIN, SAVEPOINT]],
-  [COMMIT, [RELEASE_SAVEPOINT, COMMIT, AUTOCOMMIT_ON]],
-  [ROLLBACK, [ROLLBACK, AUTOCOMMIT_ON]],
+  [BEGIN, [BEGIN, SAVEPOINT]],
+  [COMMIT, [RELEASE_SAVEPOINT, COMMIT]],
 ]);
 
 /** Statements whose results are not returned to callers. */
-export const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([
-  AUTOCOMMIT_OFF,
-  AUTOCOMMIT_ON,
-  SAVEPOINT,
-  RELEASE_SAVEPOINT,
-]);
+export const INTERNAL_STATEMENTS: ReadonlySet<Sql> = new Set([SAVEPOINT, RELEASE_SAVEPOINT]);
 
 /** The bit of the server's status that says that a transaction is open (SERVER_STATUS_IN_TRANS). */
 const STATUS_IN_TRANSACTION = 1;
