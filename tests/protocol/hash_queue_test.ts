@@ -111,7 +111,7 @@ serverTest("hash queue: does not delay backlogs by logins beyond the rate of the
   await sender.chat(receiver.id, "while you were away");
   const ping = { msgid: Msg.PING };
   const pings = Array.from({ length: 6 }, () => objectFrame(ping)); // the reserve of the rate is used up
-  const count = BULK.whileIdle!.concurrency + 6;
+  const count = BULK.maxWeight + 6;
   const clients = await Promise.all(
     Array.from({ length: count }, (_, at) => connectFrom(server, `198.51.100.${at}`)),
   );

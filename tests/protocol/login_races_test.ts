@@ -339,7 +339,7 @@ Deno.test("login races: a late released session withholds no message from the la
 Deno.test("login races: frequent logins beyond the rate of their connections do not block each other", () =>
   withNodes(1, async (node) => {
     await using user = await newUser(node);
-    const count = BULK.whileIdle!.concurrency + 10;
+    const count = BULK.maxWeight + 10;
     const clients = await Promise.all(Array.from({ length: count }, () => FramedClient.connect(node)));
     const toBulk = Array.from({ length: 6 }, () => objectFrame({ msgid: Msg.PING })); // the reserve is used up
     const bytes = joined(...toBulk, objectFrame({ msgid: Msg.LOGIN, token: user.token }));

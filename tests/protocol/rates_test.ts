@@ -8,7 +8,7 @@ import { runClient } from "../harness/program.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
-import { UNPACED_BULK } from "../../lib/server/scheduling/classes.ts";
+import { BACKLOG_PAGE_WEIGHT, BULK, BYTES_PER_WEIGHT, UNPACED_BULK } from "../../lib/server/scheduling/classes.ts";
 
 const BURST = 10; // requests
 const RATE = 5; // per second
@@ -196,7 +196,7 @@ serverTest("rates: slow the reading of an unauthenticated client after its burst
 });
 
 Deno.test("rates: backlogs are read in the bulk class even if --message-rate is 0", async () => {
-  const max = UNPACED_BULK.concurrency;
+  const max = UNPACED_BULK.maxWeight / BACKLOG_PAGE_WEIGHT;
   const gate = Promise.withResolvers<void>();
   let [reads, maxReads] = [0, 0];
   await withNodes(1, async (node) => {
@@ -252,4 +252,33 @@ serverTest("rates: requests that follow a LOGIN in the same write count for the 
   ]);
   assert(replies.every(({ errno }) => errno === Errno.OK));
   assertLess(performance.now() - startedAt, 3_000, "20 more would take 5 s");
+});
+
+Deno.test("rates: messages beyond the committed rate weigh as much as their bytes", async () => {
+  const text = "x".repeat(50_000);
+  const max = Math.floor(BULK.maxWeight / (1 + text.length / BYTES_PER_WEIGHT)); // in progress
+  const gate = Promise.withResolvers<void>();
+  let appends = 0;
+  await withNodes(1, async (node) => {
+    await using receiver = await newUser(node);
+    const senders = await Promise.all(Array.from({ length: max + 3 }, () => newUser(node)));
+    const pings = Array.from({ length: BURST - 1 }, () => ({ msgid: Msg.PING })); // below the reserve
+    for (const sender of senders) await atOnce(sender, pings);
+    const replies = senders.map((sender) => sender.chat(receiver.id, text));
+    await until(() => appends === max, "the first messages");
+    await pause(50);
+    assertEquals(appends, max);
+    gate.resolve();
+    for (const reply of replies) assertEquals((await reply).errno, Errno.OK);
+    for (const sender of senders) await sender.close();
+  }, {
+    config: { messageRate: 1, messageBurst: BURST, unauthenticatedRate: 0 },
+    store: (store) =>
+      wrapped(store, async (name, go) => {
+        if (name !== "append") return go();
+        appends++;
+        await gate.promise;
+        return go();
+      }),
+  });
 });

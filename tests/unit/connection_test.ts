@@ -30,19 +30,19 @@ Deno.test("connection: unauthenticated clients wait for the handshake class with
     assertEquals(handler.ends, 1);
   }));
 
-Deno.test("connection: a bulk request waits for its class, and is tracked in it", () =>
+Deno.test("connection: a bulk request waits for its class, and counts there with its weight", () =>
   withConnection(async ({ bulkQueue, handler, client }) => {
     const blocker = Promise.withResolvers<void>();
-    void bulkQueue.track(blocker.promise, BULK.concurrency);
-    handler.admission = { isBulk: true, pauseMs: 0 };
+    void bulkQueue.track(blocker.promise, BULK.maxWeight);
+    handler.admission = { isBulk: true, weight: BULK.maxWeight / 2, pauseMs: 0 };
     await client.write(joined(frame("1"), frame("2"), frame("3")));
     await until(() => handler.bodies.length === 1, "the first body");
     await pause(50);
     assertEquals(handler.started, []);
     blocker.resolve();
-    await until(() => handler.started.length === BULK.concurrency, "as many as may be in progress");
+    await until(() => handler.started.length === 2, "as many as may be in progress");
     await pause(50);
-    assertEquals([handler.started, bulkQueue.canStart], [["1", "2"], false]);
+    assertEquals(handler.started, ["1", "2"]);
     handler.answer();
     await until(() => handler.started.length === 3, "the third");
     handler.answer();
@@ -52,15 +52,14 @@ Deno.test("connection: a bulk request waits for its class, and is tracked in it"
 Deno.test("connection: an untracked bulk request waits for its class, and blocks no other", () =>
   withConnection(async ({ bulkQueue, handler, client }) => {
     const blocker = Promise.withResolvers<void>();
-    void bulkQueue.track(blocker.promise, BULK.whileIdle!.concurrency);
-    handler.admission = { isBulk: true, isTracked: false, pauseMs: 0 };
+    void bulkQueue.track(blocker.promise, BULK.maxWeight);
+    handler.admission = { isBulk: true, weight: BULK.maxWeight, isTracked: false, pauseMs: 0 };
     await client.write(joined(frame("1"), frame("2"), frame("3")));
     await until(() => handler.bodies.length === 1, "the first body");
     await pause(50);
     assertEquals(handler.started, []);
     blocker.resolve();
     await until(() => handler.started.length === 3, "all of them");
-    assert(bulkQueue.canStart);
     for (let at = 0; at < 3; at++) handler.answer();
   }));
 

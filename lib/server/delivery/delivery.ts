@@ -9,6 +9,7 @@ import { Backlog, type BacklogEntry } from "./backlog.ts";
 import type { Connection } from "../net/connection.ts";
 import type { CursorWriter } from "./cursor_writer.ts";
 import { chatMessage, type ServerMessage } from "../protocol/dialect.ts";
+import { BACKLOG_PAGE_WEIGHT } from "../scheduling/classes.ts";
 import type { WorkQueue } from "../scheduling/work_queue.ts";
 import { type ConversationState, ConversationStates } from "./conversation_state.ts";
 
@@ -283,7 +284,7 @@ export class Delivery {
     const { store, bulkQueue } = this.#deps;
     const read = () => store.read(this.#user, peer, after, limit, maxBytes);
     if (!this.#started) return await read();
-    const page = await bulkQueue.run(read);
+    const page = await bulkQueue.run(read, BACKLOG_PAGE_WEIGHT);
     bulkQueue.charge(page.messages.length * MS_PER_PUSH);
     return page;
   }

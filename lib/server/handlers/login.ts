@@ -53,8 +53,8 @@ interface Authentication extends AuthenticatedUser {
   readonly device?: DeviceCookie;
 }
 
-/** Bulk items that a login counts as: it takes several store calls, and as much time as many messages. */
-const LOGIN_WEIGHT = 4;
+/** The weight of a login in the bulk class: it takes several store calls, and as much time as many messages. */
+const LOGIN_WEIGHT = 32;
 
 /** Milliseconds after which a client should retry a login that a shutdown has interrupted. */
 const RETRY_AFTER_MS = 1_000;

@@ -168,16 +168,16 @@ export class Connection implements Sink, ReplySink<ServerMessage> {
           parseMs = performance.now() - now;
           now = await this.#wait(this.#untilRoomFor(request));
         }
-        const { isBulk, isTracked = true, pauseMs } = request.admit(now);
+        const { isBulk, weight = 1, isTracked = true, pauseMs } = request.admit(now);
         if (isBulk) {
           parseMs += performance.now() - now;
-          now = await this.#wait(bulkQueue.next());
+          now = await this.#wait(bulkQueue.next(weight));
         }
         if (!this.isOpen) continue; // it ended meanwhile
         const reply = this.#start(request, body instanceof WireError ? 0 : body.length);
         if (isBulk) {
           bulkQueue.charge(parseMs + performance.now() - now);
-          if (isTracked && reply instanceof Promise) void bulkQueue.track(reply);
+          if (isTracked && reply instanceof Promise) void bulkQueue.track(reply, weight);
         } else if (reply instanceof Promise) bulkQueue.noteOtherWork(now);
         this.#pauseMs = pauseMs;
         if (body instanceof WireError && body.fatal) void this.end();

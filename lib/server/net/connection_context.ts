@@ -8,6 +8,8 @@ import type { WorkQueue } from "../scheduling/work_queue.ts";
 export interface Admission {
   /** Whether it starts in the bulk class, or else at once. */
   readonly isBulk: boolean;
+  /** Its weight in the bulk class; 1 by default. */
+  readonly weight?: number;
   /** Whether it counts as an item in progress of the bulk class until its reply; true by default. */
   readonly isTracked?: boolean;
   /** Milliseconds for which nothing more is taken from the connection. */

@@ -2,38 +2,39 @@
 import { sleep } from "../../sleep.ts";
 import type { EventLoop } from "./event_loop.ts";
 
-/** How much of a class may run. */
-export interface WorkLimits {
-  /** Items in progress at the same time. */
-  readonly concurrency: number;
-  /** Milliseconds in which items may start between two yields. 0: one item. */
+/** One class of work. Weights are in simple requests, such as small messages. */
+export interface WorkClass {
+  /** The weight of the items in progress at the same time. A heavier item starts when none is. */
+  readonly maxWeight: number;
+  /** Milliseconds in which items may start between two yields. */
   readonly timeSliceMs: number;
-}
-
-/** One class of work. */
-export interface WorkClass extends WorkLimits {
   /** Milliseconds of pause for each millisecond that {@link WorkQueue.charge} reports. 0: it only yields. */
   readonly pauseRatio: number;
   /** Upper bound of a pause, in milliseconds. */
   readonly maxPauseMs: number;
-  /** The limits while the node is idle, which also ends pauses. */
-  readonly whileIdle?: WorkLimits & {
-    /** The node is idle if the event loop is, and {@link WorkQueue.noteOtherWork} was not called for so long. */
-    readonly quietMs: number;
-  };
+  /**
+   * An idle node ends a pause: the event loop is idle, and {@link WorkQueue.noteOtherWork} was not called for
+   * so many milliseconds.
+   */
+  readonly quietMs: number;
 }
 
 const MIN_PAUSE_MS = 1; // a timer cannot wait for less
+
+/** An item that waits. */
+interface Waiting {
+  readonly weight: number;
+  readonly start: () => void;
+}
 
 /** Work of one class, first come, first served. */
 export class WorkQueue {
   readonly #eventLoop: Pick<EventLoop, "yieldToIo" | "pollIo">;
   readonly #class: WorkClass;
-  readonly #waiting: (() => void)[] = [];
-  #active = 0;
+  readonly #waiting: Waiting[] = [];
+  #active = 0; // weight
   #isDispatching = false;
-  #isIdle = false; // at the last poll
-  #startsLeft = 0; // in this slice: items that start together are tracked only afterwards
+  #sliceWeight = 0; // left in this slice: items that start together are tracked only afterwards
   // by performance.now
   #lastOtherWork = -Infinity;
   #sliceEnd = -Infinity;
@@ -45,19 +46,14 @@ export class WorkQueue {
     this.#class = workClass;
   }
 
-  /** Whether another item may start. */
-  get canStart(): boolean {
-    return this.#active < this.#limits.concurrency && (this.#isIdle || this.#pauseMs < MIN_PAUSE_MS);
-  }
-
   /** Resolves when the caller may run one item: at once within a time slice in which no other item waits. */
-  next(): Promise<void> {
-    if (this.#waiting.length === 0 && this.#isInSlice) {
-      this.#startsLeft--;
+  next(weight = 1): Promise<void> {
+    if (this.#waiting.length === 0 && this.#isInSlice(weight)) {
+      this.#sliceWeight -= weight;
       return Promise.resolve();
     }
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+    return new Promise((start) => {
+      this.#waiting.push({ weight, start });
       if (!this.#isDispatching) void this.#dispatch();
     });
   }
@@ -69,7 +65,7 @@ export class WorkQueue {
     this.#pausedUntil = Math.min(Math.max(this.#pausedUntil, now) + ms * pauseRatio, now + maxPauseMs);
   }
 
-  /** Counts `work` as `weight` items in progress until it settles. */
+  /** Counts `work` as in progress until it settles. */
   async track(work: Promise<unknown>, weight = 1): Promise<void> {
     this.#active += weight;
     await work.catch(() => {}); // the caller handles the error
@@ -77,9 +73,9 @@ export class WorkQueue {
     if (!this.#isDispatching && this.#waiting.length > 0) void this.#dispatch();
   }
 
-  /** Runs `work` when it may start, as `weight` items. Returns the result of `work`. */
+  /** Runs `work` when it may start. Returns the result of `work`. */
   async run<T>(work: () => Promise<T>, weight = 1): Promise<T> {
-    await this.next();
+    await this.next(weight);
     const result = work();
     void this.track(result, weight);
     return await result;
@@ -95,40 +91,41 @@ export class WorkQueue {
     this.#isDispatching = true;
     while (this.#waiting.length > 0) {
       await this.#pause();
-      if (this.#active >= this.#limits.concurrency) break;
-      this.#sliceEnd = performance.now() + this.#limits.timeSliceMs;
-      this.#startsLeft = this.#limits.concurrency - this.#active;
+      const { weight } = this.#waiting[0]!;
+      if (!this.#hasRoomFor(weight)) break;
+      this.#sliceEnd = performance.now() + this.#class.timeSliceMs;
+      this.#sliceWeight = Math.max(weight, this.#class.maxWeight - this.#active);
       do {
-        this.#startsLeft--;
+        const { weight, start } = this.#waiting.shift()!;
+        this.#sliceWeight -= weight;
         this.#lastStart = performance.now();
-        this.#waiting.shift()!();
+        start();
         await undefined; // the item runs until its first await
-      } while (this.#waiting.length > 0 && this.#isInSlice);
+      } while (this.#waiting.length > 0 && this.#isInSlice(this.#waiting[0]!.weight));
     }
     this.#isDispatching = false;
   }
 
-  /** Yields once, and until the pause is over or, with `whileIdle`, the node is idle. */
+  /** Yields once, and until the pause is over or the node is idle. */
   async #pause(): Promise<void> {
-    const { pauseRatio, whileIdle } = this.#class;
-    if (pauseRatio === 0 && !whileIdle) return await this.#eventLoop.yieldToIo();
+    const { pauseRatio, quietMs } = this.#class;
+    if (pauseRatio === 0) return await this.#eventLoop.yieldToIo();
     for (;;) {
       const isLoopIdle = await this.#eventLoop.pollIo();
-      this.#isIdle = isLoopIdle && whileIdle !== undefined &&
-        performance.now() - this.#lastOtherWork >= whileIdle.quietMs;
+      const isQuiet = performance.now() - this.#lastOtherWork >= quietMs;
       const pauseMs = this.#pauseMs;
-      if (this.#isIdle || pauseMs < MIN_PAUSE_MS) return;
+      if ((isLoopIdle && isQuiet) || pauseMs < MIN_PAUSE_MS) return;
       if (isLoopIdle) await sleep(pauseMs); // other polls take a while
     }
   }
 
-  /** Whether an item may start in the current time slice. */
-  get #isInSlice(): boolean {
-    return this.#startsLeft > 0 && performance.now() < this.#sliceEnd && this.canStart;
+  /** Whether an item may start now without a yield. */
+  #isInSlice(weight: number): boolean {
+    return weight <= this.#sliceWeight && performance.now() < this.#sliceEnd && this.#hasRoomFor(weight);
   }
 
-  get #limits(): WorkLimits {
-    return this.#isIdle ? this.#class.whileIdle! : this.#class;
+  #hasRoomFor(weight: number): boolean {
+    return this.#active === 0 || this.#active + weight <= this.#class.maxWeight;
   }
 
   get #pauseMs(): number {

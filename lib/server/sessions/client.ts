@@ -16,6 +16,7 @@ import type { ServerMessage } from "../protocol/dialect.ts";
 import { replyTo, RequestError } from "../protocol/reply_body.ts";
 import type { RequestSpec } from "../protocol/request_spec.ts";
 import { validate } from "../protocol/validators.ts";
+import { BYTES_PER_WEIGHT } from "../scheduling/classes.ts";
 import type { Session } from "./session.ts";
 import { releaseSession } from "./session_lifecycle.ts";
 
@@ -28,12 +29,6 @@ const RETRY_AFTER_MS = 1_000; // the store and the bus rarely recover sooner
 const HAS_LEFT = "the client has left";
 
 const AT_ONCE: Admission = { isBulk: false, pauseMs: 0 };
-const IN_BULK: Admission = { isBulk: true, pauseMs: 0 };
-/**
- * For requests that need no login. A login or a registration may wait long for a hash, or for the bulk class
- * itself: as items in progress they would block all other bulk work.
- */
-const UNTRACKED_IN_BULK: Admission = { isBulk: true, isTracked: false, pauseMs: 0 };
 
 /** The client of one connection. */
 export class Client implements Handler {
@@ -176,7 +171,8 @@ export class Client implements Handler {
   }
 
   prepare(body: Uint8Array | WireError): Request {
-    const size = body instanceof WireError || this.#isClassic ? 0 : body.length; // see onRead
+    const length = body instanceof WireError ? 0 : body.length;
+    const size = this.#isClassic ? 0 : length; // see onRead
     const message = body instanceof WireError ? body : parseMessage(body, this.node.config);
     if (message instanceof WireError) return this.#badRequest(message, size);
     const spec = this.#table.get(message.msgid);
@@ -192,14 +188,17 @@ export class Client implements Handler {
       admit: (now) => {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
-        const { needsLogin: isTracked } = spec;
-        if (verdict?.color === "yellow") return isTracked ? IN_BULK : UNTRACKED_IN_BULK;
-        if (verdict?.color !== "red") return AT_ONCE;
+        if (verdict === undefined || verdict.color === "green") return AT_ONCE;
+        const weight = spec.cost + length / BYTES_PER_WEIGHT;
+        // A login or a registration may wait long for a hash, or for the bulk class itself: as an item in
+        // progress it would block all other bulk work.
+        const isTracked = spec.needsLogin;
+        if (verdict.color === "yellow") return { isBulk: true, weight, isTracked, pauseMs: 0 };
         const { pauseMs, retryAfterMs } = verdict;
         if (mayReject) {
           refusal = new RequestError(Errno.RATE_LIMITED, "rate limit exceeded", retryAfterMs);
         }
-        return { isBulk: !mayReject, isTracked, pauseMs };
+        return { isBulk: !mayReject, weight, isTracked, pauseMs };
       },
       run: () => refusal ? this.#errorReply(spec, message, refusal) : this.#execute(spec, message),
     };
