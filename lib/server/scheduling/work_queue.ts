@@ -2,7 +2,7 @@
 import { sleep } from "../../sleep.ts";
 import type { EventLoop } from "./event_loop.ts";
 
-/** One class of work. Weights are in simple requests, such as small messages. */
+/** One class of work. Weights are in simple requests, such as small messages. They are whole numbers. */
 export interface WorkClass {
   /** The weight of the items in progress at the same time. A heavier item starts when none is. */
   readonly maxWeight: number;

@@ -189,7 +189,7 @@ export class Client implements Handler {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
         if (verdict === undefined || verdict.color === "green") return AT_ONCE;
-        const weight = spec.cost + length / BYTES_PER_WEIGHT;
+        const weight = Math.ceil(spec.cost + length / BYTES_PER_WEIGHT);
         // A login or a registration may wait long for a hash, or for the bulk class itself: as an item in
         // progress it would block all other bulk work.
         const isTracked = spec.needsLogin;

@@ -36,7 +36,10 @@ export const OPERATIONS = {
   clusterKey: "read",
   identity: "read",
   renewEpoch: "change",
-} as const satisfies Record<Exclude<keyof Store, "adoptEpoch" | "close" | "noteCommitted">, "change" | "read">;
+} as const satisfies Record<
+  Exclude<keyof Store, "adoptEpoch" | "close" | "noteCommitted">,
+  "change" | "read"
+>;
 
 /** An operation's name. */
 export type OperationName = keyof typeof OPERATIONS;
