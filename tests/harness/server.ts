@@ -51,6 +51,9 @@ export interface Address {
   readonly ca?: string | undefined;
 }
 
+/** The environment of `deno task start`: see "Memory of password hashes" in docs/OPERATIONS.md. */
+const MEMORY_ENV = { MALLOC_MMAP_THRESHOLD_: "1048576" };
+
 /** A server. A restart retains its port, its database and its log. */
 export class Server implements Address, AsyncDisposable {
   readonly host = "127.0.0.1";
@@ -136,7 +139,7 @@ export class Server implements Address, AsyncDisposable {
       args: ["-c", script, "sh", this.#logFile, ...command],
       cwd: this.#options.root ?? ROOT,
       clearEnv: true,
-      env: cleanEnv(this.#options.env),
+      env: cleanEnv({ ...MEMORY_ENV, ...this.#options.env }),
       stdin: "null",
       stdout: "null",
       stderr: "null",
