@@ -40,7 +40,8 @@ export const rates = {
     10_000_000,
     "rate",
     "Requests per second, of 2 KiB on average, that all sessions of a node share beyond their own rates. " +
-      "The default is a tenth of the capacity of a node with two cores.",
+      "The default is a tenth of the capacity of a node with two cores: ten nodes at this rate are as much as " +
+      "one database can store.",
   ),
   unauthenticatedRate: orNone(integer(
     2,
