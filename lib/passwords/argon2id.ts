@@ -71,7 +71,7 @@ export function argon2idWork({ memory, passes }: Argon2idCost): number {
   return memory * passes;
 }
 
-/** Returns the costs of further hashes that add `missing` to the work of others, with no more memory than `wanted`. */
+/** Returns the costs of further hashes whose work is about `missing`, with no more memory than `wanted`. */
 export function argon2idParts(missing: number, wanted: Argon2idCost): Argon2idCost[] {
   const passes = Math.floor(missing / wanted.memory);
   const rest = missing - passes * wanted.memory;

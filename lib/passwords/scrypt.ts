@@ -51,7 +51,7 @@ export function scryptWork({ ln, r, p }: ScryptCost): number {
   return 2 ** ln * r * p;
 }
 
-/** Returns the costs of further hashes that add `missing` to the work of others, with no more memory than `wanted`. */
+/** Returns the costs of further hashes whose work is about `missing`, with no more memory than `wanted`. */
 export function scryptParts(missing: number, wanted: ScryptCost): ScryptCost[] {
   const parts: ScryptCost[] = [];
   for (let ln = wanted.ln; ln >= Math.max(1, wanted.ln - MAX_HALVINGS); ln--) {

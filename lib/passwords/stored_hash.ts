@@ -100,6 +100,6 @@ export function workOf(cost: Cost): number {
  */
 export function missingWork(actual: Cost, wanted: Cost): Cost[] {
   if (actual.method !== wanted.method) return [wanted];
-  const missing = workOf(wanted) - workOf(actual);
+  const missing = Math.max(0, workOf(wanted) - workOf(actual));
   return wanted.method === "argon2id" ? argon2idParts(missing, wanted) : scryptParts(missing, wanted);
 }

@@ -13,8 +13,8 @@ export class Recipient {
   #said = 0; // the seq of the last DELIVERED
 
   /**
-   * Makes a recipient. `msgid` is the kind of its messages, `conversation` has the fields that name it in DELIVERED, and
-   * `arrived` is called for each message.
+   * Makes a recipient. `msgid` is the kind of its messages, `conversation` has the fields that name it in
+   * DELIVERED, and `arrived` is called for each message.
    */
   constructor(
     peer: Pick<Peer, "send" | "onRead">,

@@ -8,12 +8,7 @@ import { runClient } from "../harness/program.ts";
 import { serverTest, sharedServer } from "../harness/server.ts";
 import { pause, until } from "../harness/wait.ts";
 import { withNodes, wrapped } from "../harness/nodes.ts";
-import {
-  BACKLOG_PAGE_WEIGHT,
-  BULK,
-  BYTES_PER_WEIGHT,
-  UNPACED_BULK,
-} from "../../lib/server/scheduling/classes.ts";
+import { BACKLOG_PAGE_WEIGHT, BULK, UNPACED_BULK, weightOf } from "../../lib/server/scheduling/classes.ts";
 
 const BURST = 10; // requests
 const RATE = 5; // per second
@@ -261,8 +256,7 @@ serverTest("rates: requests that follow a LOGIN in the same write count for the 
 
 Deno.test("rates: messages beyond the committed rate weigh as much as their bytes", async () => {
   const text = "x".repeat(50_000);
-  const weight = Math.ceil(1 + text.length / BYTES_PER_WEIGHT);
-  const max = Math.floor(BULK.maxWeight / weight); // in progress
+  const max = Math.floor(BULK.maxWeight / weightOf(1, text.length)); // in progress
   const gate = Promise.withResolvers<void>();
   let appends = 0;
   await withNodes(1, async (node) => {

@@ -1,6 +1,6 @@
 /** One class of work: its order, its concurrency and its share of the event loop. */
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { BULK, HANDSHAKE } from "../../lib/server/scheduling/classes.ts";
+import { BULK, HANDSHAKE, weightOf } from "../../lib/server/scheduling/classes.ts";
 import { EventLoop } from "../../lib/server/scheduling/event_loop.ts";
 import { type WorkClass, WorkQueue } from "../../lib/server/scheduling/work_queue.ts";
 import { until } from "../harness/wait.ts";
@@ -107,6 +107,13 @@ Deno.test("work queue: heavy items leave less room, and one that exceeds the lim
   await settled();
   assertEquals(heaviest.running, [0, 1]);
   heaviest.finish(1);
+});
+
+Deno.test("work queue: a small message weighs 1, and all weights are whole", () => {
+  assertEquals([weightOf(1, 200), weightOf(1, 50_000), weightOf(5, 100)], [1, 25, 5]);
+  for (const cost of [0.1, 1, 2, 5]) {
+    for (const bytes of [0, 100, 1_024, 65_535]) assert(Number.isInteger(weightOf(cost, bytes)));
+  }
 });
 
 Deno.test("work queue: within a slice an item starts without a yield, unless others wait", async () => {

@@ -38,7 +38,15 @@ export const PAGES = {
 export const BACKLOG_PAGE_WEIGHT = 64;
 
 /** Bytes of a request that weigh as much as a simple request. */
-export const BYTES_PER_WEIGHT = 2_048;
+const BYTES_PER_WEIGHT = 2_048;
+
+/**
+ * Returns the weight of a request that costs as much as `cost` simple ones. It is rounded, so that a sum of
+ * weights returns to 0, and a small message weighs 1.
+ */
+export function weightOf(cost: number, bytes: number): number {
+  return Math.round(cost + bytes / BYTES_PER_WEIGHT);
+}
 
 /**
  * The bulk class of a node without a message rate: backlogs only. They are no less urgent than messages, which

@@ -16,7 +16,7 @@ import type { ServerMessage } from "../protocol/dialect.ts";
 import { replyTo, RequestError } from "../protocol/reply_body.ts";
 import type { RequestSpec } from "../protocol/request_spec.ts";
 import { validate } from "../protocol/validators.ts";
-import { BYTES_PER_WEIGHT } from "../scheduling/classes.ts";
+import { weightOf } from "../scheduling/classes.ts";
 import type { Session } from "./session.ts";
 import { releaseSession } from "./session_lifecycle.ts";
 
@@ -189,7 +189,7 @@ export class Client implements Handler {
         const mayReject = this.#mayReject(spec);
         const verdict = this.#rateLimiter?.police(spec.cost, size, now, mayReject);
         if (verdict === undefined || verdict.color === "green") return AT_ONCE;
-        const weight = Math.ceil(spec.cost + length / BYTES_PER_WEIGHT);
+        const weight = weightOf(spec.cost, length);
         // A login or a registration may wait long for a hash, or for the bulk class itself: as an item in
         // progress it would block all other bulk work.
         const isTracked = spec.needsLogin;
