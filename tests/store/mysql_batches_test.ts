@@ -2,7 +2,7 @@
 import { assertEquals, assertLessOrEqual, assertRejects } from "@std/assert";
 import { MysqlConnection } from "../../lib/store/mysql/mysql_connection.ts";
 import { MAX_ROWS_PER_BATCH } from "../../lib/store/mysql/read_batches.ts";
-import { StoreUnavailableError } from "../../lib/store/store.ts";
+import { type Rejection, StoreUnavailableError } from "../../lib/store/store.ts";
 import { sharedMariadb, type TestDatabase } from "../harness/mariadb.ts";
 import { Relay } from "../harness/relay.ts";
 import { openMysql, withStores } from "./mysql_fixture.ts";
@@ -100,6 +100,18 @@ mariadb.test("batches: a name that only the database finds in use does not preve
     assertEquals((await store!.findUser({ name: "U1" }))?.id, ann);
     assertEquals((await store!.findUser({ name: "bob" }))?.id, idOf(first!));
     assertEquals((await store!.findUser({ name: "carol" }))?.id, idOf(third!));
+  });
+});
+
+mariadb.test("batches: registrations of one name at the same time use up one id", async (db) => {
+  await withStores(1, db, async (store) => {
+    // The database ignores spaces at the end of a name when it compares names.
+    const names = ["ann", "ann ", "bob", "ann", "carol"];
+    const made = await Promise.all(names.map((name) => store!.createUser(name, "hash")));
+    const refused: Rejection = { refused: "name_in_use" };
+    assertEquals(made, [{ id: 1 }, refused, { id: 2 }, refused, { id: 3 }]);
+    assertEquals(await store!.createUser("carol ", "hash"), refused);
+    assertEquals(await store!.createUser("dave", "hash"), { id: 4 });
   });
 });
 

@@ -116,6 +116,16 @@ mariadb.test("prediction: I5 finds a cid that another node has stored", async (d
   });
 });
 
+mariadb.test("prediction: stores a batch of several conversations, whose last messages it knows", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    for (const cid of ["1", "2"]) {
+      const sent = await Promise.all([b, c].map((peer) => send(store!, a, peer, `${cid} to ${peer}`)));
+      assertEquals(sent.map((each) => granted(each).seq), [Number(cid), Number(cid)]);
+    }
+  });
+});
+
 mariadb.test("prediction: rejects a message that the database refuses, alone", async (db) => {
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
