@@ -62,7 +62,12 @@ mariadb.test("epoch: reports a loss when an id is allocated twice", async (db) =
     await db.sql("DELETE FROM User WHERE id = ?", [last]);
     await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
     await assertRejects(() => store!.createUser("other", "hash"), StoreUnavailableError);
-    assertNotEquals((await store!.identity()).epoch, epoch);
+    const renewed = await store!.identity();
+    assertNotEquals(renewed.epoch, epoch);
+    await db.sql("DELETE FROM User");
+    await db.sql("ALTER TABLE User AUTO_INCREMENT = 1");
+    store!.adoptEpoch(renewed.epoch);
+    assertEquals(await store!.createUser("other", "hash"), { id: 1 }, "in another history");
   });
 });
 
@@ -95,6 +100,15 @@ mariadb.test("epoch: never allocates an id that rows of any table refer to", asy
       await db.sql(row, [wanted]);
       assert(await nextGroup() > wanted, row);
     }
+  });
+});
+
+mariadb.test("epoch: allocates no id of a batch that rows refer to", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a] = await makeUsers(store!, 1) as [number];
+    await db.sql("INSERT INTO Friend (userid, friendid) VALUES (1, ?)", [a + 2]);
+    const made = await Promise.all(["b", "c", "d"].map((name) => store!.createUser(name, "hash")));
+    for (const created of made) assert(granted(created).id > a + 2);
   });
 });
 

@@ -29,11 +29,15 @@ mariadb.test("prediction: I2 leaves no gap after a wrong hint, which reports no 
   await withStores(1, db, async (store) => {
     const [a, b] = await makeUsers(store!, 2) as [number, number];
     const { epoch } = await store!.identity();
-    granted(await send(store!, a, b, "1"));
-    store!.noteCommitted(a, { seq: 7, sender: b, senderName: "u2", cid: "7", body: "", time: NOON });
-    assertEquals(granted(await send(store!, a, b, "2")).seq, 2);
-    assertEquals(granted(await send(store!, a, b, "3")).seq, 3);
-    assertEquals((await whole(store!, a, b)).map(({ seq }) => seq), [1, 2, 3]);
+    const sent = [granted(await send(store!, a, b, "first")).seq];
+    for (const seq of [7, 2 ** 31 - 1, 2 ** 40, Number.MAX_SAFE_INTEGER]) {
+      store!.noteCommitted(a, { seq, sender: b, senderName: "u2", cid: "hint", body: "", time: NOON });
+      for (const cid of ["at once", "later"]) {
+        sent.push(granted(await send(store!, a, b, `${seq} ${cid}`)).seq);
+      }
+    }
+    assertEquals(sent, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assertEquals((await whole(store!, a, b)).map(({ seq }) => seq), sent);
     assertEquals((await store!.identity()).epoch, epoch);
   });
 });
@@ -113,6 +117,16 @@ mariadb.test("prediction: I5 finds a cid that another node has stored", async (d
     granted(await send(second!, a, b, "3"));
     assertEquals(granted(await send(first!, a, b, "3")), { seq: 3, time: NOON, duplicate: true });
     assertEquals(granted(await send(first!, a, b, "4")).seq, 4);
+  });
+});
+
+mariadb.test("prediction: stores a batch of several conversations, whose last messages it knows", async (db) => {
+  await withStores(1, db, async (store) => {
+    const [a, b, c] = await makeUsers(store!, 3) as [number, number, number];
+    for (const cid of ["1", "2"]) {
+      const sent = await Promise.all([b, c].map((peer) => send(store!, a, peer, `${cid} to ${peer}`)));
+      assertEquals(sent.map((each) => granted(each).seq), [Number(cid), Number(cid)]);
+    }
   });
 });
 

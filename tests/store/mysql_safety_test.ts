@@ -58,6 +58,23 @@ mariadb.test("mysql safety: I1 stops writing when a setting becomes unsafe", asy
   });
 });
 
+mariadb.test("mysql safety: I1 checks the settings in a request that changes autocommit", async (db) => {
+  await withStores(1, db, async () => {}); // creates the schema
+  await using session = await closing(MysqlConnection.open(parseAddress(db.url)));
+  await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 0");
+  try {
+    const query = async () => {
+      await session.query(BEGIN, COMMIT);
+      await session.query(sql`SELECT 1`);
+    };
+    const error = await until(() => query().catch((error) => error), "a refusal");
+    assert(error instanceof UnsafeServerError, String(error));
+    assertStringIncludes(error.message, "innodb_flush_log_at_trx_commit is 0");
+  } finally {
+    await db.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+  }
+});
+
 mariadb.test("mysql safety: rejects a call without waiting when the server is unsafe", async (db) => {
   await withStores(1, db, async () => { // creates the schema
     const pool = new Pool(parseAddress(db.url), 2);

@@ -86,6 +86,14 @@ function accountsAtOnce(test: ContractTest): void {
       const peers = unread.map((each) => each.map(({ peer }) => peer));
       assertEquals(peers, [[b, d, c].slice(0, limit), [a], [a], [a]], `unread, ${limit}`);
     }
+    await makeGroup(store, "g", users);
+    const limits = [1, 3, 2, 10];
+    const contacts = await Promise.all(users.map((user, at) => store.contacts(user, limits[at]!)));
+    assertEquals(contacts.map(({ friends }) => friends.map(({ id }) => id)), [[c], [a, d], [a], [a]]);
+    assertEquals(
+      contacts.map(({ groups }) => groups.map(({ users }) => users.map(({ id }) => id))),
+      limits.map((limit) => [users.slice(0, limit)]),
+    );
   });
 
   test("enforces limits when many calls exceed them at once", async (store) => {

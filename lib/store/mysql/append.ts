@@ -99,8 +99,9 @@ export class AppendBatch {
       try {
         return await this.#append(connection, predicted, new Set(), true);
       } catch (error) {
-        if ((error as DatabaseError).kind !== "invalid") throw error;
-        await connection.rollback(); // the prediction was wrong, or the database refuses a message
+        // The prediction was wrong, or has no literal, or the database refuses a message.
+        if (error instanceof DatabaseError && error.kind !== "invalid") throw error;
+        await connection.rollback();
       }
     }
     const missing = await this.#cache.ensure(connection, this.#conversations);

@@ -2,8 +2,14 @@
 import type { Contacts, Member, Rejection } from "../store.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
-import { type BatchedRead, MAX_ROWS_PER_BATCH, readAlone } from "./read_batches.ts";
+import { BATCH_LIMIT, type BatchedRead } from "./read_batches.ts";
 import { inList, Sql, sql } from "./sql.ts";
+
+/**
+ * Groups in one statement that reads their first members: all that one user has by default. More groups take
+ * longer each, and the statement could be longer than the server permits.
+ */
+const GROUPS_PER_QUERY = 500;
 
 /** A page of the users that have `user` as a friend: ids above `after`, by id. */
 export interface FollowerPage {
@@ -16,23 +22,20 @@ export interface FollowerPage {
 export const FOLLOWER_READ: BatchedRead<FollowerPage, readonly number[]> = {
   statements(pages) {
     const each = pages.map(({ user, after }) => sql`(friendid = ${user} AND userid > ${after})`.text);
-    const limit = pages.length === 1 ? pages[0]!.limit : MAX_ROWS_PER_BATCH + 1;
+    const limit = pages.length === 1 ? sql`LIMIT ${pages[0]!.limit}` : BATCH_LIMIT;
     return [
       sql`SELECT friendid, userid FROM Friend WHERE ${new Sql(each.join(" OR "))}
-          ORDER BY friendid, userid LIMIT ${limit}`,
+          ORDER BY friendid, userid ${limit}`,
     ];
   },
-  async results(pool, pages, [found]) {
-    const { rows } = found!;
-    if (pages.length > 1 && rows.length > MAX_ROWS_PER_BATCH) {
-      return await Promise.all(pages.map((page) => readAlone(pool, FOLLOWER_READ, page)));
-    }
-    return pages.map(({ user, after, limit }) =>
-      rows.filter(({ friendid, userid }) => friendid === user && userid as number > after)
-        .slice(0, limit)
-        .map(({ userid }) => userid as number)
-    );
-  },
+  results: (_, pages, [found]) =>
+    Promise.resolve(
+      pages.map(({ user, after, limit }) =>
+        found!.rows.filter(({ friendid, userid }) => friendid === user && userid as number > after)
+          .slice(0, limit)
+          .map(({ userid }) => userid as number)
+      ),
+    ),
 };
 
 /** Returns the friends of each of these users. */
@@ -56,11 +59,12 @@ export interface ContactsOf {
 export const CONTACTS_READ: BatchedRead<ContactsOf, Contacts> = {
   statements(reads) {
     const users = inList("userid", reads.map(({ user }) => user));
+    const limit = reads.length === 1 ? sql`` : BATCH_LIMIT;
     return [
       sql`SELECT userid, id, name FROM Friend JOIN User ON id = friendid WHERE ${users}
-          ORDER BY userid, friendid`,
+          ORDER BY userid, friendid ${limit}`,
       sql`SELECT userid, id, groupname AS name, groupdesc AS description, members
-          FROM GroupUser JOIN AllGroup ON id = groupid WHERE ${users} ORDER BY userid, groupid`,
+          FROM GroupUser JOIN AllGroup ON id = groupid WHERE ${users} ORDER BY userid, groupid ${limit}`,
     ];
   },
   async results(pool, reads, [friends, groups]) {
@@ -121,16 +125,19 @@ export function membershipQueries(user: number, group: number): [Sql, Sql] {
  * members.
  */
 async function firstMembers(pool: Pool, groups: readonly number[], limit: number): Promise<readonly Row[]> {
-  if (groups.length === 0) return [];
-  const each = groups.map((group) =>
-    sql`(SELECT groupid, userid, grouprole FROM GroupUser WHERE groupid = ${group}
-         ORDER BY grouprole, userid LIMIT ${limit})`.text
-  );
-  const [found] = await pool.read(
-    sql`SELECT groupid, id, name, grouprole AS role FROM (${new Sql(each.join(" UNION ALL "))}) AS first
-        JOIN User ON id = userid ORDER BY groupid, grouprole, id`,
-  );
-  return found!.rows;
+  const found: Row[] = [];
+  for (let at = 0; at < groups.length; at += GROUPS_PER_QUERY) {
+    const each = groups.slice(at, at + GROUPS_PER_QUERY).map((group) =>
+      sql`(SELECT groupid, userid, grouprole FROM GroupUser WHERE groupid = ${group}
+           ORDER BY grouprole, userid LIMIT ${limit})`.text
+    );
+    const [members] = await pool.read(
+      sql`SELECT groupid, id, name, grouprole AS role FROM (${new Sql(each.join(" UNION ALL "))}) AS first
+          JOIN User ON id = userid ORDER BY groupid, grouprole, id`,
+    );
+    found.push(...members!.rows);
+  }
+  return found;
 }
 
 function memberOf({ id, name, role }: Row): Member {

@@ -34,8 +34,8 @@ export async function ensureIdentity(connection: MysqlConnection): Promise<Store
 }
 
 /**
- * Returns the query for `id` and `name` of new users, and whether rows refer to the id (`used`). An operator may
- * have deleted the user, or loaded a part of a dump. Must run in the transaction that allocates the ids.
+ * Returns the query for `id` and `name` of new users, and whether rows refer to the id (`used`). An operator
+ * may have deleted the user, or loaded a part of a dump. Must run in the transaction that allocates the ids.
  */
 export function usedUserIds(condition: Sql): Sql {
   return sql`SELECT id, name,

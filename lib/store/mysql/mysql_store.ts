@@ -33,7 +33,6 @@ import { Fence } from "./fence.ts";
 import type { GroupCommitQueue } from "./group_commit_queue.ts";
 import { ensureIdentity, readClusterKey, readIdentity, renewEpoch } from "./identity.ts";
 import { createGroup, joinGroup } from "./groups.ts";
-import { type LoginChange, loginQueue } from "./logins.ts";
 import * as logins from "./logins.ts";
 import * as pages from "./pages.ts";
 import { Pool } from "./pool.ts";
@@ -59,7 +58,7 @@ export class MysqlStore implements Store {
   readonly #pool: Pool;
   readonly #writer: Pool; // of one connection
   readonly #appendQueue: GroupCommitQueue<NewMessage, AppendResult>;
-  readonly #loginQueue: GroupCommitQueue<LoginChange, number>;
+  readonly #loginQueue: GroupCommitQueue<logins.LoginChange, number>;
   readonly #registrations: GroupCommitQueue<NewAccount, { readonly id: number } | Rejection>;
   readonly #reads: ReadBatches;
   readonly #fence: Fence;
@@ -81,7 +80,7 @@ export class MysqlStore implements Store {
     this.#pool = new Pool(address, connections - 1, fence);
     this.#writer = new Pool(address, 1, fence);
     this.#appendQueue = appendQueue(this.#writer, maxPacketBytes, fence, this.#conversations);
-    this.#loginQueue = loginQueue(this.#pool);
+    this.#loginQueue = logins.loginQueue(this.#pool);
     this.#registrations = registrationQueue(this.#pool, fence);
     this.#reads = new ReadBatches(this.#pool);
   }

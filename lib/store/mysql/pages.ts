@@ -6,7 +6,7 @@ import { membershipQueries } from "./contacts.ts";
 import { compareKeys } from "./conversation_cache.ts";
 import type { Pool } from "./pool.ts";
 import type { Row } from "./mysql_connection.ts";
-import { type BatchedRead, MAX_ROWS_PER_BATCH } from "./read_batches.ts";
+import { BATCH_LIMIT, type BatchedRead, MAX_ROWS_PER_BATCH } from "./read_batches.ts";
 import { inList, Sql, sql } from "./sql.ts";
 
 /** Conversations in one statement that looks for the first message after a gap. */
@@ -36,13 +36,11 @@ export const UNREAD_READ: BatchedRead<UnreadOf, readonly Unread[]> = {
           AND Message.seq = MemberCursor.seq + 1
         WHERE ${inList("userid", reads.map(({ user }) => user))}
           AND (last_seq IS NULL OR last_seq > MemberCursor.seq)
-        LIMIT ${MAX_ROWS_PER_BATCH + 1}`,
+        ${BATCH_LIMIT}`,
   ],
   async results(pool, reads, [found]) {
     const { rows } = found!;
-    if (rows.length > MAX_ROWS_PER_BATCH) {
-      return await Promise.all(reads.map(({ user, limit }) => unreadOf(pool, user, limit)));
-    }
+    if (rows.length > MAX_ROWS_PER_BATCH) return [await unreadOf(pool, reads[0]!)]; // the only read
     const isGap = ({ last_seq, time }: Row) => last_seq === null || time === null;
     const unreadRows = [
       ...rows.filter((row) => !isGap(row)).map(unreadRowOf),
@@ -54,7 +52,7 @@ export const UNREAD_READ: BatchedRead<UnreadOf, readonly Unread[]> = {
 };
 
 /** Returns one user's conversations with unread messages, of which there are many. */
-async function unreadOf(pool: Pool, user: number, limit: number): Promise<Unread[]> {
+async function unreadOf(pool: Pool, { user, limit }: UnreadOf): Promise<Unread[]> {
   const [found, gaps] = await pool.read(
     sql`SELECT userid, low, high, MemberCursor.seq AS cursor_seq, last_seq, time
         FROM MemberCursor JOIN Conversation USING (low, high) JOIN Message USING (low, high)

@@ -35,10 +35,11 @@ export function registrationQueue(pool: Pool, fence: Fence): GroupCommitQueue<Ne
     } catch (error) {
       const { kind } = error as DatabaseError;
       if (kind !== "duplicate" && kind !== "invalid") throw error;
-      // Only one account may be at fault.
-      if (batch.length > 1) { for (const each of batch) await run([each]).catch(each.reject); }
-      else if (kind === "invalid") throw error;
-      else batch[0]!.resolve({ refused: "name_in_use" }); // another node has just created it
+      const [only] = batch as [(typeof batch)[number]];
+      // One account is at fault, and fails alone. A failure of the database ends the whole batch.
+      if (batch.length > 1) { for (const each of batch) await run([each]); }
+      else if (kind === "invalid") only.reject(error as Error);
+      else only.resolve({ refused: "name_in_use" }); // another node has just created it
       return;
     }
     if (Math.min(...ids.values()) <= lastId) throw fence.reportDataLoss(); // the earlier account is lost

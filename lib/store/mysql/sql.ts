@@ -40,9 +40,9 @@ function literalOrTuple(value: SqlValue | readonly (SqlValue | Sql)[]): string {
 }
 
 /**
- * Returns a part of SQL unchanged, and any other value as a literal, with quotes and backslashes doubled. A doubled quote is safe in every mode of the
- * server. A quote after a backslash would end the literal in the mode NO_BACKSLASH_ESCAPES, which no
- * connection of the store uses.
+ * Returns a part of SQL unchanged, and any other value as a literal, with quotes and backslashes doubled. A
+ * doubled quote is safe in every mode of the server. A quote after a backslash would end the literal in the
+ * mode NO_BACKSLASH_ESCAPES, which no connection of the store uses.
  */
 function literal(value: SqlValue | Sql): string {
   if (typeof value === "string") return `'${value.replace(/['\\]/g, "$&$&")}'`;
