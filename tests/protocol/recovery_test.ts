@@ -213,6 +213,18 @@ class CountingStore {
     });
 }
 
+Deno.test("recovery: a logout is in the store before its reply while the bus is unavailable", async () => {
+  const outage = new Outage();
+  const counts = new CountingStore();
+  await withNodes(2, async (a, b) => {
+    await using alice = await newUser(a!);
+    outage.begin();
+    await alice.request({ msgid: Msg.LOGOUT });
+    assertEquals((await counts.real.findUser({ id: alice.id }))!.online, false);
+    await using _again = await login(b!, { id: alice.id }); // else "in use"
+  }, { bus: outage.bus, store: counts.wrap });
+});
+
 Deno.test("recovery: resumes logins when the bus recovers, and then stops polling", async () => {
   const outage = new Outage();
   const counts = new CountingStore();

@@ -93,6 +93,11 @@ export class Recovery {
     this.#sweepTask.schedule();
   }
 
+  /** Whether the bus is unavailable: between {@link onBusDown} and {@link onBusUp}. */
+  get isBusDown(): boolean {
+    return this.#isBusDown;
+  }
+
   /** Polls the store until {@link onBusUp}. */
   onBusDown(error: Error): void {
     if (this.#stopped) return;

@@ -9,8 +9,8 @@ import { BatchWriter } from "../scheduling/batch_writer.ts";
  */
 const MAX_PENDING = 100_000;
 /**
- * Milliseconds that a logout waits for others, so that they share a commit. Only programs of operators, and
- * nodes without a bus, see `User.state` so much later.
+ * Milliseconds that a logout waits for others, so that they share a commit. Only programs of operators
+ * see `User.state` so much later: while the bus is unavailable, a logout is written before its reply.
  */
 const DELAY_MS = 100;
 /** The key of all entries: a user has one logout, that of the latest login. */

@@ -102,6 +102,8 @@ async function releaseQuietly(node: Node, session: Session): Promise<boolean> {
   if (!unsubscribed) return false;
   node.logoutBatch.add(session);
   await unsubscribed;
+  // Until the bus is available again, other nodes ask the store whether the user is online.
+  if (node.recovery.isBusDown) await node.logoutBatch.flushUser(session.user);
   return true;
 }
 
