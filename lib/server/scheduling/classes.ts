@@ -63,7 +63,8 @@ export const UNPACED_BULK: WorkClass = {
 /** Requests beyond the committed rate, backlogs, and frequent logins. */
 export const BULK: WorkClass = {
   // A message waits for the commit of its batch, to which bulk items add about 0.02 ms each. The fewer may be in
-  // progress, the more commits they cost: with 2, 142 CPU seconds per million messages; with 64, about 80; with 128, 65.
+  // progress, the more commits they cost. With 2, a million messages took 142 CPU seconds; with 64, about 80;
+  // with 128, 65.
   maxWeight: 128,
   timeSliceMs: 2, // items that wait start together, and so join the same commit
   // One part in 33 of a busy event loop. Beside 500 hostile clients, messages took 2.1 to 3.0 times as long in
