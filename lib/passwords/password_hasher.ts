@@ -74,9 +74,9 @@ const MIN_TIMER_MS = 1; // the resolution of timers
 const MAX_CONCURRENT_HASHES = 4;
 
 /**
- * Returns the number of hashes in progress on each of `nodes` nodes: one per core. The event loop needs no core
- * of its own, because the system prefers a thread that mostly waits. With one fewer, one of two cores would be
- * idle during a rush of logins.
+ * Returns the number of hashes in progress on each of `nodes` nodes: one per core. With one fewer, two cores
+ * made 23 to 28 logins a second in place of 42. A rush of logins by password delays messages by more
+ * (docs/PERFORMANCE.md), but is rare.
  */
 export function hashConcurrency(nodes: number): number {
   return Math.max(1, Math.min(Math.floor(navigator.hardwareConcurrency / nodes), MAX_CONCURRENT_HASHES));

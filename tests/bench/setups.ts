@@ -57,7 +57,7 @@ export const setupSpecs = {
   defaults: { title: "embedded, defaults", options: CHEAP_HASH, nodes: 0 },
   hashing: { title: "embedded, defaults and default hash", options: [], nodes: 0 },
   embedded,
-  /** For large bodies: beside some 100 MB of them, small messages cost a third more. */
+  /** For large bodies: beside some 500 MB of them in the database, small messages cost a third more. */
   bodies: embedded,
   /** With an empty database, to measure its memory. */
   empty: embedded,

@@ -20,19 +20,22 @@ class FakePeer {
   }
 }
 
+/** The reply to the first message, which is over the rate. */
+const REFUSAL = {
+  msgid: Msg.ACK,
+  of: TO.msgid,
+  errno: Errno.RATE_LIMITED,
+  rid: 1,
+  retry_after: RETRY_AFTER_MS,
+};
+
 Deno.test("load: a refused message is sent again with its cid after retry_after", async () => {
   const [peer, run] = [new FakePeer(), new Run(5)];
   const sender = new Sender(peer, run, TO);
   run.isSending = true;
   const due = performance.now();
   sender.send(due);
-  sender.take({
-    msgid: Msg.ACK,
-    of: TO.msgid,
-    errno: Errno.RATE_LIMITED,
-    rid: 1,
-    retry_after: RETRY_AFTER_MS,
-  });
+  sender.take(REFUSAL);
   assertEquals([peer.sent.length, run.sent, run.refused], [1, 1, 1]);
   assert(run.isAnswered);
   await until(() => peer.sent.length === 2, "the second attempt");
@@ -48,13 +51,7 @@ Deno.test("load: a refused message of a window is due again when it is sent agai
   run.isSending = sender.isRefilling = true;
   const due = performance.now();
   sender.send(due);
-  sender.take({
-    msgid: Msg.ACK,
-    of: TO.msgid,
-    errno: Errno.RATE_LIMITED,
-    rid: 1,
-    retry_after: RETRY_AFTER_MS,
-  });
+  sender.take(REFUSAL);
   await until(() => peer.sent.length === 2, "the second attempt, and no other message");
   assert(sender.dueAt(String(peer.sent[0]!.cid)) > due);
 });

@@ -15,6 +15,20 @@ import { pause, until } from "../harness/wait.ts";
  */
 const HINT_TIMEOUT_MS = 10_000;
 
+/** A store that holds calls of one operation until `gate` is resolved. `asked` resolves at the first of them. */
+function holdingStore(operation: keyof Store) {
+  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const store = (real: Store) =>
+    wrapped(real, async (name, go) => {
+      if (name === operation) {
+        asked.resolve();
+        await gate.promise;
+      }
+      return await go();
+    });
+  return { store, asked, gate };
+}
+
 /** Asserts that one of several logins is alive, and that its token is valid. */
 async function assertOneAlive(clients: readonly FramedClient[], replies: readonly Received[], what: string) {
   const alive: number[] = [];
@@ -186,14 +200,7 @@ Deno.test("login races: send presence when a session was released for a login th
 for (const isHintLost of [false, true]) {
   const what = isHintLost ? "and no hint says so: the next look finds out" : "is known to the session there";
   Deno.test(`login races: a group joined while the account moves to another node ${what}`, async () => {
-    const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const store = (real: Store) =>
-      wrapped(real, async (name, go) => {
-        if (name !== "joinGroup") return await go();
-        asked.resolve();
-        await gate.promise;
-        return await go();
-      });
+    const { store, asked, gate } = holdingStore("joinGroup");
     const bus = (real: Bus) =>
       wrapped(real, (name, go, [, hint]) => {
         const isLost = isHintLost && name === "publish" && (hint as { kind: string }).kind === "joined";
@@ -222,17 +229,10 @@ for (const isHintLost of [false, true]) {
 }
 
 Deno.test("login races: delivers a message committed while a group of a lost hint is subscribed (I3)", async () => {
-  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { store, asked, gate } = holdingStore("joinGroup");
   const subscribing = Promise.withResolvers<void>();
   const subscribe = Promise.withResolvers<void>();
   let moved: number | undefined; // the group
-  const store = (real: Store) =>
-    wrapped(real, async (name, go) => {
-      if (name !== "joinGroup") return await go();
-      asked.resolve();
-      await gate.promise;
-      return await go();
-    });
   const bus = (real: Bus) =>
     wrapped(real, (name, go, [channel, hint]) => {
       if (name === "publish" && (hint as { kind: string }).kind === "joined") return undefined; // it is lost
@@ -305,14 +305,7 @@ Deno.test("login races: the store refuses the end of a login when a later one ha
 });
 
 Deno.test("login races: a late released session withholds no message from the later one", async () => {
-  const [asked, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  const store = (real: Store) =>
-    wrapped(real, async (name, go) => {
-      if (name !== "advanceCursors") return await go();
-      asked.resolve();
-      await gate.promise; // the cursors are stored before the session is released
-      return await go();
-    });
+  const { store, asked, gate } = holdingStore("advanceCursors"); // the cursors are stored before the session is released
   await withNodes(2, async (a, b) => {
     using _release = { [Symbol.dispose]: () => gate.resolve() }; // also when the test fails before
     await using sender = await newUser(a!);

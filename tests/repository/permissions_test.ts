@@ -106,6 +106,7 @@ Deno.test("permissions: every set is narrow in each kind that the runtime can na
     const { net, read, write = [], env, sys, ...others } = permissions[name];
     assertEquals([net, env, sys, others], [
       true, // addresses of MySQL and Redis are options
+      // `ignore`: libraries read other variables, and find them unset
       { allow: ["CHAT_*", "npm_command"], ignore: true },
       name === "server" ? ["statfs"] : undefined,
       {},

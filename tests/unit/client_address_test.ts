@@ -15,7 +15,7 @@ function fromProxy(proxyRequired: "yes" | "no") {
 Deno.test("client address: a header without an address is the whole wait for one, unless one is required", () => {
   const optional = fromProxy("no");
   assertEquals(optional.stripHeader(LOCAL)?.length, 0);
-  assert(optional.slot, "it may be silent for as long as any client");
+  assert(optional.slot, "it may be silent, as all clients may");
   const required = fromProxy("yes");
   assertEquals([required.stripHeader(LOCAL), required.slot], [undefined, undefined], "a health check");
   assertThrows(() => required.stripHeader(new Uint8Array([0])), Error, "no address of a client");

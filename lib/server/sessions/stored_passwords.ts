@@ -37,7 +37,7 @@ const MAX_HASH_LENGTH = 255;
 /** Bytes of a key of 128 bits: a shorter one could match by chance. */
 const MIN_KEY_BYTES = 16;
 
-/** A credential that no password matches. Checking it takes as long as any other. */
+/** A credential that no password matches. Checking it takes as long as checking a hash. */
 const NO_HASH = "*";
 
 /** The options of new hashes. */
