@@ -90,7 +90,9 @@ export class Mariadb implements AsyncDisposable {
           }`,
         );
       }
-      return await this.sql("SELECT 1").catch(() => undefined);
+      // Another server may have taken the port. Then this one is about to end.
+      const [row] = await this.sql("SELECT @@socket AS socket").catch(() => []);
+      return row?.socket === `${this.folder}/socket`;
     }, "a database server that answers");
   }
 

@@ -55,7 +55,8 @@ export class Redis implements AsyncDisposable {
     child.status.then(() => ended = true);
     await until(async () => {
       if (ended) throw new Error(`redis-server ended instead of listening: ${await this.#log()}`);
-      return await this.command("PING").catch(() => "") === "PONG";
+      // Another server may have taken the port. Then this one is about to end.
+      return (await this.command("INFO", "server").catch(() => "")).includes(`process_id:${child.pid}\r`);
     }, "a Redis that answers");
   }
 
